@@ -1,0 +1,88 @@
+//! Documents of named fields in collections, written atomically under preconditions.
+
+use crate::CloudError;
+use async_trait::async_trait;
+use std::{collections::BTreeMap, time::SystemTime};
+
+/// A field's value; Firestore's types, those we use.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Double(f64),
+    /// Text.
+    String(String),
+    /// An instant; kept to the microsecond.
+    Timestamp(SystemTime),
+    /// Values in order.
+    Array(Vec<Value>),
+    /// Named values.
+    Map(Fields),
+}
+
+/// The fields of a document or map.
+pub type Fields = BTreeMap<String, Value>;
+
+/// Identifies one state of a document; changes with every write. Opaque: compare for equality only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Seconds of the update time.
+    pub seconds: i64,
+    /// Nanoseconds of the update time.
+    pub nanos: i32,
+}
+
+/// A stored document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Path relative to the database, for example `exportBatches/b1/clips/c1`.
+    pub path: String,
+    /// Its fields.
+    pub fields: Fields,
+    /// Its state when read.
+    pub version: Version,
+}
+
+/// What must hold for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Anything.
+    None,
+    /// The document does not exist.
+    Absent,
+    /// The document exists in exactly this state.
+    Unchanged(Version),
+}
+
+/// Replaces a whole document (creating it if need be), under a precondition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// Path relative to the database.
+    pub path: String,
+    /// The new fields.
+    pub fields: Fields,
+    /// What must hold.
+    pub precondition: Precondition,
+}
+
+/// A document store.
+#[async_trait]
+pub trait Documents: Send + Sync {
+    /// Reads documents by path, in the order asked; `None` for those that do not exist. Any number of paths.
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError>;
+
+    /// All documents of a collection (for example `exportBatches/b1/clips`) in the order of their ids.
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError>;
+
+    /// The documents of a collection whose top-level `field` equals `value`, in the order of their ids, at most `limit`.
+    async fn find(&self, collection: &str, field: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError>;
+
+    /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold
+    /// is `AlreadyExists` (for `Absent`) or `Conflict`.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError>;
+}

@@ -1,0 +1,18 @@
+//! The three things Clipfleet needs from a cloud, as traits: a [`Queue`] of messages, [`Objects`] in buckets and [`Documents`]
+//! in collections. `google` speaks to Google Cloud (or to any server with its protocols, such as `clipfleet-local`),
+//! `memory` keeps everything in the process for simulation on virtual time.
+//!
+//! This is the only crate that names Google's clients. It knows nothing of clips, batches or workers.
+
+mod documents;
+mod error;
+mod objects;
+mod queue;
+
+pub mod google;
+pub mod memory;
+
+pub use documents::{Document, Documents, Fields, Precondition, Value, Version, Write};
+pub use error::{CloudError, ErrorKind};
+pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
+pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
