@@ -1,1 +1,17 @@
-//! placeholder
+//! The rules of Clipfleet, pure: what a batch may ask for, which picture region a clip shows, what its result is called, and
+//! how facts from the fleet fold into what people read.
+//!
+//! Nothing here reads a clock, an environment, a file or a network, and nothing knows JSON, protobuf or Google: time comes in
+//! as numbers, requests come in through the checked conversions of `clipfleet-contract`. Every limit lives in [`limits`].
+
+pub mod attempt;
+pub mod batch;
+pub mod clip;
+pub mod failure;
+pub mod ids;
+pub mod lifecycle;
+pub mod limits;
+pub mod progress;
+pub mod reframe;
+pub mod rendition;
+pub mod source;

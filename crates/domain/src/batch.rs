@@ -1,0 +1,213 @@
+//! One Export All: what was asked for, checked, and the work it comes to.
+
+use crate::{
+    clip::Clip,
+    failure::FieldViolation,
+    ids::{BatchId, OwnerUid, ProjectId},
+    limits::{MAX_CLIPS, MAX_OBJECT_NAME_BYTES, MAX_PREFIX_BYTES},
+    rendition::{Aspect, Quality, Rendition, name_of},
+    source::{ObjectUri, Source},
+};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+/// Which buckets may be read and written, and where results go when the client does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketPolicy {
+    /// Bucket of the default output prefix.
+    pub default_bucket: String,
+    /// Buckets that sources and prefixes may lie in, the default bucket among them.
+    pub allowed: Vec<String>,
+}
+
+impl BucketPolicy {
+    /// Says why a bucket may not be used; reads after the field's name.
+    pub fn check(&self, bucket: &str) -> Result<(), String> {
+        if self.allowed.iter().any(|allowed| allowed == bucket) {
+            return Ok(());
+        }
+        Err(format!("must lie in one of the allowed buckets ({}), got bucket {bucket:?}", self.allowed.join(", ")))
+    }
+}
+
+/// `gs://bucket/path/` under which results appear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(ObjectUri);
+
+impl Prefix {
+    /// Takes a URI that ends in a slash.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri = ObjectUri::parse(text).map_err(|bad| bad.to_string())?;
+        if !uri.object().ends_with('/') {
+            return Err(format!("must end in '/', got {text:?}"));
+        }
+        if uri.object().len() > MAX_PREFIX_BYTES {
+            return Err(format!("must be at most {MAX_PREFIX_BYTES} bytes long, got {}", uri.object().len()));
+        }
+        Ok(Self(uri))
+    }
+
+    /// Where an owner's results go by default.
+    pub fn of_owner(policy: &BucketPolicy, owner: &OwnerUid) -> Result<Self, String> {
+        Self::parse(&format!("gs://{}/processed-clips/{owner}/", policy.default_bucket))
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> &str {
+        self.0.bucket()
+    }
+
+    /// The text, ending in a slash.
+    pub fn as_uri(&self) -> &ObjectUri {
+        &self.0
+    }
+
+    fn name(&self, file: &str) -> Result<ObjectUri, String> {
+        let uri = ObjectUri::parse(&format!("{}{file}", self.0)).map_err(|bad| bad.to_string())?;
+        debug_assert!(uri.object().len() <= MAX_OBJECT_NAME_BYTES);
+        Ok(uri)
+    }
+}
+
+/// A batch that may be dispatched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// Who owns it.
+    pub owner: OwnerUid,
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// The video all clips are cut from.
+    pub source: Source,
+    /// What the results look like.
+    pub rendition: Rendition,
+    /// Where the results go.
+    pub prefix: Prefix,
+    /// 1 to 1,000 clips with different ids.
+    pub clips: Vec<Clip>,
+}
+
+/// One clip's work, with nothing left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedClip {
+    /// The clip.
+    pub clip: Clip,
+    /// The visible result.
+    pub output: ObjectUri,
+    /// Equal for equal work; part of the result's name.
+    pub settings_hash: String,
+}
+
+impl Batch {
+    /// Checks what concerns the batch as a whole: its buckets, and its clips among one another. (Single fields keep their
+    /// rules by their types.)
+    pub fn check(&self, policy: &BucketPolicy) -> Vec<FieldViolation> {
+        let mut violations = check_clip_count(self.clips.len());
+        if let Err(reason) = policy.check(self.source.uri.bucket()) {
+            violations.push(FieldViolation::new("source.uri", reason));
+        }
+        if let Err(reason) = policy.check(self.prefix.bucket()) {
+            violations.push(FieldViolation::new("output.prefix", reason));
+        }
+        let mut first_use = HashMap::new();
+        for (index, clip) in self.clips.iter().enumerate() {
+            if let Some(first) = first_use.insert(&clip.id, index) {
+                let reason = format!("must be unique in the batch, got {:?} as in clips[{first}]", clip.id.as_str());
+                violations.push(FieldViolation::new(format!("clips[{index}].clipId"), reason));
+            }
+        }
+        violations
+    }
+
+    /// The work of each clip, reading the given generation of the source.
+    pub fn plan(&self, generation: i64) -> Result<Vec<PlannedClip>, String> {
+        self.clips.iter().map(|clip| self.plan_clip(clip, generation)).collect()
+    }
+
+    fn plan_clip(&self, clip: &Clip, generation: i64) -> Result<PlannedClip, String> {
+        let settings_hash = settings_hash(&self.source.uri, generation, clip, self.rendition);
+        let output = self.prefix.name(&format!("{}-{settings_hash}.mp4", clip.id))?;
+        Ok(PlannedClip { clip: clip.clone(), output, settings_hash })
+    }
+}
+
+/// Says whether a batch may have so many clips.
+pub fn check_clip_count(count: usize) -> Vec<FieldViolation> {
+    if (1..=MAX_CLIPS).contains(&count) {
+        return Vec::new();
+    }
+    vec![FieldViolation::new("clips", format!("must have 1 to {MAX_CLIPS} clips, got {count}"))]
+}
+
+/// Changes when the same request would give another picture or sound, so that old results are not taken for new ones.
+const MEDIA_VERSION: u32 = 1;
+
+/// 80 bits over everything that decides the result's content: enough that two clips of one owner never meet by chance.
+fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {
+    let Rendition { quality, aspect, fps } = rendition;
+    let settings = format!(
+        "{MEDIA_VERSION}\n{source}\n{generation}\n{}\n{}\n{:?}\n{}\n{}\n{fps}",
+        clip.window.start_ms(),
+        clip.window.end_ms(),
+        clip.reframe,
+        name_of(&Quality::ALL, quality),
+        name_of(&Aspect::ALL, aspect),
+    );
+    Sha256::digest(settings).iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clip::Window, ids::ClipId, reframe::Reframe};
+
+    fn policy() -> BucketPolicy {
+        BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
+    }
+
+    fn clip(id: &str, start_ms: i64, end_ms: i64) -> Clip {
+        Clip {
+            id: ClipId::parse(id).unwrap(),
+            window: Window::new(start_ms, end_ms).unwrap(),
+            reframe: Reframe::default(),
+        }
+    }
+
+    fn batch(source: &str, clips: Vec<Clip>) -> Batch {
+        let owner = OwnerUid::parse("u1").unwrap();
+        Batch {
+            id: BatchId::parse("b1").unwrap(),
+            prefix: Prefix::of_owner(&policy(), &owner).unwrap(),
+            owner,
+            project: ProjectId::parse("p1").unwrap(),
+            source: Source { uri: ObjectUri::parse(source).unwrap(), generation: None },
+            rendition: Rendition::default(),
+            clips,
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let batch = batch("gs://other/a.mp4", vec![clip("c1", 0, 1_000), clip("c2", 0, 1_000), clip("c1", 5, 1_000)]);
+        let fields: Vec<String> = batch.check(&policy()).into_iter().map(|violation| violation.field).collect();
+        assert_eq!(fields, ["source.uri", "clips[2].clipId"]);
+    }
+
+    #[test]
+    fn equal_work_has_an_equal_name_and_other_work_another() {
+        let names = |generation, end| {
+            batch("gs://media/a.mp4", vec![clip("c1", 0, end)]).plan(generation).unwrap()[0].output.to_string()
+        };
+        assert_eq!(names(7, 1_000), names(7, 1_000));
+        assert_ne!(names(7, 1_000), names(8, 1_000));
+        assert_ne!(names(7, 1_000), names(7, 1_001));
+        assert!(names(7, 1_000).starts_with("gs://media/processed-clips/u1/c1-"));
+    }
+
+    #[test]
+    fn a_prefix_must_be_a_folder() {
+        assert!(Prefix::parse("gs://media/out/").is_ok());
+        assert!(Prefix::parse("gs://media/out").unwrap_err().contains("must end in '/'"));
+    }
+}

@@ -1,0 +1,446 @@
+//! How facts fold into what people read.
+//!
+//! Facts arrive at least once and in any order. A [`ClipView`] is therefore folded so that repeating a fact changes nothing and
+//! the order of facts does not matter: percent and times are maxima or minima, the latest report of the latest attempt decides
+//! what is shown, a higher generation replaces a lower one, and a terminal state stays. The one thing that order can decide is
+//! which of two *contradicting* terminal facts of a generation counts (a cancellation racing a completion): the first folded
+//! wins, because people have already read it.
+//!
+//! ```text
+//!            started            completed
+//!  queued ───────────▶ processing ─────────▶ completed
+//!    │                    │  │ failed
+//!    │ cancelled          │  └─────────────▶ failed ────┐ requeued
+//!    └────────────────────┴────────────────▶ cancelled ─┤ (generation + 1)
+//!                                              queued ◀─┘
+//! ```
+
+use crate::{attempt::Attempt, failure::Failure, progress::Phase};
+
+/// Where a clip or a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum State {
+    /// Accepted, not started.
+    #[default]
+    Queued,
+    /// Started.
+    Processing,
+    /// Done, every output visible.
+    Completed,
+    /// A batch only: over, with some clips completed and some not.
+    Partial,
+    /// Over without a result.
+    Failed,
+    /// Given up on request.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, with its name on the wire.
+    pub const ALL: [(State, &'static str); 6] = [
+        (State::Queued, "queued"),
+        (State::Processing, "processing"),
+        (State::Completed, "completed"),
+        (State::Partial, "partial"),
+        (State::Failed, "failed"),
+        (State::Cancelled, "cancelled"),
+    ];
+
+    /// Whether nothing more will happen without an explicit retry.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, State::Queued | State::Processing)
+    }
+}
+
+/// Where the time of a clip went, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// From acceptance to the start of the attempt that completed.
+    pub queued_ms: i64,
+    /// To the first picture of the source.
+    pub fetch_ms: i64,
+    /// Decode, reframe and encode.
+    pub encode_ms: i64,
+    /// Checks.
+    pub verify_ms: i64,
+    /// Making the result visible.
+    pub upload_ms: i64,
+    /// From acceptance to completion.
+    pub total_ms: i64,
+}
+
+/// The result of a completed clip.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// gs:// name.
+    pub uri: String,
+    /// Where it can be downloaded.
+    pub url: String,
+    /// Bytes.
+    pub size_bytes: i64,
+    /// Milliseconds.
+    pub duration_ms: i64,
+    /// Adopted from earlier, equal work.
+    pub reused: bool,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// How an attempt encodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encoding {
+    /// The encoder; empty until known.
+    pub encoder: String,
+    /// Why it is not the preferred one; empty when it is.
+    pub fallback_reason: String,
+}
+
+/// What can happen to a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClipFact {
+    /// Accepted, at first or again by an explicit retry (in a higher generation).
+    Queued,
+    /// An attempt began.
+    Started,
+    /// An attempt got on.
+    Progressed {
+        /// The stage.
+        phase: Phase,
+        /// 0 to 99.
+        percent: u8,
+        /// Seconds left, if known.
+        eta_seconds: Option<u32>,
+        /// How it encodes.
+        encoding: Encoding,
+    },
+    /// The result is visible.
+    Completed {
+        /// The result.
+        output: Output,
+        /// How it was encoded.
+        encoding: Encoding,
+    },
+    /// No result, and no further attempt.
+    Failed(Failure),
+    /// The attempt ended through no fault of the clip; another follows.
+    Interrupted,
+    /// Given up on request.
+    Cancelled,
+}
+
+/// Something that happened to a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipEvent {
+    /// Of the clip: 0 at first, one more at each explicit retry.
+    pub generation: u32,
+    /// Unix time, milliseconds.
+    pub at_ms: i64,
+    /// Who reports; `None` when it is no attempt.
+    pub attempt: Option<Attempt>,
+    /// What happened.
+    pub fact: ClipFact,
+}
+
+/// A clip as people read it. Times are Unix time, milliseconds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClipView {
+    /// Of the clip: 0 at first, one more at each explicit retry.
+    pub generation: u32,
+    /// Where it stands.
+    pub state: State,
+    /// The stage of the latest attempt.
+    pub phase: Phase,
+    /// 0 to 100; never falls within a generation.
+    pub percent: u8,
+    /// Seconds left, if known.
+    pub eta_seconds: Option<u32>,
+    /// The latest report of the latest attempt.
+    pub attempt: Option<Attempt>,
+    /// How the latest attempt encodes.
+    pub encoding: Encoding,
+    /// The result, when completed.
+    pub output: Option<Output>,
+    /// The reason, when failed.
+    pub failure: Option<Failure>,
+    /// First accepted.
+    pub created_at_ms: Option<i64>,
+    /// First attempt of this generation.
+    pub started_at_ms: Option<i64>,
+    /// Last change.
+    pub updated_at_ms: i64,
+    /// Over.
+    pub completed_at_ms: Option<i64>,
+}
+
+impl ClipView {
+    /// Folds one event in. Says whether anything changed.
+    pub fn fold(&mut self, event: &ClipEvent) -> bool {
+        let before = self.clone();
+        self.created_at_ms = earliest(self.created_at_ms, event.at_ms);
+        if event.generation > self.generation {
+            *self = Self { generation: event.generation, created_at_ms: self.created_at_ms, ..Self::default() };
+        }
+        if event.generation == self.generation {
+            self.fold_current(event);
+        }
+        *self != before
+    }
+
+    fn fold_current(&mut self, event: &ClipEvent) {
+        if let Some(attempt) = &event.attempt {
+            self.started_at_ms = earliest(self.started_at_ms, attempt.started_at_ms);
+        }
+        if self.state.is_terminal() {
+            return;
+        }
+        self.updated_at_ms = self.updated_at_ms.max(event.at_ms);
+        match &event.fact {
+            ClipFact::Queued => {}
+            ClipFact::Started => self.report(event, Phase::Fetching, None, &Encoding::default()),
+            ClipFact::Progressed { phase, percent, eta_seconds, encoding } => {
+                self.percent = self.percent.max((*percent).min(99));
+                self.report(event, *phase, *eta_seconds, encoding);
+            }
+            ClipFact::Interrupted => self.report(event, Phase::Queued, None, &Encoding::default()),
+            ClipFact::Completed { output, encoding } => {
+                self.percent = 100;
+                self.output = Some(output.clone());
+                self.encoding = encoding.clone();
+                self.end(event, State::Completed);
+            }
+            ClipFact::Failed(failure) => {
+                self.failure = Some(failure.clone());
+                self.end(event, State::Failed);
+            }
+            ClipFact::Cancelled => self.end(event, State::Cancelled),
+        }
+    }
+
+    /// Shows what an attempt says, unless something later is already shown.
+    fn report(&mut self, event: &ClipEvent, phase: Phase, eta_seconds: Option<u32>, encoding: &Encoding) {
+        self.state = State::Processing;
+        let Some(attempt) = &event.attempt else { return };
+        if self.attempt.as_ref().is_some_and(|shown| shown.order() >= attempt.order()) {
+            return;
+        }
+        self.phase = phase;
+        self.eta_seconds = eta_seconds;
+        self.encoding = encoding.clone();
+        self.attempt = Some(attempt.clone());
+    }
+
+    /// Ends the generation. The latest attempt stays shown unless the ending names one.
+    fn end(&mut self, event: &ClipEvent, state: State) {
+        self.state = state;
+        self.phase = Phase::Done;
+        self.eta_seconds = None;
+        self.updated_at_ms = event.at_ms;
+        self.completed_at_ms = Some(event.at_ms);
+        if event.attempt.is_some() {
+            self.attempt.clone_from(&event.attempt);
+        }
+    }
+}
+
+fn earliest(known: Option<i64>, at_ms: i64) -> Option<i64> {
+    Some(known.map_or(at_ms, |known| known.min(at_ms)))
+}
+
+/// A batch as people read it: derived from its clips, never stored knowledge of its own. Times are Unix time, milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchView {
+    /// Where it stands.
+    pub state: State,
+    /// Mean over the clips, 0 to 100; a clip that is over counts as 100.
+    pub percent: u8,
+    /// Clips in all.
+    pub total: u32,
+    /// Clips with a result.
+    pub completed: u32,
+    /// Clips that failed.
+    pub failed: u32,
+    /// Clips given up on request.
+    pub cancelled: u32,
+    /// Seconds until the last clip ends, if that is known of every clip.
+    pub eta_seconds: Option<u32>,
+    /// First accepted.
+    pub created_at_ms: Option<i64>,
+    /// Last change.
+    pub updated_at_ms: i64,
+    /// Over.
+    pub completed_at_ms: Option<i64>,
+}
+
+impl BatchView {
+    /// Sums up `total` clips, of which the views seen so far are given.
+    pub fn of<'a>(clips: impl IntoIterator<Item = &'a ClipView>, total: u32) -> Self {
+        let mut batch = Self { total, ..Self::default() };
+        let (mut seen, mut sum, mut started, mut eta) = (0, 0, false, Some(0));
+        for clip in clips {
+            seen += 1;
+            started |= clip.state != State::Queued;
+            sum += if clip.state.is_terminal() { 100 } else { u64::from(clip.percent) };
+            match clip.state {
+                State::Completed => batch.completed += 1,
+                State::Failed | State::Partial => batch.failed += 1,
+                State::Cancelled => batch.cancelled += 1,
+                State::Queued | State::Processing => eta = eta.zip(clip.eta_seconds).map(|(a, b)| a.max(b)),
+            }
+            batch.created_at_ms =
+                clip.created_at_ms.map_or(batch.created_at_ms, |at| earliest(batch.created_at_ms, at));
+            batch.updated_at_ms = batch.updated_at_ms.max(clip.updated_at_ms);
+            batch.completed_at_ms = batch.completed_at_ms.max(clip.completed_at_ms);
+        }
+        let over = batch.completed + batch.failed + batch.cancelled;
+        batch.percent = u8::try_from(sum / u64::from(total.max(seen).max(1))).unwrap_or(100);
+        batch.state = match () {
+            () if over < total || seen == 0 => {
+                if started {
+                    State::Processing
+                } else {
+                    State::Queued
+                }
+            }
+            () if batch.completed == over => State::Completed,
+            () if batch.cancelled == over => State::Cancelled,
+            () if batch.completed > 0 => State::Partial,
+            () => State::Failed,
+        };
+        let ended = batch.state.is_terminal();
+        batch.eta_seconds = if ended || seen < total || !started { None } else { eta };
+        batch.completed_at_ms = batch.completed_at_ms.filter(|_| ended);
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AttemptId, WorkerId};
+
+    fn attempt(number: u32, sequence: u64) -> Option<Attempt> {
+        Some(Attempt {
+            id: AttemptId::parse(&format!("a{number}")).unwrap(),
+            number,
+            started_at_ms: 1_000 * i64::from(number),
+            worker: WorkerId::parse("w").unwrap(),
+            sequence,
+        })
+    }
+
+    fn event(at_ms: i64, attempt: Option<Attempt>, fact: ClipFact) -> ClipEvent {
+        ClipEvent { generation: 0, at_ms, attempt, fact }
+    }
+
+    fn progressed(percent: u8) -> ClipFact {
+        ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding: Encoding::default() }
+    }
+
+    fn story() -> Vec<ClipEvent> {
+        vec![
+            event(0, None, ClipFact::Queued),
+            event(1_000, attempt(1, 0), ClipFact::Started),
+            event(1_500, attempt(1, 1), progressed(60)),
+            event(1_800, attempt(1, 2), ClipFact::Interrupted),
+            event(2_000, attempt(2, 0), ClipFact::Started),
+            event(2_500, attempt(2, 1), progressed(30)),
+            event(
+                3_000,
+                attempt(2, 2),
+                ClipFact::Completed {
+                    output: Output { uri: "gs://b/o".into(), ..Output::default() },
+                    encoding: Encoding::default(),
+                },
+            ),
+        ]
+    }
+
+    fn fold<'a>(events: impl IntoIterator<Item = &'a ClipEvent>) -> ClipView {
+        let mut view = ClipView::default();
+        for event in events {
+            view.fold(event);
+        }
+        view
+    }
+
+    /// Every order of the story's seven facts.
+    fn permutations(n: usize) -> Vec<Vec<usize>> {
+        if n == 0 {
+            return vec![vec![]];
+        }
+        let shorter = permutations(n - 1);
+        shorter
+            .iter()
+            .flat_map(|order| {
+                (0..n).map(|at| {
+                    let mut order = order.clone();
+                    order.insert(at, n - 1);
+                    order
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_order_of_facts_does_not_matter() {
+        let story = story();
+        for facts in [&story[..], &story[..6]] {
+            let expected = fold(facts);
+            for order in permutations(facts.len()) {
+                assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn repeating_facts_changes_nothing() {
+        let story = story();
+        let mut view = fold(&story);
+        assert!(story.iter().all(|event| !view.fold(event)));
+    }
+
+    #[test]
+    fn percent_never_falls_when_a_second_attempt_starts_over() {
+        let mut view = ClipView::default();
+        let mut last = 0;
+        for event in story() {
+            view.fold(&event);
+            assert!(view.percent >= last);
+            last = view.percent;
+        }
+        assert_eq!((view.state, view.percent, view.phase), (State::Completed, 100, Phase::Done));
+    }
+
+    #[test]
+    fn a_terminal_state_changes_only_by_a_new_generation() {
+        let mut view = fold(&story());
+        assert!(!view.fold(&event(4_000, None, ClipFact::Cancelled)));
+        assert!(!view.fold(&event(4_000, attempt(3, 0), ClipFact::Failed(Failure::permanent("x", "y")))));
+        view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipFact::Queued) });
+        assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
+        assert!(
+            !view.fold(&event(1_600, attempt(1, 9), progressed(80))),
+            "a zombie of the old generation is not heard"
+        );
+    }
+
+    #[test]
+    fn a_batch_is_the_sum_of_its_clips() {
+        let view = |state, percent| ClipView { state, percent, ..ClipView::default() };
+        let of = |clips: &[ClipView], total| {
+            let batch = BatchView::of(clips, total);
+            (batch.state, batch.percent)
+        };
+        let (queued, half) = (view(State::Queued, 0), view(State::Processing, 50));
+        let (done, failed, cancelled) =
+            (view(State::Completed, 100), view(State::Failed, 40), view(State::Cancelled, 0));
+        assert_eq!(of(&[], 3), (State::Queued, 0));
+        assert_eq!(of(&[queued.clone(), queued.clone()], 2), (State::Queued, 0));
+        assert_eq!(of(&[queued, half.clone()], 2), (State::Processing, 25));
+        assert_eq!(of(&[done.clone()], 2), (State::Processing, 50));
+        assert_eq!(of(&[done.clone(), done.clone()], 2), (State::Completed, 100));
+        assert_eq!(of(&[done, failed.clone()], 2), (State::Partial, 100));
+        assert_eq!(of(&[failed, cancelled.clone()], 2), (State::Failed, 100));
+        assert_eq!(of(&[cancelled.clone(), cancelled], 2), (State::Cancelled, 100));
+    }
+}
