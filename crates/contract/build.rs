@@ -20,8 +20,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types()
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&fs::read(&descriptor_file)?)?
-        .build(&[".clipfleet.v1"])?;
+    pbjson_build::Builder::new().register_descriptors(&fs::read(&descriptor_file)?)?.build(&[".clipfleet.v1"])?;
     Ok(())
 }

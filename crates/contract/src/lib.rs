@@ -1,6 +1,37 @@
-//! placeholder
+//! The wire contract: the messages of `proto/clipfleet/v1` as Rust types with their proto-JSON form, and the checked
+//! conversions between them and `clipfleet-domain`.
+//!
+//! This is the border at which input is parsed, once: behind it, types cannot hold a bad value. It knows neither transport
+//! (HTTP, Pub/Sub) nor storage (Firestore).
+
+pub mod batch;
+pub mod event;
+pub mod job;
+mod json;
+pub mod pipeline;
+
+/// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/clipfleet.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/clipfleet.v1.serde.rs"));
+}
+
+/// A message on a queue that this fleet did not write, or wrote in another version: it cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(pub String);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "malformed message: {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl Malformed {
+    /// For `map_err` on the parser of a field.
+    fn field<E: std::fmt::Display>(name: &'static str) -> impl FnOnce(E) -> Self {
+        move |reason| Self(format!("{name} {reason}"))
+    }
 }

@@ -100,26 +100,6 @@ pub struct PlannedClip {
 }
 
 impl Batch {
-    /// Checks what concerns the batch as a whole: its buckets, and its clips among one another. (Single fields keep their
-    /// rules by their types.)
-    pub fn check(&self, policy: &BucketPolicy) -> Vec<FieldViolation> {
-        let mut violations = check_clip_count(self.clips.len());
-        if let Err(reason) = policy.check(self.source.uri.bucket()) {
-            violations.push(FieldViolation::new("source.uri", reason));
-        }
-        if let Err(reason) = policy.check(self.prefix.bucket()) {
-            violations.push(FieldViolation::new("output.prefix", reason));
-        }
-        let mut first_use = HashMap::new();
-        for (index, clip) in self.clips.iter().enumerate() {
-            if let Some(first) = first_use.insert(&clip.id, index) {
-                let reason = format!("must be unique in the batch, got {:?} as in clips[{first}]", clip.id.as_str());
-                violations.push(FieldViolation::new(format!("clips[{index}].clipId"), reason));
-            }
-        }
-        violations
-    }
-
     /// The work of each clip, reading the given generation of the source.
     pub fn plan(&self, generation: i64) -> Result<Vec<PlannedClip>, String> {
         self.clips.iter().map(|clip| self.plan_clip(clip, generation)).collect()
@@ -132,12 +112,21 @@ impl Batch {
     }
 }
 
-/// Says whether a batch may have so many clips.
-pub fn check_clip_count(count: usize) -> Vec<FieldViolation> {
-    if (1..=MAX_CLIPS).contains(&count) {
-        return Vec::new();
+/// Checks a batch's clips among one another: their number, and that no two have the same id.
+pub fn check_clip_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<FieldViolation> {
+    if !(1..=MAX_CLIPS).contains(&ids.len()) {
+        return vec![FieldViolation::new("clips", format!("must have 1 to {MAX_CLIPS} clips, got {}", ids.len()))];
     }
-    vec![FieldViolation::new("clips", format!("must have 1 to {MAX_CLIPS} clips, got {count}"))]
+    let mut first_use = HashMap::new();
+    let mut violations = Vec::new();
+    for (index, id) in ids.enumerate().filter(|(_, id)| !id.is_empty()) {
+        let first = *first_use.entry(id).or_insert(index);
+        if first != index {
+            let reason = format!("must be unique in the batch, got {id:?} as in clips[{first}]");
+            violations.push(FieldViolation::new(format!("clips[{index}].clipId"), reason));
+        }
+    }
+    violations
 }
 
 /// Changes when the same request would give another picture or sound, so that old results are not taken for new ones.
@@ -188,10 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_said_at_once() {
-        let batch = batch("gs://other/a.mp4", vec![clip("c1", 0, 1_000), clip("c2", 0, 1_000), clip("c1", 5, 1_000)]);
-        let fields: Vec<String> = batch.check(&policy()).into_iter().map(|violation| violation.field).collect();
-        assert_eq!(fields, ["source.uri", "clips[2].clipId"]);
+    fn a_repeated_clip_id_is_named_with_its_first_use() {
+        let violations = check_clip_ids(["c1", "c2", "c1", "", ""].into_iter());
+        assert_eq!(violations.len(), 1);
+        assert_eq!(violations[0].field, "clips[2].clipId");
+        assert!(violations[0].reason.ends_with("as in clips[0]"));
     }
 
     #[test]

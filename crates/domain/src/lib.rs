@@ -9,6 +9,7 @@ pub mod batch;
 pub mod clip;
 pub mod failure;
 pub mod ids;
+pub mod job;
 pub mod lifecycle;
 pub mod limits;
 pub mod progress;

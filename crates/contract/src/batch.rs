@@ -1,0 +1,297 @@
+//! Requests: from bytes to a checked [`Batch`], and back to the message that records it.
+
+use crate::{Malformed, json, v1};
+use clipfleet_domain::{
+    batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
+    clip::{Clip, Window},
+    failure::{Failure, FieldViolation},
+    ids::{BatchId, ClipId, OwnerUid, ProjectId},
+    limits::{MAX_CLIPS, MAX_REQUEST_BYTES},
+    reframe::{MilliPercent, Reframe},
+    rendition::{Aspect, FRAME_RATES, Quality, Rendition, by_name, name_of},
+    source::{ObjectUri, Source},
+};
+use prost::Message as _;
+use std::fmt::Display;
+
+/// Parses a request body in proto-JSON.
+pub fn from_json(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
+    check_length(bytes)?;
+    json::parse(bytes)
+}
+
+/// Parses a message of the topic: proto-JSON if it looks like an object, the binary form otherwise.
+pub fn from_message(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
+    check_length(bytes)?;
+    if bytes.trim_ascii_start().first() == Some(&b'{') {
+        return json::parse(bytes);
+    }
+    v1::ExportBatch::decode(bytes).map_err(|error| {
+        Failure::permanent(
+            "malformed_message",
+            format!("the message is neither JSON nor a binary ExportBatch: {error}"),
+        )
+    })
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), Failure> {
+    if bytes.len() <= MAX_REQUEST_BYTES {
+        return Ok(());
+    }
+    let message = format!("the request must have at most {MAX_REQUEST_BYTES} bytes, got {}", bytes.len());
+    Err(Failure::permanent("request_too_large", message))
+}
+
+/// Collects what is wrong, field by field, so that all of it can be said at once.
+#[derive(Default)]
+struct Violations(Vec<FieldViolation>);
+
+impl Violations {
+    fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|reason| self.0.push(FieldViolation::new(field, reason.to_string()))).ok()
+    }
+}
+
+/// Checks a request. `generated_id` becomes the batch's id when the client gave none. All bad fields are named at once.
+pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &str) -> Result<Batch, Failure> {
+    let mut violations = Violations::default();
+    let id = if request.batch_id.is_empty() { generated_id } else { &request.batch_id };
+    let id = violations.take("batchId", BatchId::parse(id));
+    let owner = violations.take("ownerUid", OwnerUid::parse(&request.owner_uid));
+    let project = violations.take("projectId", ProjectId::parse(&request.project_id));
+    let source = source(request.source.as_ref(), policy, &mut violations);
+    let output = request.output.clone().unwrap_or_default();
+    let rendition = rendition(&output, "output.", &mut violations);
+    let prefix = match (output.prefix.as_str(), &owner) {
+        ("", Some(owner)) => violations.take("output.prefix", Prefix::of_owner(policy, owner)),
+        ("", None) => None,
+        (given, _) => violations.take("output.prefix", allowed_prefix(given, policy)),
+    };
+    violations.0.extend(check_clip_ids(request.clips.iter().map(|clip| clip.clip_id.as_str())));
+    let numbered = request.clips.iter().take(MAX_CLIPS).enumerate();
+    let checked: Vec<Option<Clip>> =
+        numbered.map(|(index, message)| clip(message, &format!("clips[{index}]."), &mut violations)).collect();
+    let clips: Option<Vec<Clip>> = checked.into_iter().collect();
+    let parts = (id, owner, project, source, rendition, prefix, clips);
+    match parts {
+        (Some(id), Some(owner), Some(project), Some(source), Some(rendition), Some(prefix), Some(clips))
+            if violations.0.is_empty() =>
+        {
+            Ok(Batch { id, owner, project, source, rendition, prefix, clips })
+        }
+        _ => Err(Failure::invalid(violations.0)),
+    }
+}
+
+fn allowed_prefix(text: &str, policy: &BucketPolicy) -> Result<Prefix, String> {
+    let prefix = Prefix::parse(text)?;
+    policy.check(prefix.bucket())?;
+    Ok(prefix)
+}
+
+fn allowed_uri(text: &str, policy: &BucketPolicy) -> Result<ObjectUri, String> {
+    let uri = ObjectUri::parse(text).map_err(|bad| bad.to_string())?;
+    policy.check(uri.bucket())?;
+    Ok(uri)
+}
+
+fn source(message: Option<&v1::Source>, policy: &BucketPolicy, violations: &mut Violations) -> Option<Source> {
+    let uri = violations.take("source.uri", allowed_uri(message.map_or("", |source| &source.uri), policy));
+    let generation = match message.map_or(0, |source| source.generation) {
+        negative @ ..0 => violations.take("source.generation", Err(format!("must not be negative, got {negative}"))),
+        0 => Some(None),
+        given => Some(Some(given)),
+    };
+    uri.zip(generation).map(|(uri, generation)| Source { uri, generation })
+}
+
+fn rendition(output: &v1::Output, at: &str, violations: &mut Violations) -> Option<Rendition> {
+    let default = Rendition::default();
+    let quality = match output.quality.as_str() {
+        "" => Some(default.quality),
+        given => violations.take(format!("{at}quality"), by_name(&Quality::ALL, given)),
+    };
+    let aspect = match output.aspect.as_str() {
+        "" => Some(default.aspect),
+        given => violations.take(format!("{at}aspect"), by_name(&Aspect::ALL, given)),
+    };
+    let fps = match output.fps {
+        0 => Some(default.fps),
+        given if FRAME_RATES.contains(&given) => Some(given),
+        given => {
+            let rates = FRAME_RATES.map(|rate| rate.to_string()).join(", ");
+            violations.take(format!("{at}fps"), Err(format!("must be one of {rates}, got {given}")))
+        }
+    };
+    let (quality, aspect, fps) = (quality?, aspect?, fps?);
+    Some(Rendition { quality, aspect, fps })
+}
+
+fn clip(message: &v1::Clip, at: &str, violations: &mut Violations) -> Option<Clip> {
+    let id = violations.take(format!("{at}clipId"), ClipId::parse(&message.clip_id));
+    let window = Window::new(message.start_ms, message.end_ms)
+        .map_err(|bad| violations.0.push(FieldViolation::new(format!("{at}{}", bad.field), bad.reason)))
+        .ok();
+    let reframe = reframe(message.reframe.as_ref(), at, violations);
+    let (id, window, reframe) = (id?, window?, reframe?);
+    Some(Clip { id, window, reframe })
+}
+
+fn reframe(message: Option<&v1::Reframe>, at: &str, violations: &mut Violations) -> Option<Reframe> {
+    let Some(message) = message else { return Some(Reframe::default()) };
+    let Reframe::AutoCenter { position, zoom } = Reframe::default();
+    if !message.mode.is_empty() && !Reframe::MODES.contains(&message.mode.as_str()) {
+        let reason = format!("must be one of {}, got {:?}", Reframe::MODES.join(", "), message.mode);
+        return violations.take(format!("{at}reframe.mode"), Err(reason));
+    }
+    let position = message.position.map_or(Ok(position), |given| MilliPercent::parse(given, 0, 100));
+    let position = violations.take(format!("{at}reframe.position"), position);
+    let zoom = message.zoom.map_or(Ok(zoom), |given| MilliPercent::parse(given, 100, 200));
+    let zoom = violations.take(format!("{at}reframe.zoom"), zoom);
+    let (position, zoom) = (position?, zoom?);
+    Some(Reframe::AutoCenter { position, zoom })
+}
+
+/// The message that says the same as a checked batch, every default filled in: equal for requests that mean the same.
+pub fn to_message(batch: &Batch) -> v1::ExportBatch {
+    let source = v1::Source { uri: batch.source.uri.to_string(), generation: batch.source.generation.unwrap_or(0) };
+    v1::ExportBatch {
+        batch_id: batch.id.to_string(),
+        owner_uid: batch.owner.to_string(),
+        project_id: batch.project.to_string(),
+        source: Some(source),
+        output: Some(output_message(batch.rendition, &batch.prefix.as_uri().to_string())),
+        clips: batch.clips.iter().map(clip_message).collect(),
+    }
+}
+
+pub(crate) fn output_message(rendition: Rendition, prefix: &str) -> v1::Output {
+    v1::Output {
+        quality: name_of(&Quality::ALL, rendition.quality).to_owned(),
+        aspect: name_of(&Aspect::ALL, rendition.aspect).to_owned(),
+        fps: rendition.fps,
+        prefix: prefix.to_owned(),
+    }
+}
+
+pub(crate) fn clip_message(clip: &Clip) -> v1::Clip {
+    let Reframe::AutoCenter { position, zoom } = clip.reframe;
+    v1::Clip {
+        clip_id: clip.id.to_string(),
+        start_ms: clip.window.start_ms(),
+        end_ms: clip.window.end_ms(),
+        reframe: Some(v1::Reframe {
+            mode: Reframe::MODES[0].to_owned(),
+            position: Some(position.as_percent()),
+            zoom: Some(zoom.as_percent()),
+        }),
+    }
+}
+
+/// The clip and rendition of a message this fleet wrote itself.
+pub(crate) fn trusted(
+    clip_part: Option<&v1::Clip>,
+    output: Option<&v1::Output>,
+) -> Result<(Clip, Rendition), Malformed> {
+    let mut violations = Violations::default();
+    let clip = clip(clip_part.unwrap_or(&v1::Clip::default()), "clip.", &mut violations);
+    let rendition = rendition(output.unwrap_or(&v1::Output::default()), "output.", &mut violations);
+    clip.zip(rendition).ok_or_else(|| {
+        let list: Vec<String> = violations.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
+        Malformed(list.join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
+        "clips":[{"clipId":"c1","startMs":12000,"endMs":57000,"reframe":{"mode":"auto_center","position":50,"zoom":100}},
+                 {"clipId":"c2","startMs":"1000","endMs":2000}]}"#;
+
+    fn policy() -> BucketPolicy {
+        BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
+    }
+
+    fn checked(json: &str) -> Result<Batch, Failure> {
+        from_json(json.as_bytes()).and_then(|request| check(&request, &policy(), "generated"))
+    }
+
+    fn said(json: &str) -> Vec<String> {
+        let failure = checked(json).unwrap_err();
+        failure.details.iter().map(|bad| format!("{}: {}", bad.field, bad.reason)).collect()
+    }
+
+    #[test]
+    fn the_request_of_the_documentation_is_taken_and_defaults_filled_in() {
+        let batch = checked(GOOD).unwrap();
+        assert_eq!(batch.rendition, Rendition::default());
+        assert_eq!(batch.prefix.as_uri().to_string(), "gs://media/processed-clips/u1/");
+        assert_eq!(batch.clips[1].window.start_ms(), 1000);
+    }
+
+    #[test]
+    fn json_and_binary_requests_mean_the_same_and_survive_a_round_trip() {
+        let batch = checked(GOOD).unwrap();
+        let message = to_message(&batch);
+        let binary = from_message(&message.encode_to_vec()).unwrap();
+        let json = from_message(serde_json::to_string(&message).unwrap().as_bytes()).unwrap();
+        assert_eq!(binary, json);
+        assert_eq!(check(&binary, &policy(), "generated").unwrap(), batch);
+    }
+
+    #[test]
+    fn a_request_without_an_id_gets_the_generated_one() {
+        let batch = checked(&GOOD.replace(r#""batchId":"b1","#, "")).unwrap();
+        assert_eq!(batch.id.as_str(), "generated");
+    }
+
+    #[test]
+    fn what_is_not_json_is_said_to_be_so_with_its_place() {
+        let failure = checked(r#"{"batchId": "b1", "#).unwrap_err();
+        assert_eq!(failure.code, "malformed_json");
+        assert!(failure.message.contains("line 1 column 18"), "{}", failure.message);
+        assert_eq!(checked(&format!("{GOOD} x")).unwrap_err().code, "malformed_json");
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_or_name_is_named_with_its_value() {
+        let wrong_type = said(&GOOD.replace("12000", r#""soon""#));
+        assert!(
+            wrong_type[0].starts_with("clips[0].startMs: ") && wrong_type[0].ends_with(r#"got "soon""#),
+            "{wrong_type:?}"
+        );
+        let unknown = said(&GOOD.replace("startMs\":12000", "start\":12"));
+        assert!(unknown[0].contains("clips[0]") && unknown[0].contains("unknown field `start`"), "{unknown:?}");
+    }
+
+    #[test]
+    fn all_bad_fields_are_named_at_once() {
+        let bad = r#"{"ownerUid":"","source":{"uri":"gs://elsewhere/a"},"output":{"quality":"8k","fps":31},
+            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":900000,"reframe":{"zoom":900}}]}"#;
+        let said = said(bad);
+        for field in [
+            "ownerUid",
+            "projectId",
+            "output.quality",
+            "output.fps",
+            "clips[0].endMs",
+            "clips[1].endMs",
+            "clips[1].reframe.zoom",
+        ] {
+            assert!(said.iter().any(|line| line.starts_with(&format!("{field}: "))), "{field} in {said:#?}");
+        }
+    }
+
+    #[test]
+    fn too_many_clips_are_counted_not_listed() {
+        let clips: Vec<String> =
+            (0..1001).map(|n| format!(r#"{{"clipId":"c{n}","startMs":0,"endMs":1000}}"#)).collect();
+        let body = format!(
+            r#"{{"ownerUid":"u","projectId":"p","source":{{"uri":"gs://media/a"}},"clips":[{}]}}"#,
+            clips.join(",")
+        );
+        assert_eq!(said(&body), ["clips: must have 1 to 1000 clips, got 1001"]);
+    }
+}

@@ -1,0 +1,240 @@
+//! Facts on the queue.
+
+use crate::{Malformed, job::context, v1};
+use clipfleet_domain::{
+    attempt::Attempt,
+    failure::{Failure, FieldViolation},
+    ids::{AttemptId, ClipId, WorkerId},
+    job::{FleetEvent, FleetFact},
+    lifecycle::{ClipEvent, ClipFact, Encoding, Output, Timings},
+    progress::Phase,
+    rendition::{by_name, name_of},
+};
+use prost::Message as _;
+use v1::progress_event::Fact;
+
+/// The message of a fact.
+pub fn encode(event: &FleetEvent) -> Vec<u8> {
+    let mut message = v1::ProgressEvent {
+        batch_id: event.batch.id.to_string(),
+        owner_uid: event.batch.owner.to_string(),
+        project_id: event.batch.project.to_string(),
+        batch_size: event.batch.size,
+        ..v1::ProgressEvent::default()
+    };
+    match &event.fact {
+        FleetFact::BatchQueued { at_ms, clips } => {
+            message.at_ms = *at_ms;
+            let clip_ids = clips.iter().map(ToString::to_string).collect();
+            message.fact = Some(Fact::BatchQueued(v1::BatchQueued { clip_ids }));
+        }
+        FleetFact::BatchRefused { at_ms, failure } => {
+            message.at_ms = *at_ms;
+            message.fact = Some(Fact::BatchRefused(v1::BatchRefused { error: Some(error(failure)) }));
+        }
+        FleetFact::Clip { id, event } => {
+            message.clip_id = id.to_string();
+            message.generation = event.generation;
+            message.at_ms = event.at_ms;
+            message.attempt = event.attempt.as_ref().map(attempt);
+            message.fact = Some(fact(&event.fact));
+        }
+    }
+    message.encode_to_vec()
+}
+
+/// The fact of a message.
+pub fn decode(bytes: &[u8]) -> Result<FleetEvent, Malformed> {
+    let message = v1::ProgressEvent::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let batch = context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?;
+    let at_ms = message.at_ms;
+    let fact = match message.fact.ok_or_else(|| Malformed("has no fact".into()))? {
+        Fact::BatchQueued(queued) => {
+            let clips = queued.clip_ids.iter().map(|id| clip_id(id)).collect::<Result<_, _>>()?;
+            FleetFact::BatchQueued { at_ms, clips }
+        }
+        Fact::BatchRefused(refused) => {
+            FleetFact::BatchRefused { at_ms, failure: failure(refused.error.unwrap_or_default()) }
+        }
+        other => {
+            let attempt = message.attempt.map(decode_attempt).transpose()?;
+            let event = ClipEvent { generation: message.generation, at_ms, attempt, fact: decode_fact(other)? };
+            FleetFact::Clip { id: clip_id(&message.clip_id)?, event }
+        }
+    };
+    Ok(FleetEvent { batch, fact })
+}
+
+/// A short name of the fact, for labels and logs.
+pub fn kind(event: &FleetEvent) -> &'static str {
+    match &event.fact {
+        FleetFact::BatchQueued { .. } => "batch_queued",
+        FleetFact::BatchRefused { .. } => "batch_refused",
+        FleetFact::Clip { event, .. } => match event.fact {
+            ClipFact::Queued => "clip_requeued",
+            ClipFact::Started => "clip_started",
+            ClipFact::Progressed { .. } => "clip_progressed",
+            ClipFact::Completed { .. } => "clip_completed",
+            ClipFact::Failed(_) => "clip_failed",
+            ClipFact::Interrupted => "clip_interrupted",
+            ClipFact::Cancelled => "clip_cancelled",
+        },
+    }
+}
+
+/// The message of a failure.
+pub fn error(failure: &Failure) -> v1::Error {
+    let details = failure.details.iter();
+    v1::Error {
+        code: failure.code.clone(),
+        message: failure.message.clone(),
+        retryable: failure.retryable,
+        details: details
+            .map(|bad| v1::FieldViolation { field: bad.field.clone(), reason: bad.reason.clone() })
+            .collect(),
+    }
+}
+
+/// The failure of a message.
+pub fn failure(error: v1::Error) -> Failure {
+    Failure {
+        code: error.code,
+        message: error.message,
+        retryable: error.retryable,
+        details: error.details.into_iter().map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
+    }
+}
+
+fn clip_id(text: &str) -> Result<ClipId, Malformed> {
+    ClipId::parse(text).map_err(Malformed::field("clipId"))
+}
+
+fn attempt(attempt: &Attempt) -> v1::Attempt {
+    v1::Attempt {
+        id: attempt.id.to_string(),
+        number: attempt.number,
+        started_at_ms: attempt.started_at_ms,
+        worker: attempt.worker.to_string(),
+        sequence: attempt.sequence,
+    }
+}
+
+fn decode_attempt(message: v1::Attempt) -> Result<Attempt, Malformed> {
+    Ok(Attempt {
+        id: AttemptId::parse(&message.id).map_err(Malformed::field("attempt.id"))?,
+        number: message.number,
+        started_at_ms: message.started_at_ms,
+        worker: WorkerId::parse(&message.worker).map_err(Malformed::field("attempt.worker"))?,
+        sequence: message.sequence,
+    })
+}
+
+fn fact(fact: &ClipFact) -> Fact {
+    match fact {
+        ClipFact::Queued => Fact::ClipRequeued(v1::ClipRequeued {}),
+        ClipFact::Started => Fact::ClipStarted(v1::ClipStarted {}),
+        ClipFact::Progressed { phase, percent, eta_seconds, encoding } => Fact::ClipProgressed(v1::ClipProgressed {
+            phase: name_of(&Phase::ALL, *phase).to_owned(),
+            percent: u32::from(*percent),
+            eta_seconds: *eta_seconds,
+            encoder: encoding.encoder.clone(),
+            fallback_reason: encoding.fallback_reason.clone(),
+        }),
+        ClipFact::Completed { output, encoding } => Fact::ClipCompleted(v1::ClipCompleted {
+            output_uri: output.uri.clone(),
+            output_url: output.url.clone(),
+            output_size_bytes: output.size_bytes,
+            duration_ms: output.duration_ms,
+            encoder: encoding.encoder.clone(),
+            fallback_reason: encoding.fallback_reason.clone(),
+            reused: output.reused,
+            timings: Some(timings(&output.timings)),
+        }),
+        ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
+        ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
+        ClipFact::Cancelled => Fact::ClipCancelled(v1::ClipCancelled {}),
+    }
+}
+
+fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
+    Ok(match message {
+        Fact::BatchQueued(_) | Fact::BatchRefused(_) => return Err(Malformed("is about a batch, not a clip".into())),
+        Fact::ClipRequeued(_) => ClipFact::Queued,
+        Fact::ClipStarted(_) => ClipFact::Started,
+        Fact::ClipProgressed(message) => ClipFact::Progressed {
+            phase: by_name(&Phase::ALL, &message.phase).map_err(Malformed::field("phase"))?,
+            percent: u8::try_from(message.percent).map_err(Malformed::field("percent"))?,
+            eta_seconds: message.eta_seconds,
+            encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
+        },
+        Fact::ClipCompleted(message) => ClipFact::Completed {
+            output: Output {
+                uri: message.output_uri,
+                url: message.output_url,
+                size_bytes: message.output_size_bytes,
+                duration_ms: message.duration_ms,
+                reused: message.reused,
+                timings: decode_timings(message.timings.unwrap_or_default()),
+            },
+            encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
+        },
+        Fact::ClipFailed(message) => ClipFact::Failed(failure(message.error.unwrap_or_default())),
+        Fact::ClipInterrupted(_) => ClipFact::Interrupted,
+        Fact::ClipCancelled(_) => ClipFact::Cancelled,
+    })
+}
+
+fn timings(timings: &Timings) -> v1::Timings {
+    let Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms } = *timings;
+    v1::Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms }
+}
+
+fn decode_timings(message: v1::Timings) -> Timings {
+    let v1::Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms } = message;
+    Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fact_survives_the_wire() {
+        let encoding = Encoding { encoder: "x264enc".into(), fallback_reason: "no GPU".into() };
+        let clip_facts = [
+            ClipFact::Queued,
+            ClipFact::Started,
+            ClipFact::Progressed {
+                phase: Phase::Uploading,
+                percent: 97,
+                eta_seconds: Some(0),
+                encoding: encoding.clone(),
+            },
+            ClipFact::Completed {
+                output: Output { uri: "gs://b/o".into(), size_bytes: 5, reused: true, ..Output::default() },
+                encoding,
+            },
+            ClipFact::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
+            ClipFact::Interrupted,
+            ClipFact::Cancelled,
+        ];
+        let attempt = Attempt {
+            id: AttemptId::parse("a1").unwrap(),
+            number: 3,
+            started_at_ms: 99,
+            worker: WorkerId::parse("w1").unwrap(),
+            sequence: 4,
+        };
+        let clip = |fact| FleetFact::Clip {
+            id: ClipId::parse("c1").unwrap(),
+            event: ClipEvent { generation: 1, at_ms: 5, attempt: Some(attempt.clone()), fact },
+        };
+        let mut facts: Vec<FleetFact> = clip_facts.into_iter().map(clip).collect();
+        facts.push(FleetFact::BatchQueued { at_ms: 1, clips: vec![ClipId::parse("c1").unwrap()] });
+        facts.push(FleetFact::BatchRefused { at_ms: 1, failure: Failure::transient("x", "y") });
+        for fact in facts {
+            let event = FleetEvent { batch: context("b1", "u1", "p1", 2).unwrap(), fact };
+            assert_eq!(decode(&encode(&event)).unwrap(), event);
+        }
+    }
+}

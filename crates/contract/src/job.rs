@@ -1,0 +1,106 @@
+//! Jobs on the queue.
+
+use crate::{
+    Malformed,
+    batch::{clip_message, output_message, trusted},
+    v1,
+};
+use clipfleet_domain::{
+    ids::{BatchId, OwnerUid, ProjectId},
+    job::{BatchContext, Job, PinnedSource},
+    source::ObjectUri,
+};
+use prost::Message as _;
+
+/// The message of a job.
+pub fn encode(job: &Job) -> Vec<u8> {
+    let message = v1::ClipJob {
+        batch_id: job.batch.id.to_string(),
+        clip_id: job.clip.id.to_string(),
+        generation: job.generation,
+        owner_uid: job.batch.owner.to_string(),
+        project_id: job.batch.project.to_string(),
+        batch_size: job.batch.size,
+        source: Some(v1::Source { uri: job.source.uri.to_string(), generation: job.source.generation }),
+        source_size_bytes: job.source.size_bytes,
+        clip: Some(clip_message(&job.clip)),
+        output: Some(output_message(job.rendition, "")),
+        output_uri: job.output.to_string(),
+        settings_hash: job.settings_hash.clone(),
+        queued_at_ms: job.queued_at_ms,
+    };
+    message.encode_to_vec()
+}
+
+/// The job of a message.
+pub fn decode(bytes: &[u8]) -> Result<Job, Malformed> {
+    let message = v1::ClipJob::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
+    let source = message.source.unwrap_or_default();
+    Ok(Job {
+        batch: context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?,
+        generation: message.generation,
+        source: PinnedSource {
+            uri: ObjectUri::parse(&source.uri).map_err(Malformed::field("source.uri"))?,
+            generation: source.generation,
+            size_bytes: message.source_size_bytes,
+        },
+        clip,
+        rendition,
+        output: ObjectUri::parse(&message.output_uri).map_err(Malformed::field("outputUri"))?,
+        settings_hash: message.settings_hash,
+        queued_at_ms: message.queued_at_ms,
+    })
+}
+
+pub(crate) fn context(batch: &str, owner: &str, project: &str, size: u32) -> Result<BatchContext, Malformed> {
+    Ok(BatchContext {
+        id: BatchId::parse(batch).map_err(Malformed::field("batchId"))?,
+        owner: OwnerUid::parse(owner).map_err(Malformed::field("ownerUid"))?,
+        project: ProjectId::parse(project).map_err(Malformed::field("projectId"))?,
+        size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_domain::{
+        clip::{Clip, Window},
+        ids::ClipId,
+        reframe::{MilliPercent, Reframe},
+        rendition::{Aspect, Quality, Rendition},
+    };
+
+    #[test]
+    fn a_job_survives_the_wire() {
+        let job = Job {
+            batch: context("b1", "u1", "p1", 7).unwrap(),
+            generation: 2,
+            source: PinnedSource {
+                uri: ObjectUri::parse("gs://media/a.mp4").unwrap(),
+                generation: 17,
+                size_bytes: 1 << 33,
+            },
+            clip: Clip {
+                id: ClipId::parse("c1").unwrap(),
+                window: Window::new(12_345, 67_890).unwrap(),
+                reframe: Reframe::AutoCenter {
+                    position: MilliPercent::parse(33.333, 0, 100).unwrap(),
+                    zoom: MilliPercent::whole(120),
+                },
+            },
+            rendition: Rendition { quality: Quality::High, aspect: Aspect::Square, fps: 24 },
+            output: ObjectUri::parse("gs://media/out/c1-00.mp4").unwrap(),
+            settings_hash: "00".into(),
+            queued_at_ms: 1_700_000_000_000,
+        };
+        assert_eq!(decode(&encode(&job)).unwrap(), job);
+    }
+
+    #[test]
+    fn what_is_no_job_is_malformed() {
+        assert!(decode(b"hello").is_err());
+        assert!(decode(b"").unwrap_err().to_string().contains("clipId"));
+    }
+}

@@ -1,0 +1,43 @@
+//! What a worker asks of its pipeline process.
+
+use crate::{
+    Malformed,
+    batch::{clip_message, output_message, trusted},
+    v1,
+};
+use clipfleet_domain::{clip::Clip, job::Job, rendition::Rendition};
+use std::path::{Path, PathBuf};
+
+/// One clip to be made from a source of known length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcode {
+    /// Bytes of the source.
+    pub source_size_bytes: u64,
+    /// What is cut out, and how its picture is fitted.
+    pub clip: Clip,
+    /// What the result looks like.
+    pub rendition: Rendition,
+    /// Private, empty directory of the attempt.
+    pub directory: PathBuf,
+    /// `auto`, or the name of one encoder.
+    pub encoder: String,
+}
+
+/// The order for a job.
+pub fn start(job: &Job, directory: &Path, encoder: &str) -> v1::StartTranscode {
+    v1::StartTranscode {
+        source_size_bytes: job.source.size_bytes,
+        clip: Some(clip_message(&job.clip)),
+        output: Some(output_message(job.rendition, "")),
+        directory: directory.to_string_lossy().into_owned(),
+        encoder: encoder.to_owned(),
+    }
+}
+
+/// The checked order.
+pub fn transcode(message: v1::StartTranscode) -> Result<Transcode, Malformed> {
+    let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
+    let encoder = if message.encoder.is_empty() { "auto".to_owned() } else { message.encoder };
+    let directory = PathBuf::from(message.directory);
+    Ok(Transcode { source_size_bytes: message.source_size_bytes, clip, rendition, directory, encoder })
+}

@@ -1,0 +1,115 @@
+//! The queue's unit of work: one clip, with nothing left to look up.
+
+use crate::{
+    batch::{Batch, PlannedClip},
+    clip::Clip,
+    failure::Failure,
+    ids::{BatchId, ClipId, OwnerUid, ProjectId},
+    lifecycle::ClipEvent,
+    rendition::Rendition,
+    source::ObjectUri,
+};
+
+/// What every message about a batch carries, so that each can be understood alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchContext {
+    /// The batch.
+    pub id: BatchId,
+    /// Who owns it.
+    pub owner: OwnerUid,
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// Clips in it.
+    pub size: u32,
+}
+
+impl BatchContext {
+    /// The context of a checked batch.
+    pub fn of(batch: &Batch) -> Self {
+        let size = u32::try_from(batch.clips.len()).unwrap_or(u32::MAX);
+        Self { id: batch.id.clone(), owner: batch.owner.clone(), project: batch.project.clone(), size }
+    }
+}
+
+/// The state of the source that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedSource {
+    /// Its place.
+    pub uri: ObjectUri,
+    /// The generation of the object.
+    pub generation: i64,
+    /// Bytes.
+    pub size_bytes: u64,
+}
+
+/// One clip to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The batch it belongs to.
+    pub batch: BatchContext,
+    /// Of the clip: 0 at first, one more at each explicit retry.
+    pub generation: u32,
+    /// What it is cut from.
+    pub source: PinnedSource,
+    /// What is cut.
+    pub clip: Clip,
+    /// What the result looks like.
+    pub rendition: Rendition,
+    /// The visible result.
+    pub output: ObjectUri,
+    /// Equal for equal work.
+    pub settings_hash: String,
+    /// When the batch (or the retry) was accepted; Unix time, milliseconds.
+    pub queued_at_ms: i64,
+}
+
+impl Job {
+    /// The job of one planned clip of a batch.
+    pub fn new(batch: &Batch, planned: PlannedClip, source: PinnedSource, generation: u32, queued_at_ms: i64) -> Self {
+        Self {
+            batch: BatchContext::of(batch),
+            generation,
+            source,
+            clip: planned.clip,
+            rendition: batch.rendition,
+            output: planned.output,
+            settings_hash: planned.settings_hash,
+            queued_at_ms,
+        }
+    }
+}
+
+/// A fact about a batch, published by the fleet and folded by the status service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetEvent {
+    /// The batch it is about.
+    pub batch: BatchContext,
+    /// What happened.
+    pub fact: FleetFact,
+}
+
+/// What can happen to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FleetFact {
+    /// Accepted, with these clips.
+    BatchQueued {
+        /// Unix time, milliseconds.
+        at_ms: i64,
+        /// Its clips.
+        clips: Vec<ClipId>,
+    },
+    /// A batch from the topic failed validation.
+    BatchRefused {
+        /// Unix time, milliseconds.
+        at_ms: i64,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something happened to one of its clips.
+    Clip {
+        /// The clip.
+        id: ClipId,
+        /// What happened.
+        event: ClipEvent,
+    },
+}
