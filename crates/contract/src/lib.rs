@@ -8,6 +8,7 @@ pub mod batch;
 pub mod event;
 pub mod job;
 mod json;
+pub mod names;
 pub mod pipeline;
 
 /// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.

@@ -1,1 +1,8 @@
-//! placeholder
+//! The shell around every role's process: settings, logs and metrics, health endpoints, an orderly end.
+//!
+//! It knows nothing of clips, queues or Google.
+
+pub mod health;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,60 @@
+//! The names that outsiders see: topics, subscriptions, document paths and the fields that more than one role reads.
+
+use clipfleet_domain::ids::{BatchId, ClipId};
+
+/// Requests of Cloud Functions.
+pub const EXPORT_REQUESTS: &str = "export-requests";
+/// One message per clip.
+pub const CLIP_JOBS: &str = "clip-jobs";
+/// Clip jobs set aside after their last delivery attempt.
+pub const CLIP_JOBS_DEAD_LETTER: &str = "clip-jobs-dead-letter";
+/// Facts.
+pub const PROGRESS_EVENTS: &str = "progress-events";
+
+/// The dispatcher's subscription to [`EXPORT_REQUESTS`].
+pub const EXPORT_REQUESTS_DISPATCHER: &str = "export-requests-dispatcher";
+/// The workers' subscription to [`CLIP_JOBS`].
+pub const CLIP_JOBS_WORKER: &str = "clip-jobs-worker";
+/// The status service's subscription to [`CLIP_JOBS_DEAD_LETTER`].
+pub const CLIP_JOBS_DEAD_LETTER_STATUS: &str = "clip-jobs-dead-letter-status";
+/// The status service's subscription to [`PROGRESS_EVENTS`].
+pub const PROGRESS_EVENTS_STATUS: &str = "progress-events-status";
+
+/// Collection of batch status documents.
+pub const BATCHES: &str = "exportBatches";
+/// Collection of the dispatcher's own records of accepted requests. Not for clients.
+pub const REQUESTS: &str = "exportRequests";
+
+/// Status document of a batch.
+pub fn batch_document(batch: &BatchId) -> String {
+    format!("{BATCHES}/{batch}")
+}
+
+/// Collection of a batch's clip status documents.
+pub fn clip_documents(batch: &BatchId) -> String {
+    format!("{BATCHES}/{batch}/clips")
+}
+
+/// Status document of a clip.
+pub fn clip_document(batch: &BatchId, clip: &ClipId) -> String {
+    format!("{BATCHES}/{batch}/clips/{clip}")
+}
+
+/// The dispatcher's record of a request.
+pub fn request_document(batch: &BatchId) -> String {
+    format!("{REQUESTS}/{batch}")
+}
+
+/// Field of a status document: where the clip or batch stands.
+pub const STATUS: &str = "status";
+/// Field of a clip's status document: 0 at first, one more at each explicit retry.
+pub const GENERATION: &str = "generation";
+/// Field of a status document that only the status service reads: what it needs to fold on.
+pub const FOLD: &str = "fold";
+
+/// Attribute of queue messages: the batch's id.
+pub const ATTRIBUTE_BATCH: &str = "batch";
+/// Attribute of queue messages: the clip's id.
+pub const ATTRIBUTE_CLIP: &str = "clip";
+/// Attribute of progress events: the fact's name.
+pub const ATTRIBUTE_FACT: &str = "fact";

@@ -1,0 +1,64 @@
+//! `/health` (the process lives), `/ready` (it can do its work, or why not) and `/metrics`.
+
+use crate::telemetry;
+use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use serde_json::{Value, json};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+/// Whether a process can do its work; shared by its parts.
+#[derive(Debug, Clone)]
+pub struct Readiness(Arc<watch::Sender<Result<Value, String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(Err("starting".to_owned())).0))
+    }
+}
+
+impl Readiness {
+    /// Ready from now on, with facts worth showing.
+    pub fn ready(&self, facts: Value) {
+        self.0.send_replace(Ok(facts));
+    }
+
+    /// Not ready, with the reason.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.0.send_replace(Err(reason.into()));
+    }
+
+    /// Returns once ready.
+    pub async fn wait(&self) {
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(Result::is_ok).await;
+    }
+}
+
+/// The three routes.
+pub fn routes(readiness: Readiness) -> Router {
+    let ready = move || async move {
+        match &*readiness.0.borrow() {
+            Ok(facts) => (StatusCode::OK, Json(json!({"ready": true, "facts": facts}))).into_response(),
+            Err(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "reason": reason}))).into_response()
+            }
+        }
+    };
+    Router::new()
+        .route("/health", get(|| async { Json(json!({"alive": true})) }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(|| async { telemetry::metrics().render() }))
+}
+
+/// Binds an address; port 0 picks a free one.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("failed to listen on {address}: {error}")))
+}
+
+/// Serves until told to stop, then lets requests in progress end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
