@@ -1,1 +1,54 @@
-//! placeholder
+//! The dispatcher: takes an Export All, from the topic `export-requests` or over HTTP, and fans it out to one job per clip.
+//!
+//! A request is accepted once its record is written; everything after that (publishing the jobs) can be repeated, by this
+//! process or another, until the record says `dispatched`. It writes no status documents and knows nothing of media.
+//!
+//! ```text
+//!  POST /v1/batches ─┐                      ┌─▶ exportRequests/{batch}   (the record: digest, request, pinned source)
+//!                    ├─▶ Dispatch::accept ──┼─▶ [progress-events]        BatchQueued
+//!  [export-requests] ┘                      └─▶ [clip-jobs]              one ClipJob per clip
+//! ```
+
+mod accept;
+mod control;
+mod http;
+mod intake;
+mod record;
+mod repair;
+mod view;
+
+pub use accept::{Dispatch, Refusal};
+pub use http::routes;
+
+use clipfleet_cloud::{Cloud, CloudError};
+use clipfleet_domain::batch::BucketPolicy;
+use clipfleet_service::{clock::Clock, health, telemetry};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How a dispatcher is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the HTTP API listens.
+    pub listen: SocketAddr,
+    /// Which buckets may be used.
+    pub buckets: BucketPolicy,
+}
+
+/// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request.
+pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
+    telemetry::metrics();
+    let readiness = health::Readiness::default();
+    let dispatch = Arc::new(Dispatch::new(cloud, config.buckets, Clock::system()));
+    let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone()));
+    tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
+
+    let repairs = tokio::spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
+    let intake = tokio::spawn(intake::run(dispatch, readiness, stop.clone()));
+    let served = health::serve(listener, router, stop.clone()).await;
+    stop.cancel();
+    let (intake, _) = tokio::join!(intake, repairs);
+    served?;
+    intake.map_err(io::Error::other)?.map_err(|error: CloudError| io::Error::other(error))
+}

@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(of(&[], 3), (State::Queued, 0));
         assert_eq!(of(&[queued.clone(), queued.clone()], 2), (State::Queued, 0));
         assert_eq!(of(&[queued, half.clone()], 2), (State::Processing, 25));
-        assert_eq!(of(&[done.clone()], 2), (State::Processing, 50));
+        assert_eq!(of(std::slice::from_ref(&done), 2), (State::Processing, 50));
         assert_eq!(of(&[done.clone(), done.clone()], 2), (State::Completed, 100));
         assert_eq!(of(&[done, failed.clone()], 2), (State::Partial, 100));
         assert_eq!(of(&[failed, cancelled.clone()], 2), (State::Failed, 100));

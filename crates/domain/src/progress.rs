@@ -53,7 +53,7 @@ pub fn percent(phase: Phase, fraction: f64) -> u8 {
 /// Seconds left, rounded up, from the time an attempt took for its first `percent`. `None` while that says nothing yet.
 pub fn eta_seconds(percent: u8, elapsed_ms: i64) -> Option<u32> {
     const SAYS_SOMETHING: u8 = 5;
-    if percent < SAYS_SOMETHING || percent > 100 || elapsed_ms <= 0 {
+    if !(SAYS_SOMETHING..=100).contains(&percent) || elapsed_ms <= 0 {
         return None;
     }
     let left_ms = elapsed_ms * i64::from(100 - percent) / i64::from(percent);

@@ -20,12 +20,12 @@ impl Default for Readiness {
 impl Readiness {
     /// Ready from now on, with facts worth showing.
     pub fn ready(&self, facts: Value) {
-        self.0.send_replace(Ok(facts));
+        self.0.send_modify(|state| *state = Ok(facts));
     }
 
     /// Not ready, with the reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.0.send_replace(Err(reason.into()));
+        self.0.send_modify(|state| *state = Err(reason.into()));
     }
 
     /// Returns once ready.

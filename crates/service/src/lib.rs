@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of clips, queues or Google.
 
+pub mod clock;
 pub mod health;
 pub mod settings;
 pub mod shutdown;

@@ -1,0 +1,174 @@
+//! Accepting a batch: check, pin the source, write the record, publish.
+
+use crate::record::{self, Record, Stored};
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Message, ObjectName};
+use clipfleet_contract::{batch, event, job, names, v1};
+use clipfleet_domain::{
+    batch::{Batch, BucketPolicy},
+    failure::{Failure, FieldViolation},
+    ids::BatchId,
+    job::{BatchContext, FleetEvent, FleetFact, Job, PinnedSource},
+    limits::MAX_SOURCE_BYTES,
+    source::Source,
+};
+use clipfleet_service::clock::Clock;
+use futures::{StreamExt as _, TryStreamExt as _};
+use uuid::Uuid;
+
+/// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
+/// thousand buffers.
+const PUBLISHES_IN_FLIGHT: usize = 256;
+
+/// Why a request is not taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The request itself is wrong.
+    Invalid(Failure),
+    /// The batch's id belongs to another request, or the clip's state does not allow it.
+    Conflict(Failure),
+    /// There is no such batch or clip.
+    NotFound(Failure),
+    /// Something this service depends on does not answer; the same request may succeed later.
+    Unavailable(CloudError),
+}
+
+impl From<CloudError> for Refusal {
+    fn from(error: CloudError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// The dispatcher's verbs, whatever the transport.
+pub struct Dispatch {
+    pub(crate) cloud: Cloud,
+    pub(crate) clock: Clock,
+    policy: BucketPolicy,
+}
+
+impl Dispatch {
+    /// Works on a cloud, under a policy.
+    pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
+        Self { cloud, clock, policy }
+    }
+
+    /// Takes a request. The same request again gives the same answer and dispatches nothing new.
+    pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
+        let generated_id = format!("b-{}", Uuid::now_v7().simple());
+        let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
+        if let Some(known) = record::load(&self.cloud, &batch.id).await? {
+            return known_already(&batch, &known.record);
+        }
+        let source = self.pin(&batch.source).await?;
+        let record = Record::new(&batch, source, self.clock.now_ms());
+        match record::create(&self.cloud, &batch.id, record).await {
+            Ok(stored) => self.dispatch(&batch, stored).await?,
+            // Lost a race against the same id: whoever won dispatches it, or the repair does.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let known = record::load(&self.cloud, &batch.id).await?;
+                return known.map_or(Err(Refusal::Unavailable(error)), |known| known_already(&batch, &known.record));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        metrics::counter!("clipfleet_batches_accepted_total").increment(1);
+        Ok(accepted(&batch))
+    }
+
+    /// Finds the state of the source that all clips will be cut from.
+    async fn pin(&self, source: &Source) -> Result<PinnedSource, Refusal> {
+        let name = ObjectName::new(source.uri.bucket(), source.uri.object());
+        let refuse = |code: &str, reason: String| {
+            let violation = FieldViolation::new("source.uri", reason);
+            let message = format!("{}: {}", violation.field, violation.reason);
+            Refusal::Invalid(Failure { details: vec![violation], ..Failure::permanent(code, message) })
+        };
+        let info = match self.cloud.objects.stat(&name, source.generation).await {
+            Ok(info) => info,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let generation = source.generation.map_or(String::new(), |number| format!(" in generation {number}"));
+                return Err(refuse(
+                    "source_not_found",
+                    format!("must name an existing object, {name}{generation} does not exist"),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if info.size == 0 {
+            return Err(refuse("source_empty", format!("must name a video, {name} has 0 bytes")));
+        }
+        if info.size > MAX_SOURCE_BYTES {
+            return Err(refuse(
+                "source_too_large",
+                format!("must have at most {MAX_SOURCE_BYTES} bytes, {name} has {}", info.size),
+            ));
+        }
+        Ok(PinnedSource { uri: source.uri.clone(), generation: info.generation, size_bytes: info.size })
+    }
+
+    /// Publishes everything a recorded batch needs, then notes that it did.
+    pub(crate) async fn dispatch(&self, batch: &Batch, stored: Stored) -> Result<(), Refusal> {
+        let started = std::time::Instant::now();
+        let Record { source, accepted_at_ms, .. } = &stored.record;
+        let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
+        let queued = FleetFact::BatchQueued { at_ms: *accepted_at_ms, clips };
+        self.report(&FleetEvent { batch: BatchContext::of(batch), fact: queued }).await?;
+        let planned = batch
+            .plan(source.generation)
+            .map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
+        let jobs = planned.into_iter().map(|planned| Job::new(batch, planned, source.clone(), 0, *accepted_at_ms));
+        let publishing = jobs.map(|job| async move { self.enqueue(&job).await });
+        futures::stream::iter(publishing).buffer_unordered(PUBLISHES_IN_FLIGHT).try_collect::<Vec<()>>().await?;
+        record::mark_dispatched(&self.cloud, &batch.id, stored).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::histogram!("clipfleet_dispatch_seconds").record(seconds);
+        metrics::counter!("clipfleet_clips_dispatched_total").increment(batch.clips.len() as u64);
+        tracing::info!(batch = %batch.id, clips = batch.clips.len(), seconds, "batch dispatched");
+        Ok(())
+    }
+
+    pub(crate) async fn enqueue(&self, job: &Job) -> Result<(), CloudError> {
+        let attributes = [
+            (names::ATTRIBUTE_BATCH.to_owned(), job.batch.id.to_string()),
+            (names::ATTRIBUTE_CLIP.to_owned(), job.clip.id.to_string()),
+        ];
+        let message = Message { data: job::encode(job).into(), attributes: attributes.into() };
+        self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
+    }
+
+    pub(crate) async fn report(&self, fact: &FleetEvent) -> Result<(), CloudError> {
+        let attributes = [
+            (names::ATTRIBUTE_BATCH.to_owned(), fact.batch.id.to_string()),
+            (names::ATTRIBUTE_FACT.to_owned(), event::kind(fact).to_owned()),
+        ];
+        let message = Message { data: event::encode(fact).into(), attributes: attributes.into() };
+        self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
+    }
+
+    /// A recorded request, checked again.
+    pub(crate) fn recorded(&self, record: &Record) -> Result<Batch, Refusal> {
+        batch::check(&record.request, &self.policy, "").map_err(Refusal::Invalid)
+    }
+}
+
+fn known_already(batch: &Batch, known: &Record) -> Result<v1::BatchAccepted, Refusal> {
+    if known.digest == record::digest(&batch::to_message(batch)) {
+        return Ok(accepted(batch));
+    }
+    let reason = format!("was used before for a different request, got {:?}; choose another id", batch.id.as_str());
+    let violation = FieldViolation::new("batchId", reason);
+    let message = format!("{}: {}", violation.field, violation.reason);
+    Err(Refusal::Conflict(Failure { details: vec![violation], ..Failure::permanent("batch_id_conflict", message) }))
+}
+
+fn accepted(batch: &Batch) -> v1::BatchAccepted {
+    let clip = |id: &clipfleet_domain::ids::ClipId| v1::AcceptedClip {
+        clip_id: id.to_string(),
+        document: names::clip_document(&batch.id, id),
+    };
+    v1::BatchAccepted { batch_id: batch.id.to_string(), clips: batch.clips.iter().map(|c| clip(&c.id)).collect() }
+}
+
+/// A refusal for a batch that was never accepted.
+pub(crate) fn no_such_batch(batch: &BatchId) -> Refusal {
+    let message = format!("batch {:?} does not exist", batch.as_str());
+    Refusal::NotFound(Failure::permanent("batch_not_found", message))
+}

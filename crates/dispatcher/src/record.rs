@@ -1,0 +1,141 @@
+//! The dispatcher's own memory: one document per accepted request.
+
+use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_contract::{batch, names, v1};
+use clipfleet_domain::{batch::Batch, ids::BatchId, job::PinnedSource, limits::RETENTION_DAYS};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A request that was accepted, and how far it got.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    /// Equal for requests that mean the same.
+    pub(crate) digest: String,
+    /// The request, every default filled in.
+    pub(crate) request: v1::ExportBatch,
+    /// The state of the source that every clip is cut from.
+    pub(crate) source: PinnedSource,
+    /// Unix time, milliseconds.
+    pub(crate) accepted_at_ms: i64,
+    /// Every job's publication was confirmed.
+    pub(crate) dispatched: bool,
+}
+
+/// A record and the state it was read in.
+pub(crate) struct Stored {
+    pub(crate) record: Record,
+    version: Version,
+}
+
+const DIGEST: &str = "digest";
+const REQUEST: &str = "request";
+const SOURCE_GENERATION: &str = "sourceGeneration";
+const SOURCE_SIZE: &str = "sourceSizeBytes";
+const ACCEPTED_AT: &str = "acceptedAtMs";
+const EXPIRES_AT: &str = "expiresAt";
+/// Field by which unfinished dispatches are found.
+pub(crate) const DISPATCHED: &str = "dispatched";
+
+impl Record {
+    pub(crate) fn new(batch: &Batch, source: PinnedSource, accepted_at_ms: i64) -> Self {
+        let request = batch::to_message(batch);
+        Self { digest: digest(&request), request, source, accepted_at_ms, dispatched: false }
+    }
+
+    fn fields(&self) -> Result<Fields, CloudError> {
+        let request = serde_json::to_string(&self.request)
+            .map_err(|error| CloudError::new(ErrorKind::Invalid, "write the request as JSON").because(error))?;
+        let accepted = Duration::from_millis(self.accepted_at_ms.unsigned_abs());
+        let expires_at = UNIX_EPOCH + accepted + Duration::from_secs(RETENTION_DAYS * 24 * 3_600);
+        let size = i64::try_from(self.source.size_bytes).unwrap_or(i64::MAX);
+        Ok(Fields::from([
+            (DIGEST.into(), Value::String(self.digest.clone())),
+            (REQUEST.into(), Value::String(request)),
+            (SOURCE_GENERATION.into(), Value::Integer(self.source.generation)),
+            (SOURCE_SIZE.into(), Value::Integer(size)),
+            (ACCEPTED_AT.into(), Value::Integer(self.accepted_at_ms)),
+            (DISPATCHED.into(), Value::Bool(self.dispatched)),
+            (EXPIRES_AT.into(), Value::Timestamp(expires_at)),
+        ]))
+    }
+
+    fn parse(document: &Document) -> Option<Self> {
+        let text = |name: &str| match document.fields.get(name) {
+            Some(Value::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let integer = |name: &str| match document.fields.get(name) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        };
+        let request = batch::from_json(text(REQUEST)?.as_bytes()).ok()?;
+        let uri = clipfleet_domain::source::ObjectUri::parse(&request.source.as_ref()?.uri).ok()?;
+        Some(Self {
+            digest: text(DIGEST)?.to_owned(),
+            source: PinnedSource {
+                uri,
+                generation: integer(SOURCE_GENERATION)?,
+                size_bytes: u64::try_from(integer(SOURCE_SIZE)?).ok()?,
+            },
+            request,
+            accepted_at_ms: integer(ACCEPTED_AT)?,
+            dispatched: document.fields.get(DISPATCHED) == Some(&Value::Bool(true)),
+        })
+    }
+}
+
+/// Equal for requests that mean the same, whatever their form on the wire.
+pub(crate) fn digest(request: &v1::ExportBatch) -> String {
+    Sha256::digest(request.encode_to_vec()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a new record; `AlreadyExists` when the batch's id is taken.
+pub(crate) async fn create(cloud: &Cloud, batch: &BatchId, record: Record) -> Result<Stored, CloudError> {
+    let version = put(cloud, batch, &record, Precondition::Absent).await?;
+    Ok(Stored { record, version })
+}
+
+/// Notes that every job was published.
+pub(crate) async fn mark_dispatched(cloud: &Cloud, batch: &BatchId, stored: Stored) -> Result<(), CloudError> {
+    let record = Record { dispatched: true, ..stored.record };
+    match put(cloud, batch, &record, Precondition::Unchanged(stored.version)).await {
+        // Another dispatcher repaired the same batch meanwhile: it is dispatched either way.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn put(
+    cloud: &Cloud,
+    batch: &BatchId,
+    record: &Record,
+    precondition: Precondition,
+) -> Result<Version, CloudError> {
+    let write = Write { path: names::request_document(batch), fields: record.fields()?, precondition };
+    let versions = cloud.documents.commit(vec![write]).await?;
+    versions
+        .first()
+        .copied()
+        .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, "read the version of a written record"))
+}
+
+/// The record of a batch, if there is one.
+pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored>, CloudError> {
+    let documents = cloud.documents.get(&[names::request_document(batch)]).await?;
+    documents.into_iter().next().flatten().map(|document| stored(&document)).transpose()
+}
+
+/// Records whose dispatch did not finish, at most `limit`, with the time they were accepted.
+pub(crate) async fn unfinished(cloud: &Cloud, limit: u32) -> Result<Vec<Stored>, CloudError> {
+    let documents = cloud.documents.find(names::REQUESTS, DISPATCHED, Value::Bool(false), limit).await?;
+    documents.iter().map(stored).collect()
+}
+
+fn stored(document: &Document) -> Result<Stored, CloudError> {
+    let record = Record::parse(document).ok_or_else(|| {
+        let message = format!("read the record {}: written by another version of the dispatcher", document.path);
+        CloudError::new(ErrorKind::Invalid, message)
+    })?;
+    Ok(Stored { record, version: document.version })
+}

@@ -1,0 +1,49 @@
+//! Finishes what a crashed dispatcher began: records that were written but not marked as dispatched.
+
+use crate::{
+    accept::{Dispatch, Refusal},
+    record,
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// A dispatch younger than this may still be under way in another process. A thousand clips take about a second.
+const GRACE_MS: i64 = 10_000;
+
+/// How often to look. Together with the grace this bounds how long a batch can lie unnoticed.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Batches mended per look; the rest wait for the next one.
+const AT_ONCE: u32 = 50;
+
+pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
+    loop {
+        if let Err(refusal) = mend(&dispatch).await {
+            tracing::warn!(?refusal, "repair postponed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+async fn mend(dispatch: &Dispatch) -> Result<(), Refusal> {
+    for stored in record::unfinished(&dispatch.cloud, AT_ONCE).await? {
+        if dispatch.clock.now_ms() - stored.record.accepted_at_ms < GRACE_MS {
+            continue;
+        }
+        let id = stored.record.request.batch_id.clone();
+        tracing::warn!(batch = id, "dispatching a batch that was left unfinished");
+        // One batch that cannot be mended (its bucket is no longer allowed, say) does not keep the others waiting.
+        if let Err(refusal) = finish(dispatch, stored).await {
+            tracing::error!(batch = id, ?refusal, "failed to dispatch");
+        }
+    }
+    Ok(())
+}
+
+async fn finish(dispatch: &Dispatch, stored: record::Stored) -> Result<(), Refusal> {
+    let batch = dispatch.recorded(&stored.record)?;
+    dispatch.dispatch(&batch, stored).await
+}
