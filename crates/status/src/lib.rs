@@ -1,1 +1,55 @@
-//! placeholder
+//! The status service: folds the fleet's facts into the documents that people read. It is the only writer of
+//! `exportBatches/{batch}` and `exportBatches/{batch}/clips/{clip}`.
+//!
+//! ```text
+//!  [progress-events] ───────┐
+//!                           ├─▶ Board (fold in memory) ─▶ one commit per burst ─▶ documents ─▶ settle the leases
+//!  [clip-jobs-dead-letter] ─┘
+//! ```
+//!
+//! A fact's lease is settled only after a write that covers it, so a crash loses nothing: facts come again and folding them
+//! again changes nothing. Several instances may run; a write meets the precondition "unchanged since I read it", and the
+//! loser reads again. It knows nothing of media, and takes no decisions.
+
+mod board;
+mod documents;
+mod intake;
+mod writer;
+
+use clipfleet_cloud::{Cloud, CloudError};
+use clipfleet_service::{clock::Clock, health, telemetry};
+use std::{io, net::SocketAddr};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How a status service is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where `/health`, `/ready` and `/metrics` listen.
+    pub listen: SocketAddr,
+}
+
+/// Runs with health endpoints until told to stop.
+pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
+    telemetry::metrics();
+    let readiness = health::Readiness::default();
+    tracing::info!(listen = %listener.local_addr()?, "status service listens");
+    let folding = tokio::spawn(fold(cloud, readiness.clone(), stop.clone()));
+    let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
+    stop.cancel();
+    let folded = folding.await;
+    served?;
+    folded.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// Folds facts until told to stop, or until waiting cannot mend an error (no such subscription).
+pub async fn fold(cloud: Cloud, readiness: health::Readiness, stop: CancellationToken) -> Result<(), CloudError> {
+    let (facts, intake) = intake::start(&cloud, Clock::system(), stop.clone());
+    readiness.ready(serde_json::json!({"role": "status"}));
+    let folded = writer::run(cloud, facts, stop).await;
+    if let Err(error) = &folded {
+        readiness.not_ready(error.to_string());
+    }
+    intake.close().await;
+    folded
+}

@@ -1,0 +1,369 @@
+//! What the service knows of the batches it has heard of lately: folded views, which of them are not yet written, and when
+//! each may be written next. No I/O; time comes in.
+
+use crate::documents;
+use clipfleet_cloud::{Document, Precondition, Version, Write};
+use clipfleet_contract::names;
+use clipfleet_domain::{
+    failure::Failure,
+    ids::{BatchId, ClipId},
+    job::{BatchContext, FleetEvent, FleetFact},
+    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, State},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// At most one write per second and document, which is what Firestore sustains; a change of status goes out at once.
+pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+
+/// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
+const MAX_BATCHES: usize = 2_000;
+
+/// A document's state of being written.
+#[derive(Debug, Default)]
+struct Slate {
+    version: Option<Version>,
+    dirty: bool,
+    urgent: bool,
+    written_at: Option<Instant>,
+}
+
+impl Slate {
+    fn touch(&mut self, urgent: bool) {
+        self.dirty = true;
+        self.urgent |= urgent;
+    }
+
+    fn due_at(&self, now: Instant) -> Option<Instant> {
+        let earliest = self.written_at.map_or(now, |written| written + BETWEEN_WRITES);
+        self.dirty.then_some(if self.urgent { now } else { earliest })
+    }
+
+    fn precondition(&self) -> Precondition {
+        self.version.map_or(Precondition::Absent, Precondition::Unchanged)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Clip {
+    view: ClipView,
+    slate: Slate,
+}
+
+#[derive(Debug)]
+struct Batch {
+    context: BatchContext,
+    refusal: Option<(Failure, i64)>,
+    clips: BTreeMap<ClipId, Clip>,
+    view: BatchView,
+    slate: Slate,
+    heard_at: Instant,
+}
+
+/// A document that is due, as a write, with the key to confirm it by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Batch(BatchId),
+    Clip(BatchId, ClipId),
+}
+
+impl Key {
+    pub(crate) fn batch(&self) -> &BatchId {
+        match self {
+            Key::Batch(batch) | Key::Clip(batch, _) => batch,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    batches: HashMap<BatchId, Batch>,
+    /// Documents that differ from what is stored: the few among the many that a look at what is due must visit.
+    dirty: BTreeSet<Key>,
+}
+
+impl Board {
+    pub(crate) fn knows(&self, batch: &BatchId) -> bool {
+        self.batches.contains_key(batch)
+    }
+
+    /// Takes up a batch as its documents say, or as new.
+    pub(crate) fn take_up(
+        &mut self,
+        context: &BatchContext,
+        batch: Option<&Document>,
+        clips: &[Document],
+        now: Instant,
+    ) {
+        self.make_room();
+        let mut taken = Batch {
+            context: context.clone(),
+            refusal: None,
+            clips: BTreeMap::new(),
+            view: BatchView::default(),
+            slate: Slate::default(),
+            heard_at: now,
+        };
+        for document in clips {
+            let id = document.path.rsplit('/').next().and_then(|id| ClipId::parse(id).ok());
+            if let (Some(id), Some(view)) = (id, documents::clip_view(&document.fields)) {
+                let slate = Slate { version: Some(document.version), ..Slate::default() };
+                taken.clips.insert(id, Clip { view, slate });
+            }
+        }
+        if let Some(document) = batch {
+            taken.slate.version = Some(document.version);
+            taken.refusal = documents::refusal(&document.fields);
+        }
+        taken.view = taken.derive();
+        self.batches.insert(context.id.clone(), taken);
+    }
+
+    fn make_room(&mut self) {
+        while self.batches.len() >= MAX_BATCHES {
+            let clean = self.batches.iter().filter(|(_, batch)| !batch.is_dirty());
+            let Some(oldest) = clean.min_by_key(|(_, batch)| batch.heard_at).map(|(id, _)| id.clone()) else { return };
+            self.batches.remove(&oldest);
+        }
+    }
+
+    /// Forgets a batch, unwritten changes included: its documents were changed by someone else.
+    pub(crate) fn forget(&mut self, batch: &BatchId) {
+        self.batches.remove(batch);
+        self.dirty.retain(|key| key.batch() != batch);
+    }
+
+    /// Folds a fact into a batch that was taken up. Returns the documents that now wait to be written and cover the fact.
+    pub(crate) fn fold(&mut self, event: &FleetEvent, now: Instant) -> Vec<Key> {
+        let id = &event.batch.id;
+        let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
+        batch.heard_at = now;
+        batch.context.size = batch.context.size.max(event.batch.size);
+        let mut touched = Vec::new();
+        match &event.fact {
+            FleetFact::BatchQueued { at_ms, clips } => {
+                let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, fact: ClipFact::Queued };
+                touched.extend(clips.iter().filter_map(|clip| batch.fold_clip(clip, &queued)));
+            }
+            FleetFact::BatchRefused { at_ms, failure } => {
+                if batch.refusal.is_none() && batch.clips.is_empty() && batch.slate.version.is_none() {
+                    batch.refusal = Some((failure.clone(), *at_ms));
+                    batch.slate.touch(true);
+                }
+            }
+            FleetFact::Clip { id, event } => touched.extend(batch.fold_clip(id, event)),
+        }
+        batch.sum_up();
+        if batch.slate.dirty {
+            touched.push(Key::Batch(id.clone()));
+        }
+        self.dirty.extend(touched.iter().cloned());
+        touched
+    }
+
+    /// The documents that may be written now.
+    pub(crate) fn due(&self, now: Instant, at_most: usize) -> Vec<(Key, Write)> {
+        let due = self
+            .dirty
+            .iter()
+            .filter(|key| self.slate(key).and_then(|slate| slate.due_at(now)).is_some_and(|at| at <= now));
+        due.filter_map(|key| Some((key.clone(), self.write(key)?))).take(at_most).collect()
+    }
+
+    /// When the next document becomes due.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
+        self.dirty.iter().filter_map(|key| self.slate(key)?.due_at(now)).min()
+    }
+
+    fn slate(&self, key: &Key) -> Option<&Slate> {
+        let batch = self.batches.get(key.batch())?;
+        match key {
+            Key::Batch(_) => Some(&batch.slate),
+            Key::Clip(_, clip) => batch.clips.get(clip).map(|clip| &clip.slate),
+        }
+    }
+
+    fn write(&self, key: &Key) -> Option<Write> {
+        let batch = self.batches.get(key.batch())?;
+        match key {
+            Key::Batch(_) => Some(batch.write()),
+            Key::Clip(_, id) => batch.clips.get(id).map(|clip| batch.clip_write(id, clip)),
+        }
+    }
+
+    /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.
+    pub(crate) fn written(&mut self, key: &Key, version: Version, now: Instant) {
+        self.dirty.remove(key);
+        let Some(batch) = self.batches.get_mut(key.batch()) else { return };
+        let slate = match key {
+            Key::Batch(_) => Some(&mut batch.slate),
+            Key::Clip(_, clip) => batch.clips.get_mut(clip).map(|clip| &mut clip.slate),
+        };
+        if let Some(slate) = slate {
+            *slate = Slate { version: Some(version), written_at: Some(now), ..Slate::default() };
+        }
+    }
+}
+
+impl Batch {
+    fn is_dirty(&self) -> bool {
+        self.slate.dirty || self.clips.values().any(|clip| clip.slate.dirty)
+    }
+
+    /// Folds into one clip; the key of its document while that waits to be written.
+    fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent) -> Option<Key> {
+        let clip = self.clips.entry(id.clone()).or_default();
+        let (state, phase, generation) = (clip.view.state, clip.view.phase, clip.view.generation);
+        let changed = clip.view.fold(event);
+        if changed || clip.slate.version.is_none() {
+            let urgent = clip.view.state != state || clip.view.generation != generation || clip.slate.version.is_none();
+            clip.slate.touch(urgent || (clip.view.phase != phase && clip.view.state.is_terminal()));
+        }
+        clip.slate.dirty.then(|| Key::Clip(self.context.id.clone(), id.clone()))
+    }
+
+    /// What the batch comes to.
+    fn derive(&self) -> BatchView {
+        match &self.refusal {
+            Some((_, at_ms)) => BatchView {
+                state: State::Failed,
+                total: self.context.size,
+                created_at_ms: Some(*at_ms),
+                updated_at_ms: *at_ms,
+                completed_at_ms: Some(*at_ms),
+                ..BatchView::default()
+            },
+            None => BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size),
+        }
+    }
+
+    fn sum_up(&mut self) {
+        let view = self.derive();
+        if view != self.view {
+            self.slate.touch(view.state != self.view.state);
+            self.view = view;
+        }
+        // A document that does not exist yet is never late.
+        if self.slate.version.is_none() {
+            self.slate.touch(true);
+        }
+    }
+
+    fn write(&self) -> Write {
+        Write {
+            path: names::batch_document(&self.context.id),
+            fields: documents::batch_fields(
+                &self.context,
+                &self.view,
+                self.refusal.as_ref().map(|(failure, _)| failure),
+            ),
+            precondition: self.slate.precondition(),
+        }
+    }
+
+    fn clip_write(&self, id: &ClipId, clip: &Clip) -> Write {
+        Write {
+            path: names::clip_document(&self.context.id, id),
+            fields: documents::clip_fields(&self.context, id, &clip.view),
+            precondition: clip.slate.precondition(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_cloud::Value;
+    use clipfleet_domain::{
+        attempt::Attempt,
+        ids::{AttemptId, OwnerUid, ProjectId, WorkerId},
+        lifecycle::Encoding,
+        progress::Phase,
+    };
+
+    fn context() -> BatchContext {
+        BatchContext {
+            id: BatchId::parse("b1").unwrap(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: ProjectId::parse("p1").unwrap(),
+            size: 2,
+        }
+    }
+
+    fn clip_event(fact: ClipFact, sequence: u64) -> FleetEvent {
+        let attempt = Attempt {
+            id: AttemptId::parse("a1").unwrap(),
+            number: 1,
+            started_at_ms: 10,
+            worker: WorkerId::parse("w1").unwrap(),
+            sequence,
+        };
+        let event = ClipEvent { generation: 0, at_ms: 10, attempt: Some(attempt), fact };
+        FleetEvent { batch: context(), fact: FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event } }
+    }
+
+    fn progressed(percent: u8) -> FleetEvent {
+        let fact =
+            ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() };
+        clip_event(fact, u64::from(percent))
+    }
+
+    fn write_all(board: &mut Board, now: Instant) -> Vec<Write> {
+        let due = board.due(now, 100);
+        for (n, (key, _)) in due.iter().enumerate() {
+            board.written(key, Version { seconds: 1, nanos: n as i32 }, now);
+        }
+        due.into_iter().map(|(_, write)| write).collect()
+    }
+
+    #[tokio::test]
+    async fn progress_waits_for_the_second_and_a_status_does_not() {
+        let mut board = Board::default();
+        let start = Instant::now();
+        board.take_up(&context(), None, &[], start);
+        let queued =
+            FleetFact::BatchQueued { at_ms: 1, clips: ["c1", "c2"].map(|id| ClipId::parse(id).unwrap()).into() };
+        assert_eq!(board.fold(&FleetEvent { batch: context(), fact: queued }, start).len(), 3);
+        assert_eq!(write_all(&mut board, start).len(), 3);
+
+        board.fold(&clip_event(ClipFact::Started, 1), start);
+        assert_eq!(write_all(&mut board, start).len(), 2, "a change of status goes out at once");
+
+        board.fold(&progressed(20), start);
+        assert!(write_all(&mut board, start).is_empty(), "progress waits");
+        assert_eq!(board.next_due(start), Some(start + BETWEEN_WRITES));
+        let writes = write_all(&mut board, start + BETWEEN_WRITES);
+        assert_eq!(writes[0].fields["progress"], Value::Integer(10));
+        assert_eq!(writes[1].fields["progress"], Value::Integer(20));
+        assert!(matches!(writes[0].precondition, Precondition::Unchanged(_)));
+    }
+
+    #[tokio::test]
+    async fn a_fact_that_changes_nothing_waits_for_no_write() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&progressed(20), now);
+        write_all(&mut board, now);
+        assert!(board.fold(&progressed(20), now).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_refused_batch_becomes_a_failed_document() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        let fact = FleetFact::BatchRefused { at_ms: 5, failure: Failure::permanent("invalid_request", "no") };
+        board.fold(&FleetEvent { batch: context(), fact }, now);
+        let writes = write_all(&mut board, now);
+        assert_eq!(writes.len(), 1);
+        assert_eq!(writes[0].fields["status"], Value::String("failed".into()));
+        assert!(
+            matches!(&writes[0].fields["error"], Value::Map(error) if error["code"] == Value::String("invalid_request".into()))
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! Views as documents and back. Names are those of `proto/clipfleet/v1/status.proto`.
+
+use clipfleet_cloud::{Fields, Value};
+use clipfleet_contract::names::{FOLD, GENERATION, STATUS};
+use clipfleet_domain::{
+    attempt::Attempt,
+    failure::{Failure, FieldViolation},
+    ids::{AttemptId, ClipId, WorkerId},
+    job::BatchContext,
+    lifecycle::{BatchView, ClipView, Encoding, Output, State, Timings},
+    limits::RETENTION_DAYS,
+    progress::Phase,
+    rendition::{by_name, name_of},
+};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A clip's document.
+pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) -> Fields {
+    let attempt = view.attempt.as_ref();
+    let output = view.output.as_ref();
+    let fold = Fields::from([
+        ("attemptId".into(), text(attempt.map_or("", |attempt| attempt.id.as_str()))),
+        ("attemptStartedAt".into(), instant(attempt.map(|attempt| attempt.started_at_ms))),
+        ("sequence".into(), integer(attempt.map_or(0, |attempt| attempt.sequence as i64))),
+        ("batchSize".into(), integer(i64::from(batch.size))),
+        ("projectId".into(), text(batch.project.as_str())),
+    ]);
+    Fields::from([
+        ("ownerUid".into(), text(batch.owner.as_str())),
+        ("batchId".into(), text(batch.id.as_str())),
+        ("clipId".into(), text(clip.as_str())),
+        (STATUS.into(), text(name_of(&State::ALL, view.state))),
+        ("phase".into(), text(name_of(&Phase::ALL, view.phase))),
+        ("progress".into(), integer(i64::from(view.percent))),
+        ("etaSeconds".into(), maybe_integer(view.eta_seconds.map(i64::from))),
+        (GENERATION.into(), integer(i64::from(view.generation))),
+        ("attempt".into(), integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),
+        ("worker".into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
+        ("encoder".into(), text(&view.encoding.encoder)),
+        ("fallbackReason".into(), text(&view.encoding.fallback_reason)),
+        ("reused".into(), Value::Bool(output.is_some_and(|output| output.reused))),
+        ("outputUri".into(), text(output.map_or("", |output| &output.uri))),
+        ("outputUrl".into(), text(output.map_or("", |output| &output.url))),
+        ("outputSizeBytes".into(), integer(output.map_or(0, |output| output.size_bytes))),
+        ("durationMs".into(), integer(output.map_or(0, |output| output.duration_ms))),
+        ("error".into(), view.failure.as_ref().map_or(Value::Null, failure_value)),
+        ("timings".into(), output.map_or(Value::Null, |output| timings_value(&output.timings))),
+        ("createdAt".into(), instant(view.created_at_ms)),
+        ("startedAt".into(), instant(view.started_at_ms)),
+        ("updatedAt".into(), instant(Some(view.updated_at_ms))),
+        ("completedAt".into(), instant(view.completed_at_ms)),
+        ("expiresAt".into(), expiry(view.created_at_ms)),
+        (FOLD.into(), Value::Map(fold)),
+    ])
+}
+
+/// The view a clip's document was made of; `None` when the document is not one of ours.
+pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
+    let get = |name: &str| fields.get(name).unwrap_or(&Value::Null);
+    let Value::Map(fold) = get(FOLD) else { return None };
+    let fold = |name: &str| fold.get(name).unwrap_or(&Value::Null);
+    let attempt = AttemptId::parse(as_text(fold("attemptId"))).ok().and_then(|id| {
+        Some(Attempt {
+            id,
+            number: as_integer(get("attempt")).try_into().ok()?,
+            started_at_ms: as_instant(fold("attemptStartedAt"))?,
+            worker: WorkerId::parse(as_text(get("worker"))).ok()?,
+            sequence: as_integer(fold("sequence")) as u64,
+        })
+    });
+    let state = by_name(&State::ALL, as_text(get(STATUS))).ok()?;
+    Some(ClipView {
+        generation: as_integer(get(GENERATION)).try_into().ok()?,
+        state,
+        phase: by_name(&Phase::ALL, as_text(get("phase"))).ok()?,
+        percent: as_integer(get("progress")).try_into().ok()?,
+        eta_seconds: maybe(get("etaSeconds")).and_then(|value| as_integer(value).try_into().ok()),
+        attempt,
+        encoding: Encoding {
+            encoder: as_text(get("encoder")).to_owned(),
+            fallback_reason: as_text(get("fallbackReason")).to_owned(),
+        },
+        output: (state == State::Completed).then(|| Output {
+            uri: as_text(get("outputUri")).to_owned(),
+            url: as_text(get("outputUrl")).to_owned(),
+            size_bytes: as_integer(get("outputSizeBytes")),
+            duration_ms: as_integer(get("durationMs")),
+            reused: get("reused") == &Value::Bool(true),
+            timings: as_timings(get("timings")),
+        }),
+        failure: maybe(get("error")).map(as_failure),
+        created_at_ms: as_instant(get("createdAt")),
+        started_at_ms: as_instant(get("startedAt")),
+        updated_at_ms: as_instant(get("updatedAt")).unwrap_or(0),
+        completed_at_ms: as_instant(get("completedAt")),
+    })
+}
+
+/// A batch's document. `refusal` is set when the batch failed validation and has no clips.
+pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Option<&Failure>) -> Fields {
+    Fields::from([
+        ("ownerUid".into(), text(batch.owner.as_str())),
+        ("projectId".into(), text(batch.project.as_str())),
+        (STATUS.into(), text(name_of(&State::ALL, view.state))),
+        ("progress".into(), integer(i64::from(view.percent))),
+        ("totalClips".into(), integer(i64::from(view.total))),
+        ("completedClips".into(), integer(i64::from(view.completed))),
+        ("failedClips".into(), integer(i64::from(view.failed))),
+        ("cancelledClips".into(), integer(i64::from(view.cancelled))),
+        ("etaSeconds".into(), maybe_integer(view.eta_seconds.map(i64::from))),
+        ("error".into(), refusal.map_or(Value::Null, failure_value)),
+        ("createdAt".into(), instant(view.created_at_ms)),
+        ("updatedAt".into(), instant(Some(view.updated_at_ms))),
+        ("completedAt".into(), instant(view.completed_at_ms)),
+        ("expiresAt".into(), expiry(view.created_at_ms)),
+    ])
+}
+
+/// Why and when (Unix time, milliseconds) a batch was refused, if its document says it was.
+pub(crate) fn refusal(fields: &Fields) -> Option<(Failure, i64)> {
+    let failure = fields.get("error").and_then(maybe).map(as_failure)?;
+    Some((failure, fields.get("createdAt").and_then(as_instant)?))
+}
+
+fn failure_value(failure: &Failure) -> Value {
+    let mut fields = Fields::from([
+        ("code".into(), text(&failure.code)),
+        ("message".into(), text(&failure.message)),
+        ("retryable".into(), Value::Bool(failure.retryable)),
+    ]);
+    if !failure.details.is_empty() {
+        let detail = |bad: &FieldViolation| {
+            Value::Map(Fields::from([("field".into(), text(&bad.field)), ("reason".into(), text(&bad.reason))]))
+        };
+        fields.insert("details".into(), Value::Array(failure.details.iter().map(detail).collect()));
+    }
+    Value::Map(fields)
+}
+
+fn as_failure(value: &Value) -> Failure {
+    let details = match member(value, "details") {
+        Value::Array(list) => list
+            .iter()
+            .map(|bad| FieldViolation::new(as_text(member(bad, "field")), as_text(member(bad, "reason"))))
+            .collect(),
+        _ => Vec::new(),
+    };
+    Failure {
+        code: as_text(member(value, "code")).to_owned(),
+        message: as_text(member(value, "message")).to_owned(),
+        retryable: member(value, "retryable") == &Value::Bool(true),
+        details,
+    }
+}
+
+fn timings_value(timings: &Timings) -> Value {
+    let Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms } = *timings;
+    let named = [
+        ("queuedMs", queued_ms),
+        ("fetchMs", fetch_ms),
+        ("encodeMs", encode_ms),
+        ("verifyMs", verify_ms),
+        ("uploadMs", upload_ms),
+        ("totalMs", total_ms),
+    ];
+    Value::Map(named.map(|(name, ms)| (name.to_owned(), integer(ms))).into())
+}
+
+fn as_timings(value: &Value) -> Timings {
+    let ms = |name| as_integer(member(value, name));
+    Timings {
+        queued_ms: ms("queuedMs"),
+        fetch_ms: ms("fetchMs"),
+        encode_ms: ms("encodeMs"),
+        verify_ms: ms("verifyMs"),
+        upload_ms: ms("uploadMs"),
+        total_ms: ms("totalMs"),
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn integer(number: i64) -> Value {
+    Value::Integer(number)
+}
+
+fn maybe_integer(number: Option<i64>) -> Value {
+    number.map_or(Value::Null, Value::Integer)
+}
+
+fn instant(unix_ms: Option<i64>) -> Value {
+    unix_ms.map_or(Value::Null, |ms| Value::Timestamp(at(ms)))
+}
+
+fn expiry(created_at_ms: Option<i64>) -> Value {
+    created_at_ms.map_or(Value::Null, |ms| Value::Timestamp(at(ms) + Duration::from_secs(RETENTION_DAYS * 24 * 3_600)))
+}
+
+fn at(unix_ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(unix_ms.max(0).unsigned_abs())
+}
+
+fn maybe(value: &Value) -> Option<&Value> {
+    (value != &Value::Null).then_some(value)
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    match value {
+        Value::Map(fields) => fields.get(name).unwrap_or(&Value::Null),
+        _ => &Value::Null,
+    }
+}
+
+fn as_text(value: &Value) -> &str {
+    match value {
+        Value::String(text) => text,
+        _ => "",
+    }
+}
+
+fn as_integer(value: &Value) -> i64 {
+    match value {
+        Value::Integer(number) => *number,
+        _ => 0,
+    }
+}
+
+fn as_instant(value: &Value) -> Option<i64> {
+    match value {
+        Value::Timestamp(at) => i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_domain::ids::{BatchId, OwnerUid, ProjectId};
+
+    fn context() -> BatchContext {
+        BatchContext {
+            id: BatchId::parse("b1").unwrap(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: ProjectId::parse("p1").unwrap(),
+            size: 3,
+        }
+    }
+
+    #[test]
+    fn a_view_survives_its_document() {
+        let attempt = Attempt {
+            id: AttemptId::parse("a1").unwrap(),
+            number: 2,
+            started_at_ms: 1_234,
+            worker: WorkerId::parse("w1").unwrap(),
+            sequence: 9,
+        };
+        let processing = ClipView {
+            generation: 1,
+            state: State::Processing,
+            phase: Phase::Encoding,
+            percent: 42,
+            eta_seconds: Some(3),
+            attempt: Some(attempt),
+            encoding: Encoding { encoder: "x264enc".into(), fallback_reason: "no GPU".into() },
+            created_at_ms: Some(1_000),
+            started_at_ms: Some(1_234),
+            updated_at_ms: 2_000,
+            ..ClipView::default()
+        };
+        let output = Output {
+            uri: "gs://b/o".into(),
+            url: "http://x".into(),
+            size_bytes: 7,
+            duration_ms: 8,
+            reused: true,
+            timings: Timings { queued_ms: 1, fetch_ms: 2, encode_ms: 3, verify_ms: 4, upload_ms: 5, total_ms: 6 },
+        };
+        let completed = ClipView {
+            state: State::Completed,
+            output: Some(output),
+            eta_seconds: None,
+            completed_at_ms: Some(3_000),
+            ..processing.clone()
+        };
+        let failure = Failure::invalid(vec![FieldViolation::new("a", "b")]);
+        let failed = ClipView { state: State::Failed, failure: Some(failure), ..processing.clone() };
+        for view in [ClipView { created_at_ms: Some(0), ..ClipView::default() }, processing, completed, failed] {
+            let fields = clip_fields(&context(), &ClipId::parse("c1").unwrap(), &view);
+            assert_eq!(clip_view(&fields).unwrap(), view);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The loop: take facts in, fold them, write what is due, settle what is covered.
+
+use crate::{
+    board::{Board, Key},
+    intake::Fact,
+};
+use clipfleet_cloud::{Cloud, CloudError, Delivery, ErrorKind};
+use clipfleet_contract::names;
+use clipfleet_domain::{ids::BatchId, job::BatchContext};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Facts folded before the first of them is written: the larger, the fewer writes in a storm; the smaller, the fresher.
+const BURST: usize = 1_000;
+
+/// Documents in one commit; the service's own limit is 500.
+const WRITES_PER_COMMIT: usize = 400;
+
+/// Wait after a failed call, so that a service that is down is not hammered.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// A lease shared by the documents that cover its fact; settled when the last of them is written.
+type Shared = Arc<Delivery>;
+
+struct Writer {
+    cloud: Cloud,
+    board: Board,
+    waiting: HashMap<Key, Vec<Shared>>,
+}
+
+pub(crate) async fn run(
+    cloud: Cloud,
+    mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    let mut writer = Writer { cloud, board: Board::default(), waiting: HashMap::new() };
+    loop {
+        let next_due = writer.board.next_due(Instant::now());
+        let mut burst = Vec::new();
+        tokio::select! {
+            () = stop.cancelled() => return writer.finish().await,
+            received = facts.recv_many(&mut burst, BURST) => if received == 0 { return writer.finish().await },
+            () = tokio::time::sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
+        }
+        for fact in burst {
+            writer.take(fact?).await;
+        }
+        if let Err(error) = writer.write_due().await {
+            tracing::warn!(%error, "documents not written, trying again");
+            metrics::counter!("clipfleet_status_write_failures_total").increment(1);
+            tokio::time::sleep(AFTER_FAILURE).await;
+        }
+    }
+}
+
+impl Writer {
+    async fn take(&mut self, fact: Fact) {
+        let Fact { event, delivery } = fact;
+        if !self.board.knows(&event.batch.id)
+            && let Err(error) = self.take_up(&event.batch).await
+        {
+            tracing::warn!(batch = %event.batch.id, %error, "fact handed back");
+            return delivery.nack();
+        }
+        let covering = self.board.fold(&event, Instant::now());
+        metrics::counter!("clipfleet_facts_folded_total").increment(1);
+        let shared = Arc::new(delivery);
+        for key in covering {
+            self.waiting.entry(key).or_default().push(Arc::clone(&shared));
+        }
+        settle(shared);
+    }
+
+    async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
+        let batch = [names::batch_document(&context.id)];
+        let clips = names::clip_documents(&context.id);
+        let (batch, clips) = tokio::try_join!(self.cloud.documents.get(&batch), self.cloud.documents.list(&clips))?;
+        let batch = batch.into_iter().next().flatten();
+        self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
+        Ok(())
+    }
+
+    async fn write_due(&mut self) -> Result<(), CloudError> {
+        loop {
+            let due = self.board.due(Instant::now(), WRITES_PER_COMMIT);
+            if due.is_empty() {
+                return Ok(());
+            }
+            let (keys, writes): (Vec<Key>, Vec<_>) = due.into_iter().unzip();
+            match self.cloud.documents.commit(writes).await {
+                Ok(versions) => {
+                    metrics::counter!("clipfleet_documents_written_total").increment(versions.len() as u64);
+                    let now = Instant::now();
+                    for (key, version) in keys.iter().zip(versions) {
+                        self.board.written(key, version, now);
+                        self.waiting.remove(key).into_iter().flatten().for_each(settle);
+                    }
+                }
+                // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
+                    tracing::warn!(%error, "documents changed by another writer, reading them again");
+                    keys.iter().for_each(|key| self.drop_batch(key.batch()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn drop_batch(&mut self, batch: &BatchId) {
+        self.board.forget(batch);
+        // Dropping an unsettled lease hands the message back.
+        self.waiting.retain(|key, _| key.batch() != batch);
+    }
+
+    /// One last write, so that an orderly end leaves nothing to repeat; what it cannot write comes again.
+    async fn finish(mut self) -> Result<(), CloudError> {
+        const LONGEST: Duration = Duration::from_secs(3);
+        match tokio::time::timeout(LONGEST, self.write_due()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "documents not written before the end"),
+            Err(_) => tracing::warn!("documents not written before the end: no answer"),
+        }
+        Ok(())
+    }
+}
+
+/// Gives up one share of a lease; the last one settles it.
+fn settle(shared: Shared) {
+    if let Some(delivery) = Arc::into_inner(shared) {
+        delivery.ack();
+    }
+}
