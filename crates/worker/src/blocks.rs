@@ -1,0 +1,133 @@
+//! The source, in blocks: read by range at a pinned generation, kept in bounded memory, shared by the slots. Overlapping clips
+//! of one source, and two attempts that want the same block at once, cost one read.
+
+use bytes::{Bytes, BytesMut};
+use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
+use clipfleet_domain::{failure::Failure, job::PinnedSource};
+use moka::future::Cache;
+use std::{ops::Range, sync::Arc};
+
+/// Bytes of a block: at 8 Mbit/s one second of video. Smaller costs requests, larger costs bytes around the clip's edges.
+const BLOCK: u64 = 1 << 20;
+
+/// Longest range a pipeline may ask for at once, bytes.
+pub(crate) const MAX_RANGE: u64 = 8 << 20;
+
+type Key = (ObjectName, i64, u64);
+
+/// Blocks of all the sources a worker reads.
+#[derive(Clone)]
+pub(crate) struct Blocks {
+    objects: Arc<dyn Objects>,
+    cache: Cache<Key, Bytes>,
+}
+
+impl Blocks {
+    /// Keeps at most `capacity` bytes.
+    pub(crate) fn new(objects: Arc<dyn Objects>, capacity: u64) -> Self {
+        let weigh = |_: &Key, block: &Bytes| u32::try_from(block.len()).unwrap_or(u32::MAX);
+        Self { objects, cache: Cache::builder().weigher(weigh).max_capacity(capacity).build() }
+    }
+}
+
+/// Reads one source.
+#[derive(Clone)]
+pub(crate) struct SourceReader {
+    blocks: Blocks,
+    name: ObjectName,
+    generation: i64,
+    size: u64,
+}
+
+impl SourceReader {
+    pub(crate) fn new(blocks: Blocks, source: &PinnedSource) -> Self {
+        let name = ObjectName::new(source.uri.bucket(), source.uri.object());
+        Self { blocks, name, generation: source.generation, size: source.size_bytes }
+    }
+
+    /// The bytes of a range within the source.
+    pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
+        if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE {
+            let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
+            return Err(Failure::permanent("pipeline_protocol", message));
+        }
+        let first = self.block(range.start / BLOCK).await?;
+        let within = |position: u64| (position % BLOCK) as usize;
+        if range.start / BLOCK == (range.end - 1) / BLOCK {
+            return self.part(&first, within(range.start)..within(range.end - 1) + 1);
+        }
+        let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+        bytes.extend_from_slice(&self.part(&first, within(range.start)..first.len())?);
+        for index in range.start / BLOCK + 1..=(range.end - 1) / BLOCK {
+            let block = self.block(index).await?;
+            let end = usize::try_from(range.end - index * BLOCK).unwrap_or(usize::MAX).min(block.len());
+            bytes.extend_from_slice(&self.part(&block, 0..end)?);
+        }
+        Ok(bytes.freeze())
+    }
+
+    fn part(&self, block: &Bytes, range: Range<usize>) -> Result<Bytes, Failure> {
+        if range.start <= range.end && range.end <= block.len() {
+            return Ok(block.slice(range));
+        }
+        Err(Failure::transient("source_unavailable", format!("{} gave fewer bytes than it said it has", self.name)))
+    }
+
+    async fn block(&self, index: u64) -> Result<Bytes, Failure> {
+        let key = (self.name.clone(), self.generation, index);
+        let range = index * BLOCK..((index + 1) * BLOCK).min(self.size);
+        let read = async {
+            metrics::counter!("clipfleet_source_bytes_total").increment(range.end - range.start);
+            self.blocks.objects.read(&self.name, self.generation, range.clone()).await
+        };
+        self.blocks.cache.try_get_with(key, read).await.map_err(|error| self.explain(&error))
+    }
+
+    fn explain(&self, error: &CloudError) -> Failure {
+        let (name, generation) = (&self.name, self.generation);
+        match error.kind() {
+            ErrorKind::NotFound => Failure::permanent(
+                "source_gone",
+                format!(
+                    "{name} was deleted or overwritten since the batch was accepted (generation {generation} is gone); export again"
+                ),
+            ),
+            ErrorKind::Denied => Failure::permanent(
+                "source_denied",
+                format!("the worker may not read {name}; grant it storage.objects.get on the bucket: {error}"),
+            ),
+            _ => Failure::transient("source_unavailable", format!("failed to {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_cloud::{Body, NewObject, memory};
+    use clipfleet_domain::source::ObjectUri;
+
+    #[tokio::test]
+    async fn any_range_comes_back_whole_whatever_blocks_it_touches() {
+        let cloud = memory::cloud();
+        cloud.objects.ensure_bucket("media").await.unwrap();
+        let content: Vec<u8> = (0..3 * BLOCK + 5).map(|n| (n % 251) as u8).collect();
+        let name = ObjectName::new("media", "a");
+        let body = Body::Bytes(content.clone().into());
+        let info = cloud.objects.create(&name, NewObject::default(), body).await.unwrap();
+        let source = PinnedSource {
+            uri: ObjectUri::parse("gs://media/a").unwrap(),
+            generation: info.generation,
+            size_bytes: info.size,
+        };
+        let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &source);
+        for (start, end) in [(0, 1), (0, BLOCK), (BLOCK - 1, BLOCK + 1), (7, 3 * BLOCK), (3 * BLOCK, 3 * BLOCK + 5)] {
+            let read = reader.read(start..end).await.unwrap();
+            assert!(read[..] == content[start as usize..end as usize], "{start}..{end}");
+        }
+        assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, "pipeline_protocol");
+        let gone = PinnedSource { generation: info.generation + 1, ..source };
+        let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &gone);
+        assert_eq!(reader.read(0..1).await.unwrap_err().code, "source_gone");
+    }
+}

@@ -1,0 +1,255 @@
+//! The pipeline process: one per attempt, fed with byte ranges over a socket that is its standard input.
+//!
+//! ```text
+//!  worker                                   clipfleet-pipeline
+//!    StartTranscode ───────────────────────▶
+//!    ◀─────────────────────────── ReadRange
+//!    RangeBytes | RangeFailed ─────────────▶     (many, several at once)
+//!    ◀────────────────── TranscodeProgressed
+//!    ◀── TranscodeFinished | TranscodeFailed     (exactly one, then it exits)
+//! ```
+
+use crate::{
+    Config,
+    blocks::{MAX_RANGE, SourceReader},
+    report::Reporter,
+};
+use bytes::Bytes;
+use clipfleet_contract::{
+    event,
+    pipeline::start,
+    v1::{
+        self, FromPipeline, ToPipeline, TranscodeFinished, from_pipeline::Message as Said, to_pipeline::Message as Told,
+    },
+};
+use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
+use futures::{SinkExt as _, StreamExt as _};
+use prost::Message as _;
+use std::{
+    collections::VecDeque,
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::{UnixStream, unix::OwnedReadHalf},
+    process::{Child, ChildStderr, Command},
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+/// How a pipeline process ended.
+pub(crate) enum Ended {
+    /// The result lies in the directory.
+    Finished(TranscodeFinished),
+    /// It says why not.
+    Failed(Failure),
+    /// It died, or hung and was killed; with what is known of it.
+    Crashed(String),
+}
+
+/// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// From its last word to its end.
+const EXIT: Duration = Duration::from_secs(5);
+
+/// Longest time of the start-up check; the first run on a machine may have to scan GStreamer's plugins.
+const CHECK: Duration = Duration::from_secs(60);
+
+/// Messages to the process waiting to be written: each range is at most [`MAX_RANGE`].
+const WAITING: usize = 4;
+
+/// Lines of the process's log that are kept to explain a crash.
+const LAST_LINES: usize = 8;
+
+/// What the process may see of the environment: where programs, libraries and caches are, and its own switches. No credentials.
+const ENVIRONMENT: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "CLIPFLEET_LOG",
+    "NVIDIA_VISIBLE_DEVICES",
+    "FONTCONFIG_FILE",
+];
+
+/// Asks the program what it can do on this machine. An error says what is missing.
+pub async fn check(program: &Path) -> io::Result<serde_json::Value> {
+    let failed =
+        |text: String| io::Error::other(format!("failed to check the media program {}: {text}", program.display()));
+    let mut command = command(program);
+    command.arg("--check").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = timeout(CHECK, command.output()).await.map_err(|_| failed(format!("no answer in {CHECK:?}")))?;
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    if output.status.success() {
+        return Ok(report);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(failed(format!("{}; {} {}", output.status, stderr.trim(), report)))
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    let kept = std::env::vars_os().filter(|(name, _)| {
+        name.to_str()
+            .is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with("GST_") || name.starts_with("LC_"))
+    });
+    command.env_clear().envs(kept).kill_on_drop(true);
+    command
+}
+
+/// Runs one process to its end. Dropping the future kills it.
+pub(crate) async fn transcode(
+    config: &Config,
+    job: &Job,
+    directory: &Path,
+    source: SourceReader,
+    reporter: &Reporter,
+) -> Ended {
+    let (mut child, socket, log) = match spawn(config) {
+        Ok(spawned) => spawned,
+        Err(error) => {
+            let message = format!("failed to start {}: {error}", config.pipeline.display());
+            return Ended::Failed(Failure::transient("pipeline_not_started", message));
+        }
+    };
+    let order = ToPipeline { message: Some(Told::Start(start(job, directory, &config.encoder))) };
+    let ended = match converse(socket, order, source, reporter).await {
+        Ok(ended) => ended,
+        Err(reason) => {
+            let _ = child.start_kill();
+            let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
+            let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
+            return Ended::Crashed(format!("{reason} ({status}){}", log.last_words()));
+        }
+    };
+    if timeout(EXIT, child.wait()).await.is_err() {
+        let _ = child.start_kill();
+    }
+    ended
+}
+
+fn spawn(config: &Config) -> io::Result<(Child, UnixStream, Log)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut command = command(&config.pipeline);
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let log = Log::follow(child.stderr.take());
+    Ok((child, UnixStream::from_std(ours)?, log))
+}
+
+fn frames() -> LengthDelimitedCodec {
+    const OVERHEAD: usize = 1 << 10;
+    LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_RANGE as usize + OVERHEAD).new_codec()
+}
+
+/// Serves the process until it says its last word. An error is the reason why there was none.
+async fn converse(
+    socket: UnixStream,
+    order: ToPipeline,
+    source: SourceReader,
+    reporter: &Reporter,
+) -> Result<Ended, String> {
+    let (reading, writing) = socket.into_split();
+    let mut heard = FramedRead::new(reading, frames());
+    let mut writer = FramedWrite::new(writing, frames());
+    let (tell, mut told) = mpsc::channel::<ToPipeline>(WAITING);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some(message) = told.recv().await {
+            if writer.send(Bytes::from(message.encode_to_vec())).await.is_err() {
+                return;
+            }
+        }
+    });
+    tell.send(order).await.map_err(|_| "the media process closed its input".to_owned())?;
+    loop {
+        match next(&mut heard).await? {
+            Said::ReadRange(range) => {
+                let (source, tell) = (source.clone(), tell.clone());
+                tasks.spawn(async move {
+                    // A closed channel means the process is gone, which the reading side reports.
+                    let _ = tell.send(answer(source, range).await).await;
+                });
+            }
+            Said::Progressed(progressed) => {
+                let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
+                let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
+                reporter.progress(phase, progressed.fraction, encoding);
+            }
+            Said::Finished(finished) if is_plain_name(&finished.file) => return Ok(Ended::Finished(finished)),
+            Said::Finished(finished) => return Err(format!("the media process named the file {:?}", finished.file)),
+            Said::Failed(failed) => return Ok(Ended::Failed(event::failure(failed.error.unwrap_or_default()))),
+        }
+    }
+}
+
+/// The file is uploaded by this process, which may read more than the other: it must be one of the attempt's own.
+fn is_plain_name(file: &str) -> bool {
+    !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
+}
+
+async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, String> {
+    let frame =
+        timeout(SILENCE, heard.next()).await.map_err(|_| format!("the media process was silent for {SILENCE:?}"))?;
+    let frame = frame.ok_or("the media process died without a last word")?;
+    let frame = frame.map_err(|error| format!("the media process broke off: {error}"))?;
+    let message = FromPipeline::decode(frame).map_err(|error| format!("the media process spoke gibberish: {error}"))?;
+    message.message.ok_or_else(|| "the media process said nothing".to_owned())
+}
+
+async fn answer(source: SourceReader, range: v1::ReadRange) -> ToPipeline {
+    let end = range.offset.saturating_add(range.length);
+    let message = match source.read(range.offset..end).await {
+        Ok(data) => Told::RangeBytes(v1::RangeBytes { id: range.id, data }),
+        Err(failure) => Told::RangeFailed(v1::RangeFailed { id: range.id, error: Some(event::error(&failure)) }),
+    };
+    ToPipeline { message: Some(message) }
+}
+
+/// The process's standard error: passed on to our log, its last lines kept.
+struct Log {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    following: JoinHandle<()>,
+}
+
+impl Log {
+    fn follow(stderr: Option<ChildStderr>) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = Arc::clone(&lines);
+        let following = tokio::spawn(async move {
+            let Some(stderr) = stderr else { return };
+            let mut reader = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                tracing::debug!(target: "pipeline", "{line}");
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push_back(line);
+                if kept.len() > LAST_LINES {
+                    kept.pop_front();
+                }
+            }
+        });
+        Self { lines, following }
+    }
+
+    fn last_words(&self) -> String {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("\n  {line}")).collect()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}

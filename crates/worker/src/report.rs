@@ -1,0 +1,109 @@
+//! What an attempt tells the fleet: facts, each confirmed, and progress, at most once a second and never in the way.
+
+use clipfleet_cloud::{CloudError, Message, Queue};
+use clipfleet_contract::{event, names};
+use clipfleet_domain::{
+    attempt::Attempt,
+    ids::AttemptId,
+    job::{FleetEvent, FleetFact, Job},
+    lifecycle::{ClipEvent, ClipFact, Encoding},
+    progress::{self, Phase},
+};
+use clipfleet_service::clock::Clock;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Documents are written at most once a second, so more would be waste.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The voice of one attempt.
+pub(crate) struct Reporter {
+    voice: Arc<Voice>,
+    latest: watch::Sender<Option<ClipFact>>,
+    background: JoinHandle<()>,
+}
+
+struct Voice {
+    queue: Arc<dyn Queue>,
+    clock: Clock,
+    job: Job,
+    attempt: Attempt,
+    sequence: AtomicU64,
+}
+
+impl Reporter {
+    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt) -> Self {
+        let voice = Arc::new(Voice { queue, clock, job: job.clone(), attempt, sequence: AtomicU64::new(0) });
+        let (latest, receiver) = watch::channel(None);
+        let background = tokio::spawn(speak(Arc::clone(&voice), receiver));
+        Self { voice, latest, background }
+    }
+
+    pub(crate) fn attempt_id(&self) -> &AttemptId {
+        &self.voice.attempt.id
+    }
+
+    /// From acceptance of the clip to the start of this attempt, milliseconds.
+    pub(crate) fn queued_ms(&self) -> i64 {
+        (self.voice.attempt.started_at_ms - self.voice.job.queued_at_ms).max(0)
+    }
+
+    /// From acceptance of the clip to now, milliseconds.
+    pub(crate) fn total_ms(&self) -> i64 {
+        (self.voice.clock.now_ms() - self.voice.job.queued_at_ms).max(0)
+    }
+
+    /// Tells a fact; returns when it is confirmed. What progress was still unsaid stays unsaid.
+    pub(crate) async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {
+        self.latest.send_replace(None);
+        self.voice.tell(fact).await
+    }
+
+    /// Notes how far the attempt is; said in the background, the latest first, the superseded never.
+    pub(crate) fn progress(&self, phase: Phase, fraction: f64, encoding: Encoding) {
+        let percent = progress::percent(phase, fraction);
+        let elapsed_ms = self.voice.clock.now_ms() - self.voice.attempt.started_at_ms;
+        let eta_seconds = progress::eta_seconds(percent, elapsed_ms);
+        self.latest.send_replace(Some(ClipFact::Progressed { phase, percent, eta_seconds, encoding }));
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.background.abort();
+    }
+}
+
+async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipFact>>) {
+    while latest.changed().await.is_ok() {
+        let Some(fact) = latest.borrow_and_update().clone() else { continue };
+        if let Err(error) = voice.tell(fact).await {
+            tracing::debug!(%error, "progress not told");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+impl Voice {
+    async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let attempt = Attempt { sequence, ..self.attempt.clone() };
+        let event =
+            ClipEvent { generation: self.job.generation, at_ms: self.clock.now_ms(), attempt: Some(attempt), fact };
+        let fact = FleetFact::Clip { id: self.job.clip.id.clone(), event };
+        let event = FleetEvent { batch: self.job.batch.clone(), fact };
+        let attributes = [
+            (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
+            (names::ATTRIBUTE_CLIP.to_owned(), self.job.clip.id.to_string()),
+            (names::ATTRIBUTE_FACT.to_owned(), event::kind(&event).to_owned()),
+        ];
+        let message = Message { data: event::encode(&event).into(), attributes: attributes.into() };
+        self.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
+    }
+}

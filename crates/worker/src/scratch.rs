@@ -1,0 +1,78 @@
+//! Private directories: one per worker process, one in it per attempt, none left behind.
+
+use clipfleet_domain::ids::AttemptId;
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+const LOCK: &str = "lock";
+
+/// A worker's directory, removed at the end of its life, or by the next worker if it was killed.
+pub(crate) struct Scratch {
+    directory: PathBuf,
+    /// Held for as long as the process lives, however it ends: so others can tell a dead worker's directory from a live one's.
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes the worker's directory under `root` and removes those of dead workers.
+    pub(crate) fn open(root: &Path, worker: &str) -> io::Result<Self> {
+        let explain =
+            |error: io::Error| io::Error::new(error.kind(), format!("failed to prepare {}: {error}", root.display()));
+        fs::create_dir_all(root).map_err(explain)?;
+        // One worker at a time looks and makes: a directory whose lock is not yet taken would look like a dead worker's.
+        let looking = File::create(root.join(LOCK)).map_err(explain)?;
+        looking.lock().map_err(explain)?;
+        remove_the_dead(root);
+        let directory = root.join(worker);
+        fs::create_dir(&directory).map_err(explain)?;
+        let lock = File::create(directory.join(LOCK)).map_err(explain)?;
+        lock.lock().map_err(explain)?;
+        Ok(Self { directory, _lock: lock })
+    }
+
+    /// A new directory of an attempt, removed with everything in it when dropped.
+    pub(crate) fn attempt(&self, attempt: &AttemptId) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix(attempt.as_str()).rand_bytes(0).tempdir_in(&self.directory)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn remove_the_dead(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let dead = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if dead && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(directory = %entry.path().display(), %error, "a dead worker's directory stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_workers_directory_is_removed_and_a_live_ones_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let live = Scratch::open(root.path(), "w-live").unwrap();
+        let dead = root.path().join("w-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(LOCK), "").unwrap();
+        fs::write(dead.join("half.mp4"), "x").unwrap();
+        let _next = Scratch::open(root.path(), "w-next").unwrap();
+        assert!(!dead.exists());
+        let attempt = live.attempt(&AttemptId::parse("a-1").unwrap()).unwrap();
+        assert!(attempt.path().exists());
+        drop(attempt);
+        drop(live);
+        assert!(!root.path().join("w-live").exists());
+    }
+}
