@@ -1,1 +1,8 @@
-//! placeholder
+//! What the tests of the whole share: sources and readers of results, and stand-ins for parts of the fleet.
+
+pub mod fixtures;
+pub mod mp4;
+pub mod picture;
+pub mod pipeline_process;
+pub mod sound;
+pub mod webm;

@@ -1,1 +1,57 @@
-fn main() {}
+//! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), a client of a running one (`batch`), each role
+//! of a real one (`dispatcher`, `worker`, `status`), and a check of what works here (`doctor`).
+//!
+//! It decides nothing about clips: it reads settings, starts roles, and shows what the fleet says.
+
+mod batch;
+mod client;
+mod cloud;
+mod doctor;
+mod exit;
+mod export;
+mod fleet;
+mod progress;
+mod roles;
+mod source;
+mod topology;
+mod up;
+mod workers;
+
+use clap::{Args, Command};
+use std::process::ExitCode;
+
+fn command() -> Command {
+    Command::new("clipfleet")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Exports every clip of a long video to vertical shorts at once")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(export::ExportArgs::augment_args(
+            Command::new("export").about("Export clips of a video; starts a fleet for it unless a server is named"),
+        ))
+        .subcommand(up::command())
+        .subcommand(batch::BatchArgs::augment_args(
+            Command::new("batch").about("Show, watch, cancel or retry a batch on a running fleet"),
+        ))
+        .subcommand(doctor::command())
+        .subcommands(roles::commands())
+}
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(exit::Failed::because("start the runtime", error)),
+    };
+    let ended = runtime.block_on(async {
+        match matches.subcommand() {
+            Some(("export", matches)) => export::run(matches).await,
+            Some(("up", matches)) => up::run(matches).await,
+            Some(("batch", matches)) => batch::run(matches).await,
+            Some(("doctor", matches)) => doctor::run(matches).await,
+            Some((role, matches)) => roles::run(role, matches).await,
+            None => Ok(ExitCode::SUCCESS),
+        }
+    });
+    ended.unwrap_or_else(exit::report)
+}

@@ -1,6 +1,6 @@
 //! Documents of named fields in collections, written atomically under preconditions.
 
-use crate::CloudError;
+use crate::{CloudError, ErrorKind};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -85,4 +85,32 @@ pub trait Documents: Send + Sync {
     /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold
     /// is `AlreadyExists` (for `Absent`) or `Conflict`.
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError>;
+}
+
+/// The most writes in one commit; what every store of this kind accepts.
+const WRITES: usize = 500;
+
+/// Refuses a commit that no store would take.
+pub(crate) fn check(writes: &[Write]) -> Result<(), CloudError> {
+    if writes.len() > WRITES {
+        let reason = format!("commit {} writes: at most {WRITES} go together", writes.len());
+        return Err(CloudError::new(ErrorKind::Invalid, reason));
+    }
+    writes.iter().try_for_each(|write| split(&write.path).map(drop))
+}
+
+/// Splits a document's path into its collection and its id.
+pub(crate) fn split(path: &str) -> Result<(&str, &str), CloudError> {
+    let segments = path.split('/');
+    match path.rsplit_once('/') {
+        Some(parts)
+            if segments.clone().count().is_multiple_of(2) && segments.clone().all(|segment| !segment.is_empty()) =>
+        {
+            Ok(parts)
+        }
+        _ => Err(CloudError::new(
+            ErrorKind::Invalid,
+            format!("address document `{path}`: its path is not collection/id, repeated"),
+        )),
+    }
 }

@@ -12,7 +12,20 @@ mod queue;
 pub mod google;
 pub mod memory;
 
+use std::sync::Arc;
+
 pub use documents::{Document, Documents, Fields, Precondition, Value, Version, Write};
 pub use error::{CloudError, ErrorKind};
 pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
 pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
+
+/// One connected cloud: the three services a role is given.
+#[derive(Clone)]
+pub struct Cloud {
+    /// Messages.
+    pub queue: Arc<dyn Queue>,
+    /// Objects in buckets.
+    pub objects: Arc<dyn Objects>,
+    /// Documents in collections.
+    pub documents: Arc<dyn Documents>,
+}

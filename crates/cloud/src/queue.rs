@@ -1,11 +1,17 @@
 //! Messages that arrive at least once, in any order, each under a time-limited lease.
 
-use crate::CloudError;
+use crate::{CloudError, ErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// The longest wait in [`Deliveries::close`]: well inside the 10 s a process gets to stop, and ample for one call.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(3);
+
+/// The largest body of a message; the service's own limit.
+const MESSAGE_BYTES: usize = 10_000_000;
 
 /// What is published: bytes and labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +20,19 @@ pub struct Message {
     pub data: Bytes,
     /// Labels that subscriptions can see without reading the body.
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Message {
+    /// Refuses what the service would refuse. Checked before sending, because messages travel in batches and the service
+    /// refuses the whole batch for the fault of one.
+    pub(crate) fn check(&self, topic: &str) -> Result<(), CloudError> {
+        let reason = match self.data.len() {
+            0 if self.attributes.is_empty() => "it has neither a body nor attributes".to_owned(),
+            length if length > MESSAGE_BYTES => format!("its body of {length} bytes is over {MESSAGE_BYTES}"),
+            _ => return Ok(()),
+        };
+        Err(CloudError::new(ErrorKind::Invalid, format!("publish to {topic}: {reason}")))
+    }
 }
 
 /// How a subscription is to be made when it is missing.
@@ -121,8 +140,12 @@ impl Deliveries {
     pub async fn close(mut self) {
         self.closing.cancel();
         self.receiver.close();
-        while self.receiver.try_recv().is_ok() {}
-        let _ = tokio::time::timeout(Duration::from_secs(3), self.closed.cancelled()).await;
+        let handed_back = async {
+            // Not `try_recv`: a delivery on its way in would be missed, and held until the deadline.
+            while self.receiver.recv().await.is_some() {}
+            self.closed.cancelled().await;
+        };
+        let _ = tokio::time::timeout(CLOSE_WAIT, handed_back).await;
     }
 }
 

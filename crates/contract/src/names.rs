@@ -58,3 +58,8 @@ pub const ATTRIBUTE_BATCH: &str = "batch";
 pub const ATTRIBUTE_CLIP: &str = "clip";
 /// Attribute of progress events: the fact's name.
 pub const ATTRIBUTE_FACT: &str = "fact";
+
+/// Project id of a fleet on one machine.
+pub const LOCAL_PROJECT: &str = "clipfleet-local";
+/// Default bucket of a fleet on one machine.
+pub const LOCAL_BUCKET: &str = "clipfleet-local";

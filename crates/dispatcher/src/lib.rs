@@ -23,24 +23,15 @@ pub use http::routes;
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{clock::Clock, health, telemetry};
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How a dispatcher is set up.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where the HTTP API listens.
-    pub listen: SocketAddr,
-    /// Which buckets may be used.
-    pub buckets: BucketPolicy,
-}
-
 /// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request.
-pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
+pub async fn run(buckets: BucketPolicy, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
     telemetry::metrics();
     let readiness = health::Readiness::default();
-    let dispatch = Arc::new(Dispatch::new(cloud, config.buckets, Clock::system()));
+    let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
     let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone()));
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
 

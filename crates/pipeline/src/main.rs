@@ -1,1 +1,93 @@
-fn main() {}
+//! The process that a worker starts for each attempt. Its standard input is a socket to that worker; the order comes first.
+//!
+//! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough.
+
+use clipfleet_contract::{
+    pipeline,
+    v1::{self, from_pipeline::Message},
+};
+use clipfleet_domain::failure::Failure;
+use clipfleet_pipeline::{
+    catalog::Installed, check, failure, progress::Progress, source::Source, transcode, worker_link::WorkerLink,
+};
+use std::{
+    io::{self, IsTerminal as _},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
+
+/// Wrong use, as in `sysexits.h`.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => serve(),
+        ["--check"] => report(),
+        _ => {
+            eprintln!("usage: clipfleet-pipeline [--check]; without arguments, standard input is a socket to a worker");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn report() -> ExitCode {
+    if let Err(error) = gstreamer::init() {
+        println!("{}", serde_json::json!({ "usable": false, "missing": [format!("GStreamer does not start: {error}")] }));
+        return ExitCode::FAILURE;
+    }
+    let report = check::check(&Installed::look());
+    println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn serve() -> ExitCode {
+    let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
+    let (link, start) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            eprintln!("clipfleet-pipeline is started by a worker, with a socket as its standard input: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let progress = Progress::default();
+    let outcome = thread::scope(|scope| {
+        // A worker that has gone ends this process through the link; a report that cannot be sent needs no handling.
+        scope.spawn(|| progress.report_while_busy(|message| drop(link.send(Message::Progressed(message)))));
+        let outcome = make(&link, start, &progress);
+        progress.stop();
+        outcome
+    });
+    let message = match outcome {
+        Ok(finished) => Message::Finished(finished),
+        Err(failure) => Message::Failed(v1::TranscodeFailed { error: Some(error(failure)) }),
+    };
+    match link.send(message) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn make(
+    link: &Arc<WorkerLink>,
+    start: v1::StartTranscode,
+    progress: &Progress,
+) -> Result<v1::TranscodeFinished, Failure> {
+    let order = pipeline::transcode(start).map_err(failure::internal)?;
+    gstreamer::init().map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))?;
+    let source = Arc::new(Source::new(Arc::clone(link) as Arc<_>));
+    let installed = Arc::new(Installed::look());
+    transcode::transcode(&order, &source, &installed, progress)
+}
+
+fn error(failure: Failure) -> v1::Error {
+    let Failure { code, message, retryable, .. } = failure;
+    v1::Error { code, message, retryable, details: Vec::new() }
+}

@@ -18,16 +18,9 @@ mod writer;
 
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_service::{clock::Clock, health, telemetry};
-use std::{io, net::SocketAddr};
+use std::io;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-/// How a status service is set up.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where `/health`, `/ready` and `/metrics` listen.
-    pub listen: SocketAddr,
-}
 
 /// Runs with health endpoints until told to stop.
 pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {

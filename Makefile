@@ -1,0 +1,39 @@
+# Everything a fresh Debian machine with a Rust toolchain needs: each target installs what it uses.
+
+CARGO ?= cargo
+DEMO := target/demo
+RELEASE := target/release
+
+.PHONY: help demo test bench setup format clean
+
+help:
+	@echo "make demo    export six clips of a generated video on this machine"
+	@echo "make test    formatting, lints, all tests"
+	@echo "make bench   the figures of the README"
+
+# System packages, only when something is missing.
+setup:
+	@deploy/setup.sh
+
+demo: setup
+	$(CARGO) build --release --bin clipfleet --bin clipfleet-pipeline
+	@deploy/demo-source.sh $(DEMO)/source.mp4
+	$(RELEASE)/clipfleet export $(DEMO)/source.mp4 --data $(DEMO)/data --out demo-output --quality 1080p \
+	  --clip intro=0-20 --clip overlap=10-40 --clip typical=30-75 --clip mid=70.5-85.25 --clip late=90-110 --clip end=100-125.5
+
+# The programs are built first: tests start them as a user would.
+test: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --no-fail-fast
+
+bench: setup
+	$(CARGO) build --release --bin clipfleet --bin clipfleet-pipeline
+	$(CARGO) bench --package clipfleet-tests
+
+format:
+	$(CARGO) fmt --all
+
+clean:
+	rm -rf $(DEMO) demo-output .clipfleet

@@ -1,0 +1,71 @@
+//! `clipfleet batch`: a batch on a running fleet.
+
+use crate::{
+    client::Client,
+    exit::Failed,
+    progress::{Bars, is_over, table},
+};
+use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
+use std::{process::ExitCode, time::Duration};
+
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Arguments of `clipfleet batch`.
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// The fleet's API.
+    #[arg(long, env = "CLIPFLEET_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
+    server: String,
+    /// Identity token for a server that wants one.
+    #[arg(long, env = "CLIPFLEET_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print the batch as JSON.
+    Show { batch: String },
+    /// Follow the batch until it is over.
+    Watch { batch: String },
+    /// Give up the batch's clips, or one of them.
+    Cancel { batch: String, clip: Option<String> },
+    /// Start the batch's failed and cancelled clips over, or one of them.
+    Retry { batch: String, clip: Option<String> },
+}
+
+pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let args = BatchArgs::from_arg_matches(matches).map_err(|error| Failed::usage(error.to_string()))?;
+    let client = Client::new(&args.server, args.token)?;
+    match args.verb {
+        Verb::Show { batch } => {
+            let shown = client.show_raw(&batch).await?;
+            println!("{}", serde_json::to_string_pretty(&shown).unwrap_or_default());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Watch { batch } => watch(&client, &batch).await,
+        Verb::Cancel { batch, clip } => act(&client, &batch, clip.as_deref(), "cancel").await,
+        Verb::Retry { batch, clip } => act(&client, &batch, clip.as_deref(), "retry").await,
+    }
+}
+
+async fn act(client: &Client, batch: &str, clip: Option<&str>, verb: &str) -> Result<ExitCode, Failed> {
+    let concerned = client.act(batch, clip, verb).await?;
+    let clips: Vec<&str> = concerned.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
+    println!("{verb}: {} clips{}{}", clips.len(), if clips.is_empty() { "" } else { ": " }, clips.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn watch(client: &Client, batch: &str) -> Result<ExitCode, Failed> {
+    let mut status = client.show(batch).await?;
+    let mut bars = Bars::new(status.clips.iter().map(|clip| clip.clip_id.as_str()), true);
+    while !is_over(&status.status) {
+        bars.show(&status);
+        tokio::time::sleep(LOOK).await;
+        status = client.show(batch).await?;
+    }
+    bars.show(&status);
+    print!("{}", table(&status, |clip| clip.output_url.clone()));
+    Ok(if status.status == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,131 @@
+//! Settings that several roles share: which cloud, which buckets, where to listen, how to log.
+
+use clipfleet_cloud::{Cloud, google, google::Endpoints};
+use clipfleet_domain::batch::BucketPolicy;
+use clipfleet_service::{
+    settings::{Reader, Setting, list, optional, required},
+    telemetry::{LogFormat, log_format},
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::exit::Failed;
+
+const PROJECT: Setting = Setting {
+    flag: "project",
+    env: "GOOGLE_CLOUD_PROJECT",
+    default: clipfleet_contract::names::LOCAL_PROJECT,
+    help: "Google Cloud project id",
+};
+const PUBSUB: Setting = Setting {
+    flag: "pubsub-emulator-host",
+    env: "PUBSUB_EMULATOR_HOST",
+    default: "",
+    help: "host:port of a Pub/Sub server to use instead of Google's",
+};
+const FIRESTORE: Setting = Setting {
+    flag: "firestore-emulator-host",
+    env: "FIRESTORE_EMULATOR_HOST",
+    default: "",
+    help: "host:port of a Firestore server to use instead of Google's",
+};
+const STORAGE: Setting = Setting {
+    flag: "storage-emulator-host",
+    env: "STORAGE_EMULATOR_HOST",
+    default: "",
+    help: "host:port of a Cloud Storage server to use instead of Google's",
+};
+const DEFAULT_BUCKET: Setting = Setting {
+    flag: "default-bucket",
+    env: "CLIPFLEET_DEFAULT_BUCKET",
+    default: clipfleet_contract::names::LOCAL_BUCKET,
+    help: "bucket of results whose request names no prefix",
+};
+const ALLOWED_BUCKETS: Setting = Setting {
+    flag: "allowed-buckets",
+    env: "CLIPFLEET_ALLOWED_BUCKETS",
+    default: "",
+    help: "further buckets that sources and results may lie in, comma-separated",
+};
+const LISTEN: Setting = Setting {
+    flag: "listen",
+    env: "CLIPFLEET_LISTEN",
+    default: "",
+    help: "address to listen on [default: 0.0.0.0:PORT if PORT is set, else 127.0.0.1 and a free port]",
+};
+const PORT: Setting = Setting {
+    flag: "port",
+    env: "PORT",
+    default: "",
+    help: "port to listen on at all addresses, as Cloud Run sets it",
+};
+const LOG_FORMAT: Setting =
+    Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "text or json" };
+
+/// Settings of every role.
+pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT];
+/// Settings of roles that judge buckets.
+pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
+
+/// What every role is given.
+#[derive(Debug, Clone)]
+pub(crate) struct RoleSettings {
+    pub(crate) endpoints: Endpoints,
+    pub(crate) listen: SocketAddr,
+    pub(crate) log_format: LogFormat,
+}
+
+/// Reads [`ROLE`].
+pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
+    let project = reader.take(&PROJECT, required);
+    let pubsub = reader.take(&PUBSUB, optional);
+    let firestore = reader.take(&FIRESTORE, optional);
+    let storage = reader.take(&STORAGE, optional);
+    let port = reader.take(&PORT, |text| if text.is_empty() { Ok(None) } else { port(text).map(Some) });
+    let port = port.flatten();
+    let listen = reader.take(&LISTEN, |text| match (text, port) {
+        ("", Some(port)) => Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        ("", None) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        (given, _) => given.parse().map_err(|_| format!("must be an address such as 127.0.0.1:8080, got {given:?}")),
+    });
+    let log_format = reader.take(&LOG_FORMAT, log_format);
+    let (project, pubsub, firestore, storage) = (project?, pubsub?, firestore?, storage?);
+    let (listen, log_format) = (listen?, log_format?);
+    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, log_format })
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("must be a port number, got {text:?}"))
+}
+
+/// Reads [`BUCKETS`].
+pub(crate) fn buckets(reader: &mut Reader<'_>) -> Option<BucketPolicy> {
+    let default_bucket = reader.take(&DEFAULT_BUCKET, required);
+    let allowed = reader.take(&ALLOWED_BUCKETS, list);
+    let (default_bucket, mut allowed) = (default_bucket?, allowed?);
+    allowed.insert(0, default_bucket.clone());
+    Some(BucketPolicy { default_bucket, allowed })
+}
+
+/// The endpoints of servers on this machine.
+pub(crate) fn local_endpoints(servers: SocketAddr) -> Endpoints {
+    let reachable = if servers.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { servers.ip() };
+    let host = Some(SocketAddr::from((reachable, servers.port())).to_string());
+    Endpoints {
+        project: clipfleet_contract::names::LOCAL_PROJECT.to_owned(),
+        pubsub: host.clone(),
+        firestore: host.clone(),
+        storage: host,
+    }
+}
+
+/// Environment that makes another process of ours use the same endpoints.
+pub(crate) fn environment(endpoints: &Endpoints) -> Vec<(&'static str, String)> {
+    let hosts =
+        [(PUBSUB.env, &endpoints.pubsub), (FIRESTORE.env, &endpoints.firestore), (STORAGE.env, &endpoints.storage)];
+    let hosts = hosts.into_iter().filter_map(|(name, host)| host.clone().map(|host| (name, host)));
+    hosts.chain([(PROJECT.env, endpoints.project.clone())]).collect()
+}
+
+pub(crate) async fn connect(endpoints: &Endpoints) -> Result<Cloud, Failed> {
+    google::connect(endpoints).await.map_err(|error| Failed::because("connect to the cloud", error))
+}

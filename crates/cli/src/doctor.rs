@@ -1,0 +1,218 @@
+//! `clipfleet doctor`: what works here, and what to do about what does not.
+
+use crate::{
+    cloud::{self, ROLE, RoleSettings},
+    exit::Failed,
+    roles,
+};
+use clap::{ArgMatches, Command};
+use clipfleet_cloud::{Cloud, ErrorKind, ObjectName};
+use clipfleet_contract::names;
+use clipfleet_service::settings::{Reader, declare};
+use serde_json::Value;
+use std::{fmt, path::Path, process::ExitCode, time::Duration};
+
+/// Longest wait for a server to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn command() -> Command {
+    declare(Command::new("doctor").about("Tell what works here, and what to do about what does not"), &[ROLE])
+}
+
+/// One finding: how it is, and the remedy when it is not well.
+struct Finding {
+    verdict: Verdict,
+    what: String,
+    remedy: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Works,
+    /// Not needed for everything.
+    Lacks,
+    Broken,
+}
+
+impl Finding {
+    fn works(what: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Works, what: what.into(), remedy: String::new() }
+    }
+
+    fn lacks(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Lacks, what: what.into(), remedy: remedy.into() }
+    }
+
+    fn broken(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Broken, what: what.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.verdict {
+            Verdict::Works => "ok     ",
+            Verdict::Lacks => "lacks  ",
+            Verdict::Broken => "BROKEN ",
+        };
+        write!(f, "{sign}{}", self.what)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "\n         -> {}", self.remedy) }
+    }
+}
+
+pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let settings = cloud::role(&mut reader);
+    let settings = reader.finish(settings)?;
+    let mut findings = media().await;
+    findings.push(scratch(&std::env::temp_dir()));
+    findings.extend(endpoints(&settings).await);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    let broken = findings.iter().filter(|finding| finding.verdict == Verdict::Broken).count();
+    match broken {
+        0 => println!("\nThis machine can export clips."),
+        number => println!("\n{number} things must be mended before this machine can export clips."),
+    }
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the media program says of this machine.
+async fn media() -> Vec<Finding> {
+    let program = match roles::beside_us() {
+        Ok(program) => program,
+        Err(reason) => {
+            return vec![Finding::broken("media program: not found", format!("CLIPFLEET_PIPELINE {reason}"))];
+        }
+    };
+    match clipfleet_worker::check(&program).await {
+        Ok(report) => media_findings(&report),
+        Err(error) => {
+            vec![Finding::broken(format!("media program: {error}"), "install what it names, then run the doctor again")]
+        }
+    }
+}
+
+fn media_findings(report: &Value) -> Vec<Finding> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut findings = vec![Finding::works(format!("GStreamer {}", text(&report["gstreamer"])))];
+    for decoder in report["decoders"].as_array().into_iter().flatten() {
+        let name = format!("decode {} with {}", text(&decoder["codec"]), text(&decoder["element"]));
+        findings.push(if decoder["available"] == true {
+            Finding::works(name)
+        } else {
+            Finding::lacks(name, format!("sources in this codec fail; apt-get install {}", text(&decoder["package"])))
+        });
+    }
+    for encoder in report["encoders"].as_array().into_iter().flatten() {
+        let name = format!("encode {} with {}", text(&encoder["kind"]), text(&encoder["name"]));
+        findings.push(if encoder["available"] == true {
+            Finding::works(name)
+        } else {
+            Finding::lacks(name, text(&encoder["note"]))
+        });
+    }
+    let gpu = &report["gpu"];
+    let found: Vec<&str> = gpu["elements"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    findings.push(if found.is_empty() {
+        Finding::lacks("GPU: none that GStreamer can use, clips are encoded on the CPU", text(&gpu["note"]))
+    } else {
+        Finding::works(format!("GPU: {}", found.join(", ")))
+    });
+    findings
+}
+
+fn scratch(directory: &Path) -> Finding {
+    let probe = directory.join(format!("clipfleet-doctor-{}", std::process::id()));
+    match std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)) {
+        Ok(()) => Finding::works(format!("write to {}", directory.display())),
+        Err(error) => Finding::broken(
+            format!("write to {}: {error}", directory.display()),
+            "make it writable, or set CLIPFLEET_SCRATCH to a directory that is",
+        ),
+    }
+}
+
+/// Whether the configured servers answer and hold what the fleet needs.
+async fn endpoints(settings: &RoleSettings) -> Vec<Finding> {
+    let endpoints = &settings.endpoints;
+    let hosts = [&endpoints.pubsub, &endpoints.firestore, &endpoints.storage];
+    if hosts.iter().all(|host| host.is_none()) && endpoints.project == names::LOCAL_PROJECT {
+        let remedy = "for `clipfleet up` and `clipfleet export` nothing; else set GOOGLE_CLOUD_PROJECT, or the *_EMULATOR_HOST variables";
+        return vec![Finding::lacks("cloud: none configured, the embedded servers are used", remedy)];
+    }
+    let cloud = match cloud::connect(endpoints).await {
+        Ok(cloud) => cloud,
+        Err(failed) => {
+            let remedy = "log in with application default credentials, or set the *_EMULATOR_HOST variables";
+            return vec![Finding::broken(format!("cloud: {failed:?}"), remedy)];
+        }
+    };
+    let place = |host: &Option<String>, google: &str| host.clone().unwrap_or_else(|| google.to_owned());
+    vec![
+        documents(&cloud, &place(&endpoints.firestore, "firestore.googleapis.com")).await,
+        objects(&cloud, &place(&endpoints.storage, "storage.googleapis.com")).await,
+        queue(&cloud, &place(&endpoints.pubsub, "pubsub.googleapis.com")).await,
+    ]
+}
+
+async fn documents(cloud: &Cloud, place: &str) -> Finding {
+    let path = [format!("{}/doctor", names::REQUESTS)];
+    judge(
+        "read documents",
+        place,
+        "roles/datastore.user",
+        tokio::time::timeout(PATIENCE, cloud.documents.get(&path)).await,
+    )
+}
+
+async fn objects(cloud: &Cloud, place: &str) -> Finding {
+    let name = ObjectName::new(names::LOCAL_BUCKET, "doctor");
+    let asked = tokio::time::timeout(PATIENCE, cloud.objects.stat(&name, None)).await;
+    // An object that is not there is an answer.
+    let asked = asked.map(|stat| match stat {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    });
+    judge("look up objects", place, "roles/storage.objectViewer on the bucket", asked)
+}
+
+async fn queue(cloud: &Cloud, place: &str) -> Finding {
+    let mut deliveries = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 1);
+    // A stream that stays open without an error is an answer; a delivery is handed back by dropping it.
+    let asked = match tokio::time::timeout(Duration::from_secs(2), deliveries.next()).await {
+        Ok(Some(Err(error))) => Ok(Err(error)),
+        _ => Ok(Ok(())),
+    };
+    deliveries.close().await;
+    judge(
+        &format!("subscribe to {}", names::PROGRESS_EVENTS_STATUS),
+        place,
+        "roles/pubsub.subscriber on the subscription",
+        asked,
+    )
+}
+
+fn judge<T>(
+    what: &str,
+    place: &str,
+    role: &str,
+    asked: Result<Result<T, clipfleet_cloud::CloudError>, tokio::time::error::Elapsed>,
+) -> Finding {
+    match asked {
+        Ok(Ok(_)) => Finding::works(format!("{what} at {place}")),
+        Ok(Err(error)) => {
+            let remedy = match error.kind() {
+                ErrorKind::Denied => format!("grant this account {role}"),
+                ErrorKind::NotFound => {
+                    "create it: `clipfleet up` does so here, infra/ does so in Google Cloud".to_owned()
+                }
+                _ => format!("start the server at {place}, or correct the address"),
+            };
+            Finding::broken(format!("{what} at {place}: {error}"), remedy)
+        }
+        Err(_) => Finding::broken(
+            format!("{what} at {place}: no answer"),
+            format!("start the server at {place}, or correct the address"),
+        ),
+    }
+}

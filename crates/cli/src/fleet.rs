@@ -1,0 +1,95 @@
+//! The whole fleet on this machine: embedded servers, dispatcher and status in this process, workers as processes of their own.
+//! Every role speaks to the servers through the same clients as in Google Cloud.
+
+use crate::{cloud, exit::Failed, topology, workers, workers::WorkerSpec};
+use clipfleet_cloud::{Cloud, google::Endpoints};
+use clipfleet_contract::names;
+use clipfleet_domain::batch::BucketPolicy;
+use clipfleet_local::{Config as LocalConfig, LocalCloud};
+use clipfleet_service::health;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What kind of fleet.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetSpec {
+    /// Where everything durable lies.
+    pub(crate) data: PathBuf,
+    /// The dispatcher's HTTP API.
+    pub(crate) listen: SocketAddr,
+    /// The embedded servers.
+    pub(crate) emulator: SocketAddr,
+    pub(crate) workers: usize,
+    pub(crate) slots: usize,
+    /// Workers write their logs to files in the data directory instead of our standard error.
+    pub(crate) quiet: bool,
+}
+
+/// A running fleet.
+pub(crate) struct Fleet {
+    pub(crate) cloud: Cloud,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) api: SocketAddr,
+    local: LocalCloud,
+    stop: CancellationToken,
+    stop_workers: CancellationToken,
+    roles: JoinSet<std::io::Result<()>>,
+    workers: JoinSet<Result<(), Failed>>,
+}
+
+impl Fleet {
+    pub(crate) async fn start(spec: FleetSpec) -> Result<Self, Failed> {
+        crate::roles::beside_us()
+            .map_err(|reason| Failed::because("find the media program", format!("CLIPFLEET_PIPELINE {reason}")))?;
+        let local = LocalCloud::start(LocalConfig { data: spec.data.clone(), listen: spec.emulator });
+        let local = local.await.map_err(|error| Failed::because("start the embedded servers", error))?;
+        let endpoints = cloud::local_endpoints(local.address());
+        let cloud = cloud::connect(&endpoints).await?;
+        topology::ensure(&cloud).await?;
+
+        let listener = health::bind(spec.listen).await.map_err(|error| Failed::because("start the API", error))?;
+        let api = listener.local_addr().map_err(|error| Failed::because("start the API", error))?;
+        let unseen = health::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
+        let unseen = unseen.map_err(|error| Failed::because("start the status service", error))?;
+        let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
+        let bucket = names::LOCAL_BUCKET.to_owned();
+        let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
+        let mut roles = JoinSet::new();
+        roles.spawn(clipfleet_dispatcher::run(buckets, listener, cloud.clone(), stop.clone()));
+        roles.spawn(clipfleet_status::run(unseen, cloud.clone(), stop.clone()));
+        let worker_spec = WorkerSpec {
+            endpoints: endpoints.clone(),
+            slots: spec.slots,
+            scratch: spec.data.join("scratch"),
+            logs: spec.quiet.then(|| spec.data.join("logs")),
+        };
+        let workers = workers::keep(spec.workers, &worker_spec, &stop_workers);
+        Ok(Self { cloud, endpoints, api, local, stop, stop_workers, roles, workers })
+    }
+
+    /// Returns when a part of the fleet ended that should not have.
+    pub(crate) async fn broken(&mut self) -> Failed {
+        tokio::select! {
+            Some(role) = self.roles.join_next() => match role {
+                Ok(Ok(())) => Failed::because("keep the fleet running", "a role ended by itself"),
+                Ok(Err(error)) => Failed::because("keep the fleet running", error),
+                Err(error) => Failed::because("keep the fleet running", error),
+            },
+            Some(Ok(Err(failed))) = self.workers.join_next() => failed,
+        }
+    }
+
+    /// Ends it in order: workers hand back their clips, roles finish what they hold, the servers close last.
+    pub(crate) async fn stop(mut self) {
+        self.stop_workers.cancel();
+        while self.workers.join_next().await.is_some() {}
+        self.stop.cancel();
+        while self.roles.join_next().await.is_some() {}
+        drop(self.cloud);
+        self.local.stop().await;
+    }
+}

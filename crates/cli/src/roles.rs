@@ -1,0 +1,145 @@
+//! The roles of a real fleet, one process each.
+
+use crate::{
+    cloud::{self, BUCKETS, ROLE, RoleSettings},
+    exit::Failed,
+};
+use clap::{ArgAction, ArgMatches, Command, arg};
+use clipfleet_service::{
+    health,
+    settings::{Reader, Setting, declare, number, required},
+    shutdown, telemetry,
+};
+use std::{path::PathBuf, process::ExitCode};
+
+const SLOTS: Setting = Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "clips worked on at once" };
+const PIPELINE: Setting = Setting {
+    flag: "pipeline",
+    env: "CLIPFLEET_PIPELINE",
+    default: "",
+    help: "the media program [default: clipfleet-pipeline beside this program]",
+};
+const ENCODER: Setting =
+    Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "auto, or the name of one encoder" };
+const SCRATCH: Setting = Setting {
+    flag: "scratch",
+    env: "CLIPFLEET_SCRATCH",
+    default: "",
+    help: "directory for attempts [default: clipfleet-scratch in the system's temporary directory]",
+};
+const CACHE: Setting =
+    Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "memory for source blocks, MiB" };
+
+/// Settings of the worker role alone.
+pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, ENCODER, SCRATCH, CACHE];
+
+/// Name of the flag that ties a worker's life to its parent's.
+pub(crate) const DIE_WITH_PARENT: &str = "die-with-parent";
+
+pub(crate) fn commands() -> Vec<Command> {
+    let print = || arg!(--"print-config" "Print the effective settings and end").action(ArgAction::SetTrue);
+    let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
+    vec![
+        declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS]),
+        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER]).arg(
+            clap::Arg::new(DIE_WITH_PARENT)
+                .long(DIE_WITH_PARENT)
+                .action(ArgAction::SetTrue)
+                .help("Stop when the process that started this one ends"),
+        ),
+        declare(role("status", "Run the status service: folds events into documents"), &[ROLE]),
+    ]
+}
+
+pub(crate) async fn run(role: &str, matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    match role {
+        "dispatcher" => dispatcher(matches).await,
+        "worker" => worker(matches).await,
+        _ => status(matches).await,
+    }
+}
+
+/// Prints the effective settings if that was asked for.
+fn printed(matches: &ArgMatches, reader: &Reader<'_>) -> bool {
+    let asked = matches.get_flag("print-config");
+    if asked {
+        reader.effective().iter().for_each(|line| println!("{line}"));
+    }
+    asked
+}
+
+async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
+    if printed(matches, &reader) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (role, buckets) = reader.finish(role.zip(buckets))?;
+    let (stop, listener, cloud) = start(&role).await?;
+    ended(clipfleet_dispatcher::run(buckets, listener, cloud, stop).await, "run the dispatcher")
+}
+
+async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let role = cloud::role(&mut reader);
+    if printed(matches, &reader) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let role = reader.finish(role)?;
+    let (stop, listener, cloud) = start(&role).await?;
+    ended(clipfleet_status::run(listener, cloud, stop).await, "run the status service")
+}
+
+async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let (role, config) = (cloud::role(&mut reader), worker_config(&mut reader));
+    if printed(matches, &reader) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (role, config) = reader.finish(role.zip(config))?;
+    if matches.get_flag(DIE_WITH_PARENT) {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .map_err(|error| Failed::because("follow the parent process", error))?;
+    }
+    let (stop, listener, cloud) = start(&role).await?;
+    ended(clipfleet_worker::run(config, listener, cloud, stop).await, "run the worker")
+}
+
+/// Reads [`WORKER`].
+fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
+    let slots = reader.take(&SLOTS, number(1_usize, 64));
+    let pipeline = reader.take(&PIPELINE, |text| if text.is_empty() { beside_us() } else { Ok(PathBuf::from(text)) });
+    let encoder = reader.take(&ENCODER, required);
+    let scratch = reader.take(&SCRATCH, |text| {
+        Ok(if text.is_empty() { std::env::temp_dir().join("clipfleet-scratch") } else { PathBuf::from(text) })
+    });
+    let cache_mib = reader.take(&CACHE, number(16_u64, 65_536));
+    Some(clipfleet_worker::Config {
+        slots: slots?,
+        pipeline: pipeline?,
+        encoder: encoder?,
+        scratch: scratch?,
+        cache_mib: cache_mib?,
+    })
+}
+
+/// The media program installed with this one.
+pub(crate) fn beside_us() -> Result<PathBuf, String> {
+    let us =
+        std::env::current_exe().map_err(|error| format!("must be set: this program's place is unknown: {error}"))?;
+    let beside = us.with_file_name("clipfleet-pipeline");
+    if beside.exists() { Ok(beside) } else { Err(format!("must be set: there is no {}", beside.display())) }
+}
+
+async fn start(
+    role: &RoleSettings,
+) -> Result<(tokio_util::sync::CancellationToken, tokio::net::TcpListener, clipfleet_cloud::Cloud), Failed> {
+    telemetry::start_logging(role.log_format, "info");
+    let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
+    let listener = health::bind(role.listen).await.map_err(|error| Failed::because("start", error))?;
+    Ok((stop, listener, cloud::connect(&role.endpoints).await?))
+}
+
+fn ended(result: std::io::Result<()>, doing: &str) -> Result<ExitCode, Failed> {
+    result.map(|()| ExitCode::SUCCESS).map_err(|error| Failed::because(doing, error))
+}

@@ -1,0 +1,45 @@
+//! Topics, subscriptions and the bucket of a fleet on this machine. In Google Cloud they come from Terraform, which must say
+//! the same.
+
+use crate::exit::Failed;
+use clipfleet_cloud::{Cloud, CloudError, SubscriptionSpec};
+use clipfleet_contract::names;
+use clipfleet_domain::limits::MAX_DELIVERY_ATTEMPTS;
+use std::time::Duration;
+
+const TOPICS: [&str; 4] =
+    [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS];
+
+fn subscriptions() -> [SubscriptionSpec; 4] {
+    let spec =
+        |name: &str, topic: &str, dead_letter: Option<&str>, ack_deadline: u64, backoff: (u64, u64)| SubscriptionSpec {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            ack_deadline: Duration::from_secs(ack_deadline),
+            dead_letter: dead_letter.map(|topic| (topic.to_owned(), MAX_DELIVERY_ATTEMPTS)),
+            backoff: Some((Duration::from_secs(backoff.0), Duration::from_secs(backoff.1))),
+        };
+    [
+        // A request that is handed back waits for something that is down: soon, but not at once.
+        spec(names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, None, 60, (1, 60)),
+        // Short, so that a dead worker's clip starts elsewhere within the minute; living workers extend it.
+        spec(names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some(names::CLIP_JOBS_DEAD_LETTER), 20, (1, 60)),
+        spec(names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, None, 60, (1, 60)),
+        spec(names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None, 60, (1, 10)),
+    ]
+}
+
+/// Makes what is missing.
+pub(crate) async fn ensure(cloud: &Cloud) -> Result<(), Failed> {
+    make(cloud).await.map_err(|error| Failed::because("prepare topics, subscriptions and bucket", error))
+}
+
+async fn make(cloud: &Cloud) -> Result<(), CloudError> {
+    for topic in TOPICS {
+        cloud.queue.ensure_topic(topic).await?;
+    }
+    for spec in subscriptions() {
+        cloud.queue.ensure_subscription(&spec).await?;
+    }
+    cloud.objects.ensure_bucket(names::LOCAL_BUCKET).await
+}

@@ -1,0 +1,168 @@
+//! [`Documents`] on Firestore, over the published message types.
+
+use super::{Place, rpc::Rpc, values};
+use crate::{
+    CloudError, Document, Documents, ErrorKind, Precondition, Value, Version, Write,
+    documents::{check, split},
+};
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
+    self as wire, batch_get_documents_response::Result as Got, precondition::ConditionType,
+    run_query_request::QueryType, structured_query as query, write::Operation,
+};
+use std::collections::HashMap;
+use tonic::Response;
+
+/// Documents per read call: an answer of a few hundred kilobytes, far from any limit.
+const READS: usize = 300;
+
+/// Firestore's default database of one project.
+pub(super) struct Firestore {
+    rpc: Rpc,
+    /// `projects/P/databases/(default)`.
+    database: String,
+}
+
+impl Firestore {
+    pub(super) fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
+        let database = format!("projects/{project}/databases/(default)");
+        Ok(Self { rpc: Rpc::connect(&database, place)?, database })
+    }
+
+    /// The name of the database's root, before the path of each document.
+    fn root(&self) -> String {
+        format!("{}/documents", self.database)
+    }
+
+    fn name(&self, path: &str) -> String {
+        format!("{}/{path}", self.root())
+    }
+
+    async fn query(
+        &self,
+        doing: &str,
+        collection: &str,
+        mut query: wire::StructuredQuery,
+    ) -> Result<Vec<Document>, CloudError> {
+        let (parent, id) = match collection.rsplit_once('/') {
+            Some((document, id)) => (self.name(document), id),
+            None => (self.root(), collection),
+        };
+        query.from = vec![query::CollectionSelector { collection_id: id.to_owned(), all_descendants: false }];
+        query.order_by =
+            vec![query::Order { field: Some(field("__name__")), direction: query::Direction::Ascending.into() }];
+        let query_type = Some(QueryType::StructuredQuery(query));
+        let message = wire::RunQueryRequest { parent, query_type, ..wire::RunQueryRequest::default() };
+        let answers: Vec<wire::RunQueryResponse> = self
+            .rpc
+            .call(doing, message, |mut client, request| async move {
+                client.run_query(request).await?.into_inner().try_collect().await
+            })
+            .await?;
+        let found = answers.into_iter().filter_map(|answer| answer.document);
+        found.map(|document| values::document(document, &self.root())).collect()
+    }
+
+    fn write(&self, write: Write) -> wire::Write {
+        let condition = match write.precondition {
+            Precondition::None => None,
+            Precondition::Absent => Some(ConditionType::Exists(false)),
+            Precondition::Unchanged(version) => Some(ConditionType::UpdateTime(values::timestamp(version))),
+        };
+        let document = wire::Document {
+            name: self.name(&write.path),
+            fields: values::fields_to_wire(write.fields),
+            ..wire::Document::default()
+        };
+        wire::Write {
+            current_document: condition.map(|condition| wire::Precondition { condition_type: Some(condition) }),
+            operation: Some(Operation::Update(document)),
+            ..wire::Write::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Documents for Firestore {
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+        paths.iter().try_for_each(|path| split(path).map(drop))?;
+        let mut found = HashMap::with_capacity(paths.len());
+        for some in paths.chunks(READS) {
+            let doing = format!("read {} documents from {}", some.len(), some[0]);
+            let message = wire::BatchGetDocumentsRequest {
+                database: self.database.clone(),
+                documents: some.iter().map(|path| self.name(path)).collect(),
+                ..wire::BatchGetDocumentsRequest::default()
+            };
+            let answers: Vec<wire::BatchGetDocumentsResponse> = self
+                .rpc
+                .call(&doing, message, |mut client, request| async move {
+                    client.batch_get_documents(request).await?.into_inner().try_collect().await
+                })
+                .await?;
+            for answer in answers {
+                if let Some(Got::Found(document)) = answer.result {
+                    let document = values::document(document, &self.root())?;
+                    found.insert(document.path.clone(), document);
+                }
+            }
+        }
+        Ok(paths.iter().map(|path| found.get(path).cloned()).collect())
+    }
+
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+        self.query(&format!("list {collection}"), collection, wire::StructuredQuery::default()).await
+    }
+
+    async fn find(&self, collection: &str, name: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError> {
+        let filter = query::filter::FilterType::FieldFilter(query::FieldFilter {
+            field: Some(field(name)),
+            op: query::field_filter::Operator::Equal.into(),
+            value: Some(values::to_wire(value)),
+        });
+        let query = wire::StructuredQuery {
+            r#where: Some(query::Filter { filter_type: Some(filter) }),
+            limit: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
+            ..wire::StructuredQuery::default()
+        };
+        self.query(&format!("search {collection} by {name}"), collection, query).await
+    }
+
+    /// When an answer is lost and the commit is sent again, it can meet its own writes: then preconditions that held are
+    /// reported as `AlreadyExists` or `Conflict`. The caller reads again and decides anew, as for any other conflict.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        check(&writes)?;
+        let doing = match &writes[..] {
+            [] => return Ok(Vec::new()),
+            [only] => format!("write {}", only.path),
+            [first, ..] => format!("write {} documents from {}", writes.len(), first.path),
+        };
+        let pinned = writes.iter().any(|write| matches!(write.precondition, Precondition::Unchanged(_)));
+        let writes = writes.into_iter().map(|write| self.write(write)).collect();
+        let message = wire::CommitRequest { database: self.database.clone(), writes, transaction: Vec::new() };
+        let committed = self.rpc.call(&doing, message, |mut client, request| async move {
+            client.commit(request).await.map(Response::into_inner)
+        });
+        let answer = committed.await.map_err(|error| match error.kind() {
+            // A document that was to be unchanged and is gone has changed.
+            ErrorKind::NotFound if pinned => {
+                CloudError::new(ErrorKind::Conflict, format!("{doing}: a document is gone")).because(error)
+            }
+            _ => error,
+        })?;
+        let times = answer.write_results.into_iter().map(|result| values::version(result.update_time));
+        times
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, format!("{doing}: the answer has no update times")))
+    }
+}
+
+/// A field by name; one that is not a plain word is quoted.
+fn field(name: &str) -> query::FieldReference {
+    let plain = !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    let quoted = || format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"));
+    query::FieldReference { field_path: if plain { name.to_owned() } else { quoted() } }
+}

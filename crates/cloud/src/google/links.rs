@@ -1,0 +1,85 @@
+//! Download URLs.
+
+use super::{errors, patience};
+use crate::{CloudError, ErrorKind, ObjectName};
+use google_cloud_auth::{build_errors, credentials, signer::Signer};
+use google_cloud_storage::builder::storage::SignedUrlBuilder;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest a signed URL may live; the service's own limit.
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How download URLs are made.
+pub(super) enum Links {
+    /// Signed, by whatever the environment's credentials can sign with: a key in a file, or a machine's account through a
+    /// remote call that needs the role `iam.serviceAccountTokenCreator` on itself.
+    Signed(Signer),
+    /// Not at all, for the reason given: credentials of a person cannot sign.
+    Unsignable(build_errors::Error),
+    /// Plain, to an emulator at this address.
+    Plain(String),
+}
+
+impl Links {
+    pub(super) fn new(emulator: Option<String>) -> Self {
+        match emulator.map(Self::Plain) {
+            Some(plain) => plain,
+            None => credentials::Builder::default().build_signer().map_or_else(Self::Unsignable, Self::Signed),
+        }
+    }
+
+    pub(super) async fn to(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        let doing = format!("sign a url for {name}");
+        if lifetime > LIFETIME {
+            let reason = format!("{doing}: {} s is over the limit of 7 days", lifetime.as_secs());
+            return Err(CloudError::new(ErrorKind::Invalid, reason));
+        }
+        let signer = match self {
+            Self::Signed(signer) => signer,
+            Self::Unsignable(error) => {
+                return Err(CloudError::new(ErrorKind::Denied, format!("{doing}: these credentials cannot: {error}")));
+            }
+            Self::Plain(base) => {
+                let object = percent_encoded(&name.object);
+                return Ok(format!("{base}/storage/v1/b/{}/o/{object}?alt=media", name.bucket));
+            }
+        };
+        let bucket = format!("projects/_/buckets/{}", name.bucket);
+        let signing = SignedUrlBuilder::for_object(bucket, &name.object).with_expiration(lifetime).sign_with(signer);
+        let signed = timeout(patience::ATTEMPT, signing).await.map_err(|_| errors::timeout(&doing))?;
+        signed.map_err(|error| errors::signing(&doing, error))
+    }
+}
+
+/// An object's name as one segment of a URL's path.
+fn percent_encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_slashes_and_accents_is_one_segment() {
+        assert_eq!(percent_encoded("clips/é 1.mp4"), "clips%2F%C3%A9%201.mp4");
+    }
+
+    #[tokio::test]
+    async fn an_emulator_gets_a_plain_url_and_the_same_limit() {
+        let links = Links::new(Some("http://127.0.0.1:8085".into()));
+        let name = ObjectName::new("b", "a/b.mp4");
+        let url = links.to(&name, LIFETIME).await.unwrap();
+        assert_eq!(url, "http://127.0.0.1:8085/storage/v1/b/b/o/a%2Fb.mp4?alt=media");
+        let error = links.to(&name, LIFETIME + Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}

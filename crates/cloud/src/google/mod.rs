@@ -1,0 +1,93 @@
+//! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-local`, Google's emulators).
+//!
+//! Pub/Sub and Cloud Storage go through the official clients; Firestore, which has none for Rust, through a thin client of
+//! ours over the published message types. All share one set of credentials and one patience (see [`patience`]).
+
+mod documents;
+mod errors;
+mod links;
+mod objects;
+mod patience;
+mod queue;
+mod rpc;
+mod subscription;
+mod values;
+
+use crate::{Cloud, CloudError};
+use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
+use std::sync::Arc;
+
+/// Where the services are. `None` is Google's own, with the credentials of the environment; an address (`127.0.0.1:8085` or
+/// `http://127.0.0.1:8085`) is an emulator, spoken to in plaintext and without credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The Google Cloud project, by id.
+    pub project: String,
+    /// Pub/Sub.
+    pub pubsub: Option<String>,
+    /// Firestore.
+    pub firestore: Option<String>,
+    /// Cloud Storage.
+    pub storage: Option<String>,
+}
+
+/// Builds the clients. Connections are made at first use, so this succeeds while a service is still starting; it fails when
+/// an address is malformed or the environment's credentials cannot be read.
+pub async fn connect(endpoints: &Endpoints) -> Result<Cloud, CloudError> {
+    let access = Access::new(endpoints)?;
+    let project = &endpoints.project;
+    let queue = queue::Pubsub::connect(project, access.place(endpoints.pubsub.as_deref())).await?;
+    let objects = objects::Storage::connect(project, access.place(endpoints.storage.as_deref())).await?;
+    let documents = documents::Firestore::connect(project, access.place(endpoints.firestore.as_deref()))?;
+    Ok(Cloud { queue: Arc::new(queue), objects: Arc::new(objects), documents: Arc::new(documents) })
+}
+
+/// One service's address and the credentials to use there.
+struct Place {
+    /// Scheme, host and port of an emulator; `None` for Google's own.
+    emulator: Option<String>,
+    credentials: Credentials,
+}
+
+/// The credentials of this process, read once and only when some service is Google's own.
+struct Access {
+    google: Option<Credentials>,
+}
+
+impl Access {
+    fn new(endpoints: &Endpoints) -> Result<Self, CloudError> {
+        let all_emulated =
+            [&endpoints.pubsub, &endpoints.firestore, &endpoints.storage].into_iter().all(Option::is_some);
+        if all_emulated {
+            return Ok(Self { google: None });
+        }
+        let google = Builder::default().build().map_err(errors::credentials)?;
+        Ok(Self { google: Some(google) })
+    }
+
+    /// An emulator always gets credentials too: a client with an address and none hangs in its search for them.
+    fn place(&self, address: Option<&str>) -> Place {
+        match (address, &self.google) {
+            (None, Some(google)) => Place { emulator: None, credentials: google.clone() },
+            (address, _) => Place { emulator: address.map(plaintext), credentials: anonymous::Builder::new().build() },
+        }
+    }
+}
+
+/// The URL of an emulator from the conventional `host:port`.
+fn plaintext(address: &str) -> String {
+    let address = address.trim_end_matches('/');
+    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_or_without_scheme_is_the_same_place() {
+        for address in ["127.0.0.1:8085", "http://127.0.0.1:8085", "http://127.0.0.1:8085/"] {
+            assert_eq!(plaintext(address), "http://127.0.0.1:8085");
+        }
+    }
+}

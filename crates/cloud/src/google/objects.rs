@@ -1,0 +1,172 @@
+//! [`Objects`] on Cloud Storage: bytes over its HTTP interface, everything else over gRPC.
+
+use super::{Place, errors, links::Links, patience, queue::unless_there};
+use crate::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use google_cloud_gax::{options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
+use google_cloud_storage::{
+    builder::storage::WriteObject,
+    client::{self, StorageControl},
+    model::{Bucket, Object},
+    model_ext::ReadRange,
+    read_resume_policy::{ReadResumePolicyExt as _, Recommended},
+    retry_policy::RetryableErrors,
+    streaming_source::{Seek, StreamingSource},
+};
+use std::{ops::Range, time::Duration};
+use tokio::time::timeout;
+
+/// How often one read is taken up again where it broke off. Each break costs little; a link that breaks more often than
+/// this within one range is not going to deliver it.
+const RESUMES: u32 = 10;
+
+/// The slowest upload worth waiting for, in bytes per second; anything slower is a stalled connection.
+const UPLOAD_FLOOR: u64 = 1 << 20;
+
+/// Cloud Storage, with the project that new buckets go to.
+pub(super) struct Storage {
+    project: String,
+    data: client::Storage,
+    control: StorageControl,
+    links: Links,
+}
+
+impl Storage {
+    pub(super) async fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
+        let Place { emulator, credentials } = place;
+        let mut data = client::Storage::builder().with_credentials(credentials.clone());
+        let mut control = StorageControl::builder().with_credentials(credentials);
+        if let Some(url) = &emulator {
+            data = data.with_endpoint(url);
+            control = control.with_endpoint(url);
+        }
+        let retry = || RetryableErrors.with_time_limit(patience::TOTAL);
+        let failed = |error| errors::build("cloud storage", error);
+        Ok(Self {
+            project: project.to_owned(),
+            data: data
+                .with_retry_policy(retry())
+                .with_backoff_policy(patience::backoff())
+                .with_read_resume_policy(Recommended.with_attempt_limit(RESUMES))
+                .build()
+                .await
+                .map_err(failed)?,
+            control: control
+                .with_retry_policy(retry())
+                .with_backoff_policy(patience::backoff())
+                .with_attempt_timeout(patience::ATTEMPT)
+                .build()
+                .await
+                .map_err(failed)?,
+            links: Links::new(emulator),
+        })
+    }
+}
+
+#[async_trait]
+impl Objects for Storage {
+    async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError> {
+        let request = self.control.get_object().set_bucket(bucket(name)).set_object(&name.object);
+        let request = request.set_generation(generation.unwrap_or_default());
+        request.send().await.map(info).map_err(|error| errors::call(&format!("stat {name}"), error))
+    }
+
+    async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError> {
+        let doing = format!("read bytes {}-{} of {name}#{generation}", range.start, range.end);
+        let wanted = range.end.saturating_sub(range.start);
+        if wanted == 0 {
+            return Ok(Bytes::new());
+        }
+        let request = self.data.read_object(bucket(name), &name.object).set_generation(generation);
+        let request = request.set_read_range(ReadRange::segment(range.start, wanted));
+        let failed = |error| errors::call(&doing, error);
+        let opened = timeout(patience::TOTAL, request.send()).await;
+        let mut answer = opened.map_err(|_| errors::timeout(&doing))?.map_err(failed)?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = timeout(patience::SILENCE, answer.next()).await.map_err(|_| errors::timeout(&doing))? {
+            bytes.extend_from_slice(&chunk.map_err(failed)?);
+        }
+        if bytes.len() as u64 == wanted {
+            return Ok(bytes.freeze());
+        }
+        Err(CloudError::new(ErrorKind::Invalid, format!("{doing}: it ends {} bytes into them", bytes.len())))
+    }
+
+    /// An attempt whose answer was lost is repeated and then meets its own object. That is reported as `AlreadyExists`
+    /// like any other, because the caller has to check and adopt what it finds there anyway.
+    async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
+        let doing = format!("create {name}");
+        let local = |error: std::io::Error| {
+            CloudError::new(ErrorKind::Unavailable, format!("{doing}: its source file: {error}")).because(error)
+        };
+        let written = match body {
+            Body::Bytes(bytes) => {
+                let size = bytes.len() as u64;
+                send(self.data.write_object(bucket(name), &name.object, bytes), new, size).await
+            }
+            Body::File(path) => {
+                let file = tokio::fs::File::open(path).await.map_err(local)?;
+                let size = file.metadata().await.map_err(local)?.len();
+                send(self.data.write_object(bucket(name), &name.object, file), new, size).await
+            }
+        };
+        match written {
+            Ok(Ok(object)) => Ok(info(object)),
+            Ok(Err(error)) => Err(match errors::call(&doing, error) {
+                error if error.kind() == ErrorKind::Conflict => {
+                    CloudError::new(ErrorKind::AlreadyExists, format!("{doing}: there is one")).because(error)
+                }
+                error => error,
+            }),
+            Err(_elapsed) => Err(errors::timeout(&doing)),
+        }
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<(), CloudError> {
+        let request = self.control.delete_object().set_bucket(bucket(name)).set_object(&name.object);
+        // Repeated on a lost answer; the worst that does is to report as missing what it has just removed.
+        let request = request.with_idempotency(true);
+        request.send().await.map_err(|error| errors::call(&format!("delete {name}"), error))
+    }
+
+    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.links.to(name, lifetime).await
+    }
+
+    async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
+        let owner = Bucket::new().set_project(format!("projects/{}", self.project));
+        let request = self.control.create_bucket().set_parent("projects/_").set_bucket_id(bucket).set_bucket(owner);
+        unless_there(request.with_idempotency(true).send().await, &format!("create bucket {bucket}"))
+    }
+}
+
+/// Uploads as a new object or not at all. The checksum is taken before the first byte is sent, so that the service refuses
+/// a damaged upload instead of us having to remove it; reading a local file twice is cheap.
+async fn send<S>(
+    write: WriteObject<S>,
+    new: NewObject,
+    size: u64,
+) -> Result<google_cloud_storage::Result<Object>, tokio::time::error::Elapsed>
+where
+    S: StreamingSource + Seek + Send + Sync + 'static,
+    <S as StreamingSource>::Error: std::error::Error + Send + Sync + 'static,
+    <S as Seek>::Error: std::error::Error + Send + Sync + 'static,
+{
+    let limit = patience::TOTAL + Duration::from_secs(size / UPLOAD_FLOOR);
+    let write = write.set_if_generation_match(0).set_content_type(new.content_type).set_metadata(new.metadata);
+    timeout(limit, write.send_unbuffered()).await
+}
+
+fn bucket(name: &ObjectName) -> String {
+    format!("projects/_/buckets/{}", name.bucket)
+}
+
+fn info(object: Object) -> ObjectInfo {
+    ObjectInfo {
+        size: u64::try_from(object.size).unwrap_or_default(),
+        generation: object.generation,
+        content_type: object.content_type,
+        metadata: object.metadata.into_iter().collect(),
+    }
+}

@@ -1,0 +1,152 @@
+//! [`Queue`] on Pub/Sub.
+
+use super::{Place, errors, patience, subscription};
+use crate::{CloudError, Deliveries, ErrorKind, Message, Queue, SubscriptionSpec};
+use async_trait::async_trait;
+use google_cloud_gax::{options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
+use google_cloud_pubsub::{
+    client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
+    model::{self, DeadLetterPolicy, RetryPolicy},
+    retry_policy::RetryableErrors,
+};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// How long a message waits for company. A thousand clips published together fill whole batches (100 messages, 10 calls)
+/// well before this; a lone progress event pays it in full, so it is the shortest time the timer can tell.
+const GATHERING: Duration = Duration::from_millis(1);
+
+/// Messages on their way at once. The client would take any number; this is one batch request of the largest size, a few
+/// megabytes of jobs, and more than a link needs to stay busy.
+const IN_FLIGHT: usize = 1000;
+
+/// Pub/Sub of one project.
+pub(super) struct Pubsub {
+    project: String,
+    base: BasePublisher,
+    /// One per topic, made at first use: a publisher is a task with a batch in the making.
+    publishers: Mutex<HashMap<String, Publisher>>,
+    in_flight: Semaphore,
+    subscriber: Subscriber,
+    topics: TopicAdmin,
+    subscriptions: SubscriptionAdmin,
+}
+
+impl Pubsub {
+    pub(super) async fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
+        let Place { emulator, credentials } = place;
+        let mut base = BasePublisher::builder().with_credentials(credentials.clone());
+        let mut subscriber = Subscriber::builder().with_credentials(credentials.clone());
+        let mut topics = TopicAdmin::builder().with_credentials(credentials.clone());
+        let mut subscriptions = SubscriptionAdmin::builder().with_credentials(credentials);
+        if let Some(url) = emulator {
+            base = base.with_endpoint(&url);
+            subscriber = subscriber.with_endpoint(&url);
+            topics = topics.with_endpoint(&url);
+            subscriptions = subscriptions.with_endpoint(&url);
+        }
+        let retry = || RetryableErrors.with_time_limit(patience::TOTAL);
+        let failed = |error| errors::build("pub/sub", error);
+        Ok(Self {
+            project: project.to_owned(),
+            base: base
+                .with_retry_policy(retry())
+                .with_backoff_policy(patience::backoff())
+                .build()
+                .await
+                .map_err(failed)?,
+            publishers: Mutex::default(),
+            in_flight: Semaphore::new(IN_FLIGHT),
+            subscriber: subscriber.build().await.map_err(failed)?,
+            topics: topics
+                .with_retry_policy(retry())
+                .with_backoff_policy(patience::backoff())
+                .build()
+                .await
+                .map_err(failed)?,
+            subscriptions: subscriptions
+                .with_retry_policy(retry())
+                .with_backoff_policy(patience::backoff())
+                .build()
+                .await
+                .map_err(failed)?,
+        })
+    }
+
+    fn topic(&self, short: &str) -> String {
+        format!("projects/{}/topics/{short}", self.project)
+    }
+
+    fn subscription(&self, short: &str) -> String {
+        format!("projects/{}/subscriptions/{short}", self.project)
+    }
+
+    fn publisher(&self, topic: &str) -> Publisher {
+        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        publishers
+            .entry(topic.to_owned())
+            .or_insert_with(|| self.base.publisher(self.topic(topic)).set_delay_threshold(GATHERING).build())
+            .clone()
+    }
+}
+
+#[async_trait]
+impl Queue for Pubsub {
+    async fn publish(&self, topic: &str, message: Message) -> Result<String, CloudError> {
+        message.check(topic)?;
+        // The semaphore is never closed, so a permit always comes.
+        let _permit = self.in_flight.acquire().await;
+        let message = model::Message::new().set_data(message.data).set_attributes(message.attributes);
+        self.publisher(topic)
+            .publish(message)
+            .await
+            .map_err(|error| errors::publish(&format!("publish to {topic}"), error))
+    }
+
+    fn subscribe(&self, subscription: &str, outstanding: usize) -> Deliveries {
+        subscription::open(self.subscriber.clone(), self.subscription(subscription), outstanding)
+    }
+
+    async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
+        let request = self.topics.create_topic().set_name(self.topic(topic));
+        // Making it twice is making it once: a repeated attempt meets ALREADY_EXISTS, which is what we want to hear.
+        let made = request.with_idempotency(true).with_attempt_timeout(patience::ATTEMPT).send().await;
+        unless_there(made, &format!("create topic {topic}"))
+    }
+
+    async fn ensure_subscription(&self, spec: &SubscriptionSpec) -> Result<(), CloudError> {
+        let mut request = self
+            .subscriptions
+            .create_subscription()
+            .set_name(self.subscription(&spec.name))
+            .set_topic(self.topic(&spec.topic))
+            .set_ack_deadline_seconds(i32::try_from(spec.ack_deadline.as_secs()).unwrap_or(i32::MAX));
+        if let Some((topic, attempts)) = &spec.dead_letter {
+            let policy = DeadLetterPolicy::new().set_dead_letter_topic(self.topic(topic));
+            let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
+            request = request.set_dead_letter_policy(policy.set_max_delivery_attempts(attempts));
+        }
+        if let Some((shortest, longest)) = spec.backoff {
+            let policy = RetryPolicy::new().set_minimum_backoff(wire(shortest)).set_maximum_backoff(wire(longest));
+            request = request.set_retry_policy(policy);
+        }
+        let made = request.with_idempotency(true).with_attempt_timeout(patience::ATTEMPT).send().await;
+        unless_there(made, &format!("create subscription {}", spec.name))
+    }
+}
+
+fn wire(duration: Duration) -> google_cloud_wkt::Duration {
+    google_cloud_wkt::Duration::try_from(duration).unwrap_or_default()
+}
+
+/// An `ensure` is content with what exists already.
+pub(super) fn unless_there<T>(made: google_cloud_gax::Result<T>, doing: &str) -> Result<(), CloudError> {
+    match made.map_err(|error| errors::call(doing, error)) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,168 @@
+//! The calls to Firestore: one lazy connection, and around each call the credentials, deadline and retries that an official
+//! client would bring.
+
+use super::{Place, errors, patience};
+use crate::{CloudError, ErrorKind};
+use google_cloud_auth::credentials::{CacheableResource, Credentials};
+use googleapis_tonic_google_firestore_v1::google::firestore::v1::firestore_client::FirestoreClient;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{
+    Request, Status,
+    metadata::MetadataMap,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+
+const GOOGLE: &str = "https://firestore.googleapis.com";
+
+/// The largest answer taken; a document is at most 1 MiB, and a list of a batch's thousand clips under 2 MiB.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// The generated client over its connection.
+pub(super) type Client = FirestoreClient<Channel>;
+
+/// What it takes to make a call.
+pub(super) struct Rpc {
+    client: Client,
+    credentials: Credentials,
+    /// Names the database, so that the service finds it without reading the message.
+    prefix: HeaderValue,
+    /// Emulators take this in place of a token, and skip their security rules for it.
+    as_owner: bool,
+}
+
+impl Rpc {
+    pub(super) fn connect(database: &str, place: Place) -> Result<Self, CloudError> {
+        let Place { emulator, credentials } = place;
+        let url = emulator.as_deref().unwrap_or(GOOGLE);
+        Ok(Self {
+            client: FirestoreClient::new(channel(url)?).max_decoding_message_size(ANSWER_BYTES),
+            credentials,
+            prefix: HeaderValue::from_str(database)
+                .map_err(|error| malformed(&format!("set up firestore for {database}"), error))?,
+            as_owner: emulator.is_some(),
+        })
+    }
+
+    /// Sends `message` with `call` until it succeeds, fails for good, or patience ends. Everything here may be repeated:
+    /// reads change nothing, and a commit either has preconditions, which a second run of it fails, or says the same again.
+    pub(super) async fn call<M, T, F>(
+        &self,
+        doing: &str,
+        message: M,
+        call: impl Fn(Client, Request<M>) -> F,
+    ) -> Result<T, CloudError>
+    where
+        M: Clone,
+        F: Future<Output = Result<T, Status>>,
+    {
+        let end = Instant::now() + patience::TOTAL;
+        let mut failures = 0;
+        loop {
+            let attempt = async {
+                let mut request =
+                    Request::from_parts(self.metadata(doing).await?, tonic::Extensions::default(), message.clone());
+                // Lets the service stop working for us when we stop waiting.
+                request.set_timeout(patience::ATTEMPT);
+                call(self.client.clone(), request).await.map_err(|status| errors::status(doing, status))
+            };
+            let error = match timeout(patience::ATTEMPT, attempt).await.unwrap_or_else(|_| Err(errors::timeout(doing)))
+            {
+                Err(error) if error.is_transient() => error,
+                done => return done,
+            };
+            failures += 1;
+            let pause = patience::pause(failures);
+            if Instant::now() + pause >= end {
+                return Err(error);
+            }
+            tracing::debug!(%error, failures, "firestore call repeated");
+            sleep(pause).await;
+        }
+    }
+
+    async fn metadata(&self, doing: &str) -> Result<MetadataMap, CloudError> {
+        let mut headers = match self.credentials.headers(http::Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => data,
+            Ok(CacheableResource::NotModified) => HeaderMap::new(),
+            Err(error) => return Err(errors::authentication(doing, error)),
+        };
+        if self.as_owner {
+            headers.insert(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer owner"));
+        }
+        headers.insert(HeaderName::from_static("google-cloud-resource-prefix"), self.prefix.clone());
+        Ok(MetadataMap::from_headers(headers))
+    }
+}
+
+/// A connection that is made at first use and again when it breaks. Address translation forgets idle connections without a
+/// word: probes by the kernel keep ours remembered, and pings during a slow call find a dead one before the call's deadline.
+fn channel(url: &str) -> Result<Channel, CloudError> {
+    let doing = format!("set up firestore at {url}");
+    let uri: Uri = url.parse().map_err(|error| malformed::<http::uri::InvalidUri>(&doing, error))?;
+    let encrypted = uri.scheme_str() == Some("https");
+    let mut endpoint = Endpoint::from(uri)
+        .connect_timeout(patience::ATTEMPT)
+        .tcp_keepalive(Some(Duration::from_secs(60)))
+        .http2_keep_alive_interval(Duration::from_secs(8))
+        .keep_alive_timeout(Duration::from_secs(4));
+    if encrypted {
+        let roots = ClientTlsConfig::new().with_enabled_roots();
+        endpoint = endpoint.tls_config(roots).map_err(|error| malformed(&doing, error))?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+fn malformed<E: std::error::Error + Send + Sync + 'static>(doing: &str, error: E) -> CloudError {
+    CloudError::new(ErrorKind::Invalid, format!("{doing}: {error}")).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, http::HeaderMap as Headers, routing::post};
+    use googleapis_tonic_google_firestore_v1::google::firestore::v1::CommitRequest;
+    use std::sync::{Arc, Mutex};
+
+    /// A service that answers each call with the next of these codes, and what headers it was called with.
+    async fn service(codes: &[&'static str]) -> (Rpc, Arc<Mutex<Vec<Headers>>>) {
+        let calls = Arc::new(Mutex::new(Vec::<Headers>::new()));
+        let (seen, codes) = (calls.clone(), codes.to_vec());
+        let answer = move |headers: Headers| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(headers);
+            let code = codes[seen.len() - 1];
+            std::future::ready([("content-type", "application/grpc"), ("grpc-status", code), ("grpc-message", "why")])
+        };
+        let router = Router::new().route("/google.firestore.v1.Firestore/Commit", post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let emulator = Some(format!("http://{}", listener.local_addr().unwrap()));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
+        (Rpc::connect("projects/p/databases/(default)", Place { emulator, credentials }).unwrap(), calls)
+    }
+
+    async fn commit(rpc: &Rpc) -> CloudError {
+        let call = |mut client: Client, request| async move { client.commit(request).await };
+        rpc.call("write d", CommitRequest::default(), call).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn transient_errors_are_repeated_and_others_are_not() {
+        let (rpc, calls) = service(&["14", "10", "7"]).await;
+        let error = commit(&rpc).await;
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, "write d: why"));
+        assert_eq!(calls.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_names_its_database_and_its_deadline() {
+        let (rpc, calls) = service(&["5"]).await;
+        assert_eq!(commit(&rpc).await.kind(), ErrorKind::NotFound);
+        let headers = calls.lock().unwrap().remove(0);
+        assert_eq!(headers["google-cloud-resource-prefix"], "projects/p/databases/(default)");
+        assert_eq!(headers["authorization"], "Bearer owner");
+        assert!(headers.contains_key("grpc-timeout"));
+    }
+}

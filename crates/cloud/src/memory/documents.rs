@@ -1,0 +1,103 @@
+//! [`Documents`] in memory.
+
+use super::{Call, Client};
+use crate::{
+    CloudError, Document, Documents, ErrorKind, Fields, Precondition, Value, Version, Write,
+    documents::{check, split},
+};
+use async_trait::async_trait;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+#[derive(Default)]
+pub(super) struct Store {
+    documents: BTreeMap<String, Document>,
+    /// Grows by one with each commit.
+    time: i64,
+}
+
+impl Store {
+    fn collection<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = &'a Document> {
+        let start = format!("{collection}/");
+        self.documents
+            .range(start.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&start))
+            .filter(move |(path, _)| path.rsplit_once('/').is_some_and(|(parent, _)| parent == collection))
+            .map(|(_, document)| document)
+    }
+
+    /// All preconditions are looked at before anything is written.
+    fn commit(&mut self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        for write in &writes {
+            let state = self.documents.get(&write.path).map(|document| document.version);
+            let (kind, cause) = match (write.precondition, state) {
+                (Precondition::Absent, Some(_)) => (ErrorKind::AlreadyExists, "there is one"),
+                (Precondition::Unchanged(expected), found) if found != Some(expected) => {
+                    (ErrorKind::Conflict, "it has changed")
+                }
+                _ => continue,
+            };
+            return Err(CloudError::new(kind, format!("write {}: {cause}", write.path)));
+        }
+        self.time += 1;
+        let version = Version { seconds: self.time, nanos: 0 };
+        let versions = vec![version; writes.len()];
+        for Write { path, fields, .. } in writes {
+            self.documents.insert(path.clone(), Document { path, fields: to_the_microsecond(fields), version });
+        }
+        Ok(versions)
+    }
+}
+
+/// What is read back has lost the same as from the real store.
+fn to_the_microsecond(fields: Fields) -> Fields {
+    fn value(it: Value) -> Value {
+        match it {
+            Value::Timestamp(time) => Value::Timestamp(truncated(time)),
+            Value::Array(values) => Value::Array(values.into_iter().map(value).collect()),
+            Value::Map(fields) => Value::Map(to_the_microsecond(fields)),
+            other => other,
+        }
+    }
+    fields.into_iter().map(|(name, it)| (name, value(it))).collect()
+}
+
+fn truncated(time: SystemTime) -> SystemTime {
+    let excess = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.subsec_nanos() % 1_000,
+        // Before the epoch the fraction is counted downwards; truncation still goes towards the past.
+        Err(before) => (1_000 - before.duration().subsec_nanos() % 1_000) % 1_000,
+    };
+    time - Duration::from_nanos(excess.into())
+}
+
+#[async_trait]
+impl Documents for Arc<Client> {
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+        paths.iter().try_for_each(|path| split(path).map(drop))?;
+        self.call(Call::Get, "read documents", |state| {
+            Ok(paths.iter().map(|path| state.documents.documents.get(path).cloned()).collect())
+        })
+    }
+
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+        self.call(Call::Get, &format!("list {collection}"), |state| {
+            Ok(state.documents.collection(collection).cloned().collect())
+        })
+    }
+
+    async fn find(&self, collection: &str, field: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError> {
+        self.call(Call::Get, &format!("search {collection} by {field}"), |state| {
+            let found = state.documents.collection(collection).filter(|it| it.fields.get(field) == Some(&value));
+            Ok(found.take(limit as usize).cloned().collect())
+        })
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        check(&writes)?;
+        self.call(Call::Commit, "write documents", |state| state.documents.commit(writes))
+    }
+}

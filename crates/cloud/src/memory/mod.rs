@@ -1,0 +1,198 @@
+//! The three traits inside one process: for tests and for simulation on virtual time.
+//!
+//! A [`Memory`] is the service; each [`connect`](Memory::connect) is one process of the fleet, which can be cut off as if
+//! its machine had died. Nothing is drawn at random and all time is tokio's, so that a run under a paused clock repeats
+//! exactly.
+
+mod broker;
+mod documents;
+mod objects;
+mod queue;
+mod subscription;
+
+use crate::{Cloud, CloudError, ErrorKind};
+use broker::Broker;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A cloud of its own, with nothing in it.
+pub fn cloud() -> Cloud {
+    Memory::new().connect().0
+}
+
+/// The service that all connected clouds share.
+#[derive(Clone, Default)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    broker: Broker,
+    buckets: objects::Buckets,
+    documents: documents::Store,
+    links: u64,
+    faults: BTreeMap<Call, VecDeque<Fault>>,
+}
+
+/// A call that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// `Queue::publish`
+    Publish,
+    /// `Objects::stat`
+    Stat,
+    /// `Objects::read`
+    Read,
+    /// `Objects::create`
+    Create,
+    /// `Documents::get`, `list` and `find`
+    Get,
+    /// `Documents::commit`
+    Commit,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Without effect.
+    Refused(ErrorKind),
+    /// It has its effect and the caller does not learn of it.
+    AnswerLost,
+}
+
+impl Memory {
+    /// An empty service.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connects one more process, which gets a cloud and whose end the link can bring about.
+    pub fn connect(&self) -> (Cloud, Link) {
+        let mut state = self.lock();
+        state.links += 1;
+        let client = Arc::new(Client { memory: self.clone(), link: state.links, cut: CancellationToken::new() });
+        let cloud = Cloud {
+            queue: Arc::new(client.clone()),
+            objects: Arc::new(client.clone()),
+            documents: Arc::new(client.clone()),
+        };
+        (cloud, Link { client })
+    }
+
+    /// Makes the next such call of anyone fail, once; several add up in order.
+    pub fn fail_next(&self, call: Call, fault: Fault) {
+        self.lock().faults.entry(call).or_default().push_back(fault);
+    }
+
+    /// Messages of a subscription that are waiting or leased.
+    pub fn unsettled(&self, subscription: &str) -> usize {
+        self.lock().broker.unsettled(subscription)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The process behind one cloud, to be killed.
+pub struct Link {
+    client: Arc<Client>,
+}
+
+impl Link {
+    /// Kills the process: its calls fail, its streams end, nothing it settles counts any more, and its leases run out.
+    pub fn cut(&self) {
+        self.client.cut.cancel();
+        self.client.memory.lock().broker.abandon(self.client.link, Instant::now());
+    }
+}
+
+/// One process's view of the service.
+struct Client {
+    memory: Memory,
+    link: u64,
+    cut: CancellationToken,
+}
+
+impl Client {
+    /// Does one call to the service, unless the process is dead or the call is to fail.
+    fn call<T>(
+        &self,
+        call: Call,
+        doing: &str,
+        act: impl FnOnce(&mut State) -> Result<T, CloudError>,
+    ) -> Result<T, CloudError> {
+        let failed = |kind, cause| Err(CloudError::new(kind, format!("{doing}: {cause}")));
+        if self.cut.is_cancelled() {
+            return failed(ErrorKind::Unavailable, "the process was cut off");
+        }
+        let mut state = self.memory.lock();
+        match state.faults.get_mut(&call).and_then(VecDeque::pop_front) {
+            None => act(&mut state),
+            Some(Fault::Refused(kind)) => failed(kind, "refused by request of the test"),
+            Some(Fault::AnswerLost) => {
+                act(&mut state)?;
+                failed(ErrorKind::Unavailable, "answer lost by request of the test")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fields, Message, Precondition, SubscriptionSpec, Write};
+    use std::time::Duration;
+
+    /// A topic `t` with a subscription `s`, and one message in it.
+    async fn with_one_message() -> Memory {
+        let memory = Memory::new();
+        let queue = memory.connect().0.queue;
+        let (name, topic, ack_deadline) = ("s".to_owned(), "t".to_owned(), Duration::from_secs(60));
+        queue.ensure_topic("t").await.unwrap();
+        let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
+        queue.ensure_subscription(&spec).await.unwrap();
+        queue.publish("t", message()).await.unwrap();
+        memory
+    }
+
+    fn message() -> Message {
+        Message { data: "clip".into(), ..Message::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_cut_off_settles_nothing() {
+        let memory = with_one_message().await;
+        let (cloud, link) = memory.connect();
+        let mut stream = cloud.queue.subscribe("s", 1);
+        let delivery = stream.next().await.unwrap().unwrap();
+        link.cut();
+        delivery.ack();
+        assert!(stream.next().await.is_none());
+        assert!(cloud.queue.publish("t", message()).await.unwrap_err().is_transient());
+
+        let died = Instant::now();
+        let again = memory.connect().0.queue.subscribe("s", 1).next().await.unwrap().unwrap();
+        assert_eq!(died.elapsed(), Duration::from_secs(60));
+        again.ack();
+        assert_eq!(memory.unsettled("s"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_call_has_no_effect_and_one_whose_answer_is_lost_has() {
+        let (memory, path) = (Memory::new(), "batches/b1".to_owned());
+        let documents = memory.connect().0.documents;
+        let write = || vec![Write { path: path.clone(), fields: Fields::new(), precondition: Precondition::Absent }];
+        memory.fail_next(Call::Commit, Fault::Refused(ErrorKind::Unavailable));
+        memory.fail_next(Call::Commit, Fault::AnswerLost);
+        assert!(documents.commit(write()).await.unwrap_err().is_transient());
+        assert_eq!(documents.get(std::slice::from_ref(&path)).await.unwrap(), [None]);
+        assert!(documents.commit(write()).await.unwrap_err().is_transient());
+        assert_eq!(documents.commit(write()).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+}

@@ -1,0 +1,251 @@
+//! Firestore: documents in collections, atomic writes under preconditions, queries, optimistic transactions.
+//!
+//! All writing happens in the store's one writer, so a commit reads, checks and writes without any lock: every precondition
+//! is checked, in order and against what earlier writes of the same commit leave behind, before anything is stored. Update
+//! times are microseconds, and each write of a document gets a later one than the write before, whatever the clock does.
+//!
+//! Not here yet, and refused by name: Listen, Write (streams), reads at a past time, pipelines, vector search.
+
+mod grpc;
+mod json;
+mod methods;
+mod path;
+mod query;
+mod rest;
+mod tables;
+mod transactions;
+mod value;
+mod write;
+
+pub(crate) use grpc::firestore;
+pub(crate) use rest::handle as rest;
+
+use crate::{
+    clock::{self, Ticker},
+    limits,
+    store::{Store, StoreError},
+};
+use googleapis_tonic_google_firestore_v1::google::{firestore::v1 as fs, rpc, r#type};
+use path::{DocumentName, FieldPath};
+use prost_types::Timestamp;
+use query::Query;
+use redb::WriteTransaction;
+use std::{collections::HashMap, sync::Arc};
+use tonic::Status;
+use transactions::{Reads, Transactions};
+use write::{CheckedWrite, Outcome};
+
+/// The running service.
+pub(crate) struct Firestore {
+    store: Store,
+    ticker: Arc<Ticker>,
+    transactions: Transactions,
+}
+
+/// What a read is consistent with.
+enum Consistency {
+    /// The last commit.
+    Latest,
+    /// The reads of an open transaction.
+    Transaction(Vec<u8>),
+    /// A transaction that begins with this read.
+    New(fs::TransactionOptions),
+}
+
+/// A consistency made concrete: the transaction to record reads in, and its id if the caller is to learn it.
+struct Reading {
+    transaction: Option<Vec<u8>>,
+    begun: Vec<u8>,
+}
+
+impl Firestore {
+    /// Makes the tables if need be.
+    pub(crate) async fn start(store: Store, ticker: Arc<Ticker>) -> Result<Arc<Self>, StoreError> {
+        store.write(|transaction| tables::writable(transaction).map(|_| ())).await?;
+        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default() }))
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::timestamp(self.ticker.tick())
+    }
+
+    fn reading(&self, consistency: Consistency) -> Result<Reading, Status> {
+        match consistency {
+            Consistency::Latest => Ok(Reading { transaction: None, begun: Vec::new() }),
+            Consistency::Transaction(id) => {
+                self.transactions.check(&id)?;
+                Ok(Reading { transaction: Some(id), begun: Vec::new() })
+            }
+            Consistency::New(options) => {
+                let id = self.begin(Some(options))?;
+                Ok(Reading { transaction: Some(id.clone()), begun: id })
+            }
+        }
+    }
+
+    /// Begins a transaction, for reading and writing unless told otherwise.
+    fn begin(&self, options: Option<fs::TransactionOptions>) -> Result<Vec<u8>, Status> {
+        use fs::transaction_options::Mode;
+        let read_only = match options.and_then(|options| options.mode) {
+            Some(Mode::ReadOnly(options)) if options.consistency_selector.is_some() => return Err(past()),
+            Some(Mode::ReadOnly(_)) => true,
+            Some(Mode::ReadWrite(_)) | None => false,
+        };
+        self.transactions.begin(self.ticker.tick(), read_only)
+    }
+
+    /// Reads documents in the order asked.
+    async fn get(
+        &self,
+        names: Vec<DocumentName>,
+        mask: Option<fs::DocumentMask>,
+        reading: &Reading,
+    ) -> Result<Vec<(DocumentName, Option<fs::Document>)>, Status> {
+        let mask = mask.as_ref().map(FieldPath::parse_mask).transpose()?;
+        let found = self.store.read(move |snapshot| {
+            let table = tables::readable(snapshot)?;
+            names.into_iter().map(|name| Ok((tables::get(&table, &name)?, name))).collect::<Result<Vec<_>, redb::Error>>()
+        });
+        let mut documents = Vec::new();
+        for (mut document, name) in found.await? {
+            if let Some(transaction) = &reading.transaction {
+                self.transactions.saw(transaction, name.clone(), document.as_ref());
+            }
+            if let (Some(mask), Some(document)) = (&mask, &mut document) {
+                document.fields = path::project(&document.fields, mask);
+            }
+            documents.push((name, document));
+        }
+        Ok(documents)
+    }
+
+    /// Reads one document.
+    async fn get_one(
+        &self,
+        name: &str,
+        mask: Option<fs::DocumentMask>,
+        consistency: Consistency,
+    ) -> Result<fs::Document, Status> {
+        let reading = self.reading(consistency)?;
+        let mut found = self.get(vec![DocumentName::parse(name)?], mask, &reading).await?;
+        found.pop().and_then(|(_, document)| document).ok_or_else(|| Status::not_found(format!("Document \"{name}\" not found.")))
+    }
+
+    /// Runs a query; the documents are whole.
+    async fn run(&self, query: &Query, reading: &Reading) -> Result<Vec<fs::Document>, Status> {
+        let running = query.clone();
+        let found = self.store.read(move |snapshot| running.run(&tables::readable(snapshot)?)).await?;
+        if let Some(transaction) = &reading.transaction {
+            self.transactions.saw_query(transaction, query, &found);
+        }
+        Ok(found)
+    }
+
+    /// Does all writes or none.
+    async fn commit(&self, writes: Vec<fs::Write>, transaction: &[u8]) -> Result<fs::CommitResponse, Status> {
+        let writes = parse(writes)?;
+        let reads = if transaction.is_empty() {
+            Reads::default()
+        } else {
+            self.transactions.finish(transaction, !writes.is_empty())?
+        };
+        let ticker = Arc::clone(&self.ticker);
+        self.store.write(move |transaction| commit(transaction, &ticker, writes, &reads)).await?
+    }
+
+    /// Does each write on its own; answers one status for each.
+    async fn batch_write(&self, writes: Vec<fs::Write>) -> Result<fs::BatchWriteResponse, Status> {
+        let writes = parse(writes)?;
+        let mut names: Vec<_> = writes.iter().map(|write| &write.name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Status::invalid_argument("a batch may write each document only once"));
+        }
+        let ticker = Arc::clone(&self.ticker);
+        let each = self.store.write(move |transaction| {
+            let one = |write| commit(transaction, &ticker, vec![write], &Reads::default());
+            writes.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+        });
+        let mut response = fs::BatchWriteResponse::default();
+        for result in each.await? {
+            let (mut results, status) = match result {
+                Ok(committed) => (committed.write_results, rpc::Status::default()),
+                Err(status) => (Vec::new(), rpc_status(&status)),
+            };
+            response.write_results.push(results.pop().unwrap_or_default());
+            response.status.push(status);
+        }
+        Ok(response)
+    }
+
+    /// Does one write and reads the document back.
+    async fn write_one(&self, write: fs::Write, name: &str, mask: Option<fs::DocumentMask>) -> Result<fs::Document, Status> {
+        self.commit(vec![write], &[]).await?;
+        self.get_one(name, mask, Consistency::Latest).await
+    }
+}
+
+fn parse(writes: Vec<fs::Write>) -> Result<Vec<CheckedWrite>, Status> {
+    if writes.len() > limits::COMMIT_WRITES {
+        return Err(Status::invalid_argument(format!("a commit has more than {} writes", limits::COMMIT_WRITES)));
+    }
+    writes.into_iter().map(CheckedWrite::parse).collect()
+}
+
+/// The change itself: the outer result is the disk's, the inner one the caller's.
+fn commit(
+    transaction: &WriteTransaction,
+    ticker: &Ticker,
+    writes: Vec<CheckedWrite>,
+    reads: &Reads,
+) -> Result<Result<fs::CommitResponse, Status>, redb::Error> {
+    let mut table = tables::writable(transaction)?;
+    if !reads.still_hold(&table)? {
+        return Ok(Err(Status::aborted("Too much contention on these documents. Please try again.")));
+    }
+    let mut documents = HashMap::new();
+    for write in &writes {
+        if !documents.contains_key(&write.name) {
+            let document = tables::get(&table, &write.name)?;
+            let updated = document.as_ref().and_then(|document| document.update_time);
+            ticker.raise(updated.map_or(0, |at| clock::micros(&at)));
+            documents.insert(write.name.clone(), document);
+        }
+    }
+    let now = ticker.tick();
+    let write_results = match apply(writes, &mut documents, now) {
+        Ok(results) => results,
+        Err(status) => return Ok(Err(status)),
+    };
+    for (name, document) in &documents {
+        tables::put(&mut table, name, document.as_ref())?;
+    }
+    Ok(Ok(fs::CommitResponse { write_results, commit_time: Some(clock::timestamp(now)) }))
+}
+
+/// Applies writes one after the other to the documents they name.
+fn apply(
+    writes: Vec<CheckedWrite>,
+    documents: &mut HashMap<DocumentName, Option<fs::Document>>,
+    now: u64,
+) -> Result<Vec<fs::WriteResult>, Status> {
+    let mut results = Vec::with_capacity(writes.len());
+    for write in writes {
+        let current = documents.entry(write.name.clone()).or_default();
+        write.check(current.as_ref())?;
+        let Outcome { document, transform_results } = write.apply(current.as_ref(), now)?;
+        // A delete has no update time.
+        let update_time = document.as_ref().and_then(|document| document.update_time);
+        results.push(fs::WriteResult { update_time, transform_results });
+        *current = document;
+    }
+    Ok(results)
+}
+
+fn rpc_status(status: &Status) -> rpc::Status {
+    rpc::Status { code: status.code().into(), message: status.message().into(), details: Vec::new() }
+}
+
+fn past() -> Status {
+    Status::unimplemented("reads at a past time are not part of this local server")
+}

@@ -1,0 +1,223 @@
+//! Names of documents and paths of fields.
+
+use super::fs;
+use crate::limits;
+use std::{collections::HashMap, fmt};
+use tonic::Status;
+
+/// A document's place: the full name of its collection, and its id there. The store's key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct DocumentName {
+    /// For example `projects/p/databases/(default)/documents/exportBatches/b1/clips`.
+    pub(super) collection: String,
+    /// For example `c1`.
+    pub(super) id: String,
+}
+
+impl fmt::Display for DocumentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.collection, self.id)
+    }
+}
+
+impl DocumentName {
+    /// Parses the full name of a document.
+    pub(super) fn parse(name: &str) -> Result<Self, Status> {
+        let malformed = || Status::invalid_argument(format!("Document name \"{name}\" is not a document of a database."));
+        let (database, path) = split_root(name).ok_or_else(malformed)?;
+        check_database(database)?;
+        let path = path.ok_or_else(malformed)?;
+        if path.split('/').count() % 2 != 0 {
+            return Err(malformed());
+        }
+        path.split('/').try_for_each(check_id)?;
+        let (collection, id) = name.rsplit_once('/').ok_or_else(malformed)?;
+        Ok(Self { collection: collection.into(), id: id.into() })
+    }
+
+    /// The last part of the collection's name: what a collection group query asks for.
+    pub(super) fn collection_id(&self) -> &str {
+        self.collection.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Checks the parent of a collection: the database's root (`.../documents`) or a document.
+pub(super) fn check_parent(parent: &str) -> Result<(), Status> {
+    match split_root(parent) {
+        Some((database, None)) => check_database(database),
+        _ => DocumentName::parse(parent).map(|_| ()),
+    }
+}
+
+/// Checks `projects/P/databases/D`.
+pub(super) fn check_database(name: &str) -> Result<(), Status> {
+    let parts: Vec<_> = name.split('/').collect();
+    match parts[..] {
+        ["projects", project, "databases", database] if !project.is_empty() && !database.is_empty() => Ok(()),
+        _ => Err(Status::invalid_argument(format!("invalid database name \"{name}\""))),
+    }
+}
+
+/// Checks the id of a collection or document, by the documented rules.
+pub(super) fn check_id(id: &str) -> Result<(), Status> {
+    let reserved = id.starts_with("__") && id.ends_with("__") && !id.starts_with("__id");
+    if id.is_empty() || id == "." || id == ".." || id.contains('/') || reserved || id.len() > limits::ID_BYTES {
+        return Err(Status::invalid_argument(format!("invalid document or collection id \"{id}\"")));
+    }
+    Ok(())
+}
+
+/// Splits a name into its database and the path below `documents`, if there is one.
+fn split_root(name: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(database) = name.strip_suffix("/documents") {
+        return Some((database, None));
+    }
+    name.split_once("/documents/").map(|(database, path)| (database, Some(path)))
+}
+
+/// The path of a field: its names from the outside in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FieldPath(Vec<String>);
+
+impl FieldPath {
+    /// Parses a path such as ``a.b.`c d` ``.
+    pub(super) fn parse(text: &str) -> Result<Self, Status> {
+        let malformed = || Status::invalid_argument(format!("invalid field path \"{text}\""));
+        let mut names = Vec::new();
+        let mut rest = text;
+        loop {
+            let name;
+            (name, rest) = if let Some(quoted) = rest.strip_prefix('`') {
+                unquote(quoted).ok_or_else(malformed)?
+            } else {
+                let end = rest.find('.').unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            };
+            if name.is_empty() {
+                return Err(malformed());
+            }
+            names.push(name);
+            match rest.strip_prefix('.') {
+                Some(more) => rest = more,
+                None if rest.is_empty() => return Ok(Self(names)),
+                None => return Err(malformed()),
+            }
+        }
+    }
+
+    /// Parses every path of a mask.
+    pub(super) fn parse_mask(mask: &fs::DocumentMask) -> Result<Vec<Self>, Status> {
+        mask.field_paths.iter().map(|path| Self::parse(path)).collect()
+    }
+
+    /// Whether this is the document's own name.
+    pub(super) fn is_name(&self) -> bool {
+        self.0.len() == 1 && self.0[0] == "__name__"
+    }
+
+    /// The value at this path.
+    pub(super) fn get<'a>(&self, fields: &'a HashMap<String, fs::Value>) -> Option<&'a fs::Value> {
+        let (first, rest) = self.0.split_first()?;
+        rest.iter().try_fold(fields.get(first)?, |value, name| as_map(value)?.fields.get(name))
+    }
+
+    /// Puts a value at this path; what stands in the way becomes a map.
+    pub(super) fn set(&self, fields: &mut HashMap<String, fs::Value>, value: fs::Value) {
+        let Some((last, outer)) = self.0.split_last() else { return };
+        let mut fields = fields;
+        for name in outer {
+            fields = enter(fields.entry(name.clone()).or_default());
+        }
+        fields.insert(last.clone(), value);
+    }
+
+    /// Removes the value at this path; maps on the way stay.
+    pub(super) fn remove(&self, fields: &mut HashMap<String, fs::Value>) {
+        let Some((last, outer)) = self.0.split_last() else { return };
+        let mut fields = fields;
+        for name in outer {
+            let Some(fs::value::ValueType::MapValue(map)) =
+                fields.get_mut(name).and_then(|value| value.value_type.as_mut())
+            else {
+                return;
+            };
+            fields = &mut map.fields;
+        }
+        fields.remove(last);
+    }
+}
+
+/// Only the fields that a mask names.
+pub(super) fn project(fields: &HashMap<String, fs::Value>, mask: &[FieldPath]) -> HashMap<String, fs::Value> {
+    let mut projected = HashMap::new();
+    for path in mask {
+        if let Some(value) = path.get(fields) {
+            path.set(&mut projected, value.clone());
+        }
+    }
+    projected
+}
+
+fn as_map(value: &fs::Value) -> Option<&fs::MapValue> {
+    match value.value_type.as_ref()? {
+        fs::value::ValueType::MapValue(map) => Some(map),
+        _ => None,
+    }
+}
+
+/// The fields of a value, made a map if it is something else.
+fn enter(value: &mut fs::Value) -> &mut HashMap<String, fs::Value> {
+    use fs::value::ValueType::MapValue;
+    if !matches!(value.value_type, Some(MapValue(_))) {
+        value.value_type = Some(MapValue(fs::MapValue::default()));
+    }
+    match &mut value.value_type {
+        Some(MapValue(map)) => &mut map.fields,
+        _ => unreachable!("the value was just made a map"),
+    }
+}
+
+/// Text up to the closing backtick, and what follows.
+fn unquote(rest: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut chars = rest.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '`' => return Some((name, &rest[at + 1..])),
+            '\\' => name.push(chars.next()?.1),
+            _ => name.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_named_in_pairs() {
+        let name = "projects/p/databases/(default)/documents/batches/b1/clips/c1";
+        let parsed = DocumentName::parse(name).unwrap();
+        assert_eq!((parsed.collection_id(), parsed.id.as_str()), ("clips", "c1"));
+        assert_eq!(parsed.to_string(), name);
+        for bad in ["", "a/b", "projects/p/databases/d/documents", "projects/p/databases/d/documents/a", "projects/p/databases/d/documents/a//b/c", "projects/p/databases/d/documents/a/.."] {
+            assert!(DocumentName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_paths_reach_into_maps() {
+        let mut fields = HashMap::new();
+        let path = FieldPath::parse("a.`b.c`.d").unwrap();
+        let value = fs::Value { value_type: Some(fs::value::ValueType::IntegerValue(1)) };
+        path.set(&mut fields, value.clone());
+        assert_eq!(path.get(&fields), Some(&value));
+        assert!(FieldPath::parse("a.b").unwrap().get(&fields).is_none());
+        path.remove(&mut fields);
+        assert!(path.get(&fields).is_none());
+        for bad in ["", ".", "a.", "`a", "a..b", "`a`b"] {
+            assert!(FieldPath::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

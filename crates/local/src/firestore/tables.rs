@@ -1,0 +1,106 @@
+//! Firestore's table: documents by collection and id, so that a collection is one range in the order of its ids.
+
+use super::{fs, path::DocumentName};
+use prost::Message;
+use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+const DOCUMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("firestore_documents");
+
+/// Any open view of the table.
+pub(super) trait Documents: ReadableTable<(&'static str, &'static str), &'static [u8]> {}
+impl<T: ReadableTable<(&'static str, &'static str), &'static [u8]>> Documents for T {}
+
+/// Opens the table for writing; makes it if need be.
+pub(super) fn writable(
+    transaction: &WriteTransaction,
+) -> Result<Table<'_, (&'static str, &'static str), &'static [u8]>, Error> {
+    Ok(transaction.open_table(DOCUMENTS)?)
+}
+
+/// Opens the table for reading; it was made at start.
+pub(super) fn readable(transaction: &ReadTransaction) -> Result<impl Documents + use<>, Error> {
+    Ok(transaction.open_table(DOCUMENTS)?)
+}
+
+/// Reads one document.
+pub(super) fn get(table: &impl Documents, name: &DocumentName) -> Result<Option<fs::Document>, Error> {
+    let row = table.get((name.collection.as_str(), name.id.as_str()))?;
+    row.map(|row| decode(row.value())).transpose()
+}
+
+/// Stores one document, or removes it.
+pub(super) fn put(
+    table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
+    name: &DocumentName,
+    document: Option<&fs::Document>,
+) -> Result<(), Error> {
+    let key = (name.collection.as_str(), name.id.as_str());
+    match document {
+        Some(document) => drop(table.insert(key, document.encode_to_vec().as_slice())?),
+        None => drop(table.remove(key)?),
+    }
+    Ok(())
+}
+
+/// Where to look for documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The collection of this full name.
+    Collection(String),
+    /// Every collection of this id (any id when empty) at or below a parent.
+    Group {
+        /// The parent's full name.
+        parent: String,
+        /// The collections' id.
+        id: String,
+    },
+}
+
+/// Passes every document of a scope, in the order of collection and id, to `visit`, until that says `false`.
+pub(super) fn scan(
+    table: &impl Documents,
+    scope: &Scope,
+    mut visit: impl FnMut(fs::Document) -> bool,
+) -> Result<(), Error> {
+    let (start, prefix) = match scope {
+        Scope::Collection(name) => (name.clone(), name.clone()),
+        Scope::Group { parent, .. } => (format!("{parent}/"), format!("{parent}/")),
+    };
+    for row in table.range::<(&str, &str)>((start.as_str(), "")..)? {
+        let (key, value) = row?;
+        let (collection, _) = key.value();
+        let (inside, wanted) = match scope {
+            Scope::Collection(name) => (collection == name, true),
+            Scope::Group { id, .. } => {
+                (collection.starts_with(&prefix), id.is_empty() || collection.rsplit('/').next() == Some(id))
+            }
+        };
+        if !inside || (wanted && !visit(decode(value.value())?)) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The ids of the collections right below a parent.
+pub(super) fn collection_ids(table: &impl Documents, parent: &str) -> Result<Vec<String>, Error> {
+    let prefix = format!("{parent}/");
+    let mut ids: Vec<String> = Vec::new();
+    let mut from = prefix.clone();
+    loop {
+        let Some(row) = table.range::<(&str, &str)>((from.as_str(), "")..)?.next() else { return Ok(ids) };
+        let (key, _) = row?;
+        let Some(below) = key.value().0.strip_prefix(&prefix) else { return Ok(ids) };
+        let id = below.split('/').next().unwrap_or_default().to_owned();
+        // The next key that is neither this collection nor below it: '0' is the character after '/'. A sibling such as
+        // "id-1" sorts before "id/", so it is met again when "id" itself was; it is not pushed twice.
+        from = if below == id { format!("{prefix}{id}\u{1}") } else { format!("{prefix}{id}0") };
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<fs::Document, Error> {
+    fs::Document::decode(bytes).map_err(|error| Error::Corrupted(error.to_string()))
+}

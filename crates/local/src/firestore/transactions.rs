@@ -1,0 +1,114 @@
+//! Optimistic transactions: each remembers what it read, and commits only if all of that is still so.
+
+use super::{fs, path::DocumentName, query::Query, tables};
+use crate::{limits, sync::lock};
+use prost_types::Timestamp;
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+use tonic::Status;
+
+/// The open transactions.
+#[derive(Default)]
+pub(super) struct Transactions {
+    open: Mutex<HashMap<Vec<u8>, Transaction>>,
+}
+
+struct Transaction {
+    begun: Instant,
+    read_only: bool,
+    reads: Reads,
+}
+
+/// What a transaction read.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// The update time seen; `None` for a document that was missing. The first look counts.
+    documents: HashMap<DocumentName, Option<Timestamp>>,
+    queries: Vec<(Query, Vec<(String, Option<Timestamp>)>)>,
+}
+
+impl Transactions {
+    /// Begins one; `id` must be new.
+    pub(super) fn begin(&self, id: u64, read_only: bool) -> Result<Vec<u8>, Status> {
+        let mut open = lock(&self.open);
+        let now = Instant::now();
+        open.retain(|_, transaction| now - transaction.begun < limits::TRANSACTION_LIFE);
+        if open.len() >= limits::TRANSACTIONS {
+            return Err(Status::resource_exhausted("too many open transactions"));
+        }
+        let id = id.to_be_bytes().to_vec();
+        open.insert(id.clone(), Transaction { begun: now, read_only, reads: Reads::default() });
+        Ok(id)
+    }
+
+    /// Ends one and yields what it read, unless it may not write.
+    pub(super) fn finish(&self, id: &[u8], writes: bool) -> Result<Reads, Status> {
+        let transaction = lock(&self.open).remove(id).filter(Transaction::lives).ok_or_else(unknown)?;
+        match (transaction.read_only, writes) {
+            (true, true) => Err(Status::invalid_argument("Cannot modify entities in a read-only transaction")),
+            // It saw what was committed at each read; there is nothing to protect.
+            (true, false) => Ok(Reads::default()),
+            (false, _) => Ok(transaction.reads),
+        }
+    }
+
+    /// Forgets one.
+    pub(super) fn roll_back(&self, id: &[u8]) -> Result<(), Status> {
+        lock(&self.open).remove(id).map(|_| ()).ok_or_else(unknown)
+    }
+
+    /// Whether it is open.
+    pub(super) fn check(&self, id: &[u8]) -> Result<(), Status> {
+        lock(&self.open).get(id).filter(|transaction| transaction.lives()).map(|_| ()).ok_or_else(unknown)
+    }
+
+    /// Remembers a look at a document.
+    pub(super) fn saw(&self, id: &[u8], name: DocumentName, document: Option<&fs::Document>) {
+        if let Some(transaction) = lock(&self.open).get_mut(id) {
+            let seen = document.and_then(|document| document.update_time);
+            transaction.reads.documents.entry(name).or_insert(seen);
+        }
+    }
+
+    /// Remembers the answer to a query.
+    pub(super) fn saw_query(&self, id: &[u8], query: &Query, found: &[fs::Document]) {
+        if let Some(transaction) = lock(&self.open).get_mut(id) {
+            transaction.reads.queries.push((query.clone(), fingerprint(found)));
+        }
+    }
+}
+
+impl Transaction {
+    fn lives(&self) -> bool {
+        self.begun.elapsed() < limits::TRANSACTION_LIFE
+    }
+}
+
+impl Reads {
+    /// Whether all that was read is still so.
+    pub(super) fn still_hold(&self, table: &impl tables::Documents) -> Result<bool, redb::Error> {
+        for (name, seen) in &self.documents {
+            if tables::get(table, name)?.and_then(|document| document.update_time) != *seen {
+                return Ok(false);
+            }
+        }
+        for (query, seen) in &self.queries {
+            if fingerprint(&query.run(table)?) != *seen {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn fingerprint(found: &[fs::Document]) -> Vec<(String, Option<Timestamp>)> {
+    found.iter().map(|document| (document.name.clone(), document.update_time)).collect()
+}
+
+fn unknown() -> Status {
+    let life = Duration::as_secs(&limits::TRANSACTION_LIFE);
+    Status::invalid_argument(format!("The transaction is unknown, was finished, or is older than {life} s"))
+}

@@ -1,0 +1,225 @@
+//! One write on one document: precondition, update or delete, transforms. Pure: the state before goes in, the state after
+//! comes out.
+
+use super::{
+    fs,
+    path::{DocumentName, FieldPath},
+    value::{self, of},
+};
+use crate::{clock, limits};
+use fs::{
+    document_transform::{FieldTransform, field_transform::TransformType},
+    precondition::ConditionType,
+    value::ValueType,
+    write::Operation,
+};
+use prost::Message;
+use std::collections::HashMap;
+use tonic::Status;
+
+/// A write whose form is right.
+pub(super) struct CheckedWrite {
+    /// The document it is about.
+    pub(super) name: DocumentName,
+    operation: CheckedOperation,
+    precondition: Option<ConditionType>,
+    transforms: Vec<(FieldPath, TransformType)>,
+}
+
+enum CheckedOperation {
+    /// The whole document.
+    Replace(HashMap<String, fs::Value>),
+    /// These paths, present in the fields or to be removed.
+    Merge(HashMap<String, fs::Value>, Vec<FieldPath>),
+    /// Only the transforms.
+    Transform,
+    Delete,
+}
+
+/// What a write leaves behind.
+pub(super) struct Outcome {
+    /// The document after the write; `None` when it is gone.
+    pub(super) document: Option<fs::Document>,
+    /// One value per transform.
+    pub(super) transform_results: Vec<fs::Value>,
+}
+
+impl CheckedWrite {
+    /// Checks the form of a write.
+    pub(super) fn parse(write: fs::Write) -> Result<Self, Status> {
+        let mask = write.update_mask.as_ref().map(FieldPath::parse_mask).transpose()?;
+        let mut field_transforms = write.update_transforms;
+        let operation = write.operation.ok_or_else(|| Status::invalid_argument("a write has no operation"))?;
+        let (name, operation) = match operation {
+            Operation::Update(document) => {
+                let mut fields = document.fields;
+                fields.values().try_for_each(|value| value::check(value, 1))?;
+                fields.values_mut().for_each(value::truncate_times);
+                let operation = match mask {
+                    Some(mask) => CheckedOperation::Merge(fields, mask),
+                    None => CheckedOperation::Replace(fields),
+                };
+                (document.name, operation)
+            }
+            Operation::Delete(name) => (name, CheckedOperation::Delete),
+            Operation::Transform(transform) => {
+                field_transforms = transform.field_transforms;
+                (transform.document, CheckedOperation::Transform)
+            }
+        };
+        if matches!(operation, CheckedOperation::Delete) && !field_transforms.is_empty() {
+            return Err(Status::invalid_argument("a delete cannot have transforms"));
+        }
+        Ok(Self {
+            name: DocumentName::parse(&name)?,
+            operation,
+            precondition: write.current_document.and_then(|precondition| precondition.condition_type),
+            transforms: field_transforms.into_iter().map(parse_transform).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Checks the precondition against the document as it is.
+    pub(super) fn check(&self, current: Option<&fs::Document>) -> Result<(), Status> {
+        let name = &self.name;
+        match (&self.precondition, current) {
+            (Some(ConditionType::Exists(true)), None) => {
+                Err(Status::not_found(format!("No document to update: {name}")))
+            }
+            (Some(ConditionType::Exists(false)), Some(_)) => {
+                Err(Status::already_exists(format!("Document already exists: {name}")))
+            }
+            (Some(ConditionType::UpdateTime(wanted)), current) => {
+                let found = current.and_then(|document| document.update_time);
+                if found.is_some_and(|found| found == *wanted) {
+                    return Ok(());
+                }
+                let found = found.map_or_else(|| "none".into(), |at| at.to_string());
+                Err(Status::failed_precondition(format!(
+                    "the stored version ({found}) of {name} does not match the required base version ({wanted})"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The state after the write, at `now` in microseconds.
+    pub(super) fn apply(self, current: Option<&fs::Document>, now: u64) -> Result<Outcome, Status> {
+        let before = || current.map(|document| document.fields.clone()).unwrap_or_default();
+        let mut fields = match self.operation {
+            CheckedOperation::Delete => return Ok(Outcome { document: None, transform_results: Vec::new() }),
+            CheckedOperation::Replace(fields) => fields,
+            CheckedOperation::Transform => before(),
+            CheckedOperation::Merge(new, mask) => {
+                let mut fields = before();
+                for path in mask {
+                    match path.get(&new) {
+                        Some(value) => path.set(&mut fields, value.clone()),
+                        None => path.remove(&mut fields),
+                    }
+                }
+                fields
+            }
+        };
+        let mut transform_results = Vec::with_capacity(self.transforms.len());
+        for (path, transform) in self.transforms {
+            let (value, result) = apply_transform(path.get(&fields), transform, now);
+            path.set(&mut fields, value);
+            transform_results.push(result);
+        }
+        let at = Some(clock::timestamp(now));
+        let create_time = current.and_then(|document| document.create_time).or(at);
+        let document = fs::Document { name: self.name.to_string(), fields, create_time, update_time: at };
+        if document.encoded_len() > limits::DOCUMENT_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "Document {} is larger than {} bytes",
+                self.name,
+                limits::DOCUMENT_BYTES
+            )));
+        }
+        Ok(Outcome { document: Some(document), transform_results })
+    }
+}
+
+fn parse_transform(transform: FieldTransform) -> Result<(FieldPath, TransformType), Status> {
+    let path = FieldPath::parse(&transform.field_path)?;
+    let kind = transform.transform_type.ok_or_else(|| Status::invalid_argument("a transform has no type"))?;
+    let number = |operand: &fs::Value| {
+        if value::rank(operand) == 2 { Ok(()) } else { Err(Status::invalid_argument("a transform needs a number")) }
+    };
+    match &kind {
+        TransformType::SetToServerValue(1) => {}
+        TransformType::SetToServerValue(_) => return Err(Status::invalid_argument("unknown server value")),
+        TransformType::Increment(operand) | TransformType::Maximum(operand) | TransformType::Minimum(operand) => {
+            number(operand)?;
+        }
+        TransformType::AppendMissingElements(array) | TransformType::RemoveAllFromArray(array) => {
+            array.values.iter().try_for_each(|value| value::check(value, 1))?;
+        }
+    }
+    Ok((path, kind))
+}
+
+/// The new value, and the result to report: null for array transforms, the new value otherwise.
+fn apply_transform(current: Option<&fs::Value>, transform: TransformType, now: u64) -> (fs::Value, fs::Value) {
+    let number = current.filter(|value| value::rank(value) == 2);
+    let array = || match current.and_then(|value| value.value_type.as_ref()) {
+        Some(ValueType::ArrayValue(array)) => array.values.clone(),
+        _ => Vec::new(),
+    };
+    let reported = |value: fs::Value| (value.clone(), value);
+    let unreported = |values| (of(ValueType::ArrayValue(fs::ArrayValue { values })), of(ValueType::NullValue(0)));
+    match transform {
+        TransformType::SetToServerValue(_) => reported(of(ValueType::TimestampValue(clock::timestamp(now)))),
+        TransformType::Increment(by) => reported(number.map_or(by.clone(), |number| add(number, &by))),
+        // A number that is none wins neither way; where both are equal the stored one stays.
+        TransformType::Maximum(other) => reported(extreme(number, other, std::cmp::Ordering::Less)),
+        TransformType::Minimum(other) => reported(extreme(number, other, std::cmp::Ordering::Greater)),
+        TransformType::AppendMissingElements(new) => {
+            let mut values = array();
+            for value in new.values {
+                if !values.iter().any(|present| value::equal(present, &value)) {
+                    values.push(value);
+                }
+            }
+            unreported(values)
+        }
+        TransformType::RemoveAllFromArray(gone) => {
+            let mut values = array();
+            values.retain(|value| !gone.values.iter().any(|gone| value::equal(gone, value)));
+            unreported(values)
+        }
+    }
+}
+
+/// The operand replaces the stored number when that compares `replaced_when` to it.
+fn extreme(stored: Option<&fs::Value>, operand: fs::Value, replaced_when: std::cmp::Ordering) -> fs::Value {
+    match stored {
+        Some(stored) if value::is_nan(stored) || value::is_nan(&operand) => of(ValueType::DoubleValue(f64::NAN)),
+        Some(stored) if value::compare(stored, &operand) != replaced_when => stored.clone(),
+        _ => operand,
+    }
+}
+
+/// Integers stay integers and stop at their limits; a double makes the sum a double.
+pub(super) fn add(a: &fs::Value, b: &fs::Value) -> fs::Value {
+    match (&a.value_type, &b.value_type) {
+        (Some(ValueType::IntegerValue(a)), Some(ValueType::IntegerValue(b))) => {
+            of(ValueType::IntegerValue(a.saturating_add(*b)))
+        }
+        _ => of(ValueType::DoubleValue(as_double(a) + as_double(b))),
+    }
+}
+
+/// A number as a double.
+#[expect(clippy::cast_precision_loss, reason = "what Firestore does, too")]
+pub(super) fn as_double(value: &fs::Value) -> f64 {
+    match value.value_type {
+        Some(ValueType::IntegerValue(number)) => number as f64,
+        Some(ValueType::DoubleValue(number)) => number,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! gRPC methods over message types of client-only crates: no generated server traits, one call per method instead.
+
+use crate::limits;
+use axum::{body::Body, response::Response};
+use futures::{future::BoxFuture, stream::BoxStream};
+use prost::Message;
+use std::{future::Future, marker::PhantomData};
+use tonic::{
+    Request, Status, Streaming,
+    server::{Grpc, ServerStreamingService, StreamingService, UnaryService},
+};
+use tonic_prost::ProstCodec;
+
+/// The server's half of a stream of responses.
+pub(crate) type Responses<R> = BoxStream<'static, Result<R, Status>>;
+
+struct Handler<F, R>(Option<F>, PhantomData<fn() -> R>);
+
+impl<F, R> Handler<F, R> {
+    fn new(handle: F) -> Self {
+        Self(Some(handle), PhantomData)
+    }
+
+    /// A handler serves one call, so it is there when that call comes.
+    fn take(&mut self) -> Result<F, Status> {
+        self.0.take().ok_or_else(|| Status::internal("the handler was already used"))
+    }
+}
+
+type Answer<R> = BoxFuture<'static, Result<tonic::Response<R>, Status>>;
+
+impl<M, R, F, Fut> UnaryService<M> for Handler<F, R>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(M) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<R, Status>> + Send,
+{
+    type Response = R;
+    type Future = Answer<R>;
+    fn call(&mut self, request: Request<M>) -> Self::Future {
+        let handle = self.take();
+        Box::pin(async move { handle?(request.into_inner()).await.map(tonic::Response::new) })
+    }
+}
+
+impl<M, R, F, Fut> ServerStreamingService<M> for Handler<F, R>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(M) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Responses<R>, Status>> + Send,
+{
+    type Response = R;
+    type ResponseStream = Responses<R>;
+    type Future = Answer<Responses<R>>;
+    fn call(&mut self, request: Request<M>) -> Self::Future {
+        let handle = self.take();
+        Box::pin(async move { handle?(request.into_inner()).await.map(tonic::Response::new) })
+    }
+}
+
+impl<M, R, F> StreamingService<M> for Handler<F, R>
+where
+    M: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(Streaming<M>) -> Responses<R> + Send + 'static,
+{
+    type Response = R;
+    type ResponseStream = Responses<R>;
+    type Future = Answer<Responses<R>>;
+    fn call(&mut self, request: Request<Streaming<M>>) -> Self::Future {
+        let handle = self.take();
+        Box::pin(async move { Ok(tonic::Response::new(handle?(request.into_inner()))) })
+    }
+}
+
+fn codec<M, R>() -> Grpc<ProstCodec<R, M>>
+where
+    M: Message + Default + 'static,
+    R: Message + Default + 'static,
+{
+    Grpc::new(ProstCodec::default())
+        .max_decoding_message_size(limits::GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(usize::MAX)
+}
+
+/// Answers one message with one message.
+pub(crate) async fn unary<M, R, F, Fut>(call: axum::extract::Request, handle: F) -> Response
+where
+    M: Message + Default + 'static,
+    R: Message + Default + 'static,
+    F: FnOnce(M) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<R, Status>> + Send,
+{
+    codec().unary(Handler::new(handle), call).await.map(Body::new)
+}
+
+/// Answers one message with a stream. Boxed, as is the next: the compiler loses track of the lifetimes in the type of a
+/// stream's future when it is part of a larger one.
+pub(crate) fn server_streaming<M, R, F, Fut>(call: axum::extract::Request, handle: F) -> BoxFuture<'static, Response>
+where
+    M: Message + Default + 'static,
+    R: Message + Default + 'static,
+    F: FnOnce(M) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Responses<R>, Status>> + Send,
+{
+    Box::pin(async move { codec().server_streaming(Handler::new(handle), call).await.map(Body::new) })
+}
+
+/// Answers a stream with a stream; headers go out at once.
+pub(crate) fn streaming<M, R, F>(call: axum::extract::Request, handle: F) -> BoxFuture<'static, Response>
+where
+    M: Message + Default + 'static,
+    R: Message + Default + 'static,
+    F: FnOnce(Streaming<M>) -> Responses<R> + Send + 'static,
+{
+    Box::pin(async move { codec().streaming(Handler::new(handle), call).await.map(Body::new) })
+}
+
+/// A method that exists at Google and not here.
+pub(crate) fn unimplemented(call: &axum::extract::Request) -> Response {
+    let method = call.uri().path().trim_start_matches('/');
+    Status::unimplemented(format!("{method} is not part of this local server")).into_http()
+}

@@ -1,0 +1,79 @@
+//! Every cap of these servers, each with its reason. Where Google documents a limit, it is the same here.
+
+use std::time::Duration;
+
+/// Largest gRPC message taken in: a full publish request (10 MB) with room for its framing.
+pub(crate) const GRPC_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Largest JSON body taken in: a full publish request whose data is written in base64 (4/3 of 10 MB) with room for names.
+pub(crate) const JSON_BODY_BYTES: usize = 16 << 20;
+
+/// Most writes committed together by the store; keeps one fsync from holding back an answer for long.
+pub(crate) const STORE_BATCH: usize = 1_000;
+
+/// How long `stop` lets requests in progress finish before it cuts them off.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Pub/Sub: largest message, and largest publish request (documented).
+pub(crate) const MESSAGE_BYTES: usize = 10_000_000;
+/// Pub/Sub: most messages in one publish request (documented).
+pub(crate) const PUBLISH_MESSAGES: usize = 1_000;
+/// Pub/Sub: most attributes of a message, and the longest key and value in bytes (documented).
+pub(crate) const ATTRIBUTES: usize = 100;
+/// Longest attribute key in bytes.
+pub(crate) const ATTRIBUTE_KEY_BYTES: usize = 256;
+/// Longest attribute value in bytes.
+pub(crate) const ATTRIBUTE_VALUE_BYTES: usize = 1_024;
+/// Pub/Sub: longest filter in bytes (documented).
+pub(crate) const FILTER_BYTES: usize = 256;
+/// Pub/Sub: deepest nesting of a filter; its parser recurses.
+pub(crate) const FILTER_DEPTH: usize = 32;
+/// Pub/Sub: unacknowledged bytes that one subscription may hold. The backlog is kept in memory as well as on disk; a publish
+/// beyond this is refused rather than letting a forgotten subscription eat the machine.
+pub(crate) const BACKLOG_BYTES: usize = 1 << 30;
+/// Pub/Sub: messages and bytes in one response; smaller than what clients accept by default (4 MB).
+pub(crate) const DELIVERY_MESSAGES: usize = 1_000;
+/// Bytes after which a response is full.
+pub(crate) const DELIVERY_BYTES: usize = 1 << 20;
+/// Pub/Sub: how long a unary pull without messages waits; below the shortest default deadline of the clients (60 s).
+pub(crate) const PULL_WAIT: Duration = Duration::from_secs(20);
+/// Pub/Sub: an empty response this often tells a client of protocol version 1 that the stream lives.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(25);
+/// Pub/Sub: how long an unacknowledged message is kept by default, and at most (documented: 7 and 31 days).
+pub(crate) const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+/// Longest retention.
+pub(crate) const RETENTION_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// How often messages past their retention are looked for; days do not need precision.
+pub(crate) const RETENTION_SWEEP: Duration = Duration::from_secs(60);
+/// Pub/Sub: wait before a message is offered again whose dead letter topic could not take it.
+pub(crate) const DEAD_LETTER_RETRY: Duration = Duration::from_secs(10);
+/// Pages of lists, when the caller does not say and at most.
+pub(crate) const PAGE: usize = 1_000;
+
+/// Firestore: most writes of one commit.
+pub(crate) const COMMIT_WRITES: usize = 500;
+/// Firestore: largest document in bytes of its encoding (documented: 1 MiB).
+pub(crate) const DOCUMENT_BYTES: usize = 1 << 20;
+/// Firestore: deepest nesting of maps and arrays (documented: 20).
+pub(crate) const VALUE_DEPTH: usize = 20;
+/// Firestore: longest document or collection id in bytes (documented).
+pub(crate) const ID_BYTES: usize = 1_500;
+/// Firestore: most operands of IN and its relatives, and of a query's filters together (documented: 30; filters are ours).
+pub(crate) const IN_OPERANDS: usize = 30;
+/// Firestore: deepest nesting of composite filters; evaluation recurses.
+pub(crate) const QUERY_DEPTH: usize = 32;
+/// Firestore: transactions open at once; each remembers what it read.
+pub(crate) const TRANSACTIONS: usize = 10_000;
+/// Firestore: life of a transaction (documented: 270 s).
+pub(crate) const TRANSACTION_LIFE: Duration = Duration::from_secs(270);
+
+/// Storage: longest object name in bytes (documented).
+pub(crate) const OBJECT_NAME_BYTES: usize = 1_024;
+/// Storage: largest object metadata, as JSON (generous; Google allows 8 KiB of custom metadata).
+pub(crate) const OBJECT_METADATA_BYTES: usize = 64 << 10;
+/// Storage: bytes gathered in memory before they are hashed and written in one go; also the unit in which objects are read.
+pub(crate) const BLOCK_BYTES: usize = 1 << 20;
+/// Storage: resumable uploads open at once, and how long one may lie idle; each holds a file.
+pub(crate) const UPLOADS: usize = 1_000;
+/// Idle life of a resumable upload.
+pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(24 * 3_600);

@@ -1,0 +1,195 @@
+//! Making, listing, changing and deleting topics and subscriptions.
+//!
+//! Each change runs in a task of its own, so that a caller who hangs up cannot leave it half done.
+
+use super::{PubSub, names, not_found, ps, settings, subscription::Subscription, tables};
+use crate::{limits, sync::lock};
+use std::{ops::Bound, sync::Arc};
+use tonic::Status;
+
+/// What a deleted topic is called in the subscriptions that outlive it.
+const DELETED_TOPIC: &str = "_deleted-topic_";
+
+impl PubSub {
+    /// Makes a topic.
+    pub(super) async fn create_topic(self: &Arc<Self>, mut topic: ps::Topic) -> Result<ps::Topic, Status> {
+        settings::check_topic(&topic)?;
+        topic.state = ps::topic::State::Active.into();
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            if lock(&this.state).topics.contains_key(&topic.name) {
+                return Err(exists(&topic.name));
+            }
+            let stored = topic.clone();
+            this.store.write(move |transaction| tables::put_topic(transaction, &stored)).await?;
+            lock(&this.state).topics.insert(topic.name.clone(), topic.clone());
+            tracing::info!(topic = topic.name, "topic created");
+            Ok(topic)
+        })
+        .await
+    }
+
+    /// Describes a topic.
+    pub(super) fn get_topic(&self, name: &str) -> Result<ps::Topic, Status> {
+        names::check(name, "topics")?;
+        lock(&self.state).topics.get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    /// Lists a project's topics by name.
+    pub(super) fn list_topics(&self, project: &str, size: i32, token: &str) -> Result<(Vec<ps::Topic>, String), Status> {
+        names::check_project(project)?;
+        let prefix = format!("{project}/topics/");
+        let state = lock(&self.state);
+        let after = state.topics.range::<str, _>((after(token, &prefix), Bound::Unbounded));
+        let mut found = after.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, topic)| topic.clone());
+        Ok(page(&mut found, size, |topic| topic.name.clone()))
+    }
+
+    /// Deletes a topic; its subscriptions stay, with what they hold.
+    pub(super) async fn delete_topic(self: &Arc<Self>, name: String) -> Result<(), Status> {
+        names::check(&name, "topics")?;
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            if lock(&this.state).topics.remove(&name).is_none() {
+                return Err(not_found(&name));
+            }
+            let orphans: Vec<_> =
+                lock(&this.state).subscriptions.values().filter(|subscription| subscription.is_of(&name)).cloned().collect();
+            let mut rows = Vec::new();
+            for orphan in orphans {
+                let settings = ps::Subscription { topic: DELETED_TOPIC.into(), ..orphan.settings() };
+                orphan.reconfigure(settings.clone());
+                rows.push((orphan.number, settings));
+            }
+            tracing::info!(topic = name, "topic deleted");
+            let delete = this.store.write(move |transaction| {
+                tables::remove_topic(transaction, &name)?;
+                rows.iter().try_for_each(|(number, row)| tables::put_subscription(transaction, *number, row))
+            });
+            Ok(delete.await?)
+        })
+        .await
+    }
+
+    /// Lists the names of a topic's subscriptions.
+    pub(super) fn list_topic_subscriptions(
+        &self,
+        topic: &str,
+        size: i32,
+        token: &str,
+    ) -> Result<(Vec<String>, String), Status> {
+        self.get_topic(topic)?;
+        let state = lock(&self.state);
+        let after = state.subscriptions.range::<str, _>((after(token, ""), Bound::Unbounded));
+        let mut found = after.filter(|(_, subscription)| subscription.is_of(topic)).map(|(name, _)| name.clone());
+        Ok(page(&mut found, size, String::clone))
+    }
+
+    /// Makes a subscription; it gets what is published from now on.
+    pub(super) async fn create_subscription(
+        self: &Arc<Self>,
+        mut new: ps::Subscription,
+    ) -> Result<ps::Subscription, Status> {
+        settings::check_subscription(&mut new)?;
+        names::check(&new.topic, "topics")?;
+        new.state = ps::subscription::State::Active.into();
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            if lock(&this.state).subscriptions.contains_key(&new.name) {
+                return Err(exists(&new.name));
+            }
+            this.get_topic(&new.topic)?;
+            let number = this.ticker.tick();
+            let subscription = Subscription::new(number, new.clone(), this.ticker.tick())?;
+            let stored = new.clone();
+            this.store.write(move |transaction| tables::put_subscription(transaction, number, &stored)).await?;
+            this.run(Arc::new(subscription));
+            tracing::info!(subscription = new.name, topic = new.topic, "subscription created");
+            Ok(new)
+        })
+        .await
+    }
+
+    /// Describes a subscription.
+    pub(super) fn get_subscription(&self, name: &str) -> Result<ps::Subscription, Status> {
+        Ok(self.subscription(name)?.settings())
+    }
+
+    /// Lists a project's subscriptions by name.
+    pub(super) fn list_subscriptions(
+        &self,
+        project: &str,
+        size: i32,
+        token: &str,
+    ) -> Result<(Vec<ps::Subscription>, String), Status> {
+        names::check_project(project)?;
+        let prefix = format!("{project}/subscriptions/");
+        let state = lock(&self.state);
+        let after = state.subscriptions.range::<str, _>((after(token, &prefix), Bound::Unbounded));
+        let mut found = after.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, found)| found.settings());
+        Ok(page(&mut found, size, |subscription| subscription.name.clone()))
+    }
+
+    /// Changes the named fields of a subscription.
+    pub(super) async fn update_subscription(
+        self: &Arc<Self>,
+        request: ps::UpdateSubscriptionRequest,
+    ) -> Result<ps::Subscription, Status> {
+        let new = request.subscription.ok_or_else(|| Status::invalid_argument("the subscription is missing"))?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            let subscription = this.subscription(&new.name)?;
+            let updated = settings::update_subscription(&subscription.settings(), new, &mask)?;
+            let (number, stored) = (subscription.number, updated.clone());
+            this.store.write(move |transaction| tables::put_subscription(transaction, number, &stored)).await?;
+            subscription.reconfigure(updated.clone());
+            Ok(updated)
+        })
+        .await
+    }
+
+    /// Deletes a subscription and what it holds; its streams end with `NOT_FOUND`.
+    pub(super) async fn delete_subscription(self: &Arc<Self>, name: String) -> Result<(), Status> {
+        names::check(&name, "subscriptions")?;
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            // Out of sight first: what is published while the rows are removed must not find it.
+            let removed = lock(&this.state).subscriptions.remove(&name);
+            let removed = removed.ok_or_else(|| not_found(&name))?;
+            removed.deleted.cancel();
+            tracing::info!(subscription = name, "subscription deleted");
+            let number = removed.number;
+            let delete = this.store.write(move |transaction| tables::remove_subscription(transaction, number, &name));
+            Ok(delete.await?)
+        })
+        .await
+    }
+}
+
+/// Runs a change to its end, whether or not the caller stays.
+async fn finish<T: Send + 'static>(change: impl Future<Output = Result<T, Status>> + Send + 'static) -> Result<T, Status> {
+    tokio::spawn(change).await.map_err(|_| Status::internal("the change was interrupted"))?
+}
+
+fn exists(name: &str) -> Status {
+    Status::already_exists(format!("Resource already exists in the project (resource={name})"))
+}
+
+/// A page token is the last name of the page before.
+fn after<'a>(token: &'a str, prefix: &'a str) -> Bound<&'a str> {
+    if token.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(token) }
+}
+
+fn page<T>(found: &mut impl Iterator<Item = T>, size: i32, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
+    let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(limits::PAGE).min(limits::PAGE);
+    let page: Vec<_> = found.take(size).collect();
+    let more = found.next().is_some();
+    let token = page.last().filter(|_| more).map(name).unwrap_or_default();
+    (page, token)
+}

@@ -1,0 +1,127 @@
+//! Pub/Sub's JSON over HTTP/1.1: the form in which the official Rust admin clients speak, and one for `curl`.
+
+use super::{PubSub, json, ps};
+use crate::json as fields;
+use axum::http::Method;
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::Arc};
+use tonic::Status;
+
+/// Answers `path` (below `/v1/`), for example `projects/p/topics/t:publish`.
+pub(crate) async fn handle(
+    service: &Arc<PubSub>,
+    method: &Method,
+    path: &str,
+    query: &str,
+    body: &[u8],
+) -> Result<Value, Status> {
+    let parameters = json::parameters(query);
+    let (path, verb) = match path.rsplit_once(':') {
+        Some((path, verb)) => (path, verb),
+        None => (path, ""),
+    };
+    let parts: Vec<_> = path.split('/').collect();
+    match (method.as_str(), &parts[..], verb) {
+        ("PUT", ["projects", _, "topics", _], "") => {
+            let topic = json::topic_from(&fields::parse(body)?, path.into())?;
+            Ok(json::topic(&service.create_topic(topic).await?))
+        }
+        ("GET", ["projects", _, "topics", _], "") => Ok(json::topic(&service.get_topic(path)?)),
+        ("DELETE", ["projects", _, "topics", _], "") => {
+            service.delete_topic(path.into()).await?;
+            Ok(json!({}))
+        }
+        ("GET", ["projects", project, "topics"], "") => {
+            let (size, token) = page(&parameters)?;
+            let (topics, next) = service.list_topics(&format!("projects/{project}"), size, token)?;
+            Ok(list("topics", topics.iter().map(json::topic).collect(), &next))
+        }
+        ("GET", ["projects", project, "topics", topic, "subscriptions"], "") => {
+            let (size, token) = page(&parameters)?;
+            let topic = format!("projects/{project}/topics/{topic}");
+            let (names, next) = service.list_topic_subscriptions(&topic, size, token)?;
+            Ok(list("subscriptions", names.into_iter().map(Value::from).collect(), &next))
+        }
+        ("POST", ["projects", _, "topics", _], "publish") => {
+            let ids = service.publish(path, json::messages_from(&fields::parse(body)?)?).await?;
+            Ok(json!({"messageIds": ids}))
+        }
+        ("PUT", ["projects", _, "subscriptions", _], "") => {
+            let subscription = json::subscription_from(&fields::parse(body)?, path.into())?;
+            Ok(json::subscription(&service.create_subscription(subscription).await?))
+        }
+        ("GET", ["projects", _, "subscriptions", _], "") => Ok(json::subscription(&service.get_subscription(path)?)),
+        ("PATCH", ["projects", _, "subscriptions", _], "") => {
+            update_subscription(service, path, &parameters, &fields::parse(body)?).await
+        }
+        ("DELETE", ["projects", _, "subscriptions", _], "") => {
+            service.delete_subscription(path.into()).await?;
+            Ok(json!({}))
+        }
+        ("GET", ["projects", project, "subscriptions"], "") => {
+            let (size, token) = page(&parameters)?;
+            let (found, next) = service.list_subscriptions(&format!("projects/{project}"), size, token)?;
+            Ok(list("subscriptions", found.iter().map(json::subscription).collect(), &next))
+        }
+        ("POST", ["projects", _, "subscriptions", _], verb) => deliver(service, path, verb, &fields::parse(body)?).await,
+        _ => Err(Status::unimplemented(format!("{method} /v1/{path} is not part of this local server"))),
+    }
+}
+
+async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Result<Value, Status> {
+    match verb {
+        "pull" => {
+            let mut request = ps::PullRequest {
+                subscription: name.into(),
+                max_messages: fields::int32(body, "maxMessages")?,
+                ..ps::PullRequest::default()
+            };
+            set_immediate(&mut request, fields::flag(body, "returnImmediately")?);
+            let received = service.pull(request).await?;
+            Ok(json!({"receivedMessages": received.iter().map(json::received).collect::<Vec<_>>()}))
+        }
+        "acknowledge" => {
+            service.acknowledge(name, &fields::texts(body, "ackIds")?).await?;
+            Ok(json!({}))
+        }
+        "modifyAckDeadline" => {
+            service.modify_deadline(name, &fields::texts(body, "ackIds")?, fields::int32(body, "ackDeadlineSeconds")?)?;
+            Ok(json!({}))
+        }
+        _ => Err(Status::unimplemented(format!("'{verb}' on a subscription is not part of this local server"))),
+    }
+}
+
+/// The body is `{"subscription": {..}, "updateMask": ".."}`; some clients put the mask into the query.
+async fn update_subscription(
+    service: &Arc<PubSub>,
+    name: &str,
+    parameters: &HashMap<String, String>,
+    body: &Value,
+) -> Result<Value, Status> {
+    let subscription = fields::member(body, "subscription").unwrap_or(body);
+    let in_body = fields::text(body, "updateMask")?;
+    let mask = if in_body.is_empty() { parameters.get("updateMask").cloned().unwrap_or_default() } else { in_body };
+    let request = ps::UpdateSubscriptionRequest {
+        subscription: Some(json::subscription_from(subscription, name.into())?),
+        update_mask: Some(prost_types::FieldMask { paths: json::mask_from(&mask) }),
+    };
+    Ok(json::subscription(&service.update_subscription(request).await?))
+}
+
+fn page(parameters: &HashMap<String, String>) -> Result<(i32, &str), Status> {
+    let size = match parameters.get("pageSize") {
+        Some(size) => size.parse().map_err(|_| fields::bad("pageSize", "an integer"))?,
+        None => 0,
+    };
+    Ok((size, parameters.get("pageToken").map_or("", String::as_str)))
+}
+
+fn list(name: &str, found: Vec<Value>, next: &str) -> Value {
+    fields::Object::new().list(name, found).text("nextPageToken", next).done()
+}
+
+#[expect(deprecated, reason = "clients still send the field")]
+fn set_immediate(request: &mut ps::PullRequest, immediate: bool) {
+    request.return_immediately = immediate;
+}

@@ -1,0 +1,142 @@
+//! StreamingPull: messages pushed to a client as fast as its limits allow, acknowledgements on the way back.
+//!
+//! The stream ends with `UNAVAILABLE` when the server stops (clients reconnect), `NOT_FOUND` when the subscription goes,
+//! and `OK` only after the client itself has closed its half: clients take any other `OK` for the end of the world.
+
+use super::{PubSub, Room, StreamId, Subscription, not_found, ps, settings, stopping};
+use crate::{grpc::Responses, limits};
+use futures::StreamExt;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tonic::{Status, Streaming};
+
+type Sender = mpsc::Sender<Result<ps::StreamingPullResponse, Status>>;
+type Requests = Streaming<ps::StreamingPullRequest>;
+
+/// Serves one stream.
+pub(super) fn streaming_pull(pubsub: Arc<PubSub>, requests: Requests) -> Responses<ps::StreamingPullResponse> {
+    // One response under way at a time: a lease should start when its message can leave, not before.
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if let Err(status) = serve(&pubsub, requests, &sender).await {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) }).boxed()
+}
+
+/// One open stream; leaves the subscription when dropped.
+struct Open<'a> {
+    pubsub: &'a PubSub,
+    subscription: Arc<Subscription>,
+    stream: StreamId,
+    /// The stream's own deadline, if it has one.
+    deadline: Option<Duration>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.subscription.close_stream(self.stream);
+    }
+}
+
+async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Result<(), Status> {
+    let first = tokio::select! {
+        first = requests.message() => first?,
+        () = pubsub.stop.cancelled() => return Err(stopping()),
+    };
+    let Some(first) = first else { return Ok(()) };
+    let heartbeats = first.protocol_version >= 1;
+    let mut open = Open::new(pubsub, &first)?;
+    open.handle(first)?;
+
+    let mut heartbeat = tokio::time::interval_at(Instant::now() + limits::HEARTBEAT, limits::HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let subscription = Arc::clone(&open.subscription);
+    let ready = subscription.ready.notified();
+    tokio::pin!(ready);
+    ready.as_mut().enable();
+    // Whether looking at the backlog may find something; false between an empty look and the next wake-up.
+    let mut promising = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = pubsub.stop.cancelled() => return Err(stopping()),
+            () = subscription.deleted.cancelled() => return Err(not_found(&subscription.name())),
+            () = sender.closed() => return Ok(()),
+            request = requests.message() => match request? {
+                Some(request) => open.handle(request)?,
+                None => return Ok(()),
+            },
+            () = &mut ready => {
+                // Registered again before looking, so that what arrives in between is not missed.
+                ready.set(subscription.ready.notified());
+                ready.as_mut().enable();
+                promising = true;
+            }
+            permit = sender.reserve(), if promising => {
+                let Ok(permit) = permit else { return Ok(()) };
+                match open.lease() {
+                    messages if messages.is_empty() => promising = false,
+                    messages => permit.send(Ok(response(messages))),
+                }
+            }
+            _ = heartbeat.tick(), if heartbeats => {
+                if let Ok(permit) = sender.try_reserve() {
+                    permit.send(Ok(response(Vec::new())));
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Open<'a> {
+    fn new(pubsub: &'a PubSub, first: &ps::StreamingPullRequest) -> Result<Self, Status> {
+        let subscription = pubsub.subscription(&first.subscription)?;
+        let deadline = settings::stream_deadline(first.stream_ack_deadline_seconds)?;
+        // Zero and less are no limit, as documented.
+        let limit = |asked: i64| usize::try_from(asked).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let limits =
+            Room { messages: limit(first.max_outstanding_messages), bytes: limit(first.max_outstanding_bytes) };
+        let stream = subscription.open_stream(limits);
+        Ok(Self { pubsub, subscription, stream, deadline })
+    }
+
+    fn handle(&mut self, request: ps::StreamingPullRequest) -> Result<(), Status> {
+        if request.modify_deadline_ack_ids.len() != request.modify_deadline_seconds.len() {
+            return Err(Status::invalid_argument("modify_deadline_ack_ids and modify_deadline_seconds differ in length"));
+        }
+        if let Some(deadline) = settings::stream_deadline(request.stream_ack_deadline_seconds)? {
+            self.deadline = Some(deadline);
+        }
+        if !request.ack_ids.is_empty() {
+            // Nobody waits for acknowledgements on a stream.
+            drop(self.pubsub.settle(&self.subscription, &request.ack_ids));
+        }
+        for (ack, seconds) in request.modify_deadline_ack_ids.iter().zip(&request.modify_deadline_seconds) {
+            self.subscription.modify(&super::parse(std::slice::from_ref(ack)), settings::deadline(*seconds)?);
+        }
+        Ok(())
+    }
+
+    fn lease(&self) -> Vec<ps::ReceivedMessage> {
+        let room = Room { messages: limits::DELIVERY_MESSAGES, bytes: limits::DELIVERY_BYTES };
+        let deadline = self.deadline.unwrap_or_else(|| self.subscription.ack_deadline());
+        self.pubsub.lease(&self.subscription, Some(self.stream), room, deadline)
+    }
+}
+
+fn response(received_messages: Vec<ps::ReceivedMessage>) -> ps::StreamingPullResponse {
+    let properties = ps::streaming_pull_response::SubscriptionProperties {
+        exactly_once_delivery_enabled: false,
+        message_ordering_enabled: false,
+    };
+    ps::StreamingPullResponse {
+        received_messages,
+        subscription_properties: Some(properties),
+        ..ps::StreamingPullResponse::default()
+    }
+}

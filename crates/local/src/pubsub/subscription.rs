@@ -1,0 +1,231 @@
+//! A subscription at work: its backlog behind a lock, those who wait for it, and the timer that ends leases.
+
+use super::{
+    filter::Filter,
+    ps,
+    queue::{AckId, Delivery, Policy, Queue, Room, StreamId, Waiting},
+};
+use crate::{limits, sync::lock};
+use prost::Message;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// A subscription at work.
+pub(super) struct Subscription {
+    /// Its number in the store.
+    pub(super) number: u64,
+    /// Which messages it wants.
+    pub(super) filter: Option<Filter>,
+    /// Wakes those who wait for messages.
+    pub(super) ready: Notify,
+    /// Wakes the timer: there may be an earlier deadline or an exhausted message.
+    pub(super) rearm: Notify,
+    /// Fires when the subscription is deleted.
+    pub(super) deleted: CancellationToken,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    settings: ps::Subscription,
+    queue: Queue<ps::PubsubMessage>,
+    /// The time the timer sleeps until; spares it from being woken for later deadlines.
+    armed: Option<Instant>,
+}
+
+impl Subscription {
+    /// A subscription without messages; `first_lease` as for [`Queue::new`].
+    pub(super) fn new(number: u64, settings: ps::Subscription, first_lease: u64) -> Result<Self, Status> {
+        let filter = Filter::parse(&settings.filter).map_err(Status::invalid_argument)?;
+        let queue = Queue::new(policy(&settings), first_lease);
+        Ok(Self {
+            number,
+            filter,
+            ready: Notify::new(),
+            rearm: Notify::new(),
+            deleted: CancellationToken::new(),
+            inner: Mutex::new(Inner { settings, queue, armed: None }),
+        })
+    }
+
+    /// Its settings, as the API shows them.
+    pub(super) fn settings(&self) -> ps::Subscription {
+        lock(&self.inner).settings.clone()
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        lock(&self.inner).settings.name.clone()
+    }
+
+    /// The name of its topic.
+    pub(super) fn topic(&self) -> String {
+        lock(&self.inner).settings.topic.clone()
+    }
+
+    /// Whether it draws on this topic.
+    pub(super) fn is_of(&self, topic: &str) -> bool {
+        lock(&self.inner).settings.topic == topic
+    }
+
+    /// Replaces the settings; the filter is immutable, as in the real service.
+    pub(super) fn reconfigure(&self, settings: ps::Subscription) {
+        let mut inner = lock(&self.inner);
+        inner.queue.set_policy(policy(&settings));
+        inner.settings = settings;
+    }
+
+    /// How long a lease lasts unless a stream says otherwise.
+    pub(super) fn ack_deadline(&self) -> Duration {
+        Duration::from_secs(u64::try_from(lock(&self.inner).settings.ack_deadline_seconds).unwrap_or(10))
+    }
+
+    /// Whether so many more bytes may wait here.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        lock(&self.inner).queue.bytes() + bytes <= limits::BACKLOG_BYTES
+    }
+
+    /// Whether a message with these attributes is wanted.
+    pub(super) fn wants(&self, message: &ps::PubsubMessage) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.wants(&message.attributes))
+    }
+
+    /// Makes stored messages available and wakes those who wait.
+    pub(super) fn publish(&self, messages: impl IntoIterator<Item = (u64, Arc<ps::PubsubMessage>, u32)>) {
+        let mut inner = lock(&self.inner);
+        let retention = retention(&inner.settings);
+        for (id, message, attempts) in messages {
+            let expires = Instant::now() + retention.saturating_sub(age(&message));
+            let size = message.encoded_len();
+            inner.queue.publish(Waiting { id, message, size, attempts, expires });
+        }
+        drop(inner);
+        self.ready.notify_waiters();
+    }
+
+    /// Opens a stream with the limits its client asked for.
+    pub(super) fn open_stream(&self, limit: Room) -> StreamId {
+        lock(&self.inner).queue.open_stream(limit)
+    }
+
+    /// Closes a stream; another may now have a larger share.
+    pub(super) fn close_stream(&self, stream: StreamId) {
+        lock(&self.inner).queue.close_stream(stream);
+        self.ready.notify_waiters();
+    }
+
+    /// Leases what is ready. The second value tells whether the attempts must be stored.
+    pub(super) fn lease(
+        &self,
+        stream: Option<StreamId>,
+        room: Room,
+        deadline: Duration,
+    ) -> (Vec<Delivery<ps::PubsubMessage>>, bool) {
+        let mut inner = lock(&self.inner);
+        let leased = inner.queue.lease(Instant::now(), stream, room, deadline);
+        self.rearm_if_earlier(&inner);
+        let counts = inner.queue.counts_attempts();
+        (leased, counts)
+    }
+
+    /// Settles deliveries; returns the ids of the messages that are now gone.
+    pub(super) fn acknowledge(&self, acks: &[AckId]) -> Vec<u64> {
+        let mut inner = lock(&self.inner);
+        let gone = acks.iter().filter(|ack| inner.queue.acknowledge(**ack)).map(|ack| ack.message()).collect();
+        drop(inner);
+        // A stream that was full has room again.
+        self.ready.notify_waiters();
+        gone
+    }
+
+    /// Extends leases, or hands back with a deadline of zero.
+    pub(super) fn modify(&self, acks: &[AckId], deadline: Duration) {
+        let mut inner = lock(&self.inner);
+        let now = Instant::now();
+        if deadline.is_zero() {
+            let handed_back = acks.iter().filter(|ack| inner.queue.hand_back(**ack, now)).count();
+            drop(inner);
+            if handed_back > 0 {
+                // The timer learns of waits and of exhausted messages, streams of what is ready at once.
+                self.rearm.notify_one();
+                self.ready.notify_waiters();
+            }
+        } else {
+            acks.iter().for_each(|ack| inner.queue.extend(*ack, now, deadline));
+            self.rearm_if_earlier(&inner);
+        }
+    }
+
+    /// Messages whose last attempt is over.
+    pub(super) fn take_exhausted(&self) -> Vec<(u64, Arc<ps::PubsubMessage>, u32)> {
+        lock(&self.inner).queue.take_exhausted()
+    }
+
+    /// Offers an exhausted message again later.
+    pub(super) fn keep(&self, id: u64, wait: Duration) {
+        lock(&self.inner).queue.keep(id, Instant::now(), wait);
+        self.rearm.notify_one();
+    }
+
+    /// Takes a message out for good.
+    pub(super) fn remove(&self, id: u64) {
+        lock(&self.inner).queue.remove(id);
+    }
+
+    /// Drops messages past their retention and names them.
+    pub(super) fn forget(&self) -> Vec<u64> {
+        lock(&self.inner).queue.forget(Instant::now())
+    }
+
+    /// Ends what is due, wakes those who wait, and says when to come again.
+    pub(super) fn expire(&self) -> Option<Instant> {
+        let mut inner = lock(&self.inner);
+        let became_ready = inner.queue.expire(Instant::now());
+        inner.armed = inner.queue.next_timer();
+        let next = inner.armed;
+        drop(inner);
+        if became_ready {
+            self.ready.notify_waiters();
+        }
+        next
+    }
+
+    fn rearm_if_earlier(&self, inner: &Inner) {
+        let next = inner.queue.next_timer();
+        if next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed)) {
+            self.rearm.notify_one();
+        }
+    }
+}
+
+/// How long ago a message was published, by the system's clock: it may have been in another life of the server.
+fn age(message: &ps::PubsubMessage) -> Duration {
+    let published = message.publish_time.and_then(|at| SystemTime::try_from(at).ok());
+    published.and_then(|at| at.elapsed().ok()).unwrap_or_default()
+}
+
+fn policy(settings: &ps::Subscription) -> Policy {
+    let wait = |wait: &Option<prost_types::Duration>, default| {
+        wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(Duration::from_secs(default))
+    };
+    Policy {
+        // Defaults of the real service: 10 s and 600 s.
+        backoff: settings
+            .retry_policy
+            .as_ref()
+            .map(|retry| (wait(&retry.minimum_backoff, 10), wait(&retry.maximum_backoff, 600))),
+        max_attempts: settings
+            .dead_letter_policy
+            .as_ref()
+            .map(|policy| u32::try_from(policy.max_delivery_attempts).unwrap_or(5)),
+    }
+}
+
+fn retention(settings: &ps::Subscription) -> Duration {
+    let asked = settings.message_retention_duration.and_then(|wait| Duration::try_from(wait).ok());
+    asked.unwrap_or(limits::RETENTION)
+}

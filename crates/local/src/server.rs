@@ -1,0 +1,152 @@
+//! The one port: gRPC (h2c) and JSON (HTTP/1.1 or h2c) side by side, told apart by their paths.
+
+use crate::{
+    error::{error_body, http_code, json_response, json_result},
+    firestore::{self, Firestore},
+    limits,
+    pubsub::{self, PubSub},
+    storage::{self, Storage},
+    url,
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, header},
+    middleware::{self, Next},
+    response::Response,
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// What requests are answered with.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) pubsub: Arc<PubSub>,
+    pub(crate) firestore: Arc<Firestore>,
+    pub(crate) storage: Arc<Storage>,
+    /// Fires when requests still in progress are to be cut off.
+    pub(crate) cut: CancellationToken,
+    /// Whether web pages from other machines may call, too.
+    pub(crate) any_origin: bool,
+}
+
+/// The whole server as one service.
+pub(crate) fn router(services: Services) -> Router {
+    let guard = middleware::from_fn_with_state(services.clone(), guard);
+    Router::new().fallback(dispatch).layer(guard).with_state(services)
+}
+
+/// Around every request: who may call from a browser, and the end of waiting.
+async fn guard(State(services): State<Services>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    if let Some(origin) = &origin
+        && !services.any_origin
+        && !is_local(origin)
+    {
+        // A page from elsewhere in the user's browser is not the user.
+        let status = Status::permission_denied("this server answers only web pages of this machine");
+        return json_response(http_code(status.code()).0, &error_body(&status));
+    }
+    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
+    let asked = request.headers().get("access-control-request-headers").cloned();
+    let mut response = if preflight {
+        Response::new(Body::empty())
+    } else {
+        tokio::select! {
+            response = next.run(request) => response,
+            () = services.cut.cancelled() => {
+                let status = Status::unavailable("the server is shutting down");
+                json_response(http_code(status.code()).0, &error_body(&status))
+            }
+        }
+    };
+    if let Some(origin) = origin {
+        allow(response.headers_mut(), origin, asked);
+    }
+    response
+}
+
+/// Whether an `Origin` is a page of this machine, whatever its port.
+fn is_local(origin: &HeaderValue) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback || host == "localhost" || host.ends_with(".localhost")
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue>) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    let exposed = "X-HTTP-Session-Id, Location, Range, Content-Range, ETag, x-goog-generation, x-goog-metageneration, x-goog-hash, x-goog-stored-content-length";
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    if let Some(asked) = asked {
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
+    }
+}
+
+async fn dispatch(State(services): State<Services>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    if let Some((service, method)) = grpc_method(&path)
+        && request.method() == Method::POST
+    {
+        return match service {
+            "google.pubsub.v1.Publisher" => pubsub::publisher(services.pubsub, method, request).await,
+            "google.pubsub.v1.Subscriber" => pubsub::subscriber(services.pubsub, method, request).await,
+            "google.firestore.v1.Firestore" => firestore::firestore(services.firestore, method, request).await,
+            "google.storage.v2.Storage" => storage::storage(services.storage, method, request).await,
+            _ => crate::grpc::unimplemented(&request),
+        };
+    }
+    if let Some(path) = path.strip_prefix("/v1/") {
+        return json_result(json_call(&services, &url::decode(path), request).await);
+    }
+    if path == "/" {
+        return Response::new(Body::from("clipfleet-local: Pub/Sub, Firestore and Cloud Storage\n"));
+    }
+    storage::rest(services.storage, request).await
+}
+
+/// `/google.some.v1.Service/Method`; buckets cannot be called that.
+fn grpc_method(path: &str) -> Option<(&str, &str)> {
+    path.trim_start_matches('/').split_once('/').filter(|(service, _)| service.starts_with("google.") && !service.ends_with('.'))
+}
+
+/// Pub/Sub and Firestore share `/v1/projects/P/`; what follows tells them apart.
+async fn json_call(services: &Services, path: &str, request: Request) -> Result<serde_json::Value, Status> {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, limits::JSON_BODY_BYTES)
+        .await
+        .map_err(|_| Status::invalid_argument(format!("the request is larger than {} bytes", limits::JSON_BODY_BYTES)))?;
+    let query = parts.uri.query().unwrap_or_default();
+    if path.split('/').nth(2) == Some("databases") {
+        firestore::rest(&services.firestore, &parts.method, path, query, &body).await
+    } else {
+        pubsub::rest(&services.pubsub, &parts.method, path, query, &body).await
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_machine_are_local() {
+        for local in ["http://localhost:3000", "http://127.0.0.1", "https://app.localhost:1", "http://[::1]:5173"] {
+            assert!(is_local(&HeaderValue::from_static(local)), "{local}");
+        }
+        for remote in ["null", "https://example.com", "http://localhost.example.com", "http://10.0.0.1", "file://"] {
+            assert!(!is_local(&HeaderValue::from_static(remote)), "{remote}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Why Cloud Storage refuses, once for JSON and once for gRPC.
+
+use crate::{
+    error::json_response,
+    store::StoreError,
+};
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde_json::json;
+use tonic::Status;
+
+/// A refusal; the texts are shown to the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The bucket, object or upload is not there.
+    NotFound(String),
+    /// The bucket exists, or is not empty.
+    Conflict(String),
+    /// A precondition does not hold.
+    Precondition(String),
+    /// The caller has this state already.
+    NotModified,
+    /// The request is malformed, or the bytes are not what was promised.
+    Invalid(String),
+    /// No byte of the object lies in the range; its size is.
+    Range(u64),
+    /// Too many uploads at once.
+    Exhausted(String),
+    /// Google has this, this server does not.
+    Unsupported(String),
+    /// The disk failed.
+    Disk(String),
+    /// The server stops.
+    Closed,
+}
+
+impl Refusal {
+    /// HTTP status, the reason Cloud Storage gives, and the text.
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, "notFound", text.clone()),
+            Self::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
+            Self::Precondition(text) => (StatusCode::PRECONDITION_FAILED, "conditionNotMet", text.clone()),
+            Self::NotModified => (StatusCode::NOT_MODIFIED, "notModified", "Not Modified".into()),
+            Self::Invalid(text) => (StatusCode::BAD_REQUEST, "invalid", text.clone()),
+            Self::Range(_) => {
+                let text = "The requested range cannot be satisfied.".into();
+                (StatusCode::RANGE_NOT_SATISFIABLE, "requestedRangeNotSatisfiable", text)
+            }
+            Self::Exhausted(text) => (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", text.clone()),
+            Self::Unsupported(text) => (StatusCode::NOT_IMPLEMENTED, "notImplemented", text.clone()),
+            Self::Disk(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internalError", text.clone()),
+            Self::Closed => (StatusCode::SERVICE_UNAVAILABLE, "backendError", "the server is shutting down".into()),
+        }
+    }
+
+    /// As a JSON answer.
+    pub(super) fn response(&self) -> Response {
+        let (status, reason, message) = self.parts();
+        if status == StatusCode::NOT_MODIFIED {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            return response;
+        }
+        let body = json!({"error": {
+            "code": status.as_u16(),
+            "message": message,
+            "errors": [{"message": message, "domain": "global", "reason": reason}],
+        }});
+        let mut response = json_response(status, &body);
+        if let Self::Range(size) = self
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
+        {
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (_, _, message) = refusal.parts();
+        match refusal {
+            Refusal::NotFound(_) => Status::not_found(message),
+            Refusal::Conflict(_) => Status::already_exists(message),
+            Refusal::Precondition(_) => Status::failed_precondition(message),
+            Refusal::NotModified => Status::aborted(message),
+            Refusal::Invalid(_) => Status::invalid_argument(message),
+            Refusal::Range(_) => Status::out_of_range(message),
+            Refusal::Exhausted(_) => Status::resource_exhausted(message),
+            Refusal::Unsupported(_) => Status::unimplemented(message),
+            Refusal::Disk(_) => Status::internal(message),
+            Refusal::Closed => Status::unavailable(message),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed => Self::Closed,
+            StoreError::Disk(_) => Self::Disk(format!("failed to {error}")),
+        }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(format!("failed to read or write the data folder: {error}"))
+    }
+}
+
+/// From the JSON helpers, which speak gRPC's language.
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Invalid(status.message().into())
+    }
+}
+
+impl From<tokio::task::JoinError> for Refusal {
+    fn from(_: tokio::task::JoinError) -> Self {
+        Self::Closed
+    }
+}

@@ -1,0 +1,196 @@
+//! The bytes of objects: one file per generation under `objects/`, uploads in progress under `uploads/`.
+//!
+//! An object appears in three steps, each safe to be the last before a crash: the upload is written and synced; it is renamed
+//! into `objects/` and the folder is synced; its metadata is committed. A file without metadata is an orphan, swept at start.
+
+use super::error::Refusal;
+use crate::{limits, sync::lock};
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+/// The two folders.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    objects: PathBuf,
+    uploads: PathBuf,
+}
+
+impl Files {
+    /// Makes the folders, throws away unfinished uploads and orphans: objects that are not `live`.
+    pub(super) fn open(data: &Path, live: &HashSet<i64>) -> io::Result<Self> {
+        let files = Self { objects: data.join("objects"), uploads: data.join("uploads") };
+        fs::create_dir_all(&files.objects)?;
+        fs::create_dir_all(&files.uploads)?;
+        for entry in fs::read_dir(&files.uploads)? {
+            fs::remove_file(entry?.path())?;
+        }
+        for entry in fs::read_dir(&files.objects)? {
+            let entry = entry?;
+            let generation = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if !generation.is_some_and(|generation| live.contains(&generation)) {
+                tracing::info!(file = %entry.path().display(), "orphaned object file removed");
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Starts an upload; `number` is new.
+    pub(super) fn create(&self, number: u64) -> io::Result<Upload> {
+        let path = self.uploads.join(number.to_string());
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok(Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), kept: false })
+    }
+
+    /// Opens an object's bytes.
+    pub(super) fn read(&self, generation: i64) -> io::Result<File> {
+        File::open(self.path(generation))
+    }
+
+    /// Makes an upload the bytes of an object, safely on disk.
+    pub(super) fn keep(&self, upload: &mut Upload, generation: i64) -> io::Result<()> {
+        upload.file.sync_all()?;
+        fs::rename(&upload.path, self.path(generation))?;
+        upload.kept = true;
+        File::open(&self.objects)?.sync_all()
+    }
+
+    /// Removes an object's bytes. Readers that have the file open are not disturbed. Failure leaves an orphan for the next start.
+    pub(super) fn remove(&self, generation: i64) {
+        if let Err(error) = fs::remove_file(self.path(generation)) {
+            tracing::warn!(generation, %error, "object file not removed");
+        }
+    }
+
+    fn path(&self, generation: i64) -> PathBuf {
+        self.objects.join(generation.to_string())
+    }
+}
+
+/// What was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Bytes.
+    pub(super) size: u64,
+    /// Their CRC32C.
+    pub(super) crc32c: u32,
+    /// Their MD5.
+    pub(super) md5: Vec<u8>,
+}
+
+/// A file that grows; removed when dropped unless kept.
+pub(super) struct Upload {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    crc32c: u32,
+    md5: Md5,
+    kept: bool,
+}
+
+impl Upload {
+    /// Appends. After an error nothing counts as appended, and the same bytes may be sent again.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.size)?;
+        self.size += bytes.len() as u64;
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.md5.update(bytes);
+        Ok(())
+    }
+
+    /// Bytes appended.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Size and hashes of what was appended.
+    pub(super) fn received(&self) -> Received {
+        Received { size: self.size, crc32c: self.crc32c, md5: self.md5.clone().finalize().to_vec() }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Feeds an upload from a body: gathers small chunks into blocks, which are hashed and written on threads that may block.
+pub(super) struct Sink {
+    upload: Arc<Mutex<Upload>>,
+    gathered: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Sink {
+    /// A sink into this upload.
+    pub(super) fn new(upload: Arc<Mutex<Upload>>) -> Self {
+        Self { upload, gathered: Vec::new(), bytes: 0 }
+    }
+
+    /// Takes a chunk.
+    pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), Refusal> {
+        self.bytes += chunk.len();
+        self.gathered.push(chunk);
+        if self.bytes >= limits::BLOCK_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what was gathered. The write goes on even if the caller goes away: the upload's size always tells the truth.
+    pub(super) async fn flush(&mut self) -> Result<(), Refusal> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.bytes = 0;
+        let upload = Arc::clone(&self.upload);
+        let write = move || {
+            let mut upload = lock(&upload);
+            gathered.iter().try_for_each(|chunk| upload.append(chunk))
+        };
+        Ok(tokio::task::spawn_blocking(write).await??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orphans_and_unfinished_uploads_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), &HashSet::new()).unwrap();
+        for generation in [1, 2] {
+            let mut upload = files.create(generation).unwrap();
+            upload.append(b"bytes").unwrap();
+            files.keep(&mut upload, i64::try_from(generation).unwrap()).unwrap();
+        }
+        let mut unfinished = files.create(3).unwrap();
+        unfinished.kept = true;
+        drop(unfinished);
+        let files = Files::open(folder.path(), &HashSet::from([2])).unwrap();
+        assert!(files.read(1).is_err());
+        assert!(files.read(2).is_ok());
+        assert_eq!(fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn hashes_cover_what_was_written_in_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), &HashSet::new()).unwrap();
+        let upload = Arc::new(Mutex::new(files.create(1).unwrap()));
+        let mut sink = Sink::new(Arc::clone(&upload));
+        sink.push(Bytes::from_static(b"1234")).await.unwrap();
+        sink.push(Bytes::from_static(b"56789")).await.unwrap();
+        sink.flush().await.unwrap();
+        let received = lock(&upload).received();
+        assert_eq!((received.size, received.crc32c), (9, 0xe306_9283));
+        assert_eq!(received.md5[..3], [0x25, 0xf9, 0xe7]);
+    }
+}

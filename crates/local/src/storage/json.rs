@@ -1,0 +1,124 @@
+//! Cloud Storage's resources in JSON.
+
+use super::{BUCKET_PREFIX, error::Refusal, gcs, list::Page};
+use crate::{
+    json::{self, Object},
+    url,
+};
+use serde_json::Value;
+
+/// A CRC32C as Cloud Storage writes it: base64 of the big-endian bytes.
+pub(super) fn crc32c_text(crc32c: u32) -> String {
+    json::encode_base64(&crc32c.to_be_bytes())
+}
+
+/// Reads it.
+pub(super) fn crc32c_from(text: &str) -> Result<u32, Refusal> {
+    let bytes = json::decode_base64(text).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    bytes.map(u32::from_be_bytes).ok_or_else(|| Refusal::Invalid(format!("Invalid CRC32C '{text}'.")))
+}
+
+/// Writes a bucket.
+pub(super) fn bucket(bucket: &gcs::Bucket, base_url: &str) -> Value {
+    let id = &bucket.bucket_id;
+    Object::new()
+        .set("kind", "storage#bucket")
+        .set("id", id.as_str())
+        .set("name", id.as_str())
+        .set("selfLink", format!("{base_url}/storage/v1/b/{}", url::encode(id)))
+        .set("projectNumber", "0")
+        .set("metageneration", bucket.metageneration.to_string())
+        .text("location", &bucket.location)
+        .text("locationType", &bucket.location_type)
+        .text("storageClass", &bucket.storage_class)
+        .text("etag", &bucket.etag)
+        .maybe("timeCreated", bucket.create_time.map(|at| at.to_string()))
+        .maybe("updated", bucket.update_time.map(|at| at.to_string()))
+        .labels("labels", &bucket.labels)
+        .done()
+}
+
+/// Reads a bucket; what this server does not do is not read.
+pub(super) fn bucket_from(value: &Value) -> Result<gcs::Bucket, Refusal> {
+    Ok(gcs::Bucket {
+        bucket_id: json::text(value, "name")?,
+        location: json::text(value, "location")?,
+        storage_class: json::text(value, "storageClass")?,
+        labels: json::labels(value, "labels")?,
+        ..gcs::Bucket::default()
+    })
+}
+
+/// Writes an object.
+pub(super) fn object(object: &gcs::Object, base_url: &str) -> Value {
+    let bucket = object.bucket.trim_start_matches(BUCKET_PREFIX);
+    let path = format!("storage/v1/b/{}/o/{}", url::encode(bucket), url::encode(&object.name));
+    let generation = object.generation;
+    let at = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string());
+    let checksums = object.checksums.clone().unwrap_or_default();
+    Object::new()
+        .set("kind", "storage#object")
+        .set("id", format!("{bucket}/{}/{generation}", object.name))
+        .set("selfLink", format!("{base_url}/{path}"))
+        .set("mediaLink", format!("{base_url}/download/{path}?generation={generation}&alt=media"))
+        .set("name", object.name.as_str())
+        .set("bucket", bucket)
+        .set("generation", generation.to_string())
+        .set("metageneration", object.metageneration.to_string())
+        .text("contentType", &object.content_type)
+        .text("contentEncoding", &object.content_encoding)
+        .text("contentDisposition", &object.content_disposition)
+        .text("contentLanguage", &object.content_language)
+        .text("cacheControl", &object.cache_control)
+        .text("storageClass", &object.storage_class)
+        .set("size", object.size.to_string())
+        .maybe("crc32c", checksums.crc32c.map(crc32c_text))
+        .text("md5Hash", &json::encode_base64(&checksums.md5_hash))
+        .text("etag", &object.etag)
+        .maybe("timeCreated", at(object.create_time))
+        .maybe("updated", at(object.update_time))
+        .maybe("timeFinalized", at(object.finalize_time))
+        .maybe("timeStorageClassUpdated", at(object.update_storage_class_time))
+        .maybe("customTime", at(object.custom_time))
+        .labels("metadata", &object.metadata)
+        .done()
+}
+
+/// Reads what a writer may say of an object.
+pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
+    let crc32c = match json::text(value, "crc32c")? {
+        text if text.is_empty() => None,
+        text => Some(crc32c_from(&text)?),
+    };
+    Ok(gcs::Object {
+        name: json::text(value, "name")?,
+        content_type: json::text(value, "contentType")?,
+        content_encoding: json::text(value, "contentEncoding")?,
+        content_disposition: json::text(value, "contentDisposition")?,
+        content_language: json::text(value, "contentLanguage")?,
+        cache_control: json::text(value, "cacheControl")?,
+        storage_class: json::text(value, "storageClass")?,
+        custom_time: json::time(value, "customTime")?,
+        metadata: json::labels(value, "metadata")?,
+        checksums: Some(gcs::ObjectChecksums { crc32c, md5_hash: json::bytes(value, "md5Hash")? }),
+        ..gcs::Object::default()
+    })
+}
+
+/// Writes a page of objects.
+pub(super) fn page(page: &Page, base_url: &str) -> Value {
+    Object::new()
+        .set("kind", "storage#objects")
+        .list("items", page.objects.iter().map(|found| object(found, base_url)).collect())
+        .list("prefixes", page.prefixes.iter().map(|prefix| prefix.as_str().into()).collect())
+        .text("nextPageToken", &page.next)
+        .done()
+}
+
+/// Writes a list of buckets.
+pub(super) fn buckets(buckets: &[gcs::Bucket], base_url: &str) -> Value {
+    Object::new()
+        .set("kind", "storage#buckets")
+        .list("items", buckets.iter().map(|found| bucket(found, base_url)).collect())
+        .done()
+}

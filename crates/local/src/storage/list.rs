@@ -1,0 +1,145 @@
+//! Listing a bucket: by prefix, folded at a delimiter, page by page.
+
+use super::{Storage, error::Refusal, gcs, no_bucket, tables};
+use crate::{json, limits};
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listing {
+    /// Names begin with this.
+    pub(super) prefix: String,
+    /// Names are folded behind the first of these that follows the prefix.
+    pub(super) delimiter: String,
+    /// Names are at or after this.
+    pub(super) start: String,
+    /// Names are before this, if it is not empty.
+    pub(super) end: String,
+    /// Objects that end in the delimiter are listed as objects as well.
+    pub(super) include_trailing_delimiter: bool,
+    /// Most objects and prefixes together; 0 for the default.
+    pub(super) page_size: usize,
+    /// Where the page before ended.
+    pub(super) page_token: String,
+}
+
+/// One page.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// Objects by name.
+    pub(super) objects: Vec<gcs::Object>,
+    /// Folded names.
+    pub(super) prefixes: Vec<String>,
+    /// Asks for the next page; empty on the last.
+    pub(super) next: String,
+}
+
+impl Storage {
+    /// Lists a bucket.
+    pub(super) async fn list_objects(&self, bucket: &str, listing: Listing) -> Result<Page, Refusal> {
+        let after = match json::decode_base64(&listing.page_token).map(String::from_utf8) {
+            Some(Ok(after)) => after,
+            _ => return Err(Refusal::Invalid("Invalid page token.".into())),
+        };
+        let bucket = bucket.to_owned();
+        let page = self.store.read(move |snapshot| {
+            if tables::bucket(&tables::buckets(snapshot)?, &bucket)?.is_none() {
+                return Ok(Err(no_bucket()));
+            }
+            let start = [&listing.prefix, &listing.start, &after].into_iter().max().cloned().unwrap_or_default();
+            let table = tables::objects(snapshot)?;
+            let objects = tables::objects_from(&table, &bucket, &start)?;
+            collect(objects, &listing, &after).map(Ok)
+        });
+        page.await?
+    }
+}
+
+/// Takes one page from objects in the order of their names, those up to and including `after` left out.
+fn collect(
+    objects: impl Iterator<Item = Result<gcs::Object, redb::Error>>,
+    listing: &Listing,
+    after: &str,
+) -> Result<Page, redb::Error> {
+    let size = if listing.page_size == 0 { limits::PAGE } else { listing.page_size.min(limits::PAGE) };
+    let folded_before = !listing.delimiter.is_empty() && after.ends_with(&listing.delimiter);
+    let mut page = Page::default();
+    let mut last = String::new();
+    for object in objects {
+        let object = object?;
+        if !object.name.starts_with(&listing.prefix) || (!listing.end.is_empty() && object.name >= listing.end) {
+            break;
+        }
+        let seen = !after.is_empty() && (object.name == after || (folded_before && object.name.starts_with(after)));
+        let folded = fold(&object.name, listing);
+        if seen || folded.as_ref().is_some_and(|folded| page.prefixes.last() == Some(folded) && *folded != object.name) {
+            continue;
+        }
+        if page.objects.len() + page.prefixes.len() >= size {
+            page.next = json::encode_base64(last.as_bytes());
+            break;
+        }
+        match folded {
+            Some(folded) => {
+                last.clone_from(&folded);
+                if listing.include_trailing_delimiter && object.name == folded {
+                    page.objects.push(object);
+                }
+                page.prefixes.push(folded);
+            }
+            None => {
+                last.clone_from(&object.name);
+                page.objects.push(object);
+            }
+        }
+    }
+    Ok(page)
+}
+
+/// The name up to and including the first delimiter behind the prefix.
+fn fold(name: &str, listing: &Listing) -> Option<String> {
+    if listing.delimiter.is_empty() {
+        return None;
+    }
+    let behind = name.get(listing.prefix.len()..)?;
+    let at = behind.find(&listing.delimiter)?;
+    Some(name[..listing.prefix.len() + at + listing.delimiter.len()].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All pages of a listing over these names: the objects and prefixes of each.
+    fn pages(names: &[&str], listing: &Listing) -> Vec<Vec<String>> {
+        let mut pages = Vec::new();
+        let mut after = String::new();
+        loop {
+            let from = names.iter().filter(|name| **name >= listing.prefix.as_str() && **name >= after.as_str());
+            let objects = from.map(|name| Ok(gcs::Object { name: (*name).into(), ..gcs::Object::default() }));
+            let page = collect(objects, listing, &after).unwrap();
+            pages.push(page.objects.into_iter().map(|object| object.name).chain(page.prefixes).collect());
+            if page.next.is_empty() {
+                return pages;
+            }
+            after = String::from_utf8(json::decode_base64(&page.next).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_delimiter_folds_names() {
+        let names = ["a/1", "a/2", "a/b/3", "b", "c/4"];
+        let folded = Listing { delimiter: "/".into(), ..Listing::default() };
+        assert_eq!(pages(&names, &folded), [["b", "a/", "c/"]]);
+        let below = Listing { prefix: "a/".into(), delimiter: "/".into(), ..Listing::default() };
+        assert_eq!(pages(&names, &below), [["a/1", "a/2", "a/b/"]]);
+    }
+
+    #[test]
+    fn pages_neither_repeat_nor_skip() {
+        let names = ["a/1", "a/2", "b", "c/4", "c/5", "d"];
+        let plain = Listing { page_size: 4, ..Listing::default() };
+        assert_eq!(pages(&names, &plain), [vec!["a/1", "a/2", "b", "c/4"], vec!["c/5", "d"]]);
+        let folded = Listing { delimiter: "/".into(), page_size: 1, ..Listing::default() };
+        assert_eq!(pages(&names, &folded), [["a/"], ["b"], ["c/"], ["d"]]);
+    }
+}

@@ -1,0 +1,387 @@
+//! Cloud Storage: buckets, objects with generations and preconditions, uploads in one piece or in many, ranged reads.
+//!
+//! Metadata lives in the store, bytes in files (see [`files`]). No object is ever whole in memory: uploads are hashed and
+//! written block by block, reads leave block by block. There are no old versions: an overwritten generation is gone, though
+//! whoever is reading it reads on to its end.
+//!
+//! Not here yet, and refused by name: versioning, compose, rewrite and copy, metadata updates, access control, signed URLs
+//! (signatures are not checked; see [`rest`]), gRPC reads and writes of bytes.
+
+mod conditions;
+mod error;
+mod files;
+mod grpc;
+mod json;
+mod list;
+mod multipart;
+mod range;
+mod rest;
+mod resumable;
+mod tables;
+
+pub(crate) use grpc::storage;
+pub(crate) use rest::handle as rest;
+
+use crate::{
+    clock::{self, Ticker},
+    limits,
+    store::{Store, StoreError},
+    sync::lock,
+};
+use conditions::Conditions;
+use error::Refusal;
+use files::{Files, Received, Upload};
+use googleapis_tonic_google_storage_v2::google::storage::v2 as gcs;
+use prost::Message;
+use resumable::Session;
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+/// How gRPC names a bucket.
+const BUCKET_PREFIX: &str = "projects/_/buckets/";
+
+/// The running service.
+pub(crate) struct Storage {
+    store: Store,
+    ticker: Arc<Ticker>,
+    files: Files,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// How clients reach this server, for example `http://127.0.0.1:8085`. The `Host` header will not do: the official Rust
+    /// client sends it without the port.
+    base_url: String,
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The files.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// An object about to be made.
+struct NewObject {
+    /// The bucket's short name.
+    bucket: String,
+    /// What its writer says of it: name, type, labels, and checksums to verify.
+    resource: gcs::Object,
+    /// What must hold.
+    conditions: Conditions,
+}
+
+impl Storage {
+    /// Makes the tables if need be and sweeps the files.
+    pub(crate) async fn start(
+        store: Store,
+        ticker: Arc<Ticker>,
+        data: &Path,
+        base_url: String,
+    ) -> Result<Arc<Self>, OpenError> {
+        let generations = store.write(|transaction| {
+            tables::buckets_mut(transaction)?;
+            tables::generations(&tables::objects_mut(transaction)?)
+        });
+        let generations = generations.await?;
+        generations.iter().for_each(|generation| ticker.raise(u64::try_from(*generation).unwrap_or(0)));
+        let files = Files::open(data, &generations.into_iter().collect())?;
+        Ok(Arc::new(Self { store, ticker, files, sessions: Mutex::default(), base_url }))
+    }
+
+    /// Makes a bucket.
+    async fn create_bucket(&self, name: &str, mut bucket: gcs::Bucket) -> Result<gcs::Bucket, Refusal> {
+        check_bucket_name(name)?;
+        let now = Some(clock::timestamp(self.ticker.tick()));
+        let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
+        bucket = gcs::Bucket {
+            name: format!("{BUCKET_PREFIX}{name}"),
+            bucket_id: name.into(),
+            project: "projects/_".into(),
+            metageneration: 1,
+            location: or(bucket.location, "US"),
+            location_type: "multi-region".into(),
+            storage_class: or(bucket.storage_class, "STANDARD"),
+            create_time: now,
+            update_time: now,
+            labels: bucket.labels,
+            etag: "CAE=".into(),
+            ..gcs::Bucket::default()
+        };
+        let (name, stored) = (name.to_owned(), bucket.clone());
+        let created = self.store.write(move |transaction| {
+            let mut table = tables::buckets_mut(transaction)?;
+            if tables::bucket(&table, &name)?.is_some() {
+                return Ok(Err(Refusal::Conflict("Your previous request to create the named bucket succeeded and you already own it.".into())));
+            }
+            table.insert(name.as_str(), stored.encode_to_vec().as_slice())?;
+            Ok(Ok(()))
+        });
+        created.await??;
+        tracing::info!(bucket = bucket.bucket_id, "bucket created");
+        Ok(bucket)
+    }
+
+    /// Describes a bucket.
+    async fn get_bucket(&self, name: &str) -> Result<gcs::Bucket, Refusal> {
+        let wanted = name.to_owned();
+        let found = self.store.read(move |snapshot| tables::bucket(&tables::buckets(snapshot)?, &wanted)).await?;
+        found.ok_or_else(no_bucket)
+    }
+
+    /// All buckets whose names begin with `prefix`.
+    async fn list_buckets(&self, prefix: &str) -> Result<Vec<gcs::Bucket>, Refusal> {
+        let mut buckets = self.store.read(|snapshot| tables::all_buckets(&tables::buckets(snapshot)?)).await?;
+        buckets.retain(|bucket| bucket.bucket_id.starts_with(prefix));
+        Ok(buckets)
+    }
+
+    /// Deletes an empty bucket.
+    async fn delete_bucket(&self, name: &str) -> Result<(), Refusal> {
+        let name = name.to_owned();
+        let deleted = self.store.write(move |transaction| {
+            let mut buckets = tables::buckets_mut(transaction)?;
+            if tables::bucket(&buckets, &name)?.is_none() {
+                return Ok(Err(no_bucket()));
+            }
+            let objects = tables::objects_mut(transaction)?;
+            if tables::objects_from(&objects, &name, "")?.next().is_some() {
+                return Ok(Err(Refusal::Conflict("The bucket you tried to delete is not empty.".into())));
+            }
+            buckets.remove(name.as_str())?;
+            Ok(Ok(()))
+        });
+        deleted.await?
+    }
+
+    /// Describes an object: the live one, or the given generation if that is the live one.
+    async fn get_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+        conditions: Conditions,
+    ) -> Result<gcs::Object, Refusal> {
+        let (bucket, name) = (bucket.to_owned(), name.to_owned());
+        let found = self.store.read(move |snapshot| look_up(snapshot, &bucket, &name, generation));
+        let object = found.await??;
+        conditions.check_read(&object)?;
+        Ok(object)
+    }
+
+    /// Opens an object's bytes. Blocks.
+    fn open_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+        conditions: Conditions,
+    ) -> Result<(gcs::Object, File), Refusal> {
+        loop {
+            let snapshot = self.store.snapshot()?;
+            let object = look_up(&snapshot, bucket, name, generation).map_err(StoreError::from)??;
+            conditions.check_read(&object)?;
+            match self.files.read(object.generation) {
+                Ok(file) => return Ok((object, file)),
+                // Overwritten or deleted since the snapshot; look again. It ends: each round needs another overwrite.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.has_changed(&object)? => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn has_changed(&self, object: &gcs::Object) -> Result<bool, Refusal> {
+        let snapshot = self.store.snapshot()?;
+        let bucket = object.bucket.trim_start_matches(BUCKET_PREFIX);
+        let current = look_up(&snapshot, bucket, &object.name, Some(object.generation)).map_err(StoreError::from)?;
+        Ok(current.is_err())
+    }
+
+    /// Deletes an object.
+    async fn delete_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+        conditions: Conditions,
+    ) -> Result<(), Refusal> {
+        let (bucket, name) = (bucket.to_owned(), name.to_owned());
+        let files = self.files.clone();
+        let deleted = self.store.write_then(
+            move |transaction| {
+                let mut objects = tables::objects_mut(transaction)?;
+                let current = tables::object(&objects, &bucket, &name)?;
+                let current = current.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
+                if let Err(refusal) = conditions.check_write(current.as_ref()) {
+                    return Ok(Err(refusal));
+                }
+                let Some(current) = current else { return Ok(Err(no_object(&bucket, &name))) };
+                objects.remove((bucket.as_str(), name.as_str()))?;
+                Ok(Ok(current.generation))
+            },
+            move |deleted| {
+                if let Ok(generation) = deleted {
+                    files.remove(*generation);
+                }
+            },
+        );
+        deleted.await?.map(|_| ())
+    }
+
+    /// Starts to receive bytes.
+    async fn receive(self: &Arc<Self>) -> Result<Arc<Mutex<Upload>>, Refusal> {
+        let this = Arc::clone(self);
+        let upload = tokio::task::spawn_blocking(move || this.files.create(this.ticker.tick())).await??;
+        Ok(Arc::new(Mutex::new(upload)))
+    }
+
+    /// Checks early what [`insert`](Self::insert) will check again: whether there is any sense in sending the bytes.
+    async fn check_insert(&self, new: &NewObject) -> Result<(), Refusal> {
+        check_object_name(&new.resource.name)?;
+        let (bucket, name, conditions) = (new.bucket.clone(), new.resource.name.clone(), new.conditions);
+        let checked = self.store.read(move |snapshot| {
+            if tables::bucket(&tables::buckets(snapshot)?, &bucket)?.is_none() {
+                return Ok(Err(no_bucket()));
+            }
+            let current = tables::object(&tables::objects(snapshot)?, &bucket, &name)?;
+            Ok(conditions.check_write(current.as_ref()))
+        });
+        checked.await?
+    }
+
+    /// Turns received bytes into an object. Runs to its end whether or not the caller stays.
+    async fn insert(self: &Arc<Self>, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, Refusal> {
+        let this = Arc::clone(self);
+        tokio::spawn(async move { this.insert_now(new, upload).await }).await?
+    }
+
+    async fn insert_now(&self, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, Refusal> {
+        check_object_name(&new.resource.name)?;
+        let generation = i64::try_from(self.ticker.tick()).unwrap_or(i64::MAX);
+        let (files, expected) = (self.files.clone(), new.resource.checksums.clone().unwrap_or_default());
+        let keep = move || {
+            let mut upload = lock(&upload);
+            let received = upload.received();
+            verify(&expected, &received)?;
+            files.keep(&mut upload, generation)?;
+            Ok::<_, Refusal>(received)
+        };
+        let received = tokio::task::spawn_blocking(keep).await??;
+        let object = describe(&new.bucket, new.resource, generation, received);
+        let (bucket, stored, conditions) = (new.bucket, object.clone(), new.conditions);
+        let inserted = self.store.write(move |transaction| {
+            if tables::bucket(&tables::buckets_mut(transaction)?, &bucket)?.is_none() {
+                return Ok(Err(no_bucket()));
+            }
+            let mut objects = tables::objects_mut(transaction)?;
+            let current = tables::object(&objects, &bucket, &stored.name)?;
+            if let Err(refusal) = conditions.check_write(current.as_ref()) {
+                return Ok(Err(refusal));
+            }
+            objects.insert((bucket.as_str(), stored.name.as_str()), stored.encode_to_vec().as_slice())?;
+            Ok(Ok(current.map(|object| object.generation)))
+        });
+        // When the commit itself fails the file stays: it may or may not have reached the disk, and the next start will know.
+        let inserted = inserted.await?;
+        let superseded = match &inserted {
+            Ok(replaced) => *replaced,
+            Err(_) => Some(generation),
+        };
+        if let Some(superseded) = superseded {
+            let files = self.files.clone();
+            tokio::task::spawn_blocking(move || files.remove(superseded)).await?;
+        }
+        inserted.map(|_| object)
+    }
+}
+
+/// The outer result is the disk's, the inner one the caller's.
+fn look_up(
+    snapshot: &redb::ReadTransaction,
+    bucket: &str,
+    name: &str,
+    generation: Option<i64>,
+) -> Result<Result<gcs::Object, Refusal>, redb::Error> {
+    let object = tables::object(&tables::objects(snapshot)?, bucket, name)?;
+    let object = object.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
+    match object {
+        Some(object) => Ok(Ok(object)),
+        None if tables::bucket(&tables::buckets(snapshot)?, bucket)?.is_none() => Ok(Err(no_bucket())),
+        None => Ok(Err(no_object(bucket, name))),
+    }
+}
+
+/// Compares what was received with what was promised.
+fn verify(expected: &gcs::ObjectChecksums, received: &Received) -> Result<(), Refusal> {
+    if let Some(crc32c) = expected.crc32c
+        && crc32c != received.crc32c
+    {
+        let (expected, found) = (json::crc32c_text(crc32c), json::crc32c_text(received.crc32c));
+        return Err(Refusal::Invalid(format!(
+            "Provided CRC32C \"{expected}\" doesn't match calculated CRC32C \"{found}\"."
+        )));
+    }
+    if !expected.md5_hash.is_empty() && expected.md5_hash != received.md5 {
+        return Err(Refusal::Invalid("Provided MD5 hash doesn't match calculated MD5 hash.".into()));
+    }
+    Ok(())
+}
+
+/// The object as it is stored.
+fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Received) -> gcs::Object {
+    let now = Some(clock::timestamp(u64::try_from(generation).unwrap_or(0)));
+    let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
+    gcs::Object {
+        bucket: format!("{BUCKET_PREFIX}{bucket}"),
+        etag: generation.to_string(),
+        generation,
+        metageneration: 1,
+        storage_class: or(given.storage_class, "STANDARD"),
+        size: i64::try_from(received.size).unwrap_or(i64::MAX),
+        content_type: or(given.content_type, "application/octet-stream"),
+        create_time: now,
+        update_time: now,
+        finalize_time: now,
+        update_storage_class_time: now,
+        checksums: Some(gcs::ObjectChecksums { crc32c: Some(received.crc32c), md5_hash: received.md5 }),
+        name: given.name,
+        content_encoding: given.content_encoding,
+        content_disposition: given.content_disposition,
+        cache_control: given.cache_control,
+        content_language: given.content_language,
+        metadata: given.metadata,
+        custom_time: given.custom_time,
+        ..gcs::Object::default()
+    }
+}
+
+fn check_bucket_name(name: &str) -> Result<(), Refusal> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if (3..=222).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(edge) && name.ends_with(edge) {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid(format!("Invalid bucket name: '{name}'")))
+    }
+}
+
+fn check_object_name(name: &str) -> Result<(), Refusal> {
+    let wellformed = !name.is_empty()
+        && name.len() <= limits::OBJECT_NAME_BYTES
+        && !name.contains(['\r', '\n'])
+        && ![".", ".."].contains(&name);
+    if wellformed { Ok(()) } else { Err(Refusal::Invalid(format!("Invalid object name: '{name}'"))) }
+}
+
+fn no_bucket() -> Refusal {
+    Refusal::NotFound("The specified bucket does not exist.".into())
+}
+
+fn no_object(bucket: &str, name: &str) -> Refusal {
+    Refusal::NotFound(format!("No such object: {bucket}/{name}"))
+}

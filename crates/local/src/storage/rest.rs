@@ -1,0 +1,161 @@
+//! Cloud Storage's JSON API, and reads in the style of its XML API (`GET /BUCKET/OBJECT`), which is where signed URLs point;
+//! signatures are not checked: whoever reaches this server may read.
+
+mod download;
+mod upload;
+
+use super::{Storage, conditions::Conditions, error::Refusal, json, list::Listing};
+use crate::{error::json_response, json as fields, limits, url};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{Method, StatusCode},
+    response::Response,
+};
+use download::Wanted;
+use std::{collections::HashMap, str::FromStr, sync::Arc};
+
+/// The query parameters of a request; of repeated ones the first.
+pub(super) struct Query(HashMap<String, String>);
+
+impl Query {
+    fn parse(request: &Request) -> Self {
+        let mut parameters = HashMap::new();
+        for (name, value) in url::query(request.uri().query().unwrap_or_default()) {
+            parameters.entry(name).or_insert(value);
+        }
+        Self(parameters)
+    }
+
+    /// A parameter as text, empty when absent.
+    fn text(&self, name: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
+    /// A parameter as a number.
+    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let number = self.0.get(name).filter(|text| !text.is_empty()).map(|text| text.parse());
+        number.transpose().map_err(|_| Refusal::Invalid(format!("Invalid value for {name}.")))
+    }
+
+    fn conditions(&self) -> Result<Conditions, Refusal> {
+        Ok(Conditions {
+            generation_match: self.number("ifGenerationMatch")?,
+            generation_not_match: self.number("ifGenerationNotMatch")?,
+            metageneration_match: self.number("ifMetagenerationMatch")?,
+            metageneration_not_match: self.number("ifMetagenerationNotMatch")?,
+        })
+    }
+}
+
+/// Answers a request whose path begins with `/storage/v1`, `/upload/storage/v1` or `/download/storage/v1`, or is
+/// `/BUCKET/OBJECT`.
+pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let query = Query::parse(&request);
+    let answer = if let Some(path) = path.strip_prefix("/upload/storage/v1/b/") {
+        upload::handle(&service, path, &query, request).await
+    } else if let Some(path) = path.strip_prefix("/download/storage/v1/b/") {
+        match target(path) {
+            Target::Object { bucket, object } => download::media(service, bucket, object, &query, Wanted::of(&request)).await,
+            _ => Err(unsupported(&request)),
+        }
+    } else if let Some(path) = path.strip_prefix("/storage/v1/b") {
+        resources(service, path.trim_start_matches('/'), &query, request).await
+    } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/')
+        && (request.method() == Method::GET || request.method() == Method::HEAD)
+    {
+        download::media(service, url::decode(bucket), url::decode(object), &query, Wanted::of(&request)).await
+    } else {
+        Err(unsupported(&request))
+    };
+    answer.unwrap_or_else(|refusal| refusal.response())
+}
+
+/// What a path below `/b/` names.
+enum Target {
+    Bucket(String),
+    Objects { bucket: String },
+    Object { bucket: String, object: String },
+    Unknown,
+}
+
+fn target(path: &str) -> Target {
+    match path.split_once('/') {
+        None => Target::Bucket(url::decode(path)),
+        Some((bucket, "o" | "o/")) => Target::Objects { bucket: url::decode(bucket) },
+        Some((bucket, rest)) => match rest.strip_prefix("o/") {
+            Some(object) => Target::Object { bucket: url::decode(bucket), object: url::decode(object) },
+            None => Target::Unknown,
+        },
+    }
+}
+
+async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Request) -> Result<Response, Refusal> {
+    let base_url = service.base_url.clone();
+    let method = request.method().clone();
+    if path.is_empty() {
+        return match method {
+            Method::GET => Ok(ok(&json::buckets(&service.list_buckets(&query.text("prefix")).await?, &base_url))),
+            Method::POST => {
+                let new = json::bucket_from(&fields::parse(&small_body(request).await?)?)?;
+                let name = new.bucket_id.clone();
+                Ok(ok(&json::bucket(&service.create_bucket(&name, new).await?, &base_url)))
+            }
+            _ => Err(unsupported(&request)),
+        };
+    }
+    match (method, target(path)) {
+        (Method::GET, Target::Bucket(bucket)) => Ok(ok(&json::bucket(&service.get_bucket(&bucket).await?, &base_url))),
+        (Method::DELETE, Target::Bucket(bucket)) => {
+            service.delete_bucket(&bucket).await?;
+            Ok(no_content())
+        }
+        (Method::GET, Target::Objects { bucket }) => {
+            let listing = Listing {
+                prefix: query.text("prefix"),
+                delimiter: query.text("delimiter"),
+                start: query.text("startOffset"),
+                end: query.text("endOffset"),
+                include_trailing_delimiter: query.text("includeTrailingDelimiter") == "true",
+                page_size: query.number("maxResults")?.unwrap_or(0),
+                page_token: query.text("pageToken"),
+            };
+            Ok(ok(&json::page(&service.list_objects(&bucket, listing).await?, &base_url)))
+        }
+        (Method::GET, Target::Object { bucket, object }) if query.text("alt") == "media" => {
+            download::media(service, bucket, object, query, Wanted::of(&request)).await
+        }
+        (Method::GET, Target::Object { bucket, object }) => {
+            let conditions = query.conditions()?;
+            let found = service.get_object(&bucket, &object, query.number("generation")?, conditions).await?;
+            Ok(ok(&json::object(&found, &base_url)))
+        }
+        (Method::DELETE, Target::Object { bucket, object }) => {
+            let conditions = query.conditions()?;
+            service.delete_object(&bucket, &object, query.number("generation")?, conditions).await?;
+            Ok(no_content())
+        }
+        _ => Err(unsupported(&request)),
+    }
+}
+
+fn ok(body: &serde_json::Value) -> Response {
+    json_response(StatusCode::OK, body)
+}
+
+fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+async fn small_body(request: Request) -> Result<bytes::Bytes, Refusal> {
+    let body = axum::body::to_bytes(request.into_body(), limits::OBJECT_METADATA_BYTES).await;
+    body.map_err(|_| Refusal::Invalid(format!("The metadata is larger than {} bytes.", limits::OBJECT_METADATA_BYTES)))
+}
+
+fn unsupported(request: &Request) -> Refusal {
+    let (method, path) = (request.method(), request.uri().path());
+    Refusal::Unsupported(format!("{method} {path} is not part of this local server."))
+}

@@ -1,0 +1,139 @@
+//! Reading bytes: whole or a range, small ones in one hop, large ones block by block.
+
+use super::{Query, Refusal, Storage};
+use crate::{limits, storage::{gcs, json, range}};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Arc};
+
+/// What a reader asks for, apart from the object.
+pub(super) struct Wanted {
+    range: Option<String>,
+    head: bool,
+}
+
+impl Wanted {
+    /// From the request's head.
+    pub(super) fn of(request: &Request) -> Self {
+        let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+        Self { range: range.map(str::to_owned), head: request.method() == Method::HEAD }
+    }
+}
+
+/// What one trip to a blocking thread yields.
+struct Opened {
+    object: gcs::Object,
+    file: File,
+    /// The part to send; `None` for the whole object.
+    range: Option<Range<u64>>,
+    /// Its first block.
+    first: Bytes,
+}
+
+/// Answers with the bytes of an object.
+pub(super) async fn media(
+    service: Arc<Storage>,
+    bucket: String,
+    name: String,
+    query: &Query,
+    Wanted { range: wanted, head }: Wanted,
+) -> Result<Response, Refusal> {
+    let (generation, conditions) = (query.number("generation")?, query.conditions()?);
+    let open = move || {
+        let (object, file) = service.open_object(&bucket, &name, generation, conditions)?;
+        let size = u64::try_from(object.size).unwrap_or(0);
+        let range = range::requested(wanted.as_deref(), size)?;
+        let whole = range.clone().unwrap_or(0..size);
+        let first = if head { Bytes::new() } else { read_block(&file, &whole)? };
+        Ok::<_, Refusal>(Opened { object, file, range, first })
+    };
+    let Opened { object, file, range, first } = tokio::task::spawn_blocking(open).await??;
+    let size = u64::try_from(object.size).unwrap_or(0);
+    let sent = range.clone().unwrap_or(0..size);
+    let body = if first.len() as u64 == sent.end - sent.start || head {
+        Body::from(first)
+    } else {
+        let rest = sent.start + first.len() as u64..sent.end;
+        Body::from_stream(blocks(Arc::new(file), first, rest))
+    };
+    let mut response = Response::new(body);
+    describe(&object, response.headers_mut());
+    response.headers_mut().insert(header::CONTENT_LENGTH, (sent.end - sent.start).into());
+    if range.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let text = format!("bytes {}-{}/{size}", sent.start, sent.end - 1);
+        set(response.headers_mut(), header::CONTENT_RANGE, &text);
+    }
+    Ok(response)
+}
+
+/// The first block, then the rest, each read on a blocking thread when the one before is on its way.
+fn blocks(file: Arc<File>, first: Bytes, rest: Range<u64>) -> impl futures::Stream<Item = io::Result<Bytes>> {
+    futures::stream::try_unfold((Some(first), rest), move |(first, rest)| {
+        let file = Arc::clone(&file);
+        async move {
+            if let Some(first) = first {
+                return Ok(Some((first, (None, rest))));
+            }
+            if rest.is_empty() {
+                return Ok(None);
+            }
+            let range = rest.clone();
+            let block = tokio::task::spawn_blocking(move || read_block(&file, &range)).await??;
+            let rest = rest.start + block.len() as u64..rest.end;
+            Ok(Some((block, (None, rest))))
+        }
+    })
+}
+
+/// Reads the first block of a range.
+fn read_block(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
+    let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(limits::BLOCK_BYTES);
+    let mut block = vec![0; length];
+    file.read_exact_at(&mut block, range.start)?;
+    Ok(block.into())
+}
+
+/// The headers without which the official Rust client fails a read, and those that other clients look at.
+fn describe(object: &gcs::Object, headers: &mut HeaderMap) {
+    let checksums = object.checksums.clone().unwrap_or_default();
+    let md5 = crate::json::encode_base64(&checksums.md5_hash);
+    let hash = format!("crc32c={},md5={md5}", json::crc32c_text(checksums.crc32c.unwrap_or(0)));
+    let fixed = |name: &'static str| HeaderName::from_static(name);
+    set(headers, fixed("x-goog-generation"), &object.generation.to_string());
+    set(headers, fixed("x-goog-metageneration"), &object.metageneration.to_string());
+    set(headers, fixed("x-goog-stored-content-length"), &object.size.to_string());
+    set(headers, fixed("x-goog-stored-content-encoding"), or_identity(&object.content_encoding));
+    set(headers, fixed("x-goog-storage-class"), &object.storage_class);
+    set(headers, fixed("x-goog-hash"), &hash);
+    set(headers, header::ETAG, &format!("\"{}\"", object.etag));
+    set(headers, header::ACCEPT_RANGES, "bytes");
+    set(headers, header::CONTENT_TYPE, &object.content_type);
+    set(headers, header::CONTENT_ENCODING, &object.content_encoding);
+    set(headers, header::CONTENT_DISPOSITION, &object.content_disposition);
+    set(headers, header::CONTENT_LANGUAGE, &object.content_language);
+    set(headers, header::CACHE_CONTROL, &object.cache_control);
+    for (name, value) in &object.metadata {
+        if let Ok(name) = HeaderName::try_from(format!("x-goog-meta-{name}")) {
+            set(headers, name, value);
+        }
+    }
+}
+
+fn or_identity(encoding: &str) -> &str {
+    if encoding.is_empty() { "identity" } else { encoding }
+}
+
+/// Sets a header, unless its value is empty or cannot be one.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if !value.is_empty()
+        && let Ok(value) = HeaderValue::from_str(value)
+    {
+        headers.insert(name, value);
+    }
+}

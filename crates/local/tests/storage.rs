@@ -1,0 +1,199 @@
+//! Cloud Storage as the official Rust clients see it, and as plain HTTP.
+
+mod support;
+
+use bytes::Bytes;
+use google_cloud_gax::error::rpc::Code;
+use google_cloud_storage::{client::Storage, model_ext::ReadRange};
+use support::*;
+
+/// Bytes that repeat nowhere near a block's length, so that a misplaced block shows.
+fn pattern(length: usize) -> Bytes {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes.into()
+}
+
+async fn read(client: &Storage, bucket: &str, object: &str, range: ReadRange) -> Bytes {
+    let mut response = client.read_object(bucket, object).set_read_range(range).send().await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.next().await.transpose().unwrap() {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.into()
+}
+
+#[tokio::test]
+async fn a_small_object_is_written_described_read_and_deleted() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let (client, control) = (bench.storage().await, bench.storage_control().await);
+    let name = "processed-clips/u1/ünï clip #1.mp4";
+    let content = pattern(100_000);
+    let write = client.write_object(&bucket, name, content.clone());
+    let write = write.set_content_type("video/mp4").set_metadata([("clip", "42")]).set_if_generation_match(0_i64);
+    let written = write.send_unbuffered().await.unwrap();
+    assert_eq!((written.size, written.content_type.as_str()), (100_000, "video/mp4"));
+
+    let found = control.get_object().set_bucket(&bucket).set_object(name).send().await.unwrap();
+    assert_eq!((found.generation, found.metageneration, found.size), (written.generation, 1, 100_000));
+    assert_eq!(found.metadata["clip"], "42");
+    assert_eq!(found.checksums.unwrap().crc32c, Some(crc32c::crc32c(&content)));
+    assert_eq!(read(&client, &bucket, name, ReadRange::all()).await, content);
+
+    let listed = control.list_objects().set_parent(&bucket).set_prefix("processed-clips/").send().await.unwrap();
+    assert_eq!(listed.objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), [name]);
+    control.delete_object().set_bucket(&bucket).set_object(name).send().await.unwrap();
+    let gone = control.get_object().set_bucket(&bucket).set_object(name).send().await.unwrap_err();
+    assert_eq!(gone.status().map(|status| status.code), Some(Code::NotFound));
+    let gone = client.read_object(&bucket, name).send().await.err().unwrap();
+    assert_eq!(gone.http_status_code(), Some(404));
+    let files = bench.folder.path().join("objects").read_dir().unwrap();
+    assert_eq!(files.count(), 0, "the bytes are gone, too");
+}
+
+#[tokio::test]
+async fn a_second_creation_of_the_same_object_is_refused() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let client = bench.storage().await;
+    let first = client.write_object(&bucket, "clip", "first").set_if_generation_match(0_i64).send_unbuffered().await;
+    let second = client.write_object(&bucket, "clip", "second").set_if_generation_match(0_i64).send_unbuffered().await;
+    assert_eq!(second.unwrap_err().http_status_code(), Some(412));
+    let resumable = client.write_object(&bucket, "clip", "third").set_if_generation_match(0_i64);
+    let resumable = resumable.with_resumable_upload_threshold(0_usize).send_buffered().await;
+    assert_eq!(resumable.unwrap_err().http_status_code(), Some(412));
+    let third = client.write_object(&bucket, "clip", "third").set_if_generation_match(first.unwrap().generation);
+    third.send_buffered().await.unwrap();
+    assert_eq!(read(&client, &bucket, "clip", ReadRange::all()).await, "third");
+}
+
+#[tokio::test]
+async fn a_large_object_survives_a_resumable_upload_and_a_restart() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let client = bench.storage().await;
+    let content = pattern(20 * 1024 * 1024 + 17);
+    for (name, buffered) in [("buffered", true), ("unbuffered", false)] {
+        let write = client.write_object(&bucket, name, content.clone());
+        let written = if buffered { write.send_buffered().await } else { write.send_unbuffered().await };
+        assert_eq!(written.unwrap().size, i64::try_from(content.len()).unwrap());
+    }
+    let bench = bench.restart().await;
+    let client = bench.storage().await;
+    for name in ["buffered", "unbuffered"] {
+        assert!(read(&client, &bucket, name, ReadRange::all()).await == content, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn ranges_are_exact() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let client = bench.storage().await;
+    let content = pattern(3_000_000);
+    client.write_object(&bucket, "source", content.clone()).send_unbuffered().await.unwrap();
+    let read = async |range| read(&client, &bucket, "source", range).await;
+    assert_eq!(read(ReadRange::segment(1_000, 10)).await, content[1_000..1_010]);
+    assert_eq!(read(ReadRange::segment(1_048_570, 1_500_000)).await, content[1_048_570..2_548_570]);
+    assert_eq!(read(ReadRange::offset(2_999_990)).await, content[2_999_990..]);
+    assert_eq!(read(ReadRange::tail(5)).await, content[2_999_995..]);
+    assert_eq!(read(ReadRange::head(5)).await, content[..5]);
+    let beyond = client.read_object(&bucket, "source").set_read_range(ReadRange::offset(3_000_000)).send().await;
+    assert_eq!(beyond.err().unwrap().http_status_code(), Some(416));
+}
+
+#[tokio::test]
+async fn a_reader_keeps_its_generation_while_it_is_overwritten() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let client = bench.storage().await;
+    let content = pattern(8_000_000);
+    let first = client.write_object(&bucket, "source", content.clone()).send_unbuffered().await.unwrap();
+    let mut reading = client.read_object(&bucket, "source").set_generation(first.generation).send().await.unwrap();
+    let mut bytes = reading.next().await.unwrap().unwrap().to_vec();
+    client.write_object(&bucket, "source", "new").send_unbuffered().await.unwrap();
+    while let Some(chunk) = reading.next().await.transpose().unwrap() {
+        bytes.extend_from_slice(&chunk);
+    }
+    assert!(bytes == content);
+    let gone = client.read_object(&bucket, "source").set_generation(first.generation).send().await;
+    assert_eq!(gone.err().unwrap().http_status_code(), Some(404));
+}
+
+#[tokio::test]
+async fn plain_http_clients_get_what_they_expect() {
+    let bench = Bench::new().await;
+    let (url, http) = (bench.url(), reqwest::Client::new());
+    let created = http.post(format!("{url}/storage/v1/b?project=p")).body(r#"{"name":"clips"}"#).send().await.unwrap();
+    assert_eq!(created.status(), 200);
+    let again = http.post(format!("{url}/storage/v1/b?project=p")).body(r#"{"name":"clips"}"#).send().await.unwrap();
+    assert_eq!(again.status(), 409);
+
+    let upload = format!("{url}/upload/storage/v1/b/clips/o?uploadType=media&name=a/b.txt");
+    let sent = http.post(&upload).header("content-type", "text/plain").body("hello").send().await.unwrap();
+    let object: serde_json::Value = serde_json::from_str(&sent.text().await.unwrap()).unwrap();
+    assert_eq!((&object["size"], &object["contentType"]), (&"5".into(), &"text/plain".into()));
+    assert_eq!((&object["crc32c"], &object["md5Hash"]), (&"mnG7TA==".into(), &"XUFAKrxLKna5cZ2REBfFkg==".into()));
+    let refused = http.post(format!("{upload}&ifGenerationMatch=0")).body("x").send().await.unwrap();
+    let refused: serde_json::Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(refused["error"]["errors"][0]["reason"], "conditionNotMet");
+
+    for path in ["storage/v1/b/clips/o/a%2Fb.txt?alt=media", "download/storage/v1/b/clips/o/a%2Fb.txt?alt=media", "clips/a/b.txt"] {
+        let range = http.get(format!("{url}/{path}")).header("range", "bytes=1-3").send().await.unwrap();
+        assert_eq!((range.status().as_u16(), range.headers()["content-range"].to_str().unwrap()), (206, "bytes 1-3/5"));
+        assert_eq!(range.headers()["x-goog-generation"], object["generation"].as_str().unwrap());
+        assert_eq!(range.text().await.unwrap(), "ell");
+    }
+    let head = http.head(format!("{url}/clips/a/b.txt")).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], "5");
+    let folded = http.get(format!("{url}/storage/v1/b/clips/o?delimiter=/")).send().await.unwrap();
+    let folded: serde_json::Value = serde_json::from_str(&folded.text().await.unwrap()).unwrap();
+    assert_eq!(folded["prefixes"], serde_json::json!(["a/"]));
+}
+
+#[tokio::test]
+async fn a_resumable_upload_goes_on_where_it_stopped() {
+    let bench = Bench::new().await;
+    bench.bucket().await;
+    let (url, http) = (bench.url(), reqwest::Client::new());
+    let begin = format!("{url}/upload/storage/v1/b/clips/o?uploadType=resumable&name=big");
+    let begun = http.post(begin).body(r#"{"contentType":"video/mp4"}"#).send().await.unwrap();
+    let location = begun.headers()["location"].to_str().unwrap().to_owned();
+    assert!(location.starts_with(&url), "{location}");
+    let put = async |range: &str, body: &str| {
+        http.put(&location).header("content-range", range).body(body.to_owned()).send().await.unwrap()
+    };
+    assert_eq!(put("bytes */*", "").await.headers().get("range"), None);
+    let partial = put("bytes 0-4/*", "01234").await;
+    assert_eq!((partial.status().as_u16(), partial.headers()["range"].to_str().unwrap()), (308, "bytes=0-4"));
+    // What was stored already is sent once more, as after a lost answer.
+    let partial = put("bytes 3-6/*", "3456").await;
+    assert_eq!(partial.headers()["range"], "bytes=0-6");
+    // A gap is not filled by guessing.
+    let partial = put("bytes 9-9/10", "9").await;
+    assert_eq!(partial.headers()["range"], "bytes=0-6");
+    assert_eq!(put("bytes 7-9/10", "789").await.status(), 200);
+    // The answer was lost; the client asks.
+    let finished: serde_json::Value = serde_json::from_str(&put("bytes */*", "").await.text().await.unwrap()).unwrap();
+    assert_eq!((&finished["size"], &finished["contentType"]), (&"10".into(), &"video/mp4".into()));
+    assert_eq!(http.get(format!("{url}/clips/big")).send().await.unwrap().text().await.unwrap(), "0123456789");
+}
+
+#[tokio::test]
+async fn bytes_that_do_not_match_their_checksum_are_refused() {
+    let bench = Bench::new().await;
+    bench.bucket().await;
+    let body = "--b\r\nContent-Type: application/json\r\n\r\n{\"name\":\"x\",\"crc32c\":\"AAAAAA==\"}\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n";
+    let upload = format!("{}/upload/storage/v1/b/clips/o?uploadType=multipart", bench.url());
+    let send = reqwest::Client::new().post(upload).header("content-type", "multipart/related; boundary=b").body(body);
+    assert_eq!(send.send().await.unwrap().status(), 400);
+    assert_eq!(reqwest::get(format!("{}/clips/x", bench.url())).await.unwrap().status(), 404);
+}

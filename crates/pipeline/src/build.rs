@@ -1,0 +1,187 @@
+//! From a [`Plan`] to a pipeline of GStreamer elements, not yet started. The plan's drawing is the pipeline's.
+
+use crate::{
+    bus::{self, Guard},
+    catalog::Kind,
+    elements::{FrameGridElement, RangeSource, SampleGridElement},
+    failure,
+    plan::{Crop, Plan, SAMPLE_RATE, Step, stored_crop},
+    probe::kind_of,
+    source::Source,
+    timing::{FrameGrid, SampleGrid},
+};
+use clipfleet_domain::{failure::Failure, rendition::Size};
+use gst::prelude::*;
+use gstreamer as gst;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+/// A pipeline ready to start, with the places that its run looks at.
+pub struct Built {
+    /// The whole.
+    pub pipeline: Guard,
+    /// Where a seek goes to.
+    pub demuxer: gst::Element,
+    /// Where demuxed data arrives: the pads to block until the seek.
+    pub entries: Vec<gst::Pad>,
+    /// Decides which pictures are shown.
+    pub frames: FrameGridElement,
+    /// Decides which samples are heard.
+    pub samples: SampleGridElement,
+    /// Frames that left the encoder.
+    pub encoded: Arc<AtomicU32>,
+}
+
+/// Builds a plan. Files lie in `directory`.
+pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Built, Failure> {
+    let pipeline = Guard::new(gst::Pipeline::with_name("clip"));
+    let demuxer = bus::make(plan.demuxer)?;
+    let input = RangeSource::new(Arc::clone(source));
+    bus::add_linked(&pipeline, &[input.upcast(), demuxer.clone()])?;
+
+    let mut grids = Grids::default();
+    let video = chain(&plan.video, directory, &mut grids)?;
+    let audio = chain(&plan.audio, directory, &mut grids)?;
+    let output = chain(&plan.output, directory, &mut grids)?;
+    for elements in [&video, &audio, &output] {
+        bus::add_linked(&pipeline, elements)?;
+    }
+    let [mux, ..] = output.as_slice() else { return Err(failure::internal("a plan without a multiplexer")) };
+    let encoded = count_frames(&into_mux(&video, mux, "video_%u")?);
+    into_mux(&audio, mux, "audio_%u")?;
+
+    let mut entries = vec![(Kind::Video, first_pad(&video)?)];
+    if plan.audio_from_source {
+        entries.push((Kind::Audio, first_pad(&audio)?));
+    }
+    connect_streams(&demuxer, entries.clone());
+    let missing = || failure::internal("a plan without grids");
+    Ok(Built {
+        pipeline,
+        demuxer,
+        entries: entries.into_iter().map(|(_, pad)| pad).collect(),
+        frames: grids.frames.ok_or_else(missing)?,
+        samples: grids.samples.ok_or_else(missing)?,
+        encoded,
+    })
+}
+
+#[derive(Default)]
+struct Grids {
+    frames: Option<FrameGridElement>,
+    samples: Option<SampleGridElement>,
+}
+
+fn chain(steps: &[Step], directory: &Path, grids: &mut Grids) -> Result<Vec<gst::Element>, Failure> {
+    steps.iter().map(|step| element(step, directory, grids)).collect()
+}
+
+fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Element, Failure> {
+    match step {
+        Step::Element { factory, name, properties } => {
+            let element = bus::make(factory)?;
+            if !name.is_empty() {
+                bus::set(&element, "name", name)?;
+            }
+            for (name, value) in properties {
+                let is_file = matches!(*name, "location" | "faststart-file");
+                let path = is_file.then(|| directory.join(value).to_string_lossy().into_owned());
+                bus::set(&element, name, path.as_deref().unwrap_or(value))?;
+            }
+            Ok(element)
+        }
+        Step::Caps(caps) => {
+            let element = bus::make("capsfilter")?;
+            let caps: gst::Caps = caps.parse().map_err(failure::internal)?;
+            element.set_property("caps", caps);
+            Ok(element)
+        }
+        Step::Crop(crop) => crop_element(*crop),
+        Step::Frames { start_ns, fps, frames, patience } => {
+            let grid = FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), *fps, *patience);
+            grids.frames = Some(grid.clone());
+            Ok(grid.upcast())
+        }
+        Step::Samples { start_ns, samples } => {
+            let grid = SampleGridElement::new(SampleGrid::new(*start_ns, SAMPLE_RATE, *samples), SAMPLE_RATE);
+            grids.samples = Some(grid.clone());
+            Ok(grid.upcast())
+        }
+    }
+}
+
+/// The crop follows the picture: a capture of a window changes its size when the window does.
+fn crop_element(crop: Crop) -> Result<gst::Element, Failure> {
+    let element = bus::make("videocrop")?;
+    set_margins(&element, crop.margins);
+    let weak = element.downgrade();
+    bus::pad(&element, "sink")?.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
+            && let Some(element) = weak.upgrade()
+            && let Some(margins) = margins_for(caps.caps(), &crop)
+        {
+            set_margins(&element, margins);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(element)
+}
+
+fn margins_for(caps: &gst::CapsRef, crop: &Crop) -> Option<[u32; 4]> {
+    let structure = caps.structure(0)?;
+    let side = |name| u32::try_from(structure.get::<i32>(name).ok()?).ok();
+    let stored = Size { width: side("width")?, height: side("height")? };
+    let aspect = structure.get::<gst::Fraction>("pixel-aspect-ratio").unwrap_or(gst::Fraction::new(1, 1));
+    let aspect = (u32::try_from(aspect.numer()).ok()?, u32::try_from(aspect.denom()).ok()?);
+    stored_crop(crop.reframe, stored, aspect, crop.target).ok()
+}
+
+fn set_margins(element: &gst::Element, margins: [u32; 4]) {
+    for (name, margin) in ["left", "top", "right", "bottom"].into_iter().zip(margins) {
+        element.set_property(name, margin as i32);
+    }
+}
+
+fn first_pad(elements: &[gst::Element]) -> Result<gst::Pad, Failure> {
+    let first = elements.first().ok_or_else(|| failure::internal("an empty chain"))?;
+    bus::pad(first, "sink")
+}
+
+fn into_mux(elements: &[gst::Element], mux: &gst::Element, template: &str) -> Result<gst::Pad, Failure> {
+    let last = elements.last().ok_or_else(|| failure::internal("an empty chain"))?;
+    let from = bus::pad(last, "src")?;
+    let into = mux.request_pad_simple(template).ok_or_else(|| failure::internal("the multiplexer takes no stream"))?;
+    from.link(&into).map_err(failure::internal)?;
+    Ok(from)
+}
+
+fn count_frames(pad: &gst::Pad) -> Arc<AtomicU32> {
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    count
+}
+
+/// Connects the first stream of each kind, as the probe did. Streams that nothing takes are not read on.
+fn connect_streams(demuxer: &gst::Element, entries: Vec<(Kind, gst::Pad)>) {
+    let entries: Vec<(Kind, gst::Pad, AtomicBool)> =
+        entries.into_iter().map(|(kind, pad)| (kind, pad, AtomicBool::new(false))).collect();
+    demuxer.connect_pad_added(move |demuxer, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let kind = kind_of(&caps);
+        let free = |taken: &AtomicBool| !taken.swap(true, Ordering::Relaxed);
+        if let Some((_, entry, _)) = entries.iter().find(|(wanted, _, taken)| kind == Some(*wanted) && free(taken))
+            && let Err(error) = pad.link(entry)
+        {
+            gst::element_error!(demuxer, gst::CoreError::Negotiation, ("stream {} does not connect: {error}", pad.name()));
+        }
+    });
+}

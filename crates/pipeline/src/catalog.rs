@@ -1,0 +1,265 @@
+//! Every decoder and encoder we may use: rows of tables, in order of preference. What is really installed is found out by
+//! looking, once per process; hardware variants are further rows.
+
+use clipfleet_domain::rendition::{Quality, Rendition};
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Pictures or sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// One way to decode one codec.
+#[derive(Debug)]
+pub struct Decoder {
+    /// What it decodes, for people.
+    pub codec: &'static str,
+    /// What it decodes, as capabilities.
+    pub caps: &'static str,
+    /// Pictures or sound.
+    pub kind: Kind,
+    /// An element needed before it. Demuxers deliver whole frames, so most need none; H.264 is 0.5 ms per frame cheaper so.
+    pub parser: Option<&'static str>,
+    /// The decoding element.
+    pub element: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+}
+
+const LIBAV: &str = "gstreamer1.0-libav";
+const GOOD: &str = "gstreamer1.0-plugins-good";
+const BASE: &str = "gstreamer1.0-plugins-base";
+const BAD: &str = "gstreamer1.0-plugins-bad";
+
+const fn video(codec: &'static str, caps: &'static str, element: &'static str, package: &'static str) -> Decoder {
+    Decoder { codec, caps, kind: Kind::Video, parser: None, element, package }
+}
+
+const fn audio(codec: &'static str, caps: &'static str, element: &'static str, package: &'static str) -> Decoder {
+    Decoder { codec, caps, kind: Kind::Audio, parser: None, element, package }
+}
+
+const fn parsed(parser: &'static str, decoder: Decoder) -> Decoder {
+    Decoder { parser: Some(parser), ..decoder }
+}
+
+/// Every decoder, best first within a codec.
+pub const DECODERS: &[Decoder] = &[
+    video("H.264", "video/x-h264", "avdec_h264", LIBAV),
+    video("HEVC", "video/x-h265", "avdec_h265", LIBAV),
+    video("VP8", "video/x-vp8", "vp8dec", GOOD),
+    video("VP9", "video/x-vp9", "vp9dec", GOOD),
+    parsed("av1parse", video("AV1", "video/x-av1", "dav1ddec", "gstreamer1.0-plugins-rs")),
+    parsed("av1parse", video("AV1", "video/x-av1", "av1dec", BAD)),
+    video("MPEG-4 Visual", "video/mpeg,mpegversion=4", "avdec_mpeg4", LIBAV),
+    video("MPEG-2", "video/mpeg,mpegversion=[1,2]", "avdec_mpeg2video", LIBAV),
+    video("ProRes", "video/x-prores", "avdec_prores", LIBAV),
+    video("Motion JPEG", "image/jpeg", "avdec_mjpeg", LIBAV),
+    parsed("aacparse", audio("AAC", "audio/mpeg,mpegversion={2,4}", "avdec_aac", LIBAV)),
+    audio("Opus", "audio/x-opus", "opusdec", BASE),
+    audio("Vorbis", "audio/x-vorbis", "vorbisdec", BASE),
+    parsed("mpegaudioparse", audio("MP3", "audio/mpeg,mpegversion=1", "mpg123audiodec", GOOD)),
+    parsed("mpegaudioparse", audio("MP3", "audio/mpeg,mpegversion=1", "avdec_mp3", LIBAV)),
+    parsed("flacparse", audio("FLAC", "audio/x-flac", "flacdec", GOOD)),
+    parsed("ac3parse", audio("AC-3", "audio/x-ac3", "avdec_ac3", LIBAV)),
+    parsed("ac3parse", audio("E-AC-3", "audio/x-eac3", "avdec_eac3", LIBAV)),
+    audio("ALAC", "audio/x-alac", "avdec_alac", LIBAV),
+    audio("PCM", "audio/x-raw", "identity", BASE),
+];
+
+/// One way to encode. Whatever its variant, it takes pictures in the caps it names and gives H.264 that an MP4 takes.
+#[derive(Debug)]
+pub struct Encoder {
+    /// Its name in orders, results and logs; also the element's.
+    pub name: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+    /// The pixel format it is fed with.
+    pub format: &'static str,
+    /// Its settings for a rendition. Every one must exist for the row to count as available.
+    pub properties: fn(&Rendition) -> Vec<Property>,
+    /// Caps asked of it, which fix the profile.
+    pub output: &'static str,
+    /// An element needed between it and the multiplexer.
+    pub parser: Option<&'static str>,
+}
+
+/// Name and value of a setting, as text.
+pub type Property = (&'static str, String);
+
+/// Every H.264 encoder, best first.
+pub const ENCODERS: &[Encoder] = &[
+    Encoder {
+        name: "x264enc",
+        package: "gstreamer1.0-plugins-ugly",
+        format: "I420",
+        properties: x264,
+        output: "video/x-h264,profile=high,stream-format=avc,alignment=au",
+        parser: None,
+    },
+    Encoder {
+        name: "openh264enc",
+        package: BAD,
+        format: "I420",
+        properties: openh264,
+        output: "video/x-h264,stream-format=byte-stream,alignment=au",
+        parser: Some("h264parse"),
+    },
+];
+
+/// The AAC encoder: the coder of libavcodec. `voaacenc` is weaker and has another delay.
+pub const AAC_ENCODER: &str = "avenc_aac";
+
+/// Samples by which [`AAC_ENCODER`]'s output begins before the sound it was given.
+pub const AAC_PRIMING: u32 = 1_024;
+
+/// Bits per second of the sound.
+pub const AAC_BITS_PER_SECOND: u32 = 128_000;
+
+/// Seconds between key frames.
+const KEY_SECONDS: u32 = 2;
+
+/// Average kbit/s of ordinary content at up to 30 frames per second; the cap is twice that.
+fn average_kbps(rendition: &Rendition) -> u32 {
+    let short_side = match rendition.quality {
+        Quality::P720 => 4_000,
+        Quality::P1080 | Quality::High => 8_000,
+        Quality::P1440 => 14_000,
+        Quality::P2160 => 28_000,
+    };
+    if rendition.fps > 30 { short_side * 3 / 2 } else { short_side }
+}
+
+/// Constant quality under a cap. `bitrate` is the cap and only together with `vbv-buf-capacity`; its default would squeeze
+/// every picture into 2 Mbit/s. The buffer of 1.5 s lets a scene change through and fits the levels of all players.
+fn x264(rendition: &Rendition) -> Vec<Property> {
+    let (preset, quantizer) = match rendition.quality {
+        Quality::High => ("veryfast", 23),
+        _ => ("superfast", 24),
+    };
+    vec![
+        ("speed-preset", preset.into()),
+        ("pass", "qual".into()),
+        ("quantizer", quantizer.to_string()),
+        ("bitrate", (2 * average_kbps(rendition)).to_string()),
+        ("vbv-buf-capacity", "1500".into()),
+        ("key-int-max", (KEY_SECONDS * rendition.fps).to_string()),
+    ]
+}
+
+fn openh264(rendition: &Rendition) -> Vec<Property> {
+    let average = average_kbps(rendition) * 1_000;
+    vec![
+        ("rate-control", "bitrate".into()),
+        ("bitrate", average.to_string()),
+        ("max-bitrate", (2 * average).to_string()),
+        ("gop-size", (KEY_SECONDS * rendition.fps).to_string()),
+        ("complexity", "medium".into()),
+    ]
+}
+
+/// What of the tables is installed here.
+#[derive(Debug)]
+pub struct Installed {
+    decoders: Vec<&'static Decoder>,
+    encoders: Vec<&'static Encoder>,
+    refused: Vec<(&'static str, String)>,
+}
+
+
+impl Installed {
+    /// Looks at what GStreamer has. Call after `gst::init`.
+    pub fn look() -> Self {
+        let decoders = DECODERS
+            .iter()
+            .filter(|row| row.parser.is_none_or(exists) && exists(row.element))
+            .collect();
+        let mut encoders = Vec::new();
+        let mut refused = Vec::new();
+        for row in ENCODERS {
+            match encoder_missing(row) {
+                None => encoders.push(row),
+                Some(reason) => refused.push((row.name, reason)),
+            }
+        }
+        Self { decoders, encoders, refused }
+    }
+
+    /// The decoder for caps of a demuxer, or the codec's name and what to do.
+    pub fn decoder(&self, caps: &gst::CapsRef) -> Result<&'static Decoder, (String, String)> {
+        let takes = |row: &Decoder| row.caps.parse::<gst::Caps>().is_ok_and(|known| caps.can_intersect(&known));
+        if let Some(row) = self.decoders.iter().find(|row| takes(row)) {
+            return Ok(row);
+        }
+        match DECODERS.iter().find(|row| takes(row)) {
+            Some(row) => Err((row.codec.into(), format!("install {} on the worker", row.package))),
+            None => {
+                let name = caps.structure(0).map_or("unknown", |structure| structure.name().as_str());
+                Err((name.into(), "convert it to H.264, HEVC, VP8, VP9 or AV1 with AAC or Opus".into()))
+            }
+        }
+    }
+
+    /// The encoders that may be tried for an order (`auto`, or one name), best first.
+    pub fn encoders(&self, wanted: &str) -> Vec<&'static Encoder> {
+        self.encoders.iter().copied().filter(|row| wanted == "auto" || row.name == wanted).collect()
+    }
+
+    /// Names of all encoders that are here.
+    pub fn encoder_names(&self) -> Vec<&'static str> {
+        self.encoders.iter().map(|row| row.name).collect()
+    }
+
+    /// Whether a row of [`DECODERS`] can be used.
+    pub fn has_decoder(&self, row: &Decoder) -> bool {
+        self.decoders.iter().any(|known| known.element == row.element && known.codec == row.codec)
+    }
+
+    /// Why an encoder cannot be used; `None` when it can.
+    pub fn refusal(&self, name: &str) -> Option<&str> {
+        self.refused.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| reason.as_str())
+    }
+
+    /// Why the first of the encoders tried is not the best of the table; empty when it is.
+    pub fn fallback_reason(&self, wanted: &str, encoder: &Encoder) -> String {
+        if wanted != "auto" {
+            return String::new();
+        }
+        let passed = ENCODERS.iter().take_while(|row| row.name != encoder.name);
+        let reasons = passed.filter_map(|row| self.refusal(row.name).map(|reason| format!("{}: {reason}", row.name)));
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Whether an element of that name is installed.
+pub fn exists(element: &str) -> bool {
+    gst::ElementFactory::find(element).is_some()
+}
+
+fn encoder_missing(row: &Encoder) -> Option<String> {
+    if row.parser.is_some_and(|parser| !exists(parser)) {
+        return Some(format!("install {}", row.package));
+    }
+    let Ok(element) = gst::ElementFactory::make(row.name).build() else {
+        return Some(format!("not found; install {}", row.package));
+    };
+    let rendition = Rendition::default();
+    let unknown: Vec<&str> = (row.properties)(&rendition)
+        .into_iter()
+        .filter(|(name, value)| !accepts(&element, name, value))
+        .map(|(name, _)| name)
+        .collect();
+    (!unknown.is_empty()).then(|| format!("this version lacks {}", unknown.join(", ")))
+}
+
+/// Whether an element has a setting and understands its value. Setting it otherwise would panic.
+pub fn accepts(element: &gst::Element, name: &str, value: &str) -> bool {
+    element.find_property(name).is_some_and(|pspec| {
+        gst::glib::Value::deserialize_with_pspec(value, &pspec).is_ok()
+    })
+}

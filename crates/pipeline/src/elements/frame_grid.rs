@@ -1,0 +1,271 @@
+//! Decoded pictures in, the clip's frames out: the element around [`crate::timing::FrameGrid`]. It sits right behind the decoder, so that
+//! pictures outside the clip cost nothing further.
+//!
+//! Its output has a time line of its own that begins at 0, and ends by itself when the clip is complete: the demuxer then
+//! stops reading.
+// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
+#![allow(unsafe_code)]
+
+use crate::{timing::FrameGrid, worker_link::lock};
+use gst::{glib, subclass::prelude::*};
+use gstreamer as gst;
+use std::time::Instant;
+
+glib::wrapper! {
+    /// Puts pictures on a constant frame rate, from the clip's start to its end.
+    pub struct FrameGridElement(ObjectSubclass<imp::FrameGridElement>) @extends gst::Element, gst::Object;
+}
+
+/// What went through a [`FrameGridElement`]. Times are nanoseconds on the source's time line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FramesReport {
+    /// When the first picture of the clip was there.
+    pub first_shown: Option<Instant>,
+    /// The first picture that arrived at all.
+    pub first_ns: Option<i64>,
+    /// When the source's last picture ends, if the source ended before the clip.
+    pub ended_ns: Option<i64>,
+    /// Frames at the end that repeat the source's last picture.
+    pub completed: u32,
+    /// The source ended so early that the clip was given up.
+    pub short: bool,
+}
+
+impl FrameGridElement {
+    /// An element that fills `grid` at `fps` frames per second and may repeat the source's last picture over at most
+    /// `patience` frames.
+    pub fn new(grid: FrameGrid, fps: u32, patience: u32) -> Self {
+        let element: Self = glib::Object::new();
+        element.imp().configure(grid, fps, patience);
+        element
+    }
+
+    /// What went through so far.
+    pub fn report(&self) -> FramesReport {
+        lock(&self.imp().state).report
+    }
+}
+
+mod imp {
+    use super::*;
+    use crate::{elements::stream_time_ns, timing::Showing};
+    use gst::prelude::*;
+    use std::sync::{LazyLock, Mutex};
+
+    pub struct FrameGridElement {
+        sink: gst::Pad,
+        src: gst::Pad,
+        pub(super) state: Mutex<State>,
+    }
+
+    pub(super) struct State {
+        segment: gst::FormattedSegment<gst::ClockTime>,
+        grid: FrameGrid,
+        fps: u32,
+        patience: u32,
+        /// The latest picture, shown or not: what a gap repeats.
+        last: Option<gst::Buffer>,
+        last_ns: Option<i64>,
+        /// Time between the two latest pictures, or what the latest says of itself.
+        interval_ns: i64,
+        over: bool,
+        pub(super) report: FramesReport,
+    }
+
+    impl FrameGridElement {
+        pub(super) fn configure(&self, grid: FrameGrid, fps: u32, patience: u32) {
+            let mut state = lock(&self.state);
+            (state.grid, state.fps, state.patience) = (grid, fps, patience);
+        }
+
+        fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+            let mut output = Vec::new();
+            let over = {
+                let mut state = lock(&self.state);
+                if state.over {
+                    return Err(gst::FlowError::Eos);
+                }
+                state.take(buffer, &mut output);
+                state.over = state.grid.is_full();
+                state.over
+            };
+            self.push_all(output)?;
+            if over {
+                self.src.push_event(gst::event::Eos::new());
+                return Err(gst::FlowError::Eos);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        }
+
+        /// The lock is not held here: a push runs the whole pipeline behind us.
+        fn push_all(&self, frames: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
+            frames.into_iter().try_for_each(|frame| self.src.push(frame).map(|_| ()))
+        }
+
+        fn event(&self, event: gst::Event) -> bool {
+            match event.view() {
+                gst::EventView::Caps(caps) => self.src.push_event(self.constant_rate(caps.caps())),
+                gst::EventView::Segment(segment) => {
+                    if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
+                        lock(&self.state).segment = segment.clone();
+                    }
+                    let ours = gst::FormattedSegment::<gst::ClockTime>::new();
+                    self.src.push_event(gst::event::Segment::builder(&ours).seqnum(event.seqnum()).build())
+                }
+                gst::EventView::Eos(_) => self.end(event),
+                // Gaps are filled by the grid; tags of the source (its rotation, its title) do not hold for the output.
+                gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
+                _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),
+            }
+        }
+
+        fn constant_rate(&self, caps: &gst::CapsRef) -> gst::Event {
+            let fps = gst::Fraction::new(lock(&self.state).fps as i32, 1);
+            let mut caps = caps.to_owned();
+            for structure in caps.make_mut().iter_mut() {
+                structure.set("framerate", fps);
+                structure.remove_field("max-framerate");
+            }
+            gst::event::Caps::new(&caps)
+        }
+
+        fn end(&self, event: gst::Event) -> bool {
+            let mut output = Vec::new();
+            let short = {
+                let mut state = lock(&self.state);
+                if state.over {
+                    return true;
+                }
+                state.over = true;
+                state.complete(&mut output)
+            };
+            if short {
+                // Ends the run at once; why it is short is found out afterwards, from the report.
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("the source ends before the clip"));
+                return false;
+            }
+            let _ = self.push_all(output);
+            self.src.push_event(event)
+        }
+    }
+
+    impl State {
+        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<gst::Buffer>) {
+            let time = stream_time_ns(&self.segment, buffer.pts());
+            let time = time.or(self.last_ns.map(|last| last + self.interval_ns)).unwrap_or(0);
+            match self.last_ns {
+                Some(last) if time > last => self.interval_ns = time - last,
+                _ => self.interval_ns = buffer.duration().map_or(0, |duration| duration.nseconds() as i64),
+            }
+            self.report.first_ns.get_or_insert(time);
+            let from = self.grid.dealt();
+            let showing = self.grid.offer(time);
+            match showing {
+                Showing::Before | Showing::Skip => {}
+                Showing::Show { repeats } => {
+                    self.repeat(from, repeats, output);
+                    self.report.first_shown.get_or_insert_with(Instant::now);
+                    output.push(self.stamped(buffer.clone(), from + repeats));
+                }
+                Showing::Behind { repeats } => self.repeat(from, repeats, output),
+            }
+            (self.last, self.last_ns) = (Some(buffer), Some(time));
+        }
+
+        /// Whether too much is missing.
+        fn complete(&mut self, output: &mut Vec<gst::Buffer>) -> bool {
+            let from = self.grid.dealt();
+            let missing = self.grid.complete();
+            let frame_ns = 1_000_000_000 / i64::from(self.fps);
+            self.report.ended_ns = self.last_ns.map(|last| last + self.interval_ns.max(frame_ns));
+            self.report.completed = missing;
+            self.report.short = missing > self.patience || self.last.is_none();
+            if !self.report.short {
+                self.repeat(from, missing, output);
+            }
+            self.report.short
+        }
+
+        fn repeat(&self, from: u32, repeats: u32, output: &mut Vec<gst::Buffer>) {
+            let Some(last) = &self.last else { return };
+            output.extend((from..from + repeats).map(|index| self.stamped(last.clone(), index)));
+        }
+
+        /// The picture as frame `index`. Copies share the pixels.
+        fn stamped(&self, mut buffer: gst::Buffer, index: u32) -> gst::Buffer {
+            let time = self.grid.time_ns(index);
+            let frame = buffer.make_mut();
+            frame.set_pts(gst::ClockTime::from_nseconds(time));
+            frame.set_dts(gst::ClockTime::NONE);
+            frame.set_duration(gst::ClockTime::from_nseconds(self.grid.time_ns(index + 1) - time));
+            frame.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::GAP);
+            buffer
+        }
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for FrameGridElement {
+        const NAME: &'static str = "ClipfleetFrameGrid";
+        type Type = super::FrameGridElement;
+        type ParentType = gst::Element;
+
+        fn with_class(class: &Self::Class) -> Self {
+            let template = |name| class.pad_template(name).expect("the class has both pads");
+            let sink = gst::Pad::builder_from_template(&template("sink"))
+                .chain_function(|_, parent, buffer| {
+                    Self::catch_panic_pad_function(parent, || Err(gst::FlowError::Error), |this| this.chain(buffer))
+                })
+                .event_function(|_, parent, event| {
+                    Self::catch_panic_pad_function(parent, || false, |this| this.event(event))
+                })
+                // Lets the decoder write into the buffers that the element behind us likes.
+                .flags(gst::PadFlags::PROXY_ALLOCATION)
+                .build();
+            let src = gst::Pad::from_template(&template("src"));
+            let state = Mutex::new(State {
+                segment: gst::FormattedSegment::new(),
+                grid: FrameGrid::new(0, 1, 0),
+                fps: 1,
+                patience: 0,
+                last: None,
+                last_ns: None,
+                interval_ns: 0,
+                over: false,
+                report: FramesReport::default(),
+            });
+            Self { sink, src, state }
+        }
+    }
+
+    impl ObjectImpl for FrameGridElement {
+        fn constructed(&self) {
+            self.parent_constructed();
+            for pad in [&self.sink, &self.src] {
+                self.obj().add_pad(pad).expect("a new element has no pad of that name");
+            }
+        }
+    }
+
+    impl GstObjectImpl for FrameGridElement {}
+
+    impl ElementImpl for FrameGridElement {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+                let about = "Cuts pictures to a clip at a constant frame rate";
+                gst::subclass::ElementMetadata::new("Frame grid", "Filter/Video", about, "Clipfleet")
+            });
+            Some(&METADATA)
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+                let any = gst::Caps::new_any();
+                [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                    .into_iter()
+                    .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &any).ok())
+                    .collect()
+            });
+            &TEMPLATES
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The source element: `create(offset, length)` answered from [`Source`]. Being a random-access `basesrc` it is pulled by the
+//! demuxer, so only what the demuxer looks at is ever fetched.
+// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
+#![allow(unsafe_code)]
+
+use crate::source::Source;
+use gst::{glib, subclass::prelude::*};
+use gst_base::{prelude::*, subclass::prelude::*};
+use gstreamer as gst;
+use gstreamer_base as gst_base;
+use std::sync::{Arc, LazyLock};
+
+glib::wrapper! {
+    /// Feeds a pipeline from a [`Source`].
+    pub struct RangeSource(ObjectSubclass<imp::RangeSource>) @extends gst_base::BaseSrc, gst::Element, gst::Object;
+}
+
+impl RangeSource {
+    /// An element that reads `source`.
+    pub fn new(source: Arc<Source>) -> Self {
+        let element: Self = glib::Object::new();
+        element.imp().set_source(source);
+        element
+    }
+}
+
+mod imp {
+    use super::*;
+    use crate::{source::ReadError, worker_link::lock};
+    use gst_base::subclass::base_src::CreateSuccess;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    #[derive(Default)]
+    pub struct RangeSource {
+        source: Mutex<Option<Arc<Source>>>,
+        interrupted: AtomicBool,
+    }
+
+    impl RangeSource {
+        pub(super) fn set_source(&self, source: Arc<Source>) {
+            *lock(&self.source) = Some(source);
+        }
+
+        fn source(&self) -> Option<Arc<Source>> {
+            lock(&self.source).clone()
+        }
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for RangeSource {
+        const NAME: &'static str = "ClipfleetRangeSource";
+        type Type = super::RangeSource;
+        type ParentType = gst_base::BaseSrc;
+    }
+
+    impl ObjectImpl for RangeSource {
+        fn constructed(&self) {
+            self.parent_constructed();
+            self.obj().set_format(gst::Format::Bytes);
+        }
+    }
+
+    impl GstObjectImpl for RangeSource {}
+
+    impl ElementImpl for RangeSource {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+                gst::subclass::ElementMetadata::new("Range source", "Source", "Reads ranges of the source", "Clipfleet")
+            });
+            Some(&METADATA)
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+                let any = gst::Caps::new_any();
+                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &any)
+                    .into_iter()
+                    .collect()
+            });
+            &TEMPLATES
+        }
+    }
+
+    impl BaseSrcImpl for RangeSource {
+        fn start(&self) -> Result<(), gst::ErrorMessage> {
+            self.interrupted.store(false, Ordering::Release);
+            Ok(())
+        }
+
+        fn stop(&self) -> Result<(), gst::ErrorMessage> {
+            Ok(())
+        }
+
+        fn is_seekable(&self) -> bool {
+            true
+        }
+
+        fn size(&self) -> Option<u64> {
+            self.source().map(|source| source.size())
+        }
+
+        fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+            self.interrupted.store(true, Ordering::Release);
+            Ok(())
+        }
+
+        fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+            self.interrupted.store(false, Ordering::Release);
+            Ok(())
+        }
+
+        fn create(
+            &self,
+            offset: u64,
+            _buffer: Option<&mut gst::BufferRef>,
+            length: u32,
+        ) -> Result<CreateSuccess, gst::FlowError> {
+            let source = self.source().ok_or(gst::FlowError::NotNegotiated)?;
+            if offset >= source.size() {
+                return Err(gst::FlowError::Eos);
+            }
+            let pieces = source.read(offset, u64::from(length), &self.interrupted).map_err(|error| match error {
+                ReadError::Interrupted => gst::FlowError::Flushing,
+                ReadError::Failed(failure) => {
+                    gst::element_imp_error!(self, gst::ResourceError::Read, ("{}: {}", failure.code, failure.message));
+                    gst::FlowError::Error
+                }
+            })?;
+            let mut buffer = gst::Buffer::new();
+            if let Some(buffer) = buffer.get_mut() {
+                for piece in pieces {
+                    // Wraps the block's bytes; nothing is copied.
+                    buffer.append_memory(gst::Memory::from_slice(piece));
+                }
+                buffer.set_offset(offset);
+            }
+            Ok(CreateSuccess::NewBuffer(buffer))
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Decoded sound in, the clip's samples out: the element around [`crate::timing::SampleGrid`]. What is missing becomes silence.
+// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
+#![allow(unsafe_code)]
+
+use crate::{timing::SampleGrid, worker_link::lock};
+use gst::{glib, subclass::prelude::*};
+use gstreamer as gst;
+
+glib::wrapper! {
+    /// Cuts sound to the sample.
+    pub struct SampleGridElement(ObjectSubclass<imp::SampleGridElement>) @extends gst::Element, gst::Object;
+}
+
+/// Bytes of one sample of both channels: two 32-bit floating-point numbers.
+const FRAME_BYTES: usize = 8;
+
+/// What went through a [`SampleGridElement`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SamplesReport {
+    /// When the source's sound ends on its own time line, nanoseconds; present if it ended before the clip.
+    pub ended_ns: Option<i64>,
+}
+
+impl SampleGridElement {
+    /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point.
+    pub fn new(grid: SampleGrid, rate: u32) -> Self {
+        let element: Self = glib::Object::new();
+        element.imp().configure(grid, rate);
+        element
+    }
+
+    /// What went through so far.
+    pub fn report(&self) -> SamplesReport {
+        lock(&self.imp().state).report
+    }
+}
+
+mod imp {
+    use super::*;
+    use crate::{elements::stream_time_ns, timing::Hearing};
+    use gst::prelude::*;
+    use std::sync::{LazyLock, Mutex};
+
+    /// Samples of silence pushed at a time: a second.
+    const SILENCE_STEP: u64 = 48_000;
+
+    pub struct SampleGridElement {
+        sink: gst::Pad,
+        src: gst::Pad,
+        pub(super) state: Mutex<State>,
+    }
+
+    pub(super) struct State {
+        segment: gst::FormattedSegment<gst::ClockTime>,
+        grid: SampleGrid,
+        rate: u32,
+        ended_ns: Option<i64>,
+        over: bool,
+        pub(super) report: SamplesReport,
+    }
+
+    impl SampleGridElement {
+        pub(super) fn configure(&self, grid: SampleGrid, rate: u32) {
+            let mut state = lock(&self.state);
+            (state.grid, state.rate) = (grid, rate);
+        }
+
+        fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+            let mut output = Vec::new();
+            let over = {
+                let mut state = lock(&self.state);
+                if state.over {
+                    return Err(gst::FlowError::Eos);
+                }
+                state.take(&buffer, &mut output);
+                state.over = state.grid.is_full();
+                state.over
+            };
+            self.push_all(output)?;
+            if over {
+                self.src.push_event(gst::event::Eos::new());
+                return Err(gst::FlowError::Eos);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        }
+
+        fn push_all(&self, pieces: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
+            pieces.into_iter().try_for_each(|piece| self.src.push(piece).map(|_| ()))
+        }
+
+        fn event(&self, event: gst::Event) -> bool {
+            match event.view() {
+                gst::EventView::Segment(segment) => {
+                    if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
+                        lock(&self.state).segment = segment.clone();
+                    }
+                    let ours = gst::FormattedSegment::<gst::ClockTime>::new();
+                    self.src.push_event(gst::event::Segment::builder(&ours).seqnum(event.seqnum()).build())
+                }
+                gst::EventView::Eos(_) => {
+                    let mut output = Vec::new();
+                    {
+                        let mut state = lock(&self.state);
+                        if state.over {
+                            return true;
+                        }
+                        state.over = true;
+                        state.report.ended_ns = state.ended_ns;
+                        let from = state.grid.dealt();
+                        let missing = state.grid.complete();
+                        state.silence(from, missing, &mut output);
+                    }
+                    let _ = self.push_all(output);
+                    self.src.push_event(event)
+                }
+                gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
+                // The default keeps formats to itself.
+                gst::EventView::Caps(_) => self.src.push_event(event),
+                _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),
+            }
+        }
+    }
+
+    impl State {
+        fn take(&mut self, buffer: &gst::Buffer, output: &mut Vec<gst::Buffer>) {
+            let count = (buffer.size() / FRAME_BYTES) as u64;
+            let Some(time) = stream_time_ns(&self.segment, buffer.pts()).or(self.ended_ns) else { return };
+            self.ended_ns = Some(time + self.duration_ns(count));
+            let from = self.grid.dealt();
+            let Hearing { silence, skip, take } = self.grid.offer(time, count);
+            self.silence(from, silence, output);
+            if take > 0 {
+                let begin = skip as usize * FRAME_BYTES;
+                let end = begin + take as usize * FRAME_BYTES;
+                match buffer.copy_region(gst::BufferCopyFlags::MEMORY, begin..end) {
+                    Ok(piece) => output.push(self.stamped(piece, from + silence, take)),
+                    Err(_) => self.silence(from + silence, take, output),
+                }
+            }
+        }
+
+        fn silence(&self, from: u64, count: u64, output: &mut Vec<gst::Buffer>) {
+            for begin in (from..from + count).step_by(SILENCE_STEP as usize) {
+                let count = SILENCE_STEP.min(from + count - begin);
+                let piece = gst::Buffer::from_slice(vec![0_u8; count as usize * FRAME_BYTES]);
+                output.push(self.stamped(piece, begin, count));
+            }
+        }
+
+        fn stamped(&self, mut piece: gst::Buffer, from: u64, count: u64) -> gst::Buffer {
+            let time = self.grid.time_ns(from);
+            let buffer = piece.make_mut();
+            buffer.set_pts(gst::ClockTime::from_nseconds(time));
+            buffer.set_duration(gst::ClockTime::from_nseconds(self.grid.time_ns(from + count) - time));
+            piece
+        }
+
+        fn duration_ns(&self, count: u64) -> i64 {
+            (count * 1_000_000_000 / u64::from(self.rate)) as i64
+        }
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for SampleGridElement {
+        const NAME: &'static str = "ClipfleetSampleGrid";
+        type Type = super::SampleGridElement;
+        type ParentType = gst::Element;
+
+        fn with_class(class: &Self::Class) -> Self {
+            let template = |name| class.pad_template(name).expect("the class has both pads");
+            let sink = gst::Pad::builder_from_template(&template("sink"))
+                .chain_function(|_, parent, buffer| {
+                    Self::catch_panic_pad_function(parent, || Err(gst::FlowError::Error), |this| this.chain(buffer))
+                })
+                .event_function(|_, parent, event| {
+                    Self::catch_panic_pad_function(parent, || false, |this| this.event(event))
+                })
+                .build();
+            let src = gst::Pad::from_template(&template("src"));
+            let state = Mutex::new(State {
+                segment: gst::FormattedSegment::new(),
+                grid: SampleGrid::new(0, 1, 0),
+                rate: 1,
+                ended_ns: None,
+                over: false,
+                report: SamplesReport::default(),
+            });
+            Self { sink, src, state }
+        }
+    }
+
+    impl ObjectImpl for SampleGridElement {
+        fn constructed(&self) {
+            self.parent_constructed();
+            for pad in [&self.sink, &self.src] {
+                self.obj().add_pad(pad).expect("a new element has no pad of that name");
+            }
+        }
+    }
+
+    impl GstObjectImpl for SampleGridElement {}
+
+    impl ElementImpl for SampleGridElement {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+                let about = "Cuts sound to a clip and fills gaps with silence";
+                gst::subclass::ElementMetadata::new("Sample grid", "Filter/Audio", about, "Clipfleet")
+            });
+            Some(&METADATA)
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+                let any = gst::Caps::new_any();
+                [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                    .into_iter()
+                    .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &any).ok())
+                    .collect()
+            });
+            &TEMPLATES
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Why a transcode fails: one constructor per stable code. The text names the value and what to do.
+
+use clipfleet_domain::{clip::Window, failure::Failure};
+use std::fmt::Display;
+
+/// The source has no bytes.
+pub fn source_empty() -> Failure {
+    Failure::permanent("source_empty", "the source has 0 bytes; upload it again")
+}
+
+/// The source is no container that we read.
+pub fn source_not_media(found: &str) -> Failure {
+    let message = format!("the source is {found}, not a video file; upload MP4, MOV, MKV or WebM");
+    Failure::permanent("source_not_media", message)
+}
+
+/// The source breaks off, or its bytes contradict themselves.
+pub fn source_truncated(what: impl Display) -> Failure {
+    Failure::permanent("source_truncated", format!("the source is incomplete or damaged: {what}; upload it again"))
+}
+
+/// There is no picture in the source.
+pub fn source_has_no_video() -> Failure {
+    Failure::permanent("source_has_no_video", "the source has no video track; upload one with a picture")
+}
+
+/// Nothing here decodes the source.
+pub fn source_codec_unsupported(codec: &str, remedy: impl Display) -> Failure {
+    Failure::permanent("source_codec_unsupported", format!("the source's codec {codec} cannot be decoded: {remedy}"))
+}
+
+/// The picture has no room for a crop, or is larger than decoders take.
+pub fn source_size_unsupported(reason: impl Display) -> Failure {
+    Failure::permanent("source_size_unsupported", format!("the source has a {reason}"))
+}
+
+/// The window asks for more than the source has.
+pub fn window_beyond_end(window: Window, end_ms: i64) -> Failure {
+    let (start, end) = (window.start_ms(), window.end_ms());
+    let message = format!(
+        "the window {start}-{end} ms lies beyond the end of the source at {end_ms} ms; choose an end of at most {end_ms} ms"
+    );
+    Failure::permanent("window_beyond_end", message)
+}
+
+/// Picture and sound of the source end at quite different times.
+pub fn source_duration_mismatch(window: Window, video_end_ms: i64, audio_end_ms: i64) -> Failure {
+    let (start, end) = (window.start_ms(), window.end_ms());
+    let message = format!(
+        "within the window {start}-{end} ms the source's picture ends at {video_end_ms} ms, but its sound goes on to {audio_end_ms} ms; choose an end of at most {video_end_ms} ms"
+    );
+    Failure::permanent("source_duration_mismatch", message)
+}
+
+/// The order names an encoder that is not here.
+pub fn encoder_unavailable(name: &str, available: &[&str]) -> Failure {
+    let available = available.join(", ");
+    let message = format!("encoder {name:?} is not available on this worker; available: {available}");
+    Failure::permanent("encoder_unavailable", message)
+}
+
+/// An element that makes the output failed.
+pub fn encode_failed(what: impl Display) -> Failure {
+    Failure::transient("encode_failed", format!("encoding failed: {what}"))
+}
+
+/// Nothing moved for a long time.
+pub fn stalled(seconds: u64, what: impl Display) -> Failure {
+    Failure::transient("pipeline_stalled", format!("no progress for {seconds} s while {what}"))
+}
+
+/// The output is not what was asked for.
+pub fn verify_failed(what: impl Display) -> Failure {
+    Failure::transient("verify_failed", format!("the output is wrong: {what}"))
+}
+
+/// A fault of ours, or of this machine.
+pub fn internal(what: impl Display) -> Failure {
+    Failure::transient("internal", what.to_string())
+}

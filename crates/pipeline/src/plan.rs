@@ -1,0 +1,263 @@
+//! What will be done, as plain data: made from the order and the probed source without touching GStreamer, so that it can be
+//! read, compared and tested on a machine without codecs or graphics cards.
+//!
+//! ```text
+//! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── crop ── scale
+//!                         │                                              queue ── encode ── queue ──┐
+//!                         │                                                                       mp4mux ── filesink
+//!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── aac ── queue ──┘
+//!                            (or silence ── SampleGrid …)
+//! ```
+//!
+//! A further feature (a layout, an effect, captions) is a further stage: a function that gives steps.
+
+mod video;
+
+use crate::{
+    catalog::{AAC_BITS_PER_SECOND, AAC_ENCODER, Encoder, Property},
+    probe::{Probed, Stream},
+};
+use clipfleet_contract::pipeline::Transcode;
+use clipfleet_domain::{
+    clip::Window,
+    failure::Failure,
+    reframe::Reframe,
+    rendition::{Rendition, Size},
+};
+use std::fmt;
+
+pub use video::stored_crop;
+
+/// Samples per second of every output.
+pub const SAMPLE_RATE: u32 = 48_000;
+
+/// Name of the output within the attempt's directory.
+pub const OUTPUT_FILE: &str = "clip.mp4";
+
+/// Where the multiplexer keeps the media until the header, which goes first, is known.
+pub const MEDIA_FILE: &str = "clip.media";
+
+/// Sound decoders need a little of what lies before a cut to sound right at it: Opus 80 ms, AAC one frame.
+const PREROLL_NS: i64 = 100_000_000;
+
+/// How much of the end of a clip may be missing in the source, milliseconds. Players and editors show a duration that is
+/// rounded up, or that of the longer track; the difference is a few frames.
+pub const END_TOLERANCE_MS: i64 = 100;
+
+/// One element of a pipeline, or a constraint between two.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A stock element.
+    Element {
+        /// Name of its factory.
+        factory: &'static str,
+        /// Its own name, where something refers to it.
+        name: &'static str,
+        /// Its settings.
+        properties: Vec<Property>,
+    },
+    /// The format between two elements.
+    Caps(String),
+    /// The crop: an element of its own because it follows the picture if its size changes within the source.
+    Crop(Crop),
+    /// Pictures become frames of the output.
+    Frames {
+        /// Start of the clip on the source's time line, nanoseconds.
+        start_ns: i64,
+        /// Frames per second.
+        fps: u32,
+        /// Frames of the clip.
+        frames: u32,
+        /// Frames at the end that may repeat the source's last picture.
+        patience: u32,
+    },
+    /// Sound becomes samples of the output.
+    Samples {
+        /// Start of the clip on the source's time line, nanoseconds.
+        start_ns: i64,
+        /// Samples of the clip.
+        samples: u64,
+    },
+}
+
+/// A crop of stored pixels, and what it follows from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Crop {
+    /// What the order asks for.
+    pub reframe: Reframe,
+    /// Size of the output, whose shape the crop has.
+    pub target: Size,
+    /// Pixels cut off: left, top, right, bottom.
+    pub margins: [u32; 4],
+}
+
+/// What the output must turn out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Size of the picture.
+    pub size: Size,
+    /// Frames per second.
+    pub fps: u32,
+    /// Number of frames.
+    pub frames: u32,
+    /// Number of audible samples.
+    pub samples: u64,
+}
+
+impl Expected {
+    /// Length of the output, milliseconds.
+    pub fn duration_ms(&self) -> i64 {
+        (i64::from(self.frames) * 1_000 + i64::from(self.fps) / 2) / i64::from(self.fps)
+    }
+}
+
+/// A pipeline that has not been built yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Factory of the demuxer.
+    pub demuxer: &'static str,
+    /// Where to begin reading, nanoseconds on the source's time line; `None` for the beginning.
+    pub seek_ns: Option<i64>,
+    /// From the demuxer's picture stream to the multiplexer.
+    pub video: Vec<Step>,
+    /// From the demuxer's sound stream, or from silence, to the multiplexer.
+    pub audio: Vec<Step>,
+    /// Whether `audio` begins at the demuxer.
+    pub audio_from_source: bool,
+    /// From the multiplexer to the file.
+    pub output: Vec<Step>,
+    /// What comes out.
+    pub expected: Expected,
+}
+
+/// Plans one clip with one encoder. `from_start` reads from the beginning instead of seeking, for sources in which seeking
+/// led astray.
+pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, from_start: bool) -> Result<Plan, Failure> {
+    let window = order.clip.window;
+    let expected = expected(window, &order.rendition);
+    let start_ns = probed.picture.time_ns + window.start_ms() * 1_000_000;
+    let seek_ns = (!from_start).then_some(start_ns - PREROLL_NS).filter(|seek| *seek > 0);
+    Ok(Plan {
+        demuxer: probed.container.demuxer(),
+        seek_ns,
+        video: video::steps(order, probed, encoder, start_ns, &expected)?,
+        audio: audio_steps(probed.audio, start_ns, &expected),
+        audio_from_source: probed.audio.is_some(),
+        output: output_steps(),
+        expected,
+    })
+}
+
+impl Plan {
+    /// Start of the clip on the source's time line, nanoseconds.
+    pub fn start_ns(&self) -> i64 {
+        let starts = self.video.iter().filter_map(|step| match step {
+            Step::Frames { start_ns, .. } => Some(*start_ns),
+            _ => None,
+        });
+        starts.last().unwrap_or(0)
+    }
+}
+
+fn expected(window: Window, rendition: &Rendition) -> Expected {
+    let fps = rendition.fps;
+    let frames = window.frames(fps);
+    // As long as the picture, to the sample: every rate on offer divides 48,000.
+    let samples = u64::from(frames) * u64::from(SAMPLE_RATE / fps);
+    Expected { size: rendition.size(), fps, frames, samples }
+}
+
+fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Vec<Step> {
+    let samples = expected.samples;
+    let format = format!(
+        "audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3"
+    );
+    let mut steps = Vec::new();
+    let start_ns = match stream {
+        Some(Stream { decoder }) => {
+            // Unlimited, as is the queue behind the encoder: the two streams of a file may lie any distance apart, and the
+            // multiplexer takes both at the same pace. What waits here is compressed.
+            steps.push(unlimited_queue("audio-in"));
+            steps.extend(decoder.parser.map(element));
+            steps.extend([element(decoder.element), element("audioconvert"), element("audioresample")]);
+            start_ns
+        }
+        None => {
+            steps.push(with("audiotestsrc", &[("wave", "silence"), ("samplesperbuffer", "4800")]));
+            0
+        }
+    };
+    steps.push(Step::Caps(format));
+    steps.push(Step::Samples { start_ns, samples });
+    steps.push(named(AAC_ENCODER, "audio-encoder", &[("bitrate", &AAC_BITS_PER_SECOND.to_string())]));
+    steps.push(unlimited_queue("audio-out"));
+    steps
+}
+
+fn output_steps() -> Vec<Step> {
+    vec![
+        named("mp4mux", "mux", &[("faststart", "true"), ("faststart-file", MEDIA_FILE)]),
+        named("filesink", "file", &[("location", OUTPUT_FILE)]),
+    ]
+}
+
+fn element(factory: &'static str) -> Step {
+    named(factory, "", &[])
+}
+
+fn with(factory: &'static str, properties: &[(&'static str, &str)]) -> Step {
+    named(factory, "", properties)
+}
+
+fn named(factory: &'static str, name: &'static str, properties: &[(&'static str, &str)]) -> Step {
+    let properties = properties.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Step::Element { factory, name, properties }
+}
+
+fn unlimited_queue(name: &'static str) -> Step {
+    named("queue", name, &[("max-size-buffers", "0"), ("max-size-bytes", "0"), ("max-size-time", "0")])
+}
+
+/// Decoded pictures are large: three of them keep both sides busy.
+fn short_queue(name: &'static str) -> Step {
+    named("queue", name, &[("max-size-buffers", "3"), ("max-size-bytes", "0"), ("max-size-time", "0")])
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Element { factory, name, properties } => {
+                write!(f, "{factory}")?;
+                if !name.is_empty() {
+                    write!(f, " name={name}")?;
+                }
+                properties.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+            }
+            Step::Caps(caps) => write!(f, "{caps}"),
+            Step::Crop(Crop { margins: [left, top, right, bottom], .. }) => {
+                write!(f, "crop left={left} top={top} right={right} bottom={bottom}")
+            }
+            Step::Frames { start_ns, fps, frames, patience } => {
+                write!(f, "frame-grid start={start_ns}ns fps={fps} frames={frames} patience={patience}")
+            }
+            Step::Samples { start_ns, samples } => write!(f, "sample-grid start={start_ns}ns samples={samples}"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seek_ns {
+            Some(seek) => writeln!(f, "range-source ! {} seek={seek}ns", self.demuxer)?,
+            None => writeln!(f, "range-source ! {}", self.demuxer)?,
+        }
+        for (title, steps) in [("video", &self.video), ("audio", &self.audio), ("output", &self.output)] {
+            writeln!(f, "{title}")?;
+            steps.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What is told to the worker while a clip is made: at least once a second, and never less than before within a phase.
+
+use crate::worker_link::lock;
+use clipfleet_contract::v1::TranscodeProgressed;
+use clipfleet_domain::{progress::Phase, rendition::name_of};
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Time between two reports: half of what the worker relies on.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The latest state of affairs.
+pub struct Progress {
+    state: Mutex<State>,
+    over: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    fraction: f64,
+    encoder: &'static str,
+    fallback_reason: String,
+    over: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let phase = Phase::Fetching;
+        let state = State { phase, fraction: 0.0, encoder: "", fallback_reason: String::new(), over: false };
+        Self { state: Mutex::new(state), over: Condvar::new() }
+    }
+}
+
+impl Progress {
+    /// Notes how far a phase is. Steps back are ignored.
+    pub fn reach(&self, phase: Phase, fraction: f64) {
+        let mut state = lock(&self.state);
+        if phase > state.phase {
+            (state.phase, state.fraction) = (phase, 0.0);
+        }
+        if phase == state.phase {
+            state.fraction = state.fraction.max(fraction.clamp(0.0, 1.0));
+        }
+    }
+
+    /// Notes which encoder is at work, and why it is not the best.
+    pub fn encode_with(&self, encoder: &'static str, fallback_reason: &str) {
+        let mut state = lock(&self.state);
+        state.encoder = encoder;
+        fallback_reason.clone_into(&mut state.fallback_reason);
+    }
+
+    /// Reports until told to stop. Meant for a thread of its own, so that no stall elsewhere silences it.
+    pub fn report_while_busy(&self, mut send: impl FnMut(TranscodeProgressed)) {
+        let mut state = lock(&self.state);
+        while !state.over {
+            send(state.message());
+            state = self.over.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends [`Progress::report_while_busy`].
+    pub fn stop(&self) {
+        lock(&self.state).over = true;
+        self.over.notify_all();
+    }
+}
+
+impl State {
+    fn message(&self) -> TranscodeProgressed {
+        TranscodeProgressed {
+            phase: name_of(&Phase::ALL, self.phase).to_owned(),
+            fraction: self.fraction,
+            encoder: self.encoder.to_owned(),
+            fallback_reason: self.fallback_reason.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_goes_back() {
+        let progress = Progress::default();
+        progress.reach(Phase::Fetching, 0.5);
+        progress.reach(Phase::Fetching, 0.2);
+        assert_eq!(lock(&progress.state).fraction, 0.5);
+        progress.reach(Phase::Encoding, 0.1);
+        progress.reach(Phase::Fetching, 1.0);
+        let message = lock(&progress.state).message();
+        assert_eq!((message.phase.as_str(), message.fraction), ("encoding", 0.1));
+    }
+}

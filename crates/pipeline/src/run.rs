@@ -1,0 +1,116 @@
+//! Driving a built pipeline from start to end.
+//!
+//! ```text
+//! build ── paused, first pad blocked ── one flushing seek to the key frame ── unblock, playing ── end | error | astray
+//!      └── (no seek) ───────────────────────────────────────────────────────── playing ──┘
+//! ```
+//!
+//! The seek happens before any data has passed the blocked pads, so nothing behind them is ever flushed. It goes to a key frame
+//! and not to the exact place: the grids cut exactly, and they see true time stamps only if no decoder has clipped them.
+
+use crate::{
+    build::Built,
+    bus::{self, ElementError, Event},
+    elements::{FramesReport, SamplesReport},
+    failure,
+    plan::Plan,
+    source::Source,
+};
+use clipfleet_domain::failure::Failure;
+use gst::prelude::*;
+use gstreamer as gst;
+use std::sync::{Mutex, atomic::Ordering, mpsc};
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The output is complete.
+    Complete(FramesReport, SamplesReport),
+    /// The seek led behind the clip's start; read from the beginning instead.
+    Astray,
+    /// The source ended too early.
+    Short(FramesReport),
+    /// An element failed.
+    Failed(ElementError),
+}
+
+/// What a run tells while it goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress {
+    /// No picture of the clip yet.
+    Fetching,
+    /// That many frames have been encoded.
+    Encoded(u32),
+}
+
+/// Runs to the end. `report` is called often.
+pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(Progress)) -> Result<Outcome, Failure> {
+    if let Some(seek) = plan.seek_ns {
+        match seek_blocked(built, source, seek)? {
+            Sought::Yes => {}
+            Sought::No => return Ok(Outcome::Astray),
+            Sought::Failed(error) => return Ok(Outcome::Failed(error)),
+        }
+    }
+    built.pipeline.start(gst::State::Playing)?;
+    let start_ns = plan.start_ns();
+    let mut stall = bus::StallGuard::new("making the clip");
+    loop {
+        let event = built.pipeline.next_event();
+        let frames = built.frames.report();
+        let encoded = built.encoded.load(Ordering::Relaxed);
+        if plan.seek_ns.is_some() && frames.first_ns.is_some_and(|first| first > start_ns) {
+            return Ok(Outcome::Astray);
+        }
+        report(match frames.first_shown {
+            None => Progress::Fetching,
+            Some(_) => Progress::Encoded(encoded),
+        });
+        match event {
+            Some(Event::Ended) => return Ok(Outcome::Complete(frames, built.samples.report())),
+            Some(Event::Failed(_)) if frames.short => return Ok(Outcome::Short(frames)),
+            Some(Event::Failed(error)) => return Ok(Outcome::Failed(error)),
+            None => stall.check(source.reads() + u64::from(encoded))?,
+        }
+        std::thread::sleep(bus::STEP);
+    }
+}
+
+enum Sought {
+    Yes,
+    No,
+    Failed(ElementError),
+}
+
+fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, Failure> {
+    let (blocked, first) = mpsc::channel();
+    let mut probes = Vec::new();
+    for pad in &built.entries {
+        let blocked = Mutex::new(blocked.clone());
+        let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        let id = pad.add_probe(mask, move |_, _| {
+            let _ = crate::worker_link::lock(&blocked).send(());
+            gst::PadProbeReturn::Ok
+        });
+        probes.push((pad, id));
+    }
+    built.pipeline.start(gst::State::Paused)?;
+    let mut stall = bus::StallGuard::new("reading the head of the source");
+    // One blocked pad is enough: it means that the headers are read.
+    while first.recv_timeout(bus::STEP).is_err() {
+        match built.pipeline.next_event() {
+            Some(Event::Failed(error)) => return Ok(Sought::Failed(error)),
+            Some(Event::Ended) => return Err(failure::source_truncated("it has no frames")),
+            None => stall.check(source.reads())?,
+        }
+    }
+    let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
+    let position = gst::ClockTime::from_nseconds(seek_ns.max(0) as u64);
+    let sought = built.demuxer.seek_simple(flags, position).is_ok();
+    for (pad, id) in probes {
+        if let Some(id) = id {
+            pad.remove_probe(id);
+        }
+    }
+    Ok(if sought { Sought::Yes } else { Sought::No })
+}

@@ -1,0 +1,255 @@
+//! The bytes of the source, read at random in blocks.
+//!
+//! Demuxers jump about and read small pieces; the worker is asked for whole blocks, the last few of which stay here. While
+//! reading goes straight on, the next block is asked for in advance.
+
+use crate::worker_link::lock;
+use bytes::Bytes;
+use clipfleet_domain::failure::Failure;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Bytes asked for at a time. Measured on a 45 s cut from a 590 MB file: 256 KiB needs four times the requests for 1 % fewer
+/// bytes, 4 MiB a quarter of them for 11 % more.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Blocks kept. A demuxer moves between an index and one or two places per stream.
+const KEPT_BLOCKS: usize = 16;
+
+/// How often a waiting reader looks whether it was told to stop waiting.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+
+/// Where ranges of the source come from.
+pub trait Ranges: Send + Sync {
+    /// Bytes of the source.
+    fn size(&self) -> u64;
+
+    /// Asks for a range, which lies within the source. The answer arrives in the ticket.
+    fn request(&self, offset: u64, length: u64) -> Ticket;
+}
+
+/// Why a read gave no bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The range could not be had.
+    Failed(Failure),
+    /// The reader was told to stop waiting.
+    Interrupted,
+}
+
+/// An answer that is still to come.
+#[derive(Clone, Default)]
+pub struct Ticket(Arc<(Mutex<Option<Result<Bytes, ReadError>>>, Condvar)>);
+
+impl Ticket {
+    /// Delivers the answer.
+    pub fn settle(&self, answer: Result<Bytes, ReadError>) {
+        *lock(&self.0.0) = Some(answer);
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
+        let mut answer = lock(&self.0.0);
+        loop {
+            if let Some(answer) = answer.as_ref() {
+                return answer.clone();
+            }
+            if interrupted.load(Ordering::Acquire) {
+                return Err(ReadError::Interrupted);
+            }
+            answer = self.0.1.wait_timeout(answer, WAIT_STEP).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The source through a cache of blocks. One per process: the probe's blocks serve the cut as well.
+pub struct Source {
+    ranges: Arc<dyn Ranges>,
+    blocks: Mutex<Blocks>,
+    failure: Mutex<Option<Failure>>,
+    reads: AtomicU64,
+}
+
+#[derive(Default)]
+struct Blocks {
+    /// Least recently used first.
+    kept: VecDeque<(u64, Ticket)>,
+    last: Option<u64>,
+}
+
+impl Source {
+    /// A source whose bytes come from `ranges`.
+    pub fn new(ranges: Arc<dyn Ranges>) -> Self {
+        Self { ranges, blocks: Mutex::default(), failure: Mutex::default(), reads: AtomicU64::new(0) }
+    }
+
+    /// Bytes of the source.
+    pub fn size(&self) -> u64 {
+        self.ranges.size()
+    }
+
+    /// The first read that failed, if any. Demuxers report such a failure in words of their own; this is the true one.
+    pub fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// Number of reads so far: a sign of life.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source.
+    pub fn read(&self, offset: u64, length: u64, interrupted: &AtomicBool) -> Result<Vec<Bytes>, ReadError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let end = offset.saturating_add(length).min(self.size());
+        let mut pieces = Vec::new();
+        let mut position = offset;
+        while position < end {
+            let index = position / BLOCK_BYTES;
+            let start = index * BLOCK_BYTES;
+            let block = self.block(index, interrupted)?;
+            let from = (position - start) as usize;
+            let to = ((end - start) as usize).min(block.len());
+            if from >= to {
+                let message = format!("bytes {start} and on of the source came back short, {} of them", block.len());
+                return Err(self.failed(Failure::transient("internal", message)));
+            }
+            pieces.push(block.slice(from..to));
+            position = start + to as u64;
+        }
+        Ok(pieces)
+    }
+
+    fn block(&self, index: u64, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
+        let (ticket, straight_on) = {
+            let mut blocks = lock(&self.blocks);
+            let straight_on = blocks.last.is_some_and(|last| last + 1 == index);
+            blocks.last = Some(index);
+            (blocks.ticket(index, &*self.ranges), straight_on)
+        };
+        if straight_on && (index + 1) * BLOCK_BYTES < self.size() {
+            lock(&self.blocks).prefetch(index + 1, &*self.ranges);
+        }
+        let answer = ticket.wait(interrupted);
+        if let Err(ReadError::Failed(failure)) = &answer {
+            // A later attempt at the block must ask again.
+            lock(&self.blocks).kept.retain(|(kept, _)| *kept != index);
+            return Err(self.failed(failure.clone()));
+        }
+        answer
+    }
+
+    fn failed(&self, failure: Failure) -> ReadError {
+        lock(&self.failure).get_or_insert(failure.clone());
+        ReadError::Failed(failure)
+    }
+}
+
+impl Blocks {
+    fn ticket(&mut self, index: u64, ranges: &dyn Ranges) -> Ticket {
+        if let Some(place) = self.kept.iter().position(|(kept, _)| *kept == index)
+            && let Some(block) = self.kept.remove(place)
+        {
+            self.kept.push_back(block.clone());
+            return block.1;
+        }
+        let offset = index * BLOCK_BYTES;
+        let ticket = ranges.request(offset, BLOCK_BYTES.min(ranges.size() - offset));
+        self.kept.push_back((index, ticket.clone()));
+        if self.kept.len() > KEPT_BLOCKS {
+            self.kept.pop_front();
+        }
+        ticket
+    }
+
+    fn prefetch(&mut self, index: u64, ranges: &dyn Ranges) {
+        if !self.kept.iter().any(|(kept, _)| *kept == index) {
+            self.ticket(index, ranges);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Pattern {
+        size: u64,
+        asked: Mutex<Vec<u64>>,
+        broken_at: Option<u64>,
+    }
+
+    impl Ranges for Pattern {
+        fn size(&self) -> u64 {
+            self.size
+        }
+
+        fn request(&self, offset: u64, length: u64) -> Ticket {
+            self.asked.lock().unwrap().push(offset / BLOCK_BYTES);
+            let ticket = Ticket::default();
+            ticket.settle(match self.broken_at {
+                Some(at) if at == offset => Err(ReadError::Failed(Failure::permanent("source_changed", "gone"))),
+                _ => Ok((offset..offset + length).map(|n| (n / 7) as u8).collect()),
+            });
+            ticket
+        }
+    }
+
+    fn source(size: u64, broken_at: Option<u64>) -> (Source, Arc<Pattern>) {
+        let pattern = Arc::new(Pattern { size, asked: Mutex::default(), broken_at });
+        (Source::new(Arc::clone(&pattern) as Arc<dyn Ranges>), pattern)
+    }
+
+    fn read(source: &Source, offset: u64, length: u64) -> Result<Vec<u8>, ReadError> {
+        Ok(source.read(offset, length, &AtomicBool::new(false))?.concat())
+    }
+
+    #[test]
+    fn a_read_across_blocks_and_the_end_gives_the_bytes_there_are() {
+        let size = 2 * BLOCK_BYTES + 100;
+        let (source, _) = source(size, None);
+        let bytes = read(&source, BLOCK_BYTES - 5, 10).unwrap();
+        assert_eq!(bytes, (BLOCK_BYTES - 5..BLOCK_BYTES + 5).map(|n| (n / 7) as u8).collect::<Vec<_>>());
+        assert_eq!(read(&source, size - 3, 100).unwrap().len(), 3);
+        assert_eq!(read(&source, size, 100).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn blocks_are_asked_for_once_and_the_next_in_advance_only_when_reading_goes_straight_on() {
+        let (source, pattern) = source(40 * BLOCK_BYTES, None);
+        for offset in [0, 10, 30 * BLOCK_BYTES, 30 * BLOCK_BYTES + 9, 31 * BLOCK_BYTES, 0] {
+            read(&source, offset, 1).unwrap();
+        }
+        assert_eq!(*pattern.asked.lock().unwrap(), [0, 30, 31, 32]);
+    }
+
+    #[test]
+    fn the_least_recently_used_block_is_forgotten() {
+        let (source, pattern) = source(100 * BLOCK_BYTES, None);
+        for block in (0..17).map(|n| n * 3) {
+            read(&source, block * BLOCK_BYTES, 1).unwrap();
+        }
+        read(&source, 0, 1).unwrap();
+        assert_eq!(pattern.asked.lock().unwrap().iter().filter(|block| **block == 0).count(), 2);
+    }
+
+    #[test]
+    fn a_failed_range_is_remembered_with_its_code() {
+        let (source, _) = source(4 * BLOCK_BYTES, Some(BLOCK_BYTES));
+        assert!(read(&source, 0, 10).is_ok());
+        assert!(read(&source, BLOCK_BYTES, 10).is_err());
+        assert_eq!(source.failure().unwrap().code, "source_changed");
+    }
+
+    #[test]
+    fn a_reader_that_waits_can_be_told_to_stop() {
+        let interrupted = AtomicBool::new(true);
+        assert_eq!(Ticket::default().wait(&interrupted), Err(ReadError::Interrupted));
+    }
+}

@@ -1,0 +1,320 @@
+//! Which source picture is shown in which frame of the output, and which source samples are heard: pure arithmetic.
+//!
+//! Sources have any frame rate, or none: captures write a picture when something moved, with time stamps rounded to
+//! milliseconds. The output has a frame every `1/fps` seconds, no more and no less. Time stamps alone decide; nothing is
+//! counted. Times are nanoseconds on the source's own time line, where the clip's start is `start`.
+
+/// Nanoseconds in a second, and so the length of one output frame in the unit of slots used here: time times frame rate.
+const SECOND: i128 = 1_000_000_000;
+
+/// A picture this little before the start counts as at the start: requests are in whole milliseconds, pictures are not.
+const START_TOLERANCE_NS: i128 = 500_000;
+
+/// How much earlier than its slot a picture may be, in slots, and still be shown there. Just under a half, so that a source
+/// of twice the rate drops exactly every other picture.
+const EARLY: i128 = SECOND * 45 / 100;
+
+/// How much later. Early and late together exceed a slot, which keeps a source with jittering time stamps at one picture per
+/// frame where strict rounding would drop one and double the next.
+const LATE: i128 = SECOND * 60 / 100;
+
+/// A clip shows the first picture at or after its start from the start on. If that picture is more than this away, the source
+/// stood still, and what stood there is shown meanwhile.
+const STANDSTILL_NS: i128 = SECOND / 2;
+
+/// What to do with a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Showing {
+    /// It lies before the clip.
+    Before,
+    /// Its slot is taken; the next picture comes soon enough.
+    Skip,
+    /// Repeat the picture before it this often, then show it.
+    Show {
+        /// Frames of the earlier picture that fill the gap.
+        repeats: u32,
+    },
+    /// It lies behind the clip: repeat the picture before it this often, then stop.
+    Behind {
+        /// Frames of the earlier picture that complete the clip.
+        repeats: u32,
+    },
+}
+
+/// Deals out the frames of the output.
+#[derive(Debug, Clone)]
+pub struct FrameGrid {
+    start_ns: i128,
+    fps: i128,
+    frames: u32,
+    next: u32,
+    late: i128,
+    held: bool,
+}
+
+impl FrameGrid {
+    /// A grid of `frames` frames at `fps` frames per second, the first of them at `start_ns` of the source.
+    pub fn new(start_ns: i64, fps: u32, frames: u32) -> Self {
+        Self { start_ns: start_ns.into(), fps: fps.into(), frames, next: 0, late: LATE, held: false }
+    }
+
+    /// Frames dealt so far.
+    pub fn dealt(&self) -> u32 {
+        self.next
+    }
+
+    /// Whether every frame is dealt.
+    pub fn is_full(&self) -> bool {
+        self.next == self.frames
+    }
+
+    /// When frame `index` is shown, nanoseconds from the clip's start.
+    pub fn time_ns(&self, index: u32) -> u64 {
+        (u64::from(index) * SECOND as u64 + self.fps as u64 / 2) / self.fps as u64
+    }
+
+    /// Places the next picture of the source, which is shown there from `time_ns` on.
+    pub fn offer(&mut self, time_ns: i64) -> Showing {
+        if self.is_full() {
+            return Showing::Behind { repeats: 0 };
+        }
+        let since = i128::from(time_ns) - self.start_ns;
+        if since < -START_TOLERANCE_NS {
+            self.held = true;
+            return Showing::Before;
+        }
+        let place = since * self.fps;
+        let nearest = ((place + SECOND / 2) / SECOND).max(0);
+        let slot = if self.next == 0 && since <= STANDSTILL_NS || !self.held && self.next == 0 {
+            self.late = (place + SECOND / 10).clamp(LATE, SECOND);
+            0
+        } else {
+            let next = i128::from(self.next);
+            let lateness = place - next * SECOND;
+            if lateness < -EARLY {
+                return Showing::Skip;
+            }
+            if lateness <= self.late {
+                next
+            } else {
+                self.late = LATE;
+                nearest.max(next)
+            }
+        };
+        let repeats = (slot - i128::from(self.next)).min(i128::from(self.frames - self.next)) as u32;
+        self.next += repeats;
+        self.held = true;
+        if self.is_full() {
+            return Showing::Behind { repeats };
+        }
+        self.next += 1;
+        Showing::Show { repeats }
+    }
+
+    /// The source is over: how often its last picture must be repeated to complete the clip.
+    pub fn complete(&mut self) -> u32 {
+        let missing = self.frames - self.next;
+        self.next = self.frames;
+        missing
+    }
+}
+
+/// What to do with a piece of sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hearing {
+    /// Silent samples to put before it.
+    pub silence: u64,
+    /// Samples to leave out at its beginning.
+    pub skip: u64,
+    /// Samples to keep after that.
+    pub take: u64,
+}
+
+/// Time stamps may differ this much, in milliseconds, from where the sound before them ended and still be taken as its
+/// continuation. Captures round and jitter by less; a larger difference is a real gap.
+const CONTINUATION_MS: i64 = 20;
+
+/// Deals out the samples of the output.
+#[derive(Debug, Clone)]
+pub struct SampleGrid {
+    start_ns: i128,
+    rate: i128,
+    samples: u64,
+    filled: u64,
+    /// Where the sound heard last ended, in samples from the start.
+    ended: Option<i128>,
+}
+
+impl SampleGrid {
+    /// A track of `samples` samples at `rate` per second, the first of them at `start_ns` of the source.
+    pub fn new(start_ns: i64, rate: u32, samples: u64) -> Self {
+        Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None }
+    }
+
+    /// Samples dealt so far.
+    pub fn dealt(&self) -> u64 {
+        self.filled
+    }
+
+    /// Whether every sample is dealt.
+    pub fn is_full(&self) -> bool {
+        self.filled == self.samples
+    }
+
+    /// When sample `index` is heard, nanoseconds from the clip's start.
+    pub fn time_ns(&self, index: u64) -> u64 {
+        (u128::from(index) * SECOND as u128 / self.rate as u128) as u64
+    }
+
+    /// Places the next `count` samples of the source, the first of which is heard there at `time_ns`.
+    pub fn offer(&mut self, time_ns: i64, count: u64) -> Hearing {
+        let stamped = (i128::from(time_ns) - self.start_ns) * self.rate;
+        let stamped = (stamped + SECOND / 2).div_euclid(SECOND);
+        let tolerance = self.rate * i128::from(CONTINUATION_MS) / 1_000;
+        let begin = self.ended.filter(|ended| (stamped - ended).abs() <= tolerance).unwrap_or(stamped);
+        let end = begin + i128::from(count);
+        self.ended = Some(end);
+        let filled = i128::from(self.filled);
+        let end = end.min(i128::from(self.samples));
+        if end <= filled {
+            return Hearing::default();
+        }
+        let first = begin.max(filled);
+        if first >= end {
+            return Hearing::default();
+        }
+        let hearing =
+            Hearing { silence: (first - filled) as u64, skip: (first - begin) as u64, take: (end - first) as u64 };
+        self.filled = end as u64;
+        hearing
+    }
+
+    /// The source is over: how many silent samples complete the track.
+    pub fn complete(&mut self) -> u64 {
+        let missing = self.samples - self.filled;
+        self.filled = self.samples;
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    /// The source picture (by index) in each frame of the output.
+    fn shown(times_ns: impl IntoIterator<Item = i64>, start_ns: i64, fps: u32, frames: u32) -> Vec<usize> {
+        let mut grid = FrameGrid::new(start_ns, fps, frames);
+        let mut output = Vec::new();
+        let mut last = 0;
+        for (index, time) in times_ns.into_iter().enumerate() {
+            match grid.offer(time) {
+                Showing::Before | Showing::Skip => {}
+                Showing::Show { repeats } => {
+                    output.extend(std::iter::repeat_n(last, repeats as usize));
+                    output.push(index);
+                }
+                Showing::Behind { repeats } => {
+                    output.extend(std::iter::repeat_n(last, repeats as usize));
+                    break;
+                }
+            }
+            last = index;
+        }
+        output.extend(std::iter::repeat_n(last, grid.complete() as usize));
+        output
+    }
+
+    fn rate(numerator: i64, denominator: i64) -> impl Iterator<Item = i64> {
+        (0..).map(move |n| n * 1_000_000_000 * denominator / numerator)
+    }
+
+    #[test]
+    fn equal_rates_give_every_picture_once_wherever_the_clip_starts() {
+        for start_ms in [0, 1, 17, 33, 67, 100, 4_999] {
+            let first = (start_ms * 30 + 999) / 1_000;
+            let first = if start_ms == 67 { 2 } else { first as usize };
+            let expected: Vec<usize> = (first..first + 90).collect();
+            assert_eq!(shown(rate(30, 1).take(400), start_ms * MS, 30, 90), expected, "start {start_ms} ms");
+        }
+    }
+
+    #[test]
+    fn stamps_in_whole_milliseconds_and_a_nanosecond_off_make_no_difference() {
+        let expected: Vec<usize> = (60..150).collect();
+        let rounded = rate(30, 1).take(400).map(|ns| (ns + MS / 2) / MS * MS);
+        assert_eq!(shown(rounded, 2_000 * MS, 30, 90), expected);
+        assert_eq!(shown(rate(30, 1).take(400).map(|ns| ns - 1), 2_000 * MS, 30, 90), expected);
+    }
+
+    #[test]
+    fn twice_the_rate_drops_every_other_picture_and_half_the_rate_doubles_each() {
+        assert_eq!(shown(rate(60, 1).take(400), 0, 30, 4), [0, 2, 4, 6]);
+        assert_eq!(shown(rate(50, 1).take(400), 0, 25, 4), [0, 2, 4, 6]);
+        assert_eq!(shown(rate(15, 1).take(400), 0, 30, 6), [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn every_picture_is_shown_within_one_frame_of_its_time() {
+        for (numerator, denominator) in [(30_000, 1_001), (25, 1), (24_000, 1_001), (60, 1), (48, 1), (7, 1)] {
+            for fps in [24, 25, 30, 50, 60] {
+                let times: Vec<i64> = rate(numerator, denominator).take(1_300).collect();
+                let frames = 15 * fps;
+                let output = shown(times.iter().copied(), 1_234 * MS, fps, frames);
+                assert_eq!(output.len(), frames as usize);
+                for (slot, index) in output.iter().enumerate() {
+                    let frame = 1_000_000_000 / i64::from(fps);
+                    let source = 1_000_000_000 * denominator / numerator;
+                    let off = times[*index] - 1_234 * MS - slot as i64 * frame;
+                    let first = *index == output[0];
+                    assert!(off <= frame + MS || first && off <= source, "{numerator} to {fps}: {slot} early by {off}");
+                    assert!(-off <= source + frame, "{numerator} to {fps}: frame {slot} late by {off}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_neither_drops_nor_doubles() {
+        let jittered = rate(30, 1).take(100).enumerate().map(|(n, ns)| ns + [0, 9, -8, 4, -11, 12][n % 6] * MS);
+        assert_eq!(shown(jittered, 0, 30, 90), (0..90).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_gap_repeats_the_picture_before_it() {
+        assert_eq!(shown([0, 33, 200, 233].map(|ms| ms * MS), 0, 30, 9), [0, 1, 1, 1, 1, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn the_first_picture_after_the_start_comes_first_unless_the_source_stood_still() {
+        assert_eq!(shown([0, 300, 400].map(|ms| ms * MS), 100 * MS, 30, 10), [1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(shown([0, 1_000].map(|ms| ms * MS), 100 * MS, 10, 11), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn sound_is_trimmed_padded_and_cut_to_the_sample() {
+        let mut grid = SampleGrid::new(1_000 * MS, 48_000, 48_000);
+        assert_eq!(grid.offer(900 * MS, 4_800), Hearing::default());
+        assert_eq!(grid.offer(999 * MS, 96), Hearing { silence: 0, skip: 48, take: 48 });
+        assert_eq!(grid.offer(1_500 * MS, 480), Hearing { silence: 24_000 - 48, skip: 0, take: 480 });
+        assert_eq!(grid.offer(1_990 * MS, 4_800), Hearing { silence: 48_000 - 480 - 24_480, skip: 0, take: 480 });
+        assert!(grid.is_full());
+    }
+
+    #[test]
+    fn sound_that_starts_late_or_ends_early_is_completed_with_silence() {
+        let mut grid = SampleGrid::new(0, 48_000, 48_000);
+        assert_eq!(grid.offer(250 * MS, 1_024), Hearing { silence: 12_000, skip: 0, take: 1_024 });
+        assert_eq!(grid.complete(), 48_000 - 12_000 - 1_024);
+    }
+
+    #[test]
+    fn small_errors_of_time_stamps_are_no_gaps() {
+        let mut grid = SampleGrid::new(0, 48_000, 48_000);
+        for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (75, 960)] {
+            assert_eq!(grid.offer(stamp_ms * MS, count), Hearing { silence: 0, skip: 0, take: count });
+        }
+        assert_eq!(grid.offer(120 * MS, 960).silence, 5_760 - 3_840);
+    }
+}

@@ -1,0 +1,112 @@
+//! The one connection this process has: a socket to the worker that started it.
+//!
+//! A thread reads what the worker sends; any thread may ask for a range of the source and wait for it, or report. When the
+//! worker goes away there is nobody left to work for, so the process ends itself at once.
+
+use crate::{
+    framing::{read_message, write_message},
+    source::{Ranges, ReadError, Ticket},
+};
+use bytes::Bytes;
+use clipfleet_contract::v1::{FromPipeline, ReadRange, StartTranscode, ToPipeline, from_pipeline, to_pipeline};
+use clipfleet_domain::failure::Failure;
+use std::{
+    collections::HashMap,
+    io,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The worker, seen from its pipeline.
+pub struct WorkerLink {
+    writer: Mutex<UnixStream>,
+    pending: Mutex<Pending>,
+    source_size: u64,
+}
+
+#[derive(Default)]
+struct Pending {
+    last_id: u64,
+    tickets: HashMap<u64, Ticket>,
+}
+
+impl WorkerLink {
+    /// Waits for the order on a fresh connection, then starts listening for answers.
+    pub fn open(stream: UnixStream) -> io::Result<(Arc<Self>, StartTranscode)> {
+        let mut reader = stream.try_clone()?;
+        let start = match read_message::<ToPipeline>(&mut reader)?.and_then(|message| message.message) {
+            Some(to_pipeline::Message::Start(start)) => start,
+            Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "expected an order first")),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let link = Arc::new(Self {
+            writer: Mutex::new(stream),
+            pending: Mutex::default(),
+            source_size: start.source_size_bytes,
+        });
+        let listener = Arc::clone(&link);
+        std::thread::Builder::new().name("worker-link".into()).spawn(move || listener.listen(reader))?;
+        Ok((link, start))
+    }
+
+    /// Sends one report.
+    pub fn send(&self, message: from_pipeline::Message) -> io::Result<()> {
+        write_message(&mut *lock(&self.writer), &FromPipeline { message: Some(message) })
+    }
+
+    fn listen(&self, mut reader: UnixStream) {
+        let reason = loop {
+            match read_message::<ToPipeline>(&mut reader) {
+                Ok(Some(ToPipeline { message: Some(to_pipeline::Message::RangeBytes(answer)) })) => {
+                    self.settle(answer.id, Ok(answer.data));
+                }
+                Ok(Some(ToPipeline { message: Some(to_pipeline::Message::RangeFailed(answer)) })) => {
+                    let error = answer.error.unwrap_or_default();
+                    let failure = Failure { retryable: error.retryable, ..Failure::permanent(&error.code, error.message) };
+                    self.settle(answer.id, Err(ReadError::Failed(failure)));
+                }
+                Ok(Some(_)) => break "the worker sent a message that is not an answer".to_owned(),
+                Ok(None) => break "the worker closed the connection".to_owned(),
+                Err(error) => break format!("the connection to the worker broke: {error}"),
+            }
+        };
+        // Nobody waits for the outcome, and waiting for the codecs' threads to finish in order could take long: leave as a
+        // crash would, the attempt's directory belongs to the worker.
+        tracing::warn!(reason, "leaving");
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+
+    fn settle(&self, id: u64, answer: Result<Bytes, ReadError>) {
+        match lock(&self.pending).tickets.remove(&id) {
+            Some(ticket) => ticket.settle(answer),
+            None => tracing::warn!(id, "an answer to no question"),
+        }
+    }
+}
+
+impl Ranges for WorkerLink {
+    fn size(&self) -> u64 {
+        self.source_size
+    }
+
+    fn request(&self, offset: u64, length: u64) -> Ticket {
+        let ticket = Ticket::default();
+        let id = {
+            let mut pending = lock(&self.pending);
+            pending.last_id += 1;
+            let id = pending.last_id;
+            pending.tickets.insert(id, ticket.clone());
+            id
+        };
+        if let Err(error) = self.send(from_pipeline::Message::ReadRange(ReadRange { id, offset, length })) {
+            let message = format!("failed to ask the worker for bytes {offset}+{length}: {error}");
+            self.settle(id, Err(ReadError::Failed(Failure::transient("internal", message))));
+        }
+        ticket
+    }
+}
+
+/// Panics elsewhere must not turn into more panics here: the data under these locks is valid between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,91 @@
+//! What clients live through when the service goes away and comes back, and how fast it is. Only where we can stop it.
+
+use clipfleet_cloud::{
+    Cloud, Fields, Message, Precondition, SubscriptionSpec, Write,
+    google::{self, Endpoints},
+};
+use clipfleet_local::{Config, LocalCloud};
+use std::{net::SocketAddr, path::Path, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+async fn start(data: &Path, listen: SocketAddr) -> LocalCloud {
+    let since = Instant::now();
+    loop {
+        match LocalCloud::start(Config { data: data.to_owned(), listen }).await {
+            Ok(server) => return server,
+            // The port may take a moment to be free again.
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(10), "{error}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn connect(address: SocketAddr) -> Cloud {
+    let address = Some(address.to_string());
+    let (pubsub, firestore, storage) = (address.clone(), address.clone(), address);
+    let cloud = google::connect(&Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage });
+    let cloud = cloud.await.unwrap();
+    cloud.queue.ensure_topic("t").await.unwrap();
+    let (name, topic, ack_deadline) = ("s".to_owned(), "t".to_owned(), Duration::from_secs(10));
+    let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
+    cloud.queue.ensure_subscription(&spec).await.unwrap();
+    cloud
+}
+
+fn message(text: &'static str) -> Message {
+    Message { data: text.into(), ..Message::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_outlive_a_restart_of_the_service() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), "127.0.0.1:0".parse().unwrap()).await;
+    let address = server.address();
+    let cloud = connect(address).await;
+    let mut deliveries = cloud.queue.subscribe("s", 1);
+    cloud.queue.publish("t", message("before")).await.unwrap();
+    timeout(Duration::from_secs(10), deliveries.next()).await.unwrap().unwrap().unwrap().ack();
+    // The acknowledgement travels within a tenth of a second.
+    sleep(Duration::from_millis(500)).await;
+
+    server.stop().await;
+    let write = Write { path: "c/d".into(), fields: Fields::new(), precondition: Precondition::None };
+    let (queue, documents) = (cloud.queue.clone(), cloud.documents.clone());
+    let published = tokio::spawn(async move { queue.publish("t", message("meanwhile")).await });
+    let written = tokio::spawn(async move { documents.commit(vec![write]).await });
+    sleep(Duration::from_secs(2)).await;
+    let server = start(data.path(), address).await;
+    let back = Instant::now();
+
+    published.await.unwrap().unwrap();
+    written.await.unwrap().unwrap();
+    let delivery = timeout(Duration::from_secs(30), deliveries.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(delivery.message.data, "meanwhile");
+    delivery.ack();
+    println!("all was well again {:.1} s after the restart", back.elapsed().as_secs_f32());
+    deliveries.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+async fn latency_from_publish_to_receive() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), "127.0.0.1:0".parse().unwrap()).await;
+    let cloud = connect(server.address()).await;
+    let mut deliveries = cloud.queue.subscribe("s", 100);
+    let (mut confirmed, mut received) = (Vec::new(), Vec::new());
+    for _ in 0..500 {
+        let started = Instant::now();
+        cloud.queue.publish("t", message("tick")).await.unwrap();
+        confirmed.push(started.elapsed());
+        deliveries.next().await.unwrap().unwrap().ack();
+        received.push(started.elapsed());
+    }
+    for (what, mut times) in [("publish to confirmation", confirmed), ("publish to receive", received)] {
+        times.sort();
+        println!("{what}: p50 {:?}, p99 {:?}, worst {:?}", times[250], times[495], times[499]);
+    }
+    deliveries.close().await;
+    server.stop().await;
+}

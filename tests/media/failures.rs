@@ -1,0 +1,164 @@
+//! Sources and orders that cannot work: each ends with its code.
+
+use clipfleet_contract::v1::Error;
+use clipfleet_tests::{
+    fixtures::{Recipe, directory},
+    pipeline_process::{Order, Transcript, start, transcode},
+};
+use std::{fs, path::Path};
+
+fn code_of(bytes: &[u8], order: &Order) -> String {
+    let directory = directory();
+    let path = directory.path().join("source");
+    fs::write(&path, bytes).expect("writing");
+    transcode(order, &path).code().to_owned()
+}
+
+fn assert_message(transcript: &Transcript, parts: &[&str]) {
+    let message = &transcript.outcome.as_ref().expect_err("a failure").message;
+    assert!(parts.iter().all(|part| message.contains(part)), "{message:?} does not say {parts:?}");
+}
+
+#[test]
+fn what_is_no_video_file_is_refused() {
+    let order = Order::of(0, 1_000);
+    assert_eq!(code_of(b"", &order), "source_empty");
+    assert_eq!(code_of(b"just some words\n", &order), "source_not_media");
+    assert_eq!(code_of(&[0; 5_000], &order), "source_not_media");
+    let noise: Vec<u8> = (0..5_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    assert_eq!(code_of(&noise, &order), "source_not_media");
+    let container_of_nothing = [b"\0\0\0\x18ftypisom\0\0\0\0isommp41".as_slice(), &noise].concat();
+    assert_eq!(code_of(&container_of_nothing, &order), "source_truncated");
+}
+
+#[test]
+fn a_file_with_sound_only_has_no_video() {
+    let directory = directory();
+    let recipe = Recipe { pictures: 60, ..Recipe::default() };
+    let source = recipe.make(directory.path(), "source");
+    for extension in ["mp4", "mkv"] {
+        let path = directory.path().join(format!("sound.{extension}"));
+        let done = std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-i"])
+            .arg(&source)
+            .args(["-vn", "-c", "copy"])
+            .arg(&path)
+            .status();
+        assert!(done.expect("ffmpeg must be installed for media tests").success());
+        assert_eq!(transcode(&Order::of(0, 1_000), &path).code(), "source_has_no_video", "{extension}");
+    }
+}
+
+#[test]
+fn a_codec_that_nothing_decodes_is_named() {
+    const THEORA: &[&str] = &["-c:v", "ffv1"];
+    let directory = directory();
+    let recipe = Recipe { pictures: 30, video: THEORA, ..Recipe::matroska() };
+    let transcript = transcode(&Order::of(0, 500), &recipe.make(directory.path(), "source"));
+    assert_eq!(transcript.code(), "source_codec_unsupported");
+    assert_message(&transcript, &["ffv", "convert it"]);
+}
+
+fn kinds() -> [(&'static str, Recipe); 4] {
+    [
+        ("mp4", Recipe { pictures: 120, ..Recipe::default() }),
+        ("mkv", Recipe { pictures: 120, ..Recipe::matroska() }),
+        ("recorded", Recipe { pictures: 120, ..Recipe::recorded_vp8() }),
+        ("silent", Recipe { pictures: 120, audio: None, ..Recipe::default() }),
+    ]
+}
+
+#[test]
+fn a_window_beyond_the_end_names_the_end() {
+    let directory = directory();
+    for (kind, recipe) in kinds() {
+        let source = recipe.make(directory.path(), kind);
+        for window in [(3_000, 5_000), (3_900, 4_900), (6_000, 8_000), (60_000, 61_000)] {
+            let transcript = transcode(&Order::of(window.0, window.1), &source);
+            assert_eq!(transcript.code(), "window_beyond_end", "{kind} {window:?}");
+            let named = transcript.outcome.as_ref().expect_err("a failure").message.clone();
+            let near = (3_930..=4_030).any(|end| named.contains(&format!("at {end} ms")));
+            assert!(near && named.contains(&format!("{}-{} ms", window.0, window.1)), "{kind}: {named}");
+            assert!(!transcript.outcome.expect_err("a failure").retryable);
+        }
+    }
+}
+
+#[test]
+fn an_end_that_is_a_little_too_late_is_forgiven() {
+    let directory = directory();
+    for (kind, recipe) in kinds() {
+        let source = recipe.make(directory.path(), kind);
+        let finished = transcode(&Order::of(3_000, 4_080), &source).outcome.expect(kind);
+        assert_eq!(finished.frames, 32, "{kind}");
+    }
+}
+
+#[test]
+fn a_source_that_breaks_off_is_truncated() {
+    let directory = directory();
+    let cut = |path: &Path, share: f64| {
+        let bytes = fs::read(path).expect("the source");
+        bytes[..(bytes.len() as f64 * share) as usize].to_vec()
+    };
+    let first = Recipe::default().make(directory.path(), "first");
+    let last = Recipe::header_last().make(directory.path(), "last");
+    let matroska = Recipe::matroska().make(directory.path(), "matroska");
+    let order = Order::of(6_000, 7_500);
+    assert_eq!(code_of(&cut(&first, 0.5), &order), "source_truncated");
+    assert_eq!(code_of(&cut(&last, 0.9), &order), "source_truncated");
+    assert_eq!(code_of(&cut(&matroska, 0.5), &order), "source_truncated");
+    // What is there can still be cut.
+    fs::write(directory.path().join("half"), cut(&first, 0.5)).expect("writing");
+    transcode(&Order::of(1_000, 2_000), &directory.path().join("half")).output();
+}
+
+#[test]
+fn picture_and_sound_of_quite_different_lengths_do_not_match() {
+    let directory = directory();
+    let long = Recipe::default().make(directory.path(), "long");
+    let short = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "short");
+    let both = directory.path().join("both.mp4");
+    let done = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(&short)
+        .arg("-i")
+        .arg(&long)
+        .args(["-map", "0:v", "-map", "1:a", "-c", "copy"])
+        .arg(&both)
+        .status();
+    assert!(done.expect("ffmpeg must be installed for media tests").success());
+    let transcript = transcode(&Order::of(1_000, 5_000), &both);
+    assert_eq!(transcript.code(), "source_duration_mismatch");
+    assert_message(&transcript, &["1000-5000", "2000 ms"]);
+}
+
+#[test]
+fn the_code_of_a_failed_range_is_the_code_of_the_transcode() {
+    let directory = directory();
+    let source = Recipe::default().make(directory.path(), "source");
+    let bytes = fs::read(source).expect("the source");
+    for allowed in [0, 1] {
+        let mut answered = 0;
+        let transcript = start(&Order::of(5_000, 6_000), bytes.len() as u64).serve(|offset, length| {
+            answered += 1;
+            if answered > allowed {
+                let (code, message) = ("source_changed".into(), "generation 7 is gone".into());
+                return Err(Error { code, message, retryable: true, details: Vec::new() });
+            }
+            Ok(bytes[offset as usize..(offset + length) as usize].to_vec())
+        });
+        assert_eq!(transcript.code(), "source_changed");
+        assert_message(&transcript, &["generation 7 is gone"]);
+        assert!(transcript.outcome.expect_err("a failure").retryable);
+    }
+}
+
+#[test]
+fn an_encoder_that_is_not_here_is_refused() {
+    let directory = directory();
+    let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
+    let transcript = transcode(&Order { encoder: "nvh264enc", ..Order::of(0, 1_000) }, &source);
+    assert_eq!(transcript.code(), "encoder_unavailable");
+    assert_message(&transcript, &["nvh264enc", "x264enc"]);
+}

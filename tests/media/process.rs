@@ -1,0 +1,99 @@
+//! The process itself: its reports, its manners, its end.
+
+use clipfleet_contract::v1::{RangeBytes, from_pipeline, to_pipeline};
+use clipfleet_tests::{
+    fixtures::{Recipe, directory},
+    pipeline_process::{Order, binary, start, transcode},
+};
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+#[test]
+fn reports_come_every_second_and_never_go_back() {
+    let directory = directory();
+    let source = Recipe::default().make(directory.path(), "source");
+    let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(1_000, 8_000) };
+    let transcript = transcode(&order, &source);
+    transcript.output();
+    let order_of = |phase: &str| ["fetching", "encoding", "verifying"].iter().position(|known| *known == phase);
+    let mut last = (Duration::ZERO, Some(0), 0.0);
+    for (at, report) in &transcript.progress {
+        let phase = order_of(&report.phase);
+        assert!(phase.is_some(), "{report:?}");
+        assert!((0.0..=1.0).contains(&report.fraction), "{report:?}");
+        assert!(phase > last.1 || report.fraction >= last.2, "{report:?} after {last:?}");
+        assert!(*at - last.0 < Duration::from_secs(1), "silence of {:?}", *at - last.0);
+        last = (*at, phase, report.fraction);
+    }
+    assert!(transcript.progress.len() >= 3, "{:?}", transcript.progress);
+    let last = &transcript.progress.last().expect("a report").1;
+    assert_eq!(last.encoder, "x264enc");
+    let finished = transcript.outcome.expect("a result");
+    assert!(finished.fetch_ms > 0 && finished.encode_ms > 0, "{finished:?}");
+}
+
+#[test]
+fn only_what_the_clip_needs_is_read() {
+    // Four minutes at the same rate, of which one second is wanted.
+    const LARGE: &[&str] =
+        &["-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-b:v", "6M", "-minrate", "6M", "-maxrate", "6M", "-bufsize", "6M", "-nal-hrd", "cbr"];
+    let recipe = Recipe { width: 160, height: 90, pictures: 1_800, video: LARGE, ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    let size = std::fs::metadata(&source).expect("the source").len();
+    assert!(size > 30 << 20, "{size}");
+    let transcript = transcode(&Order::of(40_000, 41_000), &source);
+    transcript.output();
+    let read: u64 = transcript.ranges.iter().map(|(_, length)| length).sum();
+    assert!(read < 8 << 20, "{read} bytes of {size} were read: {:?}", transcript.ranges);
+    assert!(transcript.ranges.iter().all(|(_, length)| *length <= 1 << 20));
+}
+
+#[test]
+fn a_process_whose_worker_is_gone_leaves_at_once() {
+    let directory = directory();
+    let source = Recipe::default().make(directory.path(), "source");
+    let bytes = std::fs::read(source).expect("the source");
+    // At the first question, and in the middle of the work.
+    for questions in [1, 3] {
+        let order = Order { quality: "2160p", aspect: "9:16", ..Order::of(0, 8_000) };
+        let mut started = start(&order, bytes.len() as u64);
+        let mut asked = 0;
+        while asked < questions {
+            match started.receive().expect("a message") {
+                from_pipeline::Message::ReadRange(range) if asked + 1 < questions => {
+                    asked += 1;
+                    let data = bytes[range.offset as usize..(range.offset + range.length) as usize].to_vec().into();
+                    started.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
+                }
+                from_pipeline::Message::ReadRange(_) => asked += 1,
+                from_pipeline::Message::Progressed(report) if report.phase == "encoding" => break,
+                from_pipeline::Message::Progressed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        started.socket.shutdown(std::net::Shutdown::Both).expect("closing");
+        let gone = Instant::now();
+        started.wait();
+        assert!(gone.elapsed() < Duration::from_secs(1), "it took {:?}", gone.elapsed());
+    }
+}
+
+#[test]
+fn the_check_reports_what_is_installed() {
+    let output = Command::new(binary()).arg("--check").stdin(Stdio::null()).output().expect("the pipeline");
+    let report = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{report}");
+    for part in [r#""usable": true"#, r#""name": "x264enc""#, r#""kind": "aac""#, r#""codec": "VP9""#, r#""gpu""#] {
+        assert!(report.contains(part), "{part} is missing in {report}");
+    }
+}
+
+#[test]
+fn without_a_worker_it_says_how_it_is_used() {
+    let output = Command::new(binary()).stdin(Stdio::null()).output().expect("the pipeline");
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("started by a worker"));
+}

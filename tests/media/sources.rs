@@ -1,0 +1,304 @@
+//! Every kind of source, cut at every kind of place.
+
+use clipfleet_tests::{
+    fixtures::{Recipe, directory},
+    mp4::{Probe, boxes},
+    picture::{MarkPlace, Pictures},
+    pipeline_process::{Order, Transcript, transcode},
+    sound::Sound,
+};
+use std::path::Path;
+
+/// How far a beep may be from its place, milliseconds. The promise is 40.
+const SYNC_MS: f64 = 15.0;
+
+/// Windows of an eight-second source with a key frame every two (or two and a half) seconds.
+const WINDOWS: [(i64, i64); 5] = [
+    // From the beginning.
+    (0, 1_000),
+    // At a key frame of the H.264 sources.
+    (4_000, 5_000),
+    // Far from any, on a picture.
+    (3_500, 4_300),
+    // Between two pictures.
+    (5_717, 6_617),
+    // Up to the last picture.
+    (7_000, 8_000),
+];
+
+/// What the shape of a recipe makes of the number in the middle of its pictures.
+struct Shape {
+    /// Upright size in square pixels.
+    size: (f64, f64),
+    output: (u32, u32),
+}
+
+impl Shape {
+    fn square(recipe: &Recipe) -> Self {
+        Self { size: (f64::from(recipe.width), f64::from(recipe.height)), output: (720, 720) }
+    }
+
+    fn mark(&self) -> MarkPlace {
+        let (width, height) = self.size;
+        let aspect = f64::from(self.output.0) / f64::from(self.output.1);
+        let crop = if width > height * aspect { (height * aspect, height) } else { (width, width / aspect) };
+        MarkPlace::after(width.min(height), crop, self.output)
+    }
+}
+
+fn check(recipe: &Recipe, shape: &Shape, source: &Path, order: &Order) -> Transcript {
+    let transcript = transcode(order, source);
+    let output = transcript.output();
+    check_file(&transcript, &output, shape, order);
+    check_pictures(recipe, shape, &output, order);
+    check_sound(recipe, &output, order);
+    transcript
+}
+
+fn frames(order: &Order) -> usize {
+    let (start, end) = order.window;
+    ((end - start) as f64 * f64::from(order.fps) / 1_000.0).round() as usize
+}
+
+/// What is promised of every file, whatever its source.
+fn check_file(transcript: &Transcript, output: &Path, shape: &Shape, order: &Order) {
+    let (probe, frames) = (Probe::of(output), frames(order));
+    let fps = f64::from(order.fps);
+    let boxes = boxes(output);
+    let place = |name| boxes.iter().position(|found| found == name);
+    assert!(place("moov") < place("mdat"), "{boxes:?}");
+    assert_eq!(transcript.files, ["clip.mp4"], "nothing else is left behind");
+    assert_eq!(transcript.exit, Some(0));
+
+    let (width, height) = shape.output;
+    for (fact, value) in [
+        ("codec_name", "h264"),
+        ("pix_fmt", "yuv420p"),
+        ("width", &width.to_string()),
+        ("height", &height.to_string()),
+        ("sample_aspect_ratio", "1:1"),
+        ("color_range", "tv"),
+        ("color_space", "bt709"),
+        ("color_transfer", "bt709"),
+        ("color_primaries", "bt709"),
+        ("r_frame_rate", &format!("{}/1", order.fps)),
+        ("avg_frame_rate", &format!("{}/1", order.fps)),
+        ("nb_frames", &frames.to_string()),
+    ] {
+        assert_eq!(probe.video[fact], value, "{fact}");
+    }
+    for (fact, value) in [("codec_name", "aac"), ("profile", "LC"), ("sample_rate", "48000"), ("channels", "2")] {
+        assert_eq!(probe.audio[fact], value, "{fact}");
+    }
+    for (index, time) in probe.picture_times.iter().enumerate() {
+        let exact = index as f64 / fps;
+        assert!((time - exact).abs() < 0.000_01, "picture {index} is shown at {time}, not {exact}");
+    }
+    assert_eq!(probe.keys[0], 0);
+    let ends = probe.keys.iter().skip(1).copied().chain([frames]);
+    assert!(probe.keys.iter().zip(ends).all(|(from, to)| to - from <= 2 * order.fps as usize), "{:?}", probe.keys);
+    let lengths = [&probe.video, &probe.audio, &probe.format].map(|facts| facts["duration"].parse::<f64>().expect("a length"));
+    assert!(lengths.iter().all(|length| (length - frames as f64 / fps).abs() < 0.002), "{lengths:?}");
+
+    let finished = transcript.outcome.as_ref().expect("a result");
+    assert_eq!(finished.frames as usize, frames);
+    assert_eq!((finished.width, finished.height), shape.output);
+    assert_eq!(finished.duration_ms, (frames as f64 * 1_000.0 / fps).round() as i64);
+}
+
+/// The first picture is the source's first at or after the start; each is shown when its time has come.
+fn check_pictures(recipe: &Recipe, shape: &Shape, output: &Path, order: &Order) {
+    let numbers = Pictures::decode(output, shape.output).numbers(shape.mark());
+    assert_eq!(numbers.len(), frames(order));
+    let start = order.window.0 as f64;
+    let source = recipe.shown();
+    let inside: Vec<(u32, f64)> = source.iter().copied().filter(|(_, time)| *time >= start - 0.5).collect();
+    assert_eq!(numbers[0], inside[0].0, "the first picture");
+    if recipe.keep.is_none() && recipe.fps == order.fps {
+        let expected: Vec<u32> = inside.iter().map(|(number, _)| *number).take(numbers.len()).collect();
+        assert_eq!(numbers, expected, "every picture once");
+        return;
+    }
+    for (slot, number) in numbers.iter().enumerate() {
+        let due = start + slot as f64 * 1_000.0 / f64::from(order.fps);
+        let index = source.iter().position(|(known, _)| known == number).expect("a picture of the source");
+        let begins = source[index].1;
+        let ends = source.get(index + 1).map_or(f64::MAX, |next| next.1);
+        let tolerance = 1_000.0 / f64::from(order.fps) + 2.0;
+        assert!(number == &inside[0].0 || begins <= due + tolerance, "picture {number} in frame {slot}: {begins} {due}");
+        assert!(ends >= due - tolerance, "picture {number} in frame {slot} is over at {ends}, at {due}");
+    }
+}
+
+/// Every beep of the window is heard at its time, and no other.
+fn check_sound(recipe: &Recipe, output: &Path, order: &Order) {
+    let sound = Sound::decode(output);
+    let length = frames(order) as f64 * 1_000.0 / f64::from(order.fps);
+    assert!((sound.length_ms() - length).abs() < 0.05, "the sound is {} ms long, not {length}", sound.length_ms());
+    let heard = sound.beeps_ms();
+    if recipe.audio.is_none() {
+        assert_eq!(sound.peak(), [0, 0]);
+        return;
+    }
+    let (start, end) = order.window;
+    let expected = recipe.beeps().within(start as u32, end as u32);
+    assert!(!expected.is_empty(), "a window without a beep proves nothing");
+    for time in &expected {
+        let nearest = heard.iter().copied().min_by(|a, b| (a - time).abs().total_cmp(&(b - time).abs()));
+        let off = nearest.map(|heard| heard - time);
+        assert!(off.is_some_and(|off| off.abs() < SYNC_MS), "beep at {time} ms is heard at {nearest:?}; all: {heard:?}");
+        println!("beep off by {:.2} ms", off.unwrap_or_default());
+    }
+    let [left, right] = sound.peak();
+    assert!((left - right).abs() < 1_500, "one side is louder: {left} {right}");
+}
+
+fn every_window(recipe: &Recipe) {
+    every_window_shaped(recipe, &Shape::square(recipe));
+}
+
+fn every_window_shaped(recipe: &Recipe, shape: &Shape) {
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    for (start, end) in WINDOWS {
+        println!("window {start}-{end}");
+        check(recipe, shape, &source, &Order::of(start, end));
+    }
+}
+
+#[test]
+fn mp4_with_its_header_first() {
+    every_window(&Recipe::default());
+}
+
+#[test]
+fn mp4_with_its_header_last() {
+    every_window(&Recipe::header_last());
+}
+
+#[test]
+fn matroska_with_h264() {
+    every_window(&Recipe::matroska());
+}
+
+#[test]
+fn mp4_with_hevc() {
+    every_window(&Recipe::hevc());
+}
+
+#[test]
+fn webm_with_vp8_and_vorbis() {
+    every_window(&Recipe::webm_vp8_vorbis());
+}
+
+#[test]
+fn recording_of_a_browser_with_vp8() {
+    every_window(&Recipe::recorded_vp8());
+}
+
+#[test]
+fn recording_of_a_browser_with_vp9() {
+    every_window(&Recipe::recorded_vp9());
+}
+
+#[test]
+fn source_without_sound() {
+    every_window(&Recipe { audio: None, ..Recipe::default() });
+}
+
+#[test]
+fn sound_that_starts_late_and_is_mono() {
+    let recipe = Recipe { sound_delay_ms: 3_800, channels: 1, ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    for window in [(3_500, 4_300), (2_000, 5_000), (7_000, 8_000)] {
+        check(&recipe, &Shape::square(&recipe), &source, &Order::of(window.0, window.1));
+    }
+}
+
+#[test]
+fn sound_that_ends_early() {
+    let recipe = Recipe { sound_end_ms: Some(4_800), ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    check(&recipe, &Shape::square(&recipe), &source, &Order::of(4_000, 6_000));
+}
+
+#[test]
+fn pictures_that_are_stored_turned() {
+    // Stored lying, shown upright: wide pictures turned by a quarter are tall.
+    for rotation in [90, 180, 270] {
+        let recipe = Recipe { rotation, pictures: 120, ..Recipe::default() };
+        let (width, height) = (f64::from(recipe.width), f64::from(recipe.height));
+        let size = if rotation == 180 { (width, height) } else { (height, width) };
+        let directory = directory();
+        let source = recipe.make(directory.path(), "source");
+        check(&recipe, &Shape { size, output: (720, 720) }, &source, &Order::of(1_000, 1_600));
+    }
+}
+
+#[test]
+fn upright_source_and_odd_sizes() {
+    for (width, height) in [(360, 640), (853, 479), (479, 853)] {
+        const ANY_SIZE: &[&str] = &["-c:v", "libx264", "-preset", "veryfast", "-g", "60", "-pix_fmt", "yuv444p"];
+        let recipe = Recipe { width, height, video: ANY_SIZE, pictures: 120, ..Recipe::default() };
+        let directory = directory();
+        let source = recipe.make(directory.path(), "source");
+        check(&recipe, &Shape::square(&recipe), &source, &Order::of(1_000, 1_600));
+        let order = Order { aspect: "9:16", ..Order::of(1_000, 1_600) };
+        let shape = Shape { output: (720, 1280), ..Shape::square(&recipe) };
+        check(&recipe, &shape, &source, &order);
+    }
+}
+
+#[test]
+fn pixels_that_are_not_square() {
+    // PAL: 720x576 stored, 64:45, shown as 1024x576.
+    let recipe = Recipe { width: 720, height: 576, pictures: 90, filter: Some("setsar=64/45"), ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    let order = Order { aspect: "16:9", ..Order::of(1_000, 1_600) };
+    let transcript = transcode(&order, &source);
+    // The mark is as wide as the pixels make it: 144 stored pixels are 204.8 on the screen, of 1024, which fill 1280.
+    let output = transcript.output();
+    let numbers = Pictures::decode(&output, (1280, 720)).numbers(MarkPlace { width: 256.0, height: 180.0 });
+    assert_eq!(numbers, (30..48).collect::<Vec<u32>>());
+    assert_eq!(Probe::of(&output).video["sample_aspect_ratio"], "1:1");
+}
+
+#[test]
+fn every_frame_rate_to_every_other() {
+    for fps in [24, 25, 30, 50, 60] {
+        let recipe = Recipe { fps, pictures: fps * 3, ..Recipe::default() };
+        let directory = directory();
+        let source = recipe.make(directory.path(), "source");
+        for wanted in [24, 25, 30, 50, 60] {
+            let order = Order { fps: wanted, ..Order::of(1_500, 2_200) };
+            check(&recipe, &Shape::square(&recipe), &source, &order);
+        }
+    }
+}
+
+#[test]
+fn zoom_keeps_the_middle() {
+    let recipe = Recipe { pictures: 90, ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    let order = Order { zoom: 200.0, aspect: "9:16", ..Order::of(1_000, 1_600) };
+    let transcript = transcode(&order, &source);
+    let output = transcript.output();
+    let place = MarkPlace::after(360.0, (101.25, 180.0), (720, 1280));
+    assert_eq!(Pictures::decode(&output, (720, 1280)).numbers(place), (30..48).collect::<Vec<u32>>());
+}
+
+#[test]
+fn every_installed_encoder_gives_the_same_clip() {
+    let recipe = Recipe { pictures: 120, ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    for encoder in ["x264enc", "openh264enc"] {
+        let transcript = check(&recipe, &Shape::square(&recipe), &source, &Order { encoder, ..Order::of(500, 3_300) });
+        let finished = transcript.outcome.expect("a result");
+        assert_eq!((finished.encoder.as_str(), finished.fallback_reason.as_str()), (encoder, ""));
+    }
+}

@@ -1,0 +1,75 @@
+//! What FFprobe and the bare boxes say of a result. Independent of the pipeline's own reading of it.
+
+use std::{collections::HashMap, path::Path, process::Command};
+
+/// Facts about one stream or about the file, as FFprobe names them.
+pub type Facts = HashMap<String, String>;
+
+/// What a file is.
+#[derive(Debug)]
+pub struct Probe {
+    /// The container.
+    pub format: Facts,
+    /// The picture.
+    pub video: Facts,
+    /// The sound.
+    pub audio: Facts,
+    /// When each picture is shown, seconds.
+    pub picture_times: Vec<f64>,
+    /// Numbers of the key frames, from 0.
+    pub keys: Vec<usize>,
+}
+
+impl Probe {
+    /// Asks FFprobe, which must be installed.
+    pub fn of(path: &Path) -> Self {
+        let stream = |which: &str| facts(&ffprobe(path, &["-select_streams", which, "-show_entries", "stream"]));
+        let packets = ffprobe(path, &["-select_streams", "v:0", "-show_entries", "packet=pts_time,flags"]);
+        let mut shown: Vec<(f64, bool)> = packets
+            .split("[/PACKET]")
+            .map(facts)
+            .filter_map(|packet| Some((packet.get("pts_time")?.parse().ok()?, packet.get("flags")?.starts_with('K'))))
+            .collect();
+        shown.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self {
+            format: facts(&ffprobe(path, &["-show_entries", "format"])),
+            video: stream("v:0"),
+            audio: stream("a:0"),
+            keys: shown.iter().enumerate().filter(|(_, (_, key))| *key).map(|(index, _)| index).collect(),
+            picture_times: shown.into_iter().map(|(time, _)| time).collect(),
+        }
+    }
+}
+
+fn ffprobe(path: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-of", "default"])
+        .args(arguments)
+        .arg(path)
+        .output()
+        .expect("ffprobe must be installed for media tests");
+    assert!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn facts(text: &str) -> Facts {
+    text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
+}
+
+/// Names of the outermost boxes of a file, in order.
+pub fn boxes(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).expect("the result");
+    let (mut position, mut names) = (0, Vec::new());
+    while let Some(head) = bytes.get(position..position + 8) {
+        let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        names.push(String::from_utf8_lossy(&head[4..8]).into_owned());
+        position += match size {
+            0 => bytes.len(),
+            1 => usize::try_from(u64::from_be_bytes(bytes[position + 8..position + 16].try_into().expect("8 bytes")))
+                .expect("a size"),
+            size => size,
+        };
+    }
+    assert_eq!(position, bytes.len(), "the last box is cut off");
+    names
+}

@@ -1,0 +1,200 @@
+//! Playing the worker to one real `clipfleet-pipeline` process.
+
+use clipfleet_contract::v1::{
+    Clip, Error, FromPipeline, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline,
+    TranscodeFailed, TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
+};
+use prost::Message as _;
+use std::{
+    fs::File,
+    io::{Read, Write as _},
+    os::unix::{fs::FileExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a process may take to leave after its last word.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The binary, next to the tests.
+pub fn binary() -> PathBuf {
+    let tests = std::env::current_exe().expect("a test executable");
+    let path = tests.parent().and_then(Path::parent).expect("a target directory").join("clipfleet-pipeline");
+    assert!(path.exists(), "{} is missing: run `cargo build -p clipfleet-pipeline` first", path.display());
+    path
+}
+
+/// An order, filled in with what tests usually want: a square of 720 pixels, the cheapest to encode.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Start and end, milliseconds.
+    pub window: (i64, i64),
+    /// `720p`, `1080p` and so on.
+    pub quality: &'static str,
+    /// `9:16`, `1:1` and so on.
+    pub aspect: &'static str,
+    /// Frames per second.
+    pub fps: u32,
+    /// Place of the crop, percent.
+    pub position: f64,
+    /// Magnification, percent.
+    pub zoom: f64,
+    /// `auto`, or one encoder.
+    pub encoder: &'static str,
+}
+
+impl Order {
+    /// The usual order for a window.
+    pub fn of(start_ms: i64, end_ms: i64) -> Self {
+        let window = (start_ms, end_ms);
+        Self { window, quality: "720p", aspect: "1:1", fps: 30, position: 50.0, zoom: 100.0, encoder: "auto" }
+    }
+}
+
+/// What a process did.
+#[derive(Debug)]
+pub struct Transcript {
+    /// Its last word.
+    pub outcome: Result<TranscodeFinished, Error>,
+    /// Its reports, with the time of each since the start.
+    pub progress: Vec<(Duration, TranscodeProgressed)>,
+    /// Offset and length of each range that it asked for.
+    pub ranges: Vec<(u64, u64)>,
+    /// Its directory.
+    pub directory: tempfile::TempDir,
+    /// Files in its directory after its end.
+    pub files: Vec<String>,
+    /// Its exit status.
+    pub exit: Option<i32>,
+}
+
+impl Transcript {
+    /// The file it made. Panics, with its error, if it made none.
+    pub fn output(&self) -> PathBuf {
+        match &self.outcome {
+            Ok(finished) => self.directory.path().join(&finished.file),
+            Err(error) => panic!("the pipeline failed: {error:?}"),
+        }
+    }
+
+    /// The code it failed with. Panics if it finished.
+    pub fn code(&self) -> &str {
+        match &self.outcome {
+            Ok(finished) => panic!("the pipeline finished: {finished:?}"),
+            Err(error) => &error.code,
+        }
+    }
+}
+
+/// A started process and this end of its socket.
+pub struct Started {
+    /// The process.
+    pub child: Child,
+    /// This end of its socket.
+    pub socket: UnixStream,
+    directory: tempfile::TempDir,
+    since: Instant,
+}
+
+/// Starts a process on an order for a source of that many bytes.
+pub fn start(order: &Order, source_size_bytes: u64) -> Started {
+    let directory = tempfile::Builder::new().prefix("clipfleet-attempt-").tempdir().expect("a directory");
+    let (ours, theirs) = UnixStream::pair().expect("a socket");
+    let child = Command::new(binary())
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .expect("starting the pipeline");
+    let mut started = Started { child, socket: ours, directory, since: Instant::now() };
+    let reframe = Reframe { mode: "auto_center".into(), position: Some(order.position), zoom: Some(order.zoom) };
+    let (start_ms, end_ms) = order.window;
+    let clip = Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe) };
+    let output = Output {
+        quality: order.quality.into(),
+        aspect: order.aspect.into(),
+        fps: order.fps,
+        prefix: String::new(),
+    };
+    started.send(to_pipeline::Message::Start(StartTranscode {
+        source_size_bytes,
+        clip: Some(clip),
+        output: Some(output),
+        directory: started.directory.path().to_string_lossy().into_owned(),
+        encoder: order.encoder.into(),
+    }));
+    started
+}
+
+impl Started {
+    /// Sends one message.
+    pub fn send(&mut self, message: to_pipeline::Message) {
+        let bytes = ToPipeline { message: Some(message) }.encode_to_vec();
+        let length = u32::try_from(bytes.len()).expect("a short message").to_le_bytes();
+        // A process that has gone shows itself in what is read, not here.
+        let _ = self.socket.write_all(&[&length[..], &bytes].concat());
+    }
+
+    /// Takes one message; `None` when the process has closed the socket.
+    pub fn receive(&mut self) -> Option<from_pipeline::Message> {
+        let mut length = [0; 4];
+        self.socket.read_exact(&mut length).ok()?;
+        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+        self.socket.read_exact(&mut bytes).expect("a whole message");
+        FromPipeline::decode(bytes.as_slice()).expect("a message").message
+    }
+
+    /// Answers until the process is done.
+    pub fn serve(mut self, mut answer: impl FnMut(u64, u64) -> Result<Vec<u8>, Error>) -> Transcript {
+        let (mut progress, mut ranges) = (Vec::new(), Vec::new());
+        let outcome = loop {
+            match self.receive() {
+                Some(from_pipeline::Message::ReadRange(range)) => {
+                    ranges.push((range.offset, range.length));
+                    let id = range.id;
+                    self.send(match answer(range.offset, range.length) {
+                        Ok(data) => to_pipeline::Message::RangeBytes(RangeBytes { id, data: data.into() }),
+                        Err(error) => to_pipeline::Message::RangeFailed(RangeFailed { id, error: Some(error) }),
+                    });
+                }
+                Some(from_pipeline::Message::Progressed(report)) => progress.push((self.since.elapsed(), report)),
+                Some(from_pipeline::Message::Finished(finished)) => break Ok(finished),
+                Some(from_pipeline::Message::Failed(TranscodeFailed { error })) => {
+                    break Err(error.expect("an error"));
+                }
+                None => panic!("the pipeline left without a word: {:?}", self.child.wait()),
+            }
+        };
+        assert!(self.receive().is_none(), "the last word is the last");
+        let exit = self.wait();
+        let listing = std::fs::read_dir(self.directory.path()).expect("the attempt's directory");
+        let mut files: Vec<String> =
+            listing.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        files.sort();
+        Transcript { outcome, progress, ranges, directory: self.directory, files, exit }
+    }
+
+    /// Waits for the process to leave.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        panic!("the pipeline does not leave");
+    }
+}
+
+/// Runs an order on a file.
+pub fn transcode(order: &Order, source: &Path) -> Transcript {
+    let file = File::open(source).expect("the source");
+    let size = file.metadata().expect("the source").len();
+    start(order, size).serve(|offset, length| {
+        assert!(offset + length <= size, "{offset}+{length} lies beyond {size}");
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, offset).expect("the source");
+        Ok(bytes)
+    })
+}

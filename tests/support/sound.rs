@@ -1,0 +1,104 @@
+//! Sound with beeps at known times, and finding them again.
+
+use crate::fixtures::SAMPLES_PER_MS;
+use std::{path::Path, process::Command};
+
+/// Time between two beeps, milliseconds.
+pub const BEEP_EVERY_MS: u32 = 400;
+
+/// When the first beep of a source would sound, milliseconds. Not a multiple of a frame, nor of an AAC block.
+pub const FIRST_BEEP_MS: u32 = 155;
+
+const BEEP_MS: u32 = 40;
+
+/// A stretch of sound with a beep every [`BEEP_EVERY_MS`] on the source's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Beeps {
+    /// Where the sound begins on the source's clock, milliseconds.
+    pub from_ms: u32,
+    /// Where it ends.
+    pub to_ms: u32,
+}
+
+impl Beeps {
+    /// When its beeps begin, milliseconds on the source's clock; only whole beeps.
+    pub fn times_ms(&self) -> Vec<u32> {
+        let all = (FIRST_BEEP_MS..).step_by(BEEP_EVERY_MS as usize);
+        all.take_while(|begin| begin + BEEP_MS <= self.to_ms).filter(|begin| *begin >= self.from_ms).collect()
+    }
+
+    /// The beeps that a clip lets hear, milliseconds from the clip's start; those that an end of the clip touches are left out.
+    pub fn within(&self, start_ms: u32, end_ms: u32) -> Vec<f64> {
+        let inside = |begin: &u32| *begin >= start_ms && begin + BEEP_MS <= end_ms;
+        self.times_ms().into_iter().filter(inside).map(|begin| f64::from(begin - start_ms)).collect()
+    }
+
+    /// The sound as 16-bit samples.
+    pub fn pcm(&self, channels: u32) -> Vec<u8> {
+        let times = self.times_ms();
+        let mut bytes = Vec::new();
+        for index in self.from_ms * SAMPLES_PER_MS..self.to_ms * SAMPLES_PER_MS {
+            let ms = index / SAMPLES_PER_MS;
+            let beeping = times.iter().any(|begin| (*begin..begin + BEEP_MS).contains(&ms));
+            // 1 kHz, from full swing at once: its first sample is easy to find again.
+            let phase = f64::from(index % SAMPLES_PER_MS) / f64::from(SAMPLES_PER_MS);
+            let value = if beeping { (phase * std::f64::consts::TAU).cos() * 20_000.0 } else { 0.0 };
+            for _ in 0..channels {
+                bytes.extend_from_slice(&(value as i16).to_le_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+/// The decoded sound of a file.
+#[derive(Debug)]
+pub struct Sound {
+    /// Left and right.
+    pub samples: Vec<[i16; 2]>,
+}
+
+impl Sound {
+    /// Decodes a file's sound as a player would, edit list included.
+    pub fn decode(path: &Path) -> Self {
+        let output = Command::new("ffmpeg")
+            .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])
+            .arg(path)
+            .args(["-map", "0:a:0", "-f", "s16le", "-ac", "2", "-ar", "48000", "pipe:1"])
+            .output()
+            .expect("ffmpeg must be installed for media tests");
+        assert!(output.status.success(), "ffmpeg: {}", String::from_utf8_lossy(&output.stderr));
+        let sample = |bytes: &[u8]| i16::from_le_bytes([bytes[0], bytes[1]]);
+        let samples = output.stdout.chunks_exact(4).map(|frame| [sample(&frame[..2]), sample(&frame[2..])]).collect();
+        Self { samples }
+    }
+
+    /// Length, milliseconds.
+    pub fn length_ms(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(SAMPLES_PER_MS)
+    }
+
+    /// When beeps begin, milliseconds. One that the file's beginning cuts into counts from 0 and is left out.
+    pub fn beeps_ms(&self) -> Vec<f64> {
+        const LOUD: i32 = 6_000;
+        const QUIET_SAMPLES: usize = 100 * SAMPLES_PER_MS as usize;
+        let mut begins = Vec::new();
+        let mut last_loud = None;
+        for (index, [left, right]) in self.samples.iter().enumerate() {
+            if i32::from(*left).abs().max(i32::from(*right).abs()) < LOUD {
+                continue;
+            }
+            let fresh = last_loud.is_none_or(|last| index - last > QUIET_SAMPLES);
+            if fresh && index > SAMPLES_PER_MS as usize {
+                begins.push(index as f64 / f64::from(SAMPLES_PER_MS));
+            }
+            last_loud = Some(index);
+        }
+        begins
+    }
+
+    /// Loudest sample of each channel.
+    pub fn peak(&self) -> [i32; 2] {
+        [0, 1].map(|channel| self.samples.iter().map(|frame| i32::from(frame[channel]).abs()).max().unwrap_or(0))
+    }
+}

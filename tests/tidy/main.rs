@@ -1,0 +1,146 @@
+//! Holds what the map promises: who may import whom, that the map names every file, and that the runbook names every error.
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The import table: what each crate may use of ours. Dependencies for tests are free.
+const IMPORTS: [(&str, &[&str]); 11] = [
+    ("domain", &[]),
+    ("contract", &["domain"]),
+    ("cloud", &[]),
+    ("service", &[]),
+    ("dispatcher", &["domain", "contract", "cloud", "service"]),
+    ("worker", &["domain", "contract", "cloud", "service"]),
+    ("status", &["domain", "contract", "cloud", "service"]),
+    ("pipeline", &["domain", "contract"]),
+    ("local", &[]),
+    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local"]),
+    ("tests", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local", "pipeline"]),
+];
+
+/// Who alone may use certain outside packages.
+const OUTSIDE: [(&str, &[&str]); 3] =
+    [("google-cloud-", &["cloud"]), ("gstreamer", &["pipeline"]), ("redb", &["local"])];
+
+/// What the pure core must not know.
+const NOT_IN_DOMAIN: [&str; 6] = ["tokio", "serde", "serde_json", "prost", "tracing", "uuid"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Each crate's direct dependencies, those for tests left out.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let short = |name: &str| name.trim_start_matches("clipfleet-").to_owned();
+    let direct = |package: &cargo_metadata::Package| {
+        let real = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+        real.map(|dependency| dependency.name.clone()).collect()
+    };
+    metadata.packages.iter().map(|package| (short(&package.name), direct(package))).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn crate_sources() -> Vec<PathBuf> {
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path().join("src"));
+    crates.filter(|path| path.is_dir()).flat_map(|path| sources(&path)).collect()
+}
+
+#[test]
+fn crates_import_only_what_the_table_allows() {
+    let table: BTreeMap<&str, &[&str]> = IMPORTS.into();
+    for (name, used) in dependencies() {
+        let allowed = table.get(name.as_str()).unwrap_or_else(|| panic!("crate {name} is missing in the import table"));
+        for ours in used.iter().filter_map(|dependency| dependency.strip_prefix("clipfleet-")) {
+            assert!(allowed.contains(&ours), "{name} must not import {ours}");
+        }
+    }
+}
+
+#[test]
+fn outside_packages_stay_with_their_one_user() {
+    for (name, used) in dependencies() {
+        for (prefix, users) in OUTSIDE {
+            let uses = used.iter().any(|dependency| dependency.starts_with(prefix));
+            assert!(!uses || users.contains(&name.as_str()), "{name} must not use {prefix}*");
+        }
+        if name == "domain" {
+            let impure: Vec<_> = used.iter().filter(|used| NOT_IN_DOMAIN.contains(&used.as_str())).collect();
+            assert!(impure.is_empty(), "domain must not use {impure:?}");
+        }
+    }
+}
+
+#[test]
+fn every_source_file_opens_with_what_it_is_for() {
+    for path in crate_sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!"), "{} does not open with a //! comment", path.display());
+    }
+}
+
+#[test]
+fn the_map_names_every_file_and_no_other() {
+    let map = fs::read_to_string(root().join("crates/README.md")).unwrap();
+    let mut named: BTreeSet<String> = BTreeSet::new();
+    let mut section = String::new();
+    for line in map.lines() {
+        if let Some(name) = line.strip_prefix("### ") {
+            section = name.trim_matches('`').to_owned();
+        } else if let Some(rest) = line.strip_prefix("| `") {
+            let file = rest.split('`').next().unwrap();
+            named.insert(format!("{section}/src/{file}"));
+        }
+    }
+    let crates = root().join("crates");
+    let there: BTreeSet<String> =
+        crate_sources().iter().map(|path| path.strip_prefix(&crates).unwrap().display().to_string()).collect();
+    let forgotten: Vec<_> = there.difference(&named).collect();
+    let invented: Vec<_> = named.difference(&there).collect();
+    assert!(forgotten.is_empty() && invented.is_empty(), "crates/README.md: not named {forgotten:?}; not there {invented:?}");
+}
+
+/// Error codes as the code writes them: the first argument of the constructors of a failure.
+fn codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for path in crate_sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        for constructor in ["Failure::permanent(", "Failure::transient(", "refuse("] {
+            for after in shipped.split(constructor).skip(1) {
+                let argument = after.trim_start();
+                if let Some(code) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                    codes.insert(code.to_owned());
+                }
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn the_runbook_names_every_error_code_and_no_other() {
+    let runbook = fs::read_to_string(root().join("deploy/runbook.md")).unwrap();
+    let listed = runbook.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: BTreeSet<String> = listed.map(ToOwned::to_owned).collect();
+    let written = codes();
+    assert!(written.len() > 10, "the codes were not found: {written:?}");
+    let (unlisted, unknown): (Vec<_>, Vec<_>) = (written.difference(&listed).collect(), listed.difference(&written).collect());
+    assert!(unlisted.is_empty() && unknown.is_empty(), "deploy/runbook.md: not listed {unlisted:?}; not in the code {unknown:?}");
+}
