@@ -69,6 +69,7 @@ suite! {
             a_thousand_messages_published_together_all_arrive,
             what_exists_may_be_ensured_again,
             a_missing_topic_or_subscription_is_not_found,
+            a_name_out_of_rule_is_invalid,
             a_message_with_nothing_in_it_is_invalid;
         objects:
             what_was_created_reads_back,

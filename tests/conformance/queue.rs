@@ -299,3 +299,10 @@ pub(crate) async fn a_message_with_nothing_in_it_is_invalid(backend: &Backend) {
     let error = backend.cloud.queue.publish(&topic, Message::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
+
+pub(crate) async fn a_name_out_of_rule_is_invalid(backend: &Backend) {
+    for name in ["ab", "1st", "google-jobs", "a/b/c", "é-topic"] {
+        let error = backend.cloud.queue.ensure_topic(name).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name}: {error}");
+    }
+}

@@ -8,6 +8,9 @@ use clipfleet_local::{Config, LocalCloud};
 use std::{net::SocketAddr, path::Path, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
+const TOPIC: &str = "clip-jobs";
+const SUBSCRIPTION: &str = "clip-jobs-worker";
+
 async fn start(data: &Path, listen: SocketAddr) -> LocalCloud {
     let since = Instant::now();
     loop {
@@ -23,10 +26,10 @@ async fn start(data: &Path, listen: SocketAddr) -> LocalCloud {
 async fn connect(address: SocketAddr) -> Cloud {
     let address = Some(address.to_string());
     let (pubsub, firestore, storage) = (address.clone(), address.clone(), address);
-    let cloud = google::connect(&Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage });
-    let cloud = cloud.await.unwrap();
-    cloud.queue.ensure_topic("t").await.unwrap();
-    let (name, topic, ack_deadline) = ("s".to_owned(), "t".to_owned(), Duration::from_secs(10));
+    let endpoints = Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage };
+    let cloud = google::connect(&endpoints).await.unwrap();
+    cloud.queue.ensure_topic(TOPIC).await.unwrap();
+    let (name, topic, ack_deadline) = (SUBSCRIPTION.to_owned(), TOPIC.to_owned(), Duration::from_secs(10));
     let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
     cloud.queue.ensure_subscription(&spec).await.unwrap();
     cloud
@@ -42,8 +45,8 @@ async fn clients_outlive_a_restart_of_the_service() {
     let server = start(data.path(), "127.0.0.1:0".parse().unwrap()).await;
     let address = server.address();
     let cloud = connect(address).await;
-    let mut deliveries = cloud.queue.subscribe("s", 1);
-    cloud.queue.publish("t", message("before")).await.unwrap();
+    let mut deliveries = cloud.queue.subscribe(SUBSCRIPTION, 1);
+    cloud.queue.publish(TOPIC, message("before")).await.unwrap();
     timeout(Duration::from_secs(10), deliveries.next()).await.unwrap().unwrap().unwrap().ack();
     // The acknowledgement travels within a tenth of a second.
     sleep(Duration::from_millis(500)).await;
@@ -51,7 +54,7 @@ async fn clients_outlive_a_restart_of_the_service() {
     server.stop().await;
     let write = Write { path: "c/d".into(), fields: Fields::new(), precondition: Precondition::None };
     let (queue, documents) = (cloud.queue.clone(), cloud.documents.clone());
-    let published = tokio::spawn(async move { queue.publish("t", message("meanwhile")).await });
+    let published = tokio::spawn(async move { queue.publish(TOPIC, message("meanwhile")).await });
     let written = tokio::spawn(async move { documents.commit(vec![write]).await });
     sleep(Duration::from_secs(2)).await;
     let server = start(data.path(), address).await;
@@ -73,11 +76,11 @@ async fn latency_from_publish_to_receive() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), "127.0.0.1:0".parse().unwrap()).await;
     let cloud = connect(server.address()).await;
-    let mut deliveries = cloud.queue.subscribe("s", 100);
+    let mut deliveries = cloud.queue.subscribe(SUBSCRIPTION, 100);
     let (mut confirmed, mut received) = (Vec::new(), Vec::new());
     for _ in 0..500 {
         let started = Instant::now();
-        cloud.queue.publish("t", message("tick")).await.unwrap();
+        cloud.queue.publish(TOPIC, message("tick")).await.unwrap();
         confirmed.push(started.elapsed());
         deliveries.next().await.unwrap().unwrap().ack();
         received.push(started.elapsed());

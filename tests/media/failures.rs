@@ -2,7 +2,7 @@
 
 use clipfleet_contract::v1::Error;
 use clipfleet_tests::{
-    fixtures::{Recipe, directory},
+    fixtures::{H264_LARGE, Recipe, directory},
     pipeline_process::{Order, Transcript, start, transcode},
 };
 use std::{fs, path::Path};
@@ -136,8 +136,9 @@ fn picture_and_sound_of_quite_different_lengths_do_not_match() {
 #[test]
 fn the_code_of_a_failed_range_is_the_code_of_the_transcode() {
     let directory = directory();
-    let source = Recipe::default().make(directory.path(), "source");
+    let source = Recipe { video: H264_LARGE, ..Recipe::default() }.make(directory.path(), "source");
     let bytes = fs::read(source).expect("the source");
+    assert!(bytes.len() > 3 << 20, "{} bytes are too few blocks", bytes.len());
     for allowed in [0, 1] {
         let mut answered = 0;
         let transcript = start(&Order::of(5_000, 6_000), bytes.len() as u64).serve(|offset, length| {

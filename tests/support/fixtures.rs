@@ -54,10 +54,15 @@ const AAC: &[&str] = &["-c:a", "aac", "-b:a", "128k"];
 const OPUS: &[&str] = &["-c:a", "libopus", "-b:a", "96k"];
 const REALTIME_VP8: &[&str] =
     &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "3M", "-g", "75", "-pix_fmt", "yuv420p"];
-const REALTIME_VP9: &[&str] = &[
-    "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "3M", "-g", "75", "-pix_fmt", "yuv420p",
-];
+const REALTIME_VP9: &[&str] =
+    &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "3M", "-g", "75", "-pix_fmt", "yuv420p"];
 const LIVE_WEBM: &[&str] = &["-f", "webm", "-live", "1", "-cluster_time_limit", "1000"];
+
+/// H.264 at exactly 6 Mbit/s, however little there is to see: a source that is large because it says so.
+pub const H264_LARGE: &[&str] = &[
+    "-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-b:v", "6M", "-minrate", "6M", "-maxrate", "6M", "-bufsize",
+    "6M", "-nal-hrd", "cbr", "-pix_fmt", "yuv420p",
+];
 
 impl Default for Recipe {
     /// Eight seconds of H.264 with B-frames and AAC in an MP4 whose header comes first.
@@ -95,7 +100,15 @@ impl Recipe {
     /// H.265 in MP4.
     pub fn hevc() -> Self {
         const HEVC: &[&str] = &[
-            "-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-pix_fmt", "yuv420p", "-x265-params",
+            "-c:v",
+            "libx265",
+            "-preset",
+            "ultrafast",
+            "-tag:v",
+            "hvc1",
+            "-pix_fmt",
+            "yuv420p",
+            "-x265-params",
             "log-level=error:keyint=60",
         ];
         Self { video: HEVC, ..Self::default() }
@@ -219,13 +232,14 @@ fn stored_block(column: u32, row: u32, rotation: u32) -> (u32, u32) {
     }
 }
 
-/// Marks a file as to be turned clockwise. FFmpeg 5 writes the transformation when copying with the tag `rotate`.
+/// Marks a file as to be turned clockwise. FFmpeg 5 writes the transformation when copying with the tag `rotate`, which counts
+/// counter-clockwise.
 fn turn(path: &Path, degrees: u32) {
     let turned = path.with_extension("turned.mp4");
     let done = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-i"])
         .arg(path)
-        .args(["-c", "copy", "-metadata:s:v:0", &format!("rotate={degrees}")])
+        .args(["-c", "copy", "-metadata:s:v:0", &format!("rotate={}", 360 - degrees)])
         .arg(&turned)
         .status()
         .expect("ffmpeg must be installed for media tests");

@@ -1,6 +1,7 @@
 //! What the tests of the whole share: sources and readers of results, and stand-ins for parts of the fleet.
 
 pub mod fixtures;
+pub mod fleet;
 pub mod mp4;
 pub mod picture;
 pub mod pipeline_process;

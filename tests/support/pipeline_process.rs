@@ -1,8 +1,8 @@
 //! Playing the worker to one real `clipfleet-pipeline` process.
 
 use clipfleet_contract::v1::{
-    Clip, Error, FromPipeline, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline,
-    TranscodeFailed, TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
+    Clip, Error, FromPipeline, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline, TranscodeFailed,
+    TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
 };
 use prost::Message as _;
 use std::{
@@ -109,12 +109,8 @@ pub fn start(order: &Order, source_size_bytes: u64) -> Started {
     let reframe = Reframe { mode: "auto_center".into(), position: Some(order.position), zoom: Some(order.zoom) };
     let (start_ms, end_ms) = order.window;
     let clip = Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe) };
-    let output = Output {
-        quality: order.quality.into(),
-        aspect: order.aspect.into(),
-        fps: order.fps,
-        prefix: String::new(),
-    };
+    let output =
+        Output { quality: order.quality.into(), aspect: order.aspect.into(), fps: order.fps, prefix: String::new() };
     started.send(to_pipeline::Message::Start(StartTranscode {
         source_size_bytes,
         clip: Some(clip),

@@ -1,5 +1,7 @@
 //! Holds what the map promises: who may import whom, that the map names every file, and that the runbook names every error.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -113,7 +115,10 @@ fn the_map_names_every_file_and_no_other() {
         crate_sources().iter().map(|path| path.strip_prefix(&crates).unwrap().display().to_string()).collect();
     let forgotten: Vec<_> = there.difference(&named).collect();
     let invented: Vec<_> = named.difference(&there).collect();
-    assert!(forgotten.is_empty() && invented.is_empty(), "crates/README.md: not named {forgotten:?}; not there {invented:?}");
+    assert!(
+        forgotten.is_empty() && invented.is_empty(),
+        "crates/README.md: not named {forgotten:?}; not there {invented:?}"
+    );
 }
 
 /// Error codes as the code writes them: the first argument of the constructors of a failure.
@@ -141,6 +146,10 @@ fn the_runbook_names_every_error_code_and_no_other() {
     let listed: BTreeSet<String> = listed.map(ToOwned::to_owned).collect();
     let written = codes();
     assert!(written.len() > 10, "the codes were not found: {written:?}");
-    let (unlisted, unknown): (Vec<_>, Vec<_>) = (written.difference(&listed).collect(), listed.difference(&written).collect());
-    assert!(unlisted.is_empty() && unknown.is_empty(), "deploy/runbook.md: not listed {unlisted:?}; not in the code {unknown:?}");
+    let (unlisted, unknown): (Vec<_>, Vec<_>) =
+        (written.difference(&listed).collect(), listed.difference(&written).collect());
+    assert!(
+        unlisted.is_empty() && unknown.is_empty(),
+        "deploy/runbook.md: not listed {unlisted:?}; not in the code {unknown:?}"
+    );
 }

@@ -35,6 +35,17 @@ impl Message {
     }
 }
 
+/// Refuses a topic's or subscription's name that the service would refuse.
+pub(crate) fn check_name(name: &str) -> Result<(), CloudError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+%".contains(&byte);
+    let fits = (3..=255).contains(&name.len()) && name.bytes().all(allowed);
+    if fits && name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.starts_with("goog") {
+        return Ok(());
+    }
+    let rule = "a name is 3 to 255 letters, digits and -_.~+%, begins with a letter and not with `goog`";
+    Err(CloudError::new(ErrorKind::Invalid, format!("create `{name}`: {rule}")))
+}
+
 /// How a subscription is to be made when it is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionSpec {

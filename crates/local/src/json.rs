@@ -163,10 +163,7 @@ pub(crate) fn bytes(value: &Value, name: &str) -> Result<Vec<u8>, Status> {
 /// Decodes base64 of either alphabet, padded or not.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
-    general_purpose::STANDARD_NO_PAD
-        .decode(text)
-        .or_else(|_| general_purpose::URL_SAFE_NO_PAD.decode(text))
-        .ok()
+    general_purpose::STANDARD_NO_PAD.decode(text).or_else(|_| general_purpose::URL_SAFE_NO_PAD.decode(text)).ok()
 }
 
 /// Encodes in padded base64.

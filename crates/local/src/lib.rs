@@ -173,7 +173,11 @@ async fn open(folder: &Path) -> Result<Store, StartError> {
         let bad = |reason: String| StartError::Data { folder: path.clone(), reason };
         std::fs::create_dir_all(&path).map_err(|error| bad(error.to_string()))?;
         match Store::open(&path.join("state.redb")) {
-            Ok(store) => Ok(store),
+            // The file's own entry in the folder must survive a power cut, too.
+            Ok(store) => match std::fs::File::open(&path).and_then(|folder| folder.sync_all()) {
+                Ok(()) => Ok(store),
+                Err(error) => Err(bad(error.to_string())),
+            },
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StartError::InUse(path)),
             Err(error) => Err(bad(error.to_string())),
         }

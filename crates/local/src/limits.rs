@@ -58,7 +58,7 @@ pub(crate) const DOCUMENT_BYTES: usize = 1 << 20;
 pub(crate) const VALUE_DEPTH: usize = 20;
 /// Firestore: longest document or collection id in bytes (documented).
 pub(crate) const ID_BYTES: usize = 1_500;
-/// Firestore: most operands of IN and its relatives, and of a query's filters together (documented: 30; filters are ours).
+/// Firestore: most operands of IN and its relatives (documented: 30).
 pub(crate) const IN_OPERANDS: usize = 30;
 /// Firestore: deepest nesting of composite filters; evaluation recurses.
 pub(crate) const QUERY_DEPTH: usize = 32;

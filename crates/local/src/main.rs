@@ -21,8 +21,7 @@ async fn main() -> ExitCode {
         }
     };
     println!("http://{}", cloud.address());
-    let (Ok(mut interrupted), Ok(mut terminated)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         eprintln!("failed to listen for signals");
         return ExitCode::FAILURE;

@@ -49,7 +49,8 @@ async fn guard(State(services): State<Services>, request: Request, next: Next) -
         let status = Status::permission_denied("this server answers only web pages of this machine");
         return json_response(http_code(status.code()).0, &error_body(&status));
     }
-    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
+    let preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
     let asked = request.headers().get("access-control-request-headers").cloned();
     let mut response = if preflight {
         Response::new(Body::empty())
@@ -118,15 +119,17 @@ async fn dispatch(State(services): State<Services>, request: Request) -> Respons
 
 /// `/google.some.v1.Service/Method`; buckets cannot be called that.
 fn grpc_method(path: &str) -> Option<(&str, &str)> {
-    path.trim_start_matches('/').split_once('/').filter(|(service, _)| service.starts_with("google.") && !service.ends_with('.'))
+    path.trim_start_matches('/')
+        .split_once('/')
+        .filter(|(service, _)| service.starts_with("google.") && !service.ends_with('.'))
 }
 
 /// Pub/Sub and Firestore share `/v1/projects/P/`; what follows tells them apart.
 async fn json_call(services: &Services, path: &str, request: Request) -> Result<serde_json::Value, Status> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, limits::JSON_BODY_BYTES)
-        .await
-        .map_err(|_| Status::invalid_argument(format!("the request is larger than {} bytes", limits::JSON_BODY_BYTES)))?;
+    let body = axum::body::to_bytes(body, limits::JSON_BODY_BYTES).await.map_err(|_| {
+        Status::invalid_argument(format!("the request is larger than {} bytes", limits::JSON_BODY_BYTES))
+    })?;
     let query = parts.uri.query().unwrap_or_default();
     if path.split('/').nth(2) == Some("databases") {
         firestore::rest(&services.firestore, &parts.method, path, query, &body).await
@@ -134,7 +137,6 @@ async fn json_call(services: &Services, path: &str, request: Request) -> Result<
         pubsub::rest(&services.pubsub, &parts.method, path, query, &body).await
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,5 @@
 //! Firestore over the generated gRPC client, and over JSON as browsers poll.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod support;
 
@@ -40,7 +41,8 @@ fn when(mut write: fs::Write, condition: ConditionType) -> fs::Write {
 
 impl Documents {
     async fn new(bench: &Bench) -> Self {
-        Self(FirestoreClient::connect(bench.url()).await.unwrap())
+        let channel = Channel::from_shared(bench.url()).unwrap().connect().await.unwrap();
+        Self(FirestoreClient::new(channel))
     }
 
     async fn commit(&mut self, writes: Vec<fs::Write>) -> Result<fs::CommitResponse, Status> {
@@ -58,7 +60,8 @@ impl Documents {
 
     async fn get_in(&mut self, path: &str, transaction: Option<Vec<u8>>) -> Result<fs::Document, Status> {
         let consistency_selector = transaction.map(fs::get_document_request::ConsistencySelector::Transaction);
-        let request = fs::GetDocumentRequest { name: name(path), consistency_selector, ..fs::GetDocumentRequest::default() };
+        let request =
+            fs::GetDocumentRequest { name: name(path), consistency_selector, ..fs::GetDocumentRequest::default() };
         self.0.get_document(request).await.map(tonic::Response::into_inner)
     }
 

@@ -1,4 +1,5 @@
 //! Pub/Sub as the official Rust clients see it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod support;
 
@@ -267,4 +268,27 @@ async fn messages_travel_over_plain_json_too() {
     assert_eq!(empty["receivedMessages"], serde_json::json!([]));
     let (status, error) = post("projects/test/topics/missing:publish", r#"{"messages":[{"data":"eA=="}]}"#).await;
     assert_eq!((status, error["error"]["status"].as_str()), (404, Some("NOT_FOUND")));
+}
+
+#[tokio::test]
+async fn a_lease_that_runs_out_gives_the_message_to_the_next() {
+    let bench = Bench::new().await;
+    bench.pubsub().await.with_queue().await.publish(TOPIC, "job").await;
+    let http = reqwest::Client::new();
+    let call = async |verb: &str, body: serde_json::Value| {
+        let url = format!("{}/v1/{SUBSCRIPTION}:{verb}", bench.url());
+        let answer = http.post(url).body(body.to_string()).send().await.unwrap().error_for_status().unwrap();
+        serde_json::from_str::<serde_json::Value>(&answer.text().await.unwrap()).unwrap()
+    };
+    let pull = serde_json::json!({"maxMessages": 1});
+    let first = call("pull", pull.clone()).await["receivedMessages"][0].clone();
+    call("modifyAckDeadline", serde_json::json!({"ackIds": [first["ackId"]], "ackDeadlineSeconds": 1})).await;
+    // Waits on the server until the lease is over.
+    let second = soon(call("pull", pull)).await["receivedMessages"][0].clone();
+    assert_eq!(second["message"], first["message"]);
+    // The first holder is too late: the second one's lease stands.
+    call("acknowledge", serde_json::json!({"ackIds": [first["ackId"]]})).await;
+    call("modifyAckDeadline", serde_json::json!({"ackIds": [second["ackId"]], "ackDeadlineSeconds": 0})).await;
+    let third = soon(call("pull", serde_json::json!({"maxMessages": 1}))).await["receivedMessages"][0].clone();
+    assert_eq!(third["message"], first["message"]);
 }

@@ -3,7 +3,7 @@
 use crate::{
     bus::{self, Guard},
     catalog::Kind,
-    elements::{FrameGridElement, RangeSource, SampleGridElement},
+    elements::{FrameGridElement, RangeSource, SampleGridElement, TimeLine},
     failure,
     plan::{Crop, Plan, SAMPLE_RATE, Step, stored_crop},
     probe::kind_of,
@@ -40,11 +40,11 @@ pub struct Built {
 /// Builds a plan. Files lie in `directory`.
 pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Built, Failure> {
     let pipeline = Guard::new(gst::Pipeline::with_name("clip"));
-    let demuxer = bus::make(plan.demuxer)?;
+    let demuxer = bus::make(plan.container.demuxer())?;
     let input = RangeSource::new(Arc::clone(source));
     bus::add_linked(&pipeline, &[input.upcast(), demuxer.clone()])?;
 
-    let mut grids = Grids::default();
+    let mut grids = Grids { time_line: plan.container.time_line(), frames: None, samples: None };
     let video = chain(&plan.video, directory, &mut grids)?;
     let audio = chain(&plan.audio, directory, &mut grids)?;
     let output = chain(&plan.output, directory, &mut grids)?;
@@ -71,8 +71,8 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     })
 }
 
-#[derive(Default)]
 struct Grids {
+    time_line: TimeLine,
     frames: Option<FrameGridElement>,
     samples: Option<SampleGridElement>,
 }
@@ -103,12 +103,13 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
         }
         Step::Crop(crop) => crop_element(*crop),
         Step::Frames { start_ns, fps, frames, patience } => {
-            let grid = FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), *fps, *patience);
+            let grid = FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), grids.time_line, *fps, *patience);
             grids.frames = Some(grid.clone());
             Ok(grid.upcast())
         }
         Step::Samples { start_ns, samples } => {
-            let grid = SampleGridElement::new(SampleGrid::new(*start_ns, SAMPLE_RATE, *samples), SAMPLE_RATE);
+            let grid = SampleGrid::new(*start_ns, SAMPLE_RATE, *samples);
+            let grid = SampleGridElement::new(grid, grids.time_line, SAMPLE_RATE);
             grids.samples = Some(grid.clone());
             Ok(grid.upcast())
         }

@@ -1,5 +1,7 @@
 //! What kind of file the source is, from its first bytes. Names and content types are not trusted.
 
+use crate::elements::TimeLine;
+
 /// A container that we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
@@ -15,6 +17,14 @@ impl Container {
         match self {
             Container::IsoMedia => "qtdemux",
             Container::Matroska => "matroskademux",
+        }
+    }
+
+    /// Which of its time stamps agree between its streams.
+    pub fn time_line(self) -> TimeLine {
+        match self {
+            Container::IsoMedia => TimeLine::Edited,
+            Container::Matroska => TimeLine::Stamped,
         }
     }
 }

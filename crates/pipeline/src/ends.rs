@@ -7,7 +7,7 @@
 use crate::{
     bus::{self, Event},
     catalog::Kind,
-    elements::{RangeSource, stream_time_ns},
+    elements::{RangeSource, TimeLine},
     probe::{Probed, kind_of},
     source::Source,
     worker_link::lock,
@@ -52,7 +52,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
     let demuxer = bus::make(probed.container.demuxer())?;
     bus::add_linked(&pipeline, &[RangeSource::new(Arc::clone(source)).upcast(), demuxer.clone()])?;
     let tracks: Arc<[Mutex<Track>; 2]> = Arc::default();
-    let weak = pipeline.downgrade();
+    let (weak, time_line) = (pipeline.downgrade(), probed.container.time_line());
     let noted = Arc::clone(&tracks);
     demuxer.connect_pad_added(move |_, pad| {
         let Some(pipeline) = weak.upgrade() else { return };
@@ -65,7 +65,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         let tracks = Arc::clone(&noted);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
-                lock(&tracks[index]).note(pad, buffer);
+                lock(&tracks[index]).note(pad, buffer, time_line);
             }
             gst::PadProbeReturn::Ok
         });
@@ -104,10 +104,10 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
 }
 
 impl Track {
-    fn note(&mut self, pad: &gst::Pad, buffer: &gst::Buffer) {
+    fn note(&mut self, pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) {
         let Some(segment) = pad.sticky_event::<gst::event::Segment>(0) else { return };
         let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() else { return };
-        let Some(time) = stream_time_ns(segment, buffer.pts()) else { return };
+        let Some(time) = time_line.place(segment, buffer.pts()) else { return };
         if let Some(last) = self.last_ns.filter(|last| time > *last) {
             self.interval_ns = time - last;
         }

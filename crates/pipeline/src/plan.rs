@@ -15,6 +15,7 @@ mod video;
 
 use crate::{
     catalog::{AAC_BITS_PER_SECOND, AAC_ENCODER, Encoder, Property},
+    container::Container,
     probe::{Probed, Stream},
 };
 use clipfleet_contract::pipeline::Transcode;
@@ -114,8 +115,8 @@ impl Expected {
 /// A pipeline that has not been built yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Factory of the demuxer.
-    pub demuxer: &'static str,
+    /// What is taken apart.
+    pub container: Container,
     /// Where to begin reading, nanoseconds on the source's time line; `None` for the beginning.
     pub seek_ns: Option<i64>,
     /// From the demuxer's picture stream to the multiplexer.
@@ -138,7 +139,7 @@ pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, from_start: b
     let start_ns = probed.picture.time_ns + window.start_ms() * 1_000_000;
     let seek_ns = (!from_start).then_some(start_ns - PREROLL_NS).filter(|seek| *seek > 0);
     Ok(Plan {
-        demuxer: probed.container.demuxer(),
+        container: probed.container,
         seek_ns,
         video: video::steps(order, probed, encoder, start_ns, &expected)?,
         audio: audio_steps(probed.audio, start_ns, &expected),
@@ -248,8 +249,8 @@ impl fmt::Display for Step {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.seek_ns {
-            Some(seek) => writeln!(f, "range-source ! {} seek={seek}ns", self.demuxer)?,
-            None => writeln!(f, "range-source ! {}", self.demuxer)?,
+            Some(seek) => writeln!(f, "range-source ! {} seek={seek}ns", self.container.demuxer())?,
+            None => writeln!(f, "range-source ! {}", self.container.demuxer())?,
         }
         for (title, steps) in [("video", &self.video), ("audio", &self.audio), ("output", &self.output)] {
             writeln!(f, "{title}")?;

@@ -12,7 +12,7 @@ use crate::{
     bus,
     catalog::{Decoder, Installed, Kind},
     container::{self, Container},
-    elements::RangeSource,
+    elements::{RangeSource, TimeLine},
     failure,
     source::{ReadError, Source},
     worker_link::lock,
@@ -153,7 +153,7 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
 
     let (findings, found) = mpsc::channel();
     let streams = Arc::new(Mutex::new(Streams::default()));
-    watch_pads(&pipeline, &demuxer, installed, &streams, &findings);
+    watch_pads(&pipeline, &demuxer, container.time_line(), installed, &streams, &findings);
     pipeline.start(gst::State::Playing)?;
 
     let mut stall = bus::StallGuard::new("reading the head of the source");
@@ -200,6 +200,7 @@ fn classify(error: &bus::ElementError, streams: &Streams) -> Failure {
 fn watch_pads(
     pipeline: &gst::Pipeline,
     demuxer: &gst::Element,
+    time_line: TimeLine,
     installed: &Arc<Installed>,
     streams: &Arc<Mutex<Streams>>,
     findings: &mpsc::Sender<Finding>,
@@ -212,7 +213,7 @@ fn watch_pads(
         let linked = match chosen {
             Choice::Decode(decoder) => {
                 watch_rotation(pad, &streams);
-                decode(&pipeline, pad, decoder, &sender)
+                decode(&pipeline, pad, decoder, time_line, &sender)
             }
             Choice::Ignore => discard(&pipeline, pad),
             Choice::Refuse { codec, remedy } => {
@@ -291,6 +292,7 @@ fn decode(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
     decoder: &Decoder,
+    time_line: TimeLine,
     findings: &mpsc::Sender<Finding>,
 ) -> Result<(), Failure> {
     let sink = quiet_sink()?;
@@ -303,7 +305,7 @@ fn decode(
     let sink_pad = bus::pad(&sink, "sink")?;
     let findings = Mutex::new(Some(findings.clone()));
     sink_pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let picture = info.buffer().and_then(|buffer| first_picture(pad, buffer));
+        let picture = info.buffer().and_then(|buffer| first_picture(pad, buffer, time_line));
         if let Some(picture) = picture
             && let Some(findings) = lock(&findings).take()
         {
@@ -314,7 +316,7 @@ fn decode(
     bus::join(pipeline, pad, &chain)
 }
 
-fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<Picture> {
+fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> Option<Picture> {
     let caps = pad.current_caps()?;
     let structure = caps.structure(0)?;
     let side = |name| structure.get::<i32>(name).ok().and_then(|side| u32::try_from(side).ok());
@@ -326,7 +328,7 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<Picture> {
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
-    let time_ns = crate::elements::stream_time_ns(segment, buffer.pts()).unwrap_or(0);
+    let time_ns = time_line.place(segment, buffer.pts()).unwrap_or(0);
     Some(Picture { width: side("width")?, height: side("height")?, pixel_aspect, interlaced, time_ns })
 }
 

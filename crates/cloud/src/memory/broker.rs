@@ -1,7 +1,7 @@
 //! Topics and their subscriptions.
 
 use super::subscription::{Stored, Subscription};
-use crate::{CloudError, ErrorKind, Message, SubscriptionSpec};
+use crate::{CloudError, ErrorKind, Message, SubscriptionSpec, queue::check_name};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::{sync::watch, time::Instant};
 
@@ -27,11 +27,14 @@ pub(super) enum Taken {
 }
 
 impl Broker {
-    pub(super) fn add_topic(&mut self, topic: &str) {
+    pub(super) fn add_topic(&mut self, topic: &str) -> Result<(), CloudError> {
+        check_name(topic)?;
         self.topics.insert(topic.to_owned());
+        Ok(())
     }
 
     pub(super) fn add_subscription(&mut self, spec: &SubscriptionSpec) -> Result<(), CloudError> {
+        check_name(&spec.name)?;
         if !self.topics.contains(&spec.topic) {
             return Err(missing(&format!("create subscription {}", spec.name), "topic", &spec.topic));
         }

@@ -149,15 +149,15 @@ mod tests {
     use crate::{Fields, Message, Precondition, SubscriptionSpec, Write};
     use std::time::Duration;
 
-    /// A topic `t` with a subscription `s`, and one message in it.
+    /// A topic with a subscription, and one message in it.
     async fn with_one_message() -> Memory {
         let memory = Memory::new();
         let queue = memory.connect().0.queue;
-        let (name, topic, ack_deadline) = ("s".to_owned(), "t".to_owned(), Duration::from_secs(60));
-        queue.ensure_topic("t").await.unwrap();
+        let (name, topic, ack_deadline) = ("jobs-worker".to_owned(), "jobs".to_owned(), Duration::from_secs(60));
+        queue.ensure_topic("jobs").await.unwrap();
         let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
         queue.ensure_subscription(&spec).await.unwrap();
-        queue.publish("t", message()).await.unwrap();
+        queue.publish("jobs", message()).await.unwrap();
         memory
     }
 
@@ -169,18 +169,18 @@ mod tests {
     async fn a_process_that_was_cut_off_settles_nothing() {
         let memory = with_one_message().await;
         let (cloud, link) = memory.connect();
-        let mut stream = cloud.queue.subscribe("s", 1);
+        let mut stream = cloud.queue.subscribe("jobs-worker", 1);
         let delivery = stream.next().await.unwrap().unwrap();
         link.cut();
         delivery.ack();
         assert!(stream.next().await.is_none());
-        assert!(cloud.queue.publish("t", message()).await.unwrap_err().is_transient());
+        assert!(cloud.queue.publish("jobs", message()).await.unwrap_err().is_transient());
 
         let died = Instant::now();
-        let again = memory.connect().0.queue.subscribe("s", 1).next().await.unwrap().unwrap();
+        let again = memory.connect().0.queue.subscribe("jobs-worker", 1).next().await.unwrap().unwrap();
         assert_eq!(died.elapsed(), Duration::from_secs(60));
         again.ack();
-        assert_eq!(memory.unsettled("s"), 0);
+        assert_eq!(memory.unsettled("jobs-worker"), 0);
     }
 
     #[tokio::test(start_paused = true)]

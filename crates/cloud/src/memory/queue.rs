@@ -38,8 +38,7 @@ impl Queue for Arc<Client> {
     }
 
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
-        self.memory.lock().broker.add_topic(topic);
-        Ok(())
+        self.memory.lock().broker.add_topic(topic)
     }
 
     async fn ensure_subscription(&self, spec: &SubscriptionSpec) -> Result<(), CloudError> {

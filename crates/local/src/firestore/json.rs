@@ -34,7 +34,13 @@ pub(super) fn value(value: &fs::Value) -> Value {
 }
 
 fn double(number: f64) -> Value {
-    let text = if number.is_nan() { "NaN" } else if number > 0.0 { "Infinity" } else { "-Infinity" };
+    let text = if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
     serde_json::Number::from_f64(number).map_or_else(|| text.into(), Value::Number)
 }
 
@@ -363,7 +369,13 @@ mod tests {
 
     #[test]
     fn unknown_types_are_refused() {
-        for bad in [json!({}), json!({"wrongValue": 1}), json!({"stringValue": 1}), json!({"nullValue": null, "integerValue": 1}), json!(5)] {
+        for bad in [
+            json!({}),
+            json!({"wrongValue": 1}),
+            json!({"stringValue": 1}),
+            json!({"nullValue": null, "integerValue": 1}),
+            json!(5),
+        ] {
             assert!(value_from(&bad).is_err(), "{bad}");
         }
     }

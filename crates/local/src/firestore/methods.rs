@@ -93,8 +93,7 @@ impl Firestore {
         let found = self.run(&query, &reading).await?;
         let mut result = fs::AggregationResult::default();
         for (index, aggregation) in aggregation.aggregations.into_iter().enumerate() {
-            let alias =
-                if aggregation.alias.is_empty() { format!("field_{}", index + 1) } else { aggregation.alias };
+            let alias = if aggregation.alias.is_empty() { format!("field_{}", index + 1) } else { aggregation.alias };
             let operator = aggregation.operator.ok_or_else(|| Status::invalid_argument("an aggregation is empty"))?;
             result.aggregate_fields.insert(alias, aggregate(&found, operator)?);
         }
@@ -220,10 +219,8 @@ impl Firestore {
 /// A list of a collection as a query by name.
 fn listing(request: &fs::ListDocumentsRequest, limit: usize) -> fs::StructuredQuery {
     use fs::structured_query::CollectionSelector;
-    let after = |name: &str| fs::Cursor {
-        values: vec![value::of(ValueType::ReferenceValue(name.into()))],
-        before: false,
-    };
+    let after =
+        |name: &str| fs::Cursor { values: vec![value::of(ValueType::ReferenceValue(name.into()))], before: false };
     fs::StructuredQuery {
         from: vec![CollectionSelector { collection_id: request.collection_id.clone(), all_descendants: false }],
         start_at: (!request.page_token.is_empty()).then(|| after(&request.page_token)),

@@ -104,7 +104,10 @@ impl Firestore {
         let mask = mask.as_ref().map(FieldPath::parse_mask).transpose()?;
         let found = self.store.read(move |snapshot| {
             let table = tables::readable(snapshot)?;
-            names.into_iter().map(|name| Ok((tables::get(&table, &name)?, name))).collect::<Result<Vec<_>, redb::Error>>()
+            names
+                .into_iter()
+                .map(|name| Ok((tables::get(&table, &name)?, name)))
+                .collect::<Result<Vec<_>, redb::Error>>()
         });
         let mut documents = Vec::new();
         for (mut document, name) in found.await? {
@@ -128,7 +131,10 @@ impl Firestore {
     ) -> Result<fs::Document, Status> {
         let reading = self.reading(consistency)?;
         let mut found = self.get(vec![DocumentName::parse(name)?], mask, &reading).await?;
-        found.pop().and_then(|(_, document)| document).ok_or_else(|| Status::not_found(format!("Document \"{name}\" not found.")))
+        found
+            .pop()
+            .and_then(|(_, document)| document)
+            .ok_or_else(|| Status::not_found(format!("Document \"{name}\" not found.")))
     }
 
     /// Runs a query; the documents are whole.
@@ -179,7 +185,12 @@ impl Firestore {
     }
 
     /// Does one write and reads the document back.
-    async fn write_one(&self, write: fs::Write, name: &str, mask: Option<fs::DocumentMask>) -> Result<fs::Document, Status> {
+    async fn write_one(
+        &self,
+        write: fs::Write,
+        name: &str,
+        mask: Option<fs::DocumentMask>,
+    ) -> Result<fs::Document, Status> {
         self.commit(vec![write], &[]).await?;
         self.get_one(name, mask, Consistency::Latest).await
     }

@@ -185,9 +185,12 @@ fn holds(value: &fs::Value, operator: Operator, operand: &fs::Value) -> bool {
         O::NotEqual => order.is_ne() && !value::is_null(value),
         O::ArrayContains => elements(value).iter().any(|element| value::equal(element, operand)),
         O::In => among(elements(operand)),
-        O::NotIn => !value::is_null(value) && !elements(operand).iter().any(value::is_null) && !among(elements(operand)),
+        O::NotIn => {
+            !value::is_null(value) && !elements(operand).iter().any(value::is_null) && !among(elements(operand))
+        }
         O::ArrayContainsAny => {
-            let contained = |candidate: &fs::Value| elements(value).iter().any(|element| value::equal(element, candidate));
+            let contained =
+                |candidate: &fs::Value| elements(value).iter().any(|element| value::equal(element, candidate));
             elements(operand).iter().any(contained)
         }
         O::Unspecified => false,

@@ -79,12 +79,12 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
             Ok(service.batch_get_documents(get).await?.iter().map(json::batch_got).collect())
         }
         "commit" => {
-            let commit =
-                fs::CommitRequest { database: database(), writes: writes()?, transaction: transaction()? };
+            let commit = fs::CommitRequest { database: database(), writes: writes()?, transaction: transaction()? };
             Ok(json::committed(&service.commit_request(commit).await?))
         }
         "batchWrite" => {
-            let batch = fs::BatchWriteRequest { database: database(), writes: writes()?, ..fs::BatchWriteRequest::default() };
+            let batch =
+                fs::BatchWriteRequest { database: database(), writes: writes()?, ..fs::BatchWriteRequest::default() };
             Ok(json::batch_written(&service.batch_write_request(batch).await?))
         }
         "runQuery" => {
@@ -108,7 +108,8 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
             Ok(json::empty())
         }
         "listCollectionIds" => {
-            let list = fs::ListCollectionIdsRequest { parent: parent.into(), ..fs::ListCollectionIdsRequest::default() };
+            let list =
+                fs::ListCollectionIdsRequest { parent: parent.into(), ..fs::ListCollectionIdsRequest::default() };
             let found = service.list_collection_ids(list).await?;
             Ok(json!({"collectionIds": found.collection_ids}))
         }
@@ -210,12 +211,13 @@ fn mask(parameters: &[(String, String)], name: &str) -> Option<fs::DocumentMask>
 
 fn precondition(parameters: &[(String, String)]) -> Result<Option<fs::Precondition>, Status> {
     use fs::precondition::ConditionType;
-    let condition = match (parameter(parameters, "currentDocument.exists"), parameter(parameters, "currentDocument.updateTime")) {
-        (Some(exists), _) => ConditionType::Exists(exists == "true"),
-        (None, Some(at)) => {
-            ConditionType::UpdateTime(at.parse().map_err(|_| fields::bad("currentDocument.updateTime", "a timestamp"))?)
-        }
-        (None, None) => return Ok(None),
-    };
+    let condition =
+        match (parameter(parameters, "currentDocument.exists"), parameter(parameters, "currentDocument.updateTime")) {
+            (Some(exists), _) => ConditionType::Exists(exists == "true"),
+            (None, Some(at)) => ConditionType::UpdateTime(
+                at.parse().map_err(|_| fields::bad("currentDocument.updateTime", "a timestamp"))?,
+            ),
+            (None, None) => return Ok(None),
+        };
     Ok(Some(fs::Precondition { condition_type: Some(condition) }))
 }

@@ -22,12 +22,15 @@ struct Transaction {
     reads: Reads,
 }
 
+type Fingerprint = Vec<(String, Option<Timestamp>)>;
+
 /// What a transaction read.
 #[derive(Default)]
 pub(super) struct Reads {
     /// The update time seen; `None` for a document that was missing. The first look counts.
     documents: HashMap<DocumentName, Option<Timestamp>>,
-    queries: Vec<(Query, Vec<(String, Option<Timestamp>)>)>,
+    /// The names and update times of the documents each query found.
+    queries: Vec<(Query, Fingerprint)>,
 }
 
 impl Transactions {
@@ -104,7 +107,7 @@ impl Reads {
     }
 }
 
-fn fingerprint(found: &[fs::Document]) -> Vec<(String, Option<Timestamp>)> {
+fn fingerprint(found: &[fs::Document]) -> Fingerprint {
     found.iter().map(|document| (document.name.clone(), document.update_time)).collect()
 }
 

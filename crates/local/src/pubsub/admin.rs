@@ -37,7 +37,12 @@ impl PubSub {
     }
 
     /// Lists a project's topics by name.
-    pub(super) fn list_topics(&self, project: &str, size: i32, token: &str) -> Result<(Vec<ps::Topic>, String), Status> {
+    pub(super) fn list_topics(
+        &self,
+        project: &str,
+        size: i32,
+        token: &str,
+    ) -> Result<(Vec<ps::Topic>, String), Status> {
         names::check_project(project)?;
         let prefix = format!("{project}/topics/");
         let state = lock(&self.state);
@@ -55,8 +60,12 @@ impl PubSub {
             if lock(&this.state).topics.remove(&name).is_none() {
                 return Err(not_found(&name));
             }
-            let orphans: Vec<_> =
-                lock(&this.state).subscriptions.values().filter(|subscription| subscription.is_of(&name)).cloned().collect();
+            let orphans: Vec<_> = lock(&this.state)
+                .subscriptions
+                .values()
+                .filter(|subscription| subscription.is_of(&name))
+                .cloned()
+                .collect();
             let mut rows = Vec::new();
             for orphan in orphans {
                 let settings = ps::Subscription { topic: DELETED_TOPIC.into(), ..orphan.settings() };
@@ -173,7 +182,9 @@ impl PubSub {
 }
 
 /// Runs a change to its end, whether or not the caller stays.
-async fn finish<T: Send + 'static>(change: impl Future<Output = Result<T, Status>> + Send + 'static) -> Result<T, Status> {
+async fn finish<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
     tokio::spawn(change).await.map_err(|_| Status::internal("the change was interrupted"))?
 }
 

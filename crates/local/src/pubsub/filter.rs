@@ -249,7 +249,9 @@ mod tests {
     fn nonsense_is_refused() {
         let mixed = r"attributes:a AND attributes:b OR attributes:c";
         let deep = "(".repeat(100);
-        for text in ["attributes", "attributes.a = 1", "data = \"x\"", "attributes:a attributes:b", "\"x", "%", mixed, &deep] {
+        for text in
+            ["attributes", "attributes.a = 1", "data = \"x\"", "attributes:a attributes:b", "\"x", "%", mixed, &deep]
+        {
             assert!(Filter::parse(text).is_err(), "{text}");
         }
     }

@@ -44,7 +44,8 @@ pub(crate) async fn subscriber(service: Arc<PubSub>, method: &str, call: Request
     match method {
         "CreateSubscription" => unary(call, |new| async move { service.create_subscription(new).await }).await,
         "GetSubscription" => {
-            unary(call, |get: ps::GetSubscriptionRequest| async move { service.get_subscription(&get.subscription) }).await
+            unary(call, |get: ps::GetSubscriptionRequest| async move { service.get_subscription(&get.subscription) })
+                .await
         }
         "ListSubscriptions" => {
             unary(call, |list: ps::ListSubscriptionsRequest| async move {

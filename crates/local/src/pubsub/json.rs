@@ -133,11 +133,7 @@ pub(super) fn received(received: &ps::ReceivedMessage) -> Value {
             .done()
     });
     let attempt = Some(received.delivery_attempt).filter(|attempt| *attempt > 0);
-    Object::new()
-        .text("ackId", &received.ack_id)
-        .maybe("message", message)
-        .maybe("deliveryAttempt", attempt)
-        .done()
+    Object::new().text("ackId", &received.ack_id).maybe("message", message).maybe("deliveryAttempt", attempt).done()
 }
 
 /// Field names of an update mask, in the spelling of the proto: JSON writes `retryPolicy,labels`.

@@ -69,7 +69,8 @@ impl PubSub {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
         let found = store.write(tables::load).await?;
-        let pubsub = Arc::new(Self { store, ticker, state: Mutex::default(), admin: tokio::sync::Mutex::default(), stop });
+        let pubsub =
+            Arc::new(Self { store, ticker, state: Mutex::default(), admin: tokio::sync::Mutex::default(), stop });
         let mut backlogs: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         for message in found.messages {
             pubsub.ticker.raise(message.id);
@@ -96,11 +97,7 @@ impl PubSub {
     }
 
     /// Stores messages for every subscription of the topic; returns their ids once they are safe.
-    pub(crate) async fn publish(
-        &self,
-        topic: &str,
-        messages: Vec<ps::PubsubMessage>,
-    ) -> Result<Vec<String>, Status> {
+    pub(crate) async fn publish(&self, topic: &str, messages: Vec<ps::PubsubMessage>) -> Result<Vec<String>, Status> {
         if messages.is_empty() || messages.len() > limits::PUBLISH_MESSAGES {
             return Err(Status::invalid_argument(format!("publish 1 to {} messages", limits::PUBLISH_MESSAGES)));
         }
@@ -114,7 +111,8 @@ impl PubSub {
             let post = self.address(&state, topic, messages)?;
             let ids = post.ids.clone();
             let Post { rows, deliver, .. } = post;
-            let stored = self.store.write_then(move |transaction| tables::put_messages(transaction, &rows), |()| deliver());
+            let stored =
+                self.store.write_then(move |transaction| tables::put_messages(transaction, &rows), |()| deliver());
             async move { stored.await.map(|()| ids) }
         };
         Ok(stored.await?)
@@ -134,7 +132,9 @@ impl PubSub {
             let bytes = wanted.iter().map(|(_, _, encoded)| encoded.len()).sum();
             if !subscription.has_room_for(bytes) {
                 let name = subscription.name();
-                return Err(Status::resource_exhausted(format!("the backlog of '{name}' is full; acknowledge or delete it")));
+                return Err(Status::resource_exhausted(format!(
+                    "the backlog of '{name}' is full; acknowledge or delete it"
+                )));
             }
             let number = subscription.number;
             rows.extend(wanted.iter().map(|(id, _, encoded)| NewMessage {
@@ -216,7 +216,11 @@ impl PubSub {
     }
 
     /// The first half, out of the queue, happens at once; the future is the second, off the disk.
-    fn settle(&self, subscription: &Subscription, acks: &[String]) -> impl Future<Output = Result<(), StoreError>> + use<> {
+    fn settle(
+        &self,
+        subscription: &Subscription,
+        acks: &[String],
+    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let gone = subscription.acknowledge(&parse(acks));
         let number = subscription.number;
         // Even when nothing was removed the caller waits its turn: what came before is then stored.
@@ -338,7 +342,8 @@ fn received(delivery: Delivery<ps::PubsubMessage>, counts: bool) -> ps::Received
 fn dead_letter(message: &ps::PubsubMessage, from: &ps::Subscription, attempts: u32) -> ps::PubsubMessage {
     let (project, id) = names::split(&from.name);
     let mut letter = message.clone();
-    let mut note = |name: &str, value: String| letter.attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
+    let mut note =
+        |name: &str, value: String| letter.attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
     note("DeliveryCount", attempts.to_string());
     note("Subscription", id.to_owned());
     note("SubscriptionProject", project.to_owned());

@@ -48,7 +48,16 @@ mod tests {
     #[test]
     fn names_follow_the_documented_rule() {
         assert!(check("projects/p/topics/clip-jobs", "topics").is_ok());
-        for name in ["", "clip-jobs", "projects/p/topics/1ab", "projects/p/topics/ab", "projects/p/topics/google", "projects//topics/abc", "projects/p/subscriptions/abc", "projects/p/topics/a b c"] {
+        for name in [
+            "",
+            "clip-jobs",
+            "projects/p/topics/1ab",
+            "projects/p/topics/ab",
+            "projects/p/topics/google",
+            "projects//topics/abc",
+            "projects/p/subscriptions/abc",
+            "projects/p/topics/a b c",
+        ] {
             assert!(check(name, "topics").is_err(), "{name}");
         }
         assert_eq!(split("projects/p/topics/clip-jobs"), ("p", "clip-jobs"));

@@ -63,7 +63,9 @@ pub(crate) async fn handle(
             let (found, next) = service.list_subscriptions(&format!("projects/{project}"), size, token)?;
             Ok(list("subscriptions", found.iter().map(json::subscription).collect(), &next))
         }
-        ("POST", ["projects", _, "subscriptions", _], verb) => deliver(service, path, verb, &fields::parse(body)?).await,
+        ("POST", ["projects", _, "subscriptions", _], verb) => {
+            deliver(service, path, verb, &fields::parse(body)?).await
+        }
         _ => Err(Status::unimplemented(format!("{method} /v1/{path} is not part of this local server"))),
     }
 }
@@ -85,7 +87,11 @@ async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Resu
             Ok(json!({}))
         }
         "modifyAckDeadline" => {
-            service.modify_deadline(name, &fields::texts(body, "ackIds")?, fields::int32(body, "ackDeadlineSeconds")?)?;
+            service.modify_deadline(
+                name,
+                &fields::texts(body, "ackIds")?,
+                fields::int32(body, "ackDeadlineSeconds")?,
+            )?;
             Ok(json!({}))
         }
         _ => Err(Status::unimplemented(format!("'{verb}' on a subscription is not part of this local server"))),

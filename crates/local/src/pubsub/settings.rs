@@ -39,7 +39,8 @@ pub(super) fn check_subscription(subscription: &mut ps::Subscription) -> Result<
         range("max_delivery_attempts", policy.max_delivery_attempts.into(), 5, 100)?;
     }
     if let Some(retry) = &subscription.retry_policy {
-        let (least, most) = (seconds("minimum_backoff", retry.minimum_backoff)?, seconds("maximum_backoff", retry.maximum_backoff)?);
+        let (least, most) =
+            (seconds("minimum_backoff", retry.minimum_backoff)?, seconds("maximum_backoff", retry.maximum_backoff)?);
         range("minimum_backoff", least.unwrap_or(10), 0, 600)?;
         range("maximum_backoff", most.unwrap_or(600), 0, 600)?;
         if least.unwrap_or(10) > most.unwrap_or(600) {

@@ -25,7 +25,8 @@ pub(super) fn streaming_pull(pubsub: Arc<PubSub>, requests: Requests) -> Respons
             let _ = sender.send(Err(status)).await;
         }
     });
-    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) }).boxed()
+    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+        .boxed()
 }
 
 /// One open stream; leaves the subscription when dropped.
@@ -107,7 +108,9 @@ impl<'a> Open<'a> {
 
     fn handle(&mut self, request: ps::StreamingPullRequest) -> Result<(), Status> {
         if request.modify_deadline_ack_ids.len() != request.modify_deadline_seconds.len() {
-            return Err(Status::invalid_argument("modify_deadline_ack_ids and modify_deadline_seconds differ in length"));
+            return Err(Status::invalid_argument(
+                "modify_deadline_ack_ids and modify_deadline_seconds differ in length",
+            ));
         }
         if let Some(deadline) = settings::stream_deadline(request.stream_ack_deadline_seconds)? {
             self.deadline = Some(deadline);

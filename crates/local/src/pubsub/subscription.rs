@@ -62,11 +62,6 @@ impl Subscription {
         lock(&self.inner).settings.name.clone()
     }
 
-    /// The name of its topic.
-    pub(super) fn topic(&self) -> String {
-        lock(&self.inner).settings.topic.clone()
-    }
-
     /// Whether it draws on this topic.
     pub(super) fn is_of(&self, topic: &str) -> bool {
         lock(&self.inner).settings.topic == topic

@@ -128,7 +128,11 @@ pub(super) fn remove_messages(transaction: &WriteTransaction, number: u64, ids: 
 }
 
 /// Remembers delivery attempts of messages that are still there.
-pub(super) fn put_attempts(transaction: &WriteTransaction, number: u64, counts: &[(MessageId, u32)]) -> Result<(), Error> {
+pub(super) fn put_attempts(
+    transaction: &WriteTransaction,
+    number: u64,
+    counts: &[(MessageId, u32)],
+) -> Result<(), Error> {
     let messages = transaction.open_table(MESSAGES)?;
     let mut attempts = transaction.open_table(ATTEMPTS)?;
     for (id, count) in counts {

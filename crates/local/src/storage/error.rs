@@ -1,9 +1,6 @@
 //! Why Cloud Storage refuses, once for JSON and once for gRPC.
 
-use crate::{
-    error::json_response,
-    store::StoreError,
-};
+use crate::{error::json_response, store::StoreError};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},

@@ -27,9 +27,10 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         "DeleteObject" => unary(call, |delete| async move { delete_object(&service, delete).await }).await,
         "CreateBucket" => unary(call, |create| async move { create_bucket(&service, create).await }).await,
         "GetBucket" => {
-            unary(call, |get: gcs::GetBucketRequest| async move {
-                Ok(service.get_bucket(bucket_id(&get.name)?).await?)
-            })
+            unary(
+                call,
+                |get: gcs::GetBucketRequest| async move { Ok(service.get_bucket(bucket_id(&get.name)?).await?) },
+            )
             .await
         }
         "ListBuckets" => {
@@ -60,10 +61,7 @@ async fn delete_object(service: &Storage, delete: gcs::DeleteObjectRequest) -> R
     Ok(service.delete_object(bucket, &delete.object, generation(delete.generation), conditions!(delete)).await?)
 }
 
-async fn list_objects(
-    service: &Storage,
-    list: gcs::ListObjectsRequest,
-) -> Result<gcs::ListObjectsResponse, Status> {
+async fn list_objects(service: &Storage, list: gcs::ListObjectsRequest) -> Result<gcs::ListObjectsResponse, Status> {
     let listing = Listing {
         prefix: list.prefix,
         delimiter: list.delimiter,

@@ -71,7 +71,8 @@ fn collect(
         }
         let seen = !after.is_empty() && (object.name == after || (folded_before && object.name.starts_with(after)));
         let folded = fold(&object.name, listing);
-        if seen || folded.as_ref().is_some_and(|folded| page.prefixes.last() == Some(folded) && *folded != object.name) {
+        if seen || folded.as_ref().is_some_and(|folded| page.prefixes.last() == Some(folded) && *folded != object.name)
+        {
             continue;
         }
         if page.objects.len() + page.prefixes.len() >= size {

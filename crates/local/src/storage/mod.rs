@@ -117,7 +117,9 @@ impl Storage {
         let created = self.store.write(move |transaction| {
             let mut table = tables::buckets_mut(transaction)?;
             if tables::bucket(&table, &name)?.is_some() {
-                return Ok(Err(Refusal::Conflict("Your previous request to create the named bucket succeeded and you already own it.".into())));
+                return Ok(Err(Refusal::Conflict(
+                    "Your previous request to create the named bucket succeeded and you already own it.".into(),
+                )));
             }
             table.insert(name.as_str(), stored.encode_to_vec().as_slice())?;
             Ok(Ok(()))

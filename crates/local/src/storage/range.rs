@@ -41,7 +41,8 @@ impl Carried {
     pub(super) fn parse(header: Option<&str>) -> Result<Self, Refusal> {
         let Some(header) = header else { return Ok(Self::Bytes { start: 0, total: None, last: true }) };
         let malformed = || Refusal::Invalid(format!("Invalid Content-Range header '{header}'."));
-        let (range, total) = header.trim().strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(malformed)?;
+        let (range, total) =
+            header.trim().strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(malformed)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| malformed());
         let total = if total == "*" { None } else { Some(number(total)?) };
         if range == "*" {

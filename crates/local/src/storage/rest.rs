@@ -57,7 +57,9 @@ pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response 
         upload::handle(&service, path, &query, request).await
     } else if let Some(path) = path.strip_prefix("/download/storage/v1/b/") {
         match target(path) {
-            Target::Object { bucket, object } => download::media(service, bucket, object, &query, Wanted::of(&request)).await,
+            Target::Object { bucket, object } => {
+                download::media(service, bucket, object, &query, Wanted::of(&request)).await
+            }
             _ => Err(unsupported(&request)),
         }
     } else if let Some(path) = path.strip_prefix("/storage/v1/b") {

@@ -39,7 +39,7 @@ pub(super) enum Progress {
     /// So many bytes are stored.
     Stored(u64),
     /// It is finished.
-    Finished(gcs::Object),
+    Finished(Box<gcs::Object>),
 }
 
 impl Storage {
@@ -76,7 +76,7 @@ impl Storage {
         let mut turn = session.turn.lock().await;
         let new = match &mut *turn {
             Turn::Open(new) => new,
-            Turn::Finished(object) => return Ok(Progress::Finished((**object).clone())),
+            Turn::Finished(object) => return Ok(Progress::Finished(object.clone())),
             Turn::Refused(refusal) => return Err(refusal.clone()),
         };
         if let Some(hash) = hash {
@@ -97,9 +97,9 @@ impl Storage {
         drop(turn);
         tokio::spawn(async move {
             let mut turn = finishing.turn.lock().await;
-            let inserted = this.insert(*new, Arc::clone(&finishing.upload)).await;
+            let inserted = this.insert(*new, Arc::clone(&finishing.upload)).await.map(Box::new);
             *turn = match &inserted {
-                Ok(object) => Turn::Finished(Box::new(object.clone())),
+                Ok(object) => Turn::Finished(object.clone()),
                 Err(refusal) => Turn::Refused(refusal.clone()),
             };
             inserted.map(Progress::Finished)

@@ -6,7 +6,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{timing::FrameGrid, worker_link::lock};
+use crate::{elements::TimeLine, timing::FrameGrid, worker_link::lock};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;
@@ -34,9 +34,9 @@ pub struct FramesReport {
 impl FrameGridElement {
     /// An element that fills `grid` at `fps` frames per second and may repeat the source's last picture over at most
     /// `patience` frames.
-    pub fn new(grid: FrameGrid, fps: u32, patience: u32) -> Self {
+    pub fn new(grid: FrameGrid, time_line: TimeLine, fps: u32, patience: u32) -> Self {
         let element: Self = glib::Object::new();
-        element.imp().configure(grid, fps, patience);
+        element.imp().configure(grid, time_line, fps, patience);
         element
     }
 
@@ -48,7 +48,7 @@ impl FrameGridElement {
 
 mod imp {
     use super::*;
-    use crate::{elements::stream_time_ns, timing::Showing};
+    use crate::timing::Showing;
     use gst::prelude::*;
     use std::sync::{LazyLock, Mutex};
 
@@ -61,6 +61,7 @@ mod imp {
     pub(super) struct State {
         segment: gst::FormattedSegment<gst::ClockTime>,
         grid: FrameGrid,
+        time_line: TimeLine,
         fps: u32,
         patience: u32,
         /// The latest picture, shown or not: what a gap repeats.
@@ -73,9 +74,9 @@ mod imp {
     }
 
     impl FrameGridElement {
-        pub(super) fn configure(&self, grid: FrameGrid, fps: u32, patience: u32) {
+        pub(super) fn configure(&self, grid: FrameGrid, time_line: TimeLine, fps: u32, patience: u32) {
             let mut state = lock(&self.state);
-            (state.grid, state.fps, state.patience) = (grid, fps, patience);
+            (state.grid, state.time_line, state.fps, state.patience) = (grid, time_line, fps, patience);
         }
 
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -151,7 +152,7 @@ mod imp {
 
     impl State {
         fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<gst::Buffer>) {
-            let time = stream_time_ns(&self.segment, buffer.pts());
+            let time = self.time_line.place(&self.segment, buffer.pts());
             let time = time.or(self.last_ns.map(|last| last + self.interval_ns)).unwrap_or(0);
             match self.last_ns {
                 Some(last) if time > last => self.interval_ns = time - last,
@@ -225,6 +226,7 @@ mod imp {
             let state = Mutex::new(State {
                 segment: gst::FormattedSegment::new(),
                 grid: FrameGrid::new(0, 1, 0),
+                time_line: TimeLine::Edited,
                 fps: 1,
                 patience: 0,
                 last: None,

@@ -13,10 +13,31 @@ pub use sample_grid::{SampleGridElement, SamplesReport};
 
 use gstreamer as gst;
 
-/// Where a buffer lies on the source's own time line, nanoseconds: the one on which pictures and sound agree and seeks aim.
-pub(crate) fn stream_time_ns(segment: &gst::FormattedSegment<gst::ClockTime>, time: Option<gst::ClockTime>) -> Option<i64> {
-    match segment.to_stream_time_full(time?)? {
-        gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok(),
-        gst::Signed::Negative(time) => i64::try_from(time.nseconds()).ok().map(|ns| -ns),
+/// Which time stamps of a demuxer's buffers agree between its streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeLine {
+    /// Those that the segment translates to stream time: MP4 shifts each track by its edit list.
+    Edited,
+    /// The stamps themselves: Matroska has one clock for all tracks, while the demuxer's idea of where that begins changes
+    /// with the order in which it meets the first blocks.
+    Stamped,
+}
+
+impl TimeLine {
+    /// Where a buffer lies on the source's time line, nanoseconds.
+    pub(crate) fn place(
+        self,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        stamp: Option<gst::ClockTime>,
+    ) -> Option<i64> {
+        let stamp = stamp?;
+        let placed = match self {
+            TimeLine::Stamped => gst::Signed::Positive(stamp),
+            TimeLine::Edited => segment.to_stream_time_full(stamp)?,
+        };
+        match placed {
+            gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok(),
+            gst::Signed::Negative(time) => i64::try_from(time.nseconds()).ok().map(|ns| -ns),
+        }
     }
 }

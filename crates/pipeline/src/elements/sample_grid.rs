@@ -2,7 +2,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{timing::SampleGrid, worker_link::lock};
+use crate::{elements::TimeLine, timing::SampleGrid, worker_link::lock};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
@@ -23,9 +23,9 @@ pub struct SamplesReport {
 
 impl SampleGridElement {
     /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point.
-    pub fn new(grid: SampleGrid, rate: u32) -> Self {
+    pub fn new(grid: SampleGrid, time_line: TimeLine, rate: u32) -> Self {
         let element: Self = glib::Object::new();
-        element.imp().configure(grid, rate);
+        element.imp().configure(grid, time_line, rate);
         element
     }
 
@@ -37,7 +37,7 @@ impl SampleGridElement {
 
 mod imp {
     use super::*;
-    use crate::{elements::stream_time_ns, timing::Hearing};
+    use crate::timing::Hearing;
     use gst::prelude::*;
     use std::sync::{LazyLock, Mutex};
 
@@ -53,6 +53,7 @@ mod imp {
     pub(super) struct State {
         segment: gst::FormattedSegment<gst::ClockTime>,
         grid: SampleGrid,
+        time_line: TimeLine,
         rate: u32,
         ended_ns: Option<i64>,
         over: bool,
@@ -60,9 +61,9 @@ mod imp {
     }
 
     impl SampleGridElement {
-        pub(super) fn configure(&self, grid: SampleGrid, rate: u32) {
+        pub(super) fn configure(&self, grid: SampleGrid, time_line: TimeLine, rate: u32) {
             let mut state = lock(&self.state);
-            (state.grid, state.rate) = (grid, rate);
+            (state.grid, state.time_line, state.rate) = (grid, time_line, rate);
         }
 
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -124,7 +125,7 @@ mod imp {
     impl State {
         fn take(&mut self, buffer: &gst::Buffer, output: &mut Vec<gst::Buffer>) {
             let count = (buffer.size() / FRAME_BYTES) as u64;
-            let Some(time) = stream_time_ns(&self.segment, buffer.pts()).or(self.ended_ns) else { return };
+            let Some(time) = self.time_line.place(&self.segment, buffer.pts()).or(self.ended_ns) else { return };
             self.ended_ns = Some(time + self.duration_ns(count));
             let from = self.grid.dealt();
             let Hearing { silence, skip, take } = self.grid.offer(time, count);
@@ -180,6 +181,7 @@ mod imp {
             let state = Mutex::new(State {
                 segment: gst::FormattedSegment::new(),
                 grid: SampleGrid::new(0, 1, 0),
+                time_line: TimeLine::Edited,
                 rate: 1,
                 ended_ns: None,
                 over: false,

@@ -1,7 +1,10 @@
 //! Reading bytes: whole or a range, small ones in one hop, large ones block by block.
 
 use super::{Query, Refusal, Storage};
-use crate::{limits, storage::{gcs, json, range}};
+use crate::{
+    limits,
+    storage::{gcs, json, range},
+};
 use axum::{
     body::Body,
     extract::Request,

@@ -47,7 +47,8 @@ pub(super) async fn handle(
 
 /// The body is the object.
 async fn media(service: &Arc<Storage>, bucket: String, query: &Query, request: Request) -> Result<Response, Refusal> {
-    let mut resource = gcs::Object { content_type: header_text(&request, header::CONTENT_TYPE), ..gcs::Object::default() };
+    let mut resource =
+        gcs::Object { content_type: header_text(&request, header::CONTENT_TYPE), ..gcs::Object::default() };
     resource.content_encoding = query.text("contentEncoding");
     let new = new_object(bucket, query, resource)?;
     let upload = service.receive().await?;

@@ -1,0 +1,125 @@
+//! What survives.
+
+use clipfleet_tests::{
+    fixtures::{self, Recipe},
+    fleet::{Fleet, children, clips, request, signal},
+};
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_batch_survives_the_sudden_end_of_every_process() {
+    let directory = fixtures::directory();
+    let data = directory.path().join("data");
+    let source = Recipe { pictures: 360, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&data, 2, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    let windows = [
+        ("one", 0, 500),
+        ("two", 0, 10_000),
+        ("three", 1_000, 11_000),
+        ("four", 2_000, 12_000),
+        ("five", 3_000, 12_000),
+    ];
+    fleet.submit(&request("b1", &uri, &windows)).await;
+    let half = fleet
+        .until("b1", |shown| {
+            let state = |wanted| {
+                shown["clips"].as_array().into_iter().flatten().filter(move |clip| clip["status"] == wanted).count()
+            };
+            state("completed") >= 1 && state("processing") >= 1
+        })
+        .await;
+    fleet.kill_all();
+
+    let fleet = Fleet::start(&data, 2, 1).await;
+    let shown = fleet.finished("b1").await;
+    assert_eq!((&shown["status"], &shown["completedClips"]), (&json!("completed"), &json!(5)));
+    // What people had read before the end still holds.
+    for (id, before) in clips(&half) {
+        let after = &clips(&shown)[&id];
+        assert!(after["progress"].as_u64() >= before["progress"].as_u64());
+        if before["status"] == "completed" {
+            assert_eq!(after, &before, "a finished clip is left alone");
+        }
+    }
+    // One object per clip, none of them twice, and nothing left over.
+    let mut outputs: Vec<String> = clips(&shown).values().map(|clip| clip["outputUri"].to_string()).collect();
+    outputs.dedup();
+    assert_eq!(outputs.len(), 5);
+    let results = list_results(&fleet).await;
+    assert_eq!(results.len(), 5, "{results:?}");
+    assert_eq!(fleet.stop().await, Some(0));
+    let scratch: Vec<_> = walk(&data.join("scratch"));
+    assert!(scratch.iter().all(|path| !path.ends_with(".mp4")), "{scratch:?}");
+}
+
+async fn list_results(fleet: &Fleet) -> Vec<String> {
+    let url = format!("http://{}/storage/v1/b/clipfleet-local/o?prefix=processed-clips/", fleet.servers);
+    let listed: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    listed["items"].as_array().into_iter().flatten().map(|item| item["name"].to_string()).collect()
+}
+
+fn walk(directory: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path.display().to_string()] }).collect()
+}
+
+#[tokio::test]
+async fn a_killed_pipeline_and_a_killed_worker_cost_a_clip_nothing_but_time() {
+    let directory = fixtures::directory();
+    let source = Recipe { pictures: 360, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("one", 0, 12_000)])).await;
+    let pipeline = loop {
+        let pipelines: Vec<u32> = fleet.workers().into_iter().flat_map(children).collect();
+        match pipelines.first() {
+            Some(&pipeline) => break pipeline,
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    signal(pipeline, "-KILL");
+    let processing = |attempt: u64| {
+        move |shown: &serde_json::Value| {
+            let clip = &shown["clips"][0];
+            clip["status"] == "processing" && clip["phase"] == "encoding" && clip["attempt"].as_u64() == Some(attempt)
+        }
+    };
+    fleet.until("b1", processing(2)).await;
+    let worker = fleet.workers()[0];
+    signal(worker, "-KILL");
+    let shown = fleet.finished("b1").await;
+    let clip = &clips(&shown)["one"];
+    assert_eq!((&clip["status"], &clip["attempt"]), (&json!("completed"), &json!(3)));
+    assert_ne!(fleet.workers(), [worker]);
+}
+
+#[tokio::test]
+async fn a_cancelled_clip_stops_and_a_retried_one_starts_over() {
+    let directory = fixtures::directory();
+    let source = Recipe { pictures: 360, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("one", 0, 12_000), ("two", 0, 1_000)])).await;
+    fleet
+        .until("b1", |shown| shown["clips"].as_array().into_iter().flatten().any(|clip| clip["status"] == "processing"))
+        .await;
+    let (status, answer) = fleet.call("POST", "/v1/batches/b1:cancel", "").await;
+    assert_eq!(status, 202, "{answer}");
+    let shown = fleet.finished("b1").await;
+    assert_eq!(shown["status"], "cancelled", "{shown:#}");
+    let (status, answer) = fleet.call("POST", "/v1/batches/b1/clips/two:retry", "").await;
+    assert_eq!((status, &answer["clips"]), (202, &json!([{"clipId": "two"}])));
+    let shown = fleet.finished("b1").await;
+    let clip = &clips(&shown)["two"];
+    assert_eq!(
+        (&shown["status"], &clip["status"], &clip["generation"]),
+        (&json!("partial"), &json!("completed"), &json!(1))
+    );
+    // Over means over.
+    let (status, answer) = fleet.call("POST", "/v1/batches/b1/clips/two:retry", "").await;
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("clip_not_retryable")));
+    fleet.call("POST", "/v1/batches/b1/clips/two:cancel", "").await;
+    assert_eq!(clips(&fleet.finished("b1").await)["two"], *clip);
+}

@@ -1,0 +1,154 @@
+//! What a batch does when all goes well.
+
+use clipfleet_tests::{
+    fixtures::{self, Recipe},
+    fleet::{Fleet, clips, integer, request, text},
+    mp4::Probe,
+};
+use serde_json::json;
+use std::{collections::BTreeSet, path::Path};
+
+/// A small source of 12 s.
+fn source(directory: &Path) -> std::path::PathBuf {
+    Recipe { pictures: 360, ..Recipe::default() }.make(directory, "source")
+}
+
+#[tokio::test]
+async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
+    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    let answer = fleet.submit(&request("b1", &uri, &[("one", 0, 5_000), ("two", 3_500, 11_000)])).await;
+    assert_eq!(
+        answer,
+        json!({"batchId": "b1", "clips": [
+            {"clipId": "one", "document": "exportBatches/b1/clips/one"},
+            {"clipId": "two", "document": "exportBatches/b1/clips/two"}]})
+    );
+
+    let (mut percents, mut states) = (vec![0], vec![]);
+    loop {
+        if let Some(document) = fleet.document("exportBatches/b1/clips/two").await {
+            percents.extend(integer(&document, "progress"));
+            states.push(text(&document, "status"));
+            if states.last().is_some_and(|state| state == "completed") {
+                break;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(percents.is_sorted(), "{percents:?}");
+    states.dedup();
+    assert!(states.iter().all(|state| ["queued", "processing", "completed"].contains(&state.as_str())), "{states:?}");
+    assert!(states.contains(&"processing".to_owned()), "{states:?}");
+
+    let shown = fleet.finished("b1").await;
+    assert_eq!(
+        (&shown["status"], &shown["progress"], &shown["completedClips"]),
+        (&json!("completed"), &json!(100), &json!(2))
+    );
+    let clip = &clips(&shown)["two"];
+    for field in ["encoder", "worker", "outputUri", "outputUrl", "startedAt", "completedAt", "expiresAt"] {
+        assert!(clip[field].as_str().is_some_and(|value| !value.is_empty()), "{field} in {clip:#}");
+    }
+    assert_eq!((&clip["durationMs"], &clip["attempt"], &clip["reused"]), (&json!(7500), &json!(1), &json!(false)));
+    // The answer's shape is that of status.proto: every field known, none misspelt.
+    serde_json::from_value::<clipfleet_contract::v1::BatchStatus>(shown.clone()).unwrap();
+
+    let bytes = reqwest::get(clip["outputUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
+    assert_eq!(json!(bytes.len()), clip["outputSizeBytes"]);
+    let file = directory.path().join("two.mp4");
+    std::fs::write(&file, &bytes).unwrap();
+    assert_eq!(Probe::of(&file).picture_times.len(), 225);
+    assert_eq!(fleet.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_batch_published_with_the_official_client_does_the_same_as_one_over_http() {
+    use google_cloud_auth::credentials::anonymous::Builder as Anonymous;
+    use google_cloud_pubsub::{client::Publisher, model::Message};
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
+    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    let publisher = Publisher::builder("projects/clipfleet-local/topics/export-requests")
+        .with_endpoint(format!("http://{}", fleet.servers))
+        .with_credentials(Anonymous::new().build())
+        .build()
+        .await
+        .unwrap();
+    let publish = |data: Vec<u8>| publisher.publish(Message::new().set_data(data));
+
+    let as_json = request("from-json", &uri, &[("c", 0, 1_000)]);
+    publish(as_json.to_string().into_bytes()).await.unwrap();
+    let as_binary: clipfleet_contract::v1::ExportBatch =
+        serde_json::from_value(request("from-binary", &uri, &[("c", 2_000, 3_000)])).unwrap();
+    publish(prost::Message::encode_to_vec(&as_binary)).await.unwrap();
+    for batch in ["from-json", "from-binary"] {
+        let shown = fleet.finished(batch).await;
+        assert_eq!(shown["status"], "completed", "{shown:#}");
+    }
+
+    // What fails validation becomes a document that says why, under its own id or one made of the message's.
+    publish(request("bad", &uri, &[("c", 5_000, 1_000)]).to_string().into_bytes()).await.unwrap();
+    let refused = fleet.finished("bad").await;
+    assert_eq!((&refused["status"], &refused["error"]["code"]), (&json!("failed"), &json!("invalid_request")));
+    assert_eq!(refused["error"]["details"][0]["field"], "clips[0].endMs");
+    let message_id = publish(b"{\"batchId\": ".to_vec()).await.unwrap();
+    let malformed = fleet.finished(&format!("m-{message_id}")).await;
+    assert_eq!(malformed["error"]["code"], "malformed_json");
+}
+
+#[tokio::test]
+async fn the_same_batch_again_dispatches_nothing_and_equal_clips_are_reused() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
+    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    let first = request("b1", &uri, &[("one", 0, 1_500)]);
+    let answer = fleet.submit(&first).await;
+    let finished = fleet.finished("b1").await;
+
+    assert_eq!(fleet.submit(&first).await, answer);
+    let (status, conflict) =
+        fleet.call("POST", "/v1/batches", request("b1", &uri, &[("one", 0, 1_600)]).to_string()).await;
+    assert_eq!((status, &conflict["error"]["code"]), (409, &json!("batch_id_conflict")));
+
+    fleet.submit(&request("b2", &uri, &[("one", 0, 1_500)])).await;
+    let again = &clips(&fleet.finished("b2").await)["one"];
+    let before = &clips(&finished)["one"];
+    assert_eq!((&again["reused"], &again["outputUri"]), (&json!(true), &before["outputUri"]));
+    assert_eq!((&again["timings"]["encodeMs"], &again["encoder"]), (&json!(0), &before["encoder"]));
+    // Nothing of the second submission reached the first batch's documents.
+    assert_eq!(fleet.finished("b1").await, finished);
+}
+
+#[tokio::test]
+async fn three_workers_work_on_three_clips_at_the_same_time() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 3, 1).await;
+    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("one", 0, 11_000), ("two", 500, 11_500), ("three", 1_000, 12_000)])).await;
+    // All three must be seen in work in one and the same look: one after the other could never show that.
+    let at_once = fleet
+        .until("b1", |shown| {
+            let clips = shown["clips"].as_array().cloned().unwrap_or_default();
+            clips.iter().filter(|clip| clip["status"] == "processing").count() == 3
+        })
+        .await;
+    let workers: BTreeSet<String> = clips(&at_once).values().map(|clip| clip["worker"].to_string()).collect();
+    assert_eq!(workers.len(), 3, "{workers:?}");
+    assert_eq!(fleet.workers().len(), 3);
+    assert_eq!(fleet.finished("b1").await["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_thousand_clips_are_accepted_at_once() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
+    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    let ids: Vec<String> = (0..1_000).map(|n| format!("clip-{n:04}")).collect();
+    let windows: Vec<(&str, i64, i64)> = ids.iter().map(|id| (id.as_str(), 0, 1_000)).collect();
+    let answer = fleet.submit(&request("b1", &uri, &windows)).await;
+    assert_eq!(answer["clips"].as_array().unwrap().len(), 1_000);
+    let shown = fleet.until("b1", |shown| shown["clips"].as_array().is_some_and(|clips| clips.len() == 1_000)).await;
+    assert_eq!((&shown["status"], &shown["totalClips"]), (&json!("queued"), &json!(1000)));
+}

@@ -1,0 +1,9 @@
+//! The whole fleet as a user runs it: `clipfleet up` and `clipfleet export` as processes, spoken to over HTTP, Pub/Sub,
+//! Firestore and Storage.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod commands;
+mod durability;
+mod export;
+mod refusals;

@@ -1,0 +1,250 @@
+//! A fleet started as a user starts it: `clipfleet up` in a process of its own, on free ports, with a data directory.
+
+use clipfleet_cloud::{
+    Cloud, Document, Value,
+    google::{self, Endpoints},
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything a fleet is asked to do in a test. It bounds a hang; nothing measures speed by it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running `clipfleet up`. Dropping it kills every process of it.
+pub struct Fleet {
+    child: Child,
+    /// Address of the HTTP API, for example `http://127.0.0.1:41234`.
+    pub api: String,
+    /// host:port of the embedded servers.
+    pub servers: String,
+    /// A client of the embedded servers, by the same code as the fleet's own.
+    pub cloud: Cloud,
+    http: reqwest::Client,
+}
+
+/// The `clipfleet` program of this build.
+///
+/// # Panics
+/// When it was not built.
+pub fn program() -> PathBuf {
+    let program = crate::pipeline_process::binary().with_file_name("clipfleet");
+    assert!(program.exists(), "{} is missing: run cargo build --workspace --bins first", program.display());
+    program
+}
+
+impl Fleet {
+    /// Starts a fleet on `data`, which may hold the remains of an earlier one.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(data: &Path, workers: usize, slots: usize) -> Self {
+        let mut command = Command::new(program());
+        command.arg("up").arg("--data").arg(data).args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
+        command.args(["--workers", &workers.to_string(), "--slots", &slots.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("clipfleet up starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (mut api, mut servers) = (None, None);
+        while api.is_none() || servers.is_none() {
+            let Some(Ok(line)) = lines.next() else {
+                let mut said = String::new();
+                let _ = child.stderr.take().expect("piped").read_to_string(&mut said);
+                panic!("clipfleet up ended early: {said}");
+            };
+            if let Some(url) = line.trim().strip_prefix("API ") {
+                api = url.trim().strip_suffix("/v1/batches").map(ToOwned::to_owned);
+            }
+            if let Some(host) = line.trim().strip_prefix("export PUBSUB_EMULATOR_HOST=") {
+                servers = Some(host.to_owned());
+            }
+        }
+        // What it says from now on goes to the test's output, unread pipes would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("  fleet: {line}")));
+        let (api, servers) = (api.expect("said"), servers.expect("said"));
+        let cloud = google::connect(&endpoints(&servers)).await.expect("the embedded servers answer");
+        Self { child, api, servers, cloud, http: reqwest::Client::new() }
+    }
+
+    /// Sends a request and returns status and JSON answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn call(&self, method: &str, path: &str, body: impl Into<String>) -> (u16, serde_json::Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.api)).body(body.into());
+        let response = request.send().await.expect("the API answers");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or_default())
+    }
+
+    /// `POST /v1/batches` of a good request.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn submit(&self, request: &serde_json::Value) -> serde_json::Value {
+        let (status, answer) = self.call("POST", "/v1/batches", request.to_string()).await;
+        assert_eq!(status, 202, "{answer}");
+        answer
+    }
+
+    /// Waits until a batch is over and returns `GET /v1/batches/{id}`.
+    ///
+    /// # Panics
+    /// When it takes longer than [`PATIENCE`].
+    pub async fn finished(&self, batch: &str) -> serde_json::Value {
+        let over =
+            |shown: &serde_json::Value| !matches!(shown["status"].as_str(), Some("queued" | "processing") | None);
+        self.until(batch, over).await
+    }
+
+    /// Waits until `GET /v1/batches/{id}` satisfies a condition, and returns it.
+    ///
+    /// # Panics
+    /// When it takes longer than [`PATIENCE`].
+    pub async fn until(&self, batch: &str, condition: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let started = Instant::now();
+        loop {
+            let (_, shown) = self.call("GET", &format!("/v1/batches/{batch}"), "").await;
+            if condition(&shown) {
+                return shown;
+            }
+            assert!(started.elapsed() < PATIENCE, "batch {batch} did not get there: {shown:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The document at a path, if there is one.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn document(&self, path: &str) -> Option<Document> {
+        self.cloud.documents.get(&[path.to_owned()]).await.expect("documents can be read").remove(0)
+    }
+
+    /// Puts a file into the fleet's bucket and returns its `gs://` name.
+    ///
+    /// # Panics
+    /// When it cannot be stored.
+    pub async fn upload(&self, file: &Path, name: &str) -> String {
+        let object = clipfleet_cloud::ObjectName::new("clipfleet-local", name);
+        let body = clipfleet_cloud::Body::File(file.to_owned());
+        self.cloud.objects.create(&object, clipfleet_cloud::NewObject::default(), body).await.expect("stored");
+        object.to_string()
+    }
+
+    /// Kills every process of the fleet at once, as a power cut would.
+    ///
+    /// # Panics
+    /// When there is nothing to kill.
+    pub fn kill_all(mut self) {
+        kill_tree(self.child.id());
+        self.child.wait().expect("it ended");
+    }
+
+    /// Asks the fleet to stop and waits until it has. Returns its exit status.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn stop(mut self) -> Option<i32> {
+        signal(self.child.id(), "-TERM");
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the fleet did not stop");
+    }
+
+    /// Process ids of the workers.
+    pub fn workers(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill_tree(self.child.id());
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn endpoints(servers: &str) -> Endpoints {
+    let host = Some(servers.to_owned());
+    Endpoints { project: "clipfleet-local".into(), pubsub: host.clone(), firestore: host.clone(), storage: host }
+}
+
+/// Sends a signal with the standard tool.
+pub fn signal(process: u32, signal: &str) {
+    // It may just have ended by itself.
+    let _ = Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Processes whose parent is `process`.
+pub fn children(process: u32) -> Vec<u32> {
+    let parent_of = |entry: &Path| {
+        let stat = fs::read_to_string(entry.join("stat")).ok()?;
+        // After the command's name in parentheses: state, parent.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = entries.filter(|entry| parent_of(entry) == Some(process));
+    ours.filter_map(|entry| entry.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+/// Kills a process and everything it started. Stopped first, so that none of them can react to another's end.
+fn kill_tree(root: u32) {
+    let mut tree = vec![root];
+    let mut next = 0;
+    while let Some(&process) = tree.get(next) {
+        signal(process, "-STOP");
+        tree.extend(children(process));
+        next += 1;
+    }
+    tree.iter().for_each(|&process| signal(process, "-KILL"));
+}
+
+/// A request for clips of a source, each named and with its window in milliseconds.
+pub fn request(batch: &str, source: &str, clips: &[(&str, i64, i64)]) -> serde_json::Value {
+    let clips: Vec<_> =
+        clips.iter().map(|(id, start, end)| json!({"clipId": id, "startMs": start, "endMs": end})).collect();
+    json!({"batchId": batch, "ownerUid": "u1", "projectId": "p1", "source": {"uri": source},
+           "output": {"quality": "720p"}, "clips": clips})
+}
+
+/// The clips of a shown batch by id.
+///
+/// # Panics
+/// When there are none.
+pub fn clips(shown: &serde_json::Value) -> BTreeMap<String, serde_json::Value> {
+    let clips = shown["clips"].as_array().expect("clips");
+    clips.iter().map(|clip| (clip["clipId"].as_str().expect("an id").to_owned(), clip.clone())).collect()
+}
+
+/// A document's text field; empty when it has none.
+pub fn text(document: &Document, field: &str) -> String {
+    match document.fields.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// A document's whole-number field.
+pub fn integer(document: &Document, field: &str) -> Option<i64> {
+    match document.fields.get(field) {
+        Some(Value::Integer(number)) => Some(*number),
+        _ => None,
+    }
+}
