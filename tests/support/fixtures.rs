@@ -60,8 +60,24 @@ const LIVE_WEBM: &[&str] = &["-f", "webm", "-live", "1", "-cluster_time_limit", 
 
 /// H.264 at exactly 6 Mbit/s, however little there is to see: a source that is large because it says so.
 pub const H264_LARGE: &[&str] = &[
-    "-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-b:v", "6M", "-minrate", "6M", "-maxrate", "6M", "-bufsize",
-    "6M", "-nal-hrd", "cbr", "-pix_fmt", "yuv420p",
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-g",
+    "60",
+    "-b:v",
+    "6M",
+    "-minrate",
+    "6M",
+    "-maxrate",
+    "6M",
+    "-bufsize",
+    "6M",
+    "-nal-hrd",
+    "cbr",
+    "-pix_fmt",
+    "yuv420p",
 ];
 
 impl Default for Recipe {

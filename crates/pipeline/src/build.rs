@@ -103,7 +103,8 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
         }
         Step::Crop(crop) => crop_element(*crop),
         Step::Frames { start_ns, fps, frames, patience } => {
-            let grid = FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), grids.time_line, *fps, *patience);
+            let grid =
+                FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), grids.time_line, *fps, *patience);
             grids.frames = Some(grid.clone());
             Ok(grid.upcast())
         }
@@ -182,7 +183,11 @@ fn connect_streams(demuxer: &gst::Element, entries: Vec<(Kind, gst::Pad)>) {
         if let Some((_, entry, _)) = entries.iter().find(|(wanted, _, taken)| kind == Some(*wanted) && free(taken))
             && let Err(error) = pad.link(entry)
         {
-            gst::element_error!(demuxer, gst::CoreError::Negotiation, ("stream {} does not connect: {error}", pad.name()));
+            gst::element_error!(
+                demuxer,
+                gst::CoreError::Negotiation,
+                ("stream {} does not connect: {error}", pad.name())
+            );
         }
     });
 }

@@ -171,14 +171,10 @@ pub struct Installed {
     refused: Vec<(&'static str, String)>,
 }
 
-
 impl Installed {
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
-        let decoders = DECODERS
-            .iter()
-            .filter(|row| row.parser.is_none_or(exists) && exists(row.element))
-            .collect();
+        let decoders = DECODERS.iter().filter(|row| row.parser.is_none_or(exists) && exists(row.element)).collect();
         let mut encoders = Vec::new();
         let mut refused = Vec::new();
         for row in ENCODERS {
@@ -259,7 +255,5 @@ fn encoder_missing(row: &Encoder) -> Option<String> {
 
 /// Whether an element has a setting and understands its value. Setting it otherwise would panic.
 pub fn accepts(element: &gst::Element, name: &str, value: &str) -> bool {
-    element.find_property(name).is_some_and(|pspec| {
-        gst::glib::Value::deserialize_with_pspec(value, &pspec).is_ok()
-    })
+    element.find_property(name).is_some_and(|pspec| gst::glib::Value::deserialize_with_pspec(value, &pspec).is_ok())
 }

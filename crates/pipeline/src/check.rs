@@ -103,12 +103,7 @@ pub fn check(installed: &Installed) -> Report {
             }
         })
         .collect();
-    encoders.push(EncoderState {
-        name: AAC_ENCODER,
-        kind: "aac",
-        available: exists(AAC_ENCODER),
-        note: String::new(),
-    });
+    encoders.push(EncoderState { name: AAC_ENCODER, kind: "aac", available: exists(AAC_ENCODER), note: String::new() });
     let (usable, missing) = missing(installed);
     Report { gstreamer: version(), usable, missing, decoders, encoders, gpu: gpu() }
 }

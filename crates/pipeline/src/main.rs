@@ -40,7 +40,10 @@ fn main() -> ExitCode {
 
 fn report() -> ExitCode {
     if let Err(error) = gstreamer::init() {
-        println!("{}", serde_json::json!({ "usable": false, "missing": [format!("GStreamer does not start: {error}")] }));
+        println!(
+            "{}",
+            serde_json::json!({ "usable": false, "missing": [format!("GStreamer does not start: {error}")] })
+        );
         return ExitCode::FAILURE;
     }
     let report = check::check(&Installed::look());

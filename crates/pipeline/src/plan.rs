@@ -152,11 +152,11 @@ pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, from_start: b
 impl Plan {
     /// Start of the clip on the source's time line, nanoseconds.
     pub fn start_ns(&self) -> i64 {
-        let starts = self.video.iter().filter_map(|step| match step {
+        let mut starts = self.video.iter().filter_map(|step| match step {
             Step::Frames { start_ns, .. } => Some(*start_ns),
             _ => None,
         });
-        starts.last().unwrap_or(0)
+        starts.next_back().unwrap_or(0)
     }
 }
 
@@ -170,9 +170,8 @@ fn expected(window: Window, rendition: &Rendition) -> Expected {
 
 fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Vec<Step> {
     let samples = expected.samples;
-    let format = format!(
-        "audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3"
-    );
+    let format =
+        format!("audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3");
     let mut steps = Vec::new();
     let start_ns = match stream {
         Some(Stream { decoder }) => {

@@ -161,7 +161,9 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
     let picture = loop {
         match found.recv_timeout(bus::STEP) {
             Ok(Finding::Picture(picture)) => break picture,
-            Ok(Finding::Undecodable { codec, remedy }) => return Err(failure::source_codec_unsupported(&codec, remedy)),
+            Ok(Finding::Undecodable { codec, remedy }) => {
+                return Err(failure::source_codec_unsupported(&codec, remedy));
+            }
             Ok(Finding::Streams) => {
                 all_streams = true;
                 if lock(&streams).video.is_none() {
@@ -264,9 +266,8 @@ fn choose(pad: &gst::Pad, installed: &Installed, streams: &mut Streams) -> Choic
 }
 
 fn watch_rotation(pad: &gst::Pad, streams: &Arc<Mutex<Streams>>) {
-    let read = |tags: &gst::TagListRef| {
-        tags.get::<gst::tags::ImageOrientation>().map(|value| Rotation::from_tag(value.get()))
-    };
+    let read =
+        |tags: &gst::TagListRef| tags.get::<gst::tags::ImageOrientation>().map(|value| Rotation::from_tag(value.get()));
     let mut known = None;
     pad.sticky_events_foreach(|event| {
         if let gst::EventView::Tag(tags) = event.view() {

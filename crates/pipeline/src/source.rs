@@ -45,17 +45,23 @@ pub enum ReadError {
 
 /// An answer that is still to come.
 #[derive(Clone, Default)]
-pub struct Ticket(Arc<(Mutex<Option<Result<Bytes, ReadError>>>, Condvar)>);
+pub struct Ticket(Arc<Mailbox>);
+
+#[derive(Default)]
+struct Mailbox {
+    answer: Mutex<Option<Result<Bytes, ReadError>>>,
+    arrived: Condvar,
+}
 
 impl Ticket {
     /// Delivers the answer.
     pub fn settle(&self, answer: Result<Bytes, ReadError>) {
-        *lock(&self.0.0) = Some(answer);
-        self.0.1.notify_all();
+        *lock(&self.0.answer) = Some(answer);
+        self.0.arrived.notify_all();
     }
 
     fn wait(&self, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
-        let mut answer = lock(&self.0.0);
+        let mut answer = lock(&self.0.answer);
         loop {
             if let Some(answer) = answer.as_ref() {
                 return answer.clone();
@@ -63,7 +69,7 @@ impl Ticket {
             if interrupted.load(Ordering::Acquire) {
                 return Err(ReadError::Interrupted);
             }
-            answer = self.0.1.wait_timeout(answer, WAIT_STEP).unwrap_or_else(PoisonError::into_inner).0;
+            answer = self.0.arrived.wait_timeout(answer, WAIT_STEP).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

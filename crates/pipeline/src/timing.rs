@@ -85,7 +85,7 @@ impl FrameGrid {
         }
         let place = since * self.fps;
         let nearest = ((place + SECOND / 2) / SECOND).max(0);
-        let slot = if self.next == 0 && since <= STANDSTILL_NS || !self.held && self.next == 0 {
+        let slot = if self.next == 0 && (since <= STANDSTILL_NS || !self.held) {
             self.late = (place + SECOND / 10).clamp(LATE, SECOND);
             0
         } else {
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn sound_is_trimmed_padded_and_cut_to_the_sample() {
         let mut grid = SampleGrid::new(1_000 * MS, 48_000, 48_000);
-        assert_eq!(grid.offer(900 * MS, 4_800), Hearing::default());
+        assert_eq!(grid.offer(800 * MS, 4_800), Hearing::default());
         assert_eq!(grid.offer(999 * MS, 96), Hearing { silence: 0, skip: 48, take: 48 });
         assert_eq!(grid.offer(1_500 * MS, 480), Hearing { silence: 24_000 - 48, skip: 0, take: 480 });
         assert_eq!(grid.offer(1_990 * MS, 4_800), Hearing { silence: 48_000 - 480 - 24_480, skip: 0, take: 480 });

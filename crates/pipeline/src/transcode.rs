@@ -153,7 +153,9 @@ impl Job<'_> {
     fn beyond(&self, probed: &Probed, window: Window, end_ms: i64) -> Failure {
         let declared_ms = probed.declared_ns.map_or(0, |length| length / 1_000_000);
         if declared_ms > end_ms + END_TOLERANCE_MS.max(end_ms / 10) {
-            return failure::source_truncated(format!("its header declares {declared_ms} ms, but it breaks off at {end_ms} ms"));
+            return failure::source_truncated(format!(
+                "its header declares {declared_ms} ms, but it breaks off at {end_ms} ms"
+            ));
         }
         failure::window_beyond_end(window, end_ms)
     }

@@ -62,7 +62,8 @@ impl WorkerLink {
                 }
                 Ok(Some(ToPipeline { message: Some(to_pipeline::Message::RangeFailed(answer)) })) => {
                     let error = answer.error.unwrap_or_default();
-                    let failure = Failure { retryable: error.retryable, ..Failure::permanent(&error.code, error.message) };
+                    let failure =
+                        Failure { retryable: error.retryable, ..Failure::permanent(&error.code, error.message) };
                     self.settle(answer.id, Err(ReadError::Failed(failure)));
                 }
                 Ok(Some(_)) => break "the worker sent a message that is not an answer".to_owned(),

@@ -1,7 +1,7 @@
 //! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-local`, Google's emulators).
 //!
 //! Pub/Sub and Cloud Storage go through the official clients; Firestore, which has none for Rust, through a thin client of
-//! ours over the published message types. All share one set of credentials and one patience (see [`patience`]).
+//! ours over the published message types. All share one set of credentials and one patience.
 
 mod documents;
 mod errors;

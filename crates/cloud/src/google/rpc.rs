@@ -165,4 +165,10 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer owner");
         assert!(headers.contains_key("grpc-timeout"));
     }
+
+    #[tokio::test]
+    async fn googles_own_address_is_spoken_to_in_secret() {
+        channel(GOOGLE).expect("certificates to trust: is the package ca-certificates installed?");
+        assert_eq!(channel("http://no host").unwrap_err().kind(), ErrorKind::Invalid);
+    }
 }

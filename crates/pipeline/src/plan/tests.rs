@@ -1,1 +1,157 @@
+use super::*;
+use crate::{
+    catalog::{DECODERS, ENCODERS},
+    probe::{Picture, Rotation},
+};
+use clipfleet_domain::{
+    clip::{Clip, Window},
+    ids::ClipId,
+    rendition::Quality,
+};
 
+fn stream(element: &str) -> Stream {
+    Stream { decoder: DECODERS.iter().find(|row| row.element == element).expect("a row") }
+}
+
+fn order(start_ms: i64, end_ms: i64) -> Transcode {
+    let id = ClipId::parse("c1").expect("an id");
+    let window = Window::new(start_ms, end_ms).expect("a window");
+    Transcode {
+        source_size_bytes: 1,
+        clip: Clip { id, window, reframe: Reframe::default() },
+        rendition: Rendition::default(),
+        directory: "/attempt".into(),
+        encoder: "auto".into(),
+    }
+}
+
+fn upload() -> Probed {
+    let picture = Picture { width: 1920, height: 1080, pixel_aspect: (1, 1), interlaced: false, time_ns: 0 };
+    Probed {
+        container: Container::IsoMedia,
+        video: stream("avdec_h264"),
+        audio: Some(stream("avdec_aac")),
+        picture,
+        rotation: Rotation::None,
+        declared_ns: None,
+    }
+}
+
+fn lines(plan: &Plan, containing: &[&str]) -> String {
+    let text = plan.to_string();
+    let wanted = |line: &&str| containing.iter().any(|part| line.contains(part));
+    text.lines().filter(wanted).map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_upload_with_sound() {
+    let plan = plan(&order(200_500, 245_500), &upload(), &ENCODERS[0], false).expect("a plan");
+    insta::assert_snapshot!(plan, @"
+    range-source ! qtdemux seek=200400000000ns
+    video
+      queue name=video-in
+      avdec_h264 name=video-decoder
+      frame-grid start=200500000000ns fps=30 frames=1350 patience=135
+      queue name=pictures max-size-buffers=3 max-size-bytes=0 max-size-time=0
+      crop left=656 top=0 right=658 bottom=0
+      videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
+      video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+      queue name=scaled max-size-buffers=3 max-size-bytes=0 max-size-time=0
+      x264enc name=video-encoder speed-preset=superfast pass=qual quantizer=24 bitrate=16000 vbv-buf-capacity=1500 key-int-max=60
+      video/x-h264,profile=high,stream-format=avc,alignment=au
+      queue name=video-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
+    audio
+      queue name=audio-in max-size-buffers=0 max-size-bytes=0 max-size-time=0
+      aacparse
+      avdec_aac
+      audioconvert
+      audioresample
+      audio/x-raw,format=F32LE,layout=interleaved,rate=48000,channels=2,channel-mask=(bitmask)0x3
+      sample-grid start=200500000000ns samples=2160000
+      avenc_aac name=audio-encoder bitrate=128000
+      queue name=audio-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
+    output
+      mp4mux name=mux faststart=true faststart-file=clip.media
+      filesink name=file location=clip.mp4
+    ");
+}
+
+#[test]
+fn a_recording_without_sound_cut_at_its_beginning() {
+    let picture = Picture { width: 1280, height: 720, time_ns: 21_000_000, ..upload().picture };
+    let probed = Probed { container: Container::Matroska, video: stream("vp9dec"), audio: None, picture, ..upload() };
+    let plan = plan(&order(0, 15_000), &probed, &ENCODERS[0], false).expect("a plan");
+    insta::assert_snapshot!(lines(&plan, &["range-source", "dec", "grid", "crop", "silence"]), @"
+    range-source ! matroskademux
+    vp9dec name=video-decoder
+    frame-grid start=21000000ns fps=30 frames=450 patience=45
+    crop left=438 top=0 right=438 bottom=0
+    audiotestsrc wave=silence samplesperbuffer=4800
+    sample-grid start=0ns samples=720000
+    ");
+}
+
+#[test]
+fn a_turned_picture_is_cropped_upright() {
+    let probed = Probed { rotation: Rotation::Right, ..upload() };
+    let plan = plan(&order(0, 1_000), &probed, &ENCODERS[0], false).expect("a plan");
+    insta::assert_snapshot!(lines(&plan, &["videoflip", "crop"]), @"
+    videoflip video-direction=90r
+    crop left=0 top=0 right=0 bottom=0
+    ");
+}
+
+#[test]
+fn fields_and_wide_pixels_are_made_into_square_pictures() {
+    let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, time_ns: 0 };
+    let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], false).expect("a plan");
+    insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
+    deinterlace fields=top method=greedyh
+    crop left=246 top=0 right=246 bottom=0
+    ");
+}
+
+#[test]
+fn quality_decides_size_effort_and_the_cap() {
+    let of = |quality, fps| {
+        let rendition = Rendition { quality, fps, ..Rendition::default() };
+        let order = Transcode { rendition, ..order(0, 1_000) };
+        let plan = plan(&order, &upload(), &ENCODERS[0], false).expect("a plan");
+        lines(&plan, &["I420", "x264enc"])
+    };
+    insta::assert_snapshot!(of(Quality::P720, 24), @"
+    video/x-raw,format=I420,width=720,height=1280,framerate=24/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    x264enc name=video-encoder speed-preset=superfast pass=qual quantizer=24 bitrate=8000 vbv-buf-capacity=1500 key-int-max=48
+    ");
+    insta::assert_snapshot!(of(Quality::High, 60), @"
+    video/x-raw,format=I420,width=1080,height=1920,framerate=60/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    x264enc name=video-encoder speed-preset=veryfast pass=qual quantizer=23 bitrate=24000 vbv-buf-capacity=1500 key-int-max=120
+    ");
+}
+
+#[test]
+fn another_encoder_is_another_row() {
+    let plan = plan(&order(0, 1_000), &upload(), &ENCODERS[1], false).expect("a plan");
+    insta::assert_snapshot!(lines(&plan, &["h264"]), @"
+    avdec_h264 name=video-decoder
+    openh264enc name=video-encoder rate-control=bitrate bitrate=8000000 max-bitrate=16000000 gop-size=60 complexity=medium
+    video/x-h264,stream-format=byte-stream,alignment=au
+    h264parse
+    ");
+}
+
+#[test]
+fn reading_from_the_start_is_only_a_missing_seek() {
+    let sought = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], false).expect("a plan");
+    let from_start = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], true).expect("a plan");
+    assert_eq!(sought.seek_ns, Some(59_900_000_000));
+    assert_eq!(from_start, Plan { seek_ns: None, ..sought });
+}
+
+#[test]
+fn a_picture_too_small_to_crop_is_refused() {
+    let picture = Picture { width: 8, height: 8, ..upload().picture };
+    let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], false).unwrap_err();
+    assert_eq!(failed.code, "source_size_unsupported");
+    assert!(failed.message.contains("8x8"), "{}", failed.message);
+}

@@ -1,0 +1,211 @@
+//! The figures of `make bench`, each measured on this machine in this run. Nothing here asserts a speed.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
+
+use clipfleet_cloud::{Message, SubscriptionSpec};
+use clipfleet_contract::{event, names};
+use clipfleet_domain::{
+    attempt::Attempt,
+    ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
+    job::{BatchContext, FleetEvent, FleetFact},
+    lifecycle::{ClipEvent, ClipFact},
+};
+use clipfleet_tests::fleet::{Fleet, clips, request, text};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// Samples of each latency.
+const SAMPLES: usize = 300;
+/// Pairs of one export and one FFmpeg run.
+const PAIRS: usize = 3;
+/// The clip of the comparison, milliseconds: the typical 45 s, cut between keyframes.
+const WINDOW: (i64, i64) = (20_500, 65_500);
+
+#[tokio::main]
+async fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = source(directory.path());
+    println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
+
+    let idle = Fleet::start(&directory.path().join("idle"), 0, 1).await;
+    queue_latency(&idle).await;
+    document_latency(&idle).await;
+    fan_out(&idle, &source).await;
+    drop(idle);
+
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    against_ffmpeg(&fleet, &uri, &source, directory.path()).await;
+    overhead(&fleet, &uri).await;
+}
+
+/// 70 s of moving 1080p30 H.264 with sound.
+fn source(directory: &Path) -> PathBuf {
+    let path = directory.join("source.mp4");
+    let inputs = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=1920x1080:rate=30:duration=70,noise=alls=12:allf=t",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=330:beep_factor=4:sample_rate=48000:duration=70",
+    ];
+    let output =
+        ["-c:v", "libx264", "-preset", "superfast", "-b:v", "8M", "-pix_fmt", "yuv420p", "-g", "250", "-c:a", "aac"];
+    run(Command::new("ffmpeg").args(["-v", "error", "-y"]).args(inputs).args(output).arg(&path));
+    path
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+fn print_latency(name: &str, mut samples: Vec<Duration>) {
+    samples.sort();
+    let at = |percent: usize| samples[(samples.len() * percent / 100).min(samples.len() - 1)].as_secs_f64() * 1_000.0;
+    println!("{name}: p50 {:.1} ms, p99 {:.1} ms, {} samples", at(50), at(99), samples.len());
+}
+
+/// From publishing to receiving one message through the embedded queue, the official client on both sides.
+async fn queue_latency(fleet: &Fleet) {
+    let queue = &fleet.cloud.queue;
+    queue.ensure_topic("bench").await.unwrap();
+    let spec = SubscriptionSpec {
+        name: "bench".into(),
+        topic: "bench".into(),
+        ack_deadline: Duration::from_secs(60),
+        dead_letter: None,
+        backoff: None,
+    };
+    queue.ensure_subscription(&spec).await.unwrap();
+    let mut deliveries = queue.subscribe("bench", 100);
+    let mut samples = Vec::new();
+    for _ in 0..SAMPLES {
+        let started = Instant::now();
+        let message = Message { data: "x".into(), ..Message::default() };
+        let (published, delivery) = tokio::join!(queue.publish("bench", message), deliveries.next());
+        published.unwrap();
+        samples.push(started.elapsed());
+        delivery.unwrap().unwrap().ack();
+    }
+    deliveries.close().await;
+    print_latency("queue, publish to receive (confirmed and durable)", samples);
+}
+
+/// From publishing a fact to reading its document: a change of status each time, since progress waits for its second.
+async fn document_latency(fleet: &Fleet) {
+    let mut samples = Vec::new();
+    for n in 0..SAMPLES {
+        let batch = BatchContext {
+            id: BatchId::parse(&format!("latency-{n}")).unwrap(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: ProjectId::parse("p1").unwrap(),
+            size: 1,
+        };
+        let attempt = Attempt {
+            id: AttemptId::parse("a1").unwrap(),
+            number: 1,
+            started_at_ms: 1,
+            worker: WorkerId::parse("w1").unwrap(),
+            sequence: 1,
+        };
+        let event = ClipEvent { generation: 0, at_ms: 1, attempt: Some(attempt), fact: ClipFact::Started };
+        let path = names::batch_document(&batch.id);
+        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
+        let data = event::encode(&FleetEvent { batch, fact }).into();
+        let started = Instant::now();
+        fleet.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
+        while !fleet.document(&path).await.is_some_and(|document| text(&document, "status") == "processing") {}
+        samples.push(started.elapsed());
+    }
+    print_latency("fact published to document read", samples);
+}
+
+/// From sending a batch of 1,000 clips to its answer, which comes after the last job was confirmed.
+async fn fan_out(fleet: &Fleet, source: &Path) {
+    let uri = fleet.upload(source, "source.mp4").await;
+    let ids: Vec<String> = (0..1_000).map(|n| format!("clip-{n}")).collect();
+    let windows: Vec<(&str, i64, i64)> = ids.iter().map(|id| (id.as_str(), 0, 1_000)).collect();
+    let mut seconds = Vec::new();
+    for n in 0..5 {
+        let started = Instant::now();
+        fleet.submit(&request(&format!("fan-out-{n}"), &uri, &windows)).await;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    println!(
+        "fan-out of 1,000 clips, sent to last job confirmed: {:.0} ms, {:.0} clips/s (median of 5)",
+        seconds[2] * 1_000.0,
+        1_000.0 / seconds[2]
+    );
+}
+
+/// One clip through the whole chain, and the reference command on the same source, in turn.
+async fn against_ffmpeg(fleet: &Fleet, uri: &str, source: &Path, directory: &Path) {
+    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..PAIRS {
+        let started = Instant::now();
+        let mut request = request(&format!("ratio-{n}"), uri, &[(&format!("ratio-{n}"), WINDOW.0, WINDOW.1)]);
+        request["output"]["quality"] = "1080p".into();
+        fleet.submit(&request).await;
+        let shown = fleet.finished(&format!("ratio-{n}")).await;
+        assert_eq!(shown["status"], "completed", "{shown:#}");
+        ours.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        ffmpeg(source, &directory.join("reference.mp4"));
+        theirs.push(started.elapsed().as_secs_f64());
+        ratios.push(ours[n] / theirs[n]);
+        let timings = &clips(&shown)[&format!("ratio-{n}")]["timings"];
+        println!(
+            "  pair {n}: clipfleet {:.1} s, ffmpeg {:.1} s, ratio {:.3}; timings {timings}",
+            ours[n], theirs[n], ratios[n]
+        );
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "one 45 s clip, 1080p30 to 1080x1920, wall time to FFmpeg's: {:.3} (median of {PAIRS} pairs)",
+        ratios[PAIRS / 2]
+    );
+}
+
+fn ffmpeg(source: &Path, output: &Path) {
+    let seconds = |ms: i64| format!("{}", ms as f64 / 1_000.0);
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-y", "-ss", &seconds(WINDOW.0), "-to", &seconds(WINDOW.1), "-i"]).arg(source);
+    command.args([
+        "-vf",
+        "crop=606:1080:656:0,scale=1080:1920,setsar=1",
+        "-r",
+        "30",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "superfast",
+        "-crf",
+        "24",
+    ]);
+    command
+        .args(["-g", "60", "-c:a", "aac", "-b:a", "128k", "-ar", "48000", "-ac", "2", "-movflags", "+faststart"])
+        .arg(output);
+    run(&mut command);
+}
+
+/// What the chain adds to the media work: total time less the pipeline's own phases, for short clips one after the other.
+async fn overhead(fleet: &Fleet, uri: &str) {
+    let mut samples = Vec::new();
+    for n in 0..10 {
+        let id = format!("overhead-{n}");
+        fleet.submit(&request(&id, uri, &[(&id, n * 1_000, n * 1_000 + 1_000)])).await;
+        let timings = clips(&fleet.finished(&id).await)[&id]["timings"].clone();
+        let ms = |name: &str| timings[name].as_u64().unwrap();
+        let media = ms("fetchMs") + ms("encodeMs") + ms("verifyMs");
+        samples.push(Duration::from_millis(ms("totalMs").saturating_sub(media)));
+    }
+    print_latency("chain per clip apart from media work, acceptance to completion", samples);
+}
