@@ -121,7 +121,12 @@ async fn document_latency(fleet: &Fleet) {
         let data = event::encode(&FleetEvent { batch, fact }).into();
         let started = Instant::now();
         fleet.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
-        while !fleet.document(&path).await.is_some_and(|document| text(&document, "status") == "processing") {}
+        loop {
+            let document = fleet.document(&path).await;
+            if document.is_some_and(|document| text(&document, "status") == "processing") {
+                break;
+            }
+        }
         samples.push(started.elapsed());
     }
     print_latency("fact published to document read", samples);

@@ -15,6 +15,8 @@ mod http;
 mod intake;
 mod record;
 mod repair;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use accept::{Dispatch, Refusal};
@@ -28,7 +30,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request.
-pub async fn run(buckets: BucketPolicy, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
+pub async fn run(
+    buckets: BucketPolicy,
+    listener: TcpListener,
+    cloud: Cloud,
+    stop: CancellationToken,
+) -> io::Result<()> {
     telemetry::metrics();
     let readiness = health::Readiness::default();
     let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// A dispatch younger than this may still be under way in another process. A thousand clips take about a second.
-const GRACE_MS: i64 = 10_000;
+pub(crate) const GRACE_MS: i64 = 10_000;
 
 /// How often to look. Together with the grace this bounds how long a batch can lie unnoticed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
     }
 }
 
-async fn mend(dispatch: &Dispatch) -> Result<(), Refusal> {
+pub(crate) async fn mend(dispatch: &Dispatch) -> Result<(), Refusal> {
     for stored in record::unfinished(&dispatch.cloud, AT_ONCE).await? {
         if dispatch.clock.now_ms() - stored.record.accepted_at_ms < GRACE_MS {
             continue;

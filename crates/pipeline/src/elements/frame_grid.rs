@@ -64,13 +64,20 @@ mod imp {
         time_line: TimeLine,
         fps: u32,
         patience: u32,
-        /// The latest picture, shown or not: what a gap repeats.
-        last: Option<gst::Buffer>,
+        /// The latest picture, shown or not: what a gap repeats. It is pushed when the next one is there, so that nobody else
+        /// holds it by then: a decoder's pool throws away a buffer whose memory is shared, and that costs a millisecond.
+        held: Option<Held>,
         last_ns: Option<i64>,
         /// Time between the two latest pictures, or what the latest says of itself.
         interval_ns: i64,
         over: bool,
         pub(super) report: FramesReport,
+    }
+
+    struct Held {
+        buffer: gst::Buffer,
+        /// The frame as which it is still to be pushed.
+        frame: Option<u32>,
     }
 
     impl FrameGridElement {
@@ -160,17 +167,19 @@ mod imp {
             }
             self.report.first_ns.get_or_insert(time);
             let from = self.grid.dealt();
-            let showing = self.grid.offer(time);
-            match showing {
-                Showing::Before | Showing::Skip => {}
-                Showing::Show { repeats } => {
-                    self.repeat(from, repeats, output);
-                    self.report.first_shown.get_or_insert_with(Instant::now);
-                    output.push(self.stamped(buffer.clone(), from + repeats));
-                }
-                Showing::Behind { repeats } => self.repeat(from, repeats, output),
+            let (repeats, frame) = match self.grid.offer(time) {
+                Showing::Before | Showing::Skip => (0, None),
+                Showing::Show { repeats } => (repeats, Some(from + repeats)),
+                Showing::Behind { repeats } => (repeats, None),
+            };
+            self.release(from, repeats, output);
+            if frame.is_some() {
+                self.report.first_shown.get_or_insert_with(Instant::now);
             }
-            (self.last, self.last_ns) = (Some(buffer), Some(time));
+            (self.held, self.last_ns) = (Some(Held { buffer, frame }), Some(time));
+            if self.grid.is_full() {
+                self.release(self.grid.dealt(), 0, output);
+            }
         }
 
         /// Whether too much is missing.
@@ -180,16 +189,20 @@ mod imp {
             let frame_ns = 1_000_000_000 / i64::from(self.fps);
             self.report.ended_ns = self.last_ns.map(|last| last + self.interval_ns.max(frame_ns));
             self.report.completed = missing;
-            self.report.short = missing > self.patience || self.last.is_none();
+            self.report.short = missing > self.patience || self.held.is_none();
             if !self.report.short {
-                self.repeat(from, missing, output);
+                self.release(from, missing, output);
             }
             self.report.short
         }
 
-        fn repeat(&self, from: u32, repeats: u32, output: &mut Vec<gst::Buffer>) {
-            let Some(last) = &self.last else { return };
-            output.extend((from..from + repeats).map(|index| self.stamped(last.clone(), index)));
+        /// Lets go of the held picture: as the frame it is due for, and as `repeats` more from frame `from` on.
+        fn release(&mut self, from: u32, repeats: u32, output: &mut Vec<gst::Buffer>) {
+            let Some(Held { buffer, frame }) = self.held.take() else { return };
+            let mut frames: Vec<u32> = frame.into_iter().chain(from..from + repeats).collect();
+            let last = frames.pop();
+            output.extend(frames.into_iter().map(|index| self.stamped(buffer.clone(), index)));
+            output.extend(last.map(|index| self.stamped(buffer, index)));
         }
 
         /// The picture as frame `index`. Copies share the pixels.
@@ -229,7 +242,7 @@ mod imp {
                 time_line: TimeLine::Edited,
                 fps: 1,
                 patience: 0,
-                last: None,
+                held: None,
                 last_ns: None,
                 interval_ns: 0,
                 over: false,
