@@ -77,9 +77,10 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
     });
     pipeline.start(gst::State::Paused)?;
     if let Some(seek) = seek_ns {
-        // Streams must be known before a seek; the first data says they are.
+        // Streams must be known before a seek; the first data, of whichever stream, says they are.
         let mut stall = bus::StallGuard::new("looking for the end of the source");
-        while lock(&tracks[0]).last_ns.is_none() && pipeline.next_event().is_none() {
+        let nothing = || tracks.iter().all(|track| lock(track).last_ns.is_none());
+        while nothing() && pipeline.next_event().is_none() {
             stall.check(source.reads())?;
             std::thread::sleep(bus::STEP);
         }

@@ -38,8 +38,11 @@ pub const OUTPUT_FILE: &str = "clip.mp4";
 /// Where the multiplexer keeps the media until the header, which goes first, is known.
 pub const MEDIA_FILE: &str = "clip.media";
 
-/// Sound decoders need a little of what lies before a cut to sound right at it: Opus 80 ms, AAC one frame.
-const PREROLL_NS: i64 = 100_000_000;
+/// How long before the clip to seek to, nanoseconds, one after the other until the pictures that come include the clip's first. The
+/// first does for every file with an index; it is not zero because sound decoders need a little of what lies before a cut to sound
+/// right at it (Opus 80 ms, AAC one frame). Without an index a seek ends at some cluster, and only a key frame at or behind
+/// it helps. After the last, the source is read from its beginning.
+pub const PREROLLS_NS: [i64; 3] = [100_000_000, 5_000_000_000, 20_000_000_000];
 
 /// How much of the end of a clip may be missing in the source, milliseconds. Players and editors show a duration that is
 /// rounded up, or that of the longer track; the difference is a few frames.
@@ -131,13 +134,12 @@ pub struct Plan {
     pub expected: Expected,
 }
 
-/// Plans one clip with one encoder. `from_start` reads from the beginning instead of seeking, for sources in which seeking
-/// led astray.
-pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, from_start: bool) -> Result<Plan, Failure> {
+/// Plans one clip with one encoder. `preroll_ns` is one of [`PREROLLS_NS`], or `None` to read from the beginning.
+pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: Option<i64>) -> Result<Plan, Failure> {
     let window = order.clip.window;
     let expected = expected(window, &order.rendition);
     let start_ns = probed.picture.time_ns + window.start_ms() * 1_000_000;
-    let seek_ns = (!from_start).then_some(start_ns - PREROLL_NS).filter(|seek| *seek > 0);
+    let seek_ns = preroll_ns.map(|preroll| start_ns - preroll).filter(|seek| *seek > probed.picture.time_ns);
     Ok(Plan {
         container: probed.container,
         seek_ns,

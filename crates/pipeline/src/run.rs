@@ -26,7 +26,7 @@ use std::sync::{Mutex, atomic::Ordering, mpsc};
 pub enum Outcome {
     /// The output is complete.
     Complete(FramesReport, SamplesReport),
-    /// The seek led behind the clip's start; read from the beginning instead.
+    /// The seek led behind the clip's start; begin earlier.
     Astray,
     /// The source ended too early.
     Short(FramesReport),
@@ -107,10 +107,21 @@ fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, 
     let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
     let position = gst::ClockTime::from_nseconds(seek_ns.max(0) as u64);
     let sought = built.demuxer.seek_simple(flags, position).is_ok();
+    wait_for_key_frame(built);
     for (pad, id) in probes {
         if let Some(id) = id {
             pad.remove_probe(id);
         }
     }
     Ok(if sought { Sought::Yes } else { Sought::No })
+}
+
+/// Without an index, a seek may end between key frames. Not every decoder refuses what it cannot decode then, so it is not given any.
+fn wait_for_key_frame(built: &Built) {
+    let Some(pictures) = built.entries.first() else { return };
+    pictures.add_probe(gst::PadProbeType::BUFFER, |_, info| match info.buffer() {
+        Some(buffer) if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) => gst::PadProbeReturn::Drop,
+        Some(_) => gst::PadProbeReturn::Remove,
+        None => gst::PadProbeReturn::Ok,
+    });
 }

@@ -7,7 +7,7 @@ use crate::{
     catalog::{AAC_PRIMING, Encoder, Installed},
     elements::{FramesReport, SamplesReport},
     ends, failure, mp4,
-    plan::{self, END_TOLERANCE_MS, MEDIA_FILE, OUTPUT_FILE, Plan},
+    plan::{self, END_TOLERANCE_MS, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan},
     probe::{self, Probed},
     progress::Progress,
     run::{self, Outcome},
@@ -107,12 +107,12 @@ impl Job<'_> {
         encoder: &'static Encoder,
         probed: &Probed,
     ) -> Result<(Plan, FramesReport, SamplesReport), Trouble> {
-        for from_start in [false, true] {
-            let plan = plan::plan(self.order, probed, encoder, from_start)?;
+        for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
+            let plan = plan::plan(self.order, probed, encoder, preroll)?;
             tracing::info!("plan\n{plan}");
             match self.run(&plan)? {
                 Outcome::Complete(frames, samples) => return Ok((plan, frames, samples)),
-                Outcome::Astray => tracing::info!("seeking led behind the start; reading from the beginning"),
+                Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
                 Outcome::Short(frames) => {
                     let failed = self.why_short(probed, frames)?;
                     if let Some(failed) = failed.or((plan.seek_ns.is_none()).then(|| unexplained(frames))) {

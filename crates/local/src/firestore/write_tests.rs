@@ -1,3 +1,5 @@
+//! Every write on every kind of state before it.
+
 use super::*;
 use tonic::Code;
 

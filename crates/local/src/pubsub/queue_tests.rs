@@ -1,3 +1,5 @@
+//! The backlog through leases, hand-backs and deadlines.
+
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);

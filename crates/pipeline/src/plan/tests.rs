@@ -1,3 +1,5 @@
+//! Plans as snapshots: what would be built for typical orders and sources.
+
 use super::*;
 use crate::{
     catalog::{DECODERS, ENCODERS},
@@ -8,6 +10,8 @@ use clipfleet_domain::{
     ids::ClipId,
     rendition::Quality,
 };
+
+const FIRST: Option<i64> = Some(PREROLLS_NS[0]);
 
 fn stream(element: &str) -> Stream {
     Stream { decoder: DECODERS.iter().find(|row| row.element == element).expect("a row") }
@@ -45,7 +49,7 @@ fn lines(plan: &Plan, containing: &[&str]) -> String {
 
 #[test]
 fn an_upload_with_sound() {
-    let plan = plan(&order(200_500, 245_500), &upload(), &ENCODERS[0], false).expect("a plan");
+    let plan = plan(&order(200_500, 245_500), &upload(), &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(plan, @"
     range-source ! qtdemux seek=200400000000ns
     video
@@ -80,7 +84,7 @@ fn an_upload_with_sound() {
 fn a_recording_without_sound_cut_at_its_beginning() {
     let picture = Picture { width: 1280, height: 720, time_ns: 21_000_000, ..upload().picture };
     let probed = Probed { container: Container::Matroska, video: stream("vp9dec"), audio: None, picture, ..upload() };
-    let plan = plan(&order(0, 15_000), &probed, &ENCODERS[0], false).expect("a plan");
+    let plan = plan(&order(0, 15_000), &probed, &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["range-source", "dec", "grid", "crop", "silence"]), @"
     range-source ! matroskademux
     vp9dec name=video-decoder
@@ -94,7 +98,7 @@ fn a_recording_without_sound_cut_at_its_beginning() {
 #[test]
 fn a_turned_picture_is_cropped_upright() {
     let probed = Probed { rotation: Rotation::Right, ..upload() };
-    let plan = plan(&order(0, 1_000), &probed, &ENCODERS[0], false).expect("a plan");
+    let plan = plan(&order(0, 1_000), &probed, &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["videoflip", "crop"]), @"
     videoflip video-direction=90r
     crop left=0 top=0 right=0 bottom=0
@@ -104,7 +108,7 @@ fn a_turned_picture_is_cropped_upright() {
 #[test]
 fn fields_and_wide_pixels_are_made_into_square_pictures() {
     let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, time_ns: 0 };
-    let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], false).expect("a plan");
+    let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
     deinterlace fields=top method=greedyh
     crop left=246 top=0 right=246 bottom=0
@@ -116,7 +120,7 @@ fn quality_decides_size_effort_and_the_cap() {
     let of = |quality, fps| {
         let rendition = Rendition { quality, fps, ..Rendition::default() };
         let order = Transcode { rendition, ..order(0, 1_000) };
-        let plan = plan(&order, &upload(), &ENCODERS[0], false).expect("a plan");
+        let plan = plan(&order, &upload(), &ENCODERS[0], FIRST).expect("a plan");
         lines(&plan, &["I420", "x264enc"])
     };
     insta::assert_snapshot!(of(Quality::P720, 24), @"
@@ -131,7 +135,7 @@ fn quality_decides_size_effort_and_the_cap() {
 
 #[test]
 fn another_encoder_is_another_row() {
-    let plan = plan(&order(0, 1_000), &upload(), &ENCODERS[1], false).expect("a plan");
+    let plan = plan(&order(0, 1_000), &upload(), &ENCODERS[1], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["h264"]), @"
     avdec_h264 name=video-decoder
     openh264enc name=video-encoder rate-control=bitrate bitrate=8000000 max-bitrate=16000000 gop-size=60 complexity=medium
@@ -142,8 +146,8 @@ fn another_encoder_is_another_row() {
 
 #[test]
 fn reading_from_the_start_is_only_a_missing_seek() {
-    let sought = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], false).expect("a plan");
-    let from_start = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], true).expect("a plan");
+    let sought = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    let from_start = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], None).expect("a plan");
     assert_eq!(sought.seek_ns, Some(59_900_000_000));
     assert_eq!(from_start, Plan { seek_ns: None, ..sought });
 }
@@ -151,7 +155,7 @@ fn reading_from_the_start_is_only_a_missing_seek() {
 #[test]
 fn a_picture_too_small_to_crop_is_refused() {
     let picture = Picture { width: 8, height: 8, ..upload().picture };
-    let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], false).unwrap_err();
+    let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).unwrap_err();
     assert_eq!(failed.code, "source_size_unsupported");
     assert!(failed.message.contains("8x8"), "{}", failed.message);
 }
