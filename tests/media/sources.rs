@@ -211,6 +211,33 @@ fn recording_of_a_browser_with_vp9() {
 }
 
 #[test]
+fn recording_of_a_browser_with_rare_key_frames() {
+    // Without an index a seek finds a cluster, not a key frame: the clip's first picture may hang on one 13 s before it.
+    const RARE: &[&str] = &[
+        "-c:v",
+        "libvpx",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-b:v",
+        "1M",
+        "-g",
+        "400",
+        "-pix_fmt",
+        "yuv420p",
+    ];
+    let recipe = Recipe { width: 320, height: 180, pictures: 1_000, video: RARE, ..Recipe::recorded_vp8() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    for start in [12_900, 20_100, 26_400, 32_000] {
+        check(&recipe, &Shape::square(&recipe), &source, &Order::of(start, start + 800));
+    }
+    let beyond = transcode(&Order::of(32_000, 34_000), &source);
+    assert_eq!(beyond.code(), "window_beyond_end");
+}
+
+#[test]
 fn source_without_sound() {
     every_window(&Recipe { audio: None, ..Recipe::default() });
 }

@@ -86,6 +86,8 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         }
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         let _ = demuxer.seek_simple(flags, gst::ClockTime::from_nseconds(seek as u64));
+        // The jump is no interval between two pictures.
+        tracks.iter().for_each(|track| *lock(track) = Track::default());
     }
     pipeline.start(gst::State::Playing)?;
     let mut stall = bus::StallGuard::new("looking for the end of the source");

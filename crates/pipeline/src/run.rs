@@ -120,7 +120,8 @@ fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, 
 fn wait_for_key_frame(built: &Built) {
     let Some(pictures) = built.entries.first() else { return };
     pictures.add_probe(gst::PadProbeType::BUFFER, |_, info| match info.buffer() {
-        Some(buffer) if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) => gst::PadProbeReturn::Drop,
+        // `Handled` consumes the buffer; `Drop` makes GStreamer release it a second time.
+        Some(buffer) if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) => gst::PadProbeReturn::Handled,
         Some(_) => gst::PadProbeReturn::Remove,
         None => gst::PadProbeReturn::Ok,
     });

@@ -107,9 +107,12 @@ mod imp {
                         }
                         state.over = true;
                         state.report.ended_ns = state.ended_ns;
-                        let from = state.grid.dealt();
-                        let missing = state.grid.complete();
-                        state.silence(from, missing, &mut output);
+                        // A stream that ends before it began has no format yet: its source broke off, and silence has no place.
+                        if self.src.sticky_event::<gst::event::Caps>(0).is_some() {
+                            let from = state.grid.dealt();
+                            let missing = state.grid.complete();
+                            state.silence(from, missing, &mut output);
+                        }
                     }
                     let _ = self.push_all(output);
                     self.src.push_event(event)
