@@ -22,16 +22,16 @@ demo: setup
 	$(PROGRAMS)/clipfleet export $(DEMO)/source.mp4 --data $(DEMO)/data --out demo-output --quality 1080p \
 	  --clip intro=0-20 --clip overlap=10-40 --clip typical=30-75 --clip mid=70.5-85.25 --clip late=90-110 --clip end=100-125.5
 
-# The programs are built first: tests start them as a user would.
+# Programs and tests are built by one command, so that both share one set of dependencies and tests can start the programs.
 test: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) build --workspace --bins
+	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --no-fail-fast
 
 bench: setup
-	$(CARGO) build --release --bin clipfleet --bin clipfleet-pipeline
-	$(CARGO) bench --package clipfleet-tests
+	$(CARGO) build --release --workspace --bins --bench figures
+	$(CARGO) bench --workspace --bench figures
 
 format:
 	$(CARGO) fmt --all

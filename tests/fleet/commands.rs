@@ -32,7 +32,7 @@ fn export_writes_one_file_per_clip_and_ends_with_a_table() {
     let table = String::from_utf8(first.stdout).unwrap();
     let rows: Vec<&str> = table.lines().collect();
     assert!(rows[0].starts_with("clip ") && rows.len() == 3, "{table}");
-    assert!(rows[1].starts_with("clip-2 ") && rows[2].starts_with("intro "), "{table}");
+    assert!(rows[1].starts_with("intro ") && rows[2].starts_with("clip-2 "), "{table}");
     assert_eq!(Probe::of(&directory.path().join("clips/intro.mp4")).picture_times.len(), 30);
     assert_eq!(Probe::of(&directory.path().join("clips/clip-2.mp4")).picture_times.len(), 45);
 

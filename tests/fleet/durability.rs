@@ -120,3 +120,23 @@ async fn a_cancelled_clip_stops_and_a_retried_one_starts_over() {
     fleet.call("POST", "/v1/batches/b1/clips/two:cancel", "").await;
     assert_eq!(clips(&fleet.finished("b1").await)["two"], *clip);
 }
+
+#[tokio::test]
+async fn a_pipeline_that_always_dies_fails_its_clip_after_the_third_time() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = fixtures::directory();
+    let pipeline = directory.path().join("dying-pipeline");
+    let script = "#!/bin/sh\n[ \"$1\" = --check ] && exec echo '{}'\necho 'the last words' >&2\nkill -SEGV $$\n";
+    std::fs::write(&pipeline, script).unwrap();
+    std::fs::set_permissions(&pipeline, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let fleet = Fleet::start_with(&directory.path().join("data"), 1, 1, &[("CLIPFLEET_PIPELINE", &pipeline)]).await;
+    let video = directory.path().join("any");
+    std::fs::write(&video, "anything").unwrap();
+    let uri = fleet.upload(&video, "any.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("c", 0, 1_000)])).await;
+    let shown = fleet.finished("b1").await;
+    let clip = &clips(&shown)["c"];
+    assert_eq!((&clip["error"]["code"], &clip["attempt"]), (&json!("pipeline_crashed"), &json!(3)));
+    let message = clip["error"]["message"].as_str().unwrap();
+    assert!(message.contains("SIGSEGV") && message.contains("the last words"), "{message}");
+}

@@ -45,7 +45,16 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub async fn start(data: &Path, workers: usize, slots: usize) -> Self {
+        Self::start_with(data, workers, slots, &[]).await
+    }
+
+    /// Starts a fleet with more settings in its environment.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_with(data: &Path, workers: usize, slots: usize, settings: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(program());
+        command.envs(settings.iter().copied());
         command.arg("up").arg("--data").arg(data).args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
         command.args(["--workers", &workers.to_string(), "--slots", &slots.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -58,7 +58,8 @@ const PORT: Setting = Setting {
     default: "",
     help: "port to listen on at all addresses, as Cloud Run sets it",
 };
-const LOG_FORMAT: Setting =
+/// How log lines look.
+pub(crate) const LOG_FORMAT: Setting =
     Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "text or json" };
 
 /// Settings of every role.

@@ -184,12 +184,15 @@ async fn export(
         source.uri = source::upload(cloud, &bucket, Path::new(&source.uri)).await?;
     }
     let accepted = client.submit(&request).await?;
-    let status = tokio::select! {
+    let mut status = tokio::select! {
         status = follow(client, cloud, &accepted.batch_id, args, bars) => status?,
         () = stop.cancelled() => {
             return Err(Failed::because("wait for the batch", format!("interrupted; it goes on as batch {}", accepted.batch_id)));
         }
     };
+    // The documents come in the order of their ids; people think in the order they asked in.
+    let asked: Vec<&str> = accepted.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
+    status.clips.sort_by_key(|clip| asked.iter().position(|id| *id == clip.clip_id));
     if args.json {
         let raw = client.show_raw(&accepted.batch_id).await?;
         println!("{}", serde_json::to_string_pretty(&raw).unwrap_or_default());

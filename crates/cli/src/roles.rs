@@ -12,7 +12,9 @@ use clipfleet_service::{
 };
 use std::{path::PathBuf, process::ExitCode};
 
-const SLOTS: Setting = Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "clips worked on at once" };
+/// Clips per worker.
+pub(crate) const SLOTS: Setting =
+    Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "clips per worker at once" };
 const PIPELINE: Setting = Setting {
     flag: "pipeline",
     env: "CLIPFLEET_PIPELINE",

@@ -1,9 +1,10 @@
 //! `clipfleet up`: the fleet, until it is told to stop.
 
 use crate::{
-    cloud,
+    cloud::{self, LOG_FORMAT},
     exit::Failed,
     fleet::{Fleet, FleetSpec},
+    roles::SLOTS,
 };
 use clap::{ArgMatches, Command};
 use clipfleet_service::{
@@ -24,10 +25,6 @@ const EMULATOR: Setting = Setting {
     help: "address of the embedded Pub/Sub, Firestore and Storage servers",
 };
 const WORKERS: Setting = Setting { flag: "workers", env: "CLIPFLEET_WORKERS", default: "1", help: "worker processes" };
-const SLOTS: Setting =
-    Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "clips per worker at once" };
-const LOG_FORMAT: Setting =
-    Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "text or json" };
 
 pub(crate) fn command() -> Command {
     let command = Command::new("up").about("Run the whole fleet on this machine, with no cloud account");

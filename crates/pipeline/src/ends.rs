@@ -8,9 +8,9 @@ use crate::{
     bus::{self, Event},
     catalog::Kind,
     elements::{RangeSource, TimeLine},
+    lock::lock,
     probe::{Probed, kind_of},
     source::Source,
-    worker_link::lock,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;

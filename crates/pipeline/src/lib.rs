@@ -19,6 +19,7 @@ pub mod elements;
 pub mod ends;
 pub mod failure;
 pub mod framing;
+mod lock;
 pub mod mp4;
 pub mod plan;
 pub mod probe;

@@ -14,8 +14,8 @@ use crate::{
     container::{self, Container},
     elements::{RangeSource, TimeLine},
     failure,
+    lock::lock,
     source::{ReadError, Source},
-    worker_link::lock,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;

@@ -1,6 +1,6 @@
 //! What is told to the worker while a clip is made: at least once a second, and never less than before within a phase.
 
-use crate::worker_link::lock;
+use crate::lock::lock;
 use clipfleet_contract::v1::TranscodeProgressed;
 use clipfleet_domain::{progress::Phase, rendition::name_of};
 use std::{

@@ -89,7 +89,7 @@ fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, 
         let blocked = Mutex::new(blocked.clone());
         let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         let id = pad.add_probe(mask, move |_, _| {
-            let _ = crate::worker_link::lock(&blocked).send(());
+            let _ = crate::lock::lock(&blocked).send(());
             gst::PadProbeReturn::Ok
         });
         probes.push((pad, id));

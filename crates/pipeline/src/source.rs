@@ -3,7 +3,7 @@
 //! Demuxers jump about and read small pieces; the worker is asked for whole blocks, the last few of which stay here. While
 //! reading goes straight on, the next block is asked for in advance.
 
-use crate::worker_link::lock;
+use crate::lock::lock;
 use bytes::Bytes;
 use clipfleet_domain::failure::Failure;
 use std::{

@@ -5,6 +5,7 @@
 
 use crate::{
     framing::{read_message, write_message},
+    lock::lock,
     source::{Ranges, ReadError, Ticket},
 };
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use std::{
     collections::HashMap,
     io,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// The worker, seen from its pipeline.
@@ -105,9 +106,4 @@ impl Ranges for WorkerLink {
         }
         ticket
     }
-}
-
-/// Panics elsewhere must not turn into more panics here: the data under these locks is valid between any two statements.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{elements::TimeLine, timing::FrameGrid, worker_link::lock};
+use crate::{elements::TimeLine, lock::lock, timing::FrameGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;

@@ -26,7 +26,7 @@ impl RangeSource {
 
 mod imp {
     use super::*;
-    use crate::{source::ReadError, worker_link::lock};
+    use crate::{lock::lock, source::ReadError};
     use gst_base::subclass::base_src::CreateSuccess;
     use std::sync::{
         Mutex,

@@ -2,7 +2,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{elements::TimeLine, timing::SampleGrid, worker_link::lock};
+use crate::{elements::TimeLine, lock::lock, timing::SampleGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
