@@ -46,10 +46,11 @@ type Answer = Result<Response, Refused>;
 
 async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Result<Bytes, BytesRejection>) -> Answer {
     let body = body.map_err(|rejection| {
-        let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let code = if too_large { "request_too_large" } else { "malformed_request" };
-        let hint = if too_large { format!("; at most {MAX_REQUEST_BYTES} bytes") } else { String::new() };
-        Refusal::Invalid(Failure::permanent(code, format!("{rejection}{hint}")))
+        Refusal::Invalid(if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Failure::permanent("request_too_large", format!("the request must have at most {MAX_REQUEST_BYTES} bytes"))
+        } else {
+            Failure::permanent("malformed_request", format!("the request could not be read: {rejection}"))
+        })
     })?;
     let request = batch::from_json(&body).map_err(Refusal::Invalid)?;
     let accepted = dispatch.accept(&request).await?;
