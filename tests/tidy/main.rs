@@ -127,7 +127,7 @@ fn codes() -> BTreeSet<String> {
     let is_code = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     // The embedded servers answer with Google's codes, which are Google's to explain.
     for path in crate_sources().iter().filter(|path| !path.starts_with(root().join("crates/local"))) {
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         let shipped = text.split("#[cfg(test)]").next().unwrap();
         for constructor in ["Failure::permanent(", "Failure::transient(", "refuse("] {
             for after in shipped.split(constructor).skip(1) {
