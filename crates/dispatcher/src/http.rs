@@ -10,8 +10,8 @@
 use crate::accept::{Dispatch, Refusal};
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
+    body::Body,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -22,6 +22,7 @@ use clipfleet_domain::{
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
+use futures::StreamExt as _;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -33,7 +34,6 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .route("/v1/batches/{batch}/clips/{clip}", post(act_on_clip))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(dispatch)
 }
 
@@ -44,17 +44,35 @@ async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
 
 type Answer = Result<Response, Refused>;
 
-async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Result<Bytes, BytesRejection>) -> Answer {
-    let body = body.map_err(|rejection| {
-        Refusal::Invalid(if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Failure::permanent("request_too_large", format!("the request must have at most {MAX_REQUEST_BYTES} bytes"))
-        } else {
-            Failure::permanent("malformed_request", format!("the request could not be read: {rejection}"))
-        })
-    })?;
+async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Body) -> Answer {
+    let body = read(body).await.map_err(Refusal::Invalid)?;
     let request = batch::from_json(&body).map_err(Refusal::Invalid)?;
     let accepted = dispatch.accept(&request).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+}
+
+/// Reads a whole body. One that is too large is read on for a while and thrown away: a client that is still sending would
+/// otherwise meet a closed connection instead of the answer.
+async fn read(body: Body) -> Result<Vec<u8>, Failure> {
+    const READ_ON: usize = 8 * MAX_REQUEST_BYTES;
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let unreadable =
+            |error| Failure::permanent("malformed_request", format!("the request could not be read: {error}"));
+        let piece = piece.map_err(unreadable)?;
+        seen += piece.len();
+        if seen <= MAX_REQUEST_BYTES {
+            kept.extend_from_slice(&piece);
+        }
+        if seen > READ_ON {
+            break;
+        }
+    }
+    if seen <= MAX_REQUEST_BYTES {
+        return Ok(kept);
+    }
+    Err(Failure::permanent("request_too_large", format!("the request must have at most {MAX_REQUEST_BYTES} bytes")))
 }
 
 async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> Answer {
