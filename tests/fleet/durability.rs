@@ -72,20 +72,17 @@ async fn a_killed_pipeline_and_a_killed_worker_cost_a_clip_nothing_but_time() {
     let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
     let uri = fleet.upload(&source, "source.mp4").await;
     fleet.submit(&request("b1", &uri, &[("one", 0, 12_000)])).await;
-    let pipeline = loop {
-        let pipelines: Vec<u32> = fleet.workers().into_iter().flat_map(children).collect();
-        match pipelines.first() {
-            Some(&pipeline) => break pipeline,
-            None => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
-    signal(pipeline, "-KILL");
     let processing = |attempt: u64| {
         move |shown: &serde_json::Value| {
             let clip = &shown["clips"][0];
             clip["status"] == "processing" && clip["phase"] == "encoding" && clip["attempt"].as_u64() == Some(attempt)
         }
     };
+    // Only now: a worker that starts has a child for a moment, too, which looks what this machine can do.
+    fleet.until("b1", processing(1)).await;
+    let pipelines: Vec<u32> = fleet.workers().into_iter().flat_map(children).collect();
+    assert_eq!(pipelines.len(), 1, "one clip is being encoded");
+    signal(pipelines[0], "-KILL");
     fleet.until("b1", processing(2)).await;
     let worker = fleet.workers()[0];
     signal(worker, "-KILL");
