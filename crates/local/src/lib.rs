@@ -13,7 +13,9 @@
 //! of Google's network. All caps are in `limits`.
 
 mod clock;
+mod connection;
 mod error;
+mod faults;
 mod firestore;
 mod grpc;
 mod json;
@@ -25,8 +27,9 @@ mod store;
 mod sync;
 mod url;
 
-use axum::serve::ListenerExt;
 use clock::Ticker;
+use connection::{Connections, Link};
+use faults::Faults;
 use firestore::Firestore;
 use pubsub::PubSub;
 use server::Services;
@@ -38,7 +41,7 @@ use std::{
 };
 use storage::{OpenError, Storage};
 use store::{Store, StoreError};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Where the servers keep their data and where they listen.
@@ -133,8 +136,7 @@ impl LocalCloud {
         let store = open(&data).await?;
         let bad_data = |reason: String| StartError::Data { folder: data.clone(), reason };
         let refused = |source| StartError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = Connections::bind(listen).await.map_err(refused)?;
 
         let any_origin = base_url.is_some();
         let base_url = base_url.unwrap_or_else(|| format!("http://{address}"));
@@ -144,16 +146,11 @@ impl LocalCloud {
         let storage = Storage::start(store.clone(), Arc::clone(&ticker), &data, base_url).await;
         let storage = storage.map_err(|error: OpenError| bad_data(error.to_string()))?;
         let firestore = Firestore::start(store.clone(), Arc::clone(&ticker)).await.map_err(stored)?;
-        let pubsub = PubSub::start(store.clone(), ticker, stop.clone()).await.map_err(stored)?;
-        let services = Services { pubsub, firestore, storage, cut: cut.clone(), any_origin };
-
-        // Small answers must not wait for the acknowledgement of earlier ones.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "delay not turned off");
-            }
-        });
-        let server = axum::serve(listener, server::router(services));
+        let faults = Arc::new(Faults::default());
+        let pubsub = PubSub::start(store.clone(), ticker, Arc::clone(&faults), stop.clone()).await.map_err(stored)?;
+        let services = Services { pubsub, firestore, storage, faults, cut: cut.clone(), any_origin };
+        let make_service = server::router(services).into_make_service_with_connect_info::<Link>();
+        let server = axum::serve(listener, make_service);
         let serving = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
         tracing::info!(%address, data = %data.display(), "local cloud started");
         Ok(LocalCloud { address, store, stop, cut, serving })

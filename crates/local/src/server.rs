@@ -1,7 +1,9 @@
 //! The one port: gRPC (h2c) and JSON (HTTP/1.1 or h2c) side by side, told apart by their paths.
 
 use crate::{
+    connection::Link,
     error::{error_body, http_code, json_response, json_result},
+    faults::{self, Faults},
     firestore::{self, Firestore},
     limits,
     pubsub::{self, PubSub},
@@ -11,10 +13,11 @@ use crate::{
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     middleware::{self, Next},
     response::Response,
+    routing::any,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,7 @@ pub(crate) struct Services {
     pub(crate) pubsub: Arc<PubSub>,
     pub(crate) firestore: Arc<Firestore>,
     pub(crate) storage: Arc<Storage>,
+    pub(crate) faults: Arc<Faults>,
     /// Fires when requests still in progress are to be cut off.
     pub(crate) cut: CancellationToken,
     /// Whether web pages from other machines may call, too.
@@ -34,8 +38,38 @@ pub(crate) struct Services {
 
 /// The whole server as one service.
 pub(crate) fn router(services: Services) -> Router {
+    let faulty = middleware::from_fn_with_state(services.clone(), faulty);
     let guard = middleware::from_fn_with_state(services.clone(), guard);
-    Router::new().fallback(dispatch).layer(guard).with_state(services)
+    Router::new().fallback(dispatch).layer(faulty).route(faults::PATH, any(control)).layer(guard).with_state(services)
+}
+
+/// Between a request and its answer: what goes wrong on purpose.
+async fn faulty(
+    State(services): State<Services>,
+    ConnectInfo(link): ConnectInfo<Link>,
+    request: Request,
+    next: Next,
+) -> Response {
+    faults::around(&services.faults, &link, request, next).await
+}
+
+/// Shows and changes what goes wrong on purpose; never struck by it.
+async fn control(State(services): State<Services>, request: Request) -> Response {
+    let faults = &services.faults;
+    let method = request.method().clone();
+    let changed = match method {
+        Method::GET => Ok(()),
+        Method::PUT => match axum::body::to_bytes(request.into_body(), limits::JSON_BODY_BYTES).await {
+            Ok(rules) => faults.set(&rules).map_err(|bad| Status::invalid_argument(bad.to_string())),
+            Err(_) => Err(Status::invalid_argument("the rules did not arrive")),
+        },
+        Method::DELETE => {
+            faults.clear();
+            Ok(())
+        }
+        _ => Err(Status::unimplemented(format!("{method} {}", faults::PATH))),
+    };
+    json_result(changed.map(|()| faults.show()))
 }
 
 /// Around every request: who may call from a browser, and the end of waiting.

@@ -30,6 +30,22 @@ impl PubSub {
         .await
     }
 
+    /// Changes the named fields of a topic.
+    pub(super) async fn update_topic(self: &Arc<Self>, request: ps::UpdateTopicRequest) -> Result<ps::Topic, Status> {
+        let new = request.topic.ok_or_else(|| Status::invalid_argument("the topic is missing"))?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let this = Arc::clone(self);
+        finish(async move {
+            let _admin = this.admin.lock().await;
+            let updated = settings::update_topic(&this.get_topic(&new.name)?, new, &mask)?;
+            let stored = updated.clone();
+            this.store.write(move |transaction| tables::put_topic(transaction, &stored)).await?;
+            lock(&this.state).topics.insert(updated.name.clone(), updated.clone());
+            Ok(updated)
+        })
+        .await
+    }
+
     /// Describes a topic.
     pub(super) fn get_topic(&self, name: &str) -> Result<ps::Topic, Status> {
         names::check(name, "topics")?;

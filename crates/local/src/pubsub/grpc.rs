@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub(crate) async fn publisher(service: Arc<PubSub>, method: &str, call: Request) -> Response {
     match method {
         "CreateTopic" => unary(call, |topic| async move { service.create_topic(topic).await }).await,
+        "UpdateTopic" => unary(call, |update| async move { service.update_topic(update).await }).await,
         "GetTopic" => unary(call, |get: ps::GetTopicRequest| async move { service.get_topic(&get.topic) }).await,
         "ListTopics" => {
             unary(call, |list: ps::ListTopicsRequest| async move {

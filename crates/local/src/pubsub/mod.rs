@@ -26,6 +26,7 @@ pub(crate) use rest::handle as rest;
 
 use crate::{
     clock::{self, Ticker},
+    faults::Faults,
     limits,
     store::{Store, StoreError},
     sync::lock,
@@ -51,6 +52,7 @@ pub(crate) struct PubSub {
     state: Mutex<State>,
     /// Held by whoever changes topics or subscriptions: check, store, show, one after the other.
     admin: tokio::sync::Mutex<()>,
+    faults: Arc<Faults>,
     /// Fires when the server stops.
     stop: CancellationToken,
 }
@@ -66,11 +68,18 @@ impl PubSub {
     pub(crate) async fn start(
         store: Store,
         ticker: Arc<Ticker>,
+        faults: Arc<Faults>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
         let found = store.write(tables::load).await?;
-        let pubsub =
-            Arc::new(Self { store, ticker, state: Mutex::default(), admin: tokio::sync::Mutex::default(), stop });
+        let pubsub = Arc::new(Self {
+            store,
+            ticker,
+            state: Mutex::default(),
+            admin: tokio::sync::Mutex::default(),
+            faults,
+            stop,
+        });
         let mut backlogs: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         for message in found.messages {
             pubsub.ticker.raise(message.id);
@@ -175,11 +184,20 @@ impl PubSub {
         room: Room,
         deadline: Duration,
     ) -> Vec<ps::ReceivedMessage> {
+        if !self.faults.are_off() {
+            let name = subscription.name();
+            subscription.turn(|ready| self.faults.reorders(&name, ready));
+        }
         let (leased, counts) = subscription.lease(stream, room, deadline);
         if counts && !leased.is_empty() {
             let number = subscription.number;
             let attempts: Vec<_> = leased.iter().map(|delivery| (delivery.id, delivery.attempt)).collect();
             drop(self.store.write(move |transaction| tables::put_attempts(transaction, number, &attempts)));
+        }
+        for delivery in leased.iter().filter(|_| !self.faults.are_off()) {
+            if self.faults.duplicates(&subscription.name()) {
+                subscription.modify(&[delivery.ack_id], Duration::ZERO);
+            }
         }
         leased.into_iter().map(|delivery| received(delivery, counts)).collect()
     }
@@ -221,7 +239,11 @@ impl PubSub {
         subscription: &Subscription,
         acks: &[String],
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let gone = subscription.acknowledge(&parse(acks));
+        let mut acks = parse(acks);
+        if !self.faults.are_off() {
+            acks.retain(|_| !self.faults.loses_ack(&subscription.name()));
+        }
+        let gone = subscription.acknowledge(&acks);
         let number = subscription.number;
         // Even when nothing was removed the caller waits its turn: what came before is then stored.
         self.store.write(move |transaction| tables::remove_messages(transaction, number, &gone))

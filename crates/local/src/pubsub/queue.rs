@@ -235,6 +235,12 @@ impl<M> Queue<M> {
         leased
     }
 
+    /// Turns the order of delivery by as many places as `by` says of the number of messages in it.
+    pub(super) fn turn(&mut self, by: impl FnOnce(usize) -> usize) {
+        let length = self.ready.len();
+        self.ready.rotate_left(by(length).min(length));
+    }
+
     /// Settles a message. True when it is now gone from the backlog. An acknowledgement that comes after the lease ended
     /// still counts while nobody else holds the message: the work was done.
     pub(super) fn acknowledge(&mut self, ack: AckId) -> bool {

@@ -27,6 +27,14 @@ pub(crate) async fn handle(
             Ok(json::topic(&service.create_topic(topic).await?))
         }
         ("GET", ["projects", _, "topics", _], "") => Ok(json::topic(&service.get_topic(path)?)),
+        ("PATCH", ["projects", _, "topics", _], "") => {
+            let body = fields::parse(body)?;
+            let request = ps::UpdateTopicRequest {
+                topic: Some(json::topic_from(fields::member(&body, "topic").unwrap_or(&body), path.into())?),
+                update_mask: Some(update_mask(&parameters, &body)?),
+            };
+            Ok(json::topic(&service.update_topic(request).await?))
+        }
         ("DELETE", ["projects", _, "topics", _], "") => {
             service.delete_topic(path.into()).await?;
             Ok(json!({}))
@@ -98,7 +106,6 @@ async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Resu
     }
 }
 
-/// The body is `{"subscription": {..}, "updateMask": ".."}`; some clients put the mask into the query.
 async fn update_subscription(
     service: &Arc<PubSub>,
     name: &str,
@@ -106,13 +113,18 @@ async fn update_subscription(
     body: &Value,
 ) -> Result<Value, Status> {
     let subscription = fields::member(body, "subscription").unwrap_or(body);
-    let in_body = fields::text(body, "updateMask")?;
-    let mask = if in_body.is_empty() { parameters.get("updateMask").cloned().unwrap_or_default() } else { in_body };
     let request = ps::UpdateSubscriptionRequest {
         subscription: Some(json::subscription_from(subscription, name.into())?),
-        update_mask: Some(prost_types::FieldMask { paths: json::mask_from(&mask) }),
+        update_mask: Some(update_mask(parameters, body)?),
     };
     Ok(json::subscription(&service.update_subscription(request).await?))
+}
+
+/// The body is `{"subscription": {..}, "updateMask": ".."}`, or with a topic; some clients put the mask into the query.
+fn update_mask(parameters: &HashMap<String, String>, body: &Value) -> Result<prost_types::FieldMask, Status> {
+    let in_body = fields::text(body, "updateMask")?;
+    let mask = if in_body.is_empty() { parameters.get("updateMask").cloned().unwrap_or_default() } else { in_body };
+    Ok(prost_types::FieldMask { paths: json::mask_from(&mask) })
 }
 
 fn page(parameters: &HashMap<String, String>) -> Result<(i32, &str), Status> {

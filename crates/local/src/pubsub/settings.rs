@@ -13,6 +13,23 @@ pub(super) fn check_topic(topic: &ps::Topic) -> Result<(), Status> {
     refuse("message transforms", !topic.message_transforms.is_empty())
 }
 
+/// Applies the fields an update names to a stored topic.
+pub(super) fn update_topic(stored: &ps::Topic, new: ps::Topic, mask: &[String]) -> Result<ps::Topic, Status> {
+    named(mask)?;
+    let mut updated = stored.clone();
+    for path in mask {
+        match path.as_str() {
+            "labels" => updated.labels.clone_from(&new.labels),
+            "message_retention_duration" => updated.message_retention_duration = new.message_retention_duration,
+            "message_storage_policy" => updated.message_storage_policy.clone_from(&new.message_storage_policy),
+            "schema_settings" => updated.schema_settings.clone_from(&new.schema_settings),
+            other => return Err(Status::invalid_argument(format!("the field '{other}' cannot be updated"))),
+        }
+    }
+    check_topic(&updated)?;
+    Ok(updated)
+}
+
 /// Checks a subscription, new or changed, and fills in the defaults.
 pub(super) fn check_subscription(subscription: &mut ps::Subscription) -> Result<(), Status> {
     names::check(&subscription.name, "subscriptions")?;
@@ -59,9 +76,7 @@ pub(super) fn update_subscription(
     new: ps::Subscription,
     mask: &[String],
 ) -> Result<ps::Subscription, Status> {
-    if mask.is_empty() {
-        return Err(Status::invalid_argument("the update_mask must name at least one field"));
-    }
+    named(mask)?;
     let mut updated = stored.clone();
     for path in mask {
         match path.as_str() {
@@ -79,6 +94,11 @@ pub(super) fn update_subscription(
     }
     check_subscription(&mut updated)?;
     Ok(updated)
+}
+
+/// An update says what it is about.
+fn named(mask: &[String]) -> Result<(), Status> {
+    if mask.is_empty() { Err(Status::invalid_argument("the update_mask must name at least one field")) } else { Ok(()) }
 }
 
 /// Checks one message of a publish request.

@@ -107,6 +107,11 @@ impl Subscription {
         lock(&self.inner).queue.open_stream(limit)
     }
 
+    /// Changes the order of delivery, see [`Queue::turn`].
+    pub(super) fn turn(&self, by: impl FnOnce(usize) -> usize) {
+        lock(&self.inner).queue.turn(by);
+    }
+
     /// Closes a stream; another may now have a larger share.
     pub(super) fn close_stream(&self, stream: StreamId) {
         lock(&self.inner).queue.close_stream(stream);
