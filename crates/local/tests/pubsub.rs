@@ -292,3 +292,20 @@ async fn a_lease_that_runs_out_gives_the_message_to_the_next() {
     let third = soon(call("pull", serde_json::json!({"maxMessages": 1}))).await["receivedMessages"][0].clone();
     assert_eq!(third["message"], first["message"]);
 }
+
+#[tokio::test]
+async fn named_fields_of_a_topic_change_and_others_stay() {
+    let bench = Bench::new().await;
+    let pubsub = bench.pubsub().await.with_queue().await;
+    let update = |mask: &str| {
+        let topic = google_cloud_pubsub::model::Topic::new().set_name(TOPIC).set_labels([("team", "media")]);
+        let mask = google_cloud_wkt::FieldMask::default().set_paths([mask]);
+        pubsub.topics.update_topic().set_topic(topic).set_update_mask(mask).send()
+    };
+    assert_eq!(update("labels").await.unwrap().labels["team"], "media");
+    let refused = update("name").await.unwrap_err();
+    assert_eq!(refused.status().unwrap().code, Code::InvalidArgument);
+    let bench = bench.restart().await;
+    let found = bench.pubsub().await.topics.get_topic().set_topic(TOPIC).send().await.unwrap();
+    assert_eq!(found.labels["team"], "media");
+}

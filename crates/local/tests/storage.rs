@@ -4,8 +4,10 @@
 mod support;
 
 use bytes::Bytes;
+use google_cloud_auth::{credentials::service_account, signer::Signer};
 use google_cloud_gax::error::rpc::Code;
-use google_cloud_storage::{client::Storage, model_ext::ReadRange};
+use google_cloud_storage::{builder::storage::SignedUrlBuilder, client::Storage, model_ext::ReadRange};
+use std::time::Duration;
 use support::*;
 
 /// Bytes that repeat nowhere near a block's length, so that a misplaced block shows.
@@ -201,4 +203,98 @@ async fn bytes_that_do_not_match_their_checksum_are_refused() {
     let send = reqwest::Client::new().post(upload).header("content-type", "multipart/related; boundary=b").body(body);
     assert_eq!(send.send().await.unwrap().status(), 400);
     assert_eq!(reqwest::get(format!("{}/clips/x", bench.url())).await.unwrap().status(), 404);
+}
+
+/// The official client's signer, with the key file that the server shows.
+async fn signer(url: &str) -> Signer {
+    let key: serde_json::Value =
+        reqwest::get(format!("{url}/_clipfleet/service-account")).await.unwrap().json().await.unwrap();
+    service_account::Builder::new(key).build_signer().unwrap()
+}
+
+async fn status_and_body(request: reqwest::RequestBuilder) -> (u16, String) {
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_signed_url_opens_what_was_signed_and_nothing_else() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let (url, http) = (bench.url(), reqwest::Client::new());
+    let signer = signer(&url).await;
+    bench.storage().await.write_object(&bucket, "a b/ü.mp4", "content").send_unbuffered().await.unwrap();
+    let sign = |life: u64| {
+        SignedUrlBuilder::for_object(&bucket, "a b/ü.mp4")
+            .with_endpoint(&url)
+            .with_expiration(Duration::from_secs(life))
+    };
+    let signed = sign(60).sign_with(&signer).await.unwrap();
+    assert_eq!(status_and_body(http.get(&signed)).await, (200, "content".into()));
+    let ranged = http.get(&signed).header("range", "bytes=0-2");
+    assert_eq!(status_and_body(ranged).await, (206, "con".into()));
+
+    let (code, body) = status_and_body(http.delete(&signed)).await;
+    assert_eq!(code, 403, "signed for GET");
+    assert!(body.contains("<Code>SignatureDoesNotMatch</Code>") && body.contains("<StringToSign>"), "{body}");
+    for tampered in [signed.replace("a%20b", "c"), signed.replace("X-Goog-Expires=60", "X-Goog-Expires=600")] {
+        assert_ne!(tampered, signed);
+        assert_eq!(status_and_body(http.get(&tampered)).await.0, 403, "{tampered}");
+    }
+    let unsigned_header = http.get(&signed).header("x-goog-meta-x", "y");
+    assert!(status_and_body(unsigned_header).await.1.contains("<Code>MalformedSecurityHeader</Code>"));
+    let stranger = signed.replace("clipfleet-local%40", "somebody%40");
+    assert!(status_and_body(http.get(&stranger)).await.1.contains("<Code>AccessDenied</Code>"));
+
+    let short = sign(1).sign_with(&signer).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let (code, body) = status_and_body(http.get(&short)).await;
+    assert!(code == 400 && body.contains("<Code>ExpiredToken</Code>"), "{body}");
+    let old = format!("{url}/clips/x?GoogleAccessId=a&Expires=1&Signature=b");
+    assert_eq!(status_and_body(http.get(old)).await.0, 501, "another kind of signature is never taken for none");
+}
+
+#[tokio::test]
+async fn an_object_can_be_uploaded_by_a_signed_url() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let (url, http) = (bench.url(), reqwest::Client::new());
+    let signer = signer(&url).await;
+    let sign = |method: reqwest::Method| {
+        let builder = SignedUrlBuilder::for_object(&bucket, "source.mp4").with_endpoint(&url).with_method(method);
+        builder.with_header("content-type", "video/mp4")
+    };
+    let put = sign(reqwest::Method::PUT).with_header("x-goog-if-generation-match", "0");
+    let put = put.sign_with(&signer).await.unwrap();
+    let send =
+        || http.put(&put).header("content-type", "video/mp4").header("x-goog-if-generation-match", "0").body("ab");
+    let answer = send().send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("x-goog-generation")), (200, true));
+    let (code, body) = status_and_body(send()).await;
+    assert!(code == 412 && body.contains("<Code>PreconditionFailed</Code>"), "{body}");
+    let wrong_type = http.put(&put).header("content-type", "text/plain").header("x-goog-if-generation-match", "0");
+    assert_eq!(status_and_body(wrong_type.body("x")).await.0, 403);
+
+    let start = sign(reqwest::Method::POST).with_header("x-goog-resumable", "start").sign_with(&signer).await.unwrap();
+    let begun = http.post(&start).header("content-type", "video/mp4").header("x-goog-resumable", "start");
+    let begun = begun.send().await.unwrap();
+    assert_eq!(begun.status(), 201);
+    let location = begun.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(status_and_body(http.put(location).body("resumed")).await.0, 200);
+    let found = bench.storage_control().await.get_object().set_bucket(&bucket).set_object("source.mp4").send().await;
+    assert_eq!((found.as_ref().unwrap().size, found.unwrap().content_type.as_str()), (7, "video/mp4"));
+}
+
+#[tokio::test]
+async fn the_signing_key_outlives_a_restart() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let key: serde_json::Value =
+        reqwest::get(format!("{}/_clipfleet/service-account", bench.url())).await.unwrap().json().await.unwrap();
+    bench.storage().await.write_object(&bucket, "x", "content").send_unbuffered().await.unwrap();
+    let bench = bench.restart().await;
+    let signer = service_account::Builder::new(key).build_signer().unwrap();
+    let builder = SignedUrlBuilder::for_object(&bucket, "x").with_endpoint(bench.url());
+    let signed = builder.sign_with(&signer).await.unwrap();
+    assert_eq!(reqwest::get(signed).await.unwrap().text().await.unwrap(), "content");
 }

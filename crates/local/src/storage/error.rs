@@ -26,6 +26,8 @@ pub(super) enum Refusal {
     Range(u64),
     /// Too many uploads at once.
     Exhausted(String),
+    /// A signature is wrong, too old, or not what it seems. The details are for whoever wrote the signing program.
+    Denied { status: StatusCode, code: &'static str, message: String, details: Vec<(&'static str, String)> },
     /// Google has this, this server does not.
     Unsupported(String),
     /// The disk failed.
@@ -48,6 +50,7 @@ impl Refusal {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "requestedRangeNotSatisfiable", text)
             }
             Self::Exhausted(text) => (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", text.clone()),
+            Self::Denied { status, message, .. } => (*status, "forbidden", message.clone()),
             Self::Unsupported(text) => (StatusCode::NOT_IMPLEMENTED, "notImplemented", text.clone()),
             Self::Disk(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internalError", text.clone()),
             Self::Closed => (StatusCode::SERVICE_UNAVAILABLE, "backendError", "the server is shutting down".into()),
@@ -67,7 +70,48 @@ impl Refusal {
             "message": message,
             "errors": [{"message": message, "domain": "global", "reason": reason}],
         }});
-        let mut response = json_response(status, &body);
+        self.with_range(json_response(status, &body))
+    }
+
+    /// As an answer of the XML API.
+    pub(super) fn xml_response(&self) -> Response {
+        let (status, _, message) = self.parts();
+        if status == StatusCode::NOT_MODIFIED {
+            return self.response();
+        }
+        let mut body = format!("<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code>", self.xml_code());
+        let none = Vec::new();
+        let details = if let Self::Denied { details, .. } = self { details } else { &none };
+        for (name, text) in [("Message", message)].iter().chain(details) {
+            body.push_str(&format!("<{name}>{}</{name}>", xml_text(text)));
+        }
+        body.push_str("</Error>");
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let kind = HeaderValue::from_static("application/xml; charset=UTF-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        self.with_range(response)
+    }
+
+    fn xml_code(&self) -> &'static str {
+        match self {
+            Self::NotFound(text) if text.contains("bucket") => "NoSuchBucket",
+            Self::NotFound(_) => "NoSuchKey",
+            Self::Conflict(_) => "Conflict",
+            Self::Precondition(_) => "PreconditionFailed",
+            Self::NotModified => "NotModified",
+            Self::Invalid(_) => "InvalidArgument",
+            Self::Range(_) => "InvalidRange",
+            Self::Exhausted(_) => "SlowDown",
+            Self::Denied { code, .. } => code,
+            Self::Unsupported(_) => "NotImplemented",
+            Self::Disk(_) => "InternalError",
+            Self::Closed => "ServiceUnavailable",
+        }
+    }
+
+    /// Tells a reader whose range was refused how long the object is.
+    fn with_range(&self, mut response: Response) -> Response {
         if let Self::Range(size) = self
             && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
         {
@@ -75,6 +119,10 @@ impl Refusal {
         }
         response
     }
+}
+
+fn xml_text(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl From<Refusal> for Status {
@@ -88,6 +136,7 @@ impl From<Refusal> for Status {
             Refusal::Invalid(_) => Status::invalid_argument(message),
             Refusal::Range(_) => Status::out_of_range(message),
             Refusal::Exhausted(_) => Status::resource_exhausted(message),
+            Refusal::Denied { .. } => Status::permission_denied(message),
             Refusal::Unsupported(_) => Status::unimplemented(message),
             Refusal::Disk(_) => Status::internal(message),
             Refusal::Closed => Status::unavailable(message),

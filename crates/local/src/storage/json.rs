@@ -18,6 +18,21 @@ pub(super) fn crc32c_from(text: &str) -> Result<u32, Refusal> {
     bytes.map(u32::from_be_bytes).ok_or_else(|| Refusal::Invalid(format!("Invalid CRC32C '{text}'.")))
 }
 
+/// Adds the checksums of an `x-goog-hash` header to those an object must have.
+pub(super) fn expect_hash(checksums: &mut gcs::ObjectChecksums, header: &str) -> Result<(), Refusal> {
+    for hash in header.split(',') {
+        match hash.trim().split_once('=') {
+            Some(("crc32c", value)) => checksums.crc32c = Some(crc32c_from(value)?),
+            Some(("md5", value)) => {
+                let md5 = json::decode_base64(value);
+                checksums.md5_hash = md5.ok_or_else(|| Refusal::Invalid(format!("Invalid MD5 '{value}'.")))?;
+            }
+            _ => return Err(Refusal::Invalid(format!("Invalid x-goog-hash header '{header}'."))),
+        }
+    }
+    Ok(())
+}
+
 /// Writes a bucket.
 pub(super) fn bucket(bucket: &gcs::Bucket, base_url: &str) -> Value {
     let id = &bucket.bucket_id;

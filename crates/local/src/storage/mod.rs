@@ -4,9 +4,12 @@
 //! written block by block, reads leave block by block. There are no old versions: an overwritten generation is gone, though
 //! whoever is reading it reads on to its end.
 //!
-//! Not here yet, and refused by name: versioning, compose, rewrite and copy, metadata updates, access control, signed URLs
-//! (signatures are not checked; see [`rest`]), gRPC reads and writes of bytes.
+//! Nothing is closed to anyone, but a signature that a URL carries must be right; see [`signature`].
+//!
+//! Not here, and refused by name: versioning, compose, rewrite and copy, metadata updates, access control, gRPC reads and writes
+//! of bytes.
 
+mod account;
 mod conditions;
 mod error;
 mod files;
@@ -17,6 +20,7 @@ mod multipart;
 mod range;
 mod rest;
 mod resumable;
+mod signature;
 mod tables;
 
 pub(crate) use grpc::storage;
@@ -28,6 +32,7 @@ use crate::{
     store::{Store, StoreError},
     sync::lock,
 };
+use account::Account;
 use conditions::Conditions;
 use error::Refusal;
 use files::{Files, Received, Upload};
@@ -40,6 +45,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
 };
+use tokio::sync::OnceCell;
 
 /// How gRPC names a bucket.
 const BUCKET_PREFIX: &str = "projects/_/buckets/";
@@ -50,6 +56,7 @@ pub(crate) struct Storage {
     ticker: Arc<Ticker>,
     files: Files,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    account: OnceCell<Account>,
     /// How clients reach this server, for example `http://127.0.0.1:8085`. The `Host` header will not do: the official Rust
     /// client sends it without the port.
     base_url: String,
@@ -91,7 +98,7 @@ impl Storage {
         let generations = generations.await?;
         generations.iter().for_each(|generation| ticker.raise(u64::try_from(*generation).unwrap_or(0)));
         let files = Files::open(data, &generations.into_iter().collect())?;
-        Ok(Arc::new(Self { store, ticker, files, sessions: Mutex::default(), base_url }))
+        Ok(Arc::new(Self { store, ticker, files, sessions: Mutex::default(), account: OnceCell::new(), base_url }))
     }
 
     /// Makes a bucket.

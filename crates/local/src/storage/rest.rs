@@ -1,15 +1,15 @@
-//! Cloud Storage's JSON API, and reads in the style of its XML API (`GET /BUCKET/OBJECT`), which is where signed URLs point;
-//! signatures are not checked: whoever reaches this server may read.
+//! Cloud Storage over HTTP: its JSON API here, its XML API (`/BUCKET/OBJECT`), which is where signed URLs point, in [`xml`].
 
 mod download;
 mod upload;
+mod xml;
 
-use super::{Storage, conditions::Conditions, error::Refusal, json, list::Listing};
-use crate::{error::json_response, json as fields, limits, url};
+use super::{Storage, account, conditions::Conditions, error::Refusal, json, list::Listing, signature::Signature};
+use crate::{clock, error::json_response, json as fields, limits, url};
 use axum::{
     body::Body,
     extract::Request,
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, request::Parts},
     response::Response,
 };
 use download::Wanted;
@@ -51,9 +51,16 @@ impl Query {
 /// Answers a request whose path begins with `/storage/v1`, `/upload/storage/v1` or `/download/storage/v1`, or is
 /// `/BUCKET/OBJECT`.
 pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = check_signature(&service, &parts).await {
+        return refusal.xml_response();
+    }
+    let request = Request::from_parts(parts, body);
     let path = request.uri().path().to_owned();
     let query = Query::parse(&request);
-    let answer = if let Some(path) = path.strip_prefix("/upload/storage/v1/b/") {
+    let answer = if path == account::PATH && request.method() == Method::GET {
+        service.account().await.map(|account| ok(&account.key_file(&service.base_url)))
+    } else if let Some(path) = path.strip_prefix("/upload/storage/v1/b/") {
         upload::handle(&service, path, &query, request).await
     } else if let Some(path) = path.strip_prefix("/download/storage/v1/b/") {
         match target(path) {
@@ -64,14 +71,21 @@ pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response 
         }
     } else if let Some(path) = path.strip_prefix("/storage/v1/b") {
         resources(service, path.trim_start_matches('/'), &query, request).await
-    } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/')
-        && (request.method() == Method::GET || request.method() == Method::HEAD)
-    {
-        download::media(service, url::decode(bucket), url::decode(object), &query, Wanted::of(&request)).await
+    } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/') {
+        let (bucket, object) = (url::decode(bucket), url::decode(object));
+        let answer = xml::object(service, bucket, object, &query, request).await;
+        return answer.unwrap_or_else(|refusal| refusal.xml_response());
     } else {
         Err(unsupported(&request))
     };
     answer.unwrap_or_else(|refusal| refusal.response())
+}
+
+async fn check_signature(service: &Storage, parts: &Parts) -> Result<(), Refusal> {
+    match Signature::of(parts)? {
+        Some(signature) => signature.check(parts, service.account().await?, clock::now_micros()),
+        None => Ok(()),
+    }
 }
 
 /// What a path below `/b/` names.

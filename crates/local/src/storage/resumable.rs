@@ -80,7 +80,7 @@ impl Storage {
             Turn::Refused(refusal) => return Err(refusal.clone()),
         };
         if let Some(hash) = hash {
-            expect(new, hash)?;
+            json::expect_hash(new.resource.checksums.get_or_insert_default(), hash)?;
         }
         if !session.take(carried, body).await? {
             return Ok(Progress::Stored(session.size()));
@@ -141,22 +141,6 @@ impl Session {
         sink.flush().await?;
         Ok(!gap && total.map_or(last, |total| self.size() >= total))
     }
-}
-
-/// Adds the checksums of an `x-goog-hash` header to those the object must have.
-fn expect(new: &mut NewObject, header: &str) -> Result<(), Refusal> {
-    let checksums = new.resource.checksums.get_or_insert_default();
-    for hash in header.split(',') {
-        match hash.trim().split_once('=') {
-            Some(("crc32c", value)) => checksums.crc32c = Some(json::crc32c_from(value)?),
-            Some(("md5", value)) => {
-                let md5 = crate::json::decode_base64(value);
-                checksums.md5_hash = md5.ok_or_else(|| Refusal::Invalid(format!("Invalid MD5 '{value}'.")))?;
-            }
-            _ => return Err(Refusal::Invalid(format!("Invalid x-goog-hash header '{header}'."))),
-        }
-    }
-    Ok(())
 }
 
 fn no_upload() -> Refusal {

@@ -2,12 +2,16 @@
 
 use super::gcs;
 use prost::Message;
-use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 /// Bucket by name.
 const BUCKETS: TableDefinition<&str, &[u8]> = TableDefinition::new("storage_buckets");
 /// Object by bucket and name. The generation in it names the file with its bytes.
 const OBJECTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("storage_objects");
+
+/// The key that signs URLs, by the name [`SIGNER`].
+const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("storage_keys");
+const SIGNER: &str = "signer";
 
 /// Any open view of the objects.
 pub(super) trait Objects: ReadableTable<(&'static str, &'static str), &'static [u8]> {}
@@ -27,6 +31,21 @@ pub(super) fn objects_mut(
     transaction: &WriteTransaction,
 ) -> Result<Table<'_, (&'static str, &'static str), &'static [u8]>, Error> {
     Ok(transaction.open_table(OBJECTS)?)
+}
+
+/// The key that signs URLs, if it was made.
+pub(super) fn signing_key(transaction: &ReadTransaction) -> Result<Option<Vec<u8>>, Error> {
+    match transaction.open_table(KEYS) {
+        Ok(table) => Ok(table.get(SIGNER)?.map(|key| key.value().to_vec())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps the key that signs URLs.
+pub(super) fn put_signing_key(transaction: &WriteTransaction, key: &[u8]) -> Result<(), Error> {
+    transaction.open_table(KEYS)?.insert(SIGNER, key)?;
+    Ok(())
 }
 
 /// The buckets, for reading.

@@ -66,6 +66,9 @@ pub(super) async fn media(
     };
     let mut response = Response::new(body);
     describe(&object, response.headers_mut());
+    // A signer may choose how the download shows itself.
+    set(response.headers_mut(), header::CONTENT_TYPE, &query.text("response-content-type"));
+    set(response.headers_mut(), header::CONTENT_DISPOSITION, &query.text("response-content-disposition"));
     response.headers_mut().insert(header::CONTENT_LENGTH, (sent.end - sent.start).into());
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -103,7 +106,7 @@ fn read_block(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
 }
 
 /// The headers without which the official Rust client fails a read, and those that other clients look at.
-fn describe(object: &gcs::Object, headers: &mut HeaderMap) {
+pub(super) fn describe(object: &gcs::Object, headers: &mut HeaderMap) {
     let checksums = object.checksums.clone().unwrap_or_default();
     let md5 = crate::json::encode_base64(&checksums.md5_hash);
     let hash = format!("crc32c={},md5={md5}", json::crc32c_text(checksums.crc32c.unwrap_or(0)));
@@ -133,7 +136,7 @@ fn or_identity(encoding: &str) -> &str {
 }
 
 /// Sets a header, unless its value is empty or cannot be one.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if !value.is_empty()
         && let Ok(value) = HeaderValue::from_str(value)
     {

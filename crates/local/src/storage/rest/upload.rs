@@ -51,14 +51,19 @@ async fn media(service: &Arc<Storage>, bucket: String, query: &Query, request: R
         gcs::Object { content_type: header_text(&request, header::CONTENT_TYPE), ..gcs::Object::default() };
     resource.content_encoding = query.text("contentEncoding");
     let new = new_object(bucket, query, resource)?;
+    finish(service, new, receive(service, request.into_body()).await?).await
+}
+
+/// Takes a body as the bytes of an object.
+pub(super) async fn receive(service: &Arc<Storage>, body: Body) -> Result<Arc<Mutex<Upload>>, Refusal> {
     let upload = service.receive().await?;
     let mut sink = Sink::new(Arc::clone(&upload));
-    let mut chunks = request.into_body().into_data_stream();
+    let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         sink.push(chunk.map_err(broken)?).await?;
     }
     sink.flush().await?;
-    finish(service, new, upload).await
+    Ok(upload)
 }
 
 /// The body is metadata, the object, and perhaps its checksums.
@@ -118,8 +123,13 @@ async fn begin(service: &Arc<Storage>, bucket: String, query: &Query, request: R
     if resource.content_type.is_empty() {
         resource.content_type = content_type;
     }
-    let path = format!("{}/upload/storage/v1/b/{}/o", service.base_url, url::encode(&bucket));
-    let id = service.begin_upload(new_object(bucket, query, resource)?).await?;
+    begun(service, new_object(bucket, query, resource)?).await
+}
+
+/// Begins an upload and says where its bytes go.
+pub(super) async fn begun(service: &Arc<Storage>, new: NewObject) -> Result<Response, Refusal> {
+    let path = format!("{}/upload/storage/v1/b/{}/o", service.base_url, url::encode(&new.bucket));
+    let id = service.begin_upload(new).await?;
     let location = format!("{path}?uploadType=resumable&upload_id={id}");
     let mut response = Response::new(Body::empty());
     let location = HeaderValue::from_str(&location).map_err(|_| Refusal::Invalid("The bucket has no URL.".into()))?;
@@ -131,7 +141,7 @@ async fn begin(service: &Arc<Storage>, bucket: String, query: &Query, request: R
 }
 
 /// Bytes for an upload that was begun.
-async fn feed(service: &Arc<Storage>, id: &str, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn feed(service: &Arc<Storage>, id: &str, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let carried = Carried::parse(text("content-range"))?;
@@ -173,7 +183,7 @@ fn gather(part: &mut Vec<u8>, data: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn header_text(request: &Request, name: header::HeaderName) -> String {
+pub(super) fn header_text(request: &Request, name: header::HeaderName) -> String {
     request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
