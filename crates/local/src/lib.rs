@@ -25,6 +25,7 @@ mod server;
 mod storage;
 mod store;
 mod sync;
+mod unread;
 mod url;
 
 use clock::Ticker;

@@ -14,6 +14,11 @@ pub(crate) const STORE_BATCH: usize = 1_000;
 /// How long `stop` lets requests in progress finish before it cuts them off.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 
+/// Bytes of a refused request that are still read, so that its sender meets the answer; beyond that it meets a closed connection.
+pub(crate) const UNREAD_BYTES: usize = 64 << 20;
+/// How long they may take.
+pub(crate) const UNREAD_WAIT: Duration = Duration::from_secs(5);
+
 /// Pub/Sub: largest message, and largest publish request (documented).
 pub(crate) const MESSAGE_BYTES: usize = 10_000_000;
 /// Pub/Sub: most messages in one publish request (documented).
@@ -73,7 +78,8 @@ pub(crate) const OBJECT_NAME_BYTES: usize = 1_024;
 pub(crate) const OBJECT_METADATA_BYTES: usize = 64 << 10;
 /// Storage: bytes gathered in memory before they are hashed and written in one go; also the unit in which objects are read.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
-/// Storage: resumable uploads open at once, and how long one may lie idle; each holds a file.
-pub(crate) const UPLOADS: usize = 1_000;
+/// Storage: resumable uploads open at once, and how long one may lie idle. Each holds an open file, of which a process may
+/// have 1,024 by default.
+pub(crate) const UPLOADS: usize = 500;
 /// Idle life of a resumable upload.
 pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(24 * 3_600);

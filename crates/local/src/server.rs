@@ -8,7 +8,7 @@ use crate::{
     limits,
     pubsub::{self, PubSub},
     storage::{self, Storage},
-    url,
+    unread, url,
 };
 use axum::{
     Router,
@@ -40,7 +40,13 @@ pub(crate) struct Services {
 pub(crate) fn router(services: Services) -> Router {
     let faulty = middleware::from_fn_with_state(services.clone(), faulty);
     let guard = middleware::from_fn_with_state(services.clone(), guard);
-    Router::new().fallback(dispatch).layer(faulty).route(faults::PATH, any(control)).layer(guard).with_state(services)
+    Router::new()
+        .fallback(dispatch)
+        .layer(faulty)
+        .route(faults::PATH, any(control))
+        .layer(guard)
+        .layer(middleware::from_fn(unread::read_on))
+        .with_state(services)
 }
 
 /// Between a request and its answer: what goes wrong on purpose.

@@ -1,0 +1,59 @@
+//! Answers that come before the request was read to its end. Over HTTP/1.1 the connection would close on a caller who is still
+//! sending, who would then meet a broken connection instead of the answer; so the rest is read, within limits.
+
+use crate::{limits, sync::lock};
+use axum::{body::Body, extract::Request, http::Version, middleware::Next, response::Response};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+use tokio::time::timeout;
+
+/// A body of which the rest can be read when its reader has had enough.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Body>>);
+
+impl axum::body::HttpBody for Shared {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *lock(&self.0)).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        lock(&self.0).is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        lock(&self.0).size_hint()
+    }
+}
+
+/// Answers a request and reads what its handler left.
+pub(crate) async fn read_on(request: Request, next: Next) -> Response {
+    // HTTP/2 can end one stream and keep the connection.
+    if request.version() >= Version::HTTP_2 || axum::body::HttpBody::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = Shared(Arc::new(Mutex::new(body)));
+    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    let _ = timeout(limits::UNREAD_WAIT, discard(body)).await;
+    response
+}
+
+async fn discard(mut body: Shared) {
+    let mut bytes = 0;
+    while bytes < limits::UNREAD_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
