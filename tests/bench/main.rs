@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
+mod local;
+
 use clipfleet_cloud::{Message, SubscriptionSpec};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
@@ -30,6 +32,7 @@ async fn main() {
     let source = source(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
+    local::figures(directory.path()).await;
     let idle = Fleet::start(&directory.path().join("idle"), 0, 1).await;
     queue_latency(&idle).await;
     document_latency(&idle).await;
