@@ -146,7 +146,7 @@ impl LocalCloud {
         let stored = |error: StoreError| bad_data(error.to_string());
         let storage = Storage::start(store.clone(), Arc::clone(&ticker), &data, base_url).await;
         let storage = storage.map_err(|error: OpenError| bad_data(error.to_string()))?;
-        let firestore = Firestore::start(store.clone(), Arc::clone(&ticker)).await.map_err(stored)?;
+        let firestore = Firestore::start(store.clone(), Arc::clone(&ticker), stop.clone()).await.map_err(stored)?;
         let faults = Arc::new(Faults::default());
         let pubsub = PubSub::start(store.clone(), ticker, Arc::clone(&faults), stop.clone()).await.map_err(stored)?;
         let services = Services { pubsub, firestore, storage, faults, cut: cut.clone(), any_origin };

@@ -71,6 +71,22 @@ pub(crate) const QUERY_DEPTH: usize = 32;
 pub(crate) const TRANSACTIONS: usize = 10_000;
 /// Firestore: life of a transaction (documented: 270 s).
 pub(crate) const TRANSACTION_LIFE: Duration = Duration::from_secs(270);
+/// Firestore: streams that listen at once; each has a task and what its client was told.
+pub(crate) const LISTENERS: usize = 10_000;
+/// Firestore: targets of one stream. A web page puts all its listeners, and up to 100 documents in doubt, on one.
+pub(crate) const LISTEN_TARGETS: usize = 1_000;
+/// Firestore: documents of one target; their names and times are remembered, about 250 bytes each.
+pub(crate) const LISTEN_DOCUMENTS: usize = 100_000;
+/// Firestore: commits that wait for a listener, in number. One that is further behind looks at the store again, which is
+/// cheaper by then.
+pub(crate) const LISTEN_QUEUE_COMMITS: usize = 1_000;
+/// Bytes of documents that wait for a listener; they are shared among listeners, but one slow client keeps them alive.
+pub(crate) const LISTEN_QUEUE_BYTES: usize = 16 << 20;
+/// Firestore: after this long without a response a listener is told that it is up to date. As the real service does; the
+/// Node client takes 120 s of silence for a dead stream.
+pub(crate) const LISTEN_SILENCE: Duration = Duration::from_secs(30);
+/// Firestore: responses of a stream that were made and not yet taken by the transport.
+pub(crate) const STREAM_RESPONSES: usize = 16;
 
 /// Storage: longest object name in bytes (documented).
 pub(crate) const OBJECT_NAME_BYTES: usize = 1_024;

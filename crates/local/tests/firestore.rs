@@ -5,11 +5,12 @@ mod support;
 
 use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
     self as fs, document_transform::FieldTransform, document_transform::field_transform::TransformType,
-    firestore_client::FirestoreClient, precondition::ConditionType, structured_query as sq, value::ValueType,
-    write::Operation,
+    firestore_client::FirestoreClient, precondition::ConditionType, structured_query as sq,
+    target_change::TargetChangeType, value::ValueType, write::Operation,
 };
 use std::collections::HashMap;
 use support::*;
+use tokio::sync::mpsc;
 use tonic::{Code, Status, transport::Channel};
 
 const DATABASE: &str = "projects/test/databases/(default)";
@@ -279,9 +280,355 @@ async fn browsers_poll_over_json() {
 }
 
 #[tokio::test]
-async fn what_is_missing_says_so() {
+async fn a_document_is_followed_from_missing_to_deleted() {
     let bench = Bench::new().await;
     let mut documents = Documents::new(&bench).await;
-    let requests = futures::stream::iter([fs::ListenRequest::default()]);
-    assert_eq!(documents.0.listen(requests).await.unwrap_err().code(), Code::Unimplemented);
+    let mut listening = documents.listen().await;
+    listening.add(documents_target(1, &["c/d"])).await;
+    assert_eq!(listening.snapshot().await, ["ADD [1]", "deleted d -[1]", "CURRENT [1]", "consistent"]);
+    documents.commit(vec![set("c/other", &[])]).await.unwrap();
+    documents.commit(vec![set("c/d", &[("n", int(1))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["d +[1] -[]", "consistent"]);
+    documents.commit(vec![delete("c/d")]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["deleted d -[1]", "consistent"]);
+}
+
+#[tokio::test]
+async fn documents_enter_and_leave_a_query() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    documents.commit(vec![set("rows/a", &[("n", int(1))]), set("rows/b", &[("n", int(0))])]).await.unwrap();
+    let mut listening = documents.listen().await;
+    let above = filter("n", sq::field_filter::Operator::GreaterThan, int(0));
+    listening.add(query_target(2, fs::StructuredQuery { r#where: Some(above), ..from("rows") })).await;
+    assert_eq!(listening.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
+    documents.commit(vec![set("rows/b", &[("n", int(5))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["b +[2] -[]", "consistent"]);
+    documents.commit(vec![set("rows/a", &[("n", int(-1))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["a +[] -[2]", "consistent"]);
+    documents.commit(vec![delete("rows/b")]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["deleted b -[2]", "consistent"]);
+}
+
+#[tokio::test]
+async fn a_limit_is_refilled_and_pushes_out() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    let row = |id: &str, n| set(&format!("rows/{id}"), &[("n", int(n))]);
+    documents.commit(vec![row("a", 1), row("b", 2), row("c", 3)]).await.unwrap();
+    let mut listening = documents.listen().await;
+    let order_by = vec![sq::Order { field: field("n"), direction: sq::Direction::Ascending.into() }];
+    listening.add(query_target(1, fs::StructuredQuery { order_by, limit: Some(2), ..from("rows") })).await;
+    assert_eq!(listening.snapshot().await, ["ADD [1]", "a +[1] -[]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
+    documents.commit(vec![delete("rows/a")]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["c +[1] -[]", "deleted a -[1]", "consistent"]);
+    documents.commit(vec![row("d", 0)]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["d +[1] -[]", "removed c -[1]", "consistent"]);
+    documents.commit(vec![row("e", 9)]).await.unwrap();
+    documents.commit(vec![row("b", 10)]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["c +[1] -[]", "b +[] -[1]", "consistent"]);
+}
+
+#[tokio::test]
+async fn one_stream_has_many_targets_that_come_and_go() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    documents.commit(vec![set("rows/a", &[])]).await.unwrap();
+    let mut listening = documents.listen().await;
+    listening.add(documents_target(1, &["rows/a"])).await;
+    listening.snapshot().await;
+    listening.add(query_target(2, from("rows"))).await;
+    assert_eq!(listening.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
+    documents.commit(vec![set("rows/a", &[("n", int(1))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["a +[1, 2] -[]", "consistent"]);
+
+    listening.remove(1).await;
+    assert_eq!(listening.next().await, "REMOVE [1]");
+    documents.commit(vec![set("rows/a", &[("n", int(2))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["a +[2] -[]", "consistent"]);
+
+    // Bad targets end, the others go on.
+    let mut bad = from("rows");
+    bad.limit = Some(-1);
+    let elsewhere = fs::target::DocumentsTarget { documents: vec!["projects/x/databases/y/documents/c/d".into()] };
+    let elsewhere = fs::target::TargetType::Documents(elsewhere);
+    listening.add(query_target(3, bad)).await;
+    listening.add(fs::Target { target_id: 4, target_type: Some(elsewhere), ..fs::Target::default() }).await;
+    listening.add(fs::Target { target_id: 5, ..fs::Target::default() }).await;
+    listening.add(query_target(-6, from("rows"))).await;
+    listening.add(query_target(0, from("rows"))).await;
+    for id in [3, 4, 5, -6, 0] {
+        assert_eq!(listening.next().await, format!("REMOVE [{id}] because InvalidArgument"));
+    }
+    let once = fs::Target { once: true, ..documents_target(7, &["rows/a"]) };
+    listening.add(once).await;
+    let said = listening.snapshot().await;
+    assert_eq!(said, ["ADD [7]", "a +[7] -[]", "CURRENT [7]", "consistent"]);
+    assert_eq!(listening.next().await, "REMOVE [7]");
+    documents.commit(vec![set("rows/a", &[("n", int(3))])]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["a +[2] -[]", "consistent"]);
+    // The id of a target that goes on cannot be taken; that ends it.
+    listening.add(query_target(2, from("other"))).await;
+    assert_eq!(listening.next().await, "REMOVE [2] because InvalidArgument");
+
+    let mut assigned = documents.listen().await;
+    assigned.add(query_target(0, from("rows"))).await;
+    assigned.add(query_target(0, from("rows"))).await;
+    assert_eq!(assigned.snapshot().await[0], "ADD [1]");
+    assert_eq!(assigned.snapshot().await[0], "ADD [2]");
+}
+
+#[tokio::test]
+async fn a_listener_that_comes_back_keeps_no_ghosts() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    documents.commit(vec![set("rows/a", &[]), set("rows/b", &[])]).await.unwrap();
+    let mut listening = documents.listen().await;
+    listening.add(query_target(1, from("rows"))).await;
+    listening.snapshot().await;
+    let token = fs::target::ResumeType::ResumeToken(listening.token.clone());
+    drop(listening);
+
+    let bench = bench.restart().await;
+    let mut documents = Documents::new(&bench).await;
+    let again = |resume: &fs::target::ResumeType| fs::Target {
+        resume_type: Some(resume.clone()),
+        ..query_target(1, from("rows"))
+    };
+    let mut listening = documents.listen().await;
+    listening.add(again(&token)).await;
+    assert_eq!(listening.snapshot().await, ["ADD [1]", "CURRENT [1]", "consistent"], "nothing happened");
+    drop(listening);
+    documents.commit(vec![delete("rows/a")]).await.unwrap();
+    let mut listening = documents.listen().await;
+    listening.add(again(&token)).await;
+    let said = listening.snapshot().await;
+    assert_eq!(said, ["ADD [1]", "RESET [1]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
+    documents.commit(vec![delete("rows/b")]).await.unwrap();
+    assert_eq!(listening.snapshot().await, ["deleted b -[1]", "consistent"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_never_shows_half_a_commit_and_time_never_goes_back() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    let mut writer = Documents::new(&bench).await;
+    let writing = tokio::spawn(async move {
+        for n in 1..=300 {
+            writer.commit(vec![set("left/a", &[("n", int(n))]), set("right/b", &[("n", int(n))])]).await.unwrap();
+        }
+    });
+    // Windows look at the store, which is ahead of what was announced; new targets come while commits go on.
+    let mut listening = documents.listen().await;
+    let order_by = vec![sq::Order { field: field("n"), direction: sq::Direction::Descending.into() }];
+    let window = fs::StructuredQuery { order_by, limit: Some(1), ..from("left") };
+    listening.add(query_target(1, window.clone())).await;
+    listening.add(query_target(2, from("right"))).await;
+    for id in 3..20 {
+        let target = if id % 2 == 0 { query_target(id, window.clone()) } else { documents_target(id, &["right/b"]) };
+        listening.add(target).await;
+    }
+    let mut seen: HashMap<String, fs::Value> = HashMap::new();
+    while listening.current < 19 || seen.get("a") != Some(&int(300)) {
+        for document in listening.documents().await {
+            let id = document.name.rsplit('/').next().unwrap().to_owned();
+            seen.insert(id, document.fields["n"].clone());
+        }
+        if let (Some(left), Some(right)) = (seen.get("a"), seen.get("b")) {
+            assert_eq!(left, right, "both are written by each commit");
+        }
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_ends_up_with_the_last_state() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    let mut listening = documents.listen().await;
+    listening.add(query_target(1, from("rows"))).await;
+    listening.snapshot().await;
+    // Far more than what the connection and the queue hold.
+    let long = "x".repeat(100_000);
+    for n in 0..40 {
+        let write = |id| set(&format!("rows/{id}"), &[("n", int(n)), ("text", text(&long))]);
+        documents.commit((0..20).map(write).collect()).await.unwrap();
+    }
+    documents.commit(vec![delete("rows/0")]).await.unwrap();
+    let (mut rows, mut snapshots) = (HashMap::new(), 0);
+    while rows.len() != 19 || rows.values().any(|n| *n != int(39)) {
+        for document in listening.documents().await {
+            rows.insert(document.name, document.fields["n"].clone());
+        }
+        rows.retain(|name, _| !listening.gone.contains(name));
+        snapshots += 1;
+    }
+    assert!(snapshots < 41, "{snapshots} snapshots");
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_with_unavailable() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    let mut listening = documents.listen().await;
+    listening.add(query_target(1, from("rows"))).await;
+    listening.snapshot().await;
+    let (_writes, mut written) = documents.write_stream().await;
+    soon(written.message()).await.unwrap();
+    let stopping = tokio::spawn(bench.cloud.stop());
+    assert_eq!(soon(listening.responses.message()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(soon(written.message()).await.unwrap_err().code(), Code::Unavailable);
+    soon(stopping).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_of_writes_commits_one_after_the_other() {
+    let bench = Bench::new().await;
+    let mut documents = Documents::new(&bench).await;
+    let (writes, mut written) = documents.write_stream().await;
+    let opened = soon(written.message()).await.unwrap().unwrap();
+    assert!(!opened.stream_id.is_empty() && !opened.stream_token.is_empty());
+    let mut stream_token = opened.stream_token;
+    for n in 0..3 {
+        let request = fs::WriteRequest {
+            stream_token,
+            writes: vec![set("c/a", &[("n", int(n))]), delete("c/b")],
+            ..fs::WriteRequest::default()
+        };
+        writes.send(request).await.unwrap();
+        let answer = soon(written.message()).await.unwrap().unwrap();
+        assert_eq!(answer.write_results.len(), 2);
+        assert_eq!(documents.get("c/a").await.unwrap().update_time, answer.commit_time);
+        stream_token = answer.stream_token;
+    }
+    let refused = vec![when(set("c/a", &[]), ConditionType::Exists(false))];
+    writes.send(fs::WriteRequest { stream_token, writes: refused, ..fs::WriteRequest::default() }).await.unwrap();
+    assert_eq!(soon(written.message()).await.unwrap_err().code(), Code::AlreadyExists);
+}
+
+/// An open `Listen` stream.
+struct Listening {
+    requests: mpsc::Sender<fs::ListenRequest>,
+    responses: tonic::Streaming<fs::ListenResponse>,
+    /// The last resume token, read time, and names of documents that went; targets that became current.
+    token: Vec<u8>,
+    read_time: Option<(i64, i32)>,
+    gone: Vec<String>,
+    current: usize,
+}
+
+impl Documents {
+    async fn listen(&mut self) -> Listening {
+        let (requests, sent) = mpsc::channel(100);
+        let responses = self.0.listen(requests_of(sent)).await.unwrap().into_inner();
+        Listening { requests, responses, token: Vec::new(), read_time: None, gone: Vec::new(), current: 0 }
+    }
+
+    async fn write_stream(&mut self) -> (mpsc::Sender<fs::WriteRequest>, tonic::Streaming<fs::WriteResponse>) {
+        let (requests, sent) = mpsc::channel(100);
+        requests.send(fs::WriteRequest { database: DATABASE.into(), ..fs::WriteRequest::default() }).await.unwrap();
+        (requests, self.0.write(requests_of(sent)).await.unwrap().into_inner())
+    }
+}
+
+fn requests_of<M: Send + 'static>(sent: mpsc::Receiver<M>) -> impl futures::Stream<Item = M> + Send + 'static {
+    futures::stream::unfold(sent, |mut sent| async { sent.recv().await.map(|request| (request, sent)) })
+}
+
+impl Listening {
+    async fn request(&self, change: fs::listen_request::TargetChange) {
+        let database = DATABASE.into();
+        let request = fs::ListenRequest { database, target_change: Some(change), ..fs::ListenRequest::default() };
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn add(&self, target: fs::Target) {
+        self.request(fs::listen_request::TargetChange::AddTarget(target)).await;
+    }
+
+    async fn remove(&self, id: i32) {
+        self.request(fs::listen_request::TargetChange::RemoveTarget(id)).await;
+    }
+
+    async fn message(&mut self) -> fs::listen_response::ResponseType {
+        let response = soon(self.responses.message()).await.unwrap().unwrap();
+        let response = response.response_type.unwrap();
+        match &response {
+            fs::listen_response::ResponseType::TargetChange(change) => {
+                let read_time = change.read_time.map(|at| (at.seconds, at.nanos));
+                assert!(read_time.is_none() || read_time >= self.read_time, "time goes back");
+                assert_eq!(read_time.is_some(), !change.resume_token.is_empty());
+                if read_time.is_some() {
+                    (self.token, self.read_time) = (change.resume_token.clone(), read_time);
+                }
+                self.current += usize::from(change.target_change_type() == TargetChangeType::Current);
+            }
+            fs::listen_response::ResponseType::DocumentDelete(delete) => self.gone.push(delete.document.clone()),
+            _ => {}
+        }
+        response
+    }
+
+    /// The next message in words.
+    async fn next(&mut self) -> String {
+        use fs::listen_response::ResponseType as R;
+        let id = |name: &str| name.rsplit('/').next().unwrap().to_owned();
+        match self.message().await {
+            R::TargetChange(change) if change.target_change_type() == TargetChangeType::NoChange => {
+                assert!(change.target_ids.is_empty() && change.read_time.is_some());
+                "consistent".into()
+            }
+            R::TargetChange(change) => {
+                let cause = change.cause.as_ref().map(|cause| format!(" because {:?}", Code::from_i32(cause.code)));
+                let kind = change.target_change_type().as_str_name();
+                format!("{kind} {:?}{}", change.target_ids, cause.unwrap_or_default())
+            }
+            R::DocumentChange(change) => {
+                let name = id(&change.document.unwrap().name);
+                format!("{name} +{:?} -{:?}", change.target_ids, change.removed_target_ids)
+            }
+            R::DocumentDelete(delete) => format!("deleted {} -{:?}", id(&delete.document), delete.removed_target_ids),
+            R::DocumentRemove(remove) => format!("removed {} -{:?}", id(&remove.document), remove.removed_target_ids),
+            R::Filter(_) => "filter".into(),
+        }
+    }
+
+    /// What is said up to the next consistent snapshot.
+    async fn snapshot(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        while said.last().is_none_or(|last| last != "consistent") {
+            said.push(self.next().await);
+        }
+        said
+    }
+
+    /// The documents shown up to the next consistent snapshot.
+    async fn documents(&mut self) -> Vec<fs::Document> {
+        use fs::listen_response::ResponseType as R;
+        let mut shown = Vec::new();
+        loop {
+            match self.message().await {
+                R::DocumentChange(change) => shown.extend(change.document),
+                R::TargetChange(change) if change.target_change_type() == TargetChangeType::NoChange => return shown,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn documents_target(target_id: i32, paths: &[&str]) -> fs::Target {
+    let documents = fs::target::DocumentsTarget { documents: paths.iter().map(|path| name(path)).collect() };
+    let target_type = Some(fs::target::TargetType::Documents(documents));
+    fs::Target { target_id, target_type, ..fs::Target::default() }
+}
+
+fn query_target(target_id: i32, query: fs::StructuredQuery) -> fs::Target {
+    let query_type = Some(fs::target::query_target::QueryType::StructuredQuery(query));
+    let query = fs::target::QueryTarget { parent: format!("{DATABASE}/documents"), query_type };
+    let target_type = Some(fs::target::TargetType::Query(query));
+    fs::Target { target_id, target_type, ..fs::Target::default() }
+}
+
+fn delete(path: &str) -> fs::Write {
+    fs::Write { operation: Some(Operation::Delete(name(path))), ..fs::Write::default() }
 }

@@ -1,7 +1,7 @@
 //! Firestore's gRPC methods.
 
-use super::{Firestore, fs};
-use crate::grpc::{Responses, server_streaming, unary, unimplemented};
+use super::{Firestore, fs, streams};
+use crate::grpc::{Responses, server_streaming, streaming, unary, unimplemented};
 use axum::{extract::Request, response::Response};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(crate) async fn firestore(service: Arc<Firestore>, method: &str, call: Reque
             let run = |query| async move { service.run_aggregation_query(query).await.map(|one| stream(vec![one])) };
             server_streaming(call, run).await
         }
+        "Listen" => streaming(call, |requests| streams::listen(service, requests.boxed())).await,
+        "Write" => streaming(call, |requests| streams::write(service, requests.boxed())).await,
         _ => unimplemented(&call),
     }
 }

@@ -203,7 +203,7 @@ impl Firestore {
     }
 
     /// Twenty letters and digits as clients make them; unique because ticks are, scattered because they are mixed.
-    fn new_id(&self) -> String {
+    pub(super) fn new_id(&self) -> String {
         const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
         // An odd factor permutes the numbers of 64 bits (Knuth's multiplicative hash), so distinct ticks stay distinct.
         let mut mixed = u128::from(self.ticker.tick().wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 36;

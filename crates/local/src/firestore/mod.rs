@@ -4,7 +4,10 @@
 //! is checked, in order and against what earlier writes of the same commit leave behind, before anything is stored. Update
 //! times are microseconds, and each write of a document gets a later one than the write before, whatever the clock does.
 //!
-//! Not here yet, and refused by name: Listen, Write (streams), reads at a past time, pipelines, vector search.
+//! A commit that became visible is announced to those who listen ([`watch`]), in the order of commits.
+//!
+//! Not here yet, and refused by name: reads at a past time, pipelines, vector search. A listener that comes back after changes
+//! gets its result anew: deletions are not remembered.
 
 mod grpc;
 mod json;
@@ -12,9 +15,11 @@ mod methods;
 mod path;
 mod query;
 mod rest;
+mod streams;
 mod tables;
 mod transactions;
 mod value;
+mod watch;
 mod write;
 
 pub(crate) use grpc::firestore;
@@ -31,8 +36,10 @@ use prost_types::Timestamp;
 use query::Query;
 use redb::WriteTransaction;
 use std::{collections::HashMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use transactions::{Reads, Transactions};
+use watch::{Change, Commit, Hub};
 use write::{CheckedWrite, Outcome};
 
 /// The running service.
@@ -40,6 +47,9 @@ pub(crate) struct Firestore {
     store: Store,
     ticker: Arc<Ticker>,
     transactions: Transactions,
+    hub: Arc<Hub>,
+    /// Fires when the server stops.
+    stop: CancellationToken,
 }
 
 /// What a read is consistent with.
@@ -60,9 +70,17 @@ struct Reading {
 
 impl Firestore {
     /// Makes the tables if need be.
-    pub(crate) async fn start(store: Store, ticker: Arc<Ticker>) -> Result<Arc<Self>, StoreError> {
-        store.write(|transaction| tables::writable(transaction).map(|_| ())).await?;
-        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default() }))
+    pub(crate) async fn start(
+        store: Store,
+        ticker: Arc<Ticker>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StoreError> {
+        let now = ticker.tick();
+        let version = store.write(move |transaction| tables::open(transaction, now)).await?;
+        // Times go on from the last commit, even when the clock was set back.
+        ticker.raise(version);
+        let hub = Arc::new(Hub::new(version));
+        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default(), hub, stop }))
     }
 
     fn now(&self) -> Timestamp {
@@ -155,8 +173,14 @@ impl Firestore {
         } else {
             self.transactions.finish(transaction, !writes.is_empty())?
         };
-        let ticker = Arc::clone(&self.ticker);
-        self.store.write(move |transaction| commit(transaction, &ticker, writes, &reads)).await?
+        let (ticker, hub) = (Arc::clone(&self.ticker), Arc::clone(&self.hub));
+        let change = move |transaction: &WriteTransaction| commit(transaction, &ticker, writes, &reads);
+        let announce = move |committed: &Result<Committed, Status>| {
+            if let Ok(committed) = committed {
+                hub.publish(&committed.commit);
+            }
+        };
+        Ok(self.store.write_then(change, announce).await??.response)
     }
 
     /// Does each write on its own; answers one status for each.
@@ -167,15 +191,18 @@ impl Firestore {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Status::invalid_argument("a batch may write each document only once"));
         }
-        let ticker = Arc::clone(&self.ticker);
-        let each = self.store.write(move |transaction| {
+        let (ticker, hub) = (Arc::clone(&self.ticker), Arc::clone(&self.hub));
+        let change = move |transaction: &WriteTransaction| {
             let one = |write| commit(transaction, &ticker, vec![write], &Reads::default());
             writes.into_iter().map(one).collect::<Result<Vec<_>, _>>()
-        });
+        };
+        let announce = move |each: &Vec<Result<Committed, Status>>| {
+            each.iter().flatten().for_each(|committed| hub.publish(&committed.commit));
+        };
         let mut response = fs::BatchWriteResponse::default();
-        for result in each.await? {
+        for result in self.store.write_then(change, announce).await? {
             let (mut results, status) = match result {
-                Ok(committed) => (committed.write_results, rpc::Status::default()),
+                Ok(committed) => (committed.response.write_results, rpc::Status::default()),
                 Err(status) => (Vec::new(), rpc_status(&status)),
             };
             response.write_results.push(results.pop().unwrap_or_default());
@@ -203,13 +230,19 @@ fn parse(writes: Vec<fs::Write>) -> Result<Vec<CheckedWrite>, Status> {
     writes.into_iter().map(CheckedWrite::parse).collect()
 }
 
+/// A commit, for its caller and for those who listen.
+struct Committed {
+    response: fs::CommitResponse,
+    commit: Arc<Commit>,
+}
+
 /// The change itself: the outer result is the disk's, the inner one the caller's.
 fn commit(
     transaction: &WriteTransaction,
     ticker: &Ticker,
     writes: Vec<CheckedWrite>,
     reads: &Reads,
-) -> Result<Result<fs::CommitResponse, Status>, redb::Error> {
+) -> Result<Result<Committed, Status>, redb::Error> {
     let mut table = tables::writable(transaction)?;
     if !reads.still_hold(&table)? {
         return Ok(Err(Status::aborted("Too much contention on these documents. Please try again.")));
@@ -228,10 +261,16 @@ fn commit(
         Ok(results) => results,
         Err(status) => return Ok(Err(status)),
     };
-    for (name, document) in &documents {
-        tables::put(&mut table, name, document.as_ref())?;
+    let mut commit = Commit { at: now, ..Commit::default() };
+    for (name, document) in documents {
+        commit.bytes += tables::put(&mut table, &name, document.as_ref())?;
+        commit.changes.push(Change { name, document: document.map(Arc::new) });
     }
-    Ok(Ok(fs::CommitResponse { write_results, commit_time: Some(clock::timestamp(now)) }))
+    if !commit.changes.is_empty() {
+        tables::set_version(transaction, now)?;
+    }
+    let response = fs::CommitResponse { write_results, commit_time: Some(clock::timestamp(now)) };
+    Ok(Ok(Committed { response, commit: Arc::new(commit) }))
 }
 
 /// Applies writes one after the other to the documents they name.

@@ -32,8 +32,13 @@ impl DocumentName {
             return Err(malformed());
         }
         path.split('/').try_for_each(check_id)?;
-        let (collection, id) = name.rsplit_once('/').ok_or_else(malformed)?;
-        Ok(Self { collection: collection.into(), id: id.into() })
+        Ok(Self::stored(name))
+    }
+
+    /// The name of a document that was stored, and so was checked.
+    pub(super) fn stored(name: &str) -> Self {
+        let (collection, id) = name.rsplit_once('/').unwrap_or_default();
+        Self { collection: collection.into(), id: id.into() }
     }
 }
 

@@ -90,13 +90,44 @@ impl Query {
         document
     }
 
+    /// Where its documents are.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Most documents of its result.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether documents before its result are left out by number.
+    pub(super) fn skips(&self) -> bool {
+        self.offset > 0
+    }
+
+    /// Whether its result is a window on the documents that it accepts, and not all of them.
+    pub(super) fn is_windowed(&self) -> bool {
+        self.skips() || self.limit != usize::MAX
+    }
+
+    /// Whether its callers see parts of documents.
+    pub(super) fn is_projection(&self) -> bool {
+        self.select.is_some()
+    }
+
+    /// Whether a document of its scope is in its result, or would be without offset and limit.
+    pub(super) fn accepts(&self, document: &fs::Document) -> bool {
+        self.matches(document) && self.within_cursors(document)
+    }
+
     /// Whether a document passes the filter and has every field that the query sorts by.
     fn matches(&self, document: &fs::Document) -> bool {
         let sortable = self.orders.iter().all(|order| lookup(document, &order.path).is_some());
         sortable && self.filter.as_ref().is_none_or(|filter| filter.accepts(document))
     }
 
-    fn compare(&self, a: &fs::Document, b: &fs::Document) -> Ordering {
+    /// The order of its result.
+    pub(super) fn compare(&self, a: &fs::Document, b: &fs::Document) -> Ordering {
         let by = |order: &Order| match (lookup(a, &order.path), lookup(b, &order.path)) {
             (Some(a), Some(b)) => order.directed(value::compare(&a, &b)),
             _ => Ordering::Equal,

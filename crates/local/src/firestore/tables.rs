@@ -1,10 +1,12 @@
-//! Firestore's table: documents by collection and id, so that a collection is one range in the order of its ids.
+//! Firestore's tables: documents by collection and id, so that a collection is one range in the order of its ids; and the
+//! time of the last commit, so that whoever reads documents knows what they are the state of.
 
 use super::{fs, path::DocumentName};
 use prost::Message;
 use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 const DOCUMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("firestore_documents");
+const VERSION: TableDefinition<(), u64> = TableDefinition::new("firestore_version");
 
 /// Any open view of the table.
 pub(super) trait Documents: ReadableTable<(&'static str, &'static str), &'static [u8]> {}
@@ -22,24 +24,55 @@ pub(super) fn readable(transaction: &ReadTransaction) -> Result<impl Documents +
     Ok(transaction.open_table(DOCUMENTS)?)
 }
 
+/// Makes the tables if need be, as of `now`; answers the time of the last commit.
+pub(super) fn open(transaction: &WriteTransaction, now: u64) -> Result<u64, Error> {
+    drop(writable(transaction)?);
+    let mut table = transaction.open_table(VERSION)?;
+    let stored = table.get(())?.map(|version| version.value());
+    match stored {
+        Some(version) => Ok(version),
+        None => {
+            table.insert((), now)?;
+            Ok(now)
+        }
+    }
+}
+
+/// The time of the last commit in this state, in microseconds.
+pub(super) fn version(transaction: &ReadTransaction) -> Result<u64, Error> {
+    Ok(transaction.open_table(VERSION)?.get(())?.map_or(0, |version| version.value()))
+}
+
+/// Notes the time of a commit.
+pub(super) fn set_version(transaction: &WriteTransaction, at: u64) -> Result<(), Error> {
+    transaction.open_table(VERSION)?.insert((), at)?;
+    Ok(())
+}
+
 /// Reads one document.
 pub(super) fn get(table: &impl Documents, name: &DocumentName) -> Result<Option<fs::Document>, Error> {
     let row = table.get((name.collection.as_str(), name.id.as_str()))?;
     row.map(|row| decode(row.value())).transpose()
 }
 
-/// Stores one document, or removes it.
+/// Stores one document, or removes it; answers how many bytes it takes.
 pub(super) fn put(
     table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
     name: &DocumentName,
     document: Option<&fs::Document>,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     let key = (name.collection.as_str(), name.id.as_str());
     match document {
-        Some(document) => drop(table.insert(key, document.encode_to_vec().as_slice())?),
-        None => drop(table.remove(key)?),
+        Some(document) => {
+            let encoded = document.encode_to_vec();
+            table.insert(key, encoded.as_slice())?;
+            Ok(encoded.len())
+        }
+        None => {
+            table.remove(key)?;
+            Ok(0)
+        }
     }
-    Ok(())
 }
 
 /// Where to look for documents.
@@ -54,6 +87,19 @@ pub(super) enum Scope {
         /// The collections' id.
         id: String,
     },
+}
+
+impl Scope {
+    /// Whether a collection belongs to it.
+    pub(super) fn covers(&self, collection: &str) -> bool {
+        match self {
+            Self::Collection(name) => collection == name,
+            Self::Group { parent, id } => {
+                let below = collection.strip_prefix(parent.as_str()).is_some_and(|below| below.starts_with('/'));
+                below && (id.is_empty() || collection.rsplit('/').next() == Some(id))
+            }
+        }
+    }
 }
 
 /// Passes every document of a scope, in the order of collection and id, to `visit`, until that says `false`.

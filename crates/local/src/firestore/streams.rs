@@ -1,0 +1,129 @@
+//! Firestore's streams: Listen and Write, over any transport that carries messages both ways.
+//!
+//! A stream ends with `UNAVAILABLE` when the server stops (clients come back), and with `OK` only after the client itself has
+//! closed its half.
+
+use super::{Firestore, fs, path, watch::Listener};
+use crate::{grpc::Responses, limits};
+use futures::{StreamExt, stream::BoxStream};
+use std::{future::Future, sync::Arc};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tonic::Status;
+
+/// The client's half of a stream.
+pub(super) type Requests<M> = BoxStream<'static, Result<M, Status>>;
+type Sender<R> = mpsc::Sender<Result<R, Status>>;
+
+/// `Listen`: targets come and go, and each is kept up to date.
+pub(super) fn listen(service: Arc<Firestore>, requests: Requests<fs::ListenRequest>) -> Responses<fs::ListenResponse> {
+    respond(|sender| async move { serve_listen(&service, requests, &sender).await })
+}
+
+/// `Write`: one commit after the other.
+pub(super) fn write(service: Arc<Firestore>, requests: Requests<fs::WriteRequest>) -> Responses<fs::WriteResponse> {
+    respond(|sender| async move { serve_write(&service, requests, &sender).await })
+}
+
+/// Runs the server's half of a stream; its error is the stream's last item.
+fn respond<R, F>(serve: impl FnOnce(Sender<R>) -> F) -> Responses<R>
+where
+    R: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(limits::STREAM_RESPONSES);
+    let serving = serve(sender.clone());
+    tokio::spawn(async move {
+        if let Err(status) = serving.await {
+            // A client that takes nothing in does not learn why, either.
+            let _ = tokio::time::timeout(limits::STOP_GRACE, sender.send(Err(status))).await;
+        }
+    });
+    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+        .boxed()
+}
+
+async fn serve_listen(
+    service: &Firestore,
+    mut requests: Requests<fs::ListenRequest>,
+    sender: &Sender<fs::ListenResponse>,
+) -> Result<(), Status> {
+    let mut listener = Listener::new(service.store.clone(), Arc::clone(&service.hub))?;
+    let mut silence = interval_at(Instant::now() + limits::LISTEN_SILENCE, limits::LISTEN_SILENCE);
+    silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let responses = tokio::select! {
+            biased;
+            () = service.stop.cancelled() => return Err(stopping()),
+            () = sender.closed() => return Ok(()),
+            request = requests.next() => match request.transpose()? {
+                Some(request) => listener.handle(request).await?,
+                None => return Ok(()),
+            },
+            () = listener.changed() => listener.follow().await?,
+            _ = silence.tick() => listener.keep_alive().await?,
+        };
+        if !responses.is_empty() {
+            silence.reset();
+        }
+        for response in responses {
+            send(service, sender, response).await?;
+        }
+    }
+}
+
+async fn serve_write(
+    service: &Firestore,
+    mut requests: Requests<fs::WriteRequest>,
+    sender: &Sender<fs::WriteResponse>,
+) -> Result<(), Status> {
+    let mut database = None;
+    // Clients send back the newest token they have. A stream that broke is not taken up again, so no answer is kept for one,
+    // and what a client says about tokens is not looked at.
+    let mut answers = 0_u64;
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = service.stop.cancelled() => return Err(stopping()),
+            () = sender.closed() => return Ok(()),
+            request = requests.next() => request.transpose()?,
+        };
+        let Some(request) = request else { return Ok(()) };
+        let mut response = fs::WriteResponse::default();
+        match &database {
+            None => {
+                path::check_database(&request.database)?;
+                if !request.stream_id.is_empty() || !request.writes.is_empty() {
+                    return Err(Status::invalid_argument("the first request opens a new stream, and writes nothing"));
+                }
+                response.stream_id = service.new_id();
+                database = Some(request.database);
+            }
+            Some(known) if request.database.is_empty() || request.database == *known => {
+                let committed = service.commit(request.writes, &[]).await?;
+                response.write_results = committed.write_results;
+                response.commit_time = committed.commit_time;
+            }
+            Some(_) => return Err(Status::invalid_argument("a stream is about one database")),
+        }
+        answers += 1;
+        response.stream_token = answers.to_be_bytes().to_vec();
+        send(service, sender, response).await?;
+    }
+}
+
+/// Sends one response, as soon as the client takes it in.
+async fn send<R>(service: &Firestore, sender: &Sender<R>, response: R) -> Result<(), Status> {
+    tokio::select! {
+        biased;
+        () = service.stop.cancelled() => Err(stopping()),
+        // A client that is gone is noticed by whoever looks next.
+        _ = sender.send(Ok(response)) => Ok(()),
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the server is shutting down")
+}
