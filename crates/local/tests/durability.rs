@@ -75,6 +75,16 @@ struct Ledger {
     uploaded: BTreeSet<String>,
 }
 
+impl Ledger {
+    /// What is looked at after a round: all pairs now and then, else those of this round, so that the test stays short.
+    fn of_round(&self, round: usize) -> Self {
+        let first = i64::try_from(round * 10_000).unwrap();
+        let mut committed = self.committed.clone();
+        committed.retain(|_, number| round % 50 == 49 || *number >= first);
+        Self { committed, uploaded: self.uploaded.clone(), ..Self::default() }
+    }
+}
+
 type Shared = Arc<Mutex<Ledger>>;
 
 fn note(ledger: &Shared, entry: impl FnOnce(&mut Ledger)) {
@@ -267,19 +277,7 @@ async fn nothing_confirmed_is_lost_and_nothing_is_half_there_however_often_the_p
             kill,
         );
         let process = Process::start(folder.path());
-        let ledger = ledger.lock().unwrap();
-        let recent = Ledger {
-            // All pairs now and then, else those of this round, so that the test stays short.
-            committed: ledger
-                .committed
-                .iter()
-                .filter(|(_, number)| round % 50 == 49 || **number >= i64::try_from(round * 10_000).unwrap())
-                .map(|(pair, number)| (pair.clone(), *number))
-                .collect(),
-            uploaded: ledger.uploaded.clone(),
-            ..Ledger::default()
-        };
-        drop(ledger);
+        let recent = ledger.lock().unwrap().of_round(round);
         Callers::new(&process.url, http.clone()).await.check_round(round, &recent).await;
         process.kill();
     }
