@@ -2,7 +2,7 @@
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
-    fleet::{Fleet, clips, integer, request, text},
+    fleet::{Fleet, clips, request, text},
     mp4::Probe,
 };
 use serde_json::json;
@@ -29,7 +29,7 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     let (mut percents, mut states) = (vec![0], vec![]);
     loop {
         if let Some(document) = fleet.document("exportBatches/b1/clips/two").await {
-            percents.extend(integer(&document, "progress"));
+            percents.extend(document.integer("progress"));
             states.push(text(&document, "status"));
             if states.last().is_some_and(|state| state == "completed") {
                 break;

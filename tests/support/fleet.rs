@@ -1,7 +1,7 @@
 //! A fleet started as a user starts it: `clipfleet up` in a process of its own, on free ports, with a data directory.
 
 use clipfleet_cloud::{
-    Cloud, Document, Value,
+    Cloud, Document,
     google::{self, Endpoints},
 };
 use serde_json::json;
@@ -244,16 +244,5 @@ pub fn clips(shown: &serde_json::Value) -> BTreeMap<String, serde_json::Value> {
 
 /// A document's text field; empty when it has none.
 pub fn text(document: &Document, field: &str) -> String {
-    match document.fields.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        _ => String::new(),
-    }
-}
-
-/// A document's whole-number field.
-pub fn integer(document: &Document, field: &str) -> Option<i64> {
-    match document.fields.get(field) {
-        Some(Value::Integer(number)) => Some(*number),
-        _ => None,
-    }
+    document.text(field).unwrap_or_default().to_owned()
 }

@@ -48,6 +48,24 @@ pub struct Document {
     pub version: Version,
 }
 
+impl Document {
+    /// A text field, if the document has it.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        match self.fields.get(field) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A whole-number field, if the document has it.
+    pub fn integer(&self, field: &str) -> Option<i64> {
+        match self.fields.get(field) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
 /// What must hold for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition {

@@ -4,38 +4,16 @@ use crate::{
     accept::{Dispatch, Refusal, no_such_batch},
     record,
 };
-use clipfleet_cloud::{CloudError, Document, Value};
-use clipfleet_contract::names;
+use clipfleet_cloud::CloudError;
+use clipfleet_contract::{names, standing::Standing};
 use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
     ids::{BatchId, ClipId},
     job::{BatchContext, FleetEvent, FleetFact, Job},
     lifecycle::{ClipEvent, ClipFact, State},
-    rendition::by_name,
 };
 use std::collections::HashMap;
-
-/// Where a clip stands, as far as its document says.
-#[derive(Debug, Clone, Copy, Default)]
-struct Standing {
-    state: State,
-    generation: u32,
-}
-
-impl Standing {
-    fn of(document: &Document) -> Self {
-        let state = match document.fields.get(names::STATUS) {
-            Some(Value::String(name)) => by_name(&State::ALL, name).unwrap_or_default(),
-            _ => State::default(),
-        };
-        let generation = match document.fields.get(names::GENERATION) {
-            Some(Value::Integer(number)) => u32::try_from(*number).unwrap_or(0),
-            _ => 0,
-        };
-        Self { state, generation }
-    }
-}
 
 impl Dispatch {
     /// Gives up a batch's clips, or one of them. Those that are over stay as they are. Returns the clips concerned.
@@ -100,7 +78,11 @@ impl Dispatch {
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;
-        let standings = documents.iter().map(|document| document.as_ref().map(Standing::of).unwrap_or_default());
+        let standings = documents.iter().map(|document| {
+            let document = document.as_ref();
+            let status = document.and_then(|document| document.text(names::STATUS));
+            Standing::of(status, document.and_then(|document| document.integer(names::GENERATION)))
+        });
         let chosen = ids.into_iter().zip(standings).collect();
         Ok((batch, stored.record, chosen))
     }

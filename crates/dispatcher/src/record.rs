@@ -61,25 +61,17 @@ impl Record {
     }
 
     fn parse(document: &Document) -> Option<Self> {
-        let text = |name: &str| match document.fields.get(name) {
-            Some(Value::String(text)) => Some(text.as_str()),
-            _ => None,
-        };
-        let integer = |name: &str| match document.fields.get(name) {
-            Some(Value::Integer(number)) => Some(*number),
-            _ => None,
-        };
-        let request = batch::from_json(text(REQUEST)?.as_bytes()).ok()?;
+        let request = batch::from_json(document.text(REQUEST)?.as_bytes()).ok()?;
         let uri = clipfleet_domain::source::ObjectUri::parse(&request.source.as_ref()?.uri).ok()?;
         Some(Self {
-            digest: text(DIGEST)?.to_owned(),
+            digest: document.text(DIGEST)?.to_owned(),
             source: PinnedSource {
                 uri,
-                generation: integer(SOURCE_GENERATION)?,
-                size_bytes: u64::try_from(integer(SOURCE_SIZE)?).ok()?,
+                generation: document.integer(SOURCE_GENERATION)?,
+                size_bytes: u64::try_from(document.integer(SOURCE_SIZE)?).ok()?,
             },
             request,
-            accepted_at_ms: integer(ACCEPTED_AT)?,
+            accepted_at_ms: document.integer(ACCEPTED_AT)?,
             dispatched: document.fields.get(DISPATCHED) == Some(&Value::Bool(true)),
         })
     }

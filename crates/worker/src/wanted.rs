@@ -1,9 +1,9 @@
 //! Whether anyone still waits for a clip. The status document says so; reading it every other second reaches a running
 //! attempt within five, and cannot be missed as a message could.
 
-use clipfleet_cloud::{Cloud, CloudError, Value};
-use clipfleet_contract::names;
-use clipfleet_domain::{job::Job, lifecycle::State, rendition::by_name};
+use clipfleet_cloud::{Cloud, CloudError};
+use clipfleet_contract::{names, standing::Standing};
+use clipfleet_domain::job::Job;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(2);
@@ -13,16 +13,8 @@ pub(crate) async fn is_wanted(cloud: &Cloud, job: &Job) -> Result<bool, CloudErr
     let path = names::clip_document(&job.batch.id, &job.clip.id);
     let documents = cloud.documents.get(&[path]).await?;
     let Some(document) = documents.into_iter().next().flatten() else { return Ok(true) };
-    let generation = match document.fields.get(names::GENERATION) {
-        Some(Value::Integer(number)) => *number,
-        _ => 0,
-    };
-    let ended = match document.fields.get(names::STATUS) {
-        Some(Value::String(name)) => by_name(&State::ALL, name).is_ok_and(State::is_terminal),
-        _ => false,
-    };
-    let ours = i64::from(job.generation);
-    Ok(generation < ours || (generation == ours && !ended))
+    let standing = Standing::of(document.text(names::STATUS), document.integer(names::GENERATION));
+    Ok(standing.wants(job.generation))
 }
 
 /// Returns when the clip is no longer wanted.
