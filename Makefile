@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test bench setup format clean
+.PHONY: help demo test bench setup clients format clean
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -15,6 +15,10 @@ help:
 setup:
 	@deploy/setup.sh
 
+# Google's clients for Python and Node, which the conformance tests drive the embedded servers with.
+clients: setup
+	@tests/conformance/clients/install.sh
+
 # The development build compiles in a third of the time and exports as fast: the media work is in C libraries.
 demo: setup
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
@@ -23,7 +27,7 @@ demo: setup
 	  --clip intro=0-20 --clip overlap=10-40 --clip typical=30-75 --clip mid=70.5-85.25 --clip late=90-110 --clip end=100-125.5
 
 # Programs and tests are built by one command, so that both share one set of dependencies and tests can start the programs.
-test: setup
+test: setup clients
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins --tests

@@ -6,6 +6,7 @@ packages=(
   build-essential cmake pkg-config ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+  python3 python3-venv # Google's clients for Python and Node, in tests
   ffmpeg # sources, measurements and the reference that outputs are compared with
 )
 

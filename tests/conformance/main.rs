@@ -5,9 +5,12 @@
 //! - `local::` against a fresh `clipfleet-local` for each check;
 //! - `elsewhere::` against the servers named by `PUBSUB_EMULATOR_HOST`, `FIRESTORE_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST`.
 //!   Reported as ignored, with that reason, unless asked for: `cargo test --test conformance -- --include-ignored elsewhere`.
+//!
+//! And a second one, in `clients::`: Google's own clients for Python and Node against the local servers.
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod backend;
+mod clients;
 mod documents;
 mod objects;
 mod queue;

@@ -6,4 +6,5 @@
 mod commands;
 mod durability;
 mod export;
+mod from_python;
 mod refusals;

@@ -1,0 +1,136 @@
+// Listening and writing with the whole web SDK, `firebase/firestore`; in Node it speaks gRPC (Listen, Write) instead of
+// what browsers speak. Pointers name pages of the Firestore documentation and RPCs of google.firestore.v1.
+
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { Firestore } from '@google-cloud/firestore';
+import { initializeApp } from 'firebase/app';
+import {
+  collection, connectFirestoreEmulator, deleteDoc, disableNetwork, doc, enableNetwork, getCountFromServer, getDoc,
+  getDocs, getFirestore, increment, limit, onSnapshot, orderBy, query, runTransaction, serverTimestamp, setDoc,
+  setLogLevel, terminate, updateDoc, where, writeBatch,
+} from 'firebase/firestore';
+import { PROJECT, eventually, unique } from './support.mjs';
+
+setLogLevel('silent'); // Failures that a check provokes are no news.
+const [host, port] = process.env.FIRESTORE_EMULATOR_HOST.split(':');
+const open = (name) => {
+  const db = getFirestore(initializeApp({ projectId: PROJECT }, name));
+  connectFirestoreEmulator(db, host, Number(port));
+  return db;
+};
+const db = open('shared');
+const server = new Firestore({ projectId: PROJECT });
+after(() => Promise.all([terminate(db), server.terminate()]));
+
+/** Listens and remembers every snapshot that the server confirmed. */
+function watch(what) {
+  const snapshots = [];
+  const failures = [];
+  const take = (snapshot) => snapshot.metadata.hasPendingWrites || snapshot.metadata.fromCache || snapshots.push(snapshot);
+  const stop = onSnapshot(what, { includeMetadataChanges: true }, take, (error) => failures.push(error));
+  const until = async (condition) => {
+    await eventually(() => failures.length || (snapshots.length && condition(snapshots.at(-1))));
+    assert.deepEqual(failures, []);
+    return snapshots.at(-1);
+  };
+  return { snapshots, stop, until };
+}
+
+const idsOf = (snapshot) => snapshot.docs.map((found) => found.id).join('');
+
+describe('Firestore for web pages, listening', { concurrency: true }, () => {
+  test('a write is confirmed by the server and read back', async () => {
+    // Write: the stream's write results carry update time and transform results.
+    const one = doc(db, unique('web'), 'one');
+    await setDoc(one, { n: 1, at: serverTimestamp() });
+    await updateDoc(one, { n: increment(2) });
+    const found = await getDoc(one);
+    assert.equal(found.data().n, 3);
+    assert.ok(Math.abs(found.data().at.toMillis() - Date.now()) < 10_000);
+    assert.equal((await server.doc(one.path).get()).get('n'), 3);
+    await deleteDoc(one);
+    assert.equal((await getDoc(one)).exists(), false);
+  });
+
+  test('a refused write is undone on the page', async () => {
+    // Write: NOT_FOUND for an update of a missing document; the SDK takes its local change back.
+    const missing = doc(db, unique('web'), 'missing');
+    await assert.rejects(updateDoc(missing, { n: 1 }), { code: 'not-found' });
+    assert.equal((await getDoc(missing)).exists(), false);
+  });
+
+  test('a page sees what a server writes', async () => {
+    // Get realtime updates, Listen to a document.
+    const name = `${unique('web')}/one`;
+    const watched = watch(doc(db, name));
+    await watched.until((snapshot) => !snapshot.exists());
+    for (const n of [1, 2, 3]) {
+      await server.doc(name).set({ n });
+      await watched.until((snapshot) => snapshot.data()?.n === n);
+    }
+    await server.doc(name).delete();
+    await watched.until((snapshot) => !snapshot.exists());
+    watched.stop();
+  });
+
+  test('progress of a batch is seen as its clips change', async () => {
+    // Get realtime updates, Listen to multiple documents: a query with a filter, an order and a limit.
+    const clips = `${unique('batches')}/b1/clips`;
+    const watched = watch(query(collection(db, clips), where('status', '==', 'processing'), orderBy('progress'), limit(2)));
+    await watched.until((snapshot) => snapshot.empty);
+    for (const [n, id] of ['a', 'b', 'c'].entries()) {
+      await server.doc(`${clips}/${id}`).set({ status: 'processing', progress: n });
+    }
+    await watched.until((snapshot) => idsOf(snapshot) === 'ab');
+    await server.doc(`${clips}/a`).update({ status: 'completed' });
+    await watched.until((snapshot) => idsOf(snapshot) === 'bc');
+    await server.doc(`${clips}/b`).update({ progress: 50 });
+    await watched.until((snapshot) => idsOf(snapshot) === 'cb');
+    watched.stop();
+  });
+
+  test('a page that was away learns what changed and what is gone', async () => {
+    // Listen: resume_token and expected_count; documents deleted meanwhile must leave the result (ExistenceFilter or RESET).
+    const away = open(unique('away'));
+    const things = unique('web');
+    for (const id of ['a', 'b', 'c']) await server.doc(`${things}/${id}`).set({ n: 1 });
+    const watched = watch(collection(away, things));
+    await watched.until((snapshot) => idsOf(snapshot) === 'abc');
+    await disableNetwork(away);
+    await server.doc(`${things}/a`).delete();
+    await server.doc(`${things}/b`).update({ n: 2 });
+    await server.doc(`${things}/d`).set({ n: 1 });
+    await enableNetwork(away);
+    const last = await watched.until((snapshot) => idsOf(snapshot) === 'bcd');
+    assert.deepEqual(last.docs.map((found) => found.get('n')), [2, 1, 1]);
+    watched.stop();
+    await terminate(away);
+  });
+
+  test('what a page writes while it is away arrives when it is back', async () => {
+    // Access data offline: writes are queued, sent in order once the connection returns.
+    const away = open(unique('away'));
+    const one = doc(away, unique('web'), 'one');
+    await setDoc(one, { n: 0 });
+    await disableNetwork(away);
+    const writes = [setDoc(one, { n: 1 }), updateDoc(one, { n: increment(1) })];
+    await enableNetwork(away);
+    await Promise.all(writes);
+    assert.equal((await server.doc(one.path).get()).get('n'), 2);
+    await terminate(away);
+  });
+
+  test('batches, transactions, queries and counts', async () => {
+    // Commit, BatchGetDocuments, RunAggregationQuery; a query is answered through a listener.
+    const things = collection(db, unique('web'));
+    await writeBatch(db).set(doc(things, 'a'), { n: 1 }).set(doc(things, 'b'), { n: 2 }).commit();
+    await runTransaction(db, async (transaction) => {
+      const found = await transaction.get(doc(things, 'a'));
+      transaction.update(doc(things, 'a'), { n: found.data().n + 10 });
+    });
+    const sorted = await getDocs(query(things, orderBy('n', 'desc')));
+    assert.deepEqual(sorted.docs.map((found) => found.data().n), [11, 2]);
+    assert.equal((await getCountFromServer(things)).data().count, 2);
+  });
+});

@@ -1,0 +1,561 @@
+"""Cloud Storage, through google-cloud-storage, and by hand where a client hides what is on the wire.
+
+"Reference" is the JSON API reference (storage v1); other pointers name pages of the Cloud Storage documentation.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+
+import google_crc32c
+import pytest
+import requests
+from conftest import PROJECT, unique
+from google.api_core import exceptions as errors
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.storage.retry import DEFAULT_RETRY
+from google.resumable_media.requests import ResumableUpload
+
+HOST = os.environ["STORAGE_EMULATOR_HOST"]
+QUARTER_MEBIBYTE = 256 * 1024
+
+
+def crc32c(content):
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+
+
+def md5(content):
+    return base64.b64encode(hashlib.md5(content).digest()).decode()
+
+
+def names(blobs):
+    return [blob.name for blob in blobs]
+
+
+@pytest.fixture
+def own_bucket(gcs):
+    """An empty bucket of this check alone."""
+    return gcs.create_bucket(unique("clipfleet-own"))
+
+
+# Buckets
+
+
+def test_a_bucket_reads_back(gcs):
+    """Reference, Buckets: insert and get."""
+    name = unique("bucket")
+    made = gcs.create_bucket(name, location="EU")
+    found = gcs.get_bucket(name)
+    assert (found.name, found.location, found.storage_class) == (name, "EU", "STANDARD")
+    assert found.time_created == made.time_created
+    assert found.exists()
+
+
+def test_a_bucket_that_exists_is_a_conflict(gcs, own_bucket):
+    """Reference, Buckets: insert: 409 conflict."""
+    with pytest.raises(errors.Conflict):
+        gcs.create_bucket(own_bucket.name)
+
+
+def test_a_missing_bucket_is_not_found(gcs):
+    """Reference: 404 for the bucket, and for what would be in it."""
+    missing = gcs.bucket(unique("missing"))
+    assert gcs.lookup_bucket(missing.name) is None
+    for call in (
+        lambda: gcs.get_bucket(missing.name),
+        lambda: missing.delete(),
+        lambda: list(gcs.list_blobs(missing.name)),
+        lambda: missing.blob("x").upload_from_string("x"),
+        lambda: missing.blob("x").download_as_bytes(),
+    ):
+        with pytest.raises(errors.NotFound):
+            call()
+
+
+def test_a_bucket_that_is_not_empty_is_not_deleted(own_bucket):
+    """Reference, Buckets: delete: 409 unless empty."""
+    own_bucket.blob("x").upload_from_string("x")
+    with pytest.raises(errors.Conflict):
+        own_bucket.delete()
+    own_bucket.blob("x").delete()
+    own_bucket.delete()
+    assert not own_bucket.exists()
+
+
+def test_buckets_are_listed(gcs):
+    """Reference, Buckets: list: by name, with prefix and pages."""
+    prefix = unique("listed")
+    for n in range(3):
+        gcs.create_bucket(f"{prefix}-{n}")
+    assert names(gcs.list_buckets(prefix=prefix)) == [f"{prefix}-{n}" for n in range(3)]
+    pages = [names(page) for page in gcs.list_buckets(prefix=prefix, page_size=2).pages]
+    assert [len(page) for page in pages] == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["Upper", "ab", "-edge", "sp ace", "x" * 64])
+def test_a_bucket_name_out_of_rule_is_invalid(name):
+    """Buckets, Bucket names: 3 to 63 of lower case, digits, `-_.`, beginning and ending with letter or digit; 400."""
+    answer = requests.post(f"{HOST}/storage/v1/b?project={PROJECT}", json={"name": name})
+    assert answer.status_code == 400
+
+
+# Uploading
+
+
+def test_an_object_reads_back_with_its_checksums(blob):
+    """Reference, Objects: size, generation, md5Hash, crc32c (base64, big-endian) of the bytes."""
+    content = b"\x00\xff" * 1000
+    blob.upload_from_string(content, content_type="video/mp4")
+    blob.reload()
+    assert (blob.size, blob.content_type, blob.metageneration) == (2000, "video/mp4", 1)
+    assert (blob.crc32c, blob.md5_hash) == (crc32c(content), md5(content))
+    assert blob.generation > 10**15 and blob.etag and blob.id.endswith(f"/{blob.generation}")
+    assert blob.download_as_bytes() == content
+
+
+def test_an_empty_object_is_an_object(blob):
+    """Reference, Objects: size 0, with the checksums of nothing."""
+    blob.upload_from_string(b"")
+    blob.reload()
+    assert (blob.size, blob.crc32c, blob.md5_hash) == (0, "AAAAAA==", "1B2M2Y8AsgTpgAmY7PhCfg==")
+    assert blob.download_as_bytes() == b""
+
+
+def test_an_upload_carries_metadata(bucket):
+    """Reference, Objects: metadata given at upload is the object's."""
+    blob = bucket.blob(unique("object"))
+    blob.metadata = {"clip": "c1", "Owner": "Ü"}
+    blob.cache_control = "public, max-age=3600"
+    blob.content_disposition = 'attachment; filename="clip.mp4"'
+    blob.content_language = "de"
+    blob.upload_from_string(b"x", content_type="video/mp4")
+    found = bucket.get_blob(blob.name)
+    assert found.metadata == {"clip": "c1", "Owner": "Ü"}
+    assert (found.cache_control, found.content_language) == ("public, max-age=3600", "de")
+    assert (found.content_disposition, found.content_type) == ('attachment; filename="clip.mp4"', "video/mp4")
+
+
+def test_a_media_upload_is_the_body_alone(bucket):
+    """Reference, Objects: insert, uploadType=media: the object is the body, its type the header's."""
+    name = unique("object")
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=media&name={name}"
+    answer = requests.post(url, data=b"content", headers={"Content-Type": "text/x-note"})
+    assert (answer.status_code, answer.json()["size"], answer.json()["contentType"]) == (200, "7", "text/x-note")
+    assert bucket.blob(name).download_as_bytes() == b"content"
+
+
+def test_a_resumable_upload_in_chunks(bucket):
+    """Resumable uploads, multiple chunks: 308 until the last one; the client's own chunked upload."""
+    content = os.urandom(2 * QUARTER_MEBIBYTE + 17)
+    blob = bucket.blob(unique("object"), chunk_size=QUARTER_MEBIBYTE)
+    blob.upload_from_file(io.BytesIO(content), content_type="video/mp4")
+    found = bucket.get_blob(blob.name)
+    assert (found.size, found.crc32c, found.content_type) == (len(content), crc32c(content), "video/mp4")
+    assert blob.download_as_bytes() == content
+
+
+def test_a_resumable_upload_of_unknown_size(bucket):
+    """Resumable uploads, unknown size: `bytes a-b/*` until the last chunk tells the total."""
+    content = os.urandom(QUARTER_MEBIBYTE + 1)
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable"
+    upload = ResumableUpload(url, QUARTER_MEBIBYTE)
+    session = AuthorizedSession(AnonymousCredentials())
+    name = unique("object")
+    upload.initiate(session, io.BytesIO(content), {"name": name}, "video/mp4", stream_final=False)
+    while not upload.finished:
+        upload.transmit_next_chunk(session)
+    assert bucket.blob(name).download_as_bytes() == content
+
+
+def begin(bucket, name, **query):
+    """Begins a resumable upload by hand; returns where its bytes go."""
+    parameters = {"uploadType": "resumable", "name": name, **query}
+    answer = requests.post(f"{HOST}/upload/storage/v1/b/{bucket.name}/o", params=parameters, json={})
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Location"]
+
+
+def send(location, content, content_range):
+    headers = {"Content-Range": content_range}
+    return requests.put(location, data=content, headers=headers, allow_redirects=False)
+
+
+def test_an_interrupted_upload_tells_how_far_it_came_and_goes_on(bucket):
+    """Resumable uploads, Check the status: `bytes */N` is answered 308 with the Range that is stored."""
+    content = os.urandom(QUARTER_MEBIBYTE + 1000)
+    name = unique("object")
+    location = begin(bucket, name)
+    nothing = send(location, b"", f"bytes */{len(content)}")
+    assert (nothing.status_code, nothing.headers.get("Range")) == (308, None)
+    first = send(location, content[:QUARTER_MEBIBYTE], f"bytes 0-{QUARTER_MEBIBYTE - 1}/{len(content)}")
+    assert (first.status_code, first.headers["Range"]) == (308, f"bytes=0-{QUARTER_MEBIBYTE - 1}")
+    asked = send(location, b"", f"bytes */{len(content)}")
+    assert (asked.status_code, asked.headers["Range"]) == (308, f"bytes=0-{QUARTER_MEBIBYTE - 1}")
+    assert not bucket.blob(name).exists()
+    last = send(location, content[QUARTER_MEBIBYTE:], f"bytes {QUARTER_MEBIBYTE}-{len(content) - 1}/{len(content)}")
+    assert (last.status_code, last.json()["crc32c"]) == (200, crc32c(content))
+    # A client that lost that answer asks and is told the same.
+    again = send(location, b"", f"bytes */{len(content)}")
+    assert (again.status_code, again.json()["generation"]) == (200, last.json()["generation"])
+
+
+def test_bytes_sent_again_are_not_stored_twice(bucket):
+    """Resumable uploads: bytes that the server has already are ignored."""
+    content = os.urandom(QUARTER_MEBIBYTE + 10)
+    name = unique("object")
+    location = begin(bucket, name)
+    send(location, content[:QUARTER_MEBIBYTE], f"bytes 0-{QUARTER_MEBIBYTE - 1}/{len(content)}")
+    answer = send(location, content, f"bytes 0-{len(content) - 1}/{len(content)}")
+    assert (answer.status_code, answer.json()["crc32c"]) == (200, crc32c(content))
+
+
+def test_a_cancelled_upload_is_gone(bucket):
+    """Resumable uploads, Cancel: DELETE is answered 499; what follows is refused."""
+    location = begin(bucket, unique("object"))
+    cancelled = requests.delete(location, headers={"Content-Length": "0"})
+    assert cancelled.status_code == 499
+    assert send(location, b"x", "bytes 0-0/1").status_code in (404, 410, 499)
+
+
+def test_an_unknown_upload_is_refused(bucket):
+    """Resumable uploads: 404 or 410, after which the upload starts again."""
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&upload_id=unknown"
+    assert send(url, b"x", "bytes 0-0/1").status_code in (404, 410)
+
+
+def test_an_upload_with_wrong_checksums_is_refused(bucket):
+    """Data validation: an upload whose crc32c or md5Hash does not match is rejected with 400 and makes no object."""
+    name = unique("object")
+    for promised in ({"crc32c": crc32c(b"other")}, {"md5Hash": md5(b"other")}):
+        parts = [
+            ("application/json; charset=UTF-8", json.dumps({"name": name, **promised}).encode()),
+            ("text/plain", b"content"),
+        ]
+        body = b"".join(b"--edge\r\nContent-Type: %s\r\n\r\n%s\r\n" % (kind.encode(), part) for kind, part in parts)
+        answer = requests.post(
+            f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=multipart",
+            data=body + b"--edge--",
+            headers={"Content-Type": "multipart/related; boundary=edge"},
+        )
+        assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
+    assert not bucket.blob(name).exists()
+
+
+@pytest.mark.parametrize("checksum", ["md5", "crc32c"])
+def test_the_client_can_verify_its_uploads(blob, checksum):
+    """Data validation: the client sends the checksum along and accepts the answer."""
+    blob.upload_from_string(b"content", checksum=checksum)
+    assert blob.download_as_bytes(checksum=checksum) == b"content"
+
+
+@pytest.mark.parametrize("checksum", ["md5", "crc32c"])
+def test_the_client_can_verify_chunked_uploads(bucket, checksum):
+    """Data validation: as above, in chunks."""
+    content = os.urandom(QUARTER_MEBIBYTE + 5)
+    blob = bucket.blob(unique("object"), chunk_size=QUARTER_MEBIBYTE)
+    blob.upload_from_file(io.BytesIO(content), checksum=checksum)
+    assert blob.download_as_bytes(checksum=checksum) == content
+
+
+# Generations and preconditions
+
+
+def test_an_object_is_created_only_if_absent(blob):
+    """Request preconditions, ifGenerationMatch=0: 412 when there is a live object."""
+    blob.upload_from_string(b"first", if_generation_match=0)
+    with pytest.raises(errors.PreconditionFailed):
+        blob.upload_from_string(b"second", if_generation_match=0)
+    assert blob.download_as_bytes() == b"first"
+
+
+def test_a_resumable_upload_is_created_only_if_absent(bucket):
+    """Request preconditions: a resumable upload checks too, at its start or its end."""
+    name = unique("object")
+    location = begin(bucket, name, ifGenerationMatch=0)
+    bucket.blob(name).upload_from_string(b"meanwhile")
+    last = send(location, b"x", "bytes 0-0/1")
+    assert last.status_code == 412
+    blob = bucket.blob(name, chunk_size=QUARTER_MEBIBYTE)
+    with pytest.raises(errors.PreconditionFailed):
+        blob.upload_from_file(io.BytesIO(b"y"), if_generation_match=0)
+    assert bucket.blob(name).download_as_bytes() == b"meanwhile"
+
+
+def test_an_overwrite_may_insist_on_a_generation(blob):
+    """Request preconditions, ifGenerationMatch=g: the generation grows, a stale one is 412."""
+    blob.upload_from_string(b"first")
+    first = blob.generation
+    blob.upload_from_string(b"second", if_generation_match=first)
+    assert blob.generation > first
+    with pytest.raises(errors.PreconditionFailed):
+        blob.upload_from_string(b"third", if_generation_match=first)
+    assert blob.download_as_bytes() == b"second"
+
+
+def test_reads_may_insist_on_a_generation(bucket, blob):
+    """Request preconditions on reads: 412 on get and download when the generation differs."""
+    blob.upload_from_string(b"x")
+    blob.reload(if_generation_match=blob.generation)
+    with pytest.raises(errors.PreconditionFailed):
+        blob.download_as_bytes(if_generation_match=blob.generation + 1)
+    with pytest.raises(errors.PreconditionFailed):
+        bucket.blob(blob.name).reload(if_metageneration_match=2)
+
+
+def test_a_read_of_what_one_has_is_not_modified(bucket, blob):
+    """Request preconditions, ifGenerationNotMatch: 304 without a body on reads."""
+    blob.upload_from_string(b"x")
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}?ifGenerationNotMatch={blob.generation}"
+    for form in ("", "&alt=media"):
+        answer = requests.get(url + form)
+        assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_an_overwritten_generation_is_gone(bucket, blob):
+    """Object versioning, off: only the live generation can be read; another is 404."""
+    blob.upload_from_string(b"first")
+    first = blob.generation
+    blob.upload_from_string(b"second")
+    old = bucket.blob(blob.name, generation=first)
+    assert not old.exists()
+    with pytest.raises(errors.NotFound):
+        old.download_as_bytes()
+    assert bucket.blob(blob.name, generation=blob.generation).download_as_bytes() == b"second"
+
+
+def test_a_delete_may_insist_on_a_generation(bucket, blob):
+    """Reference, Objects: delete: 412 on a stale generation, 404 on a missing object."""
+    blob.upload_from_string(b"x")
+    with pytest.raises(errors.PreconditionFailed):
+        blob.delete(if_generation_match=blob.generation + 1)
+    blob.delete(if_generation_match=blob.generation)
+    assert not bucket.blob(blob.name).exists()
+    with pytest.raises(errors.NotFound):
+        bucket.blob(blob.name).delete()
+
+
+def test_of_many_creators_one_wins(bucket):
+    """Request preconditions: with ifGenerationMatch=0 exactly one concurrent upload succeeds."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    name = unique("object")
+
+    def create(n):
+        try:
+            bucket.blob(name).upload_from_string(str(n), if_generation_match=0)
+            return n
+        except errors.PreconditionFailed:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        winners = [n for n in pool.map(create, range(6)) if n is not None]
+    assert len(winners) == 1
+    assert bucket.blob(name).download_as_bytes() == str(winners[0]).encode()
+
+
+# Downloading
+
+
+@pytest.fixture
+def digits(blob):
+    blob.upload_from_string(b"0123456789", content_type="text/plain")
+    return blob
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(0, 0, b"0"), (2, 4, b"234"), (7, None, b"789"), (8, 99, b"89"), (-3, None, b"789")],
+)
+def test_a_range_is_read(digits, start, end, expected):
+    """Reference, Objects: get, Range: both ends included, cut at the end of the object, negative from its end."""
+    assert digits.download_as_bytes(start=start, end=end) == expected
+
+
+def test_a_range_past_the_end_is_not_satisfiable(digits):
+    """HTTP status codes, 416 requestedRangeNotSatisfiable."""
+    with pytest.raises(errors.RequestRangeNotSatisfiable):
+        digits.download_as_bytes(start=10)
+
+
+def test_a_range_says_what_it_is_of(bucket, digits):
+    """XML and JSON API, download headers: Content-Range, x-goog-generation, x-goog-hash, x-goog-stored-content-length."""
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{digits.name}?alt=media"
+    answer = requests.get(url, headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content) == (206, b"234")
+    assert answer.headers["Content-Range"] == "bytes 2-4/10"
+    assert answer.headers["x-goog-generation"] == str(digits.generation)
+    assert answer.headers["x-goog-stored-content-length"] == "10"
+    assert f"crc32c={crc32c(b'0123456789')}" in answer.headers["x-goog-hash"]
+    beyond = requests.get(url, headers={"Range": "bytes=10-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */10")
+    whole = requests.get(url)
+    assert (whole.status_code, whole.headers["Content-Type"]) == (200, "text/plain")
+    assert whole.headers["Content-Length"] == "10"
+
+
+def test_a_pinned_generation_is_read_or_nothing(bucket, digits):
+    """Reference, Objects: get, generation: that state of the object, else 404."""
+    pinned = bucket.blob(digits.name, generation=digits.generation)
+    assert pinned.download_as_bytes(start=1, end=2) == b"12"
+    digits.upload_from_string(b"other")
+    with pytest.raises(errors.NotFound):
+        pinned.download_as_bytes(start=1, end=2)
+
+
+def test_a_missing_object_is_not_found(bucket):
+    """Reference, standard errors: {"error": {"code", "message", "errors": [{"reason": "notFound", ...}]}}."""
+    name = unique("missing")
+    assert bucket.get_blob(name) is None
+    with pytest.raises(errors.NotFound):
+        bucket.blob(name).download_as_bytes()
+    answer = requests.get(f"{HOST}/storage/v1/b/{bucket.name}/o/{name}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, 404)
+    assert error["message"] and error["errors"][0]["reason"] == "notFound"
+    assert error["errors"][0]["domain"] == "global"
+
+
+def test_a_large_object_is_downloaded_in_chunks(bucket):
+    """Range requests one after the other, put together and verified by the client."""
+    content = os.urandom(3 * QUARTER_MEBIBYTE + 1)
+    bucket.blob(name := unique("object")).upload_from_string(content)
+    into = io.BytesIO()
+    bucket.blob(name, chunk_size=QUARTER_MEBIBYTE).download_to_file(into)
+    assert into.getvalue() == content
+
+
+def test_objects_are_written_and_read_as_streams(bucket):
+    """The client's file interface: writes are resumable chunks, reads are ranges, seek included."""
+    content = os.urandom(QUARTER_MEBIBYTE + 100)
+    blob = bucket.blob(unique("object"))
+    with blob.open("wb", chunk_size=QUARTER_MEBIBYTE) as out:
+        out.write(content[:1000])
+        out.write(content[1000:])
+    with blob.open("rb", chunk_size=QUARTER_MEBIBYTE) as source:
+        source.seek(QUARTER_MEBIBYTE)
+        assert source.read() == content[QUARTER_MEBIBYTE:]
+        source.seek(10)
+        assert source.read(5) == content[10:15]
+
+
+def test_files_are_uploaded_and_downloaded(bucket, tmp_path):
+    """upload_from_filename guesses the type from the name; download_to_filename restores the bytes."""
+    source, target = tmp_path / "clip.mp4", tmp_path / "copy.mp4"
+    source.write_bytes(os.urandom(5000))
+    blob = bucket.blob(unique("object"))
+    blob.upload_from_filename(source)
+    assert blob.content_type == "video/mp4"
+    blob.download_to_filename(target)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_reader_is_not_disturbed_by_an_overwrite(bucket, blob):
+    """Consistency: a download that has begun goes on with the generation it began with."""
+    content = os.urandom(20 * QUARTER_MEBIBYTE)
+    blob.upload_from_string(content)
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}?alt=media"
+    with requests.get(url, stream=True) as answer:
+        first = answer.raw.read(1000)
+        blob.upload_from_string(b"other")
+        assert first + answer.raw.read() == content
+
+
+def test_the_media_link_of_an_object_works(blob):
+    """Reference, Objects, mediaLink: downloads that generation."""
+    blob.upload_from_string(b"content")
+    blob.reload()
+    assert requests.get(blob.media_link).content == b"content"
+
+
+# Names and lists
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "größe 日本語 \U0001f3ac",
+        "with space",
+        "a/b//c/",
+        "/leading",
+        "../up/../x",
+        "what?#&=+",
+        "100%",
+        "%2F%20",
+        "quote'\"`<>\\",
+        "o/o/b/o",
+        "x" * 1024,
+    ],
+)
+def test_object_names_may_be_any_text(own_bucket, name):
+    """Objects, Object name requirements: UTF-8 up to 1024 bytes, percent-encoded in paths."""
+    blob = own_bucket.blob(name)
+    blob.upload_from_string(name.encode(), if_generation_match=0)
+    assert names(own_bucket.list_blobs()) == [name]
+    assert own_bucket.get_blob(name).name == name
+    assert blob.download_as_bytes() == name.encode()
+    blob.delete()
+    assert names(own_bucket.list_blobs()) == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "line\nfeed", "carriage\rreturn", "x" * 1025])
+def test_an_object_name_out_of_rule_is_invalid(bucket, name):
+    """Objects, Object name requirements: not `.` or `..`, no line breaks, at most 1024 bytes."""
+    with pytest.raises(errors.BadRequest):
+        bucket.blob(name).upload_from_string(b"x")
+
+
+def test_lists_are_in_order_of_names_and_in_pages(own_bucket):
+    """Reference, Objects: list: UTF-8 order; maxResults and nextPageToken."""
+    for name in ("b", "a", "c", "ä", "B"):
+        own_bucket.blob(name).upload_from_string(name)
+    assert names(own_bucket.list_blobs()) == ["B", "a", "b", "c", "ä"]
+    pages = [names(page) for page in own_bucket.list_blobs(page_size=2).pages]
+    assert pages == [["B", "a"], ["b", "c"], ["ä"]]
+    assert names(own_bucket.list_blobs(max_results=3)) == ["B", "a", "b"]
+
+
+def test_lists_have_prefixes_and_delimiters(own_bucket):
+    """Reference, Objects: list: prefix, delimiter, startOffset and endOffset."""
+    for name in ("a/1", "a/2", "a/b/3", "c", "d/4"):
+        own_bucket.blob(name).upload_from_string(name)
+    assert names(own_bucket.list_blobs(prefix="a/")) == ["a/1", "a/2", "a/b/3"]
+    top = own_bucket.list_blobs(delimiter="/")
+    assert (names(top), top.prefixes) == (["c"], {"a/", "d/"})
+    below = own_bucket.list_blobs(prefix="a/", delimiter="/")
+    assert (names(below), below.prefixes) == (["a/1", "a/2"], {"a/b/"})
+    assert names(own_bucket.list_blobs(start_offset="a/2", end_offset="d")) == ["a/2", "a/b/3", "c"]
+
+
+def test_pages_count_prefixes_too(own_bucket):
+    """Reference, Objects: list: maxResults limits items plus prefixes; a prefix comes once over all pages."""
+    for name in ("a/1", "a/2", "b", "c/1", "d"):
+        own_bucket.blob(name).upload_from_string(name)
+    listing = own_bucket.list_blobs(delimiter="/", page_size=2)
+    items = [names(page) for page in listing.pages]
+    assert (sum(items, []), listing.prefixes) == (["b", "d"], {"a/", "c/"})
+    assert len(items) == 2
+
+
+def test_metadata_can_be_changed_and_counts_as_a_metageneration(blob):
+    """Reference, Objects: patch: new metadata, the same generation, metageneration one more."""
+    blob.upload_from_string(b"x")
+    generation = blob.generation
+    blob.metadata = {"clip": "c2"}
+    blob.cache_control = "no-store"
+    blob.patch(retry=DEFAULT_RETRY.with_timeout(2))
+    blob.reload()
+    assert (blob.generation, blob.metageneration) == (generation, 2)
+    assert (blob.metadata, blob.cache_control) == ({"clip": "c2"}, "no-store")
+
+
+def test_a_listing_shows_what_was_just_written_or_deleted(own_bucket):
+    """Consistency: listing is strongly consistent after writes and deletes."""
+    for n in range(10):
+        blob = own_bucket.blob(f"{n}")
+        blob.upload_from_string(b"x")
+        assert f"{n}" in names(own_bucket.list_blobs())
+        blob.delete()
+        assert f"{n}" not in names(own_bucket.list_blobs())
