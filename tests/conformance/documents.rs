@@ -130,7 +130,7 @@ pub(crate) async fn commit_is_all_or_nothing(backend: &Backend) {
     );
 }
 
-pub(crate) async fn every_write_changes_the_version(backend: &Backend) {
+pub(crate) async fn every_change_changes_the_version(backend: &Backend) {
     let collection = backend.name("versions");
     let path = format!("{collection}/d1");
     let mut versions = Vec::new();
@@ -140,6 +140,14 @@ pub(crate) async fn every_write_changes_the_version(backend: &Backend) {
         assert!(!versions.contains(&version), "write {count} has the version of an earlier one");
         versions.push(version);
     }
+}
+
+pub(crate) async fn a_write_that_changes_nothing_keeps_the_version(backend: &Backend) {
+    let path = format!("{}/d1", backend.name("same"));
+    let first = put(backend, &path, number(1)).await;
+    assert_eq!(put(backend, &path, number(1)).await, first);
+    assert_eq!(get(backend, &path).await.unwrap().version, first);
+    assert_ne!(put(backend, &path, number(2)).await, first);
 }
 
 pub(crate) async fn of_many_increments_none_is_lost(backend: &Backend) {

@@ -93,7 +93,8 @@ suite! {
             create_absent_detects_a_document_that_is_there,
             unchanged_precondition_detects_a_conflict,
             commit_is_all_or_nothing,
-            every_write_changes_the_version,
+            every_change_changes_the_version,
+            a_write_that_changes_nothing_keeps_the_version,
             of_many_increments_none_is_lost,
             list_and_find_in_id_order,
             a_malformed_commit_is_invalid;

@@ -3,6 +3,7 @@
 use super::{Consistency, Firestore, fs, past, path, path::DocumentName, query::Query, tables, value, write};
 use crate::limits;
 use fs::value::ValueType;
+use std::collections::BTreeMap;
 use tonic::Status;
 
 /// Turns a request's consistency selector into ours.
@@ -119,6 +120,9 @@ impl Firestore {
         let query = Query::parse(&request.parent, query)?;
         let reading = self.reading(consistency)?;
         let mut documents = self.run(&query, &reading).await?;
+        if request.show_missing {
+            documents = self.with_missing(&request, documents, size + 1).await?;
+        }
         let more = documents.len() > size;
         documents.truncate(size);
         let next_page_token = documents.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default();
@@ -128,6 +132,23 @@ impl Firestore {
             }
         }
         Ok(fs::ListDocumentsResponse { documents, next_page_token })
+    }
+
+    /// Adds the documents that are not there and have something below them: a name and nothing else. As many as `most`.
+    async fn with_missing(
+        &self,
+        request: &fs::ListDocumentsRequest,
+        found: Vec<fs::Document>,
+        most: usize,
+    ) -> Result<Vec<fs::Document>, Status> {
+        let collection = format!("{}/{}", request.parent, request.collection_id);
+        let below = collection.clone();
+        let ids = self.store.read(move |snapshot| tables::collection_ids(&tables::readable(snapshot)?, &below)).await?;
+        let missing = ids.into_iter().map(|id| format!("{collection}/{id}")).filter(|name| *name > request.page_token);
+        let missing = missing.map(|name| (name.clone(), fs::Document { name, ..fs::Document::default() }));
+        let mut merged: BTreeMap<_, _> = missing.collect();
+        merged.extend(found.into_iter().map(|document| (document.name.clone(), document)));
+        Ok(merged.into_values().take(most).collect())
     }
 
     pub(super) async fn list_collection_ids(

@@ -35,7 +35,10 @@ use path::{DocumentName, FieldPath};
 use prost_types::Timestamp;
 use query::Query;
 use redb::WriteTransaction;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use transactions::{Reads, Transactions};
@@ -257,12 +260,13 @@ fn commit(
         }
     }
     let now = ticker.tick();
-    let write_results = match apply(writes, &mut documents, now) {
-        Ok(results) => results,
+    let (write_results, changed) = match apply(writes, &mut documents, now) {
+        Ok(applied) => applied,
         Err(status) => return Ok(Err(status)),
     };
     let mut commit = Commit { at: now, ..Commit::default() };
-    for (name, document) in documents {
+    for name in changed {
+        let document = documents.remove(&name).flatten();
         commit.bytes += tables::put(&mut table, &name, document.as_ref())?;
         commit.changes.push(Change { name, document: document.map(Arc::new) });
     }
@@ -273,23 +277,31 @@ fn commit(
     Ok(Ok(Committed { response, commit: Arc::new(commit) }))
 }
 
-/// Applies writes one after the other to the documents they name.
+/// Applies writes one after the other to the documents they name; answers their results and which documents changed.
 fn apply(
     writes: Vec<CheckedWrite>,
     documents: &mut HashMap<DocumentName, Option<fs::Document>>,
     now: u64,
-) -> Result<Vec<fs::WriteResult>, Status> {
+) -> Result<(Vec<fs::WriteResult>, BTreeSet<DocumentName>), Status> {
     let mut results = Vec::with_capacity(writes.len());
+    let mut changed = BTreeSet::new();
     for write in writes {
-        let current = documents.entry(write.name.clone()).or_default();
+        let name = write.name.clone();
+        let current = documents.entry(name.clone()).or_default();
         write.check(current.as_ref())?;
-        let Outcome { document, transform_results } = write.apply(current.as_ref(), now)?;
+        let Outcome { mut document, transform_results } = write.apply(current.as_ref(), now)?;
+        // A write that changes nothing leaves the document as it is, its update time included.
+        match (&*current, &mut document) {
+            (Some(before), Some(after)) if before.fields == after.fields => after.update_time = before.update_time,
+            (None, None) => {}
+            _ => drop(changed.insert(name)),
+        }
         // A delete has no update time.
         let update_time = document.as_ref().and_then(|document| document.update_time);
         results.push(fs::WriteResult { update_time, transform_results });
         *current = document;
     }
-    Ok(results)
+    Ok((results, changed))
 }
 
 fn rpc_status(status: &Status) -> rpc::Status {

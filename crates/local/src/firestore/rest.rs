@@ -162,6 +162,7 @@ async fn list(service: &Firestore, path: &str, parameters: &[(String, String)]) 
         page_token: parameter(parameters, "pageToken").unwrap_or_default().into(),
         order_by: parameter(parameters, "orderBy").unwrap_or_default().into(),
         mask: mask(parameters, "mask.fieldPaths"),
+        show_missing: parameter(parameters, "showMissing") == Some("true"),
         ..fs::ListDocumentsRequest::default()
     };
     Ok(json::listed(&service.list_documents(list).await?))

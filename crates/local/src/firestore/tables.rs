@@ -128,7 +128,7 @@ pub(super) fn scan(
     Ok(())
 }
 
-/// The ids of the collections right below a parent.
+/// The ids of the collections right below a parent; below a collection, those of the documents that have collections.
 pub(super) fn collection_ids(table: &impl Documents, parent: &str) -> Result<Vec<String>, Error> {
     let prefix = format!("{parent}/");
     let mut ids: Vec<String> = Vec::new();

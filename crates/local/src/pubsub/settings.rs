@@ -48,6 +48,13 @@ pub(super) fn check_subscription(subscription: &mut ps::Subscription) -> Result<
         subscription.ack_deadline_seconds = 10;
     }
     range("ack_deadline_seconds", subscription.ack_deadline_seconds.into(), 10, 600)?;
+    let span = |wait: Duration| prost_types::Duration {
+        seconds: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        ..prost_types::Duration::default()
+    };
+    subscription.message_retention_duration.get_or_insert(span(limits::RETENTION));
+    // Shown because the real service shows it. Here a subscription that nobody uses stays: its data folder is its user's.
+    subscription.expiration_policy.get_or_insert(ps::ExpirationPolicy { ttl: Some(span(limits::RETENTION_MAX)) });
     if let Some(policy) = &mut subscription.dead_letter_policy {
         names::check(&policy.dead_letter_topic, "topics")?;
         if policy.max_delivery_attempts == 0 {

@@ -36,8 +36,9 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         "ListBuckets" => {
             unary(call, |list: gcs::ListBucketsRequest| async move {
                 let prefix = list.prefix.trim_start_matches(BUCKET_PREFIX);
-                let buckets = service.list_buckets(prefix).await?;
-                Ok(gcs::ListBucketsResponse { buckets, ..gcs::ListBucketsResponse::default() })
+                let size = usize::try_from(list.page_size).unwrap_or(0);
+                let (buckets, next_page_token) = service.list_buckets(prefix, size, &list.page_token).await?;
+                Ok(gcs::ListBucketsResponse { buckets, next_page_token, ..gcs::ListBucketsResponse::default() })
             })
             .await
         }

@@ -120,6 +120,45 @@ pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
     })
 }
 
+/// What a patch of an object changes: fields it names are set, or taken away by null; so are single labels.
+pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refusal> {
+    let mut fields = patch.clone();
+    // Labels are looked at one by one below, where null has a meaning.
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("metadata");
+    }
+    let given = object_from(&fields)?;
+    let named = |name: &str| patch.get(name).is_some();
+    for (name, field, value) in [
+        ("contentType", &mut object.content_type, given.content_type),
+        ("contentEncoding", &mut object.content_encoding, given.content_encoding),
+        ("contentDisposition", &mut object.content_disposition, given.content_disposition),
+        ("contentLanguage", &mut object.content_language, given.content_language),
+        ("cacheControl", &mut object.cache_control, given.cache_control),
+    ] {
+        if named(name) {
+            *field = value;
+        }
+    }
+    if named("customTime") {
+        object.custom_time = given.custom_time;
+    }
+    match patch.get("metadata") {
+        Some(Value::Null) => object.metadata.clear(),
+        Some(Value::Object(labels)) => {
+            for (label, value) in labels {
+                match value {
+                    Value::Null => drop(object.metadata.remove(label)),
+                    Value::String(text) => drop(object.metadata.insert(label.clone(), text.clone())),
+                    other => return Err(Refusal::Invalid(format!("Invalid value for metadata.{label}: {other}."))),
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Writes a page of objects.
 pub(super) fn page(page: &Page, base_url: &str) -> Value {
     Object::new()
@@ -131,9 +170,10 @@ pub(super) fn page(page: &Page, base_url: &str) -> Value {
 }
 
 /// Writes a list of buckets.
-pub(super) fn buckets(buckets: &[gcs::Bucket], base_url: &str) -> Value {
+pub(super) fn buckets(buckets: &[gcs::Bucket], next: &str, base_url: &str) -> Value {
     Object::new()
         .set("kind", "storage#buckets")
         .list("items", buckets.iter().map(|found| bucket(found, base_url)).collect())
+        .text("nextPageToken", next)
         .done()
 }

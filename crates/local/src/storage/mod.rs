@@ -6,7 +6,7 @@
 //!
 //! Nothing is closed to anyone, but a signature that a URL carries must be right; see [`signature`].
 //!
-//! Not here, and refused by name: versioning, compose, rewrite and copy, metadata updates, access control, gRPC reads and writes
+//! Not here, and refused by name: versioning, compose, rewrite and copy, access control, gRPC reads and writes
 //! of bytes.
 
 mod account;
@@ -143,11 +143,21 @@ impl Storage {
         found.ok_or_else(no_bucket)
     }
 
-    /// All buckets whose names begin with `prefix`.
-    async fn list_buckets(&self, prefix: &str) -> Result<Vec<gcs::Bucket>, Refusal> {
+    /// A page of the buckets whose names begin with `prefix`, and what asks for the next. A page token is the last name of the page
+    /// before.
+    async fn list_buckets(
+        &self,
+        prefix: &str,
+        page_size: usize,
+        page_token: &str,
+    ) -> Result<(Vec<gcs::Bucket>, String), Refusal> {
         let mut buckets = self.store.read(|snapshot| tables::all_buckets(&tables::buckets(snapshot)?)).await?;
-        buckets.retain(|bucket| bucket.bucket_id.starts_with(prefix));
-        Ok(buckets)
+        buckets.retain(|bucket| bucket.bucket_id.starts_with(prefix) && bucket.bucket_id.as_str() > page_token);
+        let size = if page_size == 0 { limits::PAGE } else { page_size.min(limits::PAGE) };
+        let more = buckets.len() > size;
+        buckets.truncate(size);
+        let next = buckets.last().filter(|_| more).map(|bucket| bucket.bucket_id.clone()).unwrap_or_default();
+        Ok((buckets, next))
     }
 
     /// Deletes an empty bucket.
@@ -209,6 +219,33 @@ impl Storage {
         let bucket = object.bucket.trim_start_matches(BUCKET_PREFIX);
         let current = look_up(&snapshot, bucket, &object.name, Some(object.generation)).map_err(StoreError::from)?;
         Ok(current.is_err())
+    }
+
+    /// Changes what an object's owner says of it; its bytes and its generation stay.
+    async fn update_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+        conditions: Conditions,
+        change: impl FnOnce(&mut gcs::Object) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<gcs::Object, Refusal> {
+        let (bucket, name, now) = (bucket.to_owned(), name.to_owned(), clock::timestamp(self.ticker.tick()));
+        let updated = self.store.write(move |transaction| {
+            let mut objects = tables::objects_mut(transaction)?;
+            let current = tables::object(&objects, &bucket, &name)?;
+            let current = current.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
+            let Some(mut object) = current else { return Ok(Err(no_object(&bucket, &name))) };
+            if let Err(refusal) = conditions.check_write(Some(&object)).and_then(|()| change(&mut object)) {
+                return Ok(Err(refusal));
+            }
+            object.metageneration += 1;
+            object.etag = format!("{}-{}", object.generation, object.metageneration);
+            object.update_time = Some(now);
+            objects.insert((bucket.as_str(), name.as_str()), object.encode_to_vec().as_slice())?;
+            Ok(Ok(object))
+        });
+        updated.await?
     }
 
     /// Deletes an object.
@@ -372,7 +409,11 @@ fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Receive
 fn check_bucket_name(name: &str) -> Result<(), Refusal> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if (3..=222).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(edge) && name.ends_with(edge) {
+    // Names with dots are longer, each part as long as a name without.
+    let longest = if name.contains('.') { 222 } else { 63 };
+    let parts = name.split('.').all(|part| (1..=63).contains(&part.len()));
+    let length = (3..=longest).contains(&name.len());
+    if length && parts && name.chars().all(allowed) && name.starts_with(edge) && name.ends_with(edge) {
         Ok(())
     } else {
         Err(Refusal::Invalid(format!("Invalid bucket name: '{name}'")))

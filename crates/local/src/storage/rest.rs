@@ -4,7 +4,7 @@ mod download;
 mod upload;
 mod xml;
 
-use super::{Storage, account, conditions::Conditions, error::Refusal, json, list::Listing, signature::Signature};
+use super::{Storage, account, conditions::Conditions, error::Refusal, gcs, json, list::Listing, signature::Signature};
 use crate::{clock, error::json_response, json as fields, limits, url};
 use axum::{
     body::Body,
@@ -69,7 +69,7 @@ pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response 
             }
             _ => Err(unsupported(&request)),
         }
-    } else if let Some(path) = path.strip_prefix("/storage/v1/b") {
+    } else if let Some(path) = path.strip_prefix("/storage/v1/b").or_else(|| short(&path)) {
         resources(service, path.trim_start_matches('/'), &query, request).await
     } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/') {
         let (bucket, object) = (url::decode(bucket), url::decode(object));
@@ -79,6 +79,12 @@ pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response 
         Err(unsupported(&request))
     };
     answer.unwrap_or_else(|refusal| refusal.response())
+}
+
+/// The Node client takes `STORAGE_EMULATOR_HOST` for the whole base of its addresses, and leaves `/storage/v1` out. No bucket can
+/// have a name of one letter.
+fn short(path: &str) -> Option<&str> {
+    path.strip_prefix("/b").filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 async fn check_signature(service: &Storage, parts: &Parts) -> Result<(), Refusal> {
@@ -112,7 +118,12 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
     let method = request.method().clone();
     if path.is_empty() {
         return match method {
-            Method::GET => Ok(ok(&json::buckets(&service.list_buckets(&query.text("prefix")).await?, &base_url))),
+            Method::GET => {
+                let size = query.number("maxResults")?.unwrap_or(0);
+                let (prefix, token) = (query.text("prefix"), query.text("pageToken"));
+                let (buckets, next) = service.list_buckets(&prefix, size, &token).await?;
+                Ok(ok(&json::buckets(&buckets, &next, &base_url)))
+            }
             Method::POST => {
                 let new = json::bucket_from(&fields::parse(&small_body(request).await?)?)?;
                 let name = new.bucket_id.clone();
@@ -146,6 +157,13 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
             let conditions = query.conditions()?;
             let found = service.get_object(&bucket, &object, query.number("generation")?, conditions).await?;
             Ok(ok(&json::object(&found, &base_url)))
+        }
+        (Method::PATCH, Target::Object { bucket, object }) => {
+            let (conditions, generation) = (query.conditions()?, query.number("generation")?);
+            let patch = fields::parse(&small_body(request).await?)?;
+            let change = move |object: &mut gcs::Object| json::patch(object, &patch);
+            let updated = service.update_object(&bucket, &object, generation, conditions, change).await?;
+            Ok(ok(&json::object(&updated, &base_url)))
         }
         (Method::DELETE, Target::Object { bucket, object }) => {
             let conditions = query.conditions()?;

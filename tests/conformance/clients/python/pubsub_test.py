@@ -236,16 +236,6 @@ def test_a_deleted_subscription_takes_its_messages_with_it(publisher, subscriber
     assert pull(name, patience=0.3) == []
 
 
-def test_a_detached_subscription_keeps_nothing_and_cannot_be_pulled(publisher, subscriber, topic, subscribe):
-    """Reference, Publisher.DetachSubscription: messages are dropped, `detached` is set, Pull is FAILED_PRECONDITION."""
-    name = subscribe()
-    publisher.publish(topic, b"dropped").result(30)
-    publisher.detach_subscription(request={"subscription": name})
-    assert subscriber.get_subscription(subscription=name).detached
-    with pytest.raises(errors.FailedPrecondition):
-        subscriber.pull(subscription=name, max_messages=1)
-
-
 # Publishing
 
 

@@ -36,7 +36,10 @@ pub(super) async fn handle(
         (&Method::PUT | &Method::POST, _) if !upload_id.is_empty() => feed(service, &upload_id, request).await,
         (&Method::DELETE, _) if !upload_id.is_empty() => {
             service.cancel_upload(&upload_id)?;
-            Ok(no_content())
+            // The answer of the real service: "client closed request", which has no name of its own.
+            let mut response = no_content();
+            *response.status_mut() = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+            Ok(response)
         }
         (&Method::POST, "media") => media(service, bucket, query, request).await,
         (&Method::POST, "multipart") => multipart(service, bucket, query, request).await,
