@@ -5,7 +5,6 @@ use clipfleet_tests::{
     fleet::{Fleet, children, clips, request, signal},
 };
 use serde_json::json;
-use std::time::Duration;
 
 #[tokio::test]
 async fn a_batch_survives_the_sudden_end_of_every_process() {

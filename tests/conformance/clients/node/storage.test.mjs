@@ -221,4 +221,21 @@ describe('Cloud Storage', { concurrency: true }, () => {
     const [found] = await file.getMetadata();
     assert.deepEqual([found.generation, String(found.metageneration), found.metadata], [generation, '2', { clip: 'c2' }]);
   });
+
+  test('a signed URL reads and uploads what was signed, and ends', async () => {
+    // Signed URLs (V4): by the client's own signing, with the key file that the local servers show.
+    const credentials = await (await fetch(`${HOST}/_clipfleet/service-account`)).json();
+    const signing = new Storage({ projectId: PROJECT, apiEndpoint: HOST, credentials });
+    const file = signing.bucket(bucket.name).file(`${unique('signed')} ü.mp4`);
+    const sign = async (options) => (await file.getSignedUrl({ version: 'v4', ...options }))[0];
+    const [soon, contentType] = [Date.now() + 60_000, 'video/mp4'];
+    const write = await sign({ action: 'write', expires: soon, contentType });
+    const put = (type) => fetch(write, { method: 'PUT', body: 'content', headers: { 'content-type': type } });
+    assert.equal((await put('text/plain')).status, 403);
+    assert.equal((await put(contentType)).status, 200);
+    const read = await sign({ action: 'read', expires: soon });
+    assert.equal(await (await fetch(read)).text(), 'content');
+    assert.equal((await fetch(read, { method: 'DELETE' })).status, 403);
+    assert.match(await (await fetch(read.replace(/.$/, (last) => (last === '0' ? '1' : '0')))).text(), /SignatureDoesNotMatch/);
+  });
 });

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import time
 
 import google_crc32c
 import pytest
@@ -17,6 +18,7 @@ from google.api_core import exceptions as errors
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud.storage.retry import DEFAULT_RETRY
+from google.oauth2 import service_account
 from google.resumable_media.requests import ResumableUpload
 
 HOST = os.environ["STORAGE_EMULATOR_HOST"]
@@ -559,3 +561,65 @@ def test_a_listing_shows_what_was_just_written_or_deleted(own_bucket):
         assert f"{n}" in names(own_bucket.list_blobs())
         blob.delete()
         assert f"{n}" not in names(own_bucket.list_blobs())
+
+
+# Signed URLs. The key file is that of the one account the local servers know; signing is the client's own.
+
+
+@pytest.fixture(scope="session")
+def signer():
+    key = requests.get(f"{HOST}/_clipfleet/service-account", timeout=30).json()
+    return service_account.Credentials.from_service_account_info(key)
+
+
+def sign(blob, signer, **options):
+    options = {"method": "GET", "expiration": 60, **options}
+    return blob.generate_signed_url(version="v4", credentials=signer, api_access_endpoint=HOST, **options)
+
+
+def test_a_signed_url_reads_what_was_signed(own_bucket, signer):
+    """Signed URLs: the object, by the method signed, with no other credentials."""
+    blob = own_bucket.blob("ü b/c?d.mp4")
+    blob.upload_from_string("content")
+    url = sign(blob, signer, response_disposition='attachment; filename="c.mp4"')
+    answer = requests.get(url, timeout=30)
+    assert (answer.status_code, answer.content) == (200, b"content")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="c.mp4"'
+    assert requests.put(url, data=b"other", timeout=30).status_code == 403
+    assert blob.download_as_bytes() == b"content"
+
+
+def test_a_changed_signed_url_is_refused(own_bucket, signer):
+    """Signed URLs, error SignatureDoesNotMatch: nothing that was signed can be changed."""
+    blob = own_bucket.blob("a")
+    blob.upload_from_string("content")
+    url = sign(blob, signer)
+    for changed in (url.replace("X-Goog-Expires=60", "X-Goog-Expires=61"), url + "&generation=1", url[:-1] + "g"):
+        answer = requests.get(changed, timeout=30)
+        assert answer.status_code in (400, 403), changed
+        assert answer.headers["Content-Type"].startswith("application/xml")
+    answer = requests.get(url.replace("X-Goog-Expires=60", "X-Goog-Expires=61"), timeout=30)
+    assert "<Code>SignatureDoesNotMatch</Code>" in answer.text
+
+
+def test_a_signed_url_uploads_with_the_headers_signed(own_bucket, signer):
+    """Signed URLs: a PUT with its content type and conditions."""
+    blob = own_bucket.blob("source.mp4")
+    headers = {"x-goog-if-generation-match": "0", "x-goog-meta-clip": "42"}
+    url = sign(blob, signer, method="PUT", content_type="video/mp4", headers=headers)
+    put = lambda content_type: requests.put(url, b"bytes", headers={**headers, "content-type": content_type}, timeout=30)
+    assert put("text/plain").status_code == 403
+    assert put("video/mp4").status_code == 200
+    assert put("video/mp4").status_code == 412
+    blob.reload()
+    assert (blob.content_type, blob.metadata, blob.size) == ("video/mp4", {"clip": "42"}, 5)
+
+
+def test_a_signed_url_ends(own_bucket, signer):
+    """Signed URLs, error ExpiredToken: after its life, and never longer than seven days."""
+    blob = own_bucket.blob("a")
+    blob.upload_from_string("content")
+    url = sign(blob, signer, expiration=1)
+    time.sleep(2)
+    answer = requests.get(url, timeout=30)
+    assert (answer.status_code, "<Code>ExpiredToken</Code>" in answer.text) == (400, True)
