@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
-mod local;
+mod servers;
 
 use clipfleet_cloud::{Message, SubscriptionSpec};
 use clipfleet_contract::{event, names};
@@ -32,17 +32,24 @@ async fn main() {
     let source = source(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
-    local::figures(directory.path()).await;
-    let idle = Fleet::start(&directory.path().join("idle"), 0, 1).await;
-    queue_latency(&idle).await;
-    document_latency(&idle).await;
-    fan_out(&idle, &source).await;
-    drop(idle);
-
-    let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
-    let uri = fleet.upload(&source, "source.mp4").await;
-    against_ffmpeg(&fleet, &uri, &source, directory.path()).await;
-    overhead(&fleet, &uri).await;
+    // `make bench` runs all; a name of one of the three runs that alone.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if wanted("servers") {
+        servers::figures(directory.path()).await;
+    }
+    if wanted("fleet") {
+        let idle = Fleet::start(&directory.path().join("idle"), 0, 1).await;
+        queue_latency(&idle).await;
+        document_latency(&idle).await;
+        fan_out(&idle, &source).await;
+    }
+    if wanted("media") {
+        let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
+        let uri = fleet.upload(&source, "source.mp4").await;
+        against_ffmpeg(&fleet, &uri, &source, directory.path()).await;
+        overhead(&fleet, &uri).await;
+    }
 }
 
 /// 70 s of moving 1080p30 H.264 with sound.
