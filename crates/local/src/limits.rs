@@ -11,6 +11,9 @@ pub(crate) const JSON_BODY_BYTES: usize = 16 << 20;
 /// Most writes committed together by the store; keeps one fsync from holding back an answer for long.
 pub(crate) const STORE_BATCH: usize = 1_000;
 
+/// Pages of the database kept in memory, in bytes; the system's own cache holds the rest of the file.
+pub(crate) const STORE_CACHE_BYTES: usize = 64 << 20;
+
 /// How long `stop` lets requests in progress finish before it cuts them off.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 

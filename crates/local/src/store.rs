@@ -61,7 +61,8 @@ pub(crate) struct Store(Arc<Mutex<Option<Open>>>);
 impl Store {
     /// Opens or creates the file and locks it against other processes.
     pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let database = Arc::new(Database::create(path)?);
+        let database = Database::builder().set_cache_size(limits::STORE_CACHE_BYTES).create(path)?;
+        let database = Arc::new(database);
         let (changes, queue) = mpsc::channel::<Change>();
         let written = Arc::clone(&database);
         let writer = std::thread::Builder::new()

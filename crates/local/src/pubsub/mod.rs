@@ -40,8 +40,8 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use subscription::Subscription;
-use tables::NewMessage;
+use subscription::{Parcel, Subscription};
+use tables::{FoundMessage, NewMessage};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -84,7 +84,8 @@ impl PubSub {
         for message in found.messages {
             pubsub.ticker.raise(message.id);
             let backlog = backlogs.entry(message.subscription).or_default();
-            backlog.push((message.id, Arc::new(message.message), message.attempts));
+            let FoundMessage { id, encoded, published, attempts, .. } = message;
+            backlog.push(Parcel { id, encoded, published, attempts });
         }
         for topic in found.topics {
             lock(&pubsub.state).topics.insert(topic.name.clone(), topic);
@@ -151,23 +152,28 @@ impl PubSub {
                 id: *id,
                 encoded: encoded.clone(),
             }));
-            let wanted: Vec<_> = wanted.iter().map(|(id, message, _)| (*id, Arc::clone(message), 0)).collect();
-            deliveries.push((Arc::clone(subscription), wanted));
+            let parcel = |(id, message, encoded): &&(u64, ps::PubsubMessage, Bytes)| Parcel {
+                id: *id,
+                encoded: encoded.clone(),
+                published: message.publish_time,
+                attempts: 0,
+            };
+            deliveries.push((Arc::clone(subscription), wanted.iter().map(parcel).collect::<Vec<_>>()));
         }
         let deliver = Box::new(move || {
-            for (subscription, messages) in deliveries {
-                subscription.publish(messages);
+            for (subscription, parcels) in deliveries {
+                subscription.publish(parcels);
             }
         });
         Ok(Post { ids, rows, deliver })
     }
 
-    fn stamp(&self, mut message: ps::PubsubMessage) -> (u64, Arc<ps::PubsubMessage>, Bytes) {
+    fn stamp(&self, mut message: ps::PubsubMessage) -> (u64, ps::PubsubMessage, Bytes) {
         let id = self.ticker.tick();
         message.message_id = id.to_string();
         message.publish_time = Some(clock::timestamp(clock::now_micros()));
         let encoded = message.encode_to_vec().into();
-        (id, Arc::new(message), encoded)
+        (id, message, encoded)
     }
 
     /// Finds a subscription.
@@ -267,7 +273,7 @@ impl PubSub {
         loop {
             let next = subscription.expire();
             for (id, message, attempts) in subscription.take_exhausted() {
-                self.forward(&subscription, id, &message, attempts).await;
+                self.forward(&subscription, id, unpack(message), attempts).await;
             }
             let due = async {
                 match next {
@@ -285,7 +291,7 @@ impl PubSub {
     }
 
     /// Publishes an exhausted message to the dead letter topic and removes it here, in one change.
-    async fn forward(&self, subscription: &Subscription, id: u64, message: &ps::PubsubMessage, attempts: u32) {
+    async fn forward(&self, subscription: &Subscription, id: u64, message: ps::PubsubMessage, attempts: u32) {
         let settings = subscription.settings();
         let Some(policy) = settings.dead_letter_policy.as_ref() else {
             // The policy was taken away meanwhile: the message is an ordinary one again.
@@ -351,25 +357,30 @@ struct Post {
     deliver: Box<dyn FnOnce() + Send>,
 }
 
-fn received(delivery: Delivery<ps::PubsubMessage>, counts: bool) -> ps::ReceivedMessage {
+/// A message that waited. Every one was encoded here or decoded at start, so it can be read.
+fn unpack(encoded: Bytes) -> ps::PubsubMessage {
+    ps::PubsubMessage::decode(encoded).unwrap_or_default()
+}
+
+fn received(delivery: Delivery<Bytes>, counts: bool) -> ps::ReceivedMessage {
     ps::ReceivedMessage {
         ack_id: delivery.ack_id.to_string(),
-        message: Some((*delivery.message).clone()),
+        message: Some(unpack(delivery.message)),
         // The real service counts only for subscriptions with a dead letter policy.
         delivery_attempt: if counts { i32::try_from(delivery.attempt).unwrap_or(i32::MAX) } else { 0 },
     }
 }
 
 /// The message as it goes to the dead letter topic, with the attributes of the real service.
-fn dead_letter(message: &ps::PubsubMessage, from: &ps::Subscription, attempts: u32) -> ps::PubsubMessage {
+fn dead_letter(mut letter: ps::PubsubMessage, from: &ps::Subscription, attempts: u32) -> ps::PubsubMessage {
     let (project, id) = names::split(&from.name);
-    let mut letter = message.clone();
+    let published = letter.publish_time.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut note =
         |name: &str, value: String| letter.attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
     note("DeliveryCount", attempts.to_string());
     note("Subscription", id.to_owned());
     note("SubscriptionProject", project.to_owned());
-    note("TopicPublishTime", message.publish_time.as_ref().map(ToString::to_string).unwrap_or_default());
+    note("TopicPublishTime", published);
     letter
 }
 

@@ -15,7 +15,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     str::FromStr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -69,7 +68,7 @@ pub(super) struct Waiting<M> {
     /// Its id.
     pub(super) id: MessageId,
     /// Its content.
-    pub(super) message: Arc<M>,
+    pub(super) message: M,
     /// What it counts against flow control, in bytes.
     pub(super) size: usize,
     /// Deliveries so far.
@@ -86,7 +85,7 @@ pub(super) struct Delivery<M> {
     /// What settles it.
     pub(super) ack_id: AckId,
     /// Its content.
-    pub(super) message: Arc<M>,
+    pub(super) message: M,
     /// 1 at the first delivery.
     pub(super) attempt: u32,
 }
@@ -110,7 +109,7 @@ enum State {
 
 #[derive(Debug)]
 struct Entry<M> {
-    message: Arc<M>,
+    message: M,
     size: usize,
     attempts: u32,
     lease: u64,
@@ -141,7 +140,7 @@ pub(super) struct Queue<M> {
     next_stream: StreamId,
 }
 
-impl<M> Queue<M> {
+impl<M: Clone> Queue<M> {
     /// An empty backlog. `first_lease` must be greater than any lease number of an earlier life of the same subscription, or
     /// an old acknowledgement could settle a new delivery.
     pub(super) fn new(policy: Policy, first_lease: u64) -> Self {
@@ -230,7 +229,7 @@ impl<M> Queue<M> {
             self.next_lease += 1;
             self.timers.insert((now + deadline, id));
             let ack_id = AckId { message: id, lease: entry.lease };
-            leased.push(Delivery { id, ack_id, message: Arc::clone(&entry.message), attempt: entry.attempts });
+            leased.push(Delivery { id, ack_id, message: entry.message.clone(), attempt: entry.attempts });
         }
         leased
     }
@@ -301,12 +300,10 @@ impl<M> Queue<M> {
 
     /// Messages that came back from their last delivery attempt, once; each must be answered with [`remove`](Self::remove) or
     /// [`keep`](Self::keep).
-    pub(super) fn take_exhausted(&mut self) -> Vec<(MessageId, Arc<M>, u32)> {
+    pub(super) fn take_exhausted(&mut self) -> Vec<(MessageId, M, u32)> {
         let entries = &self.entries;
         let exhausted = std::mem::take(&mut self.exhausted).into_iter();
-        exhausted
-            .filter_map(|id| entries.get(&id).map(|entry| (id, Arc::clone(&entry.message), entry.attempts)))
-            .collect()
+        exhausted.filter_map(|id| entries.get(&id).map(|entry| (id, entry.message.clone(), entry.attempts))).collect()
     }
 
     /// Offers an exhausted message again later: it could not be forwarded.

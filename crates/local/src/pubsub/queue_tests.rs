@@ -26,7 +26,7 @@ impl Bench {
 
     fn publish_sized(&mut self, id: MessageId, size: usize) {
         let expires = self.at(1_000);
-        self.queue.publish(Waiting { id, message: Arc::new("m"), size, attempts: 0, expires });
+        self.queue.publish(Waiting { id, message: "m", size, attempts: 0, expires });
     }
 
     fn lease(&mut self, seconds: u64) -> Vec<Delivery<&'static str>> {
@@ -143,8 +143,8 @@ fn the_last_attempt_ends_in_forwarding() {
 fn a_message_read_back_without_attempts_left_is_forwarded() {
     let mut bench = Bench::new(Policy { backoff: None, max_attempts: Some(5) });
     let expires = bench.at(1_000);
-    bench.queue.publish(Waiting { id: 1, message: Arc::new("m"), size: 1, attempts: 4, expires });
-    bench.queue.publish(Waiting { id: 2, message: Arc::new("m"), size: 1, attempts: 5, expires });
+    bench.queue.publish(Waiting { id: 1, message: "m", size: 1, attempts: 4, expires });
+    bench.queue.publish(Waiting { id: 2, message: "m", size: 1, attempts: 5, expires });
     assert_eq!(bench.lease_one(0).id, 1);
     assert_eq!(bench.queue.take_exhausted().len(), 1);
 }

@@ -6,14 +6,27 @@ use super::{
     queue::{AckId, Delivery, Policy, Queue, Room, StreamId, Waiting},
 };
 use crate::{limits, sync::lock};
-use prost::Message;
+use bytes::Bytes;
+use prost_types::Timestamp;
 use std::{
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+/// A stored message on its way into a backlog. It waits there encoded: a million may wait, and each is looked at once.
+pub(super) struct Parcel {
+    /// Its id.
+    pub(super) id: u64,
+    /// The encoded message.
+    pub(super) encoded: Bytes,
+    /// When it was published.
+    pub(super) published: Option<Timestamp>,
+    /// Deliveries so far.
+    pub(super) attempts: u32,
+}
 
 /// A subscription at work.
 pub(super) struct Subscription {
@@ -32,7 +45,7 @@ pub(super) struct Subscription {
 
 struct Inner {
     settings: ps::Subscription,
-    queue: Queue<ps::PubsubMessage>,
+    queue: Queue<Bytes>,
     /// The time the timer sleeps until; spares it from being woken for later deadlines.
     armed: Option<Instant>,
 }
@@ -90,13 +103,13 @@ impl Subscription {
     }
 
     /// Makes stored messages available and wakes those who wait.
-    pub(super) fn publish(&self, messages: impl IntoIterator<Item = (u64, Arc<ps::PubsubMessage>, u32)>) {
+    pub(super) fn publish(&self, parcels: impl IntoIterator<Item = Parcel>) {
         let mut inner = lock(&self.inner);
         let retention = retention(&inner.settings);
-        for (id, message, attempts) in messages {
-            let expires = Instant::now() + retention.saturating_sub(age(&message));
-            let size = message.encoded_len();
-            inner.queue.publish(Waiting { id, message, size, attempts, expires });
+        for Parcel { id, encoded, published, attempts } in parcels {
+            let expires = Instant::now() + retention.saturating_sub(age(published));
+            let size = encoded.len();
+            inner.queue.publish(Waiting { id, message: encoded, size, attempts, expires });
         }
         drop(inner);
         self.ready.notify_waiters();
@@ -124,7 +137,7 @@ impl Subscription {
         stream: Option<StreamId>,
         room: Room,
         deadline: Duration,
-    ) -> (Vec<Delivery<ps::PubsubMessage>>, bool) {
+    ) -> (Vec<Delivery<Bytes>>, bool) {
         let mut inner = lock(&self.inner);
         let leased = inner.queue.lease(Instant::now(), stream, room, deadline);
         self.rearm_if_earlier(&inner);
@@ -161,7 +174,7 @@ impl Subscription {
     }
 
     /// Messages whose last attempt is over.
-    pub(super) fn take_exhausted(&self) -> Vec<(u64, Arc<ps::PubsubMessage>, u32)> {
+    pub(super) fn take_exhausted(&self) -> Vec<(u64, Bytes, u32)> {
         lock(&self.inner).queue.take_exhausted()
     }
 
@@ -203,8 +216,8 @@ impl Subscription {
 }
 
 /// How long ago a message was published, by the system's clock: it may have been in another life of the server.
-fn age(message: &ps::PubsubMessage) -> Duration {
-    let published = message.publish_time.and_then(|at| SystemTime::try_from(at).ok());
+fn age(published: Option<Timestamp>) -> Duration {
+    let published = published.and_then(|at| SystemTime::try_from(at).ok());
     published.and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
 

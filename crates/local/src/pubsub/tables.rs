@@ -3,6 +3,7 @@
 use super::{ps, queue::MessageId};
 use bytes::Bytes;
 use prost::Message;
+use prost_types::Timestamp;
 use redb::{Error, ReadableTable, TableDefinition, WriteTransaction};
 
 /// Topic by name.
@@ -41,8 +42,10 @@ pub(super) struct FoundMessage {
     pub(super) subscription: u64,
     /// The message's id.
     pub(super) id: MessageId,
-    /// Its content.
-    pub(super) message: ps::PubsubMessage,
+    /// The encoded message.
+    pub(super) encoded: Bytes,
+    /// When it was published.
+    pub(super) published: Option<Timestamp>,
     /// Deliveries so far.
     pub(super) attempts: u32,
 }
@@ -69,7 +72,9 @@ pub(super) fn load(transaction: &WriteTransaction) -> Result<Found, Error> {
         let (key, value) = row?;
         let (subscription, id) = key.value();
         let attempts = attempts.get((subscription, id))?.map_or(0, |attempts| attempts.value());
-        found.messages.push(FoundMessage { subscription, id, message: decode(value.value())?, attempts });
+        let published = decode::<ps::PubsubMessage>(value.value())?.publish_time;
+        let encoded = Bytes::copy_from_slice(value.value());
+        found.messages.push(FoundMessage { subscription, id, encoded, published, attempts });
     }
     Ok(found)
 }
