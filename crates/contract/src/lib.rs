@@ -10,6 +10,7 @@ pub mod job;
 mod json;
 pub mod names;
 pub mod pipeline;
+mod reframe;
 
 /// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
