@@ -195,9 +195,7 @@ impl Recipe {
         }
         drop(pictures);
         assert!(child.wait().expect("ffmpeg").success(), "ffmpeg could not make {name}");
-        if self.rotation != 0 {
-            turn(&path, self.rotation);
-        }
+        turn(&path, self.rotation);
         if self.as_recorded_live {
             crate::webm::as_recorded_live(&path);
         }
@@ -250,7 +248,10 @@ fn stored_block(column: u32, row: u32, rotation: u32) -> (u32, u32) {
 
 /// Marks a file as to be turned clockwise. FFmpeg 5 writes the transformation when copying with the tag `rotate`, which counts
 /// counter-clockwise.
-fn turn(path: &Path, degrees: u32) {
+pub(crate) fn turn(path: &Path, degrees: u32) {
+    if degrees == 0 {
+        return;
+    }
     let turned = path.with_extension("turned.mp4");
     let done = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-i"])

@@ -5,5 +5,6 @@ pub mod fleet;
 pub mod mp4;
 pub mod picture;
 pub mod pipeline_process;
+pub mod scene;
 pub mod sound;
 pub mod webm;

@@ -1,8 +1,8 @@
 //! Playing the worker to one real `clipfleet-pipeline` process.
 
 use clipfleet_contract::v1::{
-    Clip, Error, FromPipeline, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline, TranscodeFailed,
-    TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
+    Clip, Error, FromPipeline, Keyframe, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline,
+    TranscodeFailed, TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
 };
 use prost::Message as _;
 use std::{
@@ -36,10 +36,14 @@ pub struct Order {
     pub aspect: &'static str,
     /// Frames per second.
     pub fps: u32,
+    /// How the picture is fitted.
+    pub mode: &'static str,
     /// Place of the crop, percent.
     pub position: f64,
     /// Magnification, percent.
     pub zoom: f64,
+    /// Milliseconds, place and magnification of each keyframe.
+    pub keyframes: Vec<(i64, f64, f64)>,
     /// `auto`, or one encoder.
     pub encoder: &'static str,
 }
@@ -48,7 +52,9 @@ impl Order {
     /// The usual order for a window.
     pub fn of(start_ms: i64, end_ms: i64) -> Self {
         let window = (start_ms, end_ms);
-        Self { window, quality: "720p", aspect: "1:1", fps: 30, position: 50.0, zoom: 100.0, encoder: "auto" }
+        let (quality, aspect, mode) = ("720p", "1:1", "auto_center");
+        let (position, zoom, keyframes) = (50.0, 100.0, Vec::new());
+        Self { window, quality, aspect, fps: 30, mode, position, zoom, keyframes, encoder: "auto" }
     }
 }
 
@@ -106,7 +112,16 @@ pub fn start(order: &Order, source_size_bytes: u64) -> Started {
         .spawn()
         .expect("starting the pipeline");
     let mut started = Started { child, socket: ours, directory, since: Instant::now() };
-    let reframe = Reframe { mode: "auto_center".into(), position: Some(order.position), zoom: Some(order.zoom) };
+    let keyframe = |(at_ms, position, zoom): &(i64, f64, f64)| {
+        let (position, zoom) = (Some(*position), Some(*zoom));
+        Keyframe { at_ms: *at_ms, position, zoom }
+    };
+    let reframe = Reframe {
+        mode: order.mode.into(),
+        position: Some(order.position),
+        zoom: Some(order.zoom),
+        keyframes: order.keyframes.iter().map(keyframe).collect(),
+    };
     let (start_ms, end_ms) = order.window;
     let clip = Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe) };
     let output =

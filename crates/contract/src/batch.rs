@@ -1,13 +1,13 @@
 //! Requests: from bytes to a checked [`Batch`], and back to the message that records it.
 
-use crate::{Malformed, json, v1};
+use crate::{Malformed, json, reframe, v1};
 use clipfleet_domain::{
     batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
     clip::{Clip, Window},
+    crop_path::check_batch_keyframes,
     failure::{Failure, FieldViolation},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
-    limits::{MAX_CLIPS, MAX_REQUEST_BYTES},
-    reframe::{MilliPercent, Reframe},
+    limits::{MAX_CLIP_MS, MAX_CLIPS, MAX_REQUEST_BYTES},
     rendition::{Aspect, FRAME_RATES, Quality, Rendition, by_name, name_of},
     source::{ObjectUri, Source},
 };
@@ -44,10 +44,10 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Collects what is wrong, field by field, so that all of it can be said at once.
 #[derive(Default)]
-struct Violations(Vec<FieldViolation>);
+pub(crate) struct Violations(pub(crate) Vec<FieldViolation>);
 
 impl Violations {
-    fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
+    pub(crate) fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|reason| self.0.push(FieldViolation::new(field, reason.to_string()))).ok()
     }
 }
@@ -68,6 +68,8 @@ pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &st
         (given, _) => violations.take("output.prefix", allowed_prefix(given, policy)),
     };
     violations.0.extend(check_clip_ids(request.clips.iter().map(|clip| clip.clip_id.as_str())));
+    let keyframes = request.clips.iter().flat_map(|clip| &clip.reframe).map(|reframe| reframe.keyframes.len()).sum();
+    violations.take("clips", check_batch_keyframes(keyframes));
     let numbered = request.clips.iter().take(MAX_CLIPS).enumerate();
     let checked: Vec<Option<Clip>> =
         numbered.map(|(index, message)| clip(message, &format!("clips[{index}]."), &mut violations)).collect();
@@ -132,24 +134,10 @@ fn clip(message: &v1::Clip, at: &str, violations: &mut Violations) -> Option<Cli
     let window = Window::new(message.start_ms, message.end_ms)
         .map_err(|bad| violations.0.push(FieldViolation::new(format!("{at}{}", bad.field), bad.reason)))
         .ok();
-    let reframe = reframe(message.reframe.as_ref(), at, violations);
+    let length_ms = window.map_or(MAX_CLIP_MS, Window::length_ms);
+    let reframe = reframe::parse(message.reframe.as_ref(), length_ms, &format!("{at}reframe."), violations);
     let (id, window, reframe) = (id?, window?, reframe?);
     Some(Clip { id, window, reframe })
-}
-
-fn reframe(message: Option<&v1::Reframe>, at: &str, violations: &mut Violations) -> Option<Reframe> {
-    let Some(message) = message else { return Some(Reframe::default()) };
-    let Reframe::AutoCenter { position, zoom } = Reframe::default();
-    if !message.mode.is_empty() && !Reframe::MODES.contains(&message.mode.as_str()) {
-        let reason = format!("must be one of {}, got {:?}", Reframe::MODES.join(", "), message.mode);
-        return violations.take(format!("{at}reframe.mode"), Err(reason));
-    }
-    let position = message.position.map_or(Ok(position), |given| MilliPercent::parse(given, 0, 100));
-    let position = violations.take(format!("{at}reframe.position"), position);
-    let zoom = message.zoom.map_or(Ok(zoom), |given| MilliPercent::parse(given, 100, 200));
-    let zoom = violations.take(format!("{at}reframe.zoom"), zoom);
-    let (position, zoom) = (position?, zoom?);
-    Some(Reframe::AutoCenter { position, zoom })
 }
 
 /// The message that says the same as a checked batch, every default filled in: equal for requests that mean the same.
@@ -175,16 +163,11 @@ pub(crate) fn output_message(rendition: Rendition, prefix: &str) -> v1::Output {
 }
 
 pub(crate) fn clip_message(clip: &Clip) -> v1::Clip {
-    let Reframe::AutoCenter { position, zoom } = clip.reframe;
     v1::Clip {
         clip_id: clip.id.to_string(),
         start_ms: clip.window.start_ms(),
         end_ms: clip.window.end_ms(),
-        reframe: Some(v1::Reframe {
-            mode: Reframe::MODES[0].to_owned(),
-            position: Some(position.as_percent()),
-            zoom: Some(zoom.as_percent()),
-        }),
+        reframe: Some(reframe::message(&clip.reframe)),
     }
 }
 

@@ -67,6 +67,7 @@ mod tests {
     use super::*;
     use clipfleet_domain::{
         clip::{Clip, Window},
+        crop_path::{CropPath, Keyframe},
         ids::ClipId,
         reframe::{MilliPercent, Reframe},
         rendition::{Aspect, Quality, Rendition},
@@ -96,6 +97,16 @@ mod tests {
             queued_at_ms: 1_700_000_000_000,
         };
         assert_eq!(decode(&encode(&job)).unwrap(), job);
+        let keyframes = [(0, 0), (1_700, 12_345), (53_545, 100_000)].map(|(at_ms, milli)| Keyframe {
+            at_ms,
+            position: MilliPercent::parse(f64::from(milli) / 1_000.0, 0, 100).unwrap(),
+            zoom: MilliPercent::whole(100),
+        });
+        let path = CropPath::new(keyframes.into(), job.clip.window.length_ms()).unwrap();
+        for reframe in [Reframe::FitBlur, Reframe::CropPath(path)] {
+            let job = Job { clip: Clip { reframe, ..job.clip.clone() }, ..job.clone() };
+            assert_eq!(decode(&encode(&job)).unwrap(), job);
+        }
     }
 
     #[test]

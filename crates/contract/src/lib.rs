@@ -10,6 +10,7 @@ pub mod job;
 mod json;
 pub mod names;
 pub mod pipeline;
+mod reframe;
 pub mod standing;
 
 /// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.

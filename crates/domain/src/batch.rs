@@ -149,7 +149,12 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clip::Window, ids::ClipId, reframe::Reframe};
+    use crate::{
+        clip::Window,
+        crop_path::{CropPath, Keyframe},
+        ids::ClipId,
+        reframe::{MilliPercent, Reframe},
+    };
 
     fn policy() -> BucketPolicy {
         BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
@@ -193,6 +198,24 @@ mod tests {
         assert_ne!(names(7, 1_000), names(8, 1_000));
         assert_ne!(names(7, 1_000), names(7, 1_001));
         assert!(names(7, 1_000).starts_with("gs://media/processed-clips/u1/c1-"));
+    }
+
+    #[test]
+    fn every_keyframe_is_part_of_the_name() {
+        let whole = MilliPercent::whole;
+        let path = |at_ms, position, zoom| {
+            let keyframes = [(0, 50, 100), (at_ms, position, zoom)];
+            let keyframes = keyframes.map(|(at_ms, p, z)| Keyframe { at_ms, position: whole(p), zoom: whole(z) });
+            Reframe::CropPath(CropPath::new(keyframes.into(), 1_000).unwrap())
+        };
+        let paths = [path(500, 50, 100), path(501, 50, 100), path(500, 51, 100), path(500, 50, 101)];
+        let names: std::collections::HashSet<String> = [Reframe::default(), Reframe::FitBlur]
+            .into_iter()
+            .chain(paths)
+            .map(|reframe| Clip { reframe, ..clip("c1", 0, 1_000) })
+            .map(|clip| batch("gs://media/a.mp4", vec![clip]).plan(7).unwrap()[0].settings_hash.clone())
+            .collect();
+        assert_eq!(names.len(), 6);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod batch;
 pub mod clip;
+pub mod crop_path;
 pub mod failure;
 pub mod ids;
 pub mod job;

@@ -21,7 +21,7 @@ pub const MAX_OBJECT_NAME_BYTES: usize = 1_024;
 /// Bytes of an output prefix: leaves room in the object name for clip id, hash and suffix.
 pub const MAX_PREFIX_BYTES: usize = 768;
 
-/// Bytes of one request: 1,000 clips with long ids are about 300 kB; Pub/Sub itself stops at 10 MB.
+/// Bytes of one request: 1,000 clips with long ids are about 300 kB, their keyframes 500 kB more; Pub/Sub itself stops at 10 MB.
 pub const MAX_REQUEST_BYTES: usize = 2 << 20;
 
 /// Bytes of one source object: hours of high-bitrate video. Sources are read by range, so this bounds only absurdity.
@@ -32,6 +32,14 @@ pub const MIN_SOURCE_SIDE: u32 = 16;
 
 /// Longest side of a source picture, pixels: the largest level of H.264 and HEVC decoders we run.
 pub const MAX_SOURCE_SIDE: u32 = 8_192;
+
+/// Keyframes of one crop path: ten a second over two minutes, the longest usual clip. The path is smooth between keyframes, so a
+/// tracker's denser samples would add its tremor, not its aim.
+pub const MAX_KEYFRAMES: usize = 1_200;
+
+/// Keyframes of one batch. The dispatcher's record holds the whole request in one document of at most 1 MiB; a keyframe takes
+/// about 50 bytes of it, and 1,000 clips without any take 300 kB.
+pub const MAX_BATCH_KEYFRAMES: usize = 10_000;
 
 /// Attempts at a clip whose pipeline process crashes, before the clip fails. Two crashes can be bad luck with a machine.
 pub const MAX_CRASHES: u32 = 3;

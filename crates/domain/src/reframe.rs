@@ -1,7 +1,8 @@
-//! Choosing the region of the source picture that the clip shows. All arithmetic is on integers, so every party that draws a
-//! crop (page, pipeline, test) gets the same pixels.
+//! Choosing what of the source picture the clip shows, and where. All arithmetic is on integers, so every party that draws a
+//! crop (page, pipeline, test) gets the same pixels; windows that move are in [`crate::crop_path`].
 
 use crate::{
+    crop_path::CropPath,
     limits::{MAX_SOURCE_SIDE, MIN_SOURCE_SIDE},
     rendition::Size,
 };
@@ -31,7 +32,7 @@ impl MilliPercent {
 }
 
 /// How the picture is fitted to the output's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reframe {
     /// The largest window of the output's aspect.
     AutoCenter {
@@ -40,30 +41,49 @@ pub enum Reframe {
         /// Magnification, 100 % to 200 %.
         zoom: MilliPercent,
     },
+    /// The whole picture over a blurred, darkened copy of itself that fills the output.
+    FitBlur,
+    /// A window that moves along a path.
+    CropPath(CropPath),
 }
 
 impl Reframe {
     /// Wire names of the modes.
-    pub const MODES: [&'static str; 1] = ["auto_center"];
+    pub const MODES: [&'static str; 3] = ["auto_center", "fit_blur", "crop_path"];
+
+    /// Wire name of this mode.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Reframe::AutoCenter { .. } => Self::MODES[0],
+            Reframe::FitBlur => Self::MODES[1],
+            Reframe::CropPath(_) => Self::MODES[2],
+        }
+    }
 }
 
 impl Default for Reframe {
     fn default() -> Self {
-        Self::AutoCenter { position: MilliPercent::whole(50), zoom: MilliPercent::whole(100) }
+        Self::AutoCenter { position: DEFAULT_POSITION, zoom: DEFAULT_ZOOM }
     }
 }
 
-/// A region of the source picture, pixels from its top left corner. All four numbers are even, so that it falls on whole
+/// The middle.
+pub const DEFAULT_POSITION: MilliPercent = MilliPercent::whole(50);
+
+/// No magnification.
+pub const DEFAULT_ZOOM: MilliPercent = MilliPercent::whole(100);
+
+/// A region of a picture, pixels from its top left corner. All four numbers are even, so that it falls on whole
 /// chroma samples of 4:2:0 pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CropWindow {
-    /// Pixels cut off on the left.
+pub struct Region {
+    /// Pixels to the left of it.
     pub left: u32,
-    /// Pixels cut off at the top.
+    /// Pixels above it.
     pub top: u32,
-    /// Pixels kept across.
+    /// Its pixels across.
     pub width: u32,
-    /// Pixels kept down.
+    /// Its pixels down.
     pub height: u32,
 }
 
@@ -72,15 +92,8 @@ pub struct CropWindow {
 /// With W x H the source, A the target's aspect, p the position and z the zoom: a source wider than A keeps
 /// `floor(floor(H*A)/z)` x `floor(H/z)` at `x = floor(p*(W-cw))`, centred vertically; a taller one keeps `floor(W/z)` x
 /// `floor(floor(W/A)/z)`, centred. Sizes and offsets are rounded down to even numbers.
-pub fn crop_window(reframe: Reframe, source: Size, target: Size) -> Result<CropWindow, String> {
-    for side in [source.width, source.height] {
-        if !(MIN_SOURCE_SIDE..=MAX_SOURCE_SIDE).contains(&side) {
-            return Err(format!(
-                "picture of {source} has a side outside {MIN_SOURCE_SIDE} to {MAX_SOURCE_SIDE} pixels"
-            ));
-        }
-    }
-    let Reframe::AutoCenter { position, zoom } = reframe;
+pub fn crop_window(position: MilliPercent, zoom: MilliPercent, source: Size, target: Size) -> Result<Region, String> {
+    check_source(source)?;
     let [w, h, tw, th] = [source.width, source.height, target.width, target.height].map(u64::from);
     let shrink = |side: u64| side * 100_000 / u64::from(zoom.0);
     let even = |n: u64| n & !1;
@@ -91,7 +104,36 @@ pub fn crop_window(reframe: Reframe, source: Size, target: Size) -> Result<CropW
     let left = if wider { even((w - cw) * u64::from(position.0) / 100_000) } else { centred(w, cw) };
     let top = centred(h, ch);
     let [left, top, width, height] = [left, top, cw, ch].map(|n| n as u32);
-    Ok(CropWindow { left, top, width, height })
+    Ok(Region { left, top, width, height })
+}
+
+/// Where the whole of a source picture (after rotation, in square pixels) lies in `target`: as large as it can be, in the middle.
+///
+/// With W x H the source and TW x TH the target: a source wider than the target is TW x `TW*H/W`, a taller one `TH*W/H` x TH.
+/// The side that does not fill is rounded to the nearest even number, its offset down to an even one.
+pub fn fitted(source: Size, target: Size) -> Result<Region, String> {
+    check_source(source)?;
+    let [w, h, tw, th] = [source.width, source.height, target.width, target.height].map(u64::from);
+    let nearest_even = |side: u64, by: u64, of: u64| ((side * by + of) / (2 * of) * 2).max(2);
+    let (width, height) = match w * th > h * tw {
+        true => (tw, nearest_even(tw, h, w).min(th)),
+        false => (nearest_even(th, w, h).min(tw), th),
+    };
+    let centred = |side: u64, kept: u64| ((side - kept) / 2) & !1;
+    let [left, top, width, height] = [centred(tw, width), centred(th, height), width, height].map(|n| n as u32);
+    Ok(Region { left, top, width, height })
+}
+
+/// Refuses pictures that no crop can be taken from.
+pub(crate) fn check_source(source: Size) -> Result<(), String> {
+    for side in [source.width, source.height] {
+        if !(MIN_SOURCE_SIDE..=MAX_SOURCE_SIDE).contains(&side) {
+            return Err(format!(
+                "picture of {source} has a side outside {MIN_SOURCE_SIDE} to {MAX_SOURCE_SIDE} pixels"
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -101,11 +143,10 @@ mod tests {
     const PORTRAIT: Size = Size { width: 1080, height: 1920 };
 
     fn crop(position: f64, zoom: f64, width: u32, height: u32) -> (u32, u32, u32, u32) {
-        let reframe = Reframe::AutoCenter {
-            position: MilliPercent::parse(position, 0, 100).unwrap(),
-            zoom: MilliPercent::parse(zoom, 100, 200).unwrap(),
-        };
-        let CropWindow { left, top, width, height } = crop_window(reframe, Size { width, height }, PORTRAIT).unwrap();
+        let position = MilliPercent::parse(position, 0, 100).unwrap();
+        let zoom = MilliPercent::parse(zoom, 100, 200).unwrap();
+        let Region { left, top, width, height } =
+            crop_window(position, zoom, Size { width, height }, PORTRAIT).unwrap();
         (left, top, width, height)
     }
 
@@ -140,6 +181,34 @@ mod tests {
     #[test]
     fn a_picture_without_room_for_a_crop_is_refused() {
         let tiny = Size { width: 8, height: 480 };
-        assert!(crop_window(Reframe::default(), tiny, PORTRAIT).unwrap_err().contains("8x480"));
+        assert!(crop_window(DEFAULT_POSITION, DEFAULT_ZOOM, tiny, PORTRAIT).unwrap_err().contains("8x480"));
+        assert!(fitted(tiny, PORTRAIT).unwrap_err().contains("8x480"));
+    }
+
+    fn fit(width: u32, height: u32) -> (u32, u32, u32, u32) {
+        let Region { left, top, width, height } = fitted(Size { width, height }, PORTRAIT).unwrap();
+        (left, top, width, height)
+    }
+
+    #[test]
+    fn a_fitted_picture_is_whole_and_in_the_middle() {
+        assert_eq!(fit(1920, 1080), (0, 656, 1080, 608));
+        assert_eq!(fit(1080, 1080), (0, 420, 1080, 1080));
+        assert_eq!(fit(1080, 2400), (108, 0, 864, 1920));
+        assert_eq!(fit(1080, 1920), (0, 0, 1080, 1920));
+        assert_eq!(fit(853, 479), (0, 656, 1080, 606));
+    }
+
+    #[test]
+    fn every_fitted_picture_is_even_inside_and_true_to_its_shape() {
+        for (width, height) in [(16, 16), (853, 479), (17, 8191), (8192, 31), (640, 360), (333, 777), (1079, 1919)] {
+            let (left, top, w, h) = fit(width, height);
+            assert_eq!((left | top | w | h) % 2, 0);
+            assert!(left + w <= 1080 && top + h <= 1920 && (w == 1080 || h == 1920));
+            let (exact_w, exact_h) = (f64::from(height.max(1)), f64::from(width));
+            let exact = if w == 1080 { 1080.0 * exact_w / exact_h } else { 1920.0 * exact_h / exact_w };
+            let free = if w == 1080 { h } else { w };
+            assert!((f64::from(free) - exact).abs() <= 2.0, "{width}x{height} is fitted as {w}x{h}");
+        }
     }
 }

@@ -1,16 +1,22 @@
 //! From a [`Plan`] to a pipeline of GStreamer elements, not yet started. The plan's drawing is the pipeline's.
 
 use crate::{
+    backdrop::Backdrop,
     bus::{self, Guard},
     catalog::Kind,
-    elements::{FrameGridElement, RangeSource, SampleGridElement, TimeLine},
+    elements::{Canvas, FrameGridElement, RangeSource, SampleGridElement, TimeLine},
     failure,
-    plan::{Crop, Plan, SAMPLE_RATE, Step, stored_crop},
+    moving_crop::MovingCrop,
+    plan::{Crop, Fit, Plan, SAMPLE_RATE, SCALER, Step, shown, stored_crop},
     probe::kind_of,
     source::Source,
     timing::{FrameGrid, SampleGrid},
 };
-use clipfleet_domain::{failure::Failure, rendition::Size};
+use clipfleet_domain::{
+    failure::Failure,
+    reframe::{Region, fitted},
+    rendition::Size,
+};
 use gst::prelude::*;
 use gstreamer as gst;
 use std::{
@@ -102,6 +108,12 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
             Ok(element)
         }
         Step::Crop(crop) => crop_element(*crop),
+        Step::Fit(fit) => fit_element(fit),
+        Step::Backdrop { target } => Ok(Canvas::new(*target, Box::new(Backdrop::new(*target))).upcast()),
+        Step::MovingCrop { path, target } => {
+            let crop = MovingCrop::new(path.clone(), *target);
+            Ok(Canvas::new(*target, Box::new(crop)).upcast())
+        }
         Step::Frames { start_ns, fps, frames, patience } => {
             let grid =
                 FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), grids.time_line, *fps, *patience);
@@ -121,26 +133,64 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
 fn crop_element(crop: Crop) -> Result<gst::Element, Failure> {
     let element = bus::make("videocrop")?;
     set_margins(&element, crop.margins);
-    let weak = element.downgrade();
-    bus::pad(&element, "sink")?.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
-            && let Some(element) = weak.upgrade()
-            && let Some(margins) = margins_for(caps.caps(), &crop)
-        {
-            set_margins(&element, margins);
+    let framing = (crop.position, crop.zoom);
+    follow(&bus::pad(&element, "sink")?, &element, move |element, stored, aspect| {
+        if let Ok(margins) = stored_crop(framing, stored, aspect, crop.target) {
+            set_margins(element, margins);
         }
-        gst::PadProbeReturn::Ok
     });
     Ok(element)
 }
 
-fn margins_for(caps: &gst::CapsRef, crop: &Crop) -> Option<[u32; 4]> {
+/// Scaler and wanted size in one, since the size must be there before the scaler asks for it.
+fn fit_element(fit: &Fit) -> Result<gst::Element, Failure> {
+    let (scaler, wanted) = (bus::make("videoconvertscale")?, bus::make("capsfilter")?);
+    for (name, value) in SCALER {
+        bus::set(&scaler, name, value)?;
+    }
+    let caps: gst::Caps = fit.caps(fit.size).parse().map_err(failure::internal)?;
+    wanted.set_property("caps", caps);
+    let bin = gst::Bin::new();
+    bin.add_many([&scaler, &wanted]).map_err(failure::internal)?;
+    scaler.link(&wanted).map_err(failure::internal)?;
+    for pad in [bus::pad(&scaler, "sink")?, bus::pad(&wanted, "src")?] {
+        bin.add_pad(&gst::GhostPad::with_target(&pad).map_err(failure::internal)?).map_err(failure::internal)?;
+    }
+    let fit = fit.clone();
+    follow(&bus::pad(&scaler, "sink")?, &wanted, move |wanted, stored, aspect| {
+        let fitted = fitted(shown(stored, aspect), fit.target).ok();
+        let caps = fitted.and_then(|Region { width, height, .. }| fit.caps(Size { width, height }).parse().ok());
+        if let Some(caps) = caps.filter(|caps: &gst::Caps| *caps != wanted.property::<gst::Caps>("caps")) {
+            wanted.set_property("caps", caps);
+        }
+    });
+    Ok(bin.upcast())
+}
+
+/// Tells `element` the size and pixel shape of the pictures that arrive at `pad`, before the first of each size.
+fn follow(
+    pad: &gst::Pad,
+    element: &gst::Element,
+    tell: impl Fn(&gst::Element, Size, (u32, u32)) + Send + Sync + 'static,
+) {
+    let weak = element.downgrade();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
+            && let Some(element) = weak.upgrade()
+            && let Some((stored, aspect)) = picture_of(caps.caps())
+        {
+            tell(&element, stored, aspect);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn picture_of(caps: &gst::CapsRef) -> Option<(Size, (u32, u32))> {
     let structure = caps.structure(0)?;
     let side = |name| u32::try_from(structure.get::<i32>(name).ok()?).ok();
     let stored = Size { width: side("width")?, height: side("height")? };
     let aspect = structure.get::<gst::Fraction>("pixel-aspect-ratio").unwrap_or(gst::Fraction::new(1, 1));
-    let aspect = (u32::try_from(aspect.numer()).ok()?, u32::try_from(aspect.denom()).ok()?);
-    stored_crop(crop.reframe, stored, aspect, crop.target).ok()
+    Some((stored, (u32::try_from(aspect.numer()).ok()?, u32::try_from(aspect.denom()).ok()?)))
 }
 
 fn set_margins(element: &gst::Element, margins: [u32; 4]) {

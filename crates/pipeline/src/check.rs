@@ -68,13 +68,14 @@ const GPU_ELEMENTS: [&str; 8] = [
 ];
 
 /// Elements without which no plan can be built, and where they come from.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 10] = [
     (AAC_ENCODER, "gstreamer1.0-libav"),
     ("mp4mux", "gstreamer1.0-plugins-good"),
     ("qtdemux", "gstreamer1.0-plugins-good"),
     ("matroskademux", "gstreamer1.0-plugins-good"),
     ("videocrop", "gstreamer1.0-plugins-good"),
     ("videoflip", "gstreamer1.0-plugins-good"),
+    ("videoconvert", "gstreamer1.0-plugins-base"),
     ("videoconvertscale", "gstreamer1.0-plugins-base"),
     ("audioresample", "gstreamer1.0-plugins-base"),
     ("queue", "gstreamer1.0-plugins-base"),

@@ -7,9 +7,11 @@
 //! ```text
 //! worker ⇄ worker_link ── source (blocks) ── elements::RangeSource ─┐
 //!                                                                  probe → plan → build → run → mp4, verify
-//! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┘
+//! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┤
+//! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
+pub mod backdrop;
 pub mod build;
 pub mod bus;
 pub mod catalog;
@@ -20,10 +22,13 @@ pub mod ends;
 pub mod failure;
 pub mod framing;
 mod lock;
+pub mod moving_crop;
 pub mod mp4;
+pub mod paint;
 pub mod plan;
 pub mod probe;
 pub mod progress;
+pub mod resample;
 pub mod run;
 pub mod source;
 pub mod timing;

@@ -2,7 +2,7 @@
 //! read, compared and tested on a machine without codecs or graphics cards.
 //!
 //! ```text
-//! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── crop ── scale
+//! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── reframe
 //!                         │                                              queue ── encode ── queue ──┐
 //!                         │                                                                       mp4mux ── filesink
 //!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── aac ── queue ──┘
@@ -11,6 +11,7 @@
 //!
 //! A further feature (a layout, an effect, captions) is a further stage: a function that gives steps.
 
+mod reframe;
 mod video;
 
 use crate::{
@@ -21,13 +22,13 @@ use crate::{
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
     clip::Window,
+    crop_path::CropPath,
     failure::Failure,
-    reframe::Reframe,
     rendition::{Rendition, Size},
 };
 use std::fmt;
 
-pub use video::stored_crop;
+pub use reframe::{Crop, Fit, SCALER, shown, stored_crop};
 
 /// Samples per second of every output.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -64,6 +65,20 @@ pub enum Step {
     Caps(String),
     /// The crop: an element of its own because it follows the picture if its size changes within the source.
     Crop(Crop),
+    /// The whole picture scaled to what has room in the output; it follows the picture, too.
+    Fit(Fit),
+    /// What lies behind a picture that does not fill the output.
+    Backdrop {
+        /// Size of the output.
+        target: Size,
+    },
+    /// A crop that moves, scaled to the size of the output; it follows the picture, too.
+    MovingCrop {
+        /// Where the window is when.
+        path: CropPath,
+        /// Size of the output.
+        target: Size,
+    },
     /// Pictures become frames of the output.
     Frames {
         /// Start of the clip on the source's time line, nanoseconds.
@@ -82,17 +97,6 @@ pub enum Step {
         /// Samples of the clip.
         samples: u64,
     },
-}
-
-/// A crop of stored pixels, and what it follows from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Crop {
-    /// What the order asks for.
-    pub reframe: Reframe,
-    /// Size of the output, whose shape the crop has.
-    pub target: Size,
-    /// Pixels cut off: left, top, right, bottom.
-    pub margins: [u32; 4],
 }
 
 /// What the output must turn out to be.
@@ -238,6 +242,11 @@ impl fmt::Display for Step {
             Step::Caps(caps) => write!(f, "{caps}"),
             Step::Crop(Crop { margins: [left, top, right, bottom], .. }) => {
                 write!(f, "crop left={left} top={top} right={right} bottom={bottom}")
+            }
+            Step::Fit(fit) => write!(f, "fit {}", fit.caps(fit.size)),
+            Step::Backdrop { target } => write!(f, "backdrop size={target}"),
+            Step::MovingCrop { path, target } => {
+                write!(f, "moving-crop size={target} keyframes={}", path.keyframes().len())
             }
             Step::Frames { start_ns, fps, frames, patience } => {
                 write!(f, "frame-grid start={start_ns}ns fps={fps} frames={frames} patience={patience}")

@@ -210,7 +210,7 @@ impl From<Failure> for Trouble {
 
 /// Whose fault a failing element is: everything up to the decoders handles the source, everything behind is ours.
 fn classify(error: &ElementError) -> Trouble {
-    const OURS: [&str; 5] = ["audio-encoder", "mux", "file", "videocrop", "videoconvertscale"];
+    const OURS: [&str; 6] = ["audio-encoder", "mux", "file", "videocrop", "videoconvert", "clipfleetcanvas"];
     if error.what == What::NoSpace {
         return failure::internal(format!("no space left in the attempt's directory: {error}")).into();
     }

@@ -1,12 +1,14 @@
-//! The GStreamer elements of our own: where bytes come in, and where time is decided.
+//! The GStreamer elements of our own: where bytes come in, where time is decided, and where frames are drawn.
 //!
-//! They are thin: what they decide is in [`crate::source`] and [`crate::timing`], without GStreamer. They are made directly,
+//! They are thin: what they decide is in [`crate::source`], [`crate::timing`] and [`crate::paint`], without GStreamer. They are made directly,
 //! never looked up by name, so they need no registration.
 
+mod canvas;
 mod frame_grid;
 mod range_source;
 mod sample_grid;
 
+pub use canvas::Canvas;
 pub use frame_grid::{FrameGridElement, FramesReport};
 pub use range_source::RangeSource;
 pub use sample_grid::{SampleGridElement, SamplesReport};

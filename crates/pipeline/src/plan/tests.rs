@@ -7,8 +7,10 @@ use crate::{
 };
 use clipfleet_domain::{
     clip::{Clip, Window},
+    crop_path::Keyframe,
     ids::ClipId,
-    rendition::Quality,
+    reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, MilliPercent, Reframe},
+    rendition::{Aspect, Quality},
 };
 
 const FIRST: Option<i64> = Some(PREROLLS_NS[0]);
@@ -158,4 +160,71 @@ fn a_picture_too_small_to_crop_is_refused() {
     let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).unwrap_err();
     assert_eq!(failed.code, "source_size_unsupported");
     assert!(failed.message.contains("8x8"), "{}", failed.message);
+}
+
+fn reframed(reframe: &Reframe, aspect: Aspect, probed: &Probed) -> String {
+    let mut order = order(0, 1_000);
+    order.clip.reframe = reframe.clone();
+    order.rendition.aspect = aspect;
+    let plan = plan(&order, probed, &ENCODERS[0], FIRST).expect("a plan").to_string();
+    let stages = plan.lines().skip_while(|line| !line.contains("name=pictures")).skip(1);
+    stages.take_while(|line| !line.contains("name=scaled")).map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_whole_picture_is_scaled_to_what_fits_and_put_over_a_backdrop() {
+    insta::assert_snapshot!(reframed(&Reframe::FitBlur, Aspect::Portrait, &upload()), @"
+    fit video/x-raw,format=I420,width=1080,height=608,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    backdrop size=1080x1920
+    ");
+    let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), ..upload().picture };
+    let turned = Probed { picture, rotation: Rotation::Right, ..upload() };
+    insta::assert_snapshot!(reframed(&Reframe::FitBlur, Aspect::Square, &turned), @"
+    videoconvert
+    videoflip video-direction=90r
+    fit video/x-raw,format=I420,width=608,height=1080,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    backdrop size=1080x1080
+    ");
+}
+
+fn path(keyframes: &[(i64, u32, u32)]) -> Reframe {
+    let keyframe = |(at_ms, position, zoom): &(i64, u32, u32)| {
+        let (position, zoom) = (MilliPercent::whole(*position), MilliPercent::whole(*zoom));
+        Keyframe { at_ms: *at_ms, position, zoom }
+    };
+    Reframe::CropPath(CropPath::new(keyframes.iter().map(keyframe).collect(), 1_000).expect("a path"))
+}
+
+#[test]
+fn a_moving_crop_is_scaled_by_ourselves() {
+    let moving = path(&[(0, 20, 100), (1_000, 80, 150)]);
+    insta::assert_snapshot!(reframed(&moving, Aspect::FourFive, &upload()), @"
+    videoconvert
+    video/x-raw,format=I420
+    moving-crop size=1080x1350 keyframes=2
+    videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
+    video/x-raw,format=I420,width=1080,height=1350,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    ");
+}
+
+#[test]
+fn a_path_that_stands_still_is_the_plan_of_a_crop() {
+    let still = path(&[(0, 37, 120), (900, 37, 120)]);
+    let (position, zoom) = (MilliPercent::whole(37), MilliPercent::whole(120));
+    let crop = Reframe::AutoCenter { position, zoom };
+    assert_eq!(reframed(&still, Aspect::Portrait, &upload()), reframed(&crop, Aspect::Portrait, &upload()));
+    let plain = path(&[(0, 50, 100)]);
+    let centre = Reframe::AutoCenter { position: DEFAULT_POSITION, zoom: DEFAULT_ZOOM };
+    assert_eq!(reframed(&plain, Aspect::Square, &upload()), reframed(&centre, Aspect::Square, &upload()));
+}
+
+#[test]
+fn every_mode_refuses_a_picture_that_is_too_small() {
+    let picture = Picture { width: 8, height: 8, ..upload().picture };
+    for reframe in [Reframe::FitBlur, path(&[(0, 0, 100), (1_000, 100, 100)])] {
+        let mut order = order(0, 1_000);
+        order.clip.reframe = reframe;
+        let failed = plan(&order, &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).unwrap_err();
+        assert_eq!(failed.code, "source_size_unsupported");
+    }
 }
