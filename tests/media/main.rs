@@ -3,4 +3,5 @@
 
 mod failures;
 mod process;
+mod proof;
 mod sources;
