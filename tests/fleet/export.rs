@@ -6,6 +6,7 @@ use clipfleet_tests::{
     mp4::Probe,
 };
 use serde_json::json;
+use sha2::Digest as _;
 use std::{collections::BTreeSet, path::Path};
 
 /// A small source of 12 s.
@@ -57,6 +58,12 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
 
     let bytes = reqwest::get(clip["outputUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
     assert_eq!(json!(bytes.len()), clip["outputSizeBytes"]);
+    let manifest = clip["manifestUri"].as_str().unwrap().strip_prefix("gs://").unwrap();
+    let manifest = reqwest::get(format!("http://{}/{manifest}", fleet.servers)).await.unwrap().bytes().await.unwrap();
+    let digest: String = sha2::Sha256::digest(&manifest).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(json!(digest), clip["manifestSha256"]);
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!((&manifest["frames"], &manifest["sizeBytes"]), (&json!(225), &clip["outputSizeBytes"]));
     let file = directory.path().join("two.mp4");
     std::fs::write(&file, &bytes).unwrap();
     assert_eq!(Probe::of(&file).picture_times.len(), 225);
@@ -116,6 +123,8 @@ async fn the_same_batch_again_dispatches_nothing_and_equal_clips_are_reused() {
     let again = &clips(&fleet.finished("b2").await)["one"];
     let before = &clips(&finished)["one"];
     assert_eq!((&again["reused"], &again["outputUri"]), (&json!(true), &before["outputUri"]));
+    assert_eq!(again["manifestSha256"], before["manifestSha256"]);
+    assert_eq!(again["manifestUri"], before["manifestUri"]);
     assert_eq!((&again["timings"]["encodeMs"], &again["encoder"]), (&json!(0), &before["encoder"]));
     // Nothing of the second submission reached the first batch's documents.
     assert_eq!(fleet.finished("b1").await, finished);

@@ -3,5 +3,6 @@
 
 mod failures;
 mod process;
+mod proof;
 mod reframe;
 mod sources;

@@ -6,7 +6,7 @@ use clipfleet_domain::{
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::{FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, Encoding, Output, Timings},
+    lifecycle::{ClipEvent, ClipFact, Encoding, ManifestRef, Output, Timings},
     progress::Phase,
     rendition::{by_name, name_of},
 };
@@ -149,6 +149,8 @@ fn fact(fact: &ClipFact) -> Fact {
             fallback_reason: encoding.fallback_reason.clone(),
             reused: output.reused,
             timings: Some(timings(&output.timings)),
+            manifest_uri: output.manifest.uri.clone(),
+            manifest_sha256: output.manifest.sha256.clone(),
         }),
         ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
@@ -175,6 +177,7 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 duration_ms: message.duration_ms,
                 reused: message.reused,
                 timings: decode_timings(message.timings.unwrap_or_default()),
+                manifest: ManifestRef { uri: message.manifest_uri, sha256: message.manifest_sha256 },
             },
             encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
         },
@@ -211,7 +214,13 @@ mod tests {
                 encoding: encoding.clone(),
             },
             ClipFact::Completed {
-                output: Output { uri: "gs://b/o".into(), size_bytes: 5, reused: true, ..Output::default() },
+                output: Output {
+                    uri: "gs://b/o".into(),
+                    size_bytes: 5,
+                    reused: true,
+                    manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
+                    ..Output::default()
+                },
                 encoding,
             },
             ClipFact::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),

@@ -89,6 +89,7 @@ pub struct FleetEvent {
 }
 
 /// What can happen to a batch.
+#[expect(clippy::large_enum_variant, reason = "a fact lives as long as one message; nothing keeps many")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum FleetFact {
     /// Accepted, with these clips.

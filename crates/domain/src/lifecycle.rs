@@ -84,6 +84,17 @@ pub struct Output {
     pub reused: bool,
     /// Where the time went.
     pub timings: Timings,
+    /// What was made and how it was proved.
+    pub manifest: ManifestRef,
+}
+
+/// Where a clip's manifest lies. Empty for clips made before there were any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ManifestRef {
+    /// gs:// name.
+    pub uri: String,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
 }
 
 /// How an attempt encodes.

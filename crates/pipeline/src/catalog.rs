@@ -172,6 +172,11 @@ pub struct Installed {
 }
 
 impl Installed {
+    /// Starts GStreamer and looks at what it has.
+    pub fn start() -> Result<Self, gst::glib::Error> {
+        gst::init().map(|()| Self::look())
+    }
+
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
         let decoders = DECODERS.iter().filter(|row| row.parser.is_none_or(exists) && exists(row.element)).collect();

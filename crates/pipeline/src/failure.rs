@@ -74,6 +74,26 @@ pub fn verify_failed(what: impl Display) -> Failure {
     Failure::transient("verify_failed", format!("the output is wrong: {what}"))
 }
 
+/// The output stands still where what entered the encoder moves.
+pub fn encode_frozen(what: impl Display) -> Failure {
+    Failure::transient("encode_frozen", format!("the output stands still: {what}"))
+}
+
+/// The output is black where what entered the encoder is not.
+pub fn encode_black(what: impl Display) -> Failure {
+    Failure::transient("encode_black", format!("the output is black: {what}"))
+}
+
+/// The output shows or sounds the right things at the wrong time.
+pub fn encode_slip(what: impl Display) -> Failure {
+    Failure::transient("encode_slip", format!("the output is out of step: {what}"))
+}
+
+/// The output shows or sounds other things than entered the encoders.
+pub fn encode_mismatch(what: impl Display) -> Failure {
+    Failure::transient("encode_mismatch", format!("the output differs from what was encoded: {what}"))
+}
+
 /// A fault of ours, or of this machine.
 pub fn internal(what: impl Display) -> Failure {
     Failure::transient("internal", what.to_string())

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! worker ⇄ worker_link ── source (blocks) ── elements::RangeSource ─┐
-//!                                                                  probe → plan → build → run → mp4, verify
+//!                                                                  probe → plan → build → run → mp4 → verify
 //! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┤
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```

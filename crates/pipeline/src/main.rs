@@ -84,10 +84,10 @@ fn make(
     progress: &Progress,
 ) -> Result<v1::TranscodeFinished, Failure> {
     let order = pipeline::transcode(start).map_err(failure::internal)?;
-    gstreamer::init().map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))?;
-    let source = Arc::new(Source::new(Arc::clone(link) as Arc<_>));
-    let installed = Arc::new(Installed::look());
-    transcode::transcode(&order, &source, &installed, progress)
+    let installed = Installed::start();
+    let installed = installed.map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))?;
+    let (source, installed) = (Arc::new(Source::new(Arc::clone(link) as Arc<_>)), Arc::new(installed));
+    transcode::transcode(&order, &source, &installed, progress).map(|transcoded| transcoded.finished)
 }
 
 fn error(failure: Failure) -> v1::Error {

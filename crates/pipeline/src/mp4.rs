@@ -41,6 +41,8 @@ pub struct Track {
     pub pixel_aspect: (u32, u32),
     /// H.264 profile, of a picture track.
     pub profile: u8,
+    /// H.264 profile, constraints and level, of a picture track: the six digits of `avc1.64001f`.
+    pub profile_level: [u8; 3],
     /// Channels and samples per second, of a sound track.
     pub sound: (u16, u32),
     /// Samples (frames) and the duration of each, run by run.
@@ -179,7 +181,10 @@ impl Track {
         for (kind, content) in details.iter() {
             match &kind {
                 b"pasp" => self.pixel_aspect = (content.u32(0)?, content.u32(4)?),
-                b"avcC" => self.profile = content.array::<2>(0)?[1],
+                b"avcC" => {
+                    let [_, profile, constraints, level] = content.array(0)?;
+                    (self.profile, self.profile_level) = (profile, [profile, constraints, level]);
+                }
                 _ => {}
             }
         }

@@ -1,25 +1,43 @@
-//! One clip from order to result: probe, plan, build, run, finish, verify. Every decision about trying again inside one
+//! One clip from order to result: probe, plan, build, run, finish, verify, manifest. Every decision about trying again inside one
 //! attempt is here.
 
 use crate::{
-    build::build,
-    bus::{ElementError, What},
+    build::{Built, build},
+    bus::{self, ElementError, What},
     catalog::{AAC_PRIMING, Encoder, Installed},
     elements::{FramesReport, SamplesReport},
     ends, failure, mp4,
-    plan::{self, END_TOLERANCE_MS, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan},
+    plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
     probe::{self, Probed},
     progress::Progress,
     run::{self, Outcome},
     source::Source,
-    verify::verify,
+    verify::{
+        self, Proof,
+        manifest::{self, Manifest},
+        tap::{Passed, Tap},
+    },
 };
 use clipfleet_contract::{pipeline::Transcode, v1::TranscodeFinished};
 use clipfleet_domain::{clip::Window, failure::Failure, progress::Phase};
+use gstreamer::prelude::*;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// A clip that was made and proved.
+#[derive(Debug)]
+pub struct Transcoded {
+    /// What the worker is told.
+    pub finished: TranscodeFinished,
+    /// What is stored beside the clip; `finished` carries it as JSON.
+    pub manifest: Manifest,
+    /// What the clip was to be.
+    pub expected: Expected,
+    /// What entered its encoders.
+    pub entered: Passed,
+}
 
 /// Makes the clip that `order` describes out of `source`.
 pub fn transcode(
@@ -27,7 +45,7 @@ pub fn transcode(
     source: &Arc<Source>,
     installed: &Arc<Installed>,
     progress: &Progress,
-) -> Result<TranscodeFinished, Failure> {
+) -> Result<Transcoded, Failure> {
     let job = Job { order, source, installed, progress, began: Instant::now() };
     // Whatever GStreamer made of it: when the source could not be read, that is what went wrong.
     job.make().map_err(|failure| source.failure().unwrap_or(failure))
@@ -45,37 +63,89 @@ struct Job<'a> {
 struct Made {
     encoder: &'static Encoder,
     fallback_reason: String,
+    encoded: Encoded,
+}
+
+/// What one encoder made.
+struct Encoded {
     plan: Plan,
     frames: FramesReport,
     samples: SamplesReport,
+    entered: Passed,
 }
 
 impl Job<'_> {
-    fn make(&self) -> Result<TranscodeFinished, Failure> {
+    fn make(&self) -> Result<Transcoded, Failure> {
         let probed = probe::probe(self.source, self.installed)?;
         tracing::info!(?probed, "probed");
         self.progress.reach(Phase::Fetching, 0.5);
         let made = self.encode(&probed)?;
-        self.check_end(&probed, &made)?;
-        let encoded = Instant::now();
+        self.check_end(&probed, &made.encoded)?;
+        let verifying = Instant::now();
         self.progress.reach(Phase::Verifying, 0.0);
-        self.finish(&made.plan)?;
-        let expected = made.plan.expected;
-        verify(&self.order.directory.join(OUTPUT_FILE), &expected)?;
-        self.progress.reach(Phase::Verifying, 1.0);
-        let first = made.frames.first_shown.unwrap_or(self.began);
-        Ok(TranscodeFinished {
-            file: OUTPUT_FILE.to_owned(),
-            duration_ms: expected.duration_ms(),
+        let Encoded { plan, frames, entered, .. } = &made.encoded;
+        self.finish(plan)?;
+        let output = self.order.directory.join(OUTPUT_FILE);
+        let report = |fraction| self.progress.reach(Phase::Verifying, fraction);
+        let (movie, proof) = verify::verify(&output, &plan.expected, entered, self.installed, report)?;
+        let first = frames.first_shown.unwrap_or(self.began);
+        let manifest = Manifest {
+            fetch_ms: millis(first - self.began),
+            encode_ms: millis(verifying - first),
+            verify_ms: millis(verifying.elapsed()),
+            size_bytes: std::fs::metadata(&output).map_or(0, |metadata| metadata.len()),
+            video_codec: video_codec(&movie),
+            ..self.manifest(&probed, &made, &proof)
+        };
+        Ok(Transcoded {
+            finished: finished(&manifest),
+            manifest,
+            expected: plan.expected,
+            entered: made.encoded.entered,
+        })
+    }
+
+    fn manifest(&self, probed: &Probed, made: &Made, proof: &Proof) -> Manifest {
+        let expected = made.encoded.plan.expected;
+        let Proof { likeness, levels, input, output, .. } = proof.clone();
+        let noted = [("source_frozen", &input.frozen), ("source_black", &input.black)];
+        let notes = noted.into_iter().filter(|(_, runs)| !runs.is_empty()).map(|(note, _)| note).collect();
+        let rounded = manifest::rounded;
+        Manifest {
+            version: manifest::VERSION,
             frames: expected.frames,
+            fps: expected.fps,
+            duration_ms: expected.duration_ms(),
             width: expected.size.width,
             height: expected.size.height,
+            size_bytes: 0,
+            video_codec: String::new(),
+            audio_codec: "mp4a.40.2",
+            audio_sample_rate_hz: SAMPLE_RATE,
+            audio_channels: 2,
             encoder: made.encoder.name.to_owned(),
-            fallback_reason: made.fallback_reason,
-            fetch_ms: millis(first - self.began),
-            encode_ms: millis(encoded - first),
-            verify_ms: millis(encoded.elapsed()),
-        })
+            fallback_reason: made.fallback_reason.clone(),
+            decoder: probed.video.decoder.element.to_owned(),
+            source_has_audio: probed.audio.is_some(),
+            av_offset_ms: proof.av_offset_ms.map(rounded),
+            end_difference_ms: rounded(proof.end_difference_ms),
+            picture_difference: manifest::PictureDifference {
+                mean_levels: rounded(likeness.mean.into()),
+                worst_levels: rounded(likeness.worst.into()),
+                worst_at_ms: likeness.worst_frame as i64 * 1_000 / i64::from(expected.fps),
+            },
+            notes,
+            input,
+            output,
+            loudness: manifest::Loudness {
+                integrated_lufs: levels.integrated_lufs.map(rounded),
+                true_peak_dbtp: levels.true_peak_dbtp.map(rounded),
+                sample_peak_dbfs: levels.sample_peak_dbfs.map(rounded),
+            },
+            fetch_ms: 0,
+            encode_ms: 0,
+            verify_ms: 0,
+        }
     }
 
     /// Tries the encoders there are, best first.
@@ -90,7 +160,7 @@ impl Job<'_> {
         for encoder in candidates {
             self.progress.encode_with(encoder.name, &fallback_reason);
             match self.encode_with(encoder, probed) {
-                Ok((plan, frames, samples)) => return Ok(Made { encoder, fallback_reason, plan, frames, samples }),
+                Ok(encoded) => return Ok(Made { encoder, fallback_reason, encoded }),
                 Err(Trouble::Encoder(failed)) => {
                     tracing::warn!(encoder = encoder.name, reason = failed.message, "encoder failed");
                     fallback_reason = format!("{}: {}", encoder.name, failed.message);
@@ -102,16 +172,15 @@ impl Job<'_> {
         Err(last.unwrap_or_else(|| failure::internal("no encoder was tried")))
     }
 
-    fn encode_with(
-        &self,
-        encoder: &'static Encoder,
-        probed: &Probed,
-    ) -> Result<(Plan, FramesReport, SamplesReport), Trouble> {
+    fn encode_with(&self, encoder: &'static Encoder, probed: &Probed) -> Result<Encoded, Trouble> {
         for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
             let plan = plan::plan(self.order, probed, encoder, preroll)?;
             tracing::info!("plan\n{plan}");
-            match self.run(&plan)? {
-                Outcome::Complete(frames, samples) => return Ok((plan, frames, samples)),
+            let tap = Arc::default();
+            match self.run(&plan, &tap)? {
+                Outcome::Complete(frames, samples) => {
+                    return Ok(Encoded { plan, frames, samples, entered: tap.take() });
+                }
                 Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
                 Outcome::Short(frames) => {
                     let failed = self.why_short(probed, frames)?;
@@ -125,8 +194,10 @@ impl Job<'_> {
         Err(failure::internal("reading from the beginning led astray").into())
     }
 
-    fn run(&self, plan: &Plan) -> Result<Outcome, Failure> {
+    fn run(&self, plan: &Plan, tap: &Arc<Tap>) -> Result<Outcome, Failure> {
         let built = build(plan, self.source, &self.order.directory)?;
+        tap.look(&encoder_input(&built, "video-encoder")?);
+        tap.listen(&encoder_input(&built, "audio-encoder")?);
         let frames = f64::from(plan.expected.frames);
         run::run(&built, plan, self.source, |progress| match progress {
             run::Progress::Fetching => {}
@@ -161,7 +232,7 @@ impl Job<'_> {
     }
 
     /// A clip may end with a still picture while the sound goes on, but not with nothing.
-    fn check_end(&self, probed: &Probed, made: &Made) -> Result<(), Failure> {
+    fn check_end(&self, probed: &Probed, made: &Encoded) -> Result<(), Failure> {
         let Some(video_ns) = made.frames.ended_ns else { return Ok(()) };
         let window = self.order.clip.window;
         let missing = |ns: i64| window.end_ms() - (ns - probed.picture.time_ns) / 1_000_000;
@@ -187,6 +258,33 @@ impl Job<'_> {
         mp4::shift_sound(&output, AAC_PRIMING, duration).map_err(broken)?;
         let _ = std::fs::remove_file(self.order.directory.join(MEDIA_FILE));
         Ok(())
+    }
+}
+
+fn encoder_input(built: &Built, name: &str) -> Result<gstreamer::Pad, Failure> {
+    let encoder = built.pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")))?;
+    bus::pad(&encoder, "sink")
+}
+
+/// As in RFC 6381: profile, constraints and level.
+fn video_codec(movie: &mp4::Movie) -> String {
+    let [profile, constraints, level] = movie.track(b"vide").map_or([0; 3], |track| track.profile_level);
+    format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+}
+
+fn finished(manifest: &Manifest) -> TranscodeFinished {
+    TranscodeFinished {
+        file: OUTPUT_FILE.to_owned(),
+        duration_ms: manifest.duration_ms,
+        frames: manifest.frames,
+        width: manifest.width,
+        height: manifest.height,
+        encoder: manifest.encoder.clone(),
+        fallback_reason: manifest.fallback_reason.clone(),
+        fetch_ms: manifest.fetch_ms,
+        encode_ms: manifest.encode_ms,
+        verify_ms: manifest.verify_ms,
+        manifest: manifest.to_json(),
     }
 }
 

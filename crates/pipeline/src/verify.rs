@@ -1,104 +1,101 @@
-//! Proof that a file is what was ordered, from the file alone: each check is a function that finds nothing or says what is
-//! wrong. A comparison of decoded pictures joins them here.
+//! Proof that a file is what was ordered and what was encoded: from its container, and from everything in it, decoded.
+//!
+//! ```text
+//! run ── Tap at both encoders ── entered ─┐
+//!                                         ├─ pictures, sound, runs (pure) ── Proof ── Manifest
+//! file ── container ── decode ── shown ───┘
+//! ```
 
-use crate::{
-    catalog::AAC_PRIMING,
-    failure,
-    mp4::{Movie, Track},
-    plan::{Expected, SAMPLE_RATE},
-};
+pub mod container;
+pub mod decode;
+pub mod fingerprint;
+pub mod loudness;
+pub mod manifest;
+pub mod pictures;
+pub mod runs;
+pub mod sound;
+pub mod tap;
+
+use self::{loudness::Levels, pictures::Likeness, runs::Runs, tap::Passed};
+use crate::{catalog::Installed, failure, mp4::Movie, plan::Expected};
 use clipfleet_domain::failure::Failure;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-/// Seconds that may lie between two key frames.
-const KEY_SECONDS: u32 = 2;
+/// How much earlier or later than the picture sound may end, milliseconds. What is promised of both ends.
+const END_DIFFERENCE_MS: f64 = 40.0;
 
-/// H.264 profiles of 8-bit 4:2:0 pictures: baseline, main, high.
-const PROFILES: [u8; 3] = [66, 77, 100];
-
-type Check = fn(&Movie, &Expected) -> Result<(), String>;
-
-const CHECKS: [Check; 5] = [file, picture_format, picture_times, key_frames, sound];
-
-/// Checks the output.
-pub fn verify(path: &Path, expected: &Expected) -> Result<(), Failure> {
-    let movie = Movie::read(path).map_err(|error| failure::verify_failed(format!("it cannot be read: {error}")))?;
-    CHECKS.iter().try_for_each(|check| check(&movie, expected)).map_err(failure::verify_failed)
+/// What was proved of a good file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proof {
+    /// How alike the pictures are to those encoded.
+    pub likeness: Likeness,
+    /// How much later the sound is than the picture, milliseconds, where that is largest.
+    pub av_offset_ms: Option<f64>,
+    /// How much later the sound ends than the picture, milliseconds.
+    pub end_difference_ms: f64,
+    /// Standing and black stretches of what was encoded.
+    pub input: Runs,
+    /// Standing and black stretches of the file.
+    pub output: Runs,
+    /// Loudness of the file.
+    pub levels: Levels,
 }
 
-fn file(movie: &Movie, _: &Expected) -> Result<(), String> {
-    must(movie.header_first, || "its header lies behind the media".into())?;
-    must(movie.whole, || "it ends within a box".into())
+/// Checks a file against what it is to be and what entered its encoders. `report` hears the share that is done.
+pub fn verify(
+    path: &Path,
+    expected: &Expected,
+    entered: &Passed,
+    installed: &Arc<Installed>,
+    report: impl FnMut(f64),
+) -> Result<(Movie, Proof), Failure> {
+    let movie = container::check(path, expected)?;
+    let proof = verify_content(path, expected, entered, installed, report)?;
+    // The demuxer leaves out a last block that is heard in part only; the header counts to the sample, and is checked.
+    let end_difference_ms = container::end_difference_ms(&movie, expected);
+    Ok((movie, Proof { end_difference_ms, ..proof }))
 }
 
-fn picture(movie: &Movie) -> Result<&Track, String> {
-    movie.track(b"vide").ok_or_else(|| "it does not have exactly one picture track".into())
-}
-
-fn picture_format(movie: &Movie, expected: &Expected) -> Result<(), String> {
-    let track = picture(movie)?;
-    let size = (u32::from(track.size.0), u32::from(track.size.1));
-    must(track.codec == *b"avc1" || track.codec == *b"avc3", || format!("its codec is {:?}", track.codec))?;
-    must(PROFILES.contains(&track.profile), || format!("its H.264 profile is {}", track.profile))?;
-    must(size == (expected.size.width, expected.size.height), || {
-        format!("its picture has {}x{} pixels instead of {}", size.0, size.1, expected.size)
-    })?;
-    let (wide, tall) = track.pixel_aspect;
-    must(wide == tall, || format!("its pixels are {wide}:{tall} instead of square"))
-}
-
-fn picture_times(movie: &Movie, expected: &Expected) -> Result<(), String> {
-    let track = picture(movie)?;
-    must(track.samples == expected.frames, || {
-        format!("it has {} frames instead of {}", track.samples, expected.frames)
-    })?;
-    let exact = |ticks: u32| u64::from(ticks) * u64::from(expected.fps) == u64::from(track.timescale);
-    must(track.durations.iter().all(|(_, ticks)| exact(*ticks)), || {
-        format!("its frames are not all 1/{} s long: {:?} of 1/{} s", expected.fps, track.durations, track.timescale)
-    })?;
-    let first = track.first_offset - begin(track)?;
-    must(first == 0, || format!("its first picture is shown {first} units of 1/{} s late", track.timescale))
-}
-
-fn key_frames(movie: &Movie, expected: &Expected) -> Result<(), String> {
-    let track = picture(movie)?;
-    let Some(keys) = &track.keys else { return Ok(()) };
-    must(keys.first() == Some(&1), || "its first picture is no key frame".into())?;
-    let ends = keys.iter().skip(1).copied().chain([track.samples + 1]);
-    let longest = keys.iter().zip(ends).map(|(from, to)| to - from).max().unwrap_or(0);
-    must(longest <= KEY_SECONDS * expected.fps, || format!("it has {longest} frames without a key frame"))
-}
-
-fn sound(movie: &Movie, expected: &Expected) -> Result<(), String> {
-    let track = movie.track(b"soun").ok_or("it does not have exactly one sound track")?;
-    must(track.codec == *b"mp4a" && track.sound == (2, SAMPLE_RATE), || {
-        format!("its sound has {} channels at {} Hz", track.sound.0, track.sound.1)
-    })?;
-    must(track.timescale == SAMPLE_RATE, || format!("its sound is counted in 1/{} s", track.timescale))?;
-    let begins = begin(track)?;
-    must(begins == i64::from(AAC_PRIMING), || format!("its sound begins at sample {begins}"))?;
-    let decoded: u64 = track.durations.iter().map(|(count, ticks)| u64::from(*count) * u64::from(*ticks)).sum();
-    must(decoded >= expected.samples + u64::from(AAC_PRIMING), || {
-        format!("its sound has {decoded} samples instead of {}", expected.samples)
-    })?;
-    let shown: u64 = track.edits.iter().map(|edit| edit.duration).sum();
-    let samples = shown * u64::from(SAMPLE_RATE) / u64::from(movie.timescale.max(1));
-    // One unit of the movie's time scale is as exact as an edit list gets.
-    let unit = u64::from(SAMPLE_RATE / movie.timescale.max(1)) + 1;
-    must(samples.abs_diff(expected.samples) <= unit, || {
-        format!("its sound is heard for {samples} samples instead of {}", expected.samples)
-    })
-}
-
-/// Where in a track its shown part begins; empty stretches before it are not allowed.
-fn begin(track: &Track) -> Result<i64, String> {
-    match track.edits.as_slice() {
-        [] => Ok(0),
-        [edit] if edit.media_time >= 0 => Ok(edit.media_time),
-        edits => Err(format!("a track has the edit list {edits:?}")),
+/// The part of [`verify`] that believes nothing the container says about itself.
+pub fn verify_content(
+    path: &Path,
+    expected: &Expected,
+    entered: &Passed,
+    installed: &Arc<Installed>,
+    mut report: impl FnMut(f64),
+) -> Result<Proof, Failure> {
+    if let Some(caps) = &entered.unreadable {
+        return Err(failure::internal(format!("pictures that enter the encoder cannot be looked at: {caps}")));
     }
-}
-
-fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(otherwise()) }
+    if entered.pictures.len() != expected.frames as usize {
+        let seen = entered.pictures.len();
+        return Err(failure::encode_failed(format!("{seen} of {} pictures reached the encoder", expected.frames)));
+    }
+    // A buffer is a picture or 1,024 samples.
+    let buffers = u64::from(expected.frames) + expected.samples / 1_024;
+    let shown = decode::decode(path, installed, |count| report(count as f64 / buffers as f64))?;
+    if let Some(caps) = &shown.unreadable {
+        return Err(failure::verify_failed(format!("its pictures are {caps}")));
+    }
+    let likeness = pictures::compare(&entered.pictures, &shown.pictures, expected.fps)?;
+    let av_offset_ms = sound::compare(&entered.sound, &shown.sound)?;
+    let end_ms = f64::from(expected.frames) * 1_000.0 / f64::from(expected.fps);
+    let end_difference_ms = shown.sound.end_ms() - end_ms;
+    if end_difference_ms.abs() > END_DIFFERENCE_MS {
+        let way = if end_difference_ms < 0.0 { "before" } else { "after" };
+        let message = format!("the sound ends {:.0} ms {way} the picture", end_difference_ms.abs());
+        return Err(failure::encode_slip(message));
+    }
+    let runs = |passed: &Passed| {
+        let prints: Vec<_> = passed.pictures.iter().map(|seen| &seen.print).collect();
+        runs::find(&prints, expected.fps)
+    };
+    Ok(Proof {
+        likeness,
+        av_offset_ms,
+        end_difference_ms,
+        input: runs(entered),
+        output: runs(&shown),
+        levels: shown.loudness.as_ref().map(loudness::Loudness::levels).unwrap_or_default(),
+    })
 }

@@ -7,7 +7,7 @@ use clipfleet_domain::{
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
-    lifecycle::{BatchView, ClipView, Encoding, Output, State, Timings},
+    lifecycle::{BatchView, ClipView, Encoding, ManifestRef, Output, State, Timings},
     limits::RETENTION_DAYS,
     progress::Phase,
     rendition::{by_name, name_of},
@@ -43,6 +43,8 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("outputUrl".into(), text(output.map_or("", |output| &output.url))),
         ("outputSizeBytes".into(), integer(output.map_or(0, |output| output.size_bytes))),
         ("durationMs".into(), integer(output.map_or(0, |output| output.duration_ms))),
+        ("manifestUri".into(), text(output.map_or("", |output| &output.manifest.uri))),
+        ("manifestSha256".into(), text(output.map_or("", |output| &output.manifest.sha256))),
         ("error".into(), view.failure.as_ref().map_or(Value::Null, failure_value)),
         ("timings".into(), output.map_or(Value::Null, |output| timings_value(&output.timings))),
         ("createdAt".into(), instant(view.created_at_ms)),
@@ -87,6 +89,10 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
             duration_ms: as_integer(get("durationMs")),
             reused: get("reused") == &Value::Bool(true),
             timings: as_timings(get("timings")),
+            manifest: ManifestRef {
+                uri: as_text(get("manifestUri")).to_owned(),
+                sha256: as_text(get("manifestSha256")).to_owned(),
+            },
         }),
         failure: maybe(get("error")).map(as_failure),
         created_at_ms: as_instant(get("createdAt")),
@@ -277,6 +283,7 @@ mod tests {
             duration_ms: 8,
             reused: true,
             timings: Timings { queued_ms: 1, fetch_ms: 2, encode_ms: 3, verify_ms: 4, upload_ms: 5, total_ms: 6 },
+            manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
         };
         let completed = ClipView {
             state: State::Completed,

@@ -12,6 +12,7 @@
 
 mod attempt;
 mod blocks;
+mod manifest;
 mod pipeline;
 mod report;
 mod scratch;

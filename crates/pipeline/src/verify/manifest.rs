@@ -1,0 +1,100 @@
+//! The manifest: what was made and how it was proved, as it is stored beside the clip. Times are milliseconds from the clip's start.
+
+use super::runs::Runs;
+use serde::Serialize;
+
+/// Grows when a field changes its meaning or goes away; new fields may come without.
+pub const VERSION: u32 = 1;
+
+/// One clip's manifest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Frames.
+    pub frames: u32,
+    /// Frames per second, constant.
+    pub fps: u32,
+    /// Length.
+    pub duration_ms: i64,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Bytes of the clip.
+    pub size_bytes: u64,
+    /// Codec of the picture with profile and level, as in RFC 6381.
+    pub video_codec: String,
+    /// Codec of the sound, as in RFC 6381.
+    pub audio_codec: &'static str,
+    /// Samples per second.
+    pub audio_sample_rate_hz: u32,
+    /// Channels.
+    pub audio_channels: u32,
+    /// Encoder of the picture.
+    pub encoder: String,
+    /// Why it is not the preferred one; empty when it is.
+    pub fallback_reason: String,
+    /// Decoder of the source's picture.
+    pub decoder: String,
+    /// Whether the source has sound; otherwise the clip's is silence.
+    pub source_has_audio: bool,
+    /// How much later the sound is than the picture, where that is largest; absent when the sound is too even to say.
+    pub av_offset_ms: Option<f64>,
+    /// How much later the sound ends than the picture.
+    pub end_difference_ms: f64,
+    /// Difference of decoded pictures from those that entered the encoder, in levels of 0 to 255 over the worst blocks.
+    pub picture_difference: PictureDifference,
+    /// What is known of the source: `source_frozen`, `source_black`. No fault of the export.
+    pub notes: Vec<&'static str>,
+    /// Standing and black stretches of the pictures that entered the encoder.
+    pub input: Runs,
+    /// Those of the pictures that the clip shows.
+    pub output: Runs,
+    /// How loud the clip is.
+    pub loudness: Loudness,
+    /// Time to the source's first picture.
+    pub fetch_ms: i64,
+    /// Time to decode, reframe and encode.
+    pub encode_ms: i64,
+    /// Time to prove the result.
+    pub verify_ms: i64,
+}
+
+/// See [`Manifest::picture_difference`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PictureDifference {
+    /// Over all pictures.
+    pub mean_levels: f64,
+    /// Of the picture that differs most.
+    pub worst_levels: f64,
+    /// When that is shown.
+    pub worst_at_ms: i64,
+}
+
+/// Loudness after EBU R 128; a field is absent where silence has none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loudness {
+    /// Integrated loudness.
+    pub integrated_lufs: Option<f64>,
+    /// True peak.
+    pub true_peak_dbtp: Option<f64>,
+    /// Largest sample.
+    pub sample_peak_dbfs: Option<f64>,
+}
+
+impl Manifest {
+    /// As JSON for people and programs.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// A measured number, to two places: more would be noise.
+pub fn rounded(number: f64) -> f64 {
+    // Adding zero turns -0 into 0.
+    (number * 100.0).round() / 100.0 + 0.0
+}

@@ -1,0 +1,251 @@
+//! Whether the pictures that a file shows are those that entered the encoder, each in its place: numbers in, findings out.
+
+use super::fingerprint::Fingerprint;
+use crate::failure;
+use clipfleet_domain::failure::Failure;
+
+/// Distance that an encoder's loss may make unasked. Measured over good files of every kind: 0.1 to 0.8 levels, 2.1 at worst on
+/// coarse noise. More is no fault yet: the picture is then looked for elsewhere.
+const LOSS: f32 = 2.0;
+
+/// Distance at which one picture alone proves a fault. An encoder short of bits blurs, but keeps what blocks look like on the whole.
+const DIFFERENT: f32 = 12.0;
+
+/// Pictures in the wrong place that prove a fault where each alone does not: an encoder may repeat parts of a picture for one
+/// or two frames where little moves.
+const DISPLACED: usize = 3;
+
+/// How far around its place a picture is looked for, milliseconds.
+const REACH_MS: usize = 500;
+
+/// How much the pictures shown in a run may stir for it to stand still, and how many there must be: a quarter of a second.
+const STANDING: f32 = 1.0;
+const STANDING_SHARE: usize = 4;
+
+/// A picture with the time at which it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Nanoseconds from the clip's start.
+    pub time_ns: i64,
+    /// What it looks like.
+    pub print: Fingerprint,
+}
+
+/// How alike the pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Likeness {
+    /// Mean distance, levels.
+    pub mean: f32,
+    /// Greatest distance, levels.
+    pub worst: f32,
+    /// Frame with the greatest distance.
+    pub worst_frame: usize,
+}
+
+/// Compares what is shown with what entered the encoder, picture by picture.
+pub fn compare(entered: &[Seen], shown: &[Seen], fps: u32) -> Result<Likeness, Failure> {
+    let both = Both { entered, shown, fps: fps.max(1) as usize };
+    both.check_places()?;
+    let distances: Vec<f32> =
+        shown.iter().zip(entered).map(|(shown, entered)| shown.print.distance(&entered.print)).collect();
+    both.check_contents(&distances)?;
+    both.check_movement()?;
+    let worst = distances.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
+    let mean = distances.iter().sum::<f32>() / distances.len().max(1) as f32;
+    Ok(Likeness { mean, worst: worst.1, worst_frame: worst.0 })
+}
+
+struct Both<'a> {
+    entered: &'a [Seen],
+    shown: &'a [Seen],
+    fps: usize,
+}
+
+impl Both<'_> {
+    fn ms(&self, frame: usize) -> usize {
+        frame * 1_000 / self.fps
+    }
+
+    /// As many as entered, each at its time.
+    fn check_places(&self) -> Result<(), Failure> {
+        let (entered, shown) = (self.entered.len(), self.shown.len());
+        if shown != entered {
+            return Err(failure::verify_failed(format!(
+                "{shown} pictures can be decoded of the {entered} that were encoded"
+            )));
+        }
+        let frame_ns = 1_000_000_000 / self.fps as i64;
+        let late = |(index, seen): &(usize, &Seen)| {
+            (seen.time_ns - *index as i64 * 1_000_000_000 / self.fps as i64).abs() > frame_ns / 2
+        };
+        match self.shown.iter().enumerate().find(late) {
+            None => Ok(()),
+            Some((index, seen)) => {
+                let (at, due) = (seen.time_ns / 1_000_000, self.ms(index));
+                Err(failure::encode_slip(format!("picture {index} is shown at {at} ms instead of {due} ms")))
+            }
+        }
+    }
+
+    fn check_contents(&self, distances: &[f32]) -> Result<(), Failure> {
+        let suspects = distances.iter().enumerate().filter(|(_, distance)| **distance > LOSS);
+        let suspects: Vec<Suspect> = suspects
+            .map(|(frame, distance)| Suspect {
+                frame,
+                distance: *distance,
+                displaced: self.displaced(frame, *distance),
+            })
+            .collect();
+        let faults: Vec<Suspect> =
+            suspects.into_iter().filter(|one| one.distance > DIFFERENT || one.displaced.is_some()).collect();
+        let displaced = faults.iter().filter(|fault| fault.displaced.is_some()).count();
+        if displaced < DISPLACED && !faults.iter().any(|fault| fault.distance > DIFFERENT) {
+            return Ok(());
+        }
+        Err(self.explain(&faults, displaced))
+    }
+
+    /// Where a picture's likeness entered: frames from its place, when it is much more like that one than like its own.
+    fn displaced(&self, frame: usize, distance: f32) -> Option<isize> {
+        let reach = (self.fps * REACH_MS / 1_000).max(1) as isize;
+        let offsets = (1..=reach).flat_map(|step| [step, -step]);
+        let others = offsets.filter_map(|offset| {
+            let other = self.entered.get(frame.checked_add_signed(offset)?)?;
+            Some((offset, self.shown[frame].print.distance(&other.print)))
+        });
+        let (offset, nearest) = others.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (nearest * 2.0 < distance && nearest + LOSS < distance).then_some(offset)
+    }
+
+    fn explain(&self, faults: &[Suspect], displaced: usize) -> Failure {
+        let (Some(first), Some(last)) = (faults.first(), faults.last()) else { return failure::internal("no fault") };
+        let (count, total) = (faults.len(), self.shown.len());
+        let place =
+            format!("{count} of {total} pictures, from {} ms to {} ms", self.ms(first.frame), self.ms(last.frame + 1));
+        let black =
+            |fault: &&Suspect| self.shown[fault.frame].print.is_black() && !self.entered[fault.frame].print.is_black();
+        if faults.iter().filter(black).count() * 2 > count {
+            return failure::encode_black(place);
+        }
+        if self.is_frozen(faults) {
+            return failure::encode_frozen(place);
+        }
+        let worst = faults.iter().map(|fault| fault.distance).fold(0.0, f32::max);
+        if displaced * 2 >= count {
+            let mut offsets: Vec<isize> = faults.iter().filter_map(|fault| fault.displaced).collect();
+            offsets.sort_unstable();
+            let offset = offsets.get(offsets.len() / 2).copied().unwrap_or(0);
+            let (frames, way) = (offset.unsigned_abs(), if offset < 0 { "late" } else { "early" });
+            return failure::encode_slip(format!("{place} are shown {frames} frames {way}"));
+        }
+        failure::encode_mismatch(format!("{place} are not those encoded; they differ by up to {worst:.0} levels"))
+    }
+
+    /// All show the same, and that had its time: it is a picture that entered.
+    fn is_frozen(&self, faults: &[Suspect]) -> bool {
+        let Some(held) = faults.first().map(|fault| &self.shown[fault.frame].print) else { return false };
+        faults.len() >= DISPLACED
+            && faults.iter().all(|fault| self.shown[fault.frame].print.distance(held) <= LOSS)
+            && self.entered.iter().any(|entered| entered.print.distance(held) <= 2.0 * LOSS)
+    }
+
+    /// Standing still where what entered moves, though perhaps by little in all.
+    fn check_movement(&self) -> Result<(), Failure> {
+        let shortest = (self.fps / STANDING_SHARE).max(2);
+        let mut start = 0;
+        while start < self.shown.len() {
+            let held = &self.shown[start].print;
+            let run = self.shown[start..].iter().take_while(|next| next.print.distance(held) < STANDING).count().max(1);
+            let origin = &self.entered[start].print;
+            let moved =
+                self.entered[start..start + run].iter().map(|next| next.print.distance(origin)).fold(0.0, f32::max);
+            if run >= shortest && moved > 2.0 * LOSS {
+                let (from, to) = (self.ms(start), self.ms(start + run));
+                return Err(failure::encode_frozen(format!(
+                    "{run} pictures, from {from} ms to {to} ms, while what entered moves by {moved:.1} levels"
+                )));
+            }
+            start += run;
+        }
+        Ok(())
+    }
+}
+
+struct Suspect {
+    frame: usize,
+    distance: f32,
+    displaced: Option<isize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FPS: u32 = 30;
+
+    fn sequence(luma: impl IntoIterator<Item = u8>) -> Vec<Seen> {
+        let seen = |(index, luma): (usize, u8)| Seen {
+            time_ns: index as i64 * 1_000_000_000 / i64::from(FPS),
+            print: Fingerprint::flat(luma, [128, 128]),
+        };
+        luma.into_iter().enumerate().map(seen).collect()
+    }
+
+    /// Brightness that never repeats within a second.
+    fn moving(index: usize) -> u8 {
+        40 + (index * 37 % 180) as u8
+    }
+
+    fn code(shown: Vec<Seen>) -> String {
+        compare(&sequence((0..90).map(moving)), &shown, FPS).expect_err("a failure").code
+    }
+
+    #[test]
+    fn small_losses_are_none() {
+        let shown = sequence((0..90).map(|index| moving(index) + (index % 2) as u8));
+        let likeness = compare(&sequence((0..90).map(moving)), &shown, FPS).expect("alike");
+        assert_eq!((likeness.mean, likeness.worst, likeness.worst_frame % 2), (0.5, 1.0, 1));
+    }
+
+    #[test]
+    fn what_is_missing_or_at_another_time_is_found() {
+        assert_eq!(code(sequence((0..80).map(moving))), "verify_failed");
+        let mut late = sequence((0..90).map(moving));
+        late.iter_mut().for_each(|seen| seen.time_ns += 40_000_000);
+        assert_eq!(code(late), "encode_slip");
+    }
+
+    #[test]
+    fn one_picture_twice_and_one_never_is_a_slip() {
+        assert_eq!(code(sequence((0..90).map(|index| moving(if index == 45 { 44 } else { index })))), "encode_slip");
+        assert_eq!(code(sequence((0..90).map(|index| moving(usize::saturating_sub(index, 1))))), "encode_slip");
+        assert_eq!(code(sequence((0..90).map(|index| moving((index + 7).min(89))))), "encode_slip");
+    }
+
+    #[test]
+    fn frozen_black_and_foreign_pictures_have_their_names() {
+        assert_eq!(code(sequence((0..90).map(|index| moving(if index < 40 { index } else { 39 })))), "encode_frozen");
+        assert_eq!(code(sequence((0..90).map(|_| moving(0)))), "encode_frozen");
+        assert_eq!(code(sequence((0..90).map(|index| if index < 60 { moving(index) } else { 16 }))), "encode_black");
+        let green = (0..90)
+            .map(|index| Seen { print: Fingerprint::flat(0, [0, 0]), ..sequence((0..90).map(moving))[index].clone() });
+        assert_eq!(
+            code(green.map(|seen| Seen { print: Fingerprint::flat(60, [0, 0]), ..seen }).collect()),
+            "encode_mismatch"
+        );
+    }
+
+    #[test]
+    fn a_slow_movement_that_stops_is_frozen() {
+        let slow = |index: usize| 100 + (index / 8) as u8;
+        let shown = sequence((0..90).map(|index| slow(index.min(30))));
+        let failed = compare(&sequence((0..90).map(slow)), &shown, FPS).expect_err("a failure");
+        assert_eq!(failed.code, "encode_frozen");
+    }
+
+    #[test]
+    fn a_still_source_may_stand_still() {
+        let still = sequence([120; 90]);
+        assert!(compare(&still, &still, FPS).is_ok());
+    }
+}

@@ -1,0 +1,100 @@
+//! Runs of black and of standing pictures: reported, never judged, since a source may well have them.
+
+use super::fingerprint::Fingerprint;
+use serde::Serialize;
+
+/// Pictures closer than this show the same. A repeated picture is at no distance; a screen that stands still in a compressed
+/// source stirs by a fraction of a level.
+const STILL: f32 = 0.5;
+
+/// Shortest standing still that is told, milliseconds: shorter ones are pauses in a movement.
+const FROZEN_MS: i64 = 1_000;
+
+/// Shortest blackness that is told, milliseconds: shorter ones are cuts and blinks.
+const BLACK_MS: i64 = 500;
+
+/// Most runs told of one kind; more say no more.
+const MOST: usize = 100;
+
+/// A stretch of the clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// From the clip's start, milliseconds.
+    pub start_ms: i64,
+    /// Milliseconds.
+    pub length_ms: i64,
+}
+
+/// What a sequence of pictures does besides moving.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Runs {
+    /// Where nothing moves.
+    pub frozen: Vec<Run>,
+    /// Where nothing is to be seen. Black stretches are frozen, too.
+    pub black: Vec<Run>,
+}
+
+/// Finds the runs of pictures that follow one another at `fps`.
+pub fn find(pictures: &[&Fingerprint], fps: u32) -> Runs {
+    let frozen = runs(pictures, fps, FROZEN_MS, |first, next| first.distance(next) < STILL);
+    let black = runs(pictures, fps, BLACK_MS, |first, next| first.is_black() && next.is_black());
+    Runs { frozen, black }
+}
+
+/// Runs of pictures that go together with the first of their run.
+fn runs(
+    pictures: &[&Fingerprint],
+    fps: u32,
+    shortest_ms: i64,
+    together: impl Fn(&Fingerprint, &Fingerprint) -> bool,
+) -> Vec<Run> {
+    let ms = |frames: usize| frames as i64 * 1_000 / i64::from(fps.max(1));
+    let mut runs = Vec::new();
+    let mut start = 0;
+    while let Some(first) = pictures.get(start) {
+        let length = pictures[start..].iter().take_while(|next| together(first, next)).count().max(1);
+        if ms(length) >= shortest_ms && together(first, first) && runs.len() < MOST {
+            runs.push(Run { start_ms: ms(start), length_ms: ms(length) });
+        }
+        start += length;
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(luma: u8) -> Fingerprint {
+        Fingerprint::flat(luma, [128, 128])
+    }
+
+    fn find_in(pictures: &[Fingerprint]) -> Runs {
+        find(&pictures.iter().collect::<Vec<_>>(), 30)
+    }
+
+    #[test]
+    fn what_moves_has_no_runs() {
+        let moving: Vec<_> = (0..200).map(|n| grey(40 + n % 100)).collect();
+        assert_eq!(find_in(&moving), Runs::default());
+    }
+
+    #[test]
+    fn runs_have_their_place_and_length() {
+        let mut pictures: Vec<_> = (0..30).map(|n| grey(100 + n)).collect();
+        pictures.extend(vec![grey(16); 45]);
+        pictures.extend((0..30).map(|n| grey(50 + n)));
+        pictures.extend(vec![grey(200); 60]);
+        let runs = find_in(&pictures);
+        assert_eq!(runs.black, [Run { start_ms: 1_000, length_ms: 1_500 }]);
+        assert_eq!(runs.frozen, [Run { start_ms: 1_000, length_ms: 1_500 }, Run { start_ms: 3_500, length_ms: 2_000 }]);
+    }
+
+    #[test]
+    fn short_runs_are_not_told() {
+        let pictures: Vec<_> = (0..120).map(|n| grey(if n % 25 < 12 { 16 } else { 100 })).collect();
+        assert_eq!(find_in(&pictures), Runs::default());
+    }
+}

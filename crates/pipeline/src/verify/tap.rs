@@ -1,0 +1,134 @@
+//! Listening in on a pad: fingerprints of the pictures and the course of the sound that pass it. Nothing is held up or copied.
+
+use super::{
+    fingerprint::{Fingerprint, Plane},
+    loudness::Loudness,
+    pictures::Seen,
+    sound::{Course, RATE},
+};
+use crate::{elements::TimeLine, lock::lock};
+use gst::prelude::*;
+use gst_video::prelude::*;
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What passed.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The pictures, in the order in which they are shown.
+    pub pictures: Vec<Seen>,
+    /// The sound.
+    pub sound: Course,
+    /// How loud it is, where that was asked for.
+    pub loudness: Option<Loudness>,
+    /// What could not be looked at.
+    pub unreadable: Option<String>,
+}
+
+/// Something that listens in, shared with the pads it listens to.
+#[derive(Debug, Default)]
+pub struct Tap {
+    passed: Mutex<Passed>,
+    count: AtomicU64,
+}
+
+impl Tap {
+    /// One that measures loudness, too.
+    pub fn with_loudness() -> Self {
+        let passed = Passed { loudness: Loudness::new(), ..Passed::default() };
+        Self { passed: Mutex::new(passed), count: AtomicU64::new(0) }
+    }
+
+    /// Looks at the decoded pictures that pass a pad.
+    pub fn look(self: &Arc<Self>, pad: &gst::Pad) {
+        let tap = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            if let Some(buffer) = info.buffer() {
+                tap.note(|passed| match picture(pad, buffer) {
+                    Some(seen) => passed.pictures.push(seen),
+                    None => passed.unreadable = pad.current_caps().map(|caps| caps.to_string()),
+                });
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    /// Listens to the decoded sound that passes a pad: interleaved pairs of 32-bit numbers at 48 kHz.
+    pub fn listen(self: &Arc<Self>, pad: &gst::Pad) {
+        let tap = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            if let Some(buffer) = info.buffer() {
+                tap.note(|passed| sound(pad, buffer, passed));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    /// Buffers that passed so far.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// What passed, once everything has.
+    pub fn take(&self) -> Passed {
+        mem::take(&mut *lock(&self.passed))
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Passed)) {
+        note(&mut lock(&self.passed));
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn segment(pad: &gst::Pad) -> Option<gst::FormattedSegment<gst::ClockTime>> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    event.segment().downcast_ref::<gst::ClockTime>().cloned()
+}
+
+fn picture(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Seen> {
+    let time_ns = TimeLine::Edited.place(&segment(pad)?, buffer.pts())?;
+    let info = gst_video::VideoInfo::from_caps(pad.current_caps()?.as_ref()).ok()?;
+    let format = info.format_info();
+    if !format.is_yuv() || format.n_components() != 3 || format.depth().iter().any(|bits| *bits != 8) {
+        return None;
+    }
+    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).ok()?;
+    let plane = |component: usize| {
+        let (index, offset) = (format.plane()[component], format.poffset()[component]);
+        Some(Plane {
+            bytes: frame.plane_data(index).ok()?.get(offset as usize..)?,
+            stride: usize::try_from(*frame.plane_stride().get(index as usize)?).ok()?,
+            pixel_stride: usize::try_from(frame.comp_pstride(component as u32)).ok()?,
+            width: frame.comp_width(component as u32) as usize,
+            height: frame.comp_height(component as u32) as usize,
+        })
+    };
+    Some(Seen { time_ns, print: Fingerprint::of([plane(0)?, plane(1)?, plane(2)?])? })
+}
+
+fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
+    const FRAME_BYTES: usize = 8;
+    let samples = |ns: i64| ((i128::from(ns) * i128::from(RATE) + 500_000_000).div_euclid(1_000_000_000)) as i64;
+    let Some(segment) = segment(pad) else { return };
+    let Some(at) = TimeLine::Edited.place(&segment, buffer.pts()).map(samples) else { return };
+    let Ok(map) = buffer.map_readable() else { return };
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
+    let frames: Vec<[f32; 2]> =
+        map.chunks_exact(FRAME_BYTES).map(|frame| [number(&frame[..4]), number(&frame[4..])]).collect();
+    // What an edit list cuts off at either end is decoded, but not heard.
+    let end = TimeLine::Edited.place(&segment, segment.stop()).map_or(i64::MAX, samples);
+    let heard = |sample: i64| (sample - at).clamp(0, frames.len() as i64) as usize;
+    let (from, to) = (heard(0), heard(end));
+    let frames = frames.get(from..to).unwrap_or_default();
+    passed.sound.add(at + from as i64, frames);
+    if let Some(loudness) = &mut passed.loudness {
+        loudness.add(frames);
+    }
+}
