@@ -345,7 +345,11 @@ fn a_picture_that_changes_its_size_is_reframed_anew() {
         let transcript = transcode(&order, &source);
         let mut pictures = Pictures::decode(&transcript.output(), (720, 1280));
         assert_eq!(pictures.frames.len(), 60, "{}", order.mode);
-        // The parts are joined within a frame or two of their nominal lengths.
+        // The parts are joined within a frame or two of their nominal lengths; each picture there is one of the two, whole.
+        for frame in &pictures.frames[28..32] {
+            let read = [first, upright].map(|place| pictures.number(frame, place));
+            assert!(read.iter().any(Result::is_ok), "{}: a picture at the change is neither: {read:?}", order.mode);
+        }
         let frames = pictures.frames.split_off(32);
         pictures.frames.truncate(28);
         let later = Pictures { frames, width: pictures.width, height: pictures.height }.numbers(upright);

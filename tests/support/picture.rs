@@ -70,7 +70,11 @@ impl Pictures {
         self.frames.iter().enumerate().map(read).collect()
     }
 
-    fn number(&self, frame: &[u8], place: MarkPlace) -> Result<u32, String> {
+    /// The number burned into one picture.
+    ///
+    /// # Errors
+    /// Says what is not readable.
+    pub fn number(&self, frame: &[u8], place: MarkPlace) -> Result<u32, String> {
         let (left, top) = ((self.width as f64 - place.width) / 2.0, (self.height as f64 - place.height) / 2.0);
         let mut bits = 0;
         for block in 0..16 {

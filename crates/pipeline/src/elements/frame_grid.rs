@@ -67,11 +67,20 @@ mod imp {
         /// The latest picture, shown or not: what a gap repeats. It is pushed when the next one is there, so that nobody else
         /// holds it by then: a decoder's pool throws away a buffer whose memory is shared, and that costs a millisecond.
         held: Option<Held>,
+        /// The format of the pictures after `held`. It is told when `held` is gone, which still has the format before.
+        next_format: Option<gst::Event>,
         last_ns: Option<i64>,
         /// Time between the two latest pictures, or what the latest says of itself.
         interval_ns: i64,
         over: bool,
         pub(super) report: FramesReport,
+    }
+
+    /// What is pushed next.
+    enum Output {
+        Frame(gst::Buffer),
+        /// From here on frames have another format.
+        Format(gst::Event),
     }
 
     struct Held {
@@ -106,13 +115,25 @@ mod imp {
         }
 
         /// The lock is not held here: a push runs the whole pipeline behind us.
-        fn push_all(&self, frames: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
-            frames.into_iter().try_for_each(|frame| self.src.push(frame).map(|_| ()))
+        fn push_all(&self, output: Vec<Output>) -> Result<(), gst::FlowError> {
+            output.into_iter().try_for_each(|next| match next {
+                Output::Frame(frame) => self.src.push(frame).map(|_| ()),
+                Output::Format(caps) => self.src.push_event(caps).then_some(()).ok_or(gst::FlowError::NotNegotiated),
+            })
         }
 
         fn event(&self, event: gst::Event) -> bool {
             match event.view() {
-                gst::EventView::Caps(caps) => self.src.push_event(self.constant_rate(caps.caps())),
+                gst::EventView::Caps(caps) => {
+                    let caps = self.constant_rate(caps.caps());
+                    let mut state = lock(&self.state);
+                    if state.held.is_some() {
+                        state.next_format = Some(caps);
+                        return true;
+                    }
+                    drop(state);
+                    self.src.push_event(caps)
+                }
                 gst::EventView::Segment(segment) => {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
                         lock(&self.state).segment = segment.clone();
@@ -158,7 +179,7 @@ mod imp {
     }
 
     impl State {
-        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<gst::Buffer>) {
+        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<Output>) {
             let time = self.time_line.place(&self.segment, buffer.pts());
             let time = time.or(self.last_ns.map(|last| last + self.interval_ns)).unwrap_or(0);
             match self.last_ns {
@@ -173,6 +194,7 @@ mod imp {
                 Showing::Behind { repeats } => (repeats, None),
             };
             self.release(from, repeats, output);
+            output.extend(self.next_format.take().map(Output::Format));
             if frame.is_some() {
                 self.report.first_shown.get_or_insert_with(Instant::now);
             }
@@ -183,7 +205,7 @@ mod imp {
         }
 
         /// Whether too much is missing.
-        fn complete(&mut self, output: &mut Vec<gst::Buffer>) -> bool {
+        fn complete(&mut self, output: &mut Vec<Output>) -> bool {
             let from = self.grid.dealt();
             let missing = self.grid.complete();
             let frame_ns = 1_000_000_000 / i64::from(self.fps);
@@ -197,12 +219,12 @@ mod imp {
         }
 
         /// Lets go of the held picture: as the frame it is due for, and as `repeats` more from frame `from` on.
-        fn release(&mut self, from: u32, repeats: u32, output: &mut Vec<gst::Buffer>) {
+        fn release(&mut self, from: u32, repeats: u32, output: &mut Vec<Output>) {
             let Some(Held { buffer, frame }) = self.held.take() else { return };
             let mut frames: Vec<u32> = frame.into_iter().chain(from..from + repeats).collect();
             let last = frames.pop();
-            output.extend(frames.into_iter().map(|index| self.stamped(buffer.clone(), index)));
-            output.extend(last.map(|index| self.stamped(buffer, index)));
+            output.extend(frames.into_iter().map(|index| Output::Frame(self.stamped(buffer.clone(), index))));
+            output.extend(last.map(|index| Output::Frame(self.stamped(buffer, index))));
         }
 
         /// The picture as frame `index`. Copies share the pixels.
@@ -243,6 +265,7 @@ mod imp {
                 fps: 1,
                 patience: 0,
                 held: None,
+                next_format: None,
                 last_ns: None,
                 interval_ns: 0,
                 over: false,
