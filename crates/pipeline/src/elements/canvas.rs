@@ -5,6 +5,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
+use super::filter_pads;
 use crate::paint::Paint;
 use clipfleet_domain::rendition::Size;
 use gst::{glib, subclass::prelude::*};
@@ -71,10 +72,7 @@ mod imp {
         fn pad_templates() -> &'static [gst::PadTemplate] {
             static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
                 let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build();
-                [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                    .into_iter()
-                    .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok())
-                    .collect()
+                filter_pads(&caps)
             });
             &TEMPLATES
         }

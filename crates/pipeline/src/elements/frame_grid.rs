@@ -6,7 +6,8 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{elements::TimeLine, lock::lock, timing::FrameGrid};
+use super::{TimeLine, add_pads, clip_segment, filter_pads};
+use crate::{lock::lock, timing::FrameGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;
@@ -138,8 +139,7 @@ mod imp {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
                         lock(&self.state).segment = segment.clone();
                     }
-                    let ours = gst::FormattedSegment::<gst::ClockTime>::new();
-                    self.src.push_event(gst::event::Segment::builder(&ours).seqnum(event.seqnum()).build())
+                    self.src.push_event(clip_segment(&event))
                 }
                 gst::EventView::Eos(_) => self.end(event),
                 // Gaps are filled by the grid; tags of the source (its rotation, its title) do not hold for the output.
@@ -278,9 +278,7 @@ mod imp {
     impl ObjectImpl for FrameGridElement {
         fn constructed(&self) {
             self.parent_constructed();
-            for pad in [&self.sink, &self.src] {
-                self.obj().add_pad(pad).expect("a new element has no pad of that name");
-            }
+            add_pads(self.obj().upcast_ref(), [&self.sink, &self.src]);
         }
     }
 
@@ -296,13 +294,7 @@ mod imp {
         }
 
         fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let any = gst::Caps::new_any();
-                [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                    .into_iter()
-                    .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &any).ok())
-                    .collect()
-            });
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| filter_pads(&gst::Caps::new_any()));
             &TEMPLATES
         }
     }

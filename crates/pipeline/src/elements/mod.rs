@@ -13,7 +13,28 @@ pub use frame_grid::{FrameGridElement, FramesReport};
 pub use range_source::RangeSource;
 pub use sample_grid::{SampleGridElement, SamplesReport};
 
+use gst::prelude::*;
 use gstreamer as gst;
+
+/// The pads of a filter: one in, one out, of the same formats.
+fn filter_pads(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
+    let ways = [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)];
+    let template = |(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, caps).ok();
+    ways.into_iter().filter_map(template).collect()
+}
+
+/// Gives a new element its pads.
+fn add_pads(element: &gst::Element, pads: [&gst::Pad; 2]) {
+    for pad in pads {
+        element.add_pad(pad).expect("a new element has no pad of that name");
+    }
+}
+
+/// What stands in for a source's segment behind an element that deals out the clip: times that begin at zero.
+fn clip_segment(replaced: &gst::Event) -> gst::Event {
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    gst::event::Segment::builder(&segment).seqnum(replaced.seqnum()).build()
+}
 
 /// Which time stamps of a demuxer's buffers agree between its streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{elements::TimeLine, lock::lock, timing::SampleGrid};
+use super::{TimeLine, add_pads, clip_segment, filter_pads};
+use crate::{lock::lock, timing::SampleGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
@@ -95,8 +96,7 @@ mod imp {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
                         lock(&self.state).segment = segment.clone();
                     }
-                    let ours = gst::FormattedSegment::<gst::ClockTime>::new();
-                    self.src.push_event(gst::event::Segment::builder(&ours).seqnum(event.seqnum()).build())
+                    self.src.push_event(clip_segment(&event))
                 }
                 gst::EventView::Eos(_) => {
                     let mut output = Vec::new();
@@ -197,9 +197,7 @@ mod imp {
     impl ObjectImpl for SampleGridElement {
         fn constructed(&self) {
             self.parent_constructed();
-            for pad in [&self.sink, &self.src] {
-                self.obj().add_pad(pad).expect("a new element has no pad of that name");
-            }
+            add_pads(self.obj().upcast_ref(), [&self.sink, &self.src]);
         }
     }
 
@@ -215,13 +213,7 @@ mod imp {
         }
 
         fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let any = gst::Caps::new_any();
-                [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                    .into_iter()
-                    .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &any).ok())
-                    .collect()
-            });
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| filter_pads(&gst::Caps::new_any()));
             &TEMPLATES
         }
     }
