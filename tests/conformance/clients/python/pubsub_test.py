@@ -659,6 +659,7 @@ def test_what_is_not_here_is_refused_by_its_name(publisher, subscriber, topic, s
         "CreateSnapshot": lambda: subscriber.create_snapshot(name=snapshot, subscription=subscription),
         "ListSnapshots": lambda: list(subscriber.list_snapshots(project=f"projects/{PROJECT}")),
         "DeleteSnapshot": lambda: subscriber.delete_snapshot(snapshot=snapshot),
+        "DetachSubscription": lambda: publisher.detach_subscription(request={"subscription": subscription}),
     }
     for name, call in calls.items():
         with pytest.raises(errors.MethodNotImplemented, match=name):
