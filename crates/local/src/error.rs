@@ -8,6 +8,11 @@ use axum::{
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
+/// What every call still waiting is told when the server stops; clients take it for a reason to come back.
+pub(crate) fn stopping() -> Status {
+    Status::unavailable("the server is shutting down")
+}
+
 /// The HTTP status and the name of a gRPC code.
 pub(crate) fn http_code(code: Code) -> (StatusCode, &'static str) {
     match code {

@@ -2,9 +2,10 @@
 
 use crate::limits;
 use axum::{body::Body, response::Response};
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use prost::Message;
 use std::{future::Future, marker::PhantomData};
+use tokio::sync::mpsc;
 use tonic::{
     Request, Status, Streaming,
     server::{Grpc, ServerStreamingService, StreamingService, UnaryService},
@@ -13,6 +14,28 @@ use tonic_prost::ProstCodec;
 
 /// The server's half of a stream of responses.
 pub(crate) type Responses<R> = BoxStream<'static, Result<R, Status>>;
+
+/// Where the server's half of a stream puts its responses.
+pub(crate) type Sender<R> = mpsc::Sender<Result<R, Status>>;
+
+/// Runs the server's half of a stream in a task of its own; its error is the stream's last item. `capacity` responses may be on
+/// their way before it waits for the client.
+pub(crate) fn respond<R, F>(capacity: usize, serve: impl FnOnce(Sender<R>) -> F) -> Responses<R>
+where
+    R: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(capacity);
+    let serving = serve(sender.clone());
+    tokio::spawn(async move {
+        if let Err(status) = serving.await {
+            // A client that takes nothing in does not learn why, either.
+            let _ = tokio::time::timeout(limits::STOP_GRACE, sender.send(Err(status))).await;
+        }
+    });
+    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+        .boxed()
+}
 
 struct Handler<F, R>(Option<F>, PhantomData<fn() -> R>);
 

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::Link,
-    error::{error_body, http_code, json_response, json_result},
+    error::{error_body, http_code, json_response, json_result, stopping},
     faults::{self, Faults},
     firestore::{self, Firestore},
     limits,
@@ -98,7 +98,7 @@ async fn guard(State(services): State<Services>, request: Request, next: Next) -
         tokio::select! {
             response = next.run(request) => response,
             () = services.cut.cancelled() => {
-                let status = Status::unavailable("the server is shutting down");
+                let status = stopping();
                 json_response(http_code(status.code()).0, &error_body(&status))
             }
         }

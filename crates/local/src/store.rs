@@ -9,7 +9,7 @@
 //!
 //! The queue has no cap of its own: every entry belongs to a request in progress, and those are capped by the connections.
 
-use crate::{limits, sync::lock};
+use crate::{error::stopping, limits, sync::lock};
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::{
     future::Future,
@@ -39,7 +39,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 impl From<StoreError> for tonic::Status {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Closed => tonic::Status::unavailable("the server is shutting down"),
+            StoreError::Closed => stopping(),
             StoreError::Disk(_) => tonic::Status::internal(format!("failed to {error}")),
         }
     }

@@ -4,45 +4,27 @@
 //! closed its half.
 
 use super::{Firestore, fs, path, watch::Listener};
-use crate::{grpc::Responses, limits};
-use futures::{StreamExt, stream::BoxStream};
-use std::{future::Future, sync::Arc};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at},
+use crate::{
+    error::stopping,
+    grpc::{Responses, Sender, respond},
+    limits,
 };
+use futures::{StreamExt, stream::BoxStream};
+use std::sync::Arc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::Status;
 
 /// The client's half of a stream.
 pub(super) type Requests<M> = BoxStream<'static, Result<M, Status>>;
-type Sender<R> = mpsc::Sender<Result<R, Status>>;
 
 /// `Listen`: targets come and go, and each is kept up to date.
 pub(super) fn listen(service: Arc<Firestore>, requests: Requests<fs::ListenRequest>) -> Responses<fs::ListenResponse> {
-    respond(|sender| async move { serve_listen(&service, requests, &sender).await })
+    respond(limits::STREAM_RESPONSES, |sender| async move { serve_listen(&service, requests, &sender).await })
 }
 
 /// `Write`: one commit after the other.
 pub(super) fn write(service: Arc<Firestore>, requests: Requests<fs::WriteRequest>) -> Responses<fs::WriteResponse> {
-    respond(|sender| async move { serve_write(&service, requests, &sender).await })
-}
-
-/// Runs the server's half of a stream; its error is the stream's last item.
-fn respond<R, F>(serve: impl FnOnce(Sender<R>) -> F) -> Responses<R>
-where
-    R: Send + 'static,
-    F: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(limits::STREAM_RESPONSES);
-    let serving = serve(sender.clone());
-    tokio::spawn(async move {
-        if let Err(status) = serving.await {
-            // A client that takes nothing in does not learn why, either.
-            let _ = tokio::time::timeout(limits::STOP_GRACE, sender.send(Err(status))).await;
-        }
-    });
-    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-        .boxed()
+    respond(limits::STREAM_RESPONSES, |sender| async move { serve_write(&service, requests, &sender).await })
 }
 
 async fn serve_listen(
@@ -122,8 +104,4 @@ async fn send<R>(service: &Firestore, sender: &Sender<R>, response: R) -> Result
         // A client that is gone is noticed by whoever looks next.
         _ = sender.send(Ok(response)) => Ok(()),
     }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the server is shutting down")
 }

@@ -26,6 +26,7 @@ pub(crate) use rest::handle as rest;
 
 use crate::{
     clock::{self, Ticker},
+    error::stopping,
     faults::Faults,
     limits,
     store::{Store, StoreError},
@@ -396,8 +397,4 @@ fn request_is_immediate(request: &ps::PullRequest) -> bool {
 
 fn not_found(name: &str) -> Status {
     Status::not_found(format!("Resource not found (resource={name})"))
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the server is shutting down")
 }

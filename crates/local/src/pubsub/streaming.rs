@@ -3,30 +3,23 @@
 //! The stream ends with `UNAVAILABLE` when the server stops (clients reconnect), `NOT_FOUND` when the subscription goes,
 //! and `OK` only after the client itself has closed its half: clients take any other `OK` for the end of the world.
 
-use super::{PubSub, Room, StreamId, Subscription, not_found, ps, settings, stopping};
-use crate::{grpc::Responses, limits};
-use futures::StreamExt;
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior},
+use super::{PubSub, Room, StreamId, Subscription, not_found, ps, settings};
+use crate::{
+    error::stopping,
+    grpc::{self, Responses, respond},
+    limits,
 };
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior};
 use tonic::{Status, Streaming};
 
-type Sender = mpsc::Sender<Result<ps::StreamingPullResponse, Status>>;
+type Sender = grpc::Sender<ps::StreamingPullResponse>;
 type Requests = Streaming<ps::StreamingPullRequest>;
 
 /// Serves one stream.
 pub(super) fn streaming_pull(pubsub: Arc<PubSub>, requests: Requests) -> Responses<ps::StreamingPullResponse> {
     // One response under way at a time: a lease should start when its message can leave, not before.
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        if let Err(status) = serve(&pubsub, requests, &sender).await {
-            let _ = sender.send(Err(status)).await;
-        }
-    });
-    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
-        .boxed()
+    respond(1, |sender| async move { serve(&pubsub, requests, &sender).await })
 }
 
 /// One open stream; leaves the subscription when dropped.
