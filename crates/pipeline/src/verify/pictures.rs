@@ -1,6 +1,6 @@
 //! Whether the pictures that a file shows are those that entered the encoder, each in its place: numbers in, findings out.
 
-use super::fingerprint::Fingerprint;
+use super::{fingerprint::Fingerprint, runs::stretches};
 use crate::failure;
 use clipfleet_domain::failure::Failure;
 
@@ -152,20 +152,16 @@ impl Both<'_> {
     /// Standing still where what entered moves, though perhaps by little in all.
     fn check_movement(&self) -> Result<(), Failure> {
         let shortest = (self.fps / STANDING_SHARE).max(2);
-        let mut start = 0;
-        while start < self.shown.len() {
-            let held = &self.shown[start].print;
-            let run = self.shown[start..].iter().take_while(|next| next.print.distance(held) < STANDING).count().max(1);
-            let origin = &self.entered[start].print;
-            let moved =
-                self.entered[start..start + run].iter().map(|next| next.print.distance(origin)).fold(0.0, f32::max);
-            if run >= shortest && moved > 2.0 * LOSS {
-                let (from, to) = (self.ms(start), self.ms(start + run));
+        let still = |held: &Seen, next: &Seen| next.print.distance(&held.print) < STANDING;
+        for run in stretches(self.shown, still).filter(|run| run.len() >= shortest) {
+            let origin = &self.entered[run.start].print;
+            let moved = self.entered[run.clone()].iter().map(|next| next.print.distance(origin)).fold(0.0, f32::max);
+            if moved > 2.0 * LOSS {
+                let (pictures, from, to) = (run.len(), self.ms(run.start), self.ms(run.end));
                 return Err(failure::encode_frozen(format!(
-                    "{run} pictures, from {from} ms to {to} ms, while what entered moves by {moved:.1} levels"
+                    "{pictures} pictures, from {from} ms to {to} ms, while what entered moves by {moved:.1} levels"
                 )));
             }
-            start += run;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use serde::Serialize;
+use std::ops::Range;
 
 /// Pictures closer than this show the same. A repeated picture is at no distance; a screen that stands still in a compressed
 /// source stirs by a fraction of a level.
@@ -51,16 +52,20 @@ fn runs(
     together: impl Fn(&Fingerprint, &Fingerprint) -> bool,
 ) -> Vec<Run> {
     let ms = |frames: usize| frames as i64 * 1_000 / i64::from(fps.max(1));
-    let mut runs = Vec::new();
+    let alike = stretches(pictures, |first, next| together(first, next));
+    let told = alike.filter(|run| ms(run.len()) >= shortest_ms && together(pictures[run.start], pictures[run.start]));
+    told.map(|run| Run { start_ms: ms(run.start), length_ms: ms(run.len()) }).take(MOST).collect()
+}
+
+/// Splits a sequence into stretches of items that go together with the first of their stretch.
+pub(super) fn stretches<T>(items: &[T], together: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
-    while let Some(first) = pictures.get(start) {
-        let length = pictures[start..].iter().take_while(|next| together(first, next)).count().max(1);
-        if ms(length) >= shortest_ms && together(first, first) && runs.len() < MOST {
-            runs.push(Run { start_ms: ms(start), length_ms: ms(length) });
-        }
+    std::iter::from_fn(move || {
+        let first = items.get(start)?;
+        let length = items[start..].iter().take_while(|next| together(first, next)).count().max(1);
         start += length;
-    }
-    runs
+        Some(start - length..start)
+    })
 }
 
 #[cfg(test)]
