@@ -60,7 +60,7 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     assert_eq!(json!(bytes.len()), clip["outputSizeBytes"]);
     let manifest = clip["manifestUri"].as_str().unwrap().strip_prefix("gs://").unwrap();
     let manifest = reqwest::get(format!("http://{}/{manifest}", fleet.servers)).await.unwrap().bytes().await.unwrap();
-    let digest: String = sha2::Sha256::digest(&manifest).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(sha2::Sha256::digest(&manifest));
     assert_eq!(json!(digest), clip["manifestSha256"]);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&manifest["frames"], &manifest["sizeBytes"]), (&json!(225), &clip["outputSizeBytes"]));

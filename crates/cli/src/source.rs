@@ -42,7 +42,7 @@ pub(crate) async fn upload(cloud: &Cloud, bucket: &str, path: &Path) -> Result<S
 
 fn object_name(path: &Path, metadata: &Metadata) -> String {
     let identity = format!("{}\n{}\n{}.{}", path.display(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    let digest: String = Sha256::digest(identity).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&Sha256::digest(identity)[..8]);
     // The extension helps people who look into the bucket; nobody trusts it.
     let extension = path
         .extension()

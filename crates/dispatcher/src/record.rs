@@ -79,7 +79,7 @@ impl Record {
 
 /// Equal for requests that mean the same, whatever their form on the wire.
 pub(crate) fn digest(request: &v1::ExportBatch) -> String {
-    Sha256::digest(request.encode_to_vec()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(request.encode_to_vec()))
 }
 
 /// Writes a new record; `AlreadyExists` when the batch's id is taken.

@@ -160,7 +160,7 @@ async fn publish(
         Ok(info) => info,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let found = worker.cloud.objects.stat(output, None).await?;
-            manifest::discard_unless_named(worker, &manifest, &found.metadata).await;
+            manifest::discard_unless_named(worker, output, reporter.attempt_id(), &found.metadata).await;
             return adopt(worker, job, reporter, output, &found).await;
         }
         Err(error) => return Err(error),

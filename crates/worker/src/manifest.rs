@@ -18,8 +18,7 @@ pub(crate) async fn store(
     json: String,
 ) -> Result<ManifestRef, CloudError> {
     let name = beside(clip, attempt);
-    let sha256 = Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect();
-    let reference = ManifestRef { uri: uri(&name), sha256 };
+    let reference = ManifestRef { uri: name.to_string(), sha256: hex::encode(Sha256::digest(&json)) };
     let new = NewObject { content_type: "application/json".into(), metadata: BTreeMap::new() };
     match worker.cloud.objects.create(&name, new, Body::Bytes(json.into())).await {
         Ok(_) => Ok(reference),
@@ -43,23 +42,24 @@ pub(crate) fn named_in(metadata: &BTreeMap<String, String>) -> ManifestRef {
 
 /// Removes the manifest of an attempt that lost the race. One that cannot be removed harms nobody: nothing names it. When the
 /// winner is this very attempt, whose answer was lost, it stays.
-pub(crate) async fn discard_unless_named(worker: &Worker, own: &ManifestRef, visible: &BTreeMap<String, String>) {
-    if named_in(visible).uri == own.uri {
+pub(crate) async fn discard_unless_named(
+    worker: &Worker,
+    clip: &ObjectName,
+    attempt: &AttemptId,
+    visible: &BTreeMap<String, String>,
+) {
+    let own = beside(clip, attempt);
+    if named_in(visible).uri == own.to_string() {
         return;
     }
-    let Some((bucket, object)) = own.uri.strip_prefix("gs://").and_then(|rest| rest.split_once('/')) else { return };
-    if let Err(error) = worker.cloud.objects.delete(&ObjectName::new(bucket, object)).await {
-        tracing::debug!(%error, manifest = own.uri, "manifest of a lost race not removed");
+    if let Err(error) = worker.cloud.objects.delete(&own).await {
+        tracing::debug!(%error, manifest = %own, "manifest of a lost race not removed");
     }
 }
 
 fn beside(clip: &ObjectName, attempt: &AttemptId) -> ObjectName {
     let stem = clip.object.strip_suffix(".mp4").unwrap_or(&clip.object);
     ObjectName::new(clip.bucket.clone(), format!("{stem}.{attempt}.manifest.json"))
-}
-
-fn uri(name: &ObjectName) -> String {
-    format!("gs://{}/{}", name.bucket, name.object)
 }
 
 #[cfg(test)]
@@ -70,8 +70,8 @@ mod tests {
     fn a_manifest_lies_beside_its_clip_and_is_found_in_its_metadata() {
         let attempt = AttemptId::parse("a1").unwrap();
         let name = beside(&ObjectName::new("b", "clips/u/c1-0123.mp4"), &attempt);
-        assert_eq!(uri(&name), "gs://b/clips/u/c1-0123.a1.manifest.json");
-        let manifest = ManifestRef { uri: uri(&name), sha256: "ab".into() };
+        assert_eq!(name.to_string(), "gs://b/clips/u/c1-0123.a1.manifest.json");
+        let manifest = ManifestRef { uri: name.to_string(), sha256: "ab".into() };
         let mut metadata = BTreeMap::new();
         assert_eq!(named_in(&metadata), ManifestRef::default());
         note(&mut metadata, &manifest);
