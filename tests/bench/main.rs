@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
+mod media;
 mod servers;
 
 use clipfleet_cloud::{Message, SubscriptionSpec};
@@ -14,22 +15,18 @@ use clipfleet_domain::{
 };
 use clipfleet_tests::fleet::{Fleet, clips, request, text};
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 /// Samples of each latency.
 const SAMPLES: usize = 300;
-/// Pairs of one export and one FFmpeg run.
-const PAIRS: usize = 3;
-/// The clip of the comparison, milliseconds: the typical 45 s, cut between keyframes.
-const WINDOW: (i64, i64) = (20_500, 65_500);
 
 #[tokio::main]
 async fn main() {
     let directory = tempfile::tempdir().unwrap();
-    let source = source(directory.path());
+    let source = media::h264(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
     // `make bench` runs all; a name of one of the three runs that alone.
@@ -47,28 +44,9 @@ async fn main() {
     if wanted("media") {
         let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
         let uri = fleet.upload(&source, "source.mp4").await;
-        against_ffmpeg(&fleet, &uri, &source, directory.path()).await;
         overhead(&fleet, &uri).await;
+        media::against_ffmpeg(&fleet, directory.path()).await;
     }
-}
-
-/// 70 s of moving 1080p30 H.264 with sound.
-fn source(directory: &Path) -> PathBuf {
-    let path = directory.join("source.mp4");
-    let inputs = [
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=1920x1080:rate=30:duration=70,noise=alls=12:allf=t",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=frequency=330:beep_factor=4:sample_rate=48000:duration=70",
-    ];
-    let output =
-        ["-c:v", "libx264", "-preset", "superfast", "-b:v", "8M", "-pix_fmt", "yuv420p", "-g", "250", "-c:a", "aac"];
-    run(Command::new("ffmpeg").args(["-v", "error", "-y"]).args(inputs).args(output).arg(&path));
-    path
 }
 
 fn run(command: &mut Command) {
@@ -159,56 +137,6 @@ async fn fan_out(fleet: &Fleet, source: &Path) {
         seconds[2] * 1_000.0,
         1_000.0 / seconds[2]
     );
-}
-
-/// One clip through the whole chain, and the reference command on the same source, in turn.
-async fn against_ffmpeg(fleet: &Fleet, uri: &str, source: &Path, directory: &Path) {
-    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..PAIRS {
-        let started = Instant::now();
-        let mut request = request(&format!("ratio-{n}"), uri, &[(&format!("ratio-{n}"), WINDOW.0, WINDOW.1)]);
-        request["output"]["quality"] = "1080p".into();
-        fleet.submit(&request).await;
-        let shown = fleet.finished(&format!("ratio-{n}")).await;
-        assert_eq!(shown["status"], "completed", "{shown:#}");
-        ours.push(started.elapsed().as_secs_f64());
-        let started = Instant::now();
-        ffmpeg(source, &directory.join("reference.mp4"));
-        theirs.push(started.elapsed().as_secs_f64());
-        ratios.push(ours[n] / theirs[n]);
-        let timings = &clips(&shown)[&format!("ratio-{n}")]["timings"];
-        println!(
-            "  pair {n}: clipfleet {:.1} s, ffmpeg {:.1} s, ratio {:.3}; timings {timings}",
-            ours[n], theirs[n], ratios[n]
-        );
-    }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "one 45 s clip, 1080p30 to 1080x1920, wall time to FFmpeg's: {:.3} (median of {PAIRS} pairs)",
-        ratios[PAIRS / 2]
-    );
-}
-
-fn ffmpeg(source: &Path, output: &Path) {
-    let seconds = |ms: i64| format!("{}", ms as f64 / 1_000.0);
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-y", "-ss", &seconds(WINDOW.0), "-to", &seconds(WINDOW.1), "-i"]).arg(source);
-    command.args([
-        "-vf",
-        "crop=606:1080:656:0,scale=1080:1920,setsar=1",
-        "-r",
-        "30",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "superfast",
-        "-crf",
-        "24",
-    ]);
-    command
-        .args(["-g", "60", "-c:a", "aac", "-b:a", "128k", "-ar", "48000", "-ac", "2", "-movflags", "+faststart"])
-        .arg(output);
-    run(&mut command);
 }
 
 /// What the chain adds to the media work: total time less the pipeline's own phases, for short clips one after the other.

@@ -211,10 +211,11 @@ fn every_way_to_spoil_a_clip_is_found() {
     let source = source(directory.path(), MOVING, Some(TALKING));
     let made = clip(directory.path(), &source, (1_000, 3_500), 30).expect("a clip");
     let file = directory.path().join("clip.mp4");
-    let prove = |path: &Path| verify(path, &made.expected, &made.entered, &installed(), |_| {}).map(|_| ());
+    let prove = |path: &Path| verify(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
     let prove_content =
-        |path: &Path| verify_content(path, &made.expected, &made.entered, &installed(), |_| {}).map(|_| ());
-    prove(&file).expect("the clip itself");
+        |path: &Path| verify_content(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
+    let (_, proof) = verify(&file, &made.expected, &made.witnessed, &installed(), |_| {}).expect("the clip itself");
+    assert!(!proof.decoded_again, "its pictures are known");
     let name = |path: &Path| path.to_str().expect("a name").to_owned();
     let mut wrong = Vec::new();
     let mut expect = |what: &str, outcome: Result<(), Failure>, codes: &[&str], words: &str| match outcome {

@@ -150,6 +150,26 @@ impl Fleet {
         object.to_string()
     }
 
+    /// The bytes behind an `outputUrl`.
+    ///
+    /// # Panics
+    /// When they cannot be had.
+    pub async fn download(&self, url: &str) -> Vec<u8> {
+        let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        answer.expect("a result").bytes().await.expect("its bytes").into()
+    }
+
+    /// Every process of the fleet.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut tree = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(&process) = tree.get(next) {
+            tree.extend(children(process));
+            next += 1;
+        }
+        tree
+    }
+
     /// Kills every process of the fleet at once, as a power cut would.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use crate::{
     elements::{Canvas, FrameGridElement, RangeSource, SampleGridElement, TimeLine},
     failure,
     moving_crop::MovingCrop,
-    plan::{Crop, Fit, Plan, SAMPLE_RATE, SCALER, Step, shown, stored_crop},
+    plan::{Crop, ENCODED, Fit, Plan, SAMPLE_RATE, SCALER, Step, shown, stored_crop},
     probe::kind_of,
     source::Source,
     timing::{FrameGrid, SampleGrid},
@@ -54,9 +54,11 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let video = chain(&plan.video, directory, &mut grids)?;
     let audio = chain(&plan.audio, directory, &mut grids)?;
     let output = chain(&plan.output, directory, &mut grids)?;
-    for elements in [&video, &audio, &output] {
+    let proof = chain(&plan.proof, directory, &mut grids)?;
+    for elements in [&video, &audio, &output, &proof] {
         bus::add_linked(&pipeline, elements)?;
     }
+    branch(&pipeline, &proof)?;
     let [mux, ..] = output.as_slice() else { return Err(failure::internal("a plan without a multiplexer")) };
     let encoded = count_frames(&into_mux(&video, mux, "video_%u")?);
     into_mux(&audio, mux, "audio_%u")?;
@@ -210,6 +212,13 @@ fn into_mux(elements: &[gst::Element], mux: &gst::Element, template: &str) -> Re
     let into = mux.request_pad_simple(template).ok_or_else(|| failure::internal("the multiplexer takes no stream"))?;
     from.link(&into).map_err(failure::internal)?;
     Ok(from)
+}
+
+/// What leaves the encoder goes to the proof, too.
+fn branch(pipeline: &gst::Pipeline, proof: &[gst::Element]) -> Result<(), Failure> {
+    let tee = pipeline.by_name(ENCODED).ok_or_else(|| failure::internal("a plan without a tee"))?;
+    let from = tee.request_pad_simple("src_%u").ok_or_else(|| failure::internal("a tee without branches"))?;
+    from.link(&first_pad(proof)?).map(|_| ()).map_err(failure::internal)
 }
 
 fn count_frames(pad: &gst::Pad) -> Arc<AtomicU32> {

@@ -112,6 +112,9 @@ pub const ENCODERS: &[Encoder] = &[
     },
 ];
 
+/// Decodes what an encoder made, for the proof: software whatever the encoder is, so that no graphics card vouches for itself.
+pub const PROOF_DECODER: &str = "avdec_h264";
+
 /// The AAC encoder: the coder of libavcodec. `voaacenc` is weaker and has another delay.
 pub const AAC_ENCODER: &str = "avenc_aac";
 

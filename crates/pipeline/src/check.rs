@@ -1,6 +1,6 @@
 //! What this installation can do, for `clipfleet doctor` and for a worker's start.
 
-use crate::catalog::{AAC_ENCODER, DECODERS, ENCODERS, Installed, Kind, exists};
+use crate::catalog::{AAC_ENCODER, DECODERS, ENCODERS, Installed, Kind, PROOF_DECODER, exists};
 use gstreamer as gst;
 use serde::Serialize;
 
@@ -68,8 +68,9 @@ const GPU_ELEMENTS: [&str; 8] = [
 ];
 
 /// Elements without which no plan can be built, and where they come from.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 11] = [
     (AAC_ENCODER, "gstreamer1.0-libav"),
+    (PROOF_DECODER, "gstreamer1.0-libav"),
     ("mp4mux", "gstreamer1.0-plugins-good"),
     ("qtdemux", "gstreamer1.0-plugins-good"),
     ("matroskademux", "gstreamer1.0-plugins-good"),

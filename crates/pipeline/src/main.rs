@@ -1,4 +1,4 @@
-//! The process that a worker starts for each attempt. Its standard input is a socket to that worker; the order comes first.
+//! The process that a worker starts for each attempt, ahead of it. Its standard input is a socket to that worker; the order comes first.
 //!
 //! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough.
 
@@ -52,9 +52,13 @@ fn report() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
+    // Before the order comes: a worker starts this process ahead of it.
+    let installed = Installed::start().map(Arc::new);
     let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
     let (link, start) = match opened {
-        Ok(opened) => opened,
+        Ok(Some(opened)) => opened,
+        // Nothing was left to do for a worker that ends.
+        Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("clipfleet-pipeline is started by a worker, with a socket as its standard input: {error}");
             return ExitCode::from(USAGE);
@@ -64,7 +68,9 @@ fn serve() -> ExitCode {
     let outcome = thread::scope(|scope| {
         // A worker that has gone ends this process through the link; a report that cannot be sent needs no handling.
         scope.spawn(|| progress.report_while_busy(|message| drop(link.send(Message::Progressed(message)))));
-        let outcome = make(&link, start, &progress);
+        let outcome = installed
+            .map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))
+            .and_then(|installed| make(&link, start, &installed, &progress));
         progress.stop();
         outcome
     });
@@ -81,13 +87,12 @@ fn serve() -> ExitCode {
 fn make(
     link: &Arc<WorkerLink>,
     start: v1::StartTranscode,
+    installed: &Arc<Installed>,
     progress: &Progress,
 ) -> Result<v1::TranscodeFinished, Failure> {
     let order = pipeline::transcode(start).map_err(failure::internal)?;
-    let installed = Installed::start();
-    let installed = installed.map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))?;
-    let (source, installed) = (Arc::new(Source::new(Arc::clone(link) as Arc<_>)), Arc::new(installed));
-    transcode::transcode(&order, &source, &installed, progress).map(|transcoded| transcoded.finished)
+    let source = Arc::new(Source::new(Arc::clone(link) as Arc<_>));
+    transcode::transcode(&order, &source, installed, progress).map(|transcoded| transcoded.finished)
 }
 
 fn error(failure: Failure) -> v1::Error {

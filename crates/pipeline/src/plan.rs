@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── reframe
-//!                         │                                              queue ── encode ── queue ──┐
-//!                         │                                                                       mp4mux ── filesink
-//!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── aac ── queue ──┘
+//!                         │                                              queue ── encode ── tee ─┬─ queue ──┐
+//!                         │                               (the proof) fakesink ── decode ── queue ─┘          │
+//!                         │                                                                         mp4mux ── filesink
+//!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── aac ── queue ────────────┘
 //!                            (or silence ── SampleGrid …)
 //! ```
 //!
@@ -15,7 +16,7 @@ mod reframe;
 mod video;
 
 use crate::{
-    catalog::{AAC_BITS_PER_SECOND, AAC_ENCODER, Encoder, Property},
+    catalog::{AAC_BITS_PER_SECOND, AAC_ENCODER, Encoder, PROOF_DECODER, Property},
     container::Container,
     probe::{Probed, Stream},
 };
@@ -38,6 +39,9 @@ pub const OUTPUT_FILE: &str = "clip.mp4";
 
 /// Where the multiplexer keeps the media until the header, which goes first, is known.
 pub const MEDIA_FILE: &str = "clip.media";
+
+/// Name of the tee behind the encoder.
+pub const ENCODED: &str = "encoded";
 
 /// How long before the clip to seek to, nanoseconds, one after the other until the pictures that come include the clip's first. The
 /// first does for every file with an index; it is not zero because sound decoders need a little of what lies before a cut to sound
@@ -134,6 +138,8 @@ pub struct Plan {
     pub audio_from_source: bool,
     /// From the multiplexer to the file.
     pub output: Vec<Step>,
+    /// What is encoded, decoded again: from the tee at the end of the encoder to where the proof looks at it.
+    pub proof: Vec<Step>,
     /// What comes out.
     pub expected: Expected,
 }
@@ -151,6 +157,7 @@ pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: O
         audio: audio_steps(probed.audio, start_ns, &expected),
         audio_from_source: probed.audio.is_some(),
         output: output_steps(),
+        proof: proof_steps(),
         expected,
     })
 }
@@ -204,6 +211,16 @@ fn output_steps() -> Vec<Step> {
     vec![
         named("mp4mux", "mux", &[("faststart", "true"), ("faststart-file", MEDIA_FILE)]),
         named("filesink", "file", &[("location", OUTPUT_FILE)]),
+    ]
+}
+
+/// Decoded while it is encoded, since the pictures of a finished file would have to be waited for.
+fn proof_steps() -> Vec<Step> {
+    vec![
+        // What waits here is compressed.
+        unlimited_queue("proof-in"),
+        named(PROOF_DECODER, "proof-decoder", &[]),
+        named("fakesink", "proof-out", &[("sync", "false"), ("async", "false")]),
     ]
 }
 
@@ -262,7 +279,9 @@ impl fmt::Display for Plan {
             Some(seek) => writeln!(f, "range-source ! {} seek={seek}ns", self.container.demuxer())?,
             None => writeln!(f, "range-source ! {}", self.container.demuxer())?,
         }
-        for (title, steps) in [("video", &self.video), ("audio", &self.audio), ("output", &self.output)] {
+        for (title, steps) in
+            [("video", &self.video), ("audio", &self.audio), ("output", &self.output), ("proof", &self.proof)]
+        {
             writeln!(f, "{title}")?;
             steps.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
         }

@@ -13,9 +13,9 @@ use crate::{
     run::{self, Outcome},
     source::Source,
     verify::{
-        self, Proof,
+        self, Proof, Witnessed,
         manifest::{self, Manifest},
-        tap::{Passed, Tap},
+        tap::Tap,
     },
 };
 use clipfleet_contract::{pipeline::Transcode, v1::TranscodeFinished};
@@ -35,8 +35,8 @@ pub struct Transcoded {
     pub manifest: Manifest,
     /// What the clip was to be.
     pub expected: Expected,
-    /// What entered its encoders.
-    pub entered: Passed,
+    /// What was seen of it meanwhile.
+    pub witnessed: Witnessed,
 }
 
 /// Makes the clip that `order` describes out of `source`.
@@ -71,7 +71,7 @@ struct Encoded {
     plan: Plan,
     frames: FramesReport,
     samples: SamplesReport,
-    entered: Passed,
+    witnessed: Witnessed,
 }
 
 impl Job<'_> {
@@ -83,11 +83,11 @@ impl Job<'_> {
         self.check_end(&probed, &made.encoded)?;
         let verifying = Instant::now();
         self.progress.reach(Phase::Verifying, 0.0);
-        let Encoded { plan, frames, entered, .. } = &made.encoded;
+        let Encoded { plan, frames, witnessed, .. } = &made.encoded;
         self.finish(plan)?;
         let output = self.order.directory.join(OUTPUT_FILE);
         let report = |fraction| self.progress.reach(Phase::Verifying, fraction);
-        let (movie, proof) = verify::verify(&output, &plan.expected, entered, self.installed, report)?;
+        let (movie, proof) = verify::verify(&output, &plan.expected, witnessed, self.installed, report)?;
         let first = frames.first_shown.unwrap_or(self.began);
         let manifest = Manifest {
             fetch_ms: millis(first - self.began),
@@ -101,7 +101,7 @@ impl Job<'_> {
             finished: finished(&manifest),
             manifest,
             expected: plan.expected,
-            entered: made.encoded.entered,
+            witnessed: made.encoded.witnessed,
         })
     }
 
@@ -176,10 +176,11 @@ impl Job<'_> {
         for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
             let plan = plan::plan(self.order, probed, encoder, preroll)?;
             tracing::info!("plan\n{plan}");
-            let tap = Arc::default();
-            match self.run(&plan, &tap)? {
+            let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
+            match self.run(&plan, &entering, &leaving)? {
                 Outcome::Complete(frames, samples) => {
-                    return Ok(Encoded { plan, frames, samples, entered: tap.take() });
+                    let witnessed = Witnessed { entered: entering.take(), made: leaving.take() };
+                    return Ok(Encoded { plan, frames, samples, witnessed });
                 }
                 Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
                 Outcome::Short(frames) => {
@@ -194,10 +195,12 @@ impl Job<'_> {
         Err(failure::internal("reading from the beginning led astray").into())
     }
 
-    fn run(&self, plan: &Plan, tap: &Arc<Tap>) -> Result<Outcome, Failure> {
+    fn run(&self, plan: &Plan, entering: &Arc<Tap>, leaving: &Arc<Tap>) -> Result<Outcome, Failure> {
         let built = build(plan, self.source, &self.order.directory)?;
-        tap.look(&encoder_input(&built, "video-encoder")?);
-        tap.listen(&encoder_input(&built, "audio-encoder")?);
+        entering.look(&input_of(&built, "video-encoder")?);
+        entering.listen(&input_of(&built, "audio-encoder")?);
+        leaving.mark(&input_of(&built, "proof-decoder")?);
+        leaving.look(&input_of(&built, "proof-out")?);
         let frames = f64::from(plan.expected.frames);
         run::run(&built, plan, self.source, |progress| match progress {
             run::Progress::Fetching => {}
@@ -261,9 +264,9 @@ impl Job<'_> {
     }
 }
 
-fn encoder_input(built: &Built, name: &str) -> Result<gstreamer::Pad, Failure> {
-    let encoder = built.pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")))?;
-    bus::pad(&encoder, "sink")
+fn input_of(built: &Built, name: &str) -> Result<gstreamer::Pad, Failure> {
+    let element = built.pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")))?;
+    bus::pad(&element, "sink")
 }
 
 /// As in RFC 6381: profile, constraints and level.
@@ -312,7 +315,8 @@ fn classify(error: &ElementError) -> Trouble {
     if error.what == What::NoSpace {
         return failure::internal(format!("no space left in the attempt's directory: {error}")).into();
     }
-    if error.element == "video-encoder" {
+    // What cannot be decoded again is the encoder's fault.
+    if error.element == "video-encoder" || error.element.starts_with("proof") {
         return Trouble::Encoder(failure::encode_failed(error));
     }
     let ours = OURS.iter().any(|part| error.element.starts_with(part));

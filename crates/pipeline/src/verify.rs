@@ -1,22 +1,28 @@
 //! Proof that a file is what was ordered and what was encoded: from its container, and from everything in it, decoded.
 //!
 //! ```text
-//! run ── Tap at both encoders ── entered ─┐
-//!                                         ├─ pictures, sound, runs (pure) ── Proof ── Manifest
-//! file ── container ── decode ── shown ───┘
+//! run ── Tap at both encoders ── entered ──────────────────┐
+//!     └─ Tap behind the encoder's tee ── made ─┐           ├─ pictures, sound, runs (pure) ── Proof ── Manifest
+//!                                              │ if alike  │
+//! file ── container ── sound, packets ─────────┴─ shown ───┘
+//!                   └─ pictures, if the packets are not those that were decoded while they were made
 //! ```
+//!
+//! Decoding is most of the work, so it is done beside the encoding. It counts for the file because the file is shown to hold the very
+//! packets that were decoded; where it does not, the file's own are decoded.
 
 pub mod container;
 pub mod decode;
 pub mod fingerprint;
 pub mod loudness;
 pub mod manifest;
+pub mod packets;
 pub mod pictures;
 pub mod runs;
 pub mod sound;
 pub mod tap;
 
-use self::{loudness::Levels, pictures::Likeness, runs::Runs, tap::Passed};
+use self::{decode::Pictures, loudness::Levels, pictures::Likeness, runs::Runs, tap::Passed};
 use crate::{catalog::Installed, failure, mp4::Movie, plan::Expected};
 use clipfleet_domain::failure::Failure;
 use std::{path::Path, sync::Arc};
@@ -24,9 +30,20 @@ use std::{path::Path, sync::Arc};
 /// How much earlier or later than the picture sound may end, milliseconds. What is promised of both ends.
 const END_DIFFERENCE_MS: f64 = 40.0;
 
+/// What was seen of a clip while it was made.
+#[derive(Debug)]
+pub struct Witnessed {
+    /// Pictures and sound that entered the encoders.
+    pub entered: Passed,
+    /// Packets that left the picture's encoder, and the pictures that they decode to.
+    pub made: Passed,
+}
+
 /// What was proved of a good file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proof {
+    /// Whether the file's pictures had to be decoded because they were not known.
+    pub decoded_again: bool,
     /// How alike the pictures are to those encoded.
     pub likeness: Likeness,
     /// How much later the sound is than the picture, milliseconds, where that is largest.
@@ -41,16 +58,16 @@ pub struct Proof {
     pub levels: Levels,
 }
 
-/// Checks a file against what it is to be and what entered its encoders. `report` hears the share that is done.
+/// Checks a file against what it is to be and what was seen when it was made. `report` hears the share that is done.
 pub fn verify(
     path: &Path,
     expected: &Expected,
-    entered: &Passed,
+    witnessed: &Witnessed,
     installed: &Arc<Installed>,
     report: impl FnMut(f64),
 ) -> Result<(Movie, Proof), Failure> {
     let movie = container::check(path, expected)?;
-    let proof = verify_content(path, expected, entered, installed, report)?;
+    let proof = verify_content(path, expected, witnessed, installed, report)?;
     // The demuxer leaves out a last block that is heard in part only; the header counts to the sample, and is checked.
     let end_difference_ms = container::end_difference_ms(&movie, expected);
     Ok((movie, Proof { end_difference_ms, ..proof }))
@@ -60,10 +77,11 @@ pub fn verify(
 pub fn verify_content(
     path: &Path,
     expected: &Expected,
-    entered: &Passed,
+    witnessed: &Witnessed,
     installed: &Arc<Installed>,
     mut report: impl FnMut(f64),
 ) -> Result<Proof, Failure> {
+    let Witnessed { entered, made } = witnessed;
     if let Some(caps) = &entered.unreadable {
         return Err(failure::internal(format!("pictures that enter the encoder cannot be looked at: {caps}")));
     }
@@ -73,11 +91,18 @@ pub fn verify_content(
     }
     // A buffer is a picture or 1,024 samples.
     let buffers = u64::from(expected.frames) + expected.samples / 1_024;
-    let shown = decode::decode(path, installed, |count| report(count as f64 / buffers as f64))?;
-    if let Some(caps) = &shown.unreadable {
+    let mut decode =
+        |pictures| decode::decode(path, pictures, installed, |count| report(count as f64 / buffers as f64));
+    let mut shown = decode(Pictures::Mark)?;
+    let decoded_again = !shown.packets.decode_alike(&made.packets);
+    if decoded_again {
+        shown = decode(Pictures::Look)?;
+    }
+    let pictures = if decoded_again { &shown } else { made };
+    if let Some(caps) = &pictures.unreadable {
         return Err(failure::verify_failed(format!("its pictures are {caps}")));
     }
-    let likeness = pictures::compare(&entered.pictures, &shown.pictures, expected.fps)?;
+    let likeness = pictures::compare(&entered.pictures, &pictures.pictures, expected.fps)?;
     let av_offset_ms = sound::compare(&entered.sound, &shown.sound)?;
     let end_ms = f64::from(expected.frames) * 1_000.0 / f64::from(expected.fps);
     let end_difference_ms = shown.sound.end_ms() - end_ms;
@@ -91,11 +116,12 @@ pub fn verify_content(
         runs::find(&prints, expected.fps)
     };
     Ok(Proof {
+        decoded_again,
         likeness,
         av_offset_ms,
         end_difference_ms,
         input: runs(entered),
-        output: runs(&shown),
+        output: runs(pictures),
         levels: shown.loudness.as_ref().map(loudness::Loudness::levels).unwrap_or_default(),
     })
 }

@@ -32,13 +32,13 @@ struct Pending {
 }
 
 impl WorkerLink {
-    /// Waits for the order on a fresh connection, then starts listening for answers.
-    pub fn open(stream: UnixStream) -> io::Result<(Arc<Self>, StartTranscode)> {
+    /// Waits for the order on a fresh connection, then starts listening for answers. `None` when the worker has no order after all.
+    pub fn open(stream: UnixStream) -> io::Result<Option<(Arc<Self>, StartTranscode)>> {
         let mut reader = stream.try_clone()?;
         let start = match read_message::<ToPipeline>(&mut reader)?.and_then(|message| message.message) {
             Some(to_pipeline::Message::Start(start)) => start,
             Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "expected an order first")),
-            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            None => return Ok(None),
         };
         let link = Arc::new(Self {
             writer: Mutex::new(stream),
@@ -47,7 +47,7 @@ impl WorkerLink {
         });
         let listener = Arc::clone(&link);
         std::thread::Builder::new().name("worker-link".into()).spawn(move || listener.listen(reader))?;
-        Ok((link, start))
+        Ok(Some((link, start)))
     }
 
     /// Sends one report.

@@ -124,7 +124,8 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Work, C
         )
     })?;
     let source = SourceReader::new(worker.blocks.clone(), &job.source);
-    let finished = match pipeline::transcode(&worker.config, job, directory.path(), source, reporter).await {
+    let (pipelines, encoder) = (&worker.pipelines, worker.config.encoder.as_str());
+    let finished = match pipeline::transcode(pipelines, encoder, job, directory.path(), source, reporter).await {
         pipeline::Ended::Finished(finished) => finished,
         pipeline::Ended::Failed(failure) => return Ok(Work::Failed(failure)),
         pipeline::Ended::Crashed(text) => return Ok(Work::Crashed(text)),

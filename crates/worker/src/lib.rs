@@ -51,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
     pub(crate) blocks: blocks::Blocks,
+    pub(crate) pipelines: pipeline::Pipelines,
     pub(crate) scratch: scratch::Scratch,
 }
 
@@ -85,7 +86,8 @@ async fn work(
         serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": config.slots, "media": capabilities}),
     );
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), config.cache_mib << 20);
-    let worker = Arc::new(Worker { id, config, cloud, clock: Clock::system(), blocks, scratch });
+    let pipelines = pipeline::Pipelines::new(config.pipeline.clone());
+    let worker = Arc::new(Worker { id, config, cloud, clock: Clock::system(), blocks, pipelines, scratch });
     slots::run(worker, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 

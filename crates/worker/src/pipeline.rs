@@ -1,7 +1,8 @@
-//! The pipeline process: one per attempt, fed with byte ranges over a socket that is its standard input.
+//! The pipeline process: one per attempt, fed with byte ranges over a socket that is its standard input. The next one is started
+//! ahead, so that no clip waits for programs and plugins to load.
 //!
 //! ```text
-//!  worker                                   clipfleet-pipeline
+//!  worker                                   clipfleet-pipeline, waiting
 //!    StartTranscode ───────────────────────▶
 //!    ◀─────────────────────────── ReadRange
 //!    RangeBytes | RangeFailed ─────────────▶     (many, several at once)
@@ -10,7 +11,6 @@
 //! ```
 
 use crate::{
-    Config,
     blocks::{MAX_RANGE, SourceReader},
     report::Reporter,
 };
@@ -29,7 +29,7 @@ use std::{
     collections::VecDeque,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -107,22 +107,62 @@ fn command(program: &Path) -> Command {
     command
 }
 
+/// A started process that has not got its order yet.
+struct Waiting {
+    child: Child,
+    socket: UnixStream,
+    log: Log,
+}
+
+/// Where attempts get their processes from.
+pub(crate) struct Pipelines {
+    program: PathBuf,
+    /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
+    spare: Mutex<Option<Waiting>>,
+}
+
+impl Pipelines {
+    /// Starts the first spare process. Call within a runtime.
+    pub(crate) fn new(program: PathBuf) -> Self {
+        let pipelines = Self { program, spare: Mutex::default() };
+        pipelines.prepare();
+        pipelines
+    }
+
+    /// The spare process, or a new one should that have died.
+    fn take(&self) -> io::Result<Waiting> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.take_if(|waiting| !matches!(waiting.child.try_wait(), Ok(None)));
+        spare.map_or_else(|| spawn(&self.program), Ok)
+    }
+
+    /// Starts the process of the next attempt. Failing is not an error yet: the attempt will try again and say so.
+    fn prepare(&self) {
+        match spawn(&self.program) {
+            Ok(waiting) => *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting),
+            Err(error) => tracing::warn!(%error, "failed to start a spare media process"),
+        }
+    }
+}
+
 /// Runs one process to its end. Dropping the future kills it.
 pub(crate) async fn transcode(
-    config: &Config,
+    pipelines: &Pipelines,
+    encoder: &str,
     job: &Job,
     directory: &Path,
     source: SourceReader,
     reporter: &Reporter,
 ) -> Ended {
-    let (mut child, socket, log) = match spawn(config) {
-        Ok(spawned) => spawned,
+    let Waiting { mut child, socket, log } = match pipelines.take() {
+        Ok(waiting) => waiting,
         Err(error) => {
-            let message = format!("failed to start {}: {error}", config.pipeline.display());
+            let message = format!("failed to start {}: {error}", pipelines.program.display());
             return Ended::Failed(Failure::transient("pipeline_not_started", message));
         }
     };
-    let order = ToPipeline { message: Some(Told::Start(start(job, directory, &config.encoder))) };
+    pipelines.prepare();
+    let order = ToPipeline { message: Some(Told::Start(start(job, directory, encoder))) };
     let ended = match converse(socket, order, source, reporter).await {
         Ok(ended) => ended,
         Err(reason) => {
@@ -138,14 +178,14 @@ pub(crate) async fn transcode(
     ended
 }
 
-fn spawn(config: &Config) -> io::Result<(Child, UnixStream, Log)> {
+fn spawn(program: &Path) -> io::Result<Waiting> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let mut command = command(&config.pipeline);
+    let mut command = command(program);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let log = Log::follow(child.stderr.take());
-    Ok((child, UnixStream::from_std(ours)?, log))
+    Ok(Waiting { child, socket: UnixStream::from_std(ours)?, log })
 }
 
 fn frames() -> LengthDelimitedCodec {

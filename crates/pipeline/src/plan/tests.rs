@@ -65,6 +65,7 @@ fn an_upload_with_sound() {
       queue name=scaled max-size-buffers=3 max-size-bytes=0 max-size-time=0
       x264enc name=video-encoder speed-preset=superfast pass=qual quantizer=24 bitrate=16000 vbv-buf-capacity=1500 key-int-max=60
       video/x-h264,profile=high,stream-format=avc,alignment=au
+      tee name=encoded
       queue name=video-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
     audio
       queue name=audio-in max-size-buffers=0 max-size-bytes=0 max-size-time=0
@@ -79,6 +80,10 @@ fn an_upload_with_sound() {
     output
       mp4mux name=mux faststart=true faststart-file=clip.media
       filesink name=file location=clip.mp4
+    proof
+      queue name=proof-in max-size-buffers=0 max-size-bytes=0 max-size-time=0
+      avdec_h264 name=proof-decoder
+      fakesink name=proof-out sync=false async=false
     ");
 }
 
@@ -87,7 +92,7 @@ fn a_recording_without_sound_cut_at_its_beginning() {
     let picture = Picture { width: 1280, height: 720, time_ns: 21_000_000, ..upload().picture };
     let probed = Probed { container: Container::Matroska, video: stream("vp9dec"), audio: None, picture, ..upload() };
     let plan = plan(&order(0, 15_000), &probed, &ENCODERS[0], FIRST).expect("a plan");
-    insta::assert_snapshot!(lines(&plan, &["range-source", "dec", "grid", "crop", "silence"]), @"
+    insta::assert_snapshot!(lines(&plan, &["range-source", "video-dec", "grid", "crop", "silence"]), @"
     range-source ! matroskademux
     vp9dec name=video-decoder
     frame-grid start=21000000ns fps=30 frames=450 patience=45
@@ -143,6 +148,7 @@ fn another_encoder_is_another_row() {
     openh264enc name=video-encoder rate-control=bitrate bitrate=8000000 max-bitrate=16000000 gop-size=60 complexity=medium
     video/x-h264,stream-format=byte-stream,alignment=au
     h264parse
+    avdec_h264 name=proof-decoder
     ");
 }
 

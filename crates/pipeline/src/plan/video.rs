@@ -1,6 +1,6 @@
 //! The stages of the picture.
 
-use super::{END_TOLERANCE_MS, Expected, Step, element, named, reframe, short_queue, unlimited_queue, with};
+use super::{ENCODED, END_TOLERANCE_MS, Expected, Step, element, named, reframe, short_queue, unlimited_queue, with};
 use crate::{
     catalog::Encoder,
     probe::{Picture, Probed, Rotation},
@@ -35,6 +35,7 @@ pub(super) fn steps(
     steps.extend(reframe::steps(&order.clip.reframe, upright(probed.picture, probed.rotation), expected, encoder)?);
     steps.push(short_queue("scaled"));
     steps.extend(encode(order, encoder));
+    steps.push(named("tee", ENCODED, &[]));
     steps.push(unlimited_queue("video-out"));
     Ok(steps)
 }

@@ -1,7 +1,7 @@
-//! Decoding the finished file: every picture and every sample, by the decoders that sources are decoded with.
+//! Decoding the finished file, by the decoders that sources are decoded with: every sample, and every picture that is not known.
 //!
 //! ```text
-//! filesrc ── qtdemux ─┬─ queue ── decode ── fakesink             Tap::look
+//! filesrc ── qtdemux ─┬─ queue ── [decode] ── fakesink           Tap::mark, or Tap::look behind the decoder
 //!                     └─ queue ── decode ── convert ── fakesink  Tap::listen
 //! ```
 
@@ -22,8 +22,22 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Decodes a file. `report` is called often, with the number of buffers that were decoded.
-pub fn decode(path: &Path, installed: &Arc<Installed>, mut report: impl FnMut(u64)) -> Result<Passed, Failure> {
+/// What becomes of the pictures of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pictures {
+    /// They are noted as they are.
+    Mark,
+    /// They are decoded and looked at.
+    Look,
+}
+
+/// Takes a file apart. `report` is called often, with the number of buffers that came of it.
+pub fn decode(
+    path: &Path,
+    pictures: Pictures,
+    installed: &Arc<Installed>,
+    mut report: impl FnMut(u64),
+) -> Result<Passed, Failure> {
     let pipeline = bus::Guard::new(gst::Pipeline::with_name("proof"));
     let (file, demuxer) = (bus::make("filesrc")?, bus::make("qtdemux")?);
     bus::set(&file, "location", &path.to_string_lossy())?;
@@ -34,7 +48,7 @@ pub fn decode(path: &Path, installed: &Arc<Installed>, mut report: impl FnMut(u6
         (pipeline.downgrade(), Arc::clone(installed), Arc::clone(&tap), Arc::clone(&wrong));
     demuxer.connect_pad_added(move |_, pad| {
         let Some(pipeline) = weak.upgrade() else { return };
-        if let Err(failure) = connect(&pipeline, pad, &installed, &shared) {
+        if let Err(failure) = connect(&pipeline, pad, pictures, &installed, &shared) {
             lock(&noted).get_or_insert(failure);
         }
     });
@@ -56,7 +70,13 @@ pub fn decode(path: &Path, installed: &Arc<Installed>, mut report: impl FnMut(u6
     }
 }
 
-fn connect(pipeline: &gst::Pipeline, pad: &gst::Pad, installed: &Installed, tap: &Arc<Tap>) -> Result<(), Failure> {
+fn connect(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    pictures: Pictures,
+    installed: &Installed,
+    tap: &Arc<Tap>,
+) -> Result<(), Failure> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let sink = bus::make("fakesink")?;
     bus::set(&sink, "sync", "false")?;
@@ -65,6 +85,12 @@ fn connect(pipeline: &gst::Pipeline, pad: &gst::Pad, installed: &Installed, tap:
     let Some(kind) = kind_of(&caps) else {
         return Err(failure::verify_failed(format!("it has a stream of {caps}")));
     };
+    if kind == Kind::Video && pictures == Pictures::Mark {
+        let chain = [bus::make("queue")?, sink];
+        tap.mark(&seen);
+        bus::add_linked(pipeline, &chain)?;
+        return bus::join(pipeline, pad, &chain);
+    }
     let decoder = installed.decoder(&caps);
     let decoder = decoder.map_err(|(codec, _)| failure::verify_failed(format!("its codec is {codec}")))?;
     let mut chain = vec![bus::make("queue")?];

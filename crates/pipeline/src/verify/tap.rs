@@ -3,6 +3,7 @@
 use super::{
     fingerprint::{Fingerprint, Plane},
     loudness::Loudness,
+    packets::Packets,
     pictures::Seen,
     sound::{Course, RATE},
 };
@@ -24,6 +25,8 @@ use std::{
 pub struct Passed {
     /// The pictures, in the order in which they are shown.
     pub pictures: Vec<Seen>,
+    /// Encoded pictures.
+    pub packets: Packets,
     /// The sound.
     pub sound: Course,
     /// How loud it is, where that was asked for.
@@ -55,6 +58,17 @@ impl Tap {
                     Some(seen) => passed.pictures.push(seen),
                     None => passed.unreadable = pad.current_caps().map(|caps| caps.to_string()),
                 });
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    /// Notes the encoded pictures that pass a pad.
+    pub fn mark(self: &Arc<Self>, pad: &gst::Pad) {
+        let tap = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            if let (Some(buffer), Some(segment)) = (info.buffer(), segment(pad)) {
+                tap.note(|passed| passed.packets.add(pad.current_caps().as_deref(), &segment, buffer));
             }
             gst::PadProbeReturn::Ok
         });
