@@ -34,6 +34,8 @@ struct Pending {
 impl WorkerLink {
     /// Waits for the order on a fresh connection, then starts listening for answers. `None` when the worker has no order after all.
     pub fn open(stream: UnixStream) -> io::Result<Option<(Arc<Self>, StartTranscode)>> {
+        // Nothing but a socket has one.
+        stream.peer_addr()?;
         let mut reader = stream.try_clone()?;
         let start = match read_message::<ToPipeline>(&mut reader)?.and_then(|message| message.message) {
             Some(to_pipeline::Message::Start(start)) => start,

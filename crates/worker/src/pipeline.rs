@@ -169,7 +169,7 @@ pub(crate) async fn transcode(
             let _ = child.start_kill();
             let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
             let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
-            return Ended::Crashed(format!("{reason} ({status}){}", log.last_words()));
+            return Ended::Crashed(format!("{reason} ({status}){}", log.last_words().await));
         }
     };
     if timeout(EXIT, child.wait()).await.is_err() {
@@ -282,7 +282,10 @@ impl Log {
         Self { lines, following }
     }
 
-    fn last_words(&self) -> String {
+    /// What it said last, once it has ended.
+    async fn last_words(mut self) -> String {
+        // Someone else may hold the other end still; what was read until then must do.
+        let _ = timeout(EXIT, &mut self.following).await;
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|line| format!("\n  {line}")).collect()
     }
