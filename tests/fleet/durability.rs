@@ -57,7 +57,7 @@ async fn list_results(fleet: &Fleet) -> Vec<String> {
     let url = format!("http://{}/storage/v1/b/clipfleet-local/o?prefix=processed-clips/", fleet.servers);
     let listed: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
     let names = listed["items"].as_array().into_iter().flatten().map(|item| item["name"].as_str().unwrap().to_owned());
-    // A manifest may be left of an attempt that was killed before its clip became visible; no clip names it.
+    // A manifest and a cover may be left of an attempt that was killed before its clip became visible; no clip names them.
     names.filter(|name| name.ends_with(".mp4")).collect()
 }
 

@@ -64,6 +64,9 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     assert_eq!(json!(digest), clip["manifestSha256"]);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&manifest["frames"], &manifest["sizeBytes"]), (&json!(225), &clip["outputSizeBytes"]));
+    let cover = reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap();
+    assert_eq!(cover.headers()["content-type"], "image/jpeg");
+    assert!(cover.bytes().await.unwrap().starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");
     let file = directory.path().join("two.mp4");
     std::fs::write(&file, &bytes).unwrap();
     assert_eq!(Probe::of(&file).picture_times.len(), 225);
@@ -124,7 +127,7 @@ async fn the_same_batch_again_dispatches_nothing_and_equal_clips_are_reused() {
     let before = &clips(&finished)["one"];
     assert_eq!((&again["reused"], &again["outputUri"]), (&json!(true), &before["outputUri"]));
     assert_eq!(again["manifestSha256"], before["manifestSha256"]);
-    assert_eq!(again["manifestUri"], before["manifestUri"]);
+    assert_eq!((&again["manifestUri"], &again["coverUri"]), (&before["manifestUri"], &before["coverUri"]));
     assert_eq!((&again["timings"]["encodeMs"], &again["encoder"]), (&json!(0), &before["encoder"]));
     // Nothing of the second submission reached the first batch's documents.
     assert_eq!(fleet.finished("b1").await, finished);

@@ -1,6 +1,7 @@
 //! The pipeline process against real files: what it cuts out is decoded again and read, picture by picture and beep by beep.
 //! Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
 
+mod cover;
 mod failures;
 mod process;
 mod proof;

@@ -74,6 +74,7 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
             id: ClipId::parse("clip").expect("an id"),
             window: Window::new(start_ms, end_ms).expect("a window"),
             reframe: Reframe::default(),
+            cover_at_ms: None,
         },
         rendition: Rendition { quality: Quality::P720, aspect: Aspect::Square, fps },
         directory: directory.to_owned(),

@@ -67,7 +67,7 @@ fn check_file(transcript: &Transcript, output: &Path, shape: &Shape, order: &Ord
     let boxes = boxes(output);
     let place = |name| boxes.iter().position(|found| found == name);
     assert!(place("moov") < place("mdat"), "{boxes:?}");
-    assert_eq!(transcript.files, ["clip.mp4"], "nothing else is left behind");
+    assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"], "nothing else is left behind");
     assert_eq!(transcript.exit, Some(0));
 
     let (width, height) = shape.output;

@@ -44,6 +44,8 @@ pub struct Order {
     pub zoom: f64,
     /// Milliseconds, place and magnification of each keyframe.
     pub keyframes: Vec<(i64, f64, f64)>,
+    /// Time of the cover, milliseconds.
+    pub cover_at_ms: Option<i64>,
     /// `auto`, or one encoder.
     pub encoder: &'static str,
 }
@@ -54,7 +56,7 @@ impl Order {
         let window = (start_ms, end_ms);
         let (quality, aspect, mode) = ("720p", "1:1", "auto_center");
         let (position, zoom, keyframes) = (50.0, 100.0, Vec::new());
-        Self { window, quality, aspect, fps: 30, mode, position, zoom, keyframes, encoder: "auto" }
+        Self { window, quality, aspect, fps: 30, mode, position, zoom, keyframes, cover_at_ms: None, encoder: "auto" }
     }
 }
 
@@ -125,7 +127,8 @@ pub fn start(order: &Order, source_size_bytes: u64) -> Started {
         keyframes: order.keyframes.iter().map(keyframe).collect(),
     };
     let (start_ms, end_ms) = order.window;
-    let clip = Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe) };
+    let clip =
+        Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe), cover_at_ms: order.cover_at_ms };
     let output =
         Output { quality: order.quality.into(), aspect: order.aspect.into(), fps: order.fps, prefix: String::new() };
     started.send(to_pipeline::Message::Start(StartTranscode {

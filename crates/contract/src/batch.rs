@@ -3,7 +3,7 @@
 use crate::{Malformed, json, reframe, v1};
 use clipfleet_domain::{
     batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
-    clip::{Clip, Window},
+    clip::{Clip, Window, check_cover_at},
     crop_path::check_batch_keyframes,
     failure::{Failure, FieldViolation},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
@@ -136,8 +136,11 @@ fn clip(message: &v1::Clip, at: &str, violations: &mut Violations) -> Option<Cli
         .ok();
     let length_ms = window.map_or(MAX_CLIP_MS, Window::length_ms);
     let reframe = reframe::parse(message.reframe.as_ref(), length_ms, &format!("{at}reframe."), violations);
-    let (id, window, reframe) = (id?, window?, reframe?);
-    Some(Clip { id, window, reframe })
+    let cover_at_ms = match message.cover_at_ms {
+        Some(at_ms) => violations.take(format!("{at}coverAtMs"), check_cover_at(at_ms, length_ms)).map(Some),
+        None => Some(None),
+    };
+    Some(Clip { id: id?, window: window?, reframe: reframe?, cover_at_ms: cover_at_ms? })
 }
 
 /// The message that says the same as a checked batch, every default filled in: equal for requests that mean the same.
@@ -168,6 +171,7 @@ pub(crate) fn clip_message(clip: &Clip) -> v1::Clip {
         start_ms: clip.window.start_ms(),
         end_ms: clip.window.end_ms(),
         reframe: Some(reframe::message(&clip.reframe)),
+        cover_at_ms: clip.cover_at_ms,
     }
 }
 

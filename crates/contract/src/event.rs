@@ -6,7 +6,7 @@ use clipfleet_domain::{
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::{FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, Encoding, ManifestRef, Output, Timings},
+    lifecycle::{ClipEvent, ClipFact, CoverRef, Encoding, ManifestRef, Output, Timings},
     progress::Phase,
     rendition::{by_name, name_of},
 };
@@ -151,6 +151,8 @@ fn fact(fact: &ClipFact) -> Fact {
             timings: Some(timings(&output.timings)),
             manifest_uri: output.manifest.uri.clone(),
             manifest_sha256: output.manifest.sha256.clone(),
+            cover_uri: output.cover.uri.clone(),
+            cover_url: output.cover.url.clone(),
         }),
         ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
@@ -178,6 +180,7 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 reused: message.reused,
                 timings: decode_timings(message.timings.unwrap_or_default()),
                 manifest: ManifestRef { uri: message.manifest_uri, sha256: message.manifest_sha256 },
+                cover: CoverRef { uri: message.cover_uri, url: message.cover_url },
             },
             encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
         },
@@ -219,6 +222,7 @@ mod tests {
                     size_bytes: 5,
                     reused: true,
                     manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
+                    cover: CoverRef { uri: "gs://b/c".into(), url: "https://c".into() },
                     ..Output::default()
                 },
                 encoding,

@@ -90,6 +90,7 @@ mod tests {
                     position: MilliPercent::parse(33.333, 0, 100).unwrap(),
                     zoom: MilliPercent::whole(120),
                 },
+                cover_at_ms: Some(1_500),
             },
             rendition: Rendition { quality: Quality::High, aspect: Aspect::Square, fps: 24 },
             output: ObjectUri::parse("gs://media/out/c1-00.mp4").unwrap(),

@@ -135,7 +135,7 @@ const MEDIA_VERSION: u32 = 1;
 /// 80 bits over everything that decides the result's content: enough that two clips of one owner never meet by chance.
 fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {
     let Rendition { quality, aspect, fps } = rendition;
-    let settings = format!(
+    let mut settings = format!(
         "{MEDIA_VERSION}\n{source}\n{generation}\n{}\n{}\n{:?}\n{}\n{}\n{fps}",
         clip.window.start_ms(),
         clip.window.end_ms(),
@@ -143,6 +143,10 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
         name_of(&Quality::ALL, quality),
         name_of(&Aspect::ALL, aspect),
     );
+    // What was not asked for leaves the names of earlier results as they are.
+    if let Some(at_ms) = clip.cover_at_ms {
+        settings += &format!("\ncover {at_ms}");
+    }
     Sha256::digest(settings).iter().take(10).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -165,6 +169,7 @@ mod tests {
             id: ClipId::parse(id).unwrap(),
             window: Window::new(start_ms, end_ms).unwrap(),
             reframe: Reframe::default(),
+            cover_at_ms: None,
         }
     }
 

@@ -69,6 +69,16 @@ impl Window {
     }
 }
 
+/// Takes a time within a clip of that length; the reason reads after the field's name.
+pub fn check_cover_at(at_ms: i64, length_ms: i64) -> Result<i64, String> {
+    if (0..length_ms).contains(&at_ms) {
+        return Ok(at_ms);
+    }
+    Err(format!(
+        "must be from 0 to below the clip's length of {length_ms} (milliseconds from the clip's start), got {at_ms}"
+    ))
+}
+
 /// The unit of dispatch and retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
@@ -78,6 +88,8 @@ pub struct Clip {
     pub window: Window,
     /// How the picture is fitted.
     pub reframe: Reframe,
+    /// Which of its pictures is the cover, milliseconds from the clip's start; `None` for the first good one.
+    pub cover_at_ms: Option<i64>,
 }
 
 #[cfg(test)]

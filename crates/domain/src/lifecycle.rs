@@ -86,6 +86,17 @@ pub struct Output {
     pub timings: Timings,
     /// What was made and how it was proved.
     pub manifest: ManifestRef,
+    /// One picture of it.
+    pub cover: CoverRef,
+}
+
+/// Where a clip's cover lies. Empty for clips made before there were any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CoverRef {
+    /// gs:// name.
+    pub uri: String,
+    /// Where it can be downloaded.
+    pub url: String,
 }
 
 /// Where a clip's manifest lies. Empty for clips made before there were any.

@@ -17,6 +17,7 @@ pub mod bus;
 pub mod catalog;
 pub mod check;
 pub mod container;
+pub mod cover;
 pub mod elements;
 pub mod ends;
 pub mod failure;

@@ -5,6 +5,7 @@ use crate::{
     build::{Built, build},
     bus::{self, ElementError, What},
     catalog::{AAC_PRIMING, Encoder, Installed},
+    cover::{COVER_FILE, Cover},
     elements::{FramesReport, SamplesReport},
     ends, failure, mp4,
     plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
@@ -72,6 +73,7 @@ struct Encoded {
     frames: FramesReport,
     samples: SamplesReport,
     witnessed: Witnessed,
+    cover: Arc<Cover>,
 }
 
 impl Job<'_> {
@@ -88,6 +90,7 @@ impl Job<'_> {
         let output = self.order.directory.join(OUTPUT_FILE);
         let report = |fraction| self.progress.reach(Phase::Verifying, fraction);
         let (movie, proof) = verify::verify(&output, &plan.expected, witnessed, self.installed, report)?;
+        made.encoded.cover.write(&self.order.directory.join(COVER_FILE))?;
         let first = frames.first_shown.unwrap_or(self.began);
         let manifest = Manifest {
             fetch_ms: millis(first - self.began),
@@ -177,10 +180,11 @@ impl Job<'_> {
             let plan = plan::plan(self.order, probed, encoder, preroll)?;
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
-            match self.run(&plan, &entering, &leaving)? {
+            let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
+            match self.run(&plan, &entering, &leaving, &cover)? {
                 Outcome::Complete(frames, samples) => {
                     let witnessed = Witnessed { entered: entering.take(), made: leaving.take() };
-                    return Ok(Encoded { plan, frames, samples, witnessed });
+                    return Ok(Encoded { plan, frames, samples, witnessed, cover });
                 }
                 Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
                 Outcome::Short(frames) => {
@@ -195,12 +199,20 @@ impl Job<'_> {
         Err(failure::internal("reading from the beginning led astray").into())
     }
 
-    fn run(&self, plan: &Plan, entering: &Arc<Tap>, leaving: &Arc<Tap>) -> Result<Outcome, Failure> {
+    fn run(
+        &self,
+        plan: &Plan,
+        entering: &Arc<Tap>,
+        leaving: &Arc<Tap>,
+        cover: &Arc<Cover>,
+    ) -> Result<Outcome, Failure> {
         let built = build(plan, self.source, &self.order.directory)?;
         entering.look(&input_of(&built, "video-encoder")?);
         entering.listen(&input_of(&built, "audio-encoder")?);
         leaving.mark(&input_of(&built, "proof-decoder")?);
-        leaving.look(&input_of(&built, "proof-out")?);
+        let decoded = input_of(&built, "proof-out")?;
+        leaving.look(&decoded);
+        cover.look(&decoded);
         let frames = f64::from(plan.expected.frames);
         run::run(&built, plan, self.source, |progress| match progress {
             run::Progress::Fetching => {}
@@ -278,6 +290,7 @@ fn video_codec(movie: &mp4::Movie) -> String {
 fn finished(manifest: &Manifest) -> TranscodeFinished {
     TranscodeFinished {
         file: OUTPUT_FILE.to_owned(),
+        cover: COVER_FILE.to_owned(),
         duration_ms: manifest.duration_ms,
         frames: manifest.frames,
         width: manifest.width,

@@ -7,7 +7,7 @@ use clipfleet_domain::{
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
-    lifecycle::{BatchView, ClipView, Encoding, ManifestRef, Output, State, Timings},
+    lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, State, Timings},
     limits::RETENTION_DAYS,
     progress::Phase,
     rendition::{by_name, name_of},
@@ -45,6 +45,8 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("durationMs".into(), integer(output.map_or(0, |output| output.duration_ms))),
         ("manifestUri".into(), text(output.map_or("", |output| &output.manifest.uri))),
         ("manifestSha256".into(), text(output.map_or("", |output| &output.manifest.sha256))),
+        ("coverUri".into(), text(output.map_or("", |output| &output.cover.uri))),
+        ("coverUrl".into(), text(output.map_or("", |output| &output.cover.url))),
         ("error".into(), view.failure.as_ref().map_or(Value::Null, failure_value)),
         ("timings".into(), output.map_or(Value::Null, |output| timings_value(&output.timings))),
         ("createdAt".into(), instant(view.created_at_ms)),
@@ -93,6 +95,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
                 uri: as_text(get("manifestUri")).to_owned(),
                 sha256: as_text(get("manifestSha256")).to_owned(),
             },
+            cover: CoverRef { uri: as_text(get("coverUri")).to_owned(), url: as_text(get("coverUrl")).to_owned() },
         }),
         failure: maybe(get("error")).map(as_failure),
         created_at_ms: as_instant(get("createdAt")),
@@ -284,6 +287,7 @@ mod tests {
             reused: true,
             timings: Timings { queued_ms: 1, fetch_ms: 2, encode_ms: 3, verify_ms: 4, upload_ms: 5, total_ms: 6 },
             manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
+            cover: CoverRef { uri: "gs://b/c".into(), url: "https://c".into() },
         };
         let completed = ClipView {
             state: State::Completed,

@@ -1,6 +1,6 @@
 //! One attempt at a clip, from lease to visible result.
 
-use crate::{Worker, blocks::SourceReader, manifest, pipeline, report::Reporter, wanted};
+use crate::{Worker, blocks::SourceReader, companions, pipeline, report::Reporter, wanted};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{
@@ -11,7 +11,7 @@ use clipfleet_domain::{
     limits::MAX_CRASHES,
     progress::Phase,
 };
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -133,8 +133,8 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Work, C
     publish(worker, job, reporter, &output, directory.path(), finished).await
 }
 
-/// Makes the file visible, unless someone else did meanwhile. Its manifest is there first, under a name of this attempt's own: the
-/// visible clip names it in its metadata, so the two belong together whoever wins.
+/// Makes the file visible, unless someone else did meanwhile. Manifest and cover are there first, under names of this attempt's own: the
+/// visible clip names them in its metadata, so all three belong together whoever wins.
 async fn publish(
     worker: &Worker,
     job: &Job,
@@ -146,22 +146,22 @@ async fn publish(
     let started = Instant::now();
     let encoding = Encoding { encoder: finished.encoder.clone(), fallback_reason: finished.fallback_reason.clone() };
     reporter.progress(Phase::Uploading, 0.0, encoding.clone());
-    let manifest = manifest::store(worker, output, reporter.attempt_id(), finished.manifest).await?;
-    let mut metadata = BTreeMap::from([
+    let cover = directory.join(&finished.cover);
+    let mut metadata = companions::store(worker, output, reporter.attempt_id(), finished.manifest, cover).await?;
+    metadata.extend([
         (SETTINGS_HASH.to_owned(), job.settings_hash.clone()),
         (BATCH.to_owned(), job.batch.id.to_string()),
         (ATTEMPT.to_owned(), reporter.attempt_id().to_string()),
         (DURATION_MS.to_owned(), finished.duration_ms.to_string()),
         (ENCODER.to_owned(), finished.encoder.clone()),
     ]);
-    manifest::note(&mut metadata, &manifest);
     let new = NewObject { content_type: "video/mp4".into(), metadata };
     let created = worker.cloud.objects.create(output, new, Body::File(directory.join(&finished.file))).await;
     let info = match created {
         Ok(info) => info,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let found = worker.cloud.objects.stat(output, None).await?;
-            manifest::discard_unless_named(worker, output, reporter.attempt_id(), &found.metadata).await;
+            companions::discard_unless_named(worker, output, reporter.attempt_id(), &found.metadata).await;
             return adopt(worker, job, reporter, output, &found).await;
         }
         Err(error) => return Err(error),
@@ -209,7 +209,9 @@ async fn describe(
     duration_ms: i64,
 ) -> Result<Output, CloudError> {
     let url = worker.cloud.objects.download_url(output, URL_LIFETIME).await?;
-    let manifest = manifest::named_in(&info.metadata);
+    let manifest = companions::manifest_named_in(&info.metadata);
+    let link = async |name: ObjectName| worker.cloud.objects.download_url(&name, URL_LIFETIME).await;
+    let cover = companions::cover_named_in(&info.metadata, link).await?;
     let size_bytes = i64::try_from(info.size).unwrap_or(i64::MAX);
-    Ok(Output { uri: job.output.to_string(), url, size_bytes, duration_ms, manifest, ..Output::default() })
+    Ok(Output { uri: job.output.to_string(), url, size_bytes, duration_ms, manifest, cover, ..Output::default() })
 }

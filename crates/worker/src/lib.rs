@@ -12,7 +12,7 @@
 
 mod attempt;
 mod blocks;
-mod manifest;
+mod companions;
 mod pipeline;
 mod report;
 mod scratch;

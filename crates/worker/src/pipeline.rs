@@ -227,14 +227,19 @@ async fn converse(
                 let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
                 reporter.progress(phase, progressed.fraction, encoding);
             }
-            Said::Finished(finished) if is_plain_name(&finished.file) => return Ok(Ended::Finished(finished)),
-            Said::Finished(finished) => return Err(format!("the media process named the file {:?}", finished.file)),
+            Said::Finished(finished) => {
+                let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));
+                return match named {
+                    None => Ok(Ended::Finished(finished)),
+                    Some(name) => Err(format!("the media process named the file {name:?}")),
+                };
+            }
             Said::Failed(failed) => return Ok(Ended::Failed(event::failure(failed.error.unwrap_or_default()))),
         }
     }
 }
 
-/// The file is uploaded by this process, which may read more than the other: it must be one of the attempt's own.
+/// Files are uploaded by this process, which may read more than the other: they must be the attempt's own.
 fn is_plain_name(file: &str) -> bool {
     !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
 }

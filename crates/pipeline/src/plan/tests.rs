@@ -24,7 +24,7 @@ fn order(start_ms: i64, end_ms: i64) -> Transcode {
     let window = Window::new(start_ms, end_ms).expect("a window");
     Transcode {
         source_size_bytes: 1,
-        clip: Clip { id, window, reframe: Reframe::default() },
+        clip: Clip { id, window, reframe: Reframe::default(), cover_at_ms: None },
         rendition: Rendition::default(),
         directory: "/attempt".into(),
         encoder: "auto".into(),

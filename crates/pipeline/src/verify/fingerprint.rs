@@ -88,6 +88,20 @@ impl Fingerprint {
 }
 
 impl Plane<'_> {
+    /// How much there is to see: the mean difference of neighbours in a row, levels. Blur and fading lower it.
+    pub fn detail(&self) -> f32 {
+        const ROWS: usize = 64;
+        let mut sum = (0_u64, 0_u64);
+        for y in (0..self.height).step_by((self.height / ROWS).max(1)) {
+            let Some(row) = self.bytes.get(y * self.stride..) else { break };
+            let values = row.iter().step_by(self.pixel_stride.max(1)).take(self.width);
+            let differences = values.clone().zip(values.skip(1)).map(|(one, next)| u64::from(one.abs_diff(*next)));
+            let (total, count) = differences.fold((0, 0), |(total, count), difference| (total + difference, count + 1));
+            sum = (sum.0 + total, sum.1 + count);
+        }
+        sum.0 as f32 / sum.1.max(1) as f32
+    }
+
     /// The means of `side` times `side` blocks.
     fn means(&self, side: usize, means: &mut [u16]) -> Option<()> {
         for (down, row_of_means) in means.chunks_exact_mut(side).enumerate() {

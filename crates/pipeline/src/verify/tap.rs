@@ -107,7 +107,21 @@ fn segment(pad: &gst::Pad) -> Option<gst::FormattedSegment<gst::ClockTime>> {
 }
 
 fn picture(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Seen> {
-    let time_ns = TimeLine::Edited.place(&segment(pad)?, buffer.pts())?;
+    let time_ns = time_of(pad, buffer)?;
+    with_planes(pad, buffer, |planes| Some(Seen { time_ns, print: Fingerprint::of(planes)? }))
+}
+
+/// When a buffer that passes a pad is shown or heard, nanoseconds.
+pub(crate) fn time_of(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<i64> {
+    TimeLine::Edited.place(&segment(pad)?, buffer.pts())
+}
+
+/// Looks at brightness and colours of a picture that passes a pad; `None` if they are not 8-bit numbers.
+pub(crate) fn with_planes<T>(
+    pad: &gst::Pad,
+    buffer: &gst::BufferRef,
+    look: impl FnOnce([Plane<'_>; 3]) -> Option<T>,
+) -> Option<T> {
     let info = gst_video::VideoInfo::from_caps(pad.current_caps()?.as_ref()).ok()?;
     let format = info.format_info();
     if !format.is_yuv() || format.n_components() != 3 || format.depth().iter().any(|bits| *bits != 8) {
@@ -124,7 +138,7 @@ fn picture(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Seen> {
             height: frame.comp_height(component as u32) as usize,
         })
     };
-    Some(Seen { time_ns, print: Fingerprint::of([plane(0)?, plane(1)?, plane(2)?])? })
+    look([plane(0)?, plane(1)?, plane(2)?])
 }
 
 fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {

@@ -1,0 +1,114 @@
+//! What lies beside a clip: its manifest and its cover, objects named after the attempt that made all three. The clip's metadata
+//! names them, and so binds what is visible to its proof and its picture, whichever of several attempts won.
+
+use crate::Worker;
+use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectName};
+use clipfleet_domain::{
+    ids::AttemptId,
+    lifecycle::{CoverRef, ManifestRef},
+    source::ObjectUri,
+};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, path::PathBuf};
+
+const MANIFEST: &str = "clipfleet-manifest";
+const MANIFEST_SHA256: &str = "clipfleet-manifest-sha256";
+const COVER: &str = "clipfleet-cover";
+
+const MANIFEST_SUFFIX: &str = "manifest.json";
+const COVER_SUFFIX: &str = "jpg";
+
+/// Stores manifest and cover beside the clip that is to become visible, and gives back the metadata by which it names them.
+pub(crate) async fn store(
+    worker: &Worker,
+    clip: &ObjectName,
+    attempt: &AttemptId,
+    manifest: String,
+    cover: PathBuf,
+) -> Result<BTreeMap<String, String>, CloudError> {
+    let names = [MANIFEST_SUFFIX, COVER_SUFFIX].map(|suffix| beside(clip, attempt, suffix));
+    let sha256 = hex::encode(Sha256::digest(&manifest));
+    let [manifest_name, cover_name] = &names;
+    tokio::try_join!(
+        create(worker, manifest_name, "application/json", Body::Bytes(manifest.into())),
+        create(worker, cover_name, "image/jpeg", Body::File(cover)),
+    )?;
+    let labels = [(MANIFEST, manifest_name.to_string()), (MANIFEST_SHA256, sha256), (COVER, cover_name.to_string())];
+    Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())
+}
+
+async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Body) -> Result<(), CloudError> {
+    let new = NewObject { content_type: content_type.into(), metadata: BTreeMap::new() };
+    match worker.cloud.objects.create(name, new, body).await {
+        Ok(_) => Ok(()),
+        // An attempt stores each once; a call repeated after a lost answer finds it.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The manifest that a clip's metadata names; empty for clips made before there were any.
+pub(crate) fn manifest_named_in(metadata: &BTreeMap<String, String>) -> ManifestRef {
+    let label = |name: &str| metadata.get(name).cloned().unwrap_or_default();
+    ManifestRef { uri: label(MANIFEST), sha256: label(MANIFEST_SHA256) }
+}
+
+/// The cover that a clip's metadata names, with a URL made by `link`; empty for clips made before there were any.
+pub(crate) async fn cover_named_in(
+    metadata: &BTreeMap<String, String>,
+    link: impl AsyncFnOnce(ObjectName) -> Result<String, CloudError>,
+) -> Result<CoverRef, CloudError> {
+    let Some(uri) = metadata.get(COVER).and_then(|uri| ObjectUri::parse(uri).ok()) else {
+        return Ok(CoverRef::default());
+    };
+    let url = link(ObjectName::new(uri.bucket(), uri.object())).await?;
+    Ok(CoverRef { uri: uri.to_string(), url })
+}
+
+/// Removes what an attempt that lost the race has stored. What cannot be removed harms nobody: nothing names it. When the winner is
+/// this very attempt, whose answer was lost, it stays.
+pub(crate) async fn discard_unless_named(
+    worker: &Worker,
+    clip: &ObjectName,
+    attempt: &AttemptId,
+    visible: &BTreeMap<String, String>,
+) {
+    if manifest_named_in(visible).uri == beside(clip, attempt, MANIFEST_SUFFIX).to_string() {
+        return;
+    }
+    for suffix in [MANIFEST_SUFFIX, COVER_SUFFIX] {
+        let own = beside(clip, attempt, suffix);
+        if let Err(error) = worker.cloud.objects.delete(&own).await {
+            tracing::debug!(%error, object = %own, "object of a lost race not removed");
+        }
+    }
+}
+
+fn beside(clip: &ObjectName, attempt: &AttemptId, suffix: &str) -> ObjectName {
+    let stem = clip.object.strip_suffix(".mp4").unwrap_or(&clip.object);
+    ObjectName::new(clip.bucket.clone(), format!("{stem}.{attempt}.{suffix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_cloud::memory;
+
+    #[tokio::test]
+    async fn companions_lie_beside_their_clip_and_are_found_in_its_metadata() {
+        let attempt = AttemptId::parse("a1").unwrap();
+        let clip = ObjectName::new("b", "clips/u/c1-0123.mp4");
+        let name = beside(&clip, &attempt, MANIFEST_SUFFIX);
+        assert_eq!(name.to_string(), "gs://b/clips/u/c1-0123.a1.manifest.json");
+        assert_eq!(manifest_named_in(&BTreeMap::new()), ManifestRef::default());
+        let objects = memory::cloud().objects;
+        let link = async |name: ObjectName| objects.download_url(&name, std::time::Duration::from_secs(1)).await;
+        assert_eq!(cover_named_in(&BTreeMap::new(), link).await.unwrap(), CoverRef::default());
+        let cover = beside(&clip, &attempt, COVER_SUFFIX).to_string();
+        let metadata = [(MANIFEST, "gs://b/m"), (MANIFEST_SHA256, "ab"), (COVER, &cover)];
+        let metadata = metadata.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
+        assert_eq!(manifest_named_in(&metadata), ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() });
+        let named = cover_named_in(&metadata, async |name: ObjectName| Ok(format!("https://{}", name.object))).await;
+        assert_eq!(named.unwrap().url, "https://clips/u/c1-0123.a1.jpg");
+    }
+}
