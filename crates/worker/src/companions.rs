@@ -97,9 +97,9 @@ mod tests {
     #[tokio::test]
     async fn companions_lie_beside_their_clip_and_are_found_in_its_metadata() {
         let attempt = AttemptId::parse("a1").unwrap();
-        let clip = ObjectName::new("b", "clips/u/c1-0123.mp4");
+        let clip = ObjectName::new("media", "clips/u/c1-0123.mp4");
         let name = beside(&clip, &attempt, MANIFEST_SUFFIX);
-        assert_eq!(name.to_string(), "gs://b/clips/u/c1-0123.a1.manifest.json");
+        assert_eq!(name.to_string(), "gs://media/clips/u/c1-0123.a1.manifest.json");
         assert_eq!(manifest_named_in(&BTreeMap::new()), ManifestRef::default());
         let objects = memory::cloud().objects;
         let link = async |name: ObjectName| objects.download_url(&name, std::time::Duration::from_secs(1)).await;
