@@ -4,11 +4,12 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test bench setup clients format clean
+.PHONY: help demo test soak bench setup clients format clean
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
+	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds"
 	@echo "make bench   the figures of the README"
 
 # System packages, only when something is missing.
@@ -32,6 +33,10 @@ test: setup clients
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --no-fail-fast
+
+soak: setup
+	$(CARGO) build --workspace --bins --tests
+	$(CARGO) test --workspace --test soak --test media -- --ignored --nocapture --test-threads=1
 
 bench: setup
 	$(CARGO) build --release --workspace --bins --bench figures

@@ -37,7 +37,17 @@ fn the_cover_shows_the_first_picture_or_the_one_asked_for() {
 fn halves(path: &Path) -> [[i32; 3]; 2] {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-i"]).arg(path);
-    command.args(["-frames:v", "1", "-vf", "format=rgb24,scale=2:1:flags=area", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]);
+    command.args([
+        "-frames:v",
+        "1",
+        "-vf",
+        "format=rgb24,scale=2:1:flags=area",
+        "-pix_fmt",
+        "rgb24",
+        "-f",
+        "rawvideo",
+        "-",
+    ]);
     let output = command.output().expect("ffmpeg must be installed for media tests");
     let [a, b, c, d, e, f] = output.stdout[..] else { panic!("{:?}", output) };
     [[a, b, c].map(i32::from), [d, e, f].map(i32::from)]

@@ -4,6 +4,7 @@ use clipfleet_contract::v1::Error;
 use clipfleet_tests::{
     fixtures::{H264_LARGE, Recipe, directory},
     pipeline_process::{Order, Transcript, start, transcode},
+    sound::Sound,
 };
 use std::{fs, path::Path};
 
@@ -162,4 +163,14 @@ fn an_encoder_that_is_not_here_is_refused() {
     let transcript = transcode(&Order { encoder: "nvh264enc", ..Order::of(0, 1_000) }, &source);
     assert_eq!(transcript.code(), "encoder_unavailable");
     assert_message(&transcript, &["nvh264enc", "x264enc"]);
+}
+
+#[test]
+fn a_window_behind_the_end_of_the_sound_is_silent() {
+    let directory = directory();
+    for (kind, recipe) in [("mp4", Recipe::default()), ("mkv", Recipe::matroska())] {
+        let source = Recipe { sound_end_ms: Some(3_000), ..recipe }.make(directory.path(), kind);
+        let transcript = transcode(&Order::of(6_000, 7_000), &source);
+        assert_eq!(Sound::decode(&transcript.output()).peak(), [0, 0], "{kind}");
+    }
 }

@@ -2,6 +2,7 @@
 //! Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
 
 mod cover;
+mod damage;
 mod failures;
 mod process;
 mod proof;

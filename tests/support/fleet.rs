@@ -120,13 +120,26 @@ impl Fleet {
     /// # Panics
     /// When it takes longer than [`PATIENCE`].
     pub async fn until(&self, batch: &str, condition: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        self.until_within(batch, PATIENCE, condition).await
+    }
+
+    /// As [`Fleet::until`], with a patience of its own.
+    ///
+    /// # Panics
+    /// When it takes longer.
+    pub async fn until_within(
+        &self,
+        batch: &str,
+        patience: Duration,
+        condition: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let started = Instant::now();
         loop {
             let (_, shown) = self.call("GET", &format!("/v1/batches/{batch}"), "").await;
             if condition(&shown) {
                 return shown;
             }
-            assert!(started.elapsed() < PATIENCE, "batch {batch} did not get there: {shown:#}");
+            assert!(started.elapsed() < patience, "batch {batch} did not get there: {shown:#}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

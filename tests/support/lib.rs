@@ -3,6 +3,7 @@
 pub mod fixtures;
 pub mod fleet;
 pub mod mp4;
+pub mod mutation;
 pub mod picture;
 pub mod pipeline_process;
 pub mod scene;

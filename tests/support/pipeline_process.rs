@@ -75,6 +75,8 @@ pub struct Transcript {
     pub files: Vec<String>,
     /// Its exit status.
     pub exit: Option<i32>,
+    /// The most memory it was seen to have, KiB.
+    pub peak_kib: u64,
 }
 
 impl Transcript {
@@ -95,6 +97,19 @@ impl Transcript {
     }
 }
 
+/// How a process ended that was given something it may not survive.
+#[derive(Debug)]
+pub enum Fate {
+    /// It made a file.
+    Finished(TranscodeFinished),
+    /// It said why not.
+    Failed(Error),
+    /// It died without a word.
+    Died(std::process::ExitStatus),
+    /// It had to be killed.
+    Late,
+}
+
 /// A started process and this end of its socket.
 pub struct Started {
     /// The process.
@@ -105,14 +120,19 @@ pub struct Started {
     since: Instant,
 }
 
-/// Starts a process on an order for a source of that many bytes.
+/// Starts a process on an order for a source of that many bytes. What GStreamer calls critical is our mistake: it ends the process, and
+/// so the test.
 pub fn start(order: &Order, source_size_bytes: u64) -> Started {
+    start_in(order, source_size_bytes, &[("G_DEBUG", "fatal-criticals")])
+}
+
+/// As [`start`], with another environment.
+pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &str)]) -> Started {
     let directory = tempfile::Builder::new().prefix("clipfleet-attempt-").tempdir().expect("a directory");
     let (ours, theirs) = UnixStream::pair().expect("a socket");
     let child = Command::new(binary())
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        // What GStreamer calls critical is our mistake, whatever the source: it ends the process, and so the test.
-        .env("G_DEBUG", "fatal-criticals")
+        .envs(environment.iter().copied())
         .spawn()
         .expect("starting the pipeline");
     let mut started = Started { child, socket: ours, directory, since: Instant::now() };
@@ -161,8 +181,9 @@ impl Started {
 
     /// Answers until the process is done.
     pub fn serve(mut self, mut answer: impl FnMut(u64, u64) -> Result<Vec<u8>, Error>) -> Transcript {
-        let (mut progress, mut ranges) = (Vec::new(), Vec::new());
+        let (mut progress, mut ranges, mut memory) = (Vec::new(), Vec::new(), 0);
         let outcome = loop {
+            memory = memory.max(peak_kib(self.child.id()));
             match self.receive() {
                 Some(from_pipeline::Message::ReadRange(range)) => {
                     ranges.push((range.offset, range.length));
@@ -182,11 +203,39 @@ impl Started {
         };
         assert!(self.receive().is_none(), "the last word is the last");
         let exit = self.wait();
-        let listing = std::fs::read_dir(self.directory.path()).expect("the attempt's directory");
-        let mut files: Vec<String> =
-            listing.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-        files.sort();
-        Transcript { outcome, progress, ranges, directory: self.directory, files, exit }
+        let files = listing(self.directory.path());
+        Transcript { outcome, progress, ranges, directory: self.directory, files, exit, peak_kib: memory }
+    }
+
+    /// Answers until the process has ended, or has said nothing but that it lives until the deadline. Gives back, too, the most memory it
+    /// was seen to have, KiB, and the names of the files it left.
+    pub fn endure(
+        mut self,
+        patience: Duration,
+        mut answer: impl FnMut(u64, u64) -> Vec<u8>,
+    ) -> (Fate, u64, Vec<String>) {
+        self.socket.set_read_timeout(Some(patience)).expect("a socket");
+        let mut memory = 0;
+        let fate = loop {
+            if self.since.elapsed() > patience {
+                break Fate::Late;
+            }
+            memory = memory.max(peak_kib(self.child.id()));
+            match self.receive() {
+                Some(from_pipeline::Message::ReadRange(range)) => {
+                    let data = answer(range.offset, range.length).into();
+                    self.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
+                }
+                Some(from_pipeline::Message::Progressed(_)) => {}
+                Some(from_pipeline::Message::Finished(finished)) => break Fate::Finished(finished),
+                Some(from_pipeline::Message::Failed(failed)) => break Fate::Failed(failed.error.expect("an error")),
+                None if self.since.elapsed() > patience => break Fate::Late,
+                None => break Fate::Died(self.child.wait().expect("a child")),
+            }
+        };
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        (fate, memory, listing(self.directory.path()))
     }
 
     /// Waits for the process to leave.
@@ -201,6 +250,21 @@ impl Started {
         let _ = self.child.kill();
         panic!("the pipeline does not leave");
     }
+}
+
+fn listing(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("the attempt's directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// The most memory that a process has had at once, KiB; nothing for one that has gone.
+pub fn peak_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Runs an order on a file.

@@ -1,7 +1,7 @@
 //! Handling GStreamer: making and connecting elements without panics, and turning its messages into ours.
 
 use crate::failure;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::{failure::Failure, limits::MAX_STALL_SECONDS};
 use gst::prelude::*;
 use gstreamer as gst;
 use std::{
@@ -13,9 +13,8 @@ use std::{
 /// How long a loop waits for news before it looks around.
 pub const STEP: Duration = Duration::from_millis(10);
 
-/// How long nothing at all may move, neither reading nor output. The worker watches the output with a shorter limit; this one
-/// only keeps a process from outliving everybody's interest.
-const STALL: Duration = Duration::from_secs(120);
+/// How long nothing at all may move, neither reading nor output.
+pub const STALL: Duration = Duration::from_secs(MAX_STALL_SECONDS);
 
 /// A new element.
 pub fn make(factory: &str) -> Result<gst::Element, Failure> {
@@ -181,6 +180,7 @@ impl Drop for Guard {
 /// Notices when a number has not changed for very long.
 pub struct StallGuard {
     doing: &'static str,
+    patience: Duration,
     last: u64,
     since: Instant,
 }
@@ -188,7 +188,12 @@ pub struct StallGuard {
 impl StallGuard {
     /// Watches something described by `doing`.
     pub fn new(doing: &'static str) -> Self {
-        Self { doing, last: u64::MAX, since: Instant::now() }
+        Self::with_patience(doing, STALL)
+    }
+
+    /// As [`StallGuard::new`], with a patience of its own.
+    pub fn with_patience(doing: &'static str, patience: Duration) -> Self {
+        Self { doing, patience, last: u64::MAX, since: Instant::now() }
     }
 
     /// Looks at the number.
@@ -196,9 +201,9 @@ impl StallGuard {
         if now != self.last {
             (self.last, self.since) = (now, Instant::now());
         }
-        if self.since.elapsed() < STALL {
+        if self.since.elapsed() < self.patience {
             return Ok(());
         }
-        Err(failure::stalled(STALL.as_secs(), self.doing))
+        Err(failure::stalled(self.patience.as_secs(), self.doing))
     }
 }

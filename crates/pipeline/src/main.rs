@@ -6,20 +6,31 @@ use clipfleet_contract::{
     pipeline,
     v1::{self, from_pipeline::Message},
 };
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::{failure::Failure, limits::MAX_PIPELINE_BYTES};
 use clipfleet_pipeline::{
-    catalog::Installed, check, failure, progress::Progress, source::Source, transcode, worker_link::WorkerLink,
+    bus::{self, StallGuard},
+    catalog::Installed,
+    check, failure,
+    progress::Progress,
+    source::Source,
+    transcode,
+    worker_link::WorkerLink,
 };
+use rustix::process::{Resource, Rlimit};
 use std::{
     io::{self, IsTerminal as _},
     os::{fd::AsFd as _, unix::net::UnixStream},
     process::ExitCode,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 /// Wrong use, as in `sysexits.h`.
 const USAGE: u8 = 64;
+
+/// How much later than the loops of a transcode the process itself gives up: they say better what it was that hung.
+const GRACE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -52,6 +63,7 @@ fn report() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
+    bound_memory();
     // Before the order comes: a worker starts this process ahead of it.
     let installed = Installed::start().map(Arc::new);
     let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
@@ -64,13 +76,19 @@ fn serve() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let progress = Progress::default();
+    let (progress, source) = (Progress::default(), Arc::new(Source::new(Arc::clone(&link) as Arc<_>)));
+    let mut watchdog = StallGuard::with_patience("making the clip", bus::STALL + GRACE);
     let outcome = thread::scope(|scope| {
         // A worker that has gone ends this process through the link; a report that cannot be sent needs no handling.
-        scope.spawn(|| progress.report_while_busy(|message| drop(link.send(Message::Progressed(message)))));
+        scope.spawn(|| {
+            progress.report_while_busy(|message| match watchdog.check(source.reads() + progress.steps()) {
+                Ok(()) => drop(link.send(Message::Progressed(message))),
+                Err(stalled) => give_up(&link, stalled),
+            });
+        });
         let outcome = installed
             .map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))
-            .and_then(|installed| make(&link, start, &installed, &progress));
+            .and_then(|installed| make(start, &source, &installed, &progress));
         progress.stop();
         outcome
     });
@@ -85,14 +103,27 @@ fn serve() -> ExitCode {
 }
 
 fn make(
-    link: &Arc<WorkerLink>,
     start: v1::StartTranscode,
+    source: &Arc<Source>,
     installed: &Arc<Installed>,
     progress: &Progress,
 ) -> Result<v1::TranscodeFinished, Failure> {
     let order = pipeline::transcode(start).map_err(failure::internal)?;
-    let source = Arc::new(Source::new(Arc::clone(link) as Arc<_>));
-    transcode::transcode(&order, &source, installed, progress).map(|transcoded| transcoded.finished)
+    transcode::transcode(&order, source, installed, progress).map(|transcoded| transcoded.finished)
+}
+
+/// An element that hangs cannot be stopped either, so what follows a stall is not waited for.
+fn give_up(link: &WorkerLink, stalled: Failure) {
+    let _ = link.send(Message::Failed(v1::TranscodeFailed { error: Some(error(stalled)) }));
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+}
+
+/// A source that lies about its size must not take the worker's memory: beyond the limit this process dies.
+fn bound_memory() {
+    let limit = Rlimit { current: Some(MAX_PIPELINE_BYTES), maximum: Some(MAX_PIPELINE_BYTES) };
+    if let Err(error) = rustix::process::setrlimit(Resource::Data, limit) {
+        tracing::warn!(%error, "memory is not bounded");
+    }
 }
 
 fn error(failure: Failure) -> v1::Error {

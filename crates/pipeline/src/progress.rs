@@ -4,7 +4,10 @@ use crate::lock::lock;
 use clipfleet_contract::v1::TranscodeProgressed;
 use clipfleet_domain::{progress::Phase, rendition::name_of};
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The latest state of affairs.
 pub struct Progress {
     state: Mutex<State>,
+    steps: AtomicU64,
     over: Condvar,
 }
 
@@ -29,7 +33,7 @@ impl Default for Progress {
     fn default() -> Self {
         let phase = Phase::Fetching;
         let state = State { phase, fraction: 0.0, encoder: "", fallback_reason: String::new(), over: false };
-        Self { state: Mutex::new(state), over: Condvar::new() }
+        Self { state: Mutex::new(state), steps: AtomicU64::new(0), over: Condvar::new() }
     }
 }
 
@@ -37,12 +41,21 @@ impl Progress {
     /// Notes how far a phase is. Steps back are ignored.
     pub fn reach(&self, phase: Phase, fraction: f64) {
         let mut state = lock(&self.state);
+        let before = (state.phase, state.fraction);
         if phase > state.phase {
             (state.phase, state.fraction) = (phase, 0.0);
         }
         if phase == state.phase {
             state.fraction = state.fraction.max(fraction.clamp(0.0, 1.0));
         }
+        if (state.phase, state.fraction) != before {
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of steps forward so far: a sign of work.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     /// Notes which encoder is at work, and why it is not the best.

@@ -86,6 +86,27 @@ mod imp {
             Ok(gst::FlowSuccess::Ok)
         }
 
+        fn has_format(&self) -> bool {
+            self.src.sticky_event::<gst::event::Caps>(0).is_some()
+        }
+
+        /// A stream that ends before it began has neither format nor segment yet, which silence needs, too.
+        fn begin(&self, end: &gst::Event) {
+            if self.has_format() {
+                return;
+            }
+            let rate = lock(&self.state).rate as i32;
+            let caps = gst::Caps::builder("audio/x-raw")
+                .field("format", "F32LE")
+                .field("layout", "interleaved")
+                .field("rate", rate)
+                .field("channels", 2)
+                .field("channel-mask", gst::Bitmask::new(0x3))
+                .build();
+            self.src.push_event(gst::event::Caps::builder(&caps).seqnum(end.seqnum()).build());
+            self.src.push_event(clip_segment(end));
+        }
+
         fn push_all(&self, pieces: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
             pieces.into_iter().try_for_each(|piece| self.src.push(piece).map(|_| ()))
         }
@@ -96,7 +117,8 @@ mod imp {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
                         lock(&self.state).segment = segment.clone();
                     }
-                    self.src.push_event(clip_segment(&event))
+                    // A format comes first, even where a stream that is empty has none.
+                    !self.has_format() || self.src.push_event(clip_segment(&event))
                 }
                 gst::EventView::Eos(_) => {
                     let mut output = Vec::new();
@@ -106,20 +128,23 @@ mod imp {
                             return true;
                         }
                         state.over = true;
-                        state.report.ended_ns = state.ended_ns;
-                        // A stream that ends before it began has no format yet: its source broke off, and silence has no place.
-                        if self.src.sticky_event::<gst::event::Caps>(0).is_some() {
-                            let from = state.grid.dealt();
-                            let missing = state.grid.complete();
-                            state.silence(from, missing, &mut output);
-                        }
+                        // Sound that was over before the clip began ended as early as can be.
+                        state.report.ended_ns = Some(state.ended_ns.unwrap_or(i64::MIN / 2));
+                        let from = state.grid.dealt();
+                        let missing = state.grid.complete();
+                        state.silence(from, missing, &mut output);
                     }
+                    self.begin(&event);
                     let _ = self.push_all(output);
                     self.src.push_event(event)
                 }
                 gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
                 // The default keeps formats to itself.
-                gst::EventView::Caps(_) => self.src.push_event(event),
+                gst::EventView::Caps(_) => {
+                    let first = !self.has_format();
+                    let segment = clip_segment(&event);
+                    self.src.push_event(event) && (!first || self.src.push_event(segment))
+                }
                 _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),
             }
         }

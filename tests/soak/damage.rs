@@ -1,0 +1,28 @@
+//! Ten thousand damaged files.
+
+use clipfleet_tests::{fixtures::directory, mutation};
+use std::thread;
+
+/// Files. `CLIPFLEET_DAMAGED` asks for another number of them.
+const FILES: u64 = 10_000;
+
+#[test]
+#[ignore = "soak: about 20 minutes on 2 cores"]
+fn ten_thousand_damaged_files_end_with_a_code() {
+    let directory = directory();
+    let seeds = mutation::seeds(directory.path());
+    let files = std::env::var("CLIPFLEET_DAMAGED").ok().and_then(|number| number.parse().ok()).unwrap_or(FILES);
+    let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let share = files.div_ceil(lanes);
+    let tallies: Vec<_> = thread::scope(|scope| {
+        let lane = |lane: u64| {
+            let seeds = &seeds;
+            scope.spawn(move || mutation::endure(seeds, lane * share..((lane + 1) * share).min(files)))
+        };
+        let running: Vec<_> = (0..lanes).map(lane).collect();
+        running.into_iter().map(|lane| lane.join().expect("a lane")).collect()
+    });
+    let broken: Vec<&String> = tallies.iter().flat_map(|tally| &tally.broken).collect();
+    tallies.iter().for_each(|tally| println!("{tally}"));
+    assert!(broken.is_empty(), "{broken:#?}");
+}

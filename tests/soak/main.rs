@@ -1,0 +1,6 @@
+//! What takes too long for every change: thousands of damaged files, a two-hour source, hour-long and very large clips, a thousand clips.
+//! Everything here is bounded in number and time and talks to this machine alone; `make soak` runs it.
+
+mod damage;
+mod memory;
+mod reading;
