@@ -1,7 +1,12 @@
-//! Ten thousand damaged files.
+//! Ten thousand damaged files, and a source that never answers.
 
-use clipfleet_tests::{fixtures::directory, mutation};
-use std::thread;
+use clipfleet_domain::limits::MAX_STALL_SECONDS;
+use clipfleet_tests::{
+    fixtures::directory,
+    mutation,
+    pipeline_process::{Fate, Order, start},
+};
+use std::{thread, time::Duration};
 
 /// Files. `CLIPFLEET_DAMAGED` asks for another number of them.
 const FILES: u64 = 10_000;
@@ -25,4 +30,16 @@ fn ten_thousand_damaged_files_end_with_a_code() {
     let broken: Vec<&String> = tallies.iter().flat_map(|tally| &tally.broken).collect();
     tallies.iter().for_each(|tally| println!("{tally}"));
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+#[ignore = "soak: two minutes of waiting"]
+fn a_source_that_never_answers_is_given_up() {
+    let started = start(&Order::of(0, 1_000), 1 << 20);
+    let patience = Duration::from_secs(MAX_STALL_SECONDS + 30);
+    let (fate, _, _) = started.endure(patience, |_, _| None);
+    match fate {
+        Fate::Failed(error) => assert_eq!((error.code.as_str(), error.retryable), ("pipeline_stalled", true)),
+        other => panic!("{other:?}"),
+    }
 }

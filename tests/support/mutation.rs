@@ -173,7 +173,7 @@ pub fn endure(seeds: &[Vec<u8>], numbers: Range<u64>) -> Tally {
         let started = start_in(&Order::of(300, 1_000), bytes.len() as u64, &[]);
         let (fate, memory, files) = started.endure(PATIENCE, |offset, length| {
             // A process that asks for what is not there gets nothing, and says so.
-            bytes.get(offset as usize..(offset + length) as usize).unwrap_or_default().to_vec()
+            Some(bytes.get(offset as usize..(offset + length) as usize).unwrap_or_default().to_vec())
         });
         tally.peak_kib = tally.peak_kib.max(memory);
         let mut broken = |what: String| tally.broken.push(format!("{number} {damage:?}: {what}"));

@@ -207,12 +207,12 @@ impl Started {
         Transcript { outcome, progress, ranges, directory: self.directory, files, exit, peak_kib: memory }
     }
 
-    /// Answers until the process has ended, or has said nothing but that it lives until the deadline. Gives back, too, the most memory it
+    /// Answers, or does not, until the process has ended or had its time. Gives back, too, the most memory it
     /// was seen to have, KiB, and the names of the files it left.
     pub fn endure(
         mut self,
         patience: Duration,
-        mut answer: impl FnMut(u64, u64) -> Vec<u8>,
+        mut answer: impl FnMut(u64, u64) -> Option<Vec<u8>>,
     ) -> (Fate, u64, Vec<String>) {
         self.socket.set_read_timeout(Some(patience)).expect("a socket");
         let mut memory = 0;
@@ -223,8 +223,10 @@ impl Started {
             memory = memory.max(peak_kib(self.child.id()));
             match self.receive() {
                 Some(from_pipeline::Message::ReadRange(range)) => {
-                    let data = answer(range.offset, range.length).into();
-                    self.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
+                    if let Some(data) = answer(range.offset, range.length) {
+                        let data = data.into();
+                        self.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
+                    }
                 }
                 Some(from_pipeline::Message::Progressed(_)) => {}
                 Some(from_pipeline::Message::Finished(finished)) => break Fate::Finished(finished),
