@@ -112,6 +112,18 @@ pub const ENCODERS: &[Encoder] = &[
     },
 ];
 
+/// Elements that every plan or nearly every plan has.
+const FIXED: [&str; 8] = [
+    AAC_ENCODER,
+    PROOF_DECODER,
+    "qtdemux",
+    "matroskademux",
+    "mp4mux",
+    "videocrop",
+    "videoconvertscale",
+    "audioresample",
+];
+
 /// Decodes what an encoder made, for the proof: software whatever the encoder is, so that no graphics card vouches for itself.
 pub const PROOF_DECODER: &str = "avdec_h264";
 
@@ -192,6 +204,16 @@ impl Installed {
             }
         }
         Self { decoders, encoders, refused }
+    }
+
+    /// Loads the libraries of everything that a clip may need, while nobody waits for it.
+    pub fn preload(&self) {
+        let decoders = self.decoders.iter().flat_map(|row| [Some(row.element), row.parser]).flatten();
+        let encoders = self.encoders.iter().map(|row| row.name);
+        for name in decoders.chain(encoders).chain(FIXED) {
+            // What cannot be loaded says so when it is needed.
+            let _ = gst::ElementFactory::find(name).map(|factory| factory.load());
+        }
     }
 
     /// The decoder for caps of a demuxer, or the codec's name and what to do.

@@ -66,6 +66,9 @@ fn serve() -> ExitCode {
     bound_memory();
     // Before the order comes: a worker starts this process ahead of it.
     let installed = Installed::start().map(Arc::new);
+    if let Ok(installed) = &installed {
+        installed.preload();
+    }
     let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
     let (link, start) = match opened {
         Ok(Some(opened)) => opened,
