@@ -188,8 +188,9 @@ pub fn endure(seeds: &[Vec<u8>], numbers: Range<u64>) -> Tally {
         let code = match fate {
             Fate::Finished(_) => "finished".to_owned(),
             Fate::Failed(error) => {
-                // It is the source that is damaged: every other code is a fault of ours.
-                if !(error.code.starts_with("source_") || error.code == "window_beyond_end") {
+                // It is the source that is damaged: every other code is a fault of ours, but for a demuxer that hangs.
+                let fault_of_source = ["window_beyond_end", "pipeline_stalled"].contains(&error.code.as_str());
+                if !(error.code.starts_with("source_") || fault_of_source) {
                     broken(format!("{error:?}"));
                 }
                 example += &format!(": {}", error.message);

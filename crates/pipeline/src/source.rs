@@ -3,14 +3,14 @@
 //! Demuxers jump about and read small pieces; the worker is asked for whole blocks, the last few of which stay here. While
 //! reading goes straight on, the next block is asked for in advance.
 
-use crate::lock::lock;
+use crate::{failure, lock::lock};
 use bytes::Bytes;
 use clipfleet_domain::failure::Failure;
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,13 @@ pub const BLOCK_BYTES: u64 = 1 << 20;
 
 /// Blocks kept. A demuxer moves between an index and one or two places per stream.
 const KEPT_BLOCKS: usize = 16;
+
+/// How often over a source may be read. A source without an index is read once to look, up to four times to cut and once to find its end;
+/// a demuxer that a damaged file sends in circles reads for ever.
+const PASSES: u64 = 8;
+
+/// Blocks that may be read of the smallest source.
+const LEAST_BLOCKS: u64 = 64;
 
 /// How often a waiting reader looks whether it was told to stop waiting.
 const WAIT_STEP: Duration = Duration::from_millis(20);
@@ -79,7 +86,6 @@ pub struct Source {
     ranges: Arc<dyn Ranges>,
     blocks: Mutex<Blocks>,
     failure: Mutex<Option<Failure>>,
-    reads: AtomicU64,
 }
 
 #[derive(Default)]
@@ -87,12 +93,13 @@ struct Blocks {
     /// Least recently used first.
     kept: VecDeque<(u64, Ticket)>,
     last: Option<u64>,
+    asked: u64,
 }
 
 impl Source {
     /// A source whose bytes come from `ranges`.
     pub fn new(ranges: Arc<dyn Ranges>) -> Self {
-        Self { ranges, blocks: Mutex::default(), failure: Mutex::default(), reads: AtomicU64::new(0) }
+        Self { ranges, blocks: Mutex::default(), failure: Mutex::default() }
     }
 
     /// Bytes of the source.
@@ -105,14 +112,13 @@ impl Source {
         lock(&self.failure).clone()
     }
 
-    /// Number of reads so far: a sign of life.
+    /// Number of blocks asked for so far: a sign of life. Reading the same ones again is none.
     pub fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+        lock(&self.blocks).asked
     }
 
     /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source.
     pub fn read(&self, offset: u64, length: u64, interrupted: &AtomicBool) -> Result<Vec<Bytes>, ReadError> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let end = offset.saturating_add(length).min(self.size());
         let mut pieces = Vec::new();
         let mut position = offset;
@@ -135,6 +141,9 @@ impl Source {
     fn block(&self, index: u64, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
         let (ticket, straight_on) = {
             let mut blocks = lock(&self.blocks);
+            if blocks.asked > LEAST_BLOCKS + PASSES * self.size().div_ceil(BLOCK_BYTES) {
+                return Err(self.failed(failure::source_truncated("its index leads in circles")));
+            }
             let straight_on = blocks.last.is_some_and(|last| last + 1 == index);
             blocks.last = Some(index);
             (blocks.ticket(index, &*self.ranges), straight_on)
@@ -165,6 +174,7 @@ impl Blocks {
             self.kept.push_back(block.clone());
             return block.1;
         }
+        self.asked += 1;
         let offset = index * BLOCK_BYTES;
         let ticket = ranges.request(offset, BLOCK_BYTES.min(ranges.size() - offset));
         self.kept.push_back((index, ticket.clone()));
@@ -251,6 +261,15 @@ mod tests {
         assert!(read(&source, 0, 10).is_ok());
         assert!(read(&source, BLOCK_BYTES, 10).is_err());
         assert_eq!(source.failure().unwrap().code, "source_changed");
+    }
+
+    #[test]
+    fn reading_in_circles_comes_to_an_end() {
+        let (source, pattern) = source(100 * BLOCK_BYTES, None);
+        let ended = (0..100_000).map(|n| read(&source, n % 100 * BLOCK_BYTES, 1)).find_map(Result::err);
+        assert!(matches!(ended, Some(ReadError::Failed(failure)) if failure.message.contains("circles")));
+        let asked = pattern.asked.lock().unwrap().len() as u64;
+        assert!((8 * 100..9 * 100).contains(&asked), "{asked}");
     }
 
     #[test]

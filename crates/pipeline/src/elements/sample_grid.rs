@@ -12,8 +12,11 @@ glib::wrapper! {
     pub struct SampleGridElement(ObjectSubclass<imp::SampleGridElement>) @extends gst::Element, gst::Object;
 }
 
-/// Bytes of one sample of both channels: two 32-bit floating-point numbers.
-const FRAME_BYTES: usize = 8;
+/// Bytes of one number of one channel.
+const SAMPLE_BYTES: usize = 4;
+
+/// Bytes of one sample of both channels.
+const FRAME_BYTES: usize = 2 * SAMPLE_BYTES;
 
 /// What went through a [`SampleGridElement`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -162,7 +165,7 @@ mod imp {
                 let begin = skip as usize * FRAME_BYTES;
                 let end = begin + take as usize * FRAME_BYTES;
                 match buffer.copy_region(gst::BufferCopyFlags::MEMORY, begin..end) {
-                    Ok(piece) => output.push(self.stamped(piece, from + silence, take)),
+                    Ok(piece) => output.push(self.stamped(audible(piece), from + silence, take)),
                     Err(_) => self.silence(from + silence, take, output),
                 }
             }
@@ -187,6 +190,22 @@ mod imp {
         fn duration_ns(&self, count: u64) -> i64 {
             (count * 1_000_000_000 / u64::from(self.rate)) as i64
         }
+    }
+
+    /// Damaged sound decodes to numbers that are none, or thousands of times too loud. What is beyond full scale is cut off, as every
+    /// player does.
+    fn audible(piece: gst::Buffer) -> gst::Buffer {
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
+        let fine = |bytes: &[u8]| bytes.chunks_exact(SAMPLE_BYTES).all(|sample| number(sample).abs() <= 1.0);
+        let Ok(bytes) = piece.map_readable() else { return piece };
+        if fine(&bytes) {
+            drop(bytes);
+            return piece;
+        }
+        let limit = |value: f32| if value.is_finite() { value.clamp(-1.0, 1.0) } else { 0.0 };
+        let limited: Vec<u8> =
+            bytes.chunks_exact(SAMPLE_BYTES).flat_map(|sample| limit(number(sample)).to_le_bytes()).collect();
+        gst::Buffer::from_slice(limited)
     }
 
     #[glib::object_subclass]
