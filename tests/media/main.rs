@@ -4,6 +4,7 @@
 mod cover;
 mod damage;
 mod failures;
+mod kinds;
 mod process;
 mod proof;
 mod reframe;

@@ -25,6 +25,8 @@ pub struct Recipe {
     pub height: u32,
     /// Pictures per second.
     pub fps: u32,
+    /// Whether it is slower by a thousandth, as television from America is: 24 becomes 23.976.
+    pub ntsc: bool,
     /// Number of pictures before any are dropped.
     pub pictures: u32,
     /// FFmpeg's arguments for the picture's codec.
@@ -87,6 +89,7 @@ impl Default for Recipe {
             width: 640,
             height: 360,
             fps: 30,
+            ntsc: false,
             pictures: 240,
             video: H264,
             audio: Some(AAC),
@@ -158,7 +161,8 @@ impl Recipe {
             }
             Some(expression) => panic!("no Rust form of {expression}; add it here"),
         };
-        let time = |n: u32| f64::from(n) * 1_000.0 / f64::from(self.fps);
+        let slower = if self.ntsc { 1.001 } else { 1.0 };
+        let time = |n: u32| f64::from(n) * 1_000.0 * slower / f64::from(self.fps);
         (0..self.pictures).filter(|n| kept(*n)).map(|n| (n, time(n))).collect()
     }
 
@@ -175,7 +179,7 @@ impl Recipe {
         let sound = directory.join(format!("{name}.pcm"));
         let mut command = Command::new("ffmpeg");
         command.args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "gray"]);
-        command.args(["-s", &format!("{}x{}", self.width, self.height), "-r", &self.fps.to_string(), "-i", "pipe:0"]);
+        command.args(["-s", &format!("{}x{}", self.width, self.height), "-r", &self.rate(), "-i", "pipe:0"]);
         if let Some(audio) = self.audio {
             std::fs::write(&sound, self.beeps().pcm(self.channels)).expect("writing the sound");
             let delay = format!("{}ms", self.sound_delay_ms);
@@ -201,6 +205,10 @@ impl Recipe {
         }
         let _ = std::fs::remove_file(sound);
         path
+    }
+
+    fn rate(&self) -> String {
+        if self.ntsc { format!("{}000/1001", self.fps) } else { self.fps.to_string() }
     }
 
     /// One picture: diagonal stripes that move, and the number in the middle.

@@ -63,18 +63,20 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let encoded = count_frames(&into_mux(&video, mux, "video_%u")?);
     into_mux(&audio, mux, "audio_%u")?;
 
+    let frames = grids.frames.ok_or_else(|| failure::internal("a plan without a frame grid"))?;
+    close_behind(&pipeline, &frames)?;
+
     let mut entries = vec![(Kind::Video, first_pad(&video)?)];
     if plan.audio_from_source {
         entries.push((Kind::Audio, first_pad(&audio)?));
     }
     connect_streams(&demuxer, entries.clone());
-    let missing = || failure::internal("a plan without grids");
     Ok(Built {
         pipeline,
         demuxer,
         entries: entries.into_iter().map(|(_, pad)| pad).collect(),
-        frames: grids.frames.ok_or_else(missing)?,
-        samples: grids.samples.ok_or_else(missing)?,
+        frames,
+        samples: grids.samples.ok_or_else(|| failure::internal("a plan without a sample grid"))?,
         encoded,
     })
 }
@@ -219,6 +221,21 @@ fn branch(pipeline: &gst::Pipeline, proof: &[gst::Element]) -> Result<(), Failur
     let tee = pipeline.by_name(ENCODED).ok_or_else(|| failure::internal("a plan without a tee"))?;
     let from = tee.request_pad_simple("src_%u").ok_or_else(|| failure::internal("a tee without branches"))?;
     from.link(&first_pad(proof)?).map(|_| ()).map_err(failure::internal)
+}
+
+/// Once the clip has its frames, the decoder gets no more. Its output is dropped meanwhile and not refused, which not every decoder takes for
+/// anything but a failure.
+fn close_behind(pipeline: &gst::Pipeline, frames: &FrameGridElement) -> Result<(), Failure> {
+    let decoder = pipeline.by_name("video-decoder").ok_or_else(|| failure::internal("a plan without a decoder"))?;
+    let frames = frames.downgrade();
+    bus::pad(&decoder, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if !frames.upgrade().is_some_and(|frames| frames.is_over()) {
+            return gst::PadProbeReturn::Ok;
+        }
+        info.flow_res = Err(gst::FlowError::Eos);
+        gst::PadProbeReturn::Handled
+    });
+    Ok(())
 }
 
 fn count_frames(pad: &gst::Pad) -> Arc<AtomicU32> {

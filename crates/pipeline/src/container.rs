@@ -7,6 +7,8 @@ use crate::elements::TimeLine;
 pub enum Container {
     /// MP4, MOV, M4V, 3GP.
     IsoMedia,
+    /// The same in fragments, as browsers record it.
+    IsoFragments,
     /// Matroska and WebM.
     Matroska,
 }
@@ -15,18 +17,46 @@ impl Container {
     /// The element that takes it apart.
     pub fn demuxer(self) -> &'static str {
         match self {
-            Container::IsoMedia => "qtdemux",
+            Container::IsoMedia | Container::IsoFragments => "qtdemux",
             Container::Matroska => "matroskademux",
         }
+    }
+
+    /// Whether a seek leads to the same times as reading from the beginning. Behind a seek into fragments, the demuxer counts from another
+    /// zero.
+    pub fn seeks_exactly(self) -> bool {
+        self != Container::IsoFragments
     }
 
     /// Which of its time stamps agree between its streams.
     pub fn time_line(self) -> TimeLine {
         match self {
-            Container::IsoMedia => TimeLine::Edited,
+            Container::IsoMedia | Container::IsoFragments => TimeLine::Edited,
             Container::Matroska => TimeLine::Stamped,
         }
     }
+}
+
+/// Longest header that is looked through for signs of fragments; theirs are short, since what is in the fragments is not in it.
+pub const FRAGMENTED_HEADER_BYTES: u64 = 1 << 20;
+
+/// Where the header of a file ends that begins with `head`, if it lies there and is short.
+pub fn header_end(head: &[u8]) -> Option<u64> {
+    let mut at = 0_usize;
+    loop {
+        let begin = head.get(at..at + 8)?;
+        let length = u32::from_be_bytes(begin[..4].try_into().ok()?);
+        let end = at.checked_add(length as usize).filter(|end| *end > at + 7)?;
+        if &begin[4..] == b"moov" {
+            return u64::try_from(end).ok().filter(|end| *end <= FRAGMENTED_HEADER_BYTES);
+        }
+        at = end;
+    }
+}
+
+/// Whether a whole header announces fragments.
+pub fn is_fragmented(header: &[u8]) -> bool {
+    header.windows(4).any(|kind| kind == b"mvex")
 }
 
 /// Bytes of the head that [`detect`] looks at.
@@ -78,6 +108,16 @@ mod tests {
         assert_eq!(detect(b"\0\0\0\x20ftypisom"), Ok(Container::IsoMedia));
         assert_eq!(detect(b"\0\0\0\x08wide\0\0"), Ok(Container::IsoMedia));
         assert_eq!(detect(b"\x1a\x45\xdf\xa3\x01"), Ok(Container::Matroska));
+    }
+
+    #[test]
+    fn fragments_are_announced_in_the_header() {
+        let header = b"\0\0\0\x0cftypisom\0\0\0\x18moov\0\0\0\x10mvex\0\0\0\0\0\0\0\0";
+        assert_eq!(header_end(header), Some(36));
+        assert!(is_fragmented(header));
+        assert_eq!(header_end(b"\0\0\0\x0cftypisom\xff\xff\xff\xffmdat"), None);
+        assert_eq!(header_end(b"\0\0\0\0moov"), None);
+        assert!(!is_fragmented(&header[..20]));
     }
 
     #[test]

@@ -149,7 +149,10 @@ pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: O
     let window = order.clip.window;
     let expected = expected(window, &order.rendition);
     let start_ns = probed.picture.time_ns + window.start_ms() * 1_000_000;
-    let seek_ns = preroll_ns.map(|preroll| start_ns - preroll).filter(|seek| *seek > probed.picture.time_ns);
+    let seek_ns = preroll_ns
+        .filter(|_| probed.container.seeks_exactly())
+        .map(|preroll| start_ns - preroll)
+        .filter(|seek| *seek > probed.picture.time_ns);
     Ok(Plan {
         container: probed.container,
         seek_ns,

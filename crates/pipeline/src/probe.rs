@@ -20,6 +20,7 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
+use gstreamer_video::{VideoColorimetry, VideoTransferFunction};
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc};
 
 /// How the stored picture must be turned to stand upright. Named as GStreamer's `video-direction` values.
@@ -90,6 +91,9 @@ pub struct Picture {
     pub pixel_aspect: (u32, u32),
     /// Whether it consists of two fields.
     pub interlaced: bool,
+    /// Whether its brightness is absolute (PQ), which no screen of standard range shows fittingly. HLG, which phones record, is made to
+    /// suit such a screen as it is (ITU-R BT.2100); only its colours are a little pale there.
+    pub absolute_brightness: bool,
     /// When it is shown, nanoseconds on the source's time line: where clip times count from.
     pub time_ns: i64,
 }
@@ -123,11 +127,20 @@ pub fn container(source: &Source) -> Result<Container, Failure> {
     if source.size() == 0 {
         return Err(failure::source_empty());
     }
-    let head = source.read(0, container::HEAD_BYTES, &AtomicBool::new(false)).map_err(|error| match error {
-        ReadError::Failed(failure) => failure,
-        ReadError::Interrupted => failure::internal("reading the source was interrupted"),
-    })?;
-    container::detect(&head.concat()).map_err(failure::source_not_media)
+    let read = |length| {
+        let pieces = source.read(0, length, &AtomicBool::new(false)).map_err(|error| match error {
+            ReadError::Failed(failure) => failure,
+            ReadError::Interrupted => failure::internal("reading the source was interrupted"),
+        });
+        pieces.map(|pieces| pieces.concat())
+    };
+    let head = read(container::HEAD_BYTES)?;
+    let container = container::detect(&head).map_err(failure::source_not_media)?;
+    let fragmented = match container::header_end(&head).filter(|_| container == Container::IsoMedia) {
+        Some(end) => container::is_fragmented(&read(end)?),
+        None => false,
+    };
+    Ok(if fragmented { Container::IsoFragments } else { container })
 }
 
 enum Finding {
@@ -186,6 +199,9 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
         stall.check(source.reads())?;
     };
     let declared = demuxer.query_duration::<gst::ClockTime>().map(|length| length.nseconds() as i64);
+    if picture.absolute_brightness {
+        return Err(failure::source_hdr_unsupported());
+    }
     let streams = lock(&streams);
     let video = streams.video.ok_or_else(failure::source_has_no_video)?;
     Ok(Probed { container, video, audio: streams.audio, picture, rotation: streams.rotation, declared_ns: declared })
@@ -327,10 +343,19 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> O
         _ => (1, 1),
     };
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
+    let colours = structure.get::<&str>("colorimetry").ok().and_then(|text| text.parse::<VideoColorimetry>().ok());
+    let absolute_brightness = colours.is_some_and(|colours| colours.transfer() == VideoTransferFunction::Smpte2084);
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
     let time_ns = time_line.place(segment, buffer.pts()).unwrap_or(0);
-    Some(Picture { width: side("width")?, height: side("height")?, pixel_aspect, interlaced, time_ns })
+    Some(Picture {
+        width: side("width")?,
+        height: side("height")?,
+        pixel_aspect,
+        interlaced,
+        absolute_brightness,
+        time_ns,
+    })
 }
 
 fn quiet_sink() -> Result<gst::Element, Failure> {

@@ -41,6 +41,11 @@ impl FrameGridElement {
         element
     }
 
+    /// Whether the clip has all its frames; what comes after is dropped.
+    pub fn is_over(&self) -> bool {
+        lock(&self.imp().state).over
+    }
+
     /// What went through so far.
     pub fn report(&self) -> FramesReport {
         lock(&self.imp().state).report
@@ -73,7 +78,7 @@ mod imp {
         last_ns: Option<i64>,
         /// Time between the two latest pictures, or what the latest says of itself.
         interval_ns: i64,
-        over: bool,
+        pub(super) over: bool,
         pub(super) report: FramesReport,
     }
 
@@ -101,7 +106,7 @@ mod imp {
             let over = {
                 let mut state = lock(&self.state);
                 if state.over {
-                    return Err(gst::FlowError::Eos);
+                    return Ok(gst::FlowSuccess::Ok);
                 }
                 state.take(buffer, &mut output);
                 state.over = state.grid.is_full();
@@ -110,7 +115,6 @@ mod imp {
             self.push_all(output)?;
             if over {
                 self.src.push_event(gst::event::Eos::new());
-                return Err(gst::FlowError::Eos);
             }
             Ok(gst::FlowSuccess::Ok)
         }

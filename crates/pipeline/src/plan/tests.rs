@@ -32,7 +32,14 @@ fn order(start_ms: i64, end_ms: i64) -> Transcode {
 }
 
 fn upload() -> Probed {
-    let picture = Picture { width: 1920, height: 1080, pixel_aspect: (1, 1), interlaced: false, time_ns: 0 };
+    let picture = Picture {
+        width: 1920,
+        height: 1080,
+        pixel_aspect: (1, 1),
+        interlaced: false,
+        absolute_brightness: false,
+        time_ns: 0,
+    };
     Probed {
         container: Container::IsoMedia,
         video: stream("avdec_h264"),
@@ -114,10 +121,17 @@ fn a_turned_picture_is_cropped_upright() {
 
 #[test]
 fn fields_and_wide_pixels_are_made_into_square_pictures() {
-    let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, time_ns: 0 };
+    let picture = Picture {
+        width: 720,
+        height: 576,
+        pixel_aspect: (64, 45),
+        interlaced: true,
+        absolute_brightness: false,
+        time_ns: 0,
+    };
     let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
-    deinterlace fields=top method=greedyh
+    deinterlace fields=top method=linear
     crop left=246 top=0 right=246 bottom=0
     ");
 }
