@@ -375,7 +375,7 @@ fn no_mode_changes_which_picture_is_shown_when() {
         let [still, fitted, moving] = [(still, crop), (fitted, whole), (moving, crop)].map(|(order, place)| {
             let transcript = transcode(&order, &source);
             let probe = Probe::of(&transcript.output());
-            assert_eq!(transcript.files, ["clip.mp4"]);
+            assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"]);
             for (index, time) in probe.picture_times.iter().enumerate() {
                 assert!((time - index as f64 / 30.0).abs() < 0.000_01, "picture {index} is shown at {time}");
             }
