@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn all_bad_fields_are_named_at_once() {
         let bad = r#"{"ownerUid":"","source":{"uri":"gs://elsewhere/a"},"output":{"quality":"8k","fps":31},
-            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":900000,"reframe":{"zoom":900}}]}"#;
+            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":9000000,"reframe":{"zoom":900}}]}"#;
         let said = said(bad);
         for field in [
             "ownerUid",

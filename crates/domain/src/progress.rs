@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_fraction_that_is_no_number_counts_as_nothing() {
-        assert_eq!(percent(Phase::Encoding, f64::NAN), 3);
-        assert_eq!(percent(Phase::Encoding, 7.0), 93);
+        assert_eq!(percent(Phase::Encoding, f64::NAN), 2);
+        assert_eq!(percent(Phase::Encoding, 7.0), 96);
     }
 
     #[test]
