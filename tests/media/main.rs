@@ -5,6 +5,7 @@ mod cover;
 mod damage;
 mod failures;
 mod kinds;
+mod loudness;
 mod process;
 mod proof;
 mod reframe;

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
+    audio::Audio,
     clip::{Clip, Window},
     failure::Failure,
     ids::ClipId,
@@ -75,6 +76,7 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
             window: Window::new(start_ms, end_ms).expect("a window"),
             reframe: Reframe::default(),
             cover_at_ms: None,
+            audio: Audio::default(),
         },
         rendition: Rendition { quality: Quality::P720, aspect: Aspect::Square, fps },
         directory: directory.to_owned(),

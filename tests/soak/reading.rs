@@ -7,6 +7,7 @@ use clipfleet_cloud::{
 };
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
+    audio::Audio,
     clip::{Clip, Window},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
     job::{BatchContext, FleetFact, Job, PinnedSource},
@@ -169,6 +170,7 @@ fn job(number: i64, size_bytes: u64) -> Job {
             window: Window::new(start_ms, start_ms + CLIP_MS).expect("a window"),
             reframe: Reframe::default(),
             cover_at_ms: None,
+            audio: Audio::default(),
         },
         rendition: Rendition { quality: Quality::P720, aspect: Aspect::Square, fps: 24 },
         output: ObjectUri::parse(&output).expect("a name"),

@@ -1,8 +1,8 @@
 //! Playing the worker to one real `clipfleet-pipeline` process.
 
 use clipfleet_contract::v1::{
-    Clip, Error, FromPipeline, Keyframe, Output, RangeBytes, RangeFailed, Reframe, StartTranscode, ToPipeline,
-    TranscodeFailed, TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
+    Audio, Clip, Error, FromPipeline, Keyframe, NormalizeLoudness, Output, RangeBytes, RangeFailed, Reframe,
+    StartTranscode, ToPipeline, TranscodeFailed, TranscodeFinished, TranscodeProgressed, from_pipeline, to_pipeline,
 };
 use prost::Message as _;
 use std::{
@@ -46,6 +46,8 @@ pub struct Order {
     pub keyframes: Vec<(i64, f64, f64)>,
     /// Time of the cover, milliseconds.
     pub cover_at_ms: Option<i64>,
+    /// Loudness and true peak to reach, LUFS and dBTP.
+    pub normalize_loudness: Option<(f64, f64)>,
     /// `auto`, or one encoder.
     pub encoder: &'static str,
 }
@@ -56,7 +58,19 @@ impl Order {
         let window = (start_ms, end_ms);
         let (quality, aspect, mode) = ("720p", "1:1", "auto_center");
         let (position, zoom, keyframes) = (50.0, 100.0, Vec::new());
-        Self { window, quality, aspect, fps: 30, mode, position, zoom, keyframes, cover_at_ms: None, encoder: "auto" }
+        Self {
+            window,
+            quality,
+            aspect,
+            fps: 30,
+            mode,
+            position,
+            zoom,
+            keyframes,
+            cover_at_ms: None,
+            normalize_loudness: None,
+            encoder: "auto",
+        }
     }
 }
 
@@ -147,8 +161,11 @@ pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &st
         keyframes: order.keyframes.iter().map(keyframe).collect(),
     };
     let (start_ms, end_ms) = order.window;
-    let clip =
-        Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe), cover_at_ms: order.cover_at_ms };
+    let audio = order.normalize_loudness.map(|(target, peak)| Audio {
+        normalize_loudness: Some(NormalizeLoudness { target_lufs: Some(target), true_peak_dbtp: Some(peak) }),
+    });
+    let cover_at_ms = order.cover_at_ms;
+    let clip = Clip { clip_id: "clip".into(), start_ms, end_ms, reframe: Some(reframe), cover_at_ms, audio };
     let output =
         Output { quality: order.quality.into(), aspect: order.aspect.into(), fps: order.fps, prefix: String::new() };
     started.send(to_pipeline::Message::Start(StartTranscode {

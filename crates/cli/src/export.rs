@@ -79,7 +79,14 @@ fn parse_clip(text: &str) -> Result<Clip, String> {
         Ok(seconds) if seconds.is_finite() && seconds.abs() < 1e9 => Ok((seconds * 1_000.0).round() as i64),
         _ => Err(format!("{text:?} is no time in seconds")),
     };
-    Ok(Clip { clip_id: name.to_owned(), start_ms: ms(start)?, end_ms: ms(end)?, reframe: None, cover_at_ms: None })
+    Ok(Clip {
+        clip_id: name.to_owned(),
+        start_ms: ms(start)?,
+        end_ms: ms(end)?,
+        reframe: None,
+        cover_at_ms: None,
+        audio: None,
+    })
 }
 
 /// The request of the arguments; its source may still be a file of this machine.

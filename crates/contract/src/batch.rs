@@ -1,6 +1,6 @@
 //! Requests: from bytes to a checked [`Batch`], and back to the message that records it.
 
-use crate::{Malformed, json, reframe, v1};
+use crate::{Malformed, audio, json, reframe, v1};
 use clipfleet_domain::{
     batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
     clip::{Clip, Window, check_cover_at},
@@ -140,7 +140,8 @@ fn clip(message: &v1::Clip, at: &str, violations: &mut Violations) -> Option<Cli
         Some(at_ms) => violations.take(format!("{at}coverAtMs"), check_cover_at(at_ms, length_ms)).map(Some),
         None => Some(None),
     };
-    Some(Clip { id: id?, window: window?, reframe: reframe?, cover_at_ms: cover_at_ms? })
+    let audio = audio::parse(message.audio.as_ref(), &format!("{at}audio."), violations);
+    Some(Clip { id: id?, window: window?, reframe: reframe?, cover_at_ms: cover_at_ms?, audio: audio? })
 }
 
 /// The message that says the same as a checked batch, every default filled in: equal for requests that mean the same.
@@ -172,6 +173,7 @@ pub(crate) fn clip_message(clip: &Clip) -> v1::Clip {
         end_ms: clip.window.end_ms(),
         reframe: Some(reframe::message(&clip.reframe)),
         cover_at_ms: clip.cover_at_ms,
+        audio: audio::message(&clip.audio),
     }
 }
 
@@ -195,7 +197,7 @@ mod tests {
 
     const GOOD: &str = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
         "clips":[{"clipId":"c1","startMs":12000,"endMs":57000,"reframe":{"mode":"auto_center","position":50,"zoom":100}},
-                 {"clipId":"c2","startMs":"1000","endMs":2000}]}"#;
+                 {"clipId":"c2","startMs":"1000","endMs":2000,"audio":{"normalizeLoudness":{}}}]}"#;
 
     fn policy() -> BucketPolicy {
         BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
@@ -256,7 +258,8 @@ mod tests {
     #[test]
     fn all_bad_fields_are_named_at_once() {
         let bad = r#"{"ownerUid":"","source":{"uri":"gs://elsewhere/a"},"output":{"quality":"8k","fps":31},
-            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":9000000,"reframe":{"zoom":900}}]}"#;
+            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":9000000,"reframe":{"zoom":900},
+             "audio":{"normalizeLoudness":{"targetLufs":14,"truePeakDbtp":-20}}}]}"#;
         let said = said(bad);
         for field in [
             "ownerUid",
@@ -266,6 +269,8 @@ mod tests {
             "clips[0].endMs",
             "clips[1].endMs",
             "clips[1].reframe.zoom",
+            "clips[1].audio.normalizeLoudness.targetLufs",
+            "clips[1].audio.normalizeLoudness.truePeakDbtp",
         ] {
             assert!(said.iter().any(|line| line.starts_with(&format!("{field}: "))), "{field} in {said:#?}");
         }

@@ -66,6 +66,7 @@ pub(crate) fn context(batch: &str, owner: &str, project: &str, size: u32) -> Res
 mod tests {
     use super::*;
     use clipfleet_domain::{
+        audio::{Audio, NormalizeLoudness},
         clip::{Clip, Window},
         crop_path::{CropPath, Keyframe},
         ids::ClipId,
@@ -91,6 +92,7 @@ mod tests {
                     zoom: MilliPercent::whole(120),
                 },
                 cover_at_ms: Some(1_500),
+                audio: Audio { normalize_loudness: Some(NormalizeLoudness::default()) },
             },
             rendition: Rendition { quality: Quality::High, aspect: Aspect::Square, fps: 24 },
             output: ObjectUri::parse("gs://media/out/c1-00.mp4").unwrap(),
@@ -105,7 +107,8 @@ mod tests {
         });
         let path = CropPath::new(keyframes.into(), job.clip.window.length_ms()).unwrap();
         for reframe in [Reframe::FitBlur, Reframe::CropPath(path)] {
-            let job = Job { clip: Clip { reframe, ..job.clip.clone() }, ..job.clone() };
+            let audio = Audio::default();
+            let job = Job { clip: Clip { reframe, audio, ..job.clip.clone() }, ..job.clone() };
             assert_eq!(decode(&encode(&job)).unwrap(), job);
         }
     }

@@ -4,6 +4,7 @@
 //! This is the border at which input is parsed, once: behind it, types cannot hold a bad value. It knows neither transport
 //! (HTTP, Pub/Sub) nor storage (Firestore).
 
+mod audio;
 pub mod batch;
 pub mod event;
 pub mod job;

@@ -1,6 +1,7 @@
 //! One Export All: what was asked for, checked, and the work it comes to.
 
 use crate::{
+    audio::NormalizeLoudness,
     clip::Clip,
     failure::FieldViolation,
     ids::{BatchId, OwnerUid, ProjectId},
@@ -143,9 +144,12 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
         name_of(&Quality::ALL, quality),
         name_of(&Aspect::ALL, aspect),
     );
-    // What was not asked for leaves the names of earlier results as they are.
+    // Only what is asked for has a part in it, so that clips made before it could be asked for keep their names.
     if let Some(at_ms) = clip.cover_at_ms {
         settings += &format!("\ncover {at_ms}");
+    }
+    if let Some(NormalizeLoudness { target_lufs, true_peak_dbtp }) = clip.audio.normalize_loudness {
+        settings += &format!("\nnormalizeLoudness {:.2} {:.2}", target_lufs.as_db(), true_peak_dbtp.as_db());
     }
     Sha256::digest(settings).iter().take(10).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -154,6 +158,7 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
 mod tests {
     use super::*;
     use crate::{
+        audio::{Audio, CentiDb},
         clip::Window,
         crop_path::{CropPath, Keyframe},
         ids::ClipId,
@@ -170,6 +175,7 @@ mod tests {
             window: Window::new(start_ms, end_ms).unwrap(),
             reframe: Reframe::default(),
             cover_at_ms: None,
+            audio: Audio::default(),
         }
     }
 
@@ -221,6 +227,23 @@ mod tests {
             .map(|clip| batch("gs://media/a.mp4", vec![clip]).plan(7).unwrap()[0].settings_hash.clone())
             .collect();
         assert_eq!(names.len(), 6);
+    }
+
+    #[test]
+    fn loudness_is_part_of_the_name_only_where_it_is_asked_for() {
+        let hash = |audio| {
+            let clip = Clip { audio, ..clip("c1", 0, 1_000) };
+            batch("gs://media/a.mp4", vec![clip]).plan(7).unwrap()[0].settings_hash.clone()
+        };
+        let asked = |target_lufs, true_peak_dbtp| {
+            let (target_lufs, true_peak_dbtp) = (CentiDb::hundredths(target_lufs), CentiDb::hundredths(true_peak_dbtp));
+            hash(Audio { normalize_loudness: Some(NormalizeLoudness { target_lufs, true_peak_dbtp }) })
+        };
+        // As it was before there was anything to ask of the sound.
+        assert_eq!(hash(Audio::default()), "037cb227be36ca63e3a8");
+        assert_eq!(hash(Audio { normalize_loudness: Some(NormalizeLoudness::default()) }), asked(-1_400, -150));
+        let names = [hash(Audio::default()), asked(-1_400, -150), asked(-1_401, -150), asked(-1_400, -151)];
+        assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
     }
 
     #[test]

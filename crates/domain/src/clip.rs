@@ -1,6 +1,7 @@
-//! A clip: a window of a source and how its picture is reframed.
+//! A clip: a window of a source, how its picture is reframed and what is done to its sound.
 
 use crate::{
+    audio::Audio,
     ids::ClipId,
     limits::{MAX_CLIP_MS, MAX_SOURCE_MS, MIN_CLIP_MS},
     reframe::Reframe,
@@ -90,6 +91,8 @@ pub struct Clip {
     pub reframe: Reframe,
     /// Which of its pictures is the cover, milliseconds from the clip's start; `None` for the first good one.
     pub cover_at_ms: Option<i64>,
+    /// What is done to the sound.
+    pub audio: Audio,
 }
 
 #[cfg(test)]

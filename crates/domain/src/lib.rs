@@ -5,6 +5,7 @@
 //! as numbers, requests come in through the checked conversions of `clipfleet-contract`. Every limit lives in [`limits`].
 
 pub mod attempt;
+pub mod audio;
 pub mod batch;
 pub mod clip;
 pub mod crop_path;

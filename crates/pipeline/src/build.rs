@@ -4,8 +4,9 @@ use crate::{
     backdrop::Backdrop,
     bus::{self, Guard},
     catalog::Kind,
-    elements::{Canvas, FrameGridElement, RangeSource, SampleGridElement, TimeLine},
+    elements::{Canvas, FrameGridElement, Leveller, RangeSource, SampleGridElement, TimeLine},
     failure,
+    leveling::{Leveling, amplitude, limiter::Limiter},
     moving_crop::MovingCrop,
     plan::{Crop, ENCODED, Fit, Plan, SAMPLE_RATE, SCALER, Step, shown, stored_crop},
     probe::kind_of,
@@ -50,7 +51,7 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let input = RangeSource::new(Arc::clone(source));
     bus::add_linked(&pipeline, &[input.upcast(), demuxer.clone()])?;
 
-    let mut grids = Grids { time_line: plan.container.time_line(), frames: None, samples: None };
+    let mut grids = Grids::new(plan.container.time_line());
     let video = chain(&plan.video, directory, &mut grids)?;
     let audio = chain(&plan.audio, directory, &mut grids)?;
     let output = chain(&plan.output, directory, &mut grids)?;
@@ -81,13 +82,22 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     })
 }
 
-struct Grids {
+/// The elements of a chain that deal out a clip, as they are made.
+pub(crate) struct Grids {
     time_line: TimeLine,
     frames: Option<FrameGridElement>,
-    samples: Option<SampleGridElement>,
+    /// Decides which samples are heard.
+    pub(crate) samples: Option<SampleGridElement>,
 }
 
-fn chain(steps: &[Step], directory: &Path, grids: &mut Grids) -> Result<Vec<gst::Element>, Failure> {
+impl Grids {
+    pub(crate) fn new(time_line: TimeLine) -> Self {
+        Self { time_line, frames: None, samples: None }
+    }
+}
+
+/// The elements of some steps, not yet connected. Files lie in `directory`.
+pub(crate) fn chain(steps: &[Step], directory: &Path, grids: &mut Grids) -> Result<Vec<gst::Element>, Failure> {
     steps.iter().map(|step| element(step, directory, grids)).collect()
 }
 
@@ -129,6 +139,10 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
             let grid = SampleGridElement::new(grid, grids.time_line, SAMPLE_RATE);
             grids.samples = Some(grid.clone());
             Ok(grid.upcast())
+        }
+        Step::Loudness(Leveling { gain_db, ceiling_dbtp }) => {
+            let limiter = Limiter::new(amplitude(*gain_db) as f32, amplitude(*ceiling_dbtp) as f32);
+            Ok(Leveller::new(limiter, SAMPLE_RATE).upcast())
         }
     }
 }
@@ -203,7 +217,7 @@ fn set_margins(element: &gst::Element, margins: [u32; 4]) {
     }
 }
 
-fn first_pad(elements: &[gst::Element]) -> Result<gst::Pad, Failure> {
+pub(crate) fn first_pad(elements: &[gst::Element]) -> Result<gst::Pad, Failure> {
     let first = elements.first().ok_or_else(|| failure::internal("an empty chain"))?;
     bus::pad(first, "sink")
 }
@@ -249,7 +263,7 @@ fn count_frames(pad: &gst::Pad) -> Arc<AtomicU32> {
 }
 
 /// Connects the first stream of each kind, as the probe did. Streams that nothing takes are not read on.
-fn connect_streams(demuxer: &gst::Element, entries: Vec<(Kind, gst::Pad)>) {
+pub(crate) fn connect_streams(demuxer: &gst::Element, entries: Vec<(Kind, gst::Pad)>) {
     let entries: Vec<(Kind, gst::Pad, AtomicBool)> =
         entries.into_iter().map(|(kind, pad)| (kind, pad, AtomicBool::new(false))).collect();
     demuxer.connect_pad_added(move |demuxer, pad| {

@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! worker ⇄ worker_link ── source (blocks) ── elements::RangeSource ─┐
-//!                                                                  probe → plan → build → run → mp4 → verify
+//!                                                                  probe → [listen] → plan → build → run → mp4 → verify
 //! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┤
+//! leveling (pure) ── elements::Leveller ───────────────────────────────────────┤
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
@@ -22,6 +23,8 @@ pub mod elements;
 pub mod ends;
 pub mod failure;
 pub mod framing;
+pub mod leveling;
+pub mod listen;
 mod lock;
 pub mod moving_crop;
 pub mod mp4;

@@ -6,7 +6,7 @@
 //!                         │                                              queue ── encode ── tee ─┬─ queue ──┐
 //!                         │                               (the proof) fakesink ── decode ── queue ─┘          │
 //!                         │                                                                         mp4mux ── filesink
-//!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── aac ── queue ────────────┘
+//!                         └─ queue ── decode ── convert ── resample ── SampleGrid ── [Leveller] ── aac ── queue ┘
 //!                            (or silence ── SampleGrid …)
 //! ```
 //!
@@ -16,8 +16,9 @@ mod reframe;
 mod video;
 
 use crate::{
-    catalog::{AAC_BITS_PER_SECOND, AAC_ENCODER, Encoder, PROOF_DECODER, Property},
+    catalog::{self, AAC_ENCODER, Encoder, PROOF_DECODER, Property},
     container::Container,
+    leveling::Leveling,
     probe::{Probed, Stream},
 };
 use clipfleet_contract::pipeline::Transcode;
@@ -101,6 +102,8 @@ pub enum Step {
         /// Samples of the clip.
         samples: u64,
     },
+    /// Sound is brought to its loudness.
+    Loudness(Leveling),
 }
 
 /// What the output must turn out to be.
@@ -148,11 +151,7 @@ pub struct Plan {
 pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: Option<i64>) -> Result<Plan, Failure> {
     let window = order.clip.window;
     let expected = expected(window, &order.rendition);
-    let start_ns = probed.picture.time_ns + window.start_ms() * 1_000_000;
-    let seek_ns = preroll_ns
-        .filter(|_| probed.container.seeks_exactly())
-        .map(|preroll| start_ns - preroll)
-        .filter(|seek| *seek > probed.picture.time_ns);
+    let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
     Ok(Plan {
         container: probed.container,
         seek_ns,
@@ -165,7 +164,48 @@ pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: O
     })
 }
 
+/// What is listened to before a clip is made whose loudness is asked for: the clip's sound alone, up to its samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listening {
+    /// What is taken apart.
+    pub container: Container,
+    /// Where to begin reading, nanoseconds on the source's time line; `None` for the beginning.
+    pub seek_ns: Option<i64>,
+    /// Start of the clip on the source's time line, nanoseconds.
+    pub start_ns: i64,
+    /// Samples of the clip.
+    pub samples: u64,
+    /// From the demuxer's sound stream to the clip's samples.
+    pub steps: Vec<Step>,
+}
+
+/// Plans listening to a clip; `None` for a source without sound. `preroll_ns` is as in [`plan`].
+pub fn listening(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) -> Option<Listening> {
+    let samples = expected(order.clip.window, &order.rendition).samples;
+    let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
+    let steps = sound_steps(probed.audio.as_ref()?, start_ns, samples);
+    Some(Listening { container: probed.container, seek_ns, start_ns, samples, steps })
+}
+
+fn start_and_seek(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) -> (i64, Option<i64>) {
+    let start_ns = probed.picture.time_ns + order.clip.window.start_ms() * 1_000_000;
+    let seek_ns = preroll_ns
+        .filter(|_| probed.container.seeks_exactly())
+        .map(|preroll| start_ns - preroll)
+        .filter(|seek| *seek > probed.picture.time_ns);
+    (start_ns, seek_ns)
+}
+
 impl Plan {
+    /// The same with its sound brought to its loudness.
+    pub fn leveled(mut self, leveling: Option<Leveling>) -> Self {
+        let grid = self.audio.iter().position(|step| matches!(step, Step::Samples { .. }));
+        if let Some((grid, leveling)) = grid.zip(leveling) {
+            self.audio.insert(grid + 1, Step::Loudness(leveling));
+        }
+        self
+    }
+
     /// Start of the clip on the source's time line, nanoseconds.
     pub fn start_ns(&self) -> i64 {
         let mut starts = self.video.iter().filter_map(|step| match step {
@@ -186,28 +226,34 @@ fn expected(window: Window, rendition: &Rendition) -> Expected {
 
 fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Vec<Step> {
     let samples = expected.samples;
-    let format =
-        format!("audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3");
-    let mut steps = Vec::new();
-    let start_ns = match stream {
-        Some(Stream { decoder }) => {
-            // Unlimited, as is the queue behind the encoder: the two streams of a file may lie any distance apart, and the
-            // multiplexer takes both at the same pace. What waits here is compressed.
-            steps.push(unlimited_queue("audio-in"));
-            steps.extend(decoder.parser.map(element));
-            steps.extend([element(decoder.element), element("audioconvert"), element("audioresample")]);
-            start_ns
-        }
-        None => {
-            steps.push(with("audiotestsrc", &[("wave", "silence"), ("samplesperbuffer", "4800")]));
-            0
-        }
+    let mut steps = match &stream {
+        Some(stream) => sound_steps(stream, start_ns, samples),
+        None => vec![
+            with("audiotestsrc", &[("wave", "silence"), ("samplesperbuffer", "4800")]),
+            sound_format(),
+            Step::Samples { start_ns: 0, samples },
+        ],
     };
-    steps.push(Step::Caps(format));
-    steps.push(Step::Samples { start_ns, samples });
-    steps.push(named(AAC_ENCODER, "audio-encoder", &[("bitrate", &AAC_BITS_PER_SECOND.to_string())]));
+    steps.push(Step::Element { factory: AAC_ENCODER, name: "audio-encoder", properties: catalog::aac() });
     steps.push(unlimited_queue("audio-out"));
     steps
+}
+
+/// From the demuxer's sound stream to the clip's samples.
+fn sound_steps(Stream { decoder }: &Stream, start_ns: i64, samples: u64) -> Vec<Step> {
+    // Unlimited, as is the queue behind the encoder: the two streams of a file may lie any distance apart, and the
+    // multiplexer takes both at the same pace. What waits here is compressed.
+    let mut steps = vec![unlimited_queue("audio-in")];
+    steps.extend(decoder.parser.map(element));
+    steps.extend([element(decoder.element), element("audioconvert"), element("audioresample")]);
+    steps.extend([sound_format(), Step::Samples { start_ns, samples }]);
+    steps
+}
+
+fn sound_format() -> Step {
+    Step::Caps(format!(
+        "audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3"
+    ))
 }
 
 fn output_steps() -> Vec<Step> {
@@ -272,6 +318,9 @@ impl fmt::Display for Step {
                 write!(f, "frame-grid start={start_ns}ns fps={fps} frames={frames} patience={patience}")
             }
             Step::Samples { start_ns, samples } => write!(f, "sample-grid start={start_ns}ns samples={samples}"),
+            Step::Loudness(Leveling { gain_db, ceiling_dbtp }) => {
+                write!(f, "leveller gain={gain_db:.2}dB ceiling={ceiling_dbtp:.2}dBTP")
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::{
     build::Built,
-    bus::{self, ElementError, Event},
+    bus::{self, ElementError, Event, Guard},
     elements::{FramesReport, SamplesReport},
     failure,
     plan::Plan,
@@ -46,9 +46,11 @@ pub enum Progress {
 /// Runs to the end. `report` is called often.
 pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(Progress)) -> Result<Outcome, Failure> {
     if let Some(seek) = plan.seek_ns {
-        match seek_blocked(built, source, seek)? {
+        let Built { pipeline, demuxer, entries, .. } = built;
+        match seek_blocked(pipeline, demuxer, entries, source, seek, || wait_for_key_frame(built))? {
             Sought::Yes => {}
             Sought::No => return Ok(Outcome::Astray),
+            Sought::Empty => return Err(failure::source_truncated("it has no frames")),
             Sought::Failed(error) => return Ok(Outcome::Failed(error)),
         }
     }
@@ -76,16 +78,30 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
     }
 }
 
-enum Sought {
+/// How a seek went.
+pub(crate) enum Sought {
+    /// What comes next is from there.
     Yes,
+    /// It is not possible.
     No,
+    /// Nothing ever reaches the entries.
+    Empty,
+    /// An element failed.
     Failed(ElementError),
 }
 
-fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, Failure> {
+/// Starts a pipeline and seeks before any data has passed its entries; `before` is called when it has sought, and nothing has passed yet.
+pub(crate) fn seek_blocked(
+    pipeline: &Guard,
+    demuxer: &gst::Element,
+    entries: &[gst::Pad],
+    source: &Source,
+    seek_ns: i64,
+    before: impl FnOnce(),
+) -> Result<Sought, Failure> {
     let (blocked, first) = mpsc::channel();
     let mut probes = Vec::new();
-    for pad in &built.entries {
+    for pad in entries {
         let blocked = Mutex::new(blocked.clone());
         let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         let id = pad.add_probe(mask, move |_, _| {
@@ -94,20 +110,20 @@ fn seek_blocked(built: &Built, source: &Source, seek_ns: i64) -> Result<Sought, 
         });
         probes.push((pad, id));
     }
-    built.pipeline.start(gst::State::Paused)?;
+    pipeline.start(gst::State::Paused)?;
     let mut stall = bus::StallGuard::new("reading the head of the source");
     // One blocked pad is enough: it means that the headers are read.
     while first.recv_timeout(bus::STEP).is_err() {
-        match built.pipeline.next_event() {
+        match pipeline.next_event() {
             Some(Event::Failed(error)) => return Ok(Sought::Failed(error)),
-            Some(Event::Ended) => return Err(failure::source_truncated("it has no frames")),
+            Some(Event::Ended) => return Ok(Sought::Empty),
             None => stall.check(source.reads())?,
         }
     }
     let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
     let position = gst::ClockTime::from_nseconds(seek_ns.max(0) as u64);
-    let sought = built.demuxer.seek_simple(flags, position).is_ok();
-    wait_for_key_frame(built);
+    let sought = demuxer.seek_simple(flags, position).is_ok();
+    before();
     for (pad, id) in probes {
         if let Some(id) = id {
             pad.remove_probe(id);

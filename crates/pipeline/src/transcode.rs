@@ -7,7 +7,10 @@ use crate::{
     catalog::{AAC_PRIMING, Encoder, Installed},
     cover::{COVER_FILE, Cover},
     elements::{FramesReport, SamplesReport},
-    ends, failure, mp4,
+    ends, failure,
+    leveling::{self, Allowance, Decision, Leveling, meter::Measured},
+    listen::{self, Heard},
+    mp4,
     plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
     probe::{self, Probed},
     progress::Progress,
@@ -15,17 +18,21 @@ use crate::{
     source::Source,
     verify::{
         self, Proof, Witnessed,
+        loudness::Levels,
         manifest::{self, Manifest},
         tap::Tap,
     },
 };
 use clipfleet_contract::{pipeline::Transcode, v1::TranscodeFinished};
-use clipfleet_domain::{clip::Window, failure::Failure, progress::Phase};
+use clipfleet_domain::{audio::NormalizeLoudness, clip::Window, failure::Failure, progress::Phase};
 use gstreamer::prelude::*;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// How often a clip is made again because AAC made its sound higher or softer than is allowed for.
+const LOUDNESS_RETRIES: u32 = 2;
 
 /// A clip that was made and proved.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub struct Transcoded {
     pub expected: Expected,
     /// What was seen of it meanwhile.
     pub witnessed: Witnessed,
+    /// How loud it is.
+    pub levels: Levels,
 }
 
 /// Makes the clip that `order` describes out of `source`.
@@ -58,6 +67,16 @@ struct Job<'a> {
     installed: &'a Arc<Installed>,
     progress: &'a Progress,
     began: Instant,
+}
+
+/// What is known of the source's sound.
+enum Listened {
+    /// There is none.
+    NoSound,
+    /// All of it within the clip.
+    All(Measured),
+    /// It cannot be heard. Making the clip tells more exactly what is wrong, unless that succeeds.
+    Failed(Failure),
 }
 
 /// A run that gave a file.
@@ -81,8 +100,31 @@ impl Job<'_> {
         let probed = probe::probe(self.source, self.installed)?;
         tracing::info!(?probed, "probed");
         self.progress.reach(Phase::Fetching, 0.5);
-        let made = self.encode(&probed)?;
-        self.check_end(&probed, &made.encoded)?;
+        let Some(asked) = self.order.clip.audio.normalize_loudness else { return self.prove(&probed, None) };
+        let measured = self.listen(&probed)?;
+        let decide = |allowed| match &measured {
+            Listened::All(measured) => leveling::decide(measured, asked, allowed),
+            Listened::NoSound | Listened::Failed(_) => Decision::NO_SOUND,
+        };
+        let mut allowed = Allowance::default();
+        for _ in 0..LOUDNESS_RETRIES {
+            let decision = decide(allowed);
+            let made = self.prove(&probed, Some((asked, decision)))?;
+            let Some(next) = decision.missed(asked, allowed, made.levels) else {
+                // The sound was heard now, but not before: whatever is wrong, its loudness is not what was asked for.
+                return if let Listened::Failed(failed) = measured { Err(failed) } else { Ok(made) };
+            };
+            allowed = next;
+            tracing::info!(levels = ?made.levels, ?allowed, "the encoder changed the loudness; making the clip again");
+        }
+        self.prove(&probed, Some((asked, decide(allowed))))
+    }
+
+    /// Makes the clip and proves it, its sound treated as decided.
+    fn prove(&self, probed: &Probed, loudness: Option<(NormalizeLoudness, Decision)>) -> Result<Transcoded, Failure> {
+        let leveling = loudness.and_then(|(_, decision)| decision.leveling());
+        let made = self.encode(probed, leveling)?;
+        self.check_end(probed, &made.encoded)?;
         let verifying = Instant::now();
         self.progress.reach(Phase::Verifying, 0.0);
         let Encoded { plan, frames, witnessed, .. } = &made.encoded;
@@ -98,13 +140,15 @@ impl Job<'_> {
             verify_ms: millis(verifying.elapsed()),
             size_bytes: std::fs::metadata(&output).map_or(0, |metadata| metadata.len()),
             video_codec: video_codec(&movie),
-            ..self.manifest(&probed, &made, &proof)
+            normalization: loudness.map(|(asked, decision)| manifest::Normalization::of(asked, decision)),
+            ..self.manifest(probed, &made, &proof)
         };
         Ok(Transcoded {
             finished: finished(&manifest),
             manifest,
             expected: plan.expected,
             witnessed: made.encoded.witnessed,
+            levels: proof.levels,
         })
     }
 
@@ -145,14 +189,29 @@ impl Job<'_> {
                 true_peak_dbtp: levels.true_peak_dbtp.map(rounded),
                 sample_peak_dbfs: levels.sample_peak_dbfs.map(rounded),
             },
+            normalization: None,
             fetch_ms: 0,
             encode_ms: 0,
             verify_ms: 0,
         }
     }
 
+    /// Measures the source's sound within the clip.
+    fn listen(&self, probed: &Probed) -> Result<Listened, Failure> {
+        for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
+            let Some(plan) = plan::listening(self.order, probed, preroll) else { return Ok(Listened::NoSound) };
+            let report = |fraction: f64| self.progress.reach(Phase::Fetching, 0.5 + fraction / 2.0);
+            match listen::listen(&plan, self.source, report)? {
+                Heard::All(measured) => return Ok(Listened::All(measured)),
+                Heard::Astray => tracing::info!("seeking led behind the start; listening from earlier"),
+                Heard::Failed(error) => return Ok(Listened::Failed(classify(&error).into())),
+            }
+        }
+        Err(failure::internal("listening from the beginning led astray"))
+    }
+
     /// Tries the encoders there are, best first.
-    fn encode(&self, probed: &Probed) -> Result<Made, Failure> {
+    fn encode(&self, probed: &Probed, leveling: Option<Leveling>) -> Result<Made, Failure> {
         let wanted = self.order.encoder.as_str();
         let candidates = self.installed.encoders(wanted);
         let Some(first) = candidates.first() else {
@@ -162,7 +221,7 @@ impl Job<'_> {
         let mut last = None;
         for encoder in candidates {
             self.progress.encode_with(encoder.name, &fallback_reason);
-            match self.encode_with(encoder, probed) {
+            match self.encode_with(encoder, probed, leveling) {
                 Ok(encoded) => return Ok(Made { encoder, fallback_reason, encoded }),
                 Err(Trouble::Encoder(failed)) => {
                     tracing::warn!(encoder = encoder.name, reason = failed.message, "encoder failed");
@@ -175,9 +234,14 @@ impl Job<'_> {
         Err(last.unwrap_or_else(|| failure::internal("no encoder was tried")))
     }
 
-    fn encode_with(&self, encoder: &'static Encoder, probed: &Probed) -> Result<Encoded, Trouble> {
+    fn encode_with(
+        &self,
+        encoder: &'static Encoder,
+        probed: &Probed,
+        leveling: Option<Leveling>,
+    ) -> Result<Encoded, Trouble> {
         for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
-            let plan = plan::plan(self.order, probed, encoder, preroll)?;
+            let plan = plan::plan(self.order, probed, encoder, preroll)?.leveled(leveling);
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
             let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
@@ -314,6 +378,14 @@ enum Trouble {
     Encoder(Failure),
     /// No encoder would do better.
     Other(Failure),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Encoder(failure) | Trouble::Other(failure) => failure,
+        }
+    }
 }
 
 impl From<Failure> for Trouble {

@@ -1,15 +1,18 @@
-//! The GStreamer elements of our own: where bytes come in, where time is decided, and where frames are drawn.
+//! The GStreamer elements of our own: where bytes come in, where time and loudness are decided, and where frames are drawn.
 //!
-//! They are thin: what they decide is in [`crate::source`], [`crate::timing`] and [`crate::paint`], without GStreamer. They are made directly,
+//! They are thin: what they decide is in [`crate::source`], [`crate::timing`], [`crate::leveling`] and
+//! [`crate::paint`], without GStreamer. They are made directly,
 //! never looked up by name, so they need no registration.
 
 mod canvas;
 mod frame_grid;
+mod leveller;
 mod range_source;
 mod sample_grid;
 
 pub use canvas::Canvas;
 pub use frame_grid::{FrameGridElement, FramesReport};
+pub use leveller::Leveller;
 pub use range_source::RangeSource;
 pub use sample_grid::{SampleGridElement, SamplesReport};
 
@@ -28,6 +31,12 @@ fn add_pads(element: &gst::Element, pads: [&gst::Pad; 2]) {
     for pad in pads {
         element.add_pad(pad).expect("a new element has no pad of that name");
     }
+}
+
+/// The pairs of left and right in interleaved 32-bit numbers.
+pub(crate) fn stereo(bytes: &[u8]) -> impl Iterator<Item = [f32; 2]> {
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
+    bytes.chunks_exact(8).map(move |frame| [number(&frame[..4]), number(&frame[4..])])
 }
 
 /// What stands in for a source's segment behind an element that deals out the clip: times that begin at zero.

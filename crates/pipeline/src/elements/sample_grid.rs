@@ -21,6 +21,8 @@ const FRAME_BYTES: usize = 2 * SAMPLE_BYTES;
 /// What went through a [`SampleGridElement`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SamplesReport {
+    /// When the first sound that came is heard, nanoseconds on the source's own time line.
+    pub first_ns: Option<i64>,
     /// When the source's sound ends on its own time line, nanoseconds; present if it ended before the clip.
     pub ended_ns: Option<i64>,
 }
@@ -157,6 +159,7 @@ mod imp {
         fn take(&mut self, buffer: &gst::Buffer, output: &mut Vec<gst::Buffer>) {
             let count = (buffer.size() / FRAME_BYTES) as u64;
             let Some(time) = self.time_line.place(&self.segment, buffer.pts()).or(self.ended_ns) else { return };
+            self.report.first_ns.get_or_insert(time);
             self.ended_ns = Some(time + self.duration_ns(count));
             let from = self.grid.dealt();
             let Hearing { silence, skip, take } = self.grid.offer(time, count);

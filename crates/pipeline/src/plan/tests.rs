@@ -6,6 +6,7 @@ use crate::{
     probe::{Picture, Rotation},
 };
 use clipfleet_domain::{
+    audio::Audio,
     clip::{Clip, Window},
     crop_path::Keyframe,
     ids::ClipId,
@@ -24,7 +25,7 @@ fn order(start_ms: i64, end_ms: i64) -> Transcode {
     let window = Window::new(start_ms, end_ms).expect("a window");
     Transcode {
         source_size_bytes: 1,
-        clip: Clip { id, window, reframe: Reframe::default(), cover_at_ms: None },
+        clip: Clip { id, window, reframe: Reframe::default(), cover_at_ms: None, audio: Audio::default() },
         rendition: Rendition::default(),
         directory: "/attempt".into(),
         encoder: "auto".into(),
@@ -82,7 +83,7 @@ fn an_upload_with_sound() {
       audioresample
       audio/x-raw,format=F32LE,layout=interleaved,rate=48000,channels=2,channel-mask=(bitmask)0x3
       sample-grid start=200500000000ns samples=2160000
-      avenc_aac name=audio-encoder bitrate=128000
+      avenc_aac name=audio-encoder bitrate=128000 aac-coder=twoloop
       queue name=audio-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
     output
       mp4mux name=mux faststart=true faststart-file=clip.media
@@ -107,6 +108,29 @@ fn a_recording_without_sound_cut_at_its_beginning() {
     audiotestsrc wave=silence samplesperbuffer=4800
     sample-grid start=0ns samples=720000
     ");
+}
+
+#[test]
+fn loudness_is_a_stage_between_cut_and_encoder() {
+    let leveling = Leveling { gain_db: 7.25, ceiling_dbtp: -3.0 };
+    let plain = plan(&order(0, 1_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    assert_eq!(plain.clone().leveled(None), plain);
+    insta::assert_snapshot!(lines(&plain.leveled(Some(leveling)), &["sample-grid", "leveller", "aac name"]), @"
+    sample-grid start=0ns samples=48000
+    leveller gain=7.25dB ceiling=-3.00dBTP
+    avenc_aac name=audio-encoder bitrate=128000 aac-coder=twoloop
+    ");
+}
+
+#[test]
+fn what_is_listened_to_is_what_is_encoded() {
+    let listening = listening(&order(60_000, 61_000), &upload(), FIRST).expect("sound");
+    let made = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    assert_eq!(listening.steps, made.audio[..listening.steps.len()]);
+    assert_eq!((listening.seek_ns, listening.start_ns), (made.seek_ns, made.start_ns()));
+    assert_eq!(listening.samples, made.expected.samples);
+    let mute = Probed { audio: None, ..upload() };
+    assert_eq!(super::listening(&order(60_000, 61_000), &mute, FIRST), None);
 }
 
 #[test]

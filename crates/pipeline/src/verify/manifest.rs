@@ -1,6 +1,8 @@
 //! The manifest: what was made and how it was proved, as it is stored beside the clip. Times are milliseconds from the clip's start.
 
 use super::runs::Runs;
+use crate::leveling::{Action, Decision};
+use clipfleet_domain::audio::NormalizeLoudness;
 use serde::Serialize;
 
 /// Grows when a field changes its meaning or goes away; new fields may come without.
@@ -54,6 +56,9 @@ pub struct Manifest {
     pub output: Runs,
     /// How loud the clip is.
     pub loudness: Loudness,
+    /// What was done about the loudness; absent where nothing was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Normalization>,
     /// Time to the source's first picture.
     pub fetch_ms: i64,
     /// Time to decode, reframe and encode.
@@ -84,6 +89,46 @@ pub struct Loudness {
     pub true_peak_dbtp: Option<f64>,
     /// Largest sample.
     pub sample_peak_dbfs: Option<f64>,
+}
+
+/// How the clip was brought to its loudness; what came of it is in [`Loudness`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Normalization {
+    /// Loudness that was asked for.
+    pub target_lufs: f64,
+    /// Limit that was asked for.
+    pub limit_dbtp: f64,
+    /// Loudness of the source's sound within the clip.
+    pub source_lufs: Option<f64>,
+    /// Its true peak.
+    pub source_dbtp: Option<f64>,
+    /// Gain of the whole clip, dB.
+    pub gain_db: f64,
+    /// The most by which the limiter turned it down, dB; 0 where it had nothing to do.
+    pub limited_db: f64,
+    /// Why the sound was left as it is: `no_sound` (no track, or none that reaches into the clip), `too_short` or
+    /// `too_quiet`; empty where it was not.
+    pub left_reason: &'static str,
+}
+
+impl Normalization {
+    /// What was asked for and decided.
+    pub fn of(asked: NormalizeLoudness, decision: Decision) -> Self {
+        let (gain_db, limited_db, left_reason) = match decision.action {
+            Action::Leave(reason) => (0.0, 0.0, reason),
+            Action::Level { leveling, limited_db, .. } => (leveling.gain_db, limited_db, ""),
+        };
+        Self {
+            target_lufs: asked.target_lufs.as_db(),
+            limit_dbtp: asked.true_peak_dbtp.as_db(),
+            source_lufs: decision.source_lufs.map(rounded),
+            source_dbtp: decision.source_dbtp.map(rounded),
+            gain_db: rounded(gain_db),
+            limited_db: rounded(limited_db),
+            left_reason,
+        }
+    }
 }
 
 impl Manifest {
