@@ -177,6 +177,7 @@ impl Job<'_> {
             av_offset_ms: proof.av_offset_ms.map(rounded),
             end_difference_ms: rounded(proof.end_difference_ms),
             picture_difference: manifest::PictureDifference {
+                compared: proof.compared,
                 mean_levels: rounded(likeness.mean.into()),
                 worst_levels: rounded(likeness.worst.into()),
                 worst_at_ms: likeness.worst_frame as i64 * 1_000 / i64::from(expected.fps),
@@ -273,7 +274,7 @@ impl Job<'_> {
         let built = build(plan, self.source, &self.order.directory)?;
         entering.look(&input_of(&built, "video-encoder")?);
         entering.listen(&input_of(&built, "audio-encoder")?);
-        leaving.mark(&input_of(&built, "proof-decoder")?);
+        leaving.sift(&input_of(&built, "proof-decoder")?);
         let decoded = input_of(&built, "proof-out")?;
         leaving.look(&decoded);
         cover.look(&decoded);

@@ -8,8 +8,9 @@
 //!                   └─ pictures, if the packets are not those that were decoded while they were made
 //! ```
 //!
-//! Decoding is most of the work, so it is done beside the encoding. It counts for the file because the file is shown to hold the very
-//! packets that were decoded; where it does not, the file's own are decoded.
+//! Decoding is most of the work, so it is done beside the encoding, and pictures that no other refers to are mostly spared it (see
+//! [`packets`]). It counts for the file because the file is shown to hold the very packets that were decoded; where it does not, the
+//! file's own are decoded, all of them.
 
 pub mod container;
 pub mod decode;
@@ -22,7 +23,13 @@ pub mod runs;
 pub mod sound;
 pub mod tap;
 
-use self::{decode::Pictures, loudness::Levels, pictures::Likeness, runs::Runs, tap::Passed};
+use self::{
+    decode::Pictures,
+    loudness::Levels,
+    pictures::{Likeness, Shown},
+    runs::Runs,
+    tap::Passed,
+};
 use crate::{catalog::Installed, failure, mp4::Movie, plan::Expected};
 use clipfleet_domain::failure::Failure;
 use std::{path::Path, sync::Arc};
@@ -44,7 +51,9 @@ pub struct Witnessed {
 pub struct Proof {
     /// Whether the file's pictures had to be decoded because they were not known.
     pub decoded_again: bool,
-    /// How alike the pictures are to those encoded.
+    /// Pictures that were decoded and compared.
+    pub compared: u32,
+    /// How alike they are to those encoded.
     pub likeness: Likeness,
     /// How much later the sound is than the picture, milliseconds, where that is largest.
     pub av_offset_ms: Option<f64>,
@@ -98,11 +107,20 @@ pub fn verify_content(
     if decoded_again {
         shown = decode(Pictures::Look)?;
     }
-    let pictures = if decoded_again { &shown } else { made };
-    if let Some(caps) = &pictures.unreadable {
+    let decoded = if decoded_again { &shown } else { made };
+    if let Some(caps) = &decoded.unreadable {
         return Err(failure::verify_failed(format!("its pictures are {caps}")));
     }
-    let likeness = pictures::compare(&entered.pictures, &pictures.pictures, expected.fps)?;
+    let frames = entered.pictures.len();
+    let pictures = match decoded_again {
+        true => Shown::all(&decoded.pictures, frames),
+        false => {
+            let all: Vec<usize> = (0..frames).collect();
+            pictures::check_places(&made.packets.times_ns(), &all, expected.fps)?;
+            Shown::at(&decoded.pictures, &made.packets.due_ns(), expected.fps)
+        }
+    };
+    let likeness = pictures::compare(&entered.pictures, &pictures, expected.fps)?;
     let av_offset_ms = sound::compare(&entered.sound, &shown.sound)?;
     let end_ms = f64::from(expected.frames) * 1_000.0 / f64::from(expected.fps);
     let end_difference_ms = shown.sound.end_ms() - end_ms;
@@ -111,17 +129,16 @@ pub fn verify_content(
         let message = format!("the sound ends {:.0} ms {way} the picture", end_difference_ms.abs());
         return Err(failure::encode_slip(message));
     }
-    let runs = |passed: &Passed| {
-        let prints: Vec<_> = passed.pictures.iter().map(|seen| &seen.print).collect();
-        runs::find(&prints, expected.fps)
-    };
+    let entered = Shown::all(&entered.pictures, frames);
+    let runs = |shown: &Shown<'_>| runs::find(&shown.prints(frames), expected.fps);
     Ok(Proof {
         decoded_again,
+        compared: pictures.due.len() as u32,
         likeness,
         av_offset_ms,
         end_difference_ms,
-        input: runs(entered),
-        output: runs(pictures),
+        input: runs(&entered),
+        output: runs(&pictures),
         levels: shown.loudness.as_ref().map(loudness::Loudness::levels).unwrap_or_default(),
     })
 }

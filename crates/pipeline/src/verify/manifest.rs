@@ -71,7 +71,9 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PictureDifference {
-    /// Over all pictures.
+    /// Pictures that were decoded and compared. The others are such as no picture is built on.
+    pub compared: u32,
+    /// Over all of them.
     pub mean_levels: f64,
     /// Of the picture that differs most.
     pub worst_levels: f64,

@@ -3,6 +3,7 @@
 use super::{fingerprint::Fingerprint, runs::stretches};
 use crate::failure;
 use clipfleet_domain::failure::Failure;
+use std::ops::Range;
 
 /// Distance that an encoder's loss may make unasked. Measured over good files of every kind: 0.1 to 0.8 levels, 2.1 at worst on
 /// coarse noise. More is no fault yet: the picture is then looked for elsewhere.
@@ -42,22 +43,82 @@ pub struct Likeness {
     pub worst_frame: usize,
 }
 
-/// Compares what is shown with what entered the encoder, picture by picture.
-pub fn compare(entered: &[Seen], shown: &[Seen], fps: u32) -> Result<Likeness, Failure> {
-    let both = Both { entered, shown, fps: fps.max(1) as usize };
-    both.check_places()?;
-    let distances: Vec<f32> =
-        shown.iter().zip(entered).map(|(shown, entered)| shown.print.distance(&entered.print)).collect();
-    both.check_contents(&distances)?;
-    both.check_movement()?;
-    let worst = distances.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
-    let mean = distances.iter().sum::<f32>() / distances.len().max(1) as f32;
-    Ok(Likeness { mean, worst: worst.1, worst_frame: worst.0 })
+/// The pictures that a file shows, as far as they were decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown<'a> {
+    /// The pictures, in the order in which they are shown.
+    pub pictures: &'a [Seen],
+    /// The frame that each of them is to be, ascending.
+    pub due: Vec<usize>,
 }
 
+impl<'a> Shown<'a> {
+    /// Every frame of a clip was decoded.
+    pub fn all(pictures: &'a [Seen], frames: usize) -> Self {
+        Self { pictures, due: (0..frames).collect() }
+    }
+
+    /// The frames that are shown at these times were decoded, nanoseconds.
+    pub fn at(pictures: &'a [Seen], times_ns: &[i64], fps: u32) -> Self {
+        let frame = |ns: &i64| (ns * i64::from(fps) + 500_000_000).div_euclid(1_000_000_000).max(0) as usize;
+        Self { pictures, due: times_ns.iter().map(frame).collect() }
+    }
+
+    /// What each frame shows: one that was not decoded is taken for the one before it.
+    pub fn prints(&self, frames: usize) -> Vec<&'a Fingerprint> {
+        let mut decoded = self.due.iter().zip(self.pictures).peekable();
+        let mut held = None;
+        let mut print = |frame| {
+            while let Some((_, seen)) = decoded.next_if(|(due, _)| **due <= frame) {
+                held = Some(&seen.print);
+            }
+            held
+        };
+        (0..frames).filter_map(&mut print).collect()
+    }
+}
+
+/// Compares what is shown with what entered the encoder, picture by picture.
+pub fn compare(entered: &[Seen], shown: &Shown<'_>, fps: u32) -> Result<Likeness, Failure> {
+    let both = Both { entered, shown: shown.pictures, due: &shown.due, fps: fps.max(1) as usize };
+    let times: Vec<i64> = shown.pictures.iter().map(|seen| seen.time_ns).collect();
+    check_places(&times, &shown.due, fps)?;
+    if shown.due.last().is_some_and(|last| *last >= entered.len()) {
+        return Err(failure::encode_slip(format!("pictures are encoded beyond the {} that entered", entered.len())));
+    }
+    let distances: Vec<f32> =
+        (0..shown.due.len()).map(|index| both.shown[index].print.distance(&both.origin(index).print)).collect();
+    both.check_contents(&distances)?;
+    both.check_movement()?;
+    let worst = distances.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    let mean = distances.iter().sum::<f32>() / distances.len().max(1) as f32;
+    Ok(worst.map_or(Likeness::default(), |(index, worst)| Likeness { mean, worst, worst_frame: shown.due[index] }))
+}
+
+/// As many pictures as are due, each at its time.
+pub fn check_places(times_ns: &[i64], due: &[usize], fps: u32) -> Result<(), Failure> {
+    let fps = i64::from(fps.max(1));
+    if times_ns.len() != due.len() {
+        let (found, due) = (times_ns.len(), due.len());
+        return Err(failure::verify_failed(format!("{found} pictures can be decoded of the {due} that were encoded")));
+    }
+    let (at_ns, frame_ns) = (|frame: usize| frame as i64 * 1_000_000_000 / fps, 1_000_000_000 / fps);
+    let late = |(time_ns, frame): &(&i64, &usize)| (**time_ns - at_ns(**frame)).abs() > frame_ns / 2;
+    match times_ns.iter().zip(due).find(late) {
+        None => Ok(()),
+        Some((time_ns, frame)) => {
+            let (at, due) = (time_ns / 1_000_000, at_ns(*frame) / 1_000_000);
+            Err(failure::encode_slip(format!("picture {frame} is shown at {at} ms instead of {due} ms")))
+        }
+    }
+}
+
+/// Frames are counted in the clip, pictures among those that were decoded.
 struct Both<'a> {
     entered: &'a [Seen],
     shown: &'a [Seen],
+    /// The frame of each picture shown.
+    due: &'a [usize],
     fps: usize,
 }
 
@@ -66,34 +127,18 @@ impl Both<'_> {
         frame * 1_000 / self.fps
     }
 
-    /// As many as entered, each at its time.
-    fn check_places(&self) -> Result<(), Failure> {
-        let (entered, shown) = (self.entered.len(), self.shown.len());
-        if shown != entered {
-            return Err(failure::verify_failed(format!(
-                "{shown} pictures can be decoded of the {entered} that were encoded"
-            )));
-        }
-        let frame_ns = 1_000_000_000 / self.fps as i64;
-        let late = |(index, seen): &(usize, &Seen)| {
-            (seen.time_ns - *index as i64 * 1_000_000_000 / self.fps as i64).abs() > frame_ns / 2
-        };
-        match self.shown.iter().enumerate().find(late) {
-            None => Ok(()),
-            Some((index, seen)) => {
-                let (at, due) = (seen.time_ns / 1_000_000, self.ms(index));
-                Err(failure::encode_slip(format!("picture {index} is shown at {at} ms instead of {due} ms")))
-            }
-        }
+    /// What entered as a picture that is shown. `compare` has seen to it that there is one.
+    fn origin(&self, index: usize) -> &Seen {
+        &self.entered[self.due[index]]
     }
 
     fn check_contents(&self, distances: &[f32]) -> Result<(), Failure> {
         let suspects = distances.iter().enumerate().filter(|(_, distance)| **distance > LOSS);
         let suspects: Vec<Suspect> = suspects
-            .map(|(frame, distance)| Suspect {
-                frame,
+            .map(|(index, distance)| Suspect {
+                index,
                 distance: *distance,
-                displaced: self.displaced(frame, *distance),
+                displaced: self.displaced(index, *distance),
             })
             .collect();
         let faults: Vec<Suspect> =
@@ -106,12 +151,12 @@ impl Both<'_> {
     }
 
     /// Where a picture's likeness entered: frames from its place, when it is much more like that one than like its own.
-    fn displaced(&self, frame: usize, distance: f32) -> Option<isize> {
+    fn displaced(&self, index: usize, distance: f32) -> Option<isize> {
         let reach = (self.fps * REACH_MS / 1_000).max(1) as isize;
         let offsets = (1..=reach).flat_map(|step| [step, -step]);
         let others = offsets.filter_map(|offset| {
-            let other = self.entered.get(frame.checked_add_signed(offset)?)?;
-            Some((offset, self.shown[frame].print.distance(&other.print)))
+            let other = self.entered.get(self.due[index].checked_add_signed(offset)?)?;
+            Some((offset, self.shown[index].print.distance(&other.print)))
         });
         let (offset, nearest) = others.min_by(|a, b| a.1.total_cmp(&b.1))?;
         (nearest * 2.0 < distance && nearest + LOSS < distance).then_some(offset)
@@ -120,10 +165,10 @@ impl Both<'_> {
     fn explain(&self, faults: &[Suspect], displaced: usize) -> Failure {
         let (Some(first), Some(last)) = (faults.first(), faults.last()) else { return failure::internal("no fault") };
         let (count, total) = (faults.len(), self.shown.len());
-        let place =
-            format!("{count} of {total} pictures, from {} ms to {} ms", self.ms(first.frame), self.ms(last.frame + 1));
+        let (from, to) = (self.ms(self.due[first.index]), self.ms(self.due[last.index] + 1));
+        let place = format!("{count} of {total} pictures, from {from} ms to {to} ms");
         let black =
-            |fault: &&Suspect| self.shown[fault.frame].print.is_black() && !self.entered[fault.frame].print.is_black();
+            |fault: &&Suspect| self.shown[fault.index].print.is_black() && !self.origin(fault.index).print.is_black();
         if faults.iter().filter(black).count() * 2 > count {
             return failure::encode_black(place);
         }
@@ -143,9 +188,9 @@ impl Both<'_> {
 
     /// All show the same, and that had its time: it is a picture that entered.
     fn is_frozen(&self, faults: &[Suspect]) -> bool {
-        let Some(held) = faults.first().map(|fault| &self.shown[fault.frame].print) else { return false };
+        let Some(held) = faults.first().map(|fault| &self.shown[fault.index].print) else { return false };
         faults.len() >= DISPLACED
-            && faults.iter().all(|fault| self.shown[fault.frame].print.distance(held) <= LOSS)
+            && faults.iter().all(|fault| self.shown[fault.index].print.distance(held) <= LOSS)
             && self.entered.iter().any(|entered| entered.print.distance(held) <= 2.0 * LOSS)
     }
 
@@ -153,7 +198,9 @@ impl Both<'_> {
     fn check_movement(&self) -> Result<(), Failure> {
         let shortest = (self.fps / STANDING_SHARE).max(2);
         let still = |held: &Seen, next: &Seen| next.print.distance(&held.print) < STANDING;
-        for run in stretches(self.shown, still).filter(|run| run.len() >= shortest) {
+        // As frames: pictures that were not decoded stand still between two that do.
+        let frames = |run: Range<usize>| self.due[run.start]..self.due[run.end - 1] + 1;
+        for run in stretches(self.shown, still).map(frames).filter(|run| run.len() >= shortest) {
             let origin = &self.entered[run.start].print;
             let moved = self.entered[run.clone()].iter().map(|next| next.print.distance(origin)).fold(0.0, f32::max);
             if moved > 2.0 * LOSS {
@@ -168,7 +215,7 @@ impl Both<'_> {
 }
 
 struct Suspect {
-    frame: usize,
+    index: usize,
     distance: f32,
     displaced: Option<isize>,
 }
@@ -192,14 +239,18 @@ mod tests {
         40 + (index * 37 % 180) as u8
     }
 
+    fn compared(entered: &[Seen], shown: &[Seen]) -> Result<Likeness, Failure> {
+        compare(entered, &Shown::all(shown, entered.len()), FPS)
+    }
+
     fn code(shown: Vec<Seen>) -> String {
-        compare(&sequence((0..90).map(moving)), &shown, FPS).expect_err("a failure").code
+        compared(&sequence((0..90).map(moving)), &shown).expect_err("a failure").code
     }
 
     #[test]
     fn small_losses_are_none() {
         let shown = sequence((0..90).map(|index| moving(index) + (index % 2) as u8));
-        let likeness = compare(&sequence((0..90).map(moving)), &shown, FPS).expect("alike");
+        let likeness = compared(&sequence((0..90).map(moving)), &shown).expect("alike");
         assert_eq!((likeness.mean, likeness.worst, likeness.worst_frame % 2), (0.5, 1.0, 1));
     }
 
@@ -235,13 +286,37 @@ mod tests {
     fn a_slow_movement_that_stops_is_frozen() {
         let slow = |index: usize| 100 + (index / 8) as u8;
         let shown = sequence((0..90).map(|index| slow(index.min(30))));
-        let failed = compare(&sequence((0..90).map(slow)), &shown, FPS).expect_err("a failure");
+        let failed = compared(&sequence((0..90).map(slow)), &shown).expect_err("a failure");
         assert_eq!(failed.code, "encode_frozen");
     }
 
     #[test]
     fn a_still_source_may_stand_still() {
         let still = sequence([120; 90]);
-        assert!(compare(&still, &still, FPS).is_ok());
+        assert!(compared(&still, &still).is_ok());
+    }
+
+    #[test]
+    fn some_of_the_frames_are_compared_each_with_its_own() {
+        let entered = sequence((0..90).map(moving));
+        let pictures: Vec<Seen> = [0, 4, 5, 88].map(|frame: usize| entered[frame].clone()).into();
+        let times: Vec<i64> = pictures.iter().map(|seen| seen.time_ns + 400).collect();
+        let some = Shown::at(&pictures, &times, FPS);
+        assert_eq!(some.due, [0, 4, 5, 88]);
+        assert_eq!(compare(&entered, &some, FPS).expect("alike").worst, 0.0);
+        let prints = some.prints(90);
+        assert_eq!(prints.len(), 90);
+        assert_eq!([prints[3], prints[4], prints[87]], [&pictures[0].print, &pictures[1].print, &pictures[2].print]);
+        for (luma, code) in [
+            ((|frame| moving(usize::min(frame, 39))) as fn(usize) -> u8, "encode_frozen"),
+            (|frame| if frame < 60 { moving(frame) } else { 16 }, "encode_black"),
+            (|frame| moving(usize::saturating_sub(frame, 1)), "encode_slip"),
+        ] {
+            let pictures: Vec<Seen> = sequence((0..90).map(luma)).into_iter().step_by(2).collect();
+            let some = Shown { pictures: &pictures, due: (0..90).step_by(2).collect() };
+            assert_eq!(compare(&entered, &some, FPS).expect_err("a failure").code, code);
+        }
+        let beyond = Shown { pictures: &pictures, due: vec![0, 4, 5, 90] };
+        assert_eq!(compare(&entered, &beyond, FPS).expect_err("a failure").code, "encode_slip");
     }
 }

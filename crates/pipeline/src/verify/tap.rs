@@ -74,6 +74,18 @@ impl Tap {
         });
     }
 
+    /// As [`Tap::mark`], before a decoder that gets only what has to be decoded.
+    pub fn sift(self: &Arc<Self>, pad: &gst::Pad) {
+        let tap = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let spared = info.buffer().zip(segment(pad)).is_some_and(|(buffer, segment)| {
+                tap.note(|passed| passed.packets.add(pad.current_caps().as_deref(), &segment, buffer))
+            });
+            // `Handled` consumes the buffer; `Drop` makes GStreamer release it a second time.
+            if spared { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+        });
+    }
+
     /// Listens to the decoded sound that passes a pad: interleaved pairs of 32-bit numbers at 48 kHz.
     pub fn listen(self: &Arc<Self>, pad: &gst::Pad) {
         let tap = Arc::clone(self);
@@ -95,9 +107,9 @@ impl Tap {
         mem::take(&mut *lock(&self.passed))
     }
 
-    fn note(&self, note: impl FnOnce(&mut Passed)) {
-        note(&mut lock(&self.passed));
+    fn note<T>(&self, note: impl FnOnce(&mut Passed) -> T) -> T {
         self.count.fetch_add(1, Ordering::Relaxed);
+        note(&mut lock(&self.passed))
     }
 }
 
