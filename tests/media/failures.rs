@@ -165,43 +165,6 @@ fn an_encoder_that_is_not_here_is_refused() {
     assert_message(&transcript, &["nvh264enc", "x264enc"]);
 }
 
-/// A grey patch beside a red one in BT.2020, coded by the transfer function of that name.
-fn hdr(directory: &Path, transfer: &str) -> std::path::PathBuf {
-    let path = directory.join(format!("{transfer}.mp4"));
-    let pictures = "color=0xB0B0B0:size=640x360:rate=30:duration=2,drawbox=x=320:w=320:h=360:color=0xB03030:t=fill";
-    let colours = format!("log-level=error:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc");
-    let done = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", pictures])
-        .args(["-vf", "scale=out_color_matrix=bt2020:out_range=tv", "-pix_fmt", "yuv420p10le"])
-        .args(["-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params", &colours])
-        .arg(&path)
-        .status();
-    assert!(done.expect("ffmpeg must be installed for media tests").success());
-    path
-}
-
-#[test]
-fn high_dynamic_range_is_shown_where_it_was_made_for_and_refused_where_not() {
-    let directory = directory();
-    let refused = transcode(&Order::of(0, 1_000), &hdr(directory.path(), "smpte2084"));
-    assert_eq!(refused.code(), "source_hdr_unsupported");
-    assert_message(&refused, &["PQ", "export it as SDR or HLG"]);
-
-    let shown = transcode(&Order { aspect: "16:9", ..Order::of(0, 1_000) }, &hdr(directory.path(), "arib-std-b67"));
-    let output = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(shown.output())
-        .args(["-frames:v", "1", "-vf", "scale=in_color_matrix=bt709:in_range=tv,format=rgb24,scale=2:1:flags=area"])
-        .args(["-f", "rawvideo", "-"])
-        .output()
-        .expect("ffmpeg must be installed for media tests");
-    let [a, b, c, red, green, blue] = output.stdout[..] else { panic!("{output:?}") };
-    let grey = [a, b, c];
-    // Grey stays grey, and red the red that was coded.
-    assert!(grey.iter().all(|level| level.abs_diff(0xB0) <= 6), "{grey:?}");
-    assert!(red.abs_diff(0xB0) <= 8 && green.abs_diff(0x30) <= 8 && blue.abs_diff(0x30) <= 8, "{red} {green} {blue}");
-}
-
 #[test]
 fn a_window_behind_the_end_of_the_sound_is_silent() {
     let directory = directory();

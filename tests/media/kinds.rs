@@ -24,6 +24,21 @@ macro_rules! x264 {
     ($($argument:expr),*) => { &["-c:v", "libx264", "-preset", "veryfast", "-g", "100", $($argument),*] };
 }
 
+macro_rules! x265 {
+    ($transfer:literal) => {
+        &[
+            "-c:v",
+            "libx265",
+            "-preset",
+            "ultrafast",
+            "-pix_fmt",
+            "yuv420p10le",
+            "-x265-params",
+            concat!("log-level=error:keyint=60:colorprim=bt2020:colormatrix=bt2020nc:transfer=", $transfer),
+        ]
+    };
+}
+
 fn small() -> Recipe {
     Recipe {
         width: 320,
@@ -70,6 +85,8 @@ fn kinds() -> Vec<Kind> {
                 "log-level=error:keyint=60",
             ],
         ),
+        pictures("HEVC in HLG, as phones record", x265!("arib-std-b67")),
+        pictures("HEVC in PQ", x265!("smpte2084")),
         pictures(
             "AV1",
             &[

@@ -8,5 +8,6 @@ mod kinds;
 mod loudness;
 mod process;
 mod proof;
+mod range;
 mod reframe;
 mod sources;

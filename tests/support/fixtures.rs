@@ -256,7 +256,10 @@ fn stored_block(column: u32, row: u32, rotation: u32) -> (u32, u32) {
 
 /// Marks a file as to be turned clockwise. FFmpeg 5 writes the transformation when copying with the tag `rotate`, which counts
 /// counter-clockwise.
-pub(crate) fn turn(path: &Path, degrees: u32) {
+///
+/// # Panics
+/// When FFmpeg cannot.
+pub fn turn(path: &Path, degrees: u32) {
     if degrees == 0 {
         return;
     }

@@ -4,7 +4,7 @@ use crate::{
     backdrop::Backdrop,
     bus::{self, Guard},
     catalog::Kind,
-    elements::{Canvas, FrameGridElement, Leveller, RangeSource, SampleGridElement, TimeLine},
+    elements::{Canvas, FrameGridElement, Leveller, RangeSource, SampleGridElement, TimeLine, ToneMapper},
     failure,
     leveling::{Leveling, amplitude, limiter::Limiter},
     moving_crop::MovingCrop,
@@ -123,6 +123,7 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
         }
         Step::Crop(crop) => crop_element(*crop),
         Step::Fit(fit) => fit_element(fit),
+        Step::ToneMap => Ok(ToneMapper::new().upcast()),
         Step::Backdrop { target } => Ok(Canvas::new(*target, Box::new(Backdrop::new(*target))).upcast()),
         Step::MovingCrop { path, target } => {
             let crop = MovingCrop::new(path.clone(), *target);

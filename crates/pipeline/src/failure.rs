@@ -69,13 +69,6 @@ pub fn stalled(seconds: u64, what: impl Display) -> Failure {
     Failure::transient("pipeline_stalled", format!("no progress for {seconds} s while {what}"))
 }
 
-/// The source's brightness is coded for screens of high dynamic range alone.
-pub fn source_hdr_unsupported() -> Failure {
-    let message =
-        "the source is HDR in absolute brightness (PQ, as in HDR10 and Dolby Vision); export it as SDR or HLG";
-    Failure::permanent("source_hdr_unsupported", message)
-}
-
 /// The output is not what was asked for.
 pub fn verify_failed(what: impl Display) -> Failure {
     Failure::transient("verify_failed", format!("the output is wrong: {what}"))

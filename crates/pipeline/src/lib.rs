@@ -9,6 +9,7 @@
 //!                                                                  probe → [listen] → plan → build → run → mp4 → verify
 //! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┤
 //! leveling (pure) ── elements::Leveller ───────────────────────────────────────┤
+//! tone (pure) ── elements::ToneMapper ─────────────────────────────────────────┤
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
@@ -36,6 +37,7 @@ pub mod resample;
 pub mod run;
 pub mod source;
 pub mod timing;
+pub mod tone;
 pub mod transcode;
 pub mod verify;
 pub mod worker_link;

@@ -2,7 +2,7 @@
 //! read, compared and tested on a machine without codecs or graphics cards.
 //!
 //! ```text
-//! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── reframe
+//! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── reframe, [tone map]
 //!                         │                                              queue ── encode ── tee ─┬─ queue ──┐
 //!                         │                               (the proof) fakesink ── decode ── queue ─┘          │
 //!                         │                                                                         mp4mux ── filesink
@@ -84,6 +84,8 @@ pub enum Step {
         /// Size of the output.
         target: Size,
     },
+    /// Brightness of high dynamic range becomes that of standard range.
+    ToneMap,
     /// Pictures become frames of the output.
     Frames {
         /// Start of the clip on the source's time line, nanoseconds.
@@ -310,6 +312,7 @@ impl fmt::Display for Step {
                 write!(f, "crop left={left} top={top} right={right} bottom={bottom}")
             }
             Step::Fit(fit) => write!(f, "fit {}", fit.caps(fit.size)),
+            Step::ToneMap => write!(f, "tone-map"),
             Step::Backdrop { target } => write!(f, "backdrop size={target}"),
             Step::MovingCrop { path, target } => {
                 write!(f, "moving-crop size={target} keyframes={}", path.keyframes().len())

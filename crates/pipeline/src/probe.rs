@@ -91,9 +91,8 @@ pub struct Picture {
     pub pixel_aspect: (u32, u32),
     /// Whether it consists of two fields.
     pub interlaced: bool,
-    /// Whether its brightness is absolute (PQ), which no screen of standard range shows fittingly. HLG, which phones record, is made to
-    /// suit such a screen as it is (ITU-R BT.2100); only its colours are a little pale there.
-    pub absolute_brightness: bool,
+    /// Whether its brightness is of high dynamic range: HLG, which phones record, or PQ.
+    pub high_range: bool,
     /// When it is shown, nanoseconds on the source's time line: where clip times count from.
     pub time_ns: i64,
 }
@@ -199,9 +198,6 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
         stall.check(source.reads())?;
     };
     let declared = demuxer.query_duration::<gst::ClockTime>().map(|length| length.nseconds() as i64);
-    if picture.absolute_brightness {
-        return Err(failure::source_hdr_unsupported());
-    }
     let streams = lock(&streams);
     let video = streams.video.ok_or_else(failure::source_has_no_video)?;
     Ok(Probed { container, video, audio: streams.audio, picture, rotation: streams.rotation, declared_ns: declared })
@@ -344,18 +340,12 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> O
     };
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
     let colours = structure.get::<&str>("colorimetry").ok().and_then(|text| text.parse::<VideoColorimetry>().ok());
-    let absolute_brightness = colours.is_some_and(|colours| colours.transfer() == VideoTransferFunction::Smpte2084);
+    let high_range = [VideoTransferFunction::AribStdB67, VideoTransferFunction::Smpte2084];
+    let high_range = colours.is_some_and(|colours| high_range.contains(&colours.transfer()));
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
     let time_ns = time_line.place(segment, buffer.pts()).unwrap_or(0);
-    Some(Picture {
-        width: side("width")?,
-        height: side("height")?,
-        pixel_aspect,
-        interlaced,
-        absolute_brightness,
-        time_ns,
-    })
+    Some(Picture { width: side("width")?, height: side("height")?, pixel_aspect, interlaced, high_range, time_ns })
 }
 
 fn quiet_sink() -> Result<gst::Element, Failure> {

@@ -1,6 +1,6 @@
 //! The GStreamer elements of our own: where bytes come in, where time and loudness are decided, and where frames are drawn.
 //!
-//! They are thin: what they decide is in [`crate::source`], [`crate::timing`], [`crate::leveling`] and
+//! They are thin: what they decide is in [`crate::source`], [`crate::timing`], [`crate::leveling`], [`crate::tone`] and
 //! [`crate::paint`], without GStreamer. They are made directly,
 //! never looked up by name, so they need no registration.
 
@@ -9,12 +9,14 @@ mod frame_grid;
 mod leveller;
 mod range_source;
 mod sample_grid;
+mod tone_map;
 
 pub use canvas::Canvas;
 pub use frame_grid::{FrameGridElement, FramesReport};
 pub use leveller::Leveller;
 pub use range_source::RangeSource;
 pub use sample_grid::{SampleGridElement, SamplesReport};
+pub use tone_map::ToneMapper;
 
 use gst::prelude::*;
 use gstreamer as gst;

@@ -55,22 +55,25 @@ pub const SCALER: [(&str, &str); 4] =
 pub(super) fn steps(
     reframe: &Reframe,
     (stored, pixel_aspect): (Size, (u32, u32)),
+    tone_map: Vec<Step>,
     expected: &Expected,
     encoder: &Encoder,
 ) -> Result<Vec<Step>, Failure> {
     let (target, picture) = (expected.size, shown(stored, pixel_aspect));
     let crop = |position, zoom| {
         let margins = stored_crop((position, zoom), stored, pixel_aspect, target)?;
-        let [scaler, format] = scale(expected, encoder.format);
-        Ok(vec![Step::Crop(Crop { position, zoom, target, margins }), scaler, format])
+        Ok(Step::Crop(Crop { position, zoom, target, margins }))
     };
+    // Behind a crop there are fewer pixels to map.
+    let cropped = |crop| [vec![crop], tone_map.clone(), scale(expected, encoder.format).into()].concat();
+    let mapped = |steps| [tone_map.clone(), steps].concat();
     let steps: Result<Vec<Step>, String> = match reframe {
-        Reframe::AutoCenter { position, zoom } => crop(*position, *zoom),
-        Reframe::FitBlur => fit_blur(picture, expected, encoder.format),
+        Reframe::AutoCenter { position, zoom } => crop(*position, *zoom).map(cropped),
+        Reframe::FitBlur => fit_blur(picture, expected, encoder.format).map(mapped),
         Reframe::CropPath(path) => match path.steady() {
             // What never moves is a crop like any other, to the pixel.
-            Some((position, zoom)) => crop(position, zoom),
-            None => moving_crop(path, picture, expected, encoder.format),
+            Some((position, zoom)) => crop(position, zoom).map(cropped),
+            None => moving_crop(path, picture, expected, encoder.format).map(mapped),
         },
     };
     steps.map_err(failure::source_size_unsupported)

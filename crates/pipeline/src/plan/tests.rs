@@ -33,14 +33,8 @@ fn order(start_ms: i64, end_ms: i64) -> Transcode {
 }
 
 fn upload() -> Probed {
-    let picture = Picture {
-        width: 1920,
-        height: 1080,
-        pixel_aspect: (1, 1),
-        interlaced: false,
-        absolute_brightness: false,
-        time_ns: 0,
-    };
+    let picture =
+        Picture { width: 1920, height: 1080, pixel_aspect: (1, 1), interlaced: false, high_range: false, time_ns: 0 };
     Probed {
         container: Container::IsoMedia,
         video: stream("avdec_h264"),
@@ -145,14 +139,8 @@ fn a_turned_picture_is_cropped_upright() {
 
 #[test]
 fn fields_and_wide_pixels_are_made_into_square_pictures() {
-    let picture = Picture {
-        width: 720,
-        height: 576,
-        pixel_aspect: (64, 45),
-        interlaced: true,
-        absolute_brightness: false,
-        time_ns: 0,
-    };
+    let picture =
+        Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, high_range: false, time_ns: 0 };
     let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
     deinterlace fields=top method=linear

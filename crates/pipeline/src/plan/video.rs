@@ -33,12 +33,22 @@ pub(super) fn steps(
     steps.push(Step::Frames { start_ns, fps, frames, patience });
     steps.push(short_queue("pictures"));
     steps.extend(rotate(probed.rotation));
-    steps.extend(reframe::steps(&order.clip.reframe, upright(probed.picture, probed.rotation), expected, encoder)?);
+    let range = tone_map(probed.picture);
+    let picture = upright(probed.picture, probed.rotation);
+    steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, encoder)?);
     steps.push(short_queue("scaled"));
     steps.extend(encode(order, encoder));
     steps.push(named("tee", ENCODED, &[]));
     steps.push(unlimited_queue("video-out"));
     Ok(steps)
+}
+
+/// What makes standard range of high dynamic range.
+fn tone_map(picture: Picture) -> Vec<Step> {
+    if !picture.high_range {
+        return Vec::new();
+    }
+    vec![element("videoconvert"), Step::Caps("video/x-raw,format=I420_10LE".into()), Step::ToneMap]
 }
 
 /// Turned before the crop, whose position people give in the picture as they see it.

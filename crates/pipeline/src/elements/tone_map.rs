@@ -1,0 +1,209 @@
+//! Pictures of high dynamic range in, of standard range out: the element around [`crate::tone`]. One picture makes one, of the same size.
+// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
+#![allow(unsafe_code)]
+
+use gst::{glib, subclass::prelude::*};
+use gst_video::subclass::prelude::*;
+use gstreamer as gst;
+use gstreamer_base as gst_base;
+use gstreamer_video as gst_video;
+
+glib::wrapper! {
+    /// Makes 8-bit pictures of BT.709 out of 10-bit pictures of HLG or PQ.
+    pub struct ToneMapper(ObjectSubclass<imp::ToneMapper>)
+        @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+impl ToneMapper {
+    /// A new element; what arrives tells it how bright it may be.
+    pub fn new() -> Self {
+        glib::Object::new()
+    }
+}
+
+impl Default for ToneMapper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+mod imp {
+    use super::*;
+    use crate::{
+        lock::lock,
+        tone::{ToneMap, Transfer},
+    };
+    use gst_base::subclass::BaseTransformMode;
+    use gst_video::{VideoFormat, VideoTransferFunction, prelude::*, subclass::prelude::VideoFilterImpl};
+    use std::sync::{LazyLock, Mutex};
+
+    /// The brightest of pictures that do not say it, nits: what most are made on.
+    const USUAL_PEAK: f64 = 1_000.0;
+
+    /// Units of a nit in which caps tell the brightness of the screen that pictures were made on.
+    const UNITS_PER_NIT: f64 = 10_000.0;
+
+    #[derive(Default)]
+    pub struct ToneMapper {
+        table: Mutex<Option<ToneMap>>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for ToneMapper {
+        const NAME: &'static str = "ClipfleetToneMapper";
+        type Type = super::ToneMapper;
+        type ParentType = gst_video::VideoFilter;
+    }
+
+    impl ObjectImpl for ToneMapper {}
+    impl GstObjectImpl for ToneMapper {}
+
+    impl ElementImpl for ToneMapper {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+                let about = "Maps high dynamic range to standard";
+                gst::subclass::ElementMetadata::new("Tone mapper", "Filter/Video", about, "Clipfleet")
+            });
+            Some(&METADATA)
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+                let ways = [
+                    ("sink", gst::PadDirection::Sink, VideoFormat::I42010le),
+                    ("src", gst::PadDirection::Src, VideoFormat::I420),
+                ];
+                let template = |(name, way, format)| {
+                    let caps = gst_video::VideoCapsBuilder::new().format(format).build();
+                    gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok()
+                };
+                ways.into_iter().filter_map(template).collect()
+            });
+            &TEMPLATES
+        }
+    }
+
+    impl BaseTransformImpl for ToneMapper {
+        const MODE: BaseTransformMode = BaseTransformMode::NeverInPlace;
+        const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+        const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+        /// Everything stays but the format, and what says how brightness and colours are meant.
+        fn transform_caps(
+            &self,
+            direction: gst::PadDirection,
+            caps: &gst::Caps,
+            filter: Option<&gst::Caps>,
+        ) -> Option<gst::Caps> {
+            let mut other = caps.clone();
+            for structure in other.make_mut().iter_mut() {
+                structure.remove_fields([
+                    "mastering-display-info",
+                    "content-light-level",
+                    "chroma-site",
+                    "colorimetry",
+                ]);
+                if direction == gst::PadDirection::Sink {
+                    structure.set("format", "I420");
+                    structure.set("colorimetry", "bt709");
+                } else {
+                    structure.set("format", "I420_10LE");
+                }
+            }
+            Some(match filter {
+                Some(filter) => filter.intersect_with_mode(&other, gst::CapsIntersectMode::First),
+                None => other,
+            })
+        }
+    }
+
+    impl VideoFilterImpl for ToneMapper {
+        fn set_info(
+            &self,
+            incaps: &gst::Caps,
+            in_info: &gst_video::VideoInfo,
+            outcaps: &gst::Caps,
+            out_info: &gst_video::VideoInfo,
+        ) -> Result<(), gst::LoggableError> {
+            let colours = in_info.colorimetry();
+            let transfer = match colours.transfer() {
+                VideoTransferFunction::AribStdB67 => Transfer::Hlg,
+                VideoTransferFunction::Smpte2084 => Transfer::Pq(peak(incaps)),
+                other => {
+                    return Err(gst::loggable_error!(gst::CAT_RUST, "pictures became {other:?} within the source"));
+                }
+            };
+            let full_range = colours.range() == gst_video::VideoColorRange::Range0_255;
+            *lock(&self.table) = Some(ToneMap::new(transfer, full_range));
+            self.parent_set_info(incaps, in_info, outcaps, out_info)
+        }
+
+        fn transform_frame(
+            &self,
+            picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
+            frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
+        ) -> Result<gst::FlowSuccess, gst::FlowError> {
+            let table = lock(&self.table);
+            let table = table.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
+            map(table, picture, frame).ok_or(gst::FlowError::Error)?;
+            Ok(gst::FlowSuccess::Ok)
+        }
+    }
+
+    /// The brightest of the pictures, nits, from what their caps say of them or of the screen they were made on.
+    fn peak(caps: &gst::Caps) -> f64 {
+        let level = gst_video::VideoContentLightLevel::from_caps(caps).map(|level| level.max_content_light_level());
+        let screen = gst_video::VideoMasteringDisplayInfo::from_caps(caps);
+        let screen = screen.map(|screen| f64::from(screen.max_display_mastering_luminance()) / UNITS_PER_NIT);
+        let known = level.map(f64::from).ok().filter(|nits| *nits > 0.0);
+        known.or(screen.ok().filter(|nits| *nits > 0.0)).unwrap_or(USUAL_PEAK)
+    }
+
+    fn map(
+        table: &ToneMap,
+        picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
+        frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Option<()> {
+        let (width, height) = (frame.width() as usize, frame.height() as usize);
+        let half = width.div_ceil(2);
+        let strides: Vec<usize> = frame.plane_stride().iter().map(|stride| stride.unsigned_abs() as usize).collect();
+        let [light, blue, red, _] = frame.planes_data_mut();
+        let mut numbers: [Vec<u16>; 4] = Default::default();
+        for (row, ((light, blue), red)) in light
+            .chunks_mut(2 * strides[0])
+            .zip(blue.chunks_mut(strides[1]))
+            .zip(red.chunks_mut(strides[2]))
+            .enumerate()
+        {
+            // A picture of an odd height ends with one row of brightness; it stands for both.
+            let lower = (2 * row + 1).min(height - 1);
+            for (numbers, (plane, row, width)) in
+                numbers.iter_mut().zip([(0, 2 * row, width), (0, lower, width), (1, row, half), (2, row, half)])
+            {
+                read(picture, plane, row, width, numbers)?;
+            }
+            let [first, second, cb, cr] = &numbers;
+            let (upper, lower) = light.split_at_mut(strides[0].min(light.len()));
+            let (upper, lower) = (upper.get_mut(..width)?, lower.get_mut(..width).unwrap_or_default());
+            table.rows([first, second], [cb, cr], [upper, lower], [blue.get_mut(..half)?, red.get_mut(..half)?]);
+            if 2 * row + 2 >= height {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    fn read(
+        picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
+        plane: u32,
+        row: usize,
+        width: usize,
+        numbers: &mut Vec<u16>,
+    ) -> Option<()> {
+        let stride = usize::try_from(*picture.plane_stride().get(plane as usize)?).ok()?;
+        let bytes = picture.plane_data(plane).ok()?.get(row * stride..)?.get(..2 * width)?;
+        numbers.clear();
+        numbers.extend(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])));
+        Some(())
+    }
+}
