@@ -111,14 +111,24 @@ fn media_findings(report: &Value) -> Vec<Finding> {
             Finding::lacks(name, text(&encoder["note"]))
         });
     }
-    let gpu = &report["gpu"];
-    let found: Vec<&str> = gpu["elements"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    findings.push(if found.is_empty() {
-        Finding::lacks("GPU: none that GStreamer can use, clips are encoded on the CPU", text(&gpu["note"]))
-    } else {
-        Finding::works(format!("GPU: {}", found.join(", ")))
-    });
+    findings.push(gpu_finding(&report["gpu"]));
     findings
+}
+
+fn gpu_finding(gpu: &Value) -> Finding {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let found: Vec<&str> = gpu["elements"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let test = &gpu["selfTest"];
+    if test.is_null() {
+        return Finding::lacks("GPU: none that is used, clips are encoded on the CPU", text(&gpu["note"]));
+    }
+    let driver = gpu["driver"].as_str().map(|driver| format!(" (driver {driver})")).unwrap_or_default();
+    if test["passed"] == true {
+        let elements = found.join(", ");
+        return Finding::works(format!("GPU{driver}: tested in {} ms; {elements}", test["milliseconds"]));
+    }
+    let remedy = "clips are encoded on the CPU; see what the driver says (nvidia-smi), then start the worker again";
+    Finding::broken(format!("GPU{driver}: {}", text(&test["reason"])), remedy)
 }
 
 fn scratch(directory: &Path) -> Finding {

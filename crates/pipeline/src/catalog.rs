@@ -72,6 +72,26 @@ pub const DECODERS: &[Decoder] = &[
     audio("PCM", "audio/x-raw", "identity", BASE),
 ];
 
+/// Decoders of graphics cards, for pictures that are plain enough; the others' elements parse by themselves.
+pub const GPU_DECODERS: &[Decoder] = &[
+    video("H.264", "video/x-h264", "nvh264dec", BAD),
+    video("HEVC", "video/x-h265", "nvh265dec", BAD),
+    video("VP8", "video/x-vp8", "nvvp8dec", BAD),
+    parsed("vp9parse", video("VP9", "video/x-vp9", "nvvp9dec", BAD)),
+    parsed("av1parse", video("AV1", "video/x-av1", "nvav1dec", BAD)),
+];
+
+/// What decodes a codec on a graphics card.
+pub fn gpu_decoder(codec: &str) -> Option<&'static Decoder> {
+    GPU_DECODERS.iter().find(|row| row.codec == codec)
+}
+
+/// Crops and scales in a card's memory.
+pub const GPU_SCALER: &str = "cudaconvertscale";
+
+/// The first GStreamer whose elements crop in a card's memory without copying.
+const GPU_CROP: (u32, u32) = (1, 28);
+
 /// One way to encode. Whatever its variant, it takes pictures in the caps it names and gives H.264 that an MP4 takes.
 #[derive(Debug)]
 pub struct Encoder {
@@ -81,8 +101,12 @@ pub struct Encoder {
     pub package: &'static str,
     /// The pixel format it is fed with.
     pub format: &'static str,
-    /// Its settings for a rendition. Every one must exist for the row to count as available.
+    /// Whether it is a part of a graphics card.
+    pub on_gpu: bool,
+    /// Its settings for a rendition. Every one must exist for the row to count as available, but for those named next.
     pub properties: fn(&Rendition) -> Vec<Property>,
+    /// Settings that only some cards have; those that have not are encoded without.
+    pub optional: &'static [&'static str],
     /// Caps asked of it, which fix the profile.
     pub output: &'static str,
     /// An element needed between it and the multiplexer.
@@ -95,10 +119,22 @@ pub type Property = (&'static str, String);
 /// Every H.264 encoder, best first.
 pub const ENCODERS: &[Encoder] = &[
     Encoder {
+        name: "nvh264enc",
+        package: BAD,
+        format: "NV12",
+        on_gpu: true,
+        properties: nvenc,
+        optional: &["bframes", "b-adapt", "spatial-aq", "aq-strength", "rc-lookahead"],
+        output: "video/x-h264,profile=high,stream-format=avc,alignment=au",
+        parser: None,
+    },
+    Encoder {
         name: "x264enc",
         package: "gstreamer1.0-plugins-ugly",
         format: "I420",
+        on_gpu: false,
         properties: x264,
+        optional: &[],
         output: "video/x-h264,profile=high,stream-format=avc,alignment=au",
         parser: None,
     },
@@ -106,7 +142,9 @@ pub const ENCODERS: &[Encoder] = &[
         name: "openh264enc",
         package: BAD,
         format: "I420",
+        on_gpu: false,
         properties: openh264,
+        optional: &[],
         output: "video/x-h264,stream-format=byte-stream,alignment=au",
         parser: Some("h264parse"),
     },
@@ -186,6 +224,28 @@ fn x264(rendition: &Rendition) -> Vec<Property> {
     ]
 }
 
+/// Constant quality under a cap, as of x264. Without an average, the preset's own would stay in force; ours is the cap.
+fn nvenc(rendition: &Rendition) -> Vec<Property> {
+    let (preset, quality) = match rendition.quality {
+        Quality::High => ("p5", 20),
+        _ => ("p4", 23),
+    };
+    let cap = 2 * average_kbps(rendition);
+    vec![
+        ("preset", preset.into()),
+        ("tune", "high-quality".into()),
+        ("rc-mode", "vbr".into()),
+        ("const-quality", quality.to_string()),
+        ("bitrate", cap.to_string()),
+        ("max-bitrate", cap.to_string()),
+        ("gop-size", (KEY_SECONDS * rendition.fps).to_string()),
+        ("bframes", "2".into()),
+        ("spatial-aq", "true".into()),
+        ("aq-strength", "8".into()),
+        ("rc-lookahead", "20".into()),
+    ]
+}
+
 fn openh264(rendition: &Rendition) -> Vec<Property> {
     let average = average_kbps(rendition) * 1_000;
     vec![
@@ -197,11 +257,23 @@ fn openh264(rendition: &Rendition) -> Vec<Property> {
     ]
 }
 
+/// Whether a graphics card is to be used: `auto` (also when unset), `true` (nothing else will do) or `false`.
+pub const GPU_ENABLED: &str = "GPU_ENABLED";
+
+/// Why the card that is here is not to be used, as its worker found; unset or empty when it is.
+pub const GPU_REFUSED: &str = "CLIPFLEET_GPU_REFUSED";
+
 /// What of the tables is installed here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Installed {
+    gpu: bool,
+    gpu_refused: Option<String>,
+    /// Why pictures cannot be reframed in the card's memory.
+    no_gpu_frames: Option<String>,
     decoders: Vec<&'static Decoder>,
     encoders: Vec<&'static Encoder>,
+    /// Optional settings that an encoder does not have here.
+    lacking: Vec<(&'static str, Vec<&'static str>)>,
     refused: Vec<(&'static str, String)>,
 }
 
@@ -213,16 +285,57 @@ impl Installed {
 
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
-        let decoders = DECODERS.iter().filter(|row| row.parser.is_none_or(exists) && exists(row.element)).collect();
-        let mut encoders = Vec::new();
-        let mut refused = Vec::new();
-        for row in ENCODERS {
-            match encoder_missing(row) {
-                None => encoders.push(row),
-                Some(reason) => refused.push((row.name, reason)),
+        // The plugin registers elements only where it finds a card and its driver.
+        let enabled = std::env::var(GPU_ENABLED).as_deref() != Ok("false");
+        let gpu_refused = std::env::var(GPU_REFUSED).ok().filter(|reason| !reason.is_empty());
+        let gpu = exists("cudaupload") && enabled && gpu_refused.is_none();
+        let rows = DECODERS.iter().chain(GPU_DECODERS.iter().filter(|_| gpu));
+        let decoders = rows.filter(|row| row.parser.is_none_or(exists) && exists(row.element)).collect();
+        let mut installed = Self { gpu, gpu_refused, no_gpu_frames: no_gpu_frames(), decoders, ..Self::default() };
+        for row in ENCODERS.iter().filter(|row| gpu || !row.on_gpu) {
+            match encoder_lacks(row) {
+                Ok(lacking) => {
+                    installed.encoders.push(row);
+                    installed.lacking.push((row.name, lacking));
+                }
+                Err(reason) => installed.refused.push((row.name, reason)),
             }
         }
-        Self { decoders, encoders, refused }
+        installed
+    }
+
+    /// Whether there is a graphics card to be used.
+    pub fn has_gpu(&self) -> bool {
+        self.gpu
+    }
+
+    /// Why the worker does not want its card to be used: it failed its test.
+    pub fn gpu_refused(&self) -> Option<&str> {
+        self.gpu_refused.as_deref()
+    }
+
+    /// Optional settings that an encoder does not have here.
+    pub fn lacking(&self, encoder: &str) -> &[&'static str] {
+        self.lacking.iter().find(|(name, _)| *name == encoder).map_or(&[], |(_, lacking)| lacking)
+    }
+
+    /// Why pictures cannot be reframed in the card's memory; `None` when they can.
+    pub fn no_gpu_frames(&self) -> Option<String> {
+        self.no_gpu_frames.clone()
+    }
+
+    /// A machine that is not this one.
+    #[cfg(test)]
+    pub(crate) fn imagined(gpu: bool, encoders: &[&str], decoders: &[&str]) -> Self {
+        let (present, absent): (Vec<&Encoder>, Vec<&Encoder>) =
+            ENCODERS.iter().partition(|row| encoders.contains(&row.name));
+        Self {
+            gpu,
+            decoders: GPU_DECODERS.iter().filter(|row| decoders.contains(&row.element)).collect(),
+            encoders: present,
+            refused: absent.iter().map(|row| (row.name, "not found".to_owned())).collect(),
+            ..Self::default()
+        }
     }
 
     /// Loads the libraries of everything that a clip may need, while nobody waits for it.
@@ -269,16 +382,6 @@ impl Installed {
     pub fn refusal(&self, name: &str) -> Option<&str> {
         self.refused.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| reason.as_str())
     }
-
-    /// Why the first of the encoders tried is not the best of the table; empty when it is.
-    pub fn fallback_reason(&self, wanted: &str, encoder: &Encoder) -> String {
-        if wanted != "auto" {
-            return String::new();
-        }
-        let passed = ENCODERS.iter().take_while(|row| row.name != encoder.name);
-        let reasons = passed.filter_map(|row| self.refusal(row.name).map(|reason| format!("{}: {reason}", row.name)));
-        reasons.collect::<Vec<_>>().join("; ")
-    }
 }
 
 /// Whether an element of that name is installed.
@@ -286,20 +389,27 @@ pub fn exists(element: &str) -> bool {
     gst::ElementFactory::find(element).is_some()
 }
 
-fn encoder_missing(row: &Encoder) -> Option<String> {
+fn no_gpu_frames() -> Option<String> {
+    let (major, minor, ..) = gst::version();
+    if (major, minor) < GPU_CROP {
+        let (wanted, crop) = GPU_CROP;
+        return Some(format!("GStreamer {major}.{minor} does not crop in the card's memory; {wanted}.{crop} does"));
+    }
+    (!exists(GPU_SCALER)).then(|| format!("{GPU_SCALER} is not there; install libnvrtc12"))
+}
+
+/// The optional settings that an encoder does not have, or why it cannot be used.
+fn encoder_lacks(row: &Encoder) -> Result<Vec<&'static str>, String> {
     if row.parser.is_some_and(|parser| !exists(parser)) {
-        return Some(format!("install {}", row.package));
+        return Err(format!("install {}", row.package));
     }
     let Ok(element) = gst::ElementFactory::make(row.name).build() else {
-        return Some(format!("not found; install {}", row.package));
+        return Err(format!("not found; install {}", row.package));
     };
-    let rendition = Rendition::default();
-    let unknown: Vec<&str> = (row.properties)(&rendition)
-        .into_iter()
-        .filter(|(name, value)| !accepts(&element, name, value))
-        .map(|(name, _)| name)
-        .collect();
-    (!unknown.is_empty()).then(|| format!("this version lacks {}", unknown.join(", ")))
+    let unknown = (row.properties)(&Rendition::default()).into_iter();
+    let unknown = unknown.filter(|(name, value)| !accepts(&element, name, value)).map(|(name, _)| name);
+    let (lacking, missing): (Vec<&str>, Vec<&str>) = unknown.partition(|name| row.optional.contains(name));
+    if missing.is_empty() { Ok(lacking) } else { Err(format!("this version lacks {}", missing.join(", "))) }
 }
 
 /// Whether an element has a setting and understands its value. Setting it otherwise would panic.

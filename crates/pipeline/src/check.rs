@@ -1,6 +1,12 @@
 //! What this installation can do, for `clipfleet doctor` and for a worker's start.
 
-use crate::catalog::{AAC_ENCODER, DECODERS, ENCODERS, Installed, Kind, PROOF_DECODER, exists};
+use crate::{
+    catalog::{
+        AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_ENABLED, GPU_REFUSED, GPU_SCALER, Installed, Kind,
+        PROOF_DECODER, exists,
+    },
+    selftest,
+};
 use gstreamer as gst;
 use serde::Serialize;
 
@@ -17,7 +23,7 @@ pub struct Report {
     pub decoders: Vec<DecoderState>,
     /// Every encoder we know.
     pub encoders: Vec<EncoderState>,
-    /// Elements that use a graphics card.
+    /// The graphics card.
     pub gpu: Gpu,
 }
 
@@ -47,25 +53,32 @@ pub struct EncoderState {
     pub note: String,
 }
 
-/// Hardware elements, whether or not a plan uses them.
+/// The graphics card, as GStreamer sees it.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gpu {
-    /// Those found.
+    /// Whether one is there and to be used.
+    pub enabled: bool,
+    /// Elements found.
     pub elements: Vec<&'static str>,
+    /// Version of its driver, where the kernel tells.
+    pub driver: Option<String>,
+    /// How its encoder, or its scaler where it has no encoder, did a second of moving pictures.
+    pub self_test: Option<SelfTest>,
     /// What follows.
-    pub note: &'static str,
+    pub note: String,
 }
 
-const GPU_ELEMENTS: [&str; 8] = [
-    "nvh264enc",
-    "nvcudah264enc",
-    "nvautogpuh264enc",
-    "nvh264dec",
-    "nvh264sldec",
-    "cudaconvertscale",
-    "cudascale",
-    "cudaupload",
-];
+/// See [`Gpu::self_test`].
+#[derive(Debug, Serialize)]
+pub struct SelfTest {
+    /// Whether what came out was what went in.
+    pub passed: bool,
+    /// How long it took; 0 when it failed.
+    pub milliseconds: u64,
+    /// What went wrong; empty when nothing did.
+    pub reason: String,
+}
 
 /// Elements without which no plan can be built, and where they come from.
 const NEEDED: [(&str, &str); 11] = [
@@ -95,6 +108,7 @@ pub fn check(installed: &Installed) -> Report {
         .collect();
     let mut encoders: Vec<EncoderState> = ENCODERS
         .iter()
+        .filter(|row| installed.has_gpu() || !row.on_gpu)
         .map(|row| {
             let refusal = installed.refusal(row.name);
             EncoderState {
@@ -106,8 +120,13 @@ pub fn check(installed: &Installed) -> Report {
         })
         .collect();
     encoders.push(EncoderState { name: AAC_ENCODER, kind: "aac", available: exists(AAC_ENCODER), note: String::new() });
-    let (usable, missing) = missing(installed);
-    Report { gstreamer: version(), usable, missing, decoders, encoders, gpu: gpu() }
+    let gpu = gpu(installed);
+    let (mut usable, mut missing) = missing(installed);
+    if std::env::var(GPU_ENABLED).as_deref() == Ok("true") && !gpu.self_test.as_ref().is_some_and(|test| test.passed) {
+        usable = false;
+        missing.insert(0, format!("{GPU_ENABLED}=true asks for a graphics card: {}", gpu.note));
+    }
+    Report { gstreamer: version(), usable, missing, decoders, encoders, gpu }
 }
 
 fn missing(installed: &Installed) -> (bool, Vec<String>) {
@@ -117,7 +136,7 @@ fn missing(installed: &Installed) -> (bool, Vec<String>) {
         .map(|(element, package)| format!("element {element}: install {package}"))
         .collect();
     if installed.encoder_names().is_empty() {
-        let package = ENCODERS.first().map_or("", |row| row.package);
+        let package = ENCODERS.iter().find(|row| !row.on_gpu).map_or("", |row| row.package);
         missing.push(format!("an H.264 encoder: install {package}"));
     }
     let usable = missing.is_empty();
@@ -135,12 +154,38 @@ fn version() -> String {
     format!("{major}.{minor}.{micro}")
 }
 
-fn gpu() -> Gpu {
-    let elements: Vec<&str> = GPU_ELEMENTS.into_iter().filter(|element| exists(element)).collect();
-    let note = if elements.is_empty() {
-        "no elements for a graphics card are registered; clips are encoded on the CPU"
-    } else {
-        "elements for a graphics card are registered"
+fn gpu(installed: &Installed) -> Gpu {
+    let decoders = GPU_DECODERS.iter().map(|row| row.element);
+    let encoders = ENCODERS.iter().filter(|row| row.on_gpu).map(|row| row.name);
+    let elements: Vec<&str> = encoders.chain(decoders).chain([GPU_SCALER]).filter(|name| exists(name)).collect();
+    let enabled = installed.has_gpu();
+    let self_test = enabled.then(|| self_test(installed));
+    let note = match &self_test {
+        None if elements.is_empty() => "no graphics card is to be seen; clips are encoded on the CPU".to_owned(),
+        None => format!("there is a graphics card, and {GPU_ENABLED} or {GPU_REFUSED} says not to use it"),
+        Some(SelfTest { passed: true, .. }) => "the graphics card is used".to_owned(),
+        Some(SelfTest { reason, .. }) => format!("the graphics card failed its test: {reason}"),
     };
-    Gpu { elements, note }
+    Gpu { enabled, elements, driver: driver(), self_test, note }
+}
+
+/// By the best that the card has: its encoder, and its scaler if that crops.
+fn self_test(installed: &Installed) -> SelfTest {
+    let on_card = installed.no_gpu_frames().is_none();
+    let names = installed.encoder_names();
+    let here = |row: &&Encoder| names.contains(&row.name) && (row.on_gpu || on_card);
+    let Some(encoder) = ENCODERS.iter().find(here) else {
+        return SelfTest { passed: false, milliseconds: 0, reason: "it neither encodes nor scales".into() };
+    };
+    match selftest::run(encoder, installed.lacking(encoder.name), on_card) {
+        Ok(time) => SelfTest { passed: true, milliseconds: time.as_millis() as u64, reason: String::new() },
+        Err(failure) => SelfTest { passed: false, milliseconds: 0, reason: failure.message },
+    }
+}
+
+/// From the first line of what the driver's kernel module says of itself.
+fn driver() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    let words = text.lines().next()?.split_whitespace();
+    words.map(str::to_owned).find(|word| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit()))
 }

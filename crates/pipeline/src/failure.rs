@@ -69,6 +69,11 @@ pub fn stalled(seconds: u64, what: impl Display) -> Failure {
     Failure::transient("pipeline_stalled", format!("no progress for {seconds} s while {what}"))
 }
 
+/// Whether a failure says that the clip's window and the source do not fit, which is found without decoding.
+pub fn is_about_the_window(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "window_beyond_end" | "source_duration_mismatch")
+}
+
 /// The output is not what was asked for.
 pub fn verify_failed(what: impl Display) -> Failure {
     Failure::transient("verify_failed", format!("the output is wrong: {what}"))

@@ -20,6 +20,8 @@ use crate::{
     container::Container,
     leveling::Leveling,
     probe::{Probed, Stream},
+    route::Way,
+    selftest,
 };
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
@@ -40,6 +42,9 @@ pub const OUTPUT_FILE: &str = "clip.mp4";
 
 /// Where the multiplexer keeps the media until the header, which goes first, is known.
 pub const MEDIA_FILE: &str = "clip.media";
+
+/// Pictures in a graphics card's memory.
+const CARD_MEMORY: &str = "video/x-raw(memory:CUDAMemory)";
 
 /// Name of the tee behind the encoder.
 pub const ENCODED: &str = "encoded";
@@ -149,15 +154,15 @@ pub struct Plan {
     pub expected: Expected,
 }
 
-/// Plans one clip with one encoder. `preroll_ns` is one of [`PREROLLS_NS`], or `None` to read from the beginning.
-pub fn plan(order: &Transcode, probed: &Probed, encoder: &Encoder, preroll_ns: Option<i64>) -> Result<Plan, Failure> {
+/// Plans one clip by one way. `preroll_ns` is one of [`PREROLLS_NS`], or `None` to read from the beginning.
+pub fn plan(order: &Transcode, probed: &Probed, way: &Way, preroll_ns: Option<i64>) -> Result<Plan, Failure> {
     let window = order.clip.window;
     let expected = expected(window, &order.rendition);
     let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
     Ok(Plan {
         container: probed.container,
         seek_ns,
-        video: video::steps(order, probed, encoder, start_ns, &expected)?,
+        video: video::steps(order, probed, way, start_ns, &expected)?,
         audio: audio_steps(probed.audio, start_ns, &expected),
         audio_from_source: probed.audio.is_some(),
         output: output_steps(),
@@ -275,6 +280,27 @@ fn proof_steps() -> Vec<Step> {
     ]
 }
 
+/// What a graphics card is tested with: moving pictures, through its memory if frames are made there, and decoded again.
+pub fn self_test(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Vec<Step> {
+    let fps = selftest::FRAMES;
+    let expected = Expected { size: Rendition::default().size(), fps, frames: fps, samples: 0 };
+    let (source, size) = (Size { width: 640, height: 360 }, expected.size);
+    let mut steps = vec![
+        with("videotestsrc", &[("pattern", "smpte"), ("horizontal-speed", "7"), ("num-buffers", &fps.to_string())]),
+        Step::Caps(reframe::frame_format("NV12", source, fps)),
+    ];
+    match on_card {
+        true => {
+            steps.push(element("cudaupload"));
+            steps.extend(reframe::scale_on_card(&expected, encoder));
+        }
+        false => steps.extend(reframe::scale(&Expected { size, ..expected }, encoder.format)),
+    }
+    steps.extend(video::encoder_steps(&Rendition { fps, ..Rendition::default() }, encoder, lacking));
+    steps.extend(proof_steps());
+    steps
+}
+
 fn element(factory: &'static str) -> Step {
     named(factory, "", &[])
 }
@@ -345,4 +371,4 @@ impl fmt::Display for Plan {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,7 +20,7 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use gstreamer_video::{VideoColorimetry, VideoTransferFunction};
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoTransferFunction};
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc};
 
 /// How the stored picture must be turned to stand upright. Named as GStreamer's `video-direction` values.
@@ -93,6 +93,10 @@ pub struct Picture {
     pub interlaced: bool,
     /// Whether its brightness is of high dynamic range: HLG, which phones record, or PQ.
     pub high_range: bool,
+    /// Whether it has 8 bits and half as many colours in both directions.
+    pub plain_samples: bool,
+    /// Whether its colours are those of every output: ITU-R BT.709, limited range.
+    pub plain_colours: bool,
     /// When it is shown, nanoseconds on the source's time line: where clip times count from.
     pub time_ns: i64,
 }
@@ -341,11 +345,24 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> O
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
     let colours = structure.get::<&str>("colorimetry").ok().and_then(|text| text.parse::<VideoColorimetry>().ok());
     let high_range = [VideoTransferFunction::AribStdB67, VideoTransferFunction::Smpte2084];
-    let high_range = colours.is_some_and(|colours| high_range.contains(&colours.transfer()));
+    let high_range = colours.as_ref().is_some_and(|colours| high_range.contains(&colours.transfer()));
+    let plain_colours = colours.is_some_and(|colours| {
+        colours.matrix() == VideoColorMatrix::Bt709 && colours.range() == VideoColorRange::Range16_235
+    });
+    let plain_samples = structure.get::<&str>("format").is_ok_and(|format| ["I420", "NV12", "YV12"].contains(&format));
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
     let time_ns = time_line.place(segment, buffer.pts()).unwrap_or(0);
-    Some(Picture { width: side("width")?, height: side("height")?, pixel_aspect, interlaced, high_range, time_ns })
+    Some(Picture {
+        width: side("width")?,
+        height: side("height")?,
+        pixel_aspect,
+        interlaced,
+        high_range,
+        plain_samples,
+        plain_colours: plain_colours && !high_range,
+        time_ns,
+    })
 }
 
 fn quiet_sink() -> Result<gst::Element, Failure> {

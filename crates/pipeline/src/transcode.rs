@@ -4,7 +4,7 @@
 use crate::{
     build::{Built, build},
     bus::{self, ElementError, What},
-    catalog::{AAC_PRIMING, Encoder, Installed},
+    catalog::{AAC_PRIMING, Installed},
     cover::{COVER_FILE, Cover},
     elements::{FramesReport, SamplesReport},
     ends, failure,
@@ -14,6 +14,7 @@ use crate::{
     plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
     probe::{self, Probed},
     progress::Progress,
+    route::{self, Choice, Way},
     run::{self, Outcome},
     source::Source,
     verify::{
@@ -81,12 +82,12 @@ enum Listened {
 
 /// A run that gave a file.
 struct Made {
-    encoder: &'static Encoder,
+    way: Way,
     fallback_reason: String,
     encoded: Encoded,
 }
 
-/// What one encoder made.
+/// What one way made.
 struct Encoded {
     plan: Plan,
     frames: FramesReport,
@@ -120,10 +121,52 @@ impl Job<'_> {
         self.prove(&probed, Some((asked, decide(allowed))))
     }
 
-    /// Makes the clip and proves it, its sound treated as decided.
+    /// Makes the clip and proves it, its sound treated as decided: by the best way there is, or the next ones should that fail.
     fn prove(&self, probed: &Probed, loudness: Option<(NormalizeLoudness, Decision)>) -> Result<Transcoded, Failure> {
+        let wanted = self.order.encoder.as_str();
+        let Choice { ways, passed_over: mut reasons } = route::choose(self.order, probed, self.installed);
+        let mut last = None;
+        for way in ways {
+            let fallback_reason = reasons.join("; ");
+            self.progress.encode_with(way.encoder.name, &fallback_reason);
+            match self
+                .prove_by(way.clone(), fallback_reason, probed, loudness)
+                .map_err(|trouble| self.judge(&way, trouble))
+            {
+                Ok(made) => return Ok(made),
+                Err(Trouble::Way(failed)) => {
+                    tracing::warn!(way = way.name(), reason = failed.message, "this way failed");
+                    reasons.push(format!("{}: {}", way.name(), failed.message));
+                    last = Some(failed);
+                }
+                Err(Trouble::Other(failed)) => return Err(failed),
+            }
+        }
+        Err(last.unwrap_or_else(|| failure::encoder_unavailable(wanted, &self.installed.encoder_names())))
+    }
+
+    /// Whatever goes wrong on a graphics card may go well without it, unless the source itself was found to end too early.
+    fn judge(&self, way: &Way, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Other(failed)
+                if way.uses_gpu() && !failure::is_about_the_window(&failed) && self.source.failure().is_none() =>
+            {
+                Trouble::Way(failed)
+            }
+            trouble => trouble,
+        }
+    }
+
+    fn prove_by(
+        &self,
+        way: Way,
+        fallback_reason: String,
+        probed: &Probed,
+        loudness: Option<(NormalizeLoudness, Decision)>,
+    ) -> Result<Transcoded, Trouble> {
         let leveling = loudness.and_then(|(_, decision)| decision.leveling());
-        let made = self.encode(probed, leveling)?;
+        let encoded = self.encode(&way, probed, leveling)?;
+        let made = Made { way, fallback_reason, encoded };
         self.check_end(probed, &made.encoded)?;
         let verifying = Instant::now();
         self.progress.reach(Phase::Verifying, 0.0);
@@ -170,9 +213,9 @@ impl Job<'_> {
             audio_codec: "mp4a.40.2",
             audio_sample_rate_hz: SAMPLE_RATE,
             audio_channels: 2,
-            encoder: made.encoder.name.to_owned(),
+            encoder: made.way.encoder.name.to_owned(),
             fallback_reason: made.fallback_reason.clone(),
-            decoder: probed.video.decoder.element.to_owned(),
+            decoder: made.way.decode.1.element.to_owned(),
             source_has_audio: probed.audio.is_some(),
             av_offset_ms: proof.av_offset_ms.map(rounded),
             end_difference_ms: rounded(proof.end_difference_ms),
@@ -211,38 +254,10 @@ impl Job<'_> {
         Err(failure::internal("listening from the beginning led astray"))
     }
 
-    /// Tries the encoders there are, best first.
-    fn encode(&self, probed: &Probed, leveling: Option<Leveling>) -> Result<Made, Failure> {
-        let wanted = self.order.encoder.as_str();
-        let candidates = self.installed.encoders(wanted);
-        let Some(first) = candidates.first() else {
-            return Err(failure::encoder_unavailable(wanted, &self.installed.encoder_names()));
-        };
-        let mut fallback_reason = self.installed.fallback_reason(wanted, first);
-        let mut last = None;
-        for encoder in candidates {
-            self.progress.encode_with(encoder.name, &fallback_reason);
-            match self.encode_with(encoder, probed, leveling) {
-                Ok(encoded) => return Ok(Made { encoder, fallback_reason, encoded }),
-                Err(Trouble::Encoder(failed)) => {
-                    tracing::warn!(encoder = encoder.name, reason = failed.message, "encoder failed");
-                    fallback_reason = format!("{}: {}", encoder.name, failed.message);
-                    last = Some(failed);
-                }
-                Err(Trouble::Other(failed)) => return Err(failed),
-            }
-        }
-        Err(last.unwrap_or_else(|| failure::internal("no encoder was tried")))
-    }
-
-    fn encode_with(
-        &self,
-        encoder: &'static Encoder,
-        probed: &Probed,
-        leveling: Option<Leveling>,
-    ) -> Result<Encoded, Trouble> {
+    /// Makes the file by one way.
+    fn encode(&self, way: &Way, probed: &Probed, leveling: Option<Leveling>) -> Result<Encoded, Trouble> {
         for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
-            let plan = plan::plan(self.order, probed, encoder, preroll)?.leveled(leveling);
+            let plan = plan::plan(self.order, probed, way, preroll)?.leveled(leveling);
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
             let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
@@ -373,18 +388,18 @@ fn unexplained(frames: FramesReport) -> Failure {
     failure::source_truncated(format!("{} frames at the end of the clip cannot be decoded", frames.completed))
 }
 
-/// Why one encoder gave no output.
+/// Why one way gave no output.
 enum Trouble {
     /// It failed itself; the next one may do.
-    Encoder(Failure),
-    /// No encoder would do better.
+    Way(Failure),
+    /// None would do better.
     Other(Failure),
 }
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Encoder(failure) | Trouble::Other(failure) => failure,
+            Trouble::Way(failure) | Trouble::Other(failure) => failure,
         }
     }
 }
@@ -403,7 +418,7 @@ fn classify(error: &ElementError) -> Trouble {
     }
     // What cannot be decoded again is the encoder's fault.
     if error.element == "video-encoder" || error.element.starts_with("proof") {
-        return Trouble::Encoder(failure::encode_failed(error));
+        return Trouble::Way(failure::encode_failed(error));
     }
     let ours = OURS.iter().any(|part| error.element.starts_with(part));
     if ours { failure::encode_failed(error).into() } else { failure::source_truncated(error).into() }

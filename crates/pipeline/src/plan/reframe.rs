@@ -6,8 +6,12 @@
 //! crop_path     convert ── moving crop ── scale (which has nothing left to do but colours)
 //! ```
 
-use super::{Expected, Step, element, with};
-use crate::{catalog::Encoder, failure};
+use super::{CARD_MEMORY, Expected, Step, element, with};
+use crate::{
+    catalog::{Encoder, GPU_SCALER},
+    failure,
+    route::{Unit, Way},
+};
 use clipfleet_domain::{
     crop_path::{CropPath, moving_window},
     failure::Failure,
@@ -57,7 +61,7 @@ pub(super) fn steps(
     (stored, pixel_aspect): (Size, (u32, u32)),
     tone_map: Vec<Step>,
     expected: &Expected,
-    encoder: &Encoder,
+    way: &Way,
 ) -> Result<Vec<Step>, Failure> {
     let (target, picture) = (expected.size, shown(stored, pixel_aspect));
     let crop = |position, zoom| {
@@ -65,15 +69,19 @@ pub(super) fn steps(
         Ok(Step::Crop(Crop { position, zoom, target, margins }))
     };
     // Behind a crop there are fewer pixels to map.
-    let cropped = |crop| [vec![crop], tone_map.clone(), scale(expected, encoder.format).into()].concat();
+    let format = way.encoder.format;
+    let cropped = |crop| match way.frames {
+        Unit::Cpu => [vec![crop], tone_map.clone(), scale(expected, format)].concat(),
+        Unit::Gpu => [vec![crop], scale_on_card(expected, way.encoder)].concat(),
+    };
     let mapped = |steps| [tone_map.clone(), steps].concat();
     let steps: Result<Vec<Step>, String> = match reframe {
         Reframe::AutoCenter { position, zoom } => crop(*position, *zoom).map(cropped),
-        Reframe::FitBlur => fit_blur(picture, expected, encoder.format).map(mapped),
+        Reframe::FitBlur => fit_blur(picture, expected, format).map(mapped),
         Reframe::CropPath(path) => match path.steady() {
             // What never moves is a crop like any other, to the pixel.
             Some((position, zoom)) => crop(position, zoom).map(cropped),
-            None => moving_crop(path, picture, expected, encoder.format).map(mapped),
+            None => moving_crop(path, picture, expected, format).map(mapped),
         },
     };
     steps.map_err(failure::source_size_unsupported)
@@ -86,7 +94,7 @@ fn fit_blur(picture: Size, expected: &Expected, format: &str) -> Result<Vec<Step
     let fit = Fit { target, size: Size { width, height }, fps: expected.fps };
     let mut steps = vec![Step::Fit(fit), Step::Backdrop { target }];
     if format != "I420" {
-        steps.extend(scale(expected, format));
+        steps.extend([element("videoconvert"), Step::Caps(frame_format(format, target, expected.fps))]);
     }
     Ok(steps)
 }
@@ -96,15 +104,32 @@ fn fit_blur(picture: Size, expected: &Expected, format: &str) -> Result<Vec<Step
 fn moving_crop(path: &CropPath, picture: Size, expected: &Expected, format: &str) -> Result<Vec<Step>, String> {
     moving_window(path, 0.0, picture, expected.size)?;
     let crop = Step::MovingCrop { path: path.clone(), target: expected.size };
-    let [scaler, format] = scale(expected, format);
-    Ok(vec![element("videoconvert"), Step::Caps("video/x-raw,format=I420".into()), crop, scaler, format])
+    let drawn = vec![element("videoconvert"), Step::Caps("video/x-raw,format=I420".into()), crop];
+    Ok([drawn, scale(expected, format)].concat())
 }
 
-fn scale(expected: &Expected, format: &str) -> [Step; 2] {
-    [with("videoconvertscale", &SCALER), Step::Caps(frame_format(format, expected.size, expected.fps))]
+/// The scaler is quick in I420 alone; encoders that want another format get it converted, which costs little.
+pub(super) fn scale(expected: &Expected, format: &str) -> Vec<Step> {
+    let frames = |format| Step::Caps(frame_format(format, expected.size, expected.fps));
+    let mut steps = vec![with("videoconvertscale", &SCALER), frames("I420")];
+    if format != "I420" {
+        steps.extend([element("videoconvert"), frames(format)]);
+    }
+    steps
 }
 
-fn frame_format(format: &str, Size { width, height }: Size, fps: u32) -> String {
+/// The crop is only noted on the picture; the scaler reads no more than it. What the processor encodes is fetched when it is small.
+pub(super) fn scale_on_card(expected: &Expected, encoder: &Encoder) -> Vec<Step> {
+    let frames = frame_format(encoder.format, expected.size, expected.fps);
+    let in_memory = |memory: &str| Step::Caps(frames.replacen("video/x-raw", memory, 1));
+    let mut steps = vec![with(GPU_SCALER, &[("add-borders", "false")]), in_memory(CARD_MEMORY)];
+    if !encoder.on_gpu {
+        steps.extend([element("cudadownload"), in_memory("video/x-raw")]);
+    }
+    steps
+}
+
+pub(super) fn frame_format(format: &str, Size { width, height }: Size, fps: u32) -> String {
     format!(
         "video/x-raw,format={format},width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive"
     )

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
-    catalog::{DECODERS, ENCODERS},
+    catalog::{DECODERS, ENCODERS, Installed},
     probe::{Picture, Rotation},
+    route::{self, Way},
 };
 use clipfleet_domain::{
     audio::Audio,
@@ -16,11 +17,11 @@ use clipfleet_domain::{
 
 const FIRST: Option<i64> = Some(PREROLLS_NS[0]);
 
-fn stream(element: &str) -> Stream {
+pub(crate) fn stream(element: &str) -> Stream {
     Stream { decoder: DECODERS.iter().find(|row| row.element == element).expect("a row") }
 }
 
-fn order(start_ms: i64, end_ms: i64) -> Transcode {
+pub(crate) fn order(start_ms: i64, end_ms: i64) -> Transcode {
     let id = ClipId::parse("c1").expect("an id");
     let window = Window::new(start_ms, end_ms).expect("a window");
     Transcode {
@@ -32,9 +33,17 @@ fn order(start_ms: i64, end_ms: i64) -> Transcode {
     }
 }
 
-fn upload() -> Probed {
-    let picture =
-        Picture { width: 1920, height: 1080, pixel_aspect: (1, 1), interlaced: false, high_range: false, time_ns: 0 };
+pub(crate) fn upload() -> Probed {
+    let picture = Picture {
+        width: 1920,
+        height: 1080,
+        pixel_aspect: (1, 1),
+        interlaced: false,
+        high_range: false,
+        plain_samples: true,
+        plain_colours: true,
+        time_ns: 0,
+    };
     Probed {
         container: Container::IsoMedia,
         video: stream("avdec_h264"),
@@ -45,6 +54,19 @@ fn upload() -> Probed {
     }
 }
 
+pub(crate) fn turned() -> Probed {
+    Probed { rotation: Rotation::Right, ..upload() }
+}
+
+pub(crate) fn moving() -> Reframe {
+    path(&[(0, 20, 100), (1_000, 80, 150)])
+}
+
+/// The way on the processor with an encoder of the table.
+fn cpu(probed: &Probed, encoder: usize) -> Way {
+    Way::on_the_processor(probed, &ENCODERS[encoder])
+}
+
 fn lines(plan: &Plan, containing: &[&str]) -> String {
     let text = plan.to_string();
     let wanted = |line: &&str| containing.iter().any(|part| line.contains(part));
@@ -53,7 +75,7 @@ fn lines(plan: &Plan, containing: &[&str]) -> String {
 
 #[test]
 fn an_upload_with_sound() {
-    let plan = plan(&order(200_500, 245_500), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    let plan = plan(&order(200_500, 245_500), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
     insta::assert_snapshot!(plan, @"
     range-source ! qtdemux seek=200400000000ns
     video
@@ -93,7 +115,7 @@ fn an_upload_with_sound() {
 fn a_recording_without_sound_cut_at_its_beginning() {
     let picture = Picture { width: 1280, height: 720, time_ns: 21_000_000, ..upload().picture };
     let probed = Probed { container: Container::Matroska, video: stream("vp9dec"), audio: None, picture, ..upload() };
-    let plan = plan(&order(0, 15_000), &probed, &ENCODERS[0], FIRST).expect("a plan");
+    let plan = plan(&order(0, 15_000), &probed, &cpu(&probed, 1), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["range-source", "video-dec", "grid", "crop", "silence"]), @"
     range-source ! matroskademux
     vp9dec name=video-decoder
@@ -107,7 +129,7 @@ fn a_recording_without_sound_cut_at_its_beginning() {
 #[test]
 fn loudness_is_a_stage_between_cut_and_encoder() {
     let leveling = Leveling { gain_db: 7.25, ceiling_dbtp: -3.0 };
-    let plain = plan(&order(0, 1_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    let plain = plan(&order(0, 1_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
     assert_eq!(plain.clone().leveled(None), plain);
     insta::assert_snapshot!(lines(&plain.leveled(Some(leveling)), &["sample-grid", "leveller", "aac name"]), @"
     sample-grid start=0ns samples=48000
@@ -119,7 +141,7 @@ fn loudness_is_a_stage_between_cut_and_encoder() {
 #[test]
 fn what_is_listened_to_is_what_is_encoded() {
     let listening = listening(&order(60_000, 61_000), &upload(), FIRST).expect("sound");
-    let made = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
+    let made = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
     assert_eq!(listening.steps, made.audio[..listening.steps.len()]);
     assert_eq!((listening.seek_ns, listening.start_ns), (made.seek_ns, made.start_ns()));
     assert_eq!(listening.samples, made.expected.samples);
@@ -129,8 +151,7 @@ fn what_is_listened_to_is_what_is_encoded() {
 
 #[test]
 fn a_turned_picture_is_cropped_upright() {
-    let probed = Probed { rotation: Rotation::Right, ..upload() };
-    let plan = plan(&order(0, 1_000), &probed, &ENCODERS[0], FIRST).expect("a plan");
+    let plan = plan(&order(0, 1_000), &turned(), &cpu(&upload(), 1), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["videoflip", "crop"]), @"
     videoflip video-direction=90r
     crop left=0 top=0 right=0 bottom=0
@@ -139,9 +160,8 @@ fn a_turned_picture_is_cropped_upright() {
 
 #[test]
 fn fields_and_wide_pixels_are_made_into_square_pictures() {
-    let picture =
-        Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, high_range: false, time_ns: 0 };
-    let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).expect("a plan");
+    let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, ..upload().picture };
+    let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
     deinterlace fields=top method=linear
     crop left=246 top=0 right=246 bottom=0
@@ -153,7 +173,7 @@ fn quality_decides_size_effort_and_the_cap() {
     let of = |quality, fps| {
         let rendition = Rendition { quality, fps, ..Rendition::default() };
         let order = Transcode { rendition, ..order(0, 1_000) };
-        let plan = plan(&order, &upload(), &ENCODERS[0], FIRST).expect("a plan");
+        let plan = plan(&order, &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
         lines(&plan, &["I420", "x264enc"])
     };
     insta::assert_snapshot!(of(Quality::P720, 24), @"
@@ -168,7 +188,7 @@ fn quality_decides_size_effort_and_the_cap() {
 
 #[test]
 fn another_encoder_is_another_row() {
-    let plan = plan(&order(0, 1_000), &upload(), &ENCODERS[1], FIRST).expect("a plan");
+    let plan = plan(&order(0, 1_000), &upload(), &cpu(&upload(), 2), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["h264"]), @"
     avdec_h264 name=video-decoder
     openh264enc name=video-encoder rate-control=bitrate bitrate=8000000 max-bitrate=16000000 gop-size=60 complexity=medium
@@ -180,8 +200,8 @@ fn another_encoder_is_another_row() {
 
 #[test]
 fn reading_from_the_start_is_only_a_missing_seek() {
-    let sought = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], FIRST).expect("a plan");
-    let from_start = plan(&order(60_000, 61_000), &upload(), &ENCODERS[0], None).expect("a plan");
+    let sought = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
+    let from_start = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), None).expect("a plan");
     assert_eq!(sought.seek_ns, Some(59_900_000_000));
     assert_eq!(from_start, Plan { seek_ns: None, ..sought });
 }
@@ -189,7 +209,7 @@ fn reading_from_the_start_is_only_a_missing_seek() {
 #[test]
 fn a_picture_too_small_to_crop_is_refused() {
     let picture = Picture { width: 8, height: 8, ..upload().picture };
-    let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).unwrap_err();
+    let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).unwrap_err();
     assert_eq!(failed.code, "source_size_unsupported");
     assert!(failed.message.contains("8x8"), "{}", failed.message);
 }
@@ -198,7 +218,7 @@ fn reframed(reframe: &Reframe, aspect: Aspect, probed: &Probed) -> String {
     let mut order = order(0, 1_000);
     order.clip.reframe = reframe.clone();
     order.rendition.aspect = aspect;
-    let plan = plan(&order, probed, &ENCODERS[0], FIRST).expect("a plan").to_string();
+    let plan = plan(&order, probed, &cpu(&upload(), 1), FIRST).expect("a plan").to_string();
     let stages = plan.lines().skip_while(|line| !line.contains("name=pictures")).skip(1);
     stages.take_while(|line| !line.contains("name=scaled")).map(str::trim).collect::<Vec<_>>().join("\n")
 }
@@ -229,8 +249,7 @@ fn path(keyframes: &[(i64, u32, u32)]) -> Reframe {
 
 #[test]
 fn a_moving_crop_is_scaled_by_ourselves() {
-    let moving = path(&[(0, 20, 100), (1_000, 80, 150)]);
-    insta::assert_snapshot!(reframed(&moving, Aspect::FourFive, &upload()), @"
+    insta::assert_snapshot!(reframed(&moving(), Aspect::FourFive, &upload()), @"
     videoconvert
     video/x-raw,format=I420
     moving-crop size=1080x1350 keyframes=2
@@ -256,7 +275,78 @@ fn every_mode_refuses_a_picture_that_is_too_small() {
     for reframe in [Reframe::FitBlur, path(&[(0, 0, 100), (1_000, 100, 100)])] {
         let mut order = order(0, 1_000);
         order.clip.reframe = reframe;
-        let failed = plan(&order, &Probed { picture, ..upload() }, &ENCODERS[0], FIRST).unwrap_err();
+        let failed = plan(&order, &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).unwrap_err();
         assert_eq!(failed.code, "source_size_unsupported");
     }
+}
+
+/// The stages of the picture by each way that a card offers.
+fn on_card(encoders: &[&str]) -> Vec<(String, String)> {
+    let installed = Installed::imagined(true, encoders, &["nvh264dec"]);
+    let ways = route::choose(&order(0, 1_000), &upload(), &installed).ways;
+    let stages = |way: &Way| {
+        let plan = plan(&order(0, 1_000), &upload(), way, FIRST).expect("a plan").to_string();
+        let stages = plan.lines().skip_while(|line| !line.contains("name=video-decoder"));
+        let stages = stages.take_while(|line| !line.contains("name=encoded"));
+        stages.map(str::trim).filter(|line| !line.starts_with("queue")).collect::<Vec<_>>().join("\n")
+    };
+    ways.iter().filter(|way| way.uses_gpu()).map(|way| (way.name(), stages(way))).collect()
+}
+
+#[test]
+fn a_card_does_all_or_a_part() {
+    let [all, frames, encoder] = on_card(&["nvh264enc"]).try_into().expect("three ways");
+    insta::assert_snapshot!(all.1, @"
+    nvh264dec name=video-decoder
+    video/x-raw(memory:CUDAMemory)
+    frame-grid start=0ns fps=30 frames=30 patience=3
+    crop left=656 top=0 right=658 bottom=0
+    cudaconvertscale add-borders=false
+    video/x-raw(memory:CUDAMemory),format=NV12,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 bframes=2 spatial-aq=true aq-strength=8 rc-lookahead=20
+    video/x-h264,profile=high,stream-format=avc,alignment=au
+    ");
+    insta::assert_snapshot!(frames.1, @"
+    nvh264dec name=video-decoder
+    video/x-raw
+    frame-grid start=0ns fps=30 frames=30 patience=3
+    crop left=656 top=0 right=658 bottom=0
+    videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
+    video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    videoconvert
+    video/x-raw,format=NV12,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 bframes=2 spatial-aq=true aq-strength=8 rc-lookahead=20
+    video/x-h264,profile=high,stream-format=avc,alignment=au
+    ");
+    insta::assert_snapshot!(encoder.1, @"
+    avdec_h264 name=video-decoder
+    frame-grid start=0ns fps=30 frames=30 patience=3
+    crop left=656 top=0 right=658 bottom=0
+    videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
+    video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    videoconvert
+    video/x-raw,format=NV12,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 bframes=2 spatial-aq=true aq-strength=8 rc-lookahead=20
+    video/x-h264,profile=high,stream-format=avc,alignment=au
+    ");
+    let [scaled] = on_card(&["x264enc"]).try_into().expect("one way");
+    insta::assert_snapshot!(scaled.1, @"
+    nvh264dec name=video-decoder
+    video/x-raw(memory:CUDAMemory)
+    frame-grid start=0ns fps=30 frames=30 patience=3
+    crop left=656 top=0 right=658 bottom=0
+    cudaconvertscale add-borders=false
+    video/x-raw(memory:CUDAMemory),format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    cudadownload
+    video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    x264enc name=video-encoder speed-preset=superfast pass=qual quantizer=24 bitrate=16000 vbv-buf-capacity=1500 key-int-max=60
+    video/x-h264,profile=high,stream-format=avc,alignment=au
+    ");
+}
+
+#[test]
+fn settings_that_a_card_does_not_have_are_left_out() {
+    let way = Way { lacking: vec!["bframes", "rc-lookahead"], ..cpu(&upload(), 0) };
+    let plan = plan(&order(0, 1_000), &upload(), &way, FIRST).expect("a plan");
+    insta::assert_snapshot!(lines(&plan, &["nvh264enc"]), @"nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 spatial-aq=true aq-strength=8");
 }

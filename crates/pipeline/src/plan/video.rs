@@ -1,12 +1,18 @@
 //! The stages of the picture.
 
-use super::{ENCODED, END_TOLERANCE_MS, Expected, Step, element, named, reframe, short_queue, unlimited_queue, with};
+use super::{
+    CARD_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Step, element, named, reframe, short_queue, unlimited_queue, with,
+};
 use crate::{
     catalog::Encoder,
     probe::{Picture, Probed, Rotation},
+    route::{Unit, Way},
 };
 use clipfleet_contract::pipeline::Transcode;
-use clipfleet_domain::{failure::Failure, rendition::Size};
+use clipfleet_domain::{
+    failure::Failure,
+    rendition::{Rendition, Size},
+};
 
 /// Share of a clip that the source's last picture may fill while its sound goes on: captures write no picture while nothing
 /// moves. Beyond it the tracks do not belong together.
@@ -15,13 +21,19 @@ const STILL_END_PERCENT: u32 = 10;
 pub(super) fn steps(
     order: &Transcode,
     probed: &Probed,
-    encoder: &Encoder,
+    way: &Way,
     start_ns: i64,
     expected: &Expected,
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![named("queue", "video-in", &[])];
-    steps.extend(probed.video.decoder.parser.map(element));
-    steps.push(named(probed.video.decoder.element, "video-decoder", &[]));
+    let (unit, decoder) = way.decode;
+    steps.extend(decoder.parser.map(element));
+    steps.push(named(decoder.element, "video-decoder", &[]));
+    if unit == Unit::Gpu {
+        // A card's decoder looks no further than its neighbour for the memory that is wanted.
+        let memory = if way.frames == Unit::Gpu { CARD_MEMORY } else { "video/x-raw" };
+        steps.push(Step::Caps(memory.into()));
+    }
     if probed.picture.interlaced {
         // One picture per pair of fields keeps the source's rate.
         // From one field alone. The methods that look at others shift or mix the first pictures.
@@ -35,9 +47,9 @@ pub(super) fn steps(
     steps.extend(rotate(probed.rotation));
     let range = tone_map(probed.picture);
     let picture = upright(probed.picture, probed.rotation);
-    steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, encoder)?);
+    steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, way)?);
     steps.push(short_queue("scaled"));
-    steps.extend(encode(order, encoder));
+    steps.extend(encoder_steps(&order.rendition, way.encoder, &way.lacking));
     steps.push(named("tee", ENCODED, &[]));
     steps.push(unlimited_queue("video-out"));
     Ok(steps)
@@ -69,8 +81,10 @@ fn upright(picture: Picture, rotation: Rotation) -> (Size, (u32, u32)) {
     }
 }
 
-fn encode(order: &Transcode, encoder: &Encoder) -> Vec<Step> {
-    let properties = (encoder.properties)(&order.rendition);
+/// The encoder, without the settings that it lacks here.
+pub(super) fn encoder_steps(rendition: &Rendition, encoder: &Encoder, lacking: &[&str]) -> Vec<Step> {
+    let properties = (encoder.properties)(rendition).into_iter();
+    let properties = properties.filter(|(name, _)| !lacking.contains(name)).collect();
     let mut steps = vec![
         Step::Element { factory: encoder.name, name: "video-encoder", properties },
         Step::Caps(encoder.output.to_owned()),

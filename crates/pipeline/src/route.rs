@@ -1,0 +1,162 @@
+//! Which way a clip's pictures take: by which decoder, on which memory they are reframed, and by which encoder they leave. Rows of one
+//! table, best first; what is not here, or cannot do this clip, is passed over with its reason.
+//!
+//! ```text
+//! nvh264dec ── videocrop ── cudaconvertscale ── nvh264enc       nothing leaves the card
+//! nvh264dec ─────────── frames in memory ────── nvh264enc       what the card cannot reframe
+//! avdec_h264 ────────── frames in memory ────── nvh264enc       what the card cannot decode
+//! nvh264dec ── videocrop ── cudaconvertscale ── x264enc         cards without an encoder
+//! avdec_h264 ────────── frames in memory ────── x264enc | openh264enc
+//! ```
+
+use crate::{
+    catalog::{Decoder, Encoder, Installed, gpu_decoder},
+    probe::{Picture, Probed, Rotation},
+};
+use clipfleet_contract::pipeline::Transcode;
+use clipfleet_domain::reframe::Reframe;
+
+/// Where a stage works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// On the processor, in its memory.
+    Cpu,
+    /// On the graphics card, in the card's memory.
+    Gpu,
+}
+
+/// A row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where pictures are decoded.
+    pub decode: Unit,
+    /// Where they are cropped, scaled and converted.
+    pub frames: Unit,
+    /// The encoder's name.
+    pub encoder: &'static str,
+}
+
+const fn route(decode: Unit, frames: Unit, encoder: &'static str) -> Route {
+    Route { decode, frames, encoder }
+}
+
+/// Every way, best first.
+pub const ROUTES: [Route; 6] = [
+    route(Unit::Gpu, Unit::Gpu, "nvh264enc"),
+    route(Unit::Gpu, Unit::Cpu, "nvh264enc"),
+    route(Unit::Cpu, Unit::Cpu, "nvh264enc"),
+    route(Unit::Gpu, Unit::Gpu, "x264enc"),
+    route(Unit::Cpu, Unit::Cpu, "x264enc"),
+    route(Unit::Cpu, Unit::Cpu, "openh264enc"),
+];
+
+/// A way that can be gone here.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// Where pictures are decoded, and by what.
+    pub decode: (Unit, &'static Decoder),
+    /// Where they are reframed.
+    pub frames: Unit,
+    /// What they are encoded by.
+    pub encoder: &'static Encoder,
+    /// Settings that this card's encoder does not have.
+    pub lacking: Vec<&'static str>,
+}
+
+impl Way {
+    /// On the processor alone.
+    pub fn on_the_processor(probed: &Probed, encoder: &'static Encoder) -> Self {
+        let decode = (Unit::Cpu, probed.video.decoder);
+        Self { decode, frames: Unit::Cpu, encoder, lacking: Vec::new() }
+    }
+
+    /// Whether a graphics card has a part in it.
+    pub fn uses_gpu(&self) -> bool {
+        self.decode.0 == Unit::Gpu || self.frames == Unit::Gpu || self.encoder.on_gpu
+    }
+
+    /// For people and logs.
+    pub fn name(&self) -> String {
+        let frames = if self.frames == Unit::Gpu { "+cuda" } else { "" };
+        format!("{}{frames}+{}", self.decode.1.element, self.encoder.name)
+    }
+}
+
+/// The ways that an order may take, best first, and why better ones are passed over.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// To be tried in this order.
+    pub ways: Vec<Way>,
+    /// What was passed over before the first.
+    pub passed_over: Vec<String>,
+}
+
+/// Chooses for an order on a source.
+pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choice {
+    let mut choice = Choice::default();
+    choice.passed_over.extend(installed.gpu_refused().filter(|_| order.encoder == "auto").map(str::to_owned));
+    let allowed = |route: &&Route| order.encoder == "auto" || order.encoder == route.encoder;
+    for route in ROUTES.iter().filter(allowed) {
+        match way(route, order, probed, installed) {
+            Ok(way) => choice.ways.push(way),
+            Err(Some(reason)) if choice.ways.is_empty() && !choice.passed_over.contains(&reason) => {
+                choice.passed_over.push(reason);
+            }
+            Err(_) => {}
+        }
+    }
+    choice
+}
+
+/// An error without a reason: nobody who has no card misses one, and an encoder that was asked for by name is named elsewhere.
+fn way(route: &Route, order: &Transcode, probed: &Probed, installed: &Installed) -> Result<Way, Option<String>> {
+    let Some(encoder) = installed.encoders(route.encoder).first().copied() else {
+        let reason = installed.refusal(route.encoder).map(|reason| format!("{}: {reason}", route.encoder));
+        let missed = order.encoder == "auto" && (route.encoder != "nvh264enc" || installed.has_gpu());
+        return Err(reason.filter(|_| missed));
+    };
+    let on_gpu = encoder.on_gpu || route.decode == Unit::Gpu || route.frames == Unit::Gpu;
+    if on_gpu && !installed.has_gpu() {
+        return Err(None);
+    }
+    let decoder = match route.decode {
+        Unit::Cpu => probed.video.decoder,
+        Unit::Gpu => decoder_on_gpu(probed, installed).map_err(Some)?,
+    };
+    if route.frames == Unit::Gpu {
+        let reason =
+            frames_on_cpu(&order.clip.reframe, probed).map(str::to_owned).or_else(|| installed.no_gpu_frames());
+        reason.map_or(Ok(()), |reason| Err(Some(reason)))?;
+    }
+    let lacking = installed.lacking(encoder.name).to_vec();
+    Ok(Way { decode: (route.decode, decoder), frames: route.frames, encoder, lacking })
+}
+
+fn decoder_on_gpu(probed: &Probed, installed: &Installed) -> Result<&'static Decoder, String> {
+    let Picture { interlaced, plain_samples, .. } = probed.picture;
+    let codec = probed.video.decoder.codec;
+    match gpu_decoder(codec) {
+        _ if interlaced => Err("interlaced pictures are decoded on the CPU".into()),
+        _ if !plain_samples => Err("pictures other than 8-bit 4:2:0 are decoded on the CPU".into()),
+        Some(row) if installed.has_decoder(row) => Ok(row),
+        _ => Err(format!("the card does not decode {codec}")),
+    }
+}
+
+/// Why pictures cannot be reframed in the card's memory.
+fn frames_on_cpu(reframe: &Reframe, probed: &Probed) -> Option<&'static str> {
+    let stands_still = match reframe {
+        Reframe::AutoCenter { .. } => true,
+        Reframe::CropPath(path) => path.steady().is_some(),
+        Reframe::FitBlur => return Some("fit_blur is drawn on the CPU"),
+    };
+    match () {
+        () if !stands_still => Some("a moving crop is drawn on the CPU"),
+        () if probed.rotation != Rotation::None => Some("turned pictures are reframed on the CPU"),
+        () if !probed.picture.plain_colours => Some("colours other than BT.709 are converted on the CPU"),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

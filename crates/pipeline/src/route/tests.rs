@@ -1,0 +1,90 @@
+//! Ways for typical clips on typical machines.
+
+use super::*;
+use crate::plan::tests::{moving, order, stream, turned, upload};
+use clipfleet_domain::reframe::Reframe;
+
+const ON_CARD: [&str; 2] = ["nvh264dec", "nvvp9dec"];
+
+fn l4() -> Installed {
+    Installed::imagined(true, &["nvh264enc", "x264enc", "openh264enc"], &ON_CARD)
+}
+
+/// What is tried, and what was passed over before.
+fn chosen(order: &Transcode, probed: &Probed, installed: &Installed) -> String {
+    let Choice { ways, passed_over } = choose(order, probed, installed);
+    let mut lines: Vec<String> = passed_over.iter().map(|reason| format!("({reason})")).collect();
+    lines.extend(ways.iter().map(Way::name));
+    lines.join("\n")
+}
+
+#[test]
+fn a_plain_upload_stays_on_the_card() {
+    insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &l4()), @"
+    nvh264dec+cuda+nvh264enc
+    nvh264dec+nvh264enc
+    avdec_h264+nvh264enc
+    nvh264dec+cuda+x264enc
+    avdec_h264+x264enc
+    avdec_h264+openh264enc
+    ");
+}
+
+#[test]
+fn without_a_card_nobody_misses_one() {
+    let cpu = Installed::imagined(false, &["x264enc", "openh264enc"], &[]);
+    insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &cpu), @"
+    avdec_h264+x264enc
+    avdec_h264+openh264enc
+    ");
+    let bare = Installed::imagined(false, &["openh264enc"], &[]);
+    insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &bare), @"
+    (x264enc: not found)
+    avdec_h264+openh264enc
+    ");
+}
+
+#[test]
+fn a_card_without_an_encoder_decodes_and_scales() {
+    let h200 = Installed::imagined(true, &["x264enc"], &ON_CARD);
+    insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &h200), @"
+    (nvh264enc: not found)
+    nvh264dec+cuda+x264enc
+    avdec_h264+x264enc
+    ");
+}
+
+#[test]
+fn what_the_card_cannot_do_is_done_beside_it() {
+    let picture = |change: fn(&mut Picture)| {
+        let mut probed = upload();
+        change(&mut probed.picture);
+        let choice = choose(&order(0, 1_000), &probed, &l4());
+        format!("{}: {}", choice.passed_over.join("; "), choice.ways[0].name())
+    };
+    insta::assert_snapshot!(picture(|picture| picture.plain_samples = false), @"pictures other than 8-bit 4:2:0 are decoded on the CPU: avdec_h264+nvh264enc");
+    insta::assert_snapshot!(picture(|picture| picture.plain_colours = false), @"colours other than BT.709 are converted on the CPU: nvh264dec+nvh264enc");
+    insta::assert_snapshot!(picture(|picture| picture.interlaced = true), @"interlaced pictures are decoded on the CPU: avdec_h264+nvh264enc");
+    let of = |order: &Transcode, probed: &Probed| {
+        let choice = choose(order, probed, &l4());
+        format!("{}: {}", choice.passed_over.join("; "), choice.ways[0].name())
+    };
+    insta::assert_snapshot!(of(&order(0, 1_000), &turned()), @"turned pictures are reframed on the CPU: nvh264dec+nvh264enc");
+    insta::assert_snapshot!(of(&order(0, 1_000), &Probed { video: stream("avdec_h265"), ..upload() }), @"the card does not decode HEVC: avdec_h265+nvh264enc");
+    let mut reframed = order(0, 1_000);
+    reframed.clip.reframe = Reframe::FitBlur;
+    insta::assert_snapshot!(of(&reframed, &upload()), @"fit_blur is drawn on the CPU: nvh264dec+nvh264enc");
+    reframed.clip.reframe = moving();
+    insta::assert_snapshot!(of(&reframed, &upload()), @"a moving crop is drawn on the CPU: nvh264dec+nvh264enc");
+}
+
+#[test]
+fn an_encoder_asked_for_by_name_is_the_only_one() {
+    let named = |encoder: &str| Transcode { encoder: encoder.into(), ..order(0, 1_000) };
+    insta::assert_snapshot!(chosen(&named("x264enc"), &upload(), &l4()), @"
+    nvh264dec+cuda+x264enc
+    avdec_h264+x264enc
+    ");
+    let cpu = Installed::imagined(false, &["x264enc"], &[]);
+    assert_eq!(chosen(&named("nvh264enc"), &upload(), &cpu), "");
+}
