@@ -20,7 +20,7 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoTransferFunction};
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoInfo, VideoTransferFunction};
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc};
 
 /// How the stored picture must be turned to stand upright. Named as GStreamer's `video-direction` values.
@@ -343,7 +343,8 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> O
         _ => (1, 1),
     };
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
-    let colours = structure.get::<&str>("colorimetry").ok().and_then(|text| text.parse::<VideoColorimetry>().ok());
+    // What a picture does not say of its colours is taken from its size, as every converter does.
+    let colours = VideoInfo::from_caps(&caps).ok().map(|info| info.colorimetry());
     let high_range = [VideoTransferFunction::AribStdB67, VideoTransferFunction::Smpte2084];
     let high_range = colours.as_ref().is_some_and(|colours| high_range.contains(&colours.transfer()));
     let plain_colours = colours.is_some_and(|colours| {

@@ -151,7 +151,8 @@ impl Job<'_> {
             Trouble::Other(failed)
                 if way.uses_gpu() && !failure::is_about_the_window(&failed) && self.source.failure().is_none() =>
             {
-                Trouble::Way(failed)
+                // What fails on the card often shows first as a source that does not go on.
+                Trouble::Way(failure::encode_failed(format!("with a graphics card: {}", failed.message)))
             }
             trouble => trouble,
         }
