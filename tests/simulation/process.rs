@@ -1,0 +1,178 @@
+//! One process of the fleet: its condition, and the way of every call it makes to the cloud. A process reaches the world by calls
+//! alone, so one whose calls do not return is as good as dead, and one whose calls wait is as good as frozen.
+
+use crate::{holding::Holding, world::World};
+use clipfleet_cloud::{CloudError, ErrorKind};
+use std::{future::Future, sync::Arc};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+/// What a process does in the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Dispatcher,
+    Worker,
+    Status,
+}
+
+/// How a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Running,
+    /// Stopped by the system, to go on later as if nothing had been.
+    Frozen,
+    Dead,
+}
+
+/// One life of a process.
+pub(crate) struct Process {
+    pub(crate) world: Arc<World>,
+    pub(crate) role: Role,
+    /// New in each life.
+    pub(crate) name: String,
+    pub(crate) holding: Holding,
+    condition: watch::Sender<Condition>,
+}
+
+/// What becomes of one call.
+enum Fate {
+    Granted,
+    Refused,
+    AnswerLost,
+    DiesBefore,
+    DiesAfter,
+}
+
+impl Process {
+    pub(crate) fn new(world: &Arc<World>, role: Role, name: String) -> Arc<Self> {
+        let (condition, holding) = (watch::Sender::new(Condition::Running), Holding::default());
+        Arc::new(Self { world: Arc::clone(world), role, name, holding, condition })
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        *self.condition.borrow()
+    }
+
+    /// Ends it between two effects: its calls never return, its media stops, its leases run out.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        if self.condition.send_replace(Condition::Dead) == Condition::Dead || self.world.lock().over {
+            return;
+        }
+        self.world.trace(&self.name, format_args!("is dead"));
+        self.world.observe(|ledger, _| {
+            ledger.process_ended(&self.name);
+            Ok(())
+        });
+        self.holding.abandon(self);
+    }
+
+    pub(crate) fn freeze(self: &Arc<Self>) {
+        if self.condition() == Condition::Running {
+            self.world.trace(&self.name, format_args!("freezes"));
+            self.condition.send_replace(Condition::Frozen);
+            self.holding.freeze(self);
+        }
+    }
+
+    pub(crate) fn thaw(&self) {
+        if self.condition() == Condition::Frozen {
+            self.world.trace(&self.name, format_args!("thaws"));
+            self.excuse();
+            self.condition.send_replace(Condition::Running);
+        }
+    }
+
+    /// It could not know better until now: what it had to notice in time, it has to notice from now on.
+    pub(crate) fn excuse(&self) {
+        self.world.observe(|ledger, _| {
+            ledger.excuse(&self.name);
+            Ok(())
+        });
+    }
+
+    /// Returns when it is dead.
+    pub(crate) async fn died(&self) {
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = self.condition.subscribe().wait_for(|condition| *condition == Condition::Dead).await;
+    }
+
+    /// Returns when it runs; never once it is dead.
+    pub(crate) async fn runs(&self) {
+        if self.condition() != Condition::Running {
+            let _ = self.condition.subscribe().wait_for(|condition| *condition == Condition::Running).await;
+        }
+    }
+
+    /// Makes one call: there, the effect at one instant, and back. Each part may go wrong.
+    pub(crate) async fn call<T>(
+        self: &Arc<Self>,
+        name: &str,
+        effect: impl Future<Output = Result<T, CloudError>> + Send,
+    ) -> Result<T, CloudError> {
+        let asked = Instant::now();
+        self.travel().await;
+        let fate = self.fate();
+        let failed = |cause| CloudError::new(ErrorKind::Unavailable, format!("{name}: {cause}"));
+        match fate {
+            Fate::Refused => {
+                self.world.trace(&self.name, format_args!("{name} refused"));
+                return Err(failed("refused by the simulation"));
+            }
+            Fate::DiesBefore => self.die(name, "before").await,
+            _ => {}
+        }
+        let done = effect.await;
+        if matches!(fate, Fate::DiesAfter) {
+            self.die(name, "after").await;
+        }
+        self.travel().await;
+        if asked.elapsed().as_millis() > 200 {
+            self.excuse();
+        }
+        match fate {
+            Fate::AnswerLost => {
+                self.world.trace(&self.name, format_args!("{name} lost its answer"));
+                Err(failed("answer lost by the simulation"))
+            }
+            _ => done,
+        }
+    }
+
+    async fn die(self: &Arc<Self>, name: &str, when: &str) {
+        self.world.trace(&self.name, format_args!("dies {when} {name}"));
+        self.kill();
+        std::future::pending::<()>().await;
+    }
+
+    /// One way between a process and the cloud.
+    async fn travel(&self) {
+        self.runs().await;
+        let delay = if self.world.happens("a call was slow", |weather| weather.slow) {
+            self.world.draw_ms(200, 2_000)
+        } else {
+            self.world.draw_ms(0, 15)
+        };
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        self.runs().await;
+    }
+
+    fn fate(&self) -> Fate {
+        let world = &self.world;
+        if world.happens("a call was refused", |weather| weather.refused) {
+            self.excuse();
+            return Fate::Refused;
+        }
+        if world.happens("a call lost its answer", |weather| weather.answer_lost) {
+            self.excuse();
+            return Fate::AnswerLost;
+        }
+        if world.happens("a process died at a call", |weather| weather.dies_at_call) {
+            return if world.draw(|rng| rng.bool()) { Fate::DiesBefore } else { Fate::DiesAfter };
+        }
+        Fate::Granted
+    }
+}
