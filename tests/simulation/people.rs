@@ -32,9 +32,11 @@ pub(crate) struct Person {
 impl Person {
     pub(crate) fn draw(world: &Arc<World>, index: usize) -> Self {
         let (number, mistaken) = world.draw(|rng| (rng.usize(1..=4), rng.u8(..12) == 0));
+        let fair = world.lock().weather.is_fair();
         let clip = |index: usize| {
             let doom = world.draw(|rng| rng.u8(..12));
             let doom = match doom {
+                _ if fair => "",
                 0 => BROKEN,
                 1 => POISON,
                 _ => "",
@@ -48,6 +50,9 @@ impl Person {
     /// Does everything this person does.
     pub(crate) async fn act(self) {
         sleep(self.world.draw_ms(0, 15_000)).await;
+        if self.mistaken || self.world.draw(|rng| rng.bool()) {
+            return self.send_by_topic().await;
+        }
         let twice = self.world.draw(|rng| rng.u8(..4)) == 0;
         if twice {
             self.world.count("a batch was sent twice at once");
@@ -55,12 +60,23 @@ impl Person {
         } else {
             self.send().await;
         }
-        if self.mistaken {
-            return;
-        }
         if self.world.draw(|rng| rng.u8(..6)) == 0 {
             self.send_another_under_the_same_id().await;
         }
+        self.change_their_mind_often().await;
+    }
+
+    async fn send_by_topic(&self) {
+        let message = Message { data: self.request().encode_to_vec().into(), ..Message::default() };
+        // The topic itself does not fail here: that it took a request is where the fleet's promise begins.
+        let _ = self.world.cloud.queue.publish(names::EXPORT_REQUESTS, message).await;
+        self.promise();
+        if !self.mistaken {
+            self.change_their_mind_often().await;
+        }
+    }
+
+    async fn change_their_mind_often(&self) {
         for _ in 0..self.world.draw(|rng| rng.u8(..4)) {
             sleep(self.world.draw_ms(0, 25_000)).await;
             self.change_their_mind().await;
@@ -91,12 +107,6 @@ impl Person {
 
     /// Sends the batch until it is taken.
     async fn send(&self) {
-        if self.mistaken || self.world.draw(|rng| rng.bool()) {
-            let message = Message { data: self.request().encode_to_vec().into(), ..Message::default() };
-            // The topic itself does not fail here: that it took a request is where the fleet's promise begins.
-            let _ = self.world.cloud.queue.publish(names::EXPORT_REQUESTS, message).await;
-            return self.promise();
-        }
         let request = self.request();
         loop {
             match self.ask("send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await {

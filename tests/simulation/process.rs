@@ -3,9 +3,12 @@
 
 use crate::{holding::Holding, world::World};
 use clipfleet_cloud::{CloudError, ErrorKind};
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep},
 };
 
@@ -33,7 +36,9 @@ pub(crate) struct Process {
     /// New in each life.
     pub(crate) name: String,
     pub(crate) holding: Holding,
-    condition: watch::Sender<Condition>,
+    condition: Mutex<Condition>,
+    /// Wakes those who wait in the order they came.
+    changed: Notify,
 }
 
 /// What becomes of one call.
@@ -47,17 +52,34 @@ enum Fate {
 
 impl Process {
     pub(crate) fn new(world: &Arc<World>, role: Role, name: String) -> Arc<Self> {
-        let (condition, holding) = (watch::Sender::new(Condition::Running), Holding::default());
-        Arc::new(Self { world: Arc::clone(world), role, name, holding, condition })
+        let (condition, changed) = (Mutex::new(Condition::Running), Notify::new());
+        Arc::new(Self { world: Arc::clone(world), role, name, holding: Holding::default(), condition, changed })
     }
 
     pub(crate) fn condition(&self) -> Condition {
-        *self.condition.borrow()
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it was before.
+    fn becomes(&self, condition: Condition) -> Condition {
+        let before = std::mem::replace(&mut *self.condition.lock().unwrap_or_else(PoisonError::into_inner), condition);
+        self.changed.notify_waiters();
+        before
+    }
+
+    async fn wait_for(&self, condition: Condition) {
+        loop {
+            let changed = self.changed.notified();
+            if self.condition() == condition {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Ends it between two effects: its calls never return, its media stops, its leases run out.
     pub(crate) fn kill(self: &Arc<Self>) {
-        if self.condition.send_replace(Condition::Dead) == Condition::Dead || self.world.lock().over {
+        if self.becomes(Condition::Dead) == Condition::Dead || self.world.lock().over {
             return;
         }
         self.world.trace(&self.name, format_args!("is dead"));
@@ -71,7 +93,7 @@ impl Process {
     pub(crate) fn freeze(self: &Arc<Self>) {
         if self.condition() == Condition::Running {
             self.world.trace(&self.name, format_args!("freezes"));
-            self.condition.send_replace(Condition::Frozen);
+            self.becomes(Condition::Frozen);
             self.holding.freeze(self);
         }
     }
@@ -80,7 +102,7 @@ impl Process {
         if self.condition() == Condition::Frozen {
             self.world.trace(&self.name, format_args!("thaws"));
             self.excuse();
-            self.condition.send_replace(Condition::Running);
+            self.becomes(Condition::Running);
         }
     }
 
@@ -94,15 +116,12 @@ impl Process {
 
     /// Returns when it is dead.
     pub(crate) async fn died(&self) {
-        // The sender lives as long as `self`: waiting cannot fail.
-        let _ = self.condition.subscribe().wait_for(|condition| *condition == Condition::Dead).await;
+        self.wait_for(Condition::Dead).await;
     }
 
     /// Returns when it runs; never once it is dead.
     pub(crate) async fn runs(&self) {
-        if self.condition() != Condition::Running {
-            let _ = self.condition.subscribe().wait_for(|condition| *condition == Condition::Running).await;
-        }
+        self.wait_for(Condition::Running).await;
     }
 
     /// Makes one call: there, the effect at one instant, and back. Each part may go wrong.
