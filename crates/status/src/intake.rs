@@ -63,6 +63,7 @@ async fn forward(
 ) {
     loop {
         let delivery = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             delivery = deliveries.next() => delivery,
         };

@@ -1,6 +1,6 @@
 //! One attempt at a clip, from lease to visible result.
 
-use crate::{Worker, blocks::SourceReader, companions, pipeline, report::Reporter, wanted};
+use crate::{Worker, blocks::SourceReader, companions, media::Ended, report::Reporter, wanted};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{
@@ -120,15 +120,15 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Work, C
     let directory = worker.scratch.attempt(reporter.attempt_id()).map_err(|error| {
         CloudError::new(
             ErrorKind::Unavailable,
-            format!("create a directory in {}: {error}", worker.config.scratch.display()),
+            format!("create a directory in {}: {error}", worker.scratch.path().display()),
         )
     })?;
     let source = SourceReader::new(worker.blocks.clone(), &job.source);
-    let (pipelines, encoder) = (&worker.pipelines, worker.config.encoder.as_str());
-    let finished = match pipeline::transcode(pipelines, encoder, job, directory.path(), source, reporter).await {
-        pipeline::Ended::Finished(finished) => finished,
-        pipeline::Ended::Failed(failure) => return Ok(Work::Failed(failure)),
-        pipeline::Ended::Crashed(text) => return Ok(Work::Crashed(text)),
+    let progress = |phase, fraction, encoding| reporter.progress(phase, fraction, encoding);
+    let finished = match worker.media.make(job, directory.path(), source, &progress).await {
+        Ended::Finished(finished) => finished,
+        Ended::Failed(failure) => return Ok(Work::Failed(failure)),
+        Ended::Crashed(text) => return Ok(Work::Crashed(text)),
     };
     publish(worker, job, reporter, &output, directory.path(), finished).await
 }

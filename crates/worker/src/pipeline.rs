@@ -12,15 +12,14 @@
 
 use crate::{
     blocks::{MAX_RANGE, SourceReader},
-    report::Reporter,
+    media::{Ended, Media, Progress},
 };
+use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_contract::{
     event,
     pipeline::start,
-    v1::{
-        self, FromPipeline, ToPipeline, TranscodeFinished, from_pipeline::Message as Said, to_pipeline::Message as Told,
-    },
+    v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Said, to_pipeline::Message as Told},
 };
 use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
 use futures::{SinkExt as _, StreamExt as _};
@@ -43,16 +42,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
-
-/// How a pipeline process ended.
-pub(crate) enum Ended {
-    /// The result lies in the directory.
-    Finished(TranscodeFinished),
-    /// It says why not.
-    Failed(Failure),
-    /// It died, or hung and was killed; with what is known of it.
-    Crashed(String),
-}
 
 /// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -117,14 +106,16 @@ struct Waiting {
 /// Where attempts get their processes from.
 pub(crate) struct Pipelines {
     program: PathBuf,
+    /// `auto`, or the name of one encoder.
+    encoder: String,
     /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
     spare: Mutex<Option<Waiting>>,
 }
 
 impl Pipelines {
     /// Starts the first spare process. Call within a runtime.
-    pub(crate) fn new(program: PathBuf) -> Self {
-        let pipelines = Self { program, spare: Mutex::default() };
+    pub(crate) fn new(program: PathBuf, encoder: String) -> Self {
+        let pipelines = Self { program, encoder, spare: Mutex::default() };
         pipelines.prepare();
         pipelines
     }
@@ -145,37 +136,33 @@ impl Pipelines {
     }
 }
 
-/// Runs one process to its end. Dropping the future kills it.
-pub(crate) async fn transcode(
-    pipelines: &Pipelines,
-    encoder: &str,
-    job: &Job,
-    directory: &Path,
-    source: SourceReader,
-    reporter: &Reporter,
-) -> Ended {
-    let Waiting { mut child, socket, log } = match pipelines.take() {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            let message = format!("failed to start {}: {error}", pipelines.program.display());
-            return Ended::Failed(Failure::transient("pipeline_not_started", message));
-        }
-    };
-    pipelines.prepare();
-    let order = ToPipeline { message: Some(Told::Start(start(job, directory, encoder))) };
-    let ended = match converse(socket, order, source, reporter).await {
-        Ok(ended) => ended,
-        Err(reason) => {
+#[async_trait]
+impl Media for Pipelines {
+    /// Runs one process to its end. Dropping the future kills it.
+    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+        let Waiting { mut child, socket, log } = match self.take() {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                let message = format!("failed to start {}: {error}", self.program.display());
+                return Ended::Failed(Failure::transient("pipeline_not_started", message));
+            }
+        };
+        self.prepare();
+        let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder))) };
+        let ended = match converse(socket, order, source, progress).await {
+            Ok(ended) => ended,
+            Err(reason) => {
+                let _ = child.start_kill();
+                let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
+                let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
+                return Ended::Crashed(format!("{reason} ({status}){}", log.last_words().await));
+            }
+        };
+        if timeout(EXIT, child.wait()).await.is_err() {
             let _ = child.start_kill();
-            let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
-            let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
-            return Ended::Crashed(format!("{reason} ({status}){}", log.last_words().await));
         }
-    };
-    if timeout(EXIT, child.wait()).await.is_err() {
-        let _ = child.start_kill();
+        ended
     }
-    ended
 }
 
 fn spawn(program: &Path) -> io::Result<Waiting> {
@@ -198,7 +185,7 @@ async fn converse(
     socket: UnixStream,
     order: ToPipeline,
     source: SourceReader,
-    reporter: &Reporter,
+    progress: Progress<'_>,
 ) -> Result<Ended, String> {
     let (reading, writing) = socket.into_split();
     let mut heard = FramedRead::new(reading, frames());
@@ -225,7 +212,7 @@ async fn converse(
             Said::Progressed(progressed) => {
                 let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
                 let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
-                reporter.progress(phase, progressed.fraction, encoding);
+                progress(phase, progressed.fraction, encoding);
             }
             Said::Finished(finished) => {
                 let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));

@@ -7,21 +7,21 @@ use crate::{
 use clipfleet_cloud::{CloudError, Delivery};
 use clipfleet_contract::{job, names};
 use clipfleet_domain::attempt::Attempt;
-use clipfleet_domain::ids::AttemptId;
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
 const HAND_BACK: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(worker: Arc<Worker>, stop: CancellationToken) -> Result<(), CloudError> {
     // The queue never gives more than there are slots, so a job leased is a job started, and no worker hoards.
-    let mut jobs = worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.config.slots);
+    let mut jobs = worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.slots);
     let mut running = JoinSet::new();
     let ended = loop {
+        // In this order, so that a simulation repeats: slots are few, so neither of the first two can keep a job waiting.
         tokio::select! {
+            biased;
             () = stop.cancelled() => break Ok(()),
             Some(_) = running.join_next() => {}
             job = jobs.next() => match job {
@@ -51,7 +51,7 @@ async fn run_one(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToke
             return delivery.ack();
         }
     };
-    let Ok(id) = AttemptId::parse(&format!("a-{}", Uuid::now_v7().simple())) else { return delivery.nack() };
+    let Ok(id) = worker.new_attempt() else { return delivery.nack() };
     let attempt = Attempt {
         id,
         number: delivery.delivery_attempt,
