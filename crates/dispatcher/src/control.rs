@@ -4,7 +4,7 @@ use crate::{
     accept::{Dispatch, Refusal, no_such_batch},
     record,
 };
-use clipfleet_cloud::CloudError;
+use clipfleet_cloud::{CloudError, Document};
 use clipfleet_contract::{names, standing::Standing};
 use clipfleet_domain::{
     batch::Batch,
@@ -78,11 +78,7 @@ impl Dispatch {
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;
-        let standings = documents.iter().map(|document| {
-            let document = document.as_ref();
-            let status = document.and_then(|document| document.text(names::STATUS));
-            Standing::of(status, document.and_then(|document| document.integer(names::GENERATION)))
-        });
+        let standings = documents.iter().map(|document| document.as_ref().map_or_else(Standing::default, standing));
         let chosen = ids.into_iter().zip(standings).collect();
         Ok((batch, stored.record, chosen))
     }
@@ -98,6 +94,11 @@ impl Dispatch {
         self.report(&FleetEvent { batch: BatchContext::of(batch), fact: FleetFact::Clip { id: clip.clone(), event } })
             .await
     }
+}
+
+/// Where a clip stands by its document.
+pub(crate) fn standing(document: &Document) -> Standing {
+    Standing::read(|field| document.text(field), |field| document.integer(field), |field| document.instant_ms(field))
 }
 
 fn state_name(state: State) -> &'static str {

@@ -1,6 +1,6 @@
 //! The dispatcher's own memory: one document per accepted request.
 
-use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{batch::Batch, ids::BatchId, job::PinnedSource, limits::RETENTION_DAYS};
 use prost::Message as _;
@@ -120,7 +120,7 @@ pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored
 
 /// Records whose dispatch did not finish, at most `limit`, with the time they were accepted.
 pub(crate) async fn unfinished(cloud: &Cloud, limit: u32) -> Result<Vec<Stored>, CloudError> {
-    let documents = cloud.documents.find(names::REQUESTS, DISPATCHED, Value::Bool(false), limit).await?;
+    let documents = cloud.documents.find(names::REQUESTS, Search::new(DISPATCHED, Value::Bool(false), limit)).await?;
     documents.iter().map(stored).collect()
 }
 

@@ -217,11 +217,12 @@ impl Batch {
     /// Folds into one clip; the key of its document while that waits to be written.
     fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent) -> Option<Key> {
         let clip = self.clips.entry(id.clone()).or_default();
-        let (state, phase, generation) = (clip.view.state, clip.view.phase, clip.view.generation);
+        let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
         let changed = clip.view.fold(event);
         if changed || clip.slate.version.is_none() {
-            let urgent = clip.view.state != state || clip.view.generation != generation || clip.slate.version.is_none();
-            clip.slate.touch(urgent || (clip.view.phase != phase && clip.view.state.is_terminal()));
+            let new = clip.slate.version.is_none() || clip.view.generation != generation;
+            // The next attempt counts the ends of those before it: it must not read them a second late.
+            clip.slate.touch(new || clip.view.state != state || clip.view.tally.ends() != ends);
         }
         clip.slate.dirty.then(|| Key::Clip(self.context.id.clone(), id.clone()))
     }
@@ -340,6 +341,31 @@ mod tests {
         assert_eq!(writes[0].fields["progress"], Value::Integer(10));
         assert_eq!(writes[1].fields["progress"], Value::Integer(20));
         assert!(matches!(writes[0].precondition, Precondition::Unchanged(_)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_attempt_does_not_wait() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&clip_event(ClipFact::Started, 1), now);
+        write_all(&mut board, now);
+        board.fold(&clip_event(ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
+        let writes = write_all(&mut board, now);
+        assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
+        assert_eq!(writes[0].fields["setbacks"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_shows_in_its_batch() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&clip_event(ClipFact::Failed(Failure::dead_lettered("100")), 1), now);
+        let writes = write_all(&mut board, now);
+        let batch = writes.iter().find(|write| write.path == "exportBatches/b1").unwrap();
+        assert_eq!(batch.fields["hasDeadLetters"], Value::Bool(true));
+        assert_eq!(batch.fields["deadLetteredClips"], Value::Integer(1));
     }
 
     #[tokio::test]

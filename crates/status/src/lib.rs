@@ -14,6 +14,8 @@
 mod board;
 mod documents;
 mod intake;
+mod past;
+mod values;
 mod writer;
 
 use clipfleet_cloud::{Cloud, CloudError};

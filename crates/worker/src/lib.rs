@@ -13,9 +13,12 @@
 mod attempt;
 mod blocks;
 mod companions;
+mod control;
+mod lease;
 mod media;
 mod pipeline;
 mod report;
+mod result;
 mod scratch;
 mod slots;
 mod wanted;
@@ -81,6 +84,7 @@ pub(crate) struct Worker {
     pub(crate) blocks: blocks::Blocks,
     pub(crate) media: Arc<dyn Media>,
     pub(crate) scratch: scratch::Scratch,
+    pub(crate) pulse: Arc<lease::Pulse>,
     attempts: AtomicU64,
 }
 
@@ -119,24 +123,34 @@ async fn work(
     let Config { slots, pipeline, encoder, scratch, cache_mib } = config;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
-    readiness
-        .ready(serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities}));
+    let facts = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
+    let tell = move |paused: bool| {
+        let mut facts = facts.clone();
+        facts["paused"] = paused.into();
+        readiness.ready(facts);
+    };
     let media = Arc::new(pipeline::Pipelines::new(pipeline, encoder));
     let around = Surroundings { id, cloud, clock: Clock::system(), media, slots, scratch, cache_mib };
-    lease_and_make(around, directory, stop).await
+    lease_and_make(around, directory, tell, stop).await
 }
 
 /// Leases jobs and makes their clips until told to stop. This is the whole worker but for its process.
 pub async fn make_clips(around: Surroundings, stop: CancellationToken) -> io::Result<()> {
     let directory = scratch::Scratch::open(&around.scratch, around.id.as_str())?;
-    lease_and_make(around, directory, stop).await
+    lease_and_make(around, directory, |_| {}, stop).await
 }
 
-async fn lease_and_make(around: Surroundings, scratch: scratch::Scratch, stop: CancellationToken) -> io::Result<()> {
+async fn lease_and_make(
+    around: Surroundings,
+    scratch: scratch::Scratch,
+    tell: impl Fn(bool) + Send,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let Surroundings { id, cloud, clock, media, slots, cache_mib, .. } = around;
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
-    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, attempts: AtomicU64::new(0) };
-    slots::run(Arc::new(worker), stop).await.map_err(|error: CloudError| io::Error::other(error))
+    let (pulse, _beating) = lease::Pulse::start();
+    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, attempts: AtomicU64::new(0) };
+    slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 
 /// New at each start: a restarted worker must not be taken for the one before it.

@@ -34,14 +34,13 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
     net::{UnixStream, unix::OwnedReadHalf},
     process::{Child, ChildStderr, Command},
     sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, LinesCodec, LinesCodecError};
 
 /// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -54,6 +53,12 @@ const CHECK: Duration = Duration::from_secs(60);
 
 /// Messages to the process waiting to be written: each range is at most [`MAX_RANGE`].
 const WAITING: usize = 4;
+
+/// Ranges being read for the process. It asks for a handful ahead; each costs memory here while it is read and waits.
+const RANGES_AT_ONCE: usize = 64;
+
+/// Longest line of the process's log; what is longer is left out. Nothing of ours writes such lines, but libraries may.
+const LINE_BYTES: usize = 16 << 10;
 
 /// Lines of the process's log that are kept to explain a crash.
 const LAST_LINES: usize = 8;
@@ -151,11 +156,18 @@ impl Media for Pipelines {
         let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder))) };
         let ended = match converse(socket, order, source, progress).await {
             Ok(ended) => ended,
-            Err(reason) => {
+            Err(broken) => {
                 let _ = child.start_kill();
                 let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
                 let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
-                return Ended::Crashed(format!("{reason} ({status}){}", log.last_words().await));
+                let told = |reason: &str, words: String| format!("{reason} ({status}){words}");
+                return match broken {
+                    Broken::Off(reason) => Ended::Crashed(told(&reason, log.last_words().await)),
+                    Broken::Silent => {
+                        let reason = format!("the media process was silent for {SILENCE:?} and was killed");
+                        Ended::Failed(Failure::crash("pipeline_stalled", told(&reason, log.last_words().await)))
+                    }
+                };
             }
         };
         if timeout(EXIT, child.wait()).await.is_err() {
@@ -180,13 +192,27 @@ fn frames() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_RANGE as usize + OVERHEAD).new_codec()
 }
 
+/// Why a process had no last word.
+enum Broken {
+    /// It said nothing for too long.
+    Silent,
+    /// It is gone, or cannot be understood.
+    Off(String),
+}
+
+impl<T: Into<String>> From<T> for Broken {
+    fn from(reason: T) -> Self {
+        Self::Off(reason.into())
+    }
+}
+
 /// Serves the process until it says its last word. An error is the reason why there was none.
 async fn converse(
     socket: UnixStream,
     order: ToPipeline,
     source: SourceReader,
     progress: Progress<'_>,
-) -> Result<Ended, String> {
+) -> Result<Ended, Broken> {
     let (reading, writing) = socket.into_split();
     let mut heard = FramedRead::new(reading, frames());
     let mut writer = FramedWrite::new(writing, frames());
@@ -199,9 +225,14 @@ async fn converse(
             }
         }
     });
-    tell.send(order).await.map_err(|_| "the media process closed its input".to_owned())?;
+    tell.send(order).await.map_err(|_| "the media process closed its input")?;
     loop {
-        match next(&mut heard).await? {
+        let said = next(&mut heard).await?;
+        while tasks.try_join_next().is_some() {}
+        match said {
+            Said::ReadRange(_) if tasks.len() > RANGES_AT_ONCE => {
+                return Err("the media process asked for more ranges at once than any honest one does".into());
+            }
             Said::ReadRange(range) => {
                 let (source, tell) = (source.clone(), tell.clone());
                 tasks.spawn(async move {
@@ -218,7 +249,7 @@ async fn converse(
                 let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));
                 return match named {
                     None => Ok(Ended::Finished(finished)),
-                    Some(name) => Err(format!("the media process named the file {name:?}")),
+                    Some(name) => Err(format!("the media process named the file {name:?}").into()),
                 };
             }
             Said::Failed(failed) => return Ok(Ended::Failed(event::failure(failed.error.unwrap_or_default()))),
@@ -231,13 +262,12 @@ fn is_plain_name(file: &str) -> bool {
     !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
 }
 
-async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, String> {
-    let frame =
-        timeout(SILENCE, heard.next()).await.map_err(|_| format!("the media process was silent for {SILENCE:?}"))?;
+async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, Broken> {
+    let frame = timeout(SILENCE, heard.next()).await.map_err(|_| Broken::Silent)?;
     let frame = frame.ok_or("the media process died without a last word")?;
     let frame = frame.map_err(|error| format!("the media process broke off: {error}"))?;
     let message = FromPipeline::decode(frame).map_err(|error| format!("the media process spoke gibberish: {error}"))?;
-    message.message.ok_or_else(|| "the media process said nothing".to_owned())
+    Ok(message.message.ok_or("the media process said nothing")?)
 }
 
 async fn answer(source: SourceReader, range: v1::ReadRange) -> ToPipeline {
@@ -261,8 +291,13 @@ impl Log {
         let kept = Arc::clone(&lines);
         let following = tokio::spawn(async move {
             let Some(stderr) = stderr else { return };
-            let mut reader = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = reader.next_line().await {
+            let mut reader = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_BYTES));
+            while let Some(line) = reader.next().await {
+                let line = match line {
+                    Ok(line) => line,
+                    Err(LinesCodecError::MaxLineLengthExceeded) => format!("(a line of more than {LINE_BYTES} bytes)"),
+                    Err(LinesCodecError::Io(_)) => return,
+                };
                 tracing::debug!(target: "pipeline", "{line}");
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push_back(line);
