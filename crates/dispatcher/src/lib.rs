@@ -11,8 +11,11 @@
 
 mod accept;
 mod control;
+mod dead_letters;
+mod fleet;
 mod http;
 mod intake;
+mod reconcile;
 mod record;
 mod repair;
 #[cfg(test)]
@@ -20,6 +23,8 @@ mod tests;
 mod view;
 
 pub use accept::{Dispatch, Refusal};
+pub use control::Again;
+pub use fleet::Asked;
 pub use http::routes;
 
 use clipfleet_cloud::{Cloud, CloudError};
@@ -59,8 +64,9 @@ pub async fn attend(
 ) -> Result<(), CloudError> {
     let mut repairs = JoinSet::new();
     repairs.spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
+    repairs.spawn(reconcile::run(Arc::clone(&dispatch), stop.clone()));
     let taken = intake::run(dispatch, readiness, stop.clone()).await;
     // Without requests to take, repairing goes on: it is what mends a broken start.
-    repairs.join_next().await;
+    while repairs.join_next().await.is_some() {}
     taken
 }
