@@ -5,7 +5,7 @@ use crate::{
     process::{Process, Role},
 };
 use async_trait::async_trait;
-use clipfleet_cloud::{CloudError, Document, Documents, Precondition, Value, Version, Write};
+use clipfleet_cloud::{CloudError, Document, Documents, Precondition, Search, Version, Write};
 use clipfleet_contract::names;
 use std::sync::Arc;
 
@@ -37,7 +37,11 @@ impl Documents for SimDocuments {
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookWhetherWanted) {
                 return Ok(vec![None; paths.len()]);
             }
-            self.store().get(paths).await
+            let mut documents = self.store().get(paths).await?;
+            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
+                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::ATTEMPT_ID)));
+            }
+            Ok(documents)
         };
         self.0.call("read documents", effect).await
     }
@@ -46,15 +50,15 @@ impl Documents for SimDocuments {
         self.0.call("list documents", self.store().list(collection)).await
     }
 
-    async fn find(&self, collection: &str, field: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError> {
-        self.0.call("search documents", self.store().find(collection, field, value, limit)).await
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+        self.0.call("search documents", self.store().find(collection, search)).await
     }
 
     async fn commit(&self, mut writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
         self.mutate(&mut writes);
-        let process = &self.0;
-        let effect = async {
-            let versions = self.store().commit(writes.clone()).await?;
+        let process = Arc::clone(&self.0);
+        let effect = async move {
+            let versions = process.world.cloud.documents.commit(writes.clone()).await?;
             for write in &writes {
                 let shown = |field: &str| write.fields.get(field).map(|value| format!("{value:?}")).unwrap_or_default();
                 let (status, progress) = (shown(names::STATUS), shown("progress"));
@@ -63,6 +67,6 @@ impl Documents for SimDocuments {
             process.world.observe(|ledger, counts| ledger.written(&writes, counts));
             Ok(versions)
         };
-        process.call("write documents", effect).await
+        self.0.send("write documents", effect).await
     }
 }

@@ -71,7 +71,7 @@ impl Ledger {
         let mut ends: Vec<ClipEvent> = facts.iter().filter(|event| ends(event)).cloned().collect();
         if set_aside.contains(&generation) {
             // Status itself says so, at a time of its own, which only the document tells.
-            let failure = Failure::transient("dead_lettered", "");
+            let failure = Failure::dead_lettered("");
             let at_ms = millis(fields.get("completedAt")).unwrap_or(0);
             ends.push(ClipEvent { generation, at_ms, attempt: None, fact: ClipFact::Failed(failure) });
         }
@@ -97,12 +97,19 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     let attempt = view.attempt.as_ref();
     let output = view.output.as_ref();
+    let counts = view.tally.counts(attempt.map(|attempt| &attempt.id));
+    let count = |number: u32| Value::Integer(i64::from(number));
     vec![
         (names::STATUS, text(name_of(&State::ALL, view.state))),
         ("phase", text(name_of(&Phase::ALL, view.phase))),
         ("progress", Value::Integer(i64::from(view.percent))),
         ("etaSeconds", view.eta_seconds.map_or(Value::Null, |seconds| Value::Integer(i64::from(seconds)))),
         (names::GENERATION, Value::Integer(i64::from(view.generation))),
+        ("attemptId", text(attempt.map_or("", |attempt| attempt.id.as_str()))),
+        ("crashes", count(counts.crashes)),
+        ("postponements", count(counts.postponements)),
+        ("interruptions", count(counts.interruptions)),
+        ("lostAttempts", count(counts.lost)),
         ("attempt", Value::Integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),
         ("worker", text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
         ("encoder", text(&view.encoding.encoder)),

@@ -73,6 +73,10 @@ impl Holding {
         if let Some(Lease { subscription, delivery, .. }) = lease {
             process.world.trace(&process.name, format_args!("loses {subscription} {}", delivery.message_id));
             process.world.count(&format!("a lease of {subscription} was lost by the living"));
+            process.world.observe(|ledger, _| {
+                ledger.lease_lost();
+                Ok(())
+            });
         }
     }
 

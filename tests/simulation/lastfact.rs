@@ -28,7 +28,9 @@ pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), Str
         };
         let (state, percent) = match &event.fact {
             ClipFact::Queued => (State::Queued, 0),
-            ClipFact::Started | ClipFact::Interrupted => (State::Processing, 0),
+            ClipFact::Started | ClipFact::Interrupted | ClipFact::Postponed(_) | ClipFact::Crashed(_) => {
+                (State::Processing, 0)
+            }
             ClipFact::Progressed { percent, .. } => (State::Processing, i64::from(*percent)),
             ClipFact::Completed { .. } => (State::Completed, 100),
             ClipFact::Failed(_) => (State::Failed, 0),

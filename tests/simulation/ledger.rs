@@ -3,13 +3,13 @@
 //! The ledger sees the world from outside: published facts, written documents, created objects, running media. It knows no role's
 //! code, only what people may rely on.
 
-use crate::world::count;
+use crate::{media::POISON, world::count};
 use clipfleet_cloud::{Fields, ObjectName, Value, Write};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
     job::{FleetFact, Job},
     lifecycle::{ClipEvent, ClipFact, State},
-    limits::MAX_DELIVERY_ATTEMPTS,
+    limits::{MAX_CRASHES, MAX_POSTPONEMENTS},
     rendition::{by_name, name_of},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -20,6 +20,15 @@ pub(crate) type ClipKey = (String, String);
 
 /// How long work may go on once its clip's document says that nobody waits for it.
 const TO_STOP: Duration = Duration::from_secs(5);
+
+/// How long a process may stand still and count on its leases.
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(5);
+
+/// How long media may go on in a process that stood still for longer: it feels its pulse every second.
+const TO_FEEL: Duration = Duration::from_millis(1_500);
+
+/// Attempts that a clip may cost by itself, and as many again while nobody counts because status is away.
+const MOST_ATTEMPTS: u32 = 2 * (MAX_CRASHES + MAX_POSTPONEMENTS);
 
 pub(crate) type Counts = BTreeMap<String, u64>;
 type Verdict = Result<(), String>;
@@ -44,6 +53,12 @@ pub(crate) struct Ledger {
     /// Since when nobody waits for a clip, up to which generation.
     unwanted: BTreeMap<ClipKey, (u32, Instant)>,
     excuses: BTreeMap<String, Instant>,
+    /// When processes last stood still for longer than they may: from, until.
+    stood_still: BTreeMap<String, (Instant, Instant)>,
+    /// Since when documents show a later attempt.
+    superseded: BTreeMap<String, Instant>,
+    /// Disturbances that may each cost any clip an attempt.
+    disturbances: u32,
     /// When each attempt said that it started.
     began: BTreeMap<String, Instant>,
 }
@@ -60,6 +75,7 @@ struct Made {
 #[derive(Clone)]
 struct Running {
     process: String,
+    attempt: String,
     clip: ClipKey,
     generation: u32,
 }
@@ -78,12 +94,33 @@ impl Ledger {
         self.excuses.insert(process.to_owned(), Instant::now());
     }
 
+    /// A process woke that had stood still.
+    pub(crate) fn stood_still(&mut self, process: &str, since: Instant) {
+        self.disturbances += 1;
+        if since.elapsed() > LONGEST_STANDSTILL {
+            self.stood_still.insert(process.to_owned(), (since, Instant::now()));
+        }
+    }
+
+    /// A lease was lost by someone who lives.
+    pub(crate) fn lease_lost(&mut self) {
+        self.disturbances += 1;
+    }
+
     pub(crate) fn process_ended(&mut self, process: &str) {
+        self.disturbances += 1;
         self.running.retain(|_, running| running.process != process);
     }
 
     /// A message went out.
-    pub(crate) fn published(&mut self, process: &str, topic: &str, data: &[u8], counts: &mut Counts) -> Verdict {
+    pub(crate) fn published(
+        &mut self,
+        process: &str,
+        asked: Instant,
+        topic: &str,
+        data: &[u8],
+        counts: &mut Counts,
+    ) -> Verdict {
         match topic {
             names::CLIP_JOBS => {
                 let job = job::decode(data).map_err(|bad| format!("a job is {bad}"))?;
@@ -104,8 +141,9 @@ impl Ledger {
                     FleetFact::Clip { id, event } => {
                         let clip = (batch, id.to_string());
                         if let Some(attempt) = &event.attempt {
-                            self.began.entry(attempt.id.to_string()).or_insert_with(Instant::now);
+                            self.began.entry(attempt.id.to_string()).or_insert(asked);
                             self.still_wanted(process, &clip, event.generation, "tells a fact")?;
+                            self.still_held(process, attempt.id.as_str(), asked, "tells a fact")?;
                         }
                         self.facts.entry(clip).or_default().push(event);
                     }
@@ -141,22 +179,26 @@ impl Ledger {
         if self.objects.get(&output).is_some_and(|made| *began > made.at) {
             return Err(format!("{process} makes {output} again, which was there before {attempt} began"));
         }
+        let disturbances = self.disturbances;
         let work = self.work(job);
         work.starts += 1;
-        let most = work.jobs * MAX_DELIVERY_ATTEMPTS + work.doubled;
+        let most = MOST_ATTEMPTS + work.doubled + disturbances;
         if work.starts > most {
             return Err(format!("{clip:?} was begun {} times, more than {most}", work.starts));
         }
         self.serial += 1;
         let generation = job.generation;
-        self.running.insert(self.serial, Running { process: process.to_owned(), clip, generation });
+        let (process, attempt) = (process.to_owned(), attempt.to_owned());
+        self.running.insert(self.serial, Running { process, attempt, clip, generation });
         Ok(self.serial)
     }
 
     /// Media work goes on.
     pub(crate) fn media_goes_on(&self, number: u64) -> Verdict {
-        let Some(Running { process, clip, generation }) = self.running.get(&number) else { return Ok(()) };
-        self.still_wanted(process, clip, *generation, "goes on with media")
+        let Some(Running { process, attempt, clip, generation }) = self.running.get(&number) else { return Ok(()) };
+        self.still_wanted(process, clip, *generation, "goes on with media")?;
+        let felt = Instant::now().checked_sub(TO_FEEL).unwrap_or_else(Instant::now);
+        self.still_held(process, attempt, felt, "goes on with media")
     }
 
     pub(crate) fn media_stopped(&mut self, number: u64) {
@@ -172,6 +214,7 @@ impl Ledger {
     pub(crate) fn object_created(
         &mut self,
         process: &str,
+        asked: Instant,
         name: &ObjectName,
         metadata: &BTreeMap<String, String>,
     ) -> Verdict {
@@ -181,6 +224,8 @@ impl Ledger {
             return Err(format!("{process} wrote {name} a second time"));
         }
         if name.object.ends_with(".mp4") {
+            let attempt = metadata.get("clipfleet-attempt").map(String::as_str).unwrap_or_default();
+            self.still_held(process, attempt, asked, "makes a result visible")?;
             for label in ["clipfleet-manifest", "clipfleet-cover"] {
                 let named = metadata.get(label).map(String::as_str).unwrap_or_default();
                 let there = self.objects.iter().any(|(name, made)| !made.gone && name.to_string() == named);
@@ -246,6 +291,12 @@ impl Ledger {
                 return Err(format!("{what}: an end was not the end"));
             }
         }
+        let attempt = text(fields, "attemptId");
+        let shown = before.map_or("", |before| text(before, "attemptId"));
+        if shown != attempt && !shown.is_empty() {
+            count(counts, "a later attempt took over");
+            self.superseded.entry(shown.to_owned()).or_insert_with(Instant::now);
+        }
         self.was_published(clip, now)?;
         let ended = now.state.is_terminal();
         let until = if ended { Some(now.generation) } else { now.generation.checked_sub(1) };
@@ -300,10 +351,35 @@ impl Ledger {
         Err(format!("{process} {does} for {clip:?} generation {generation}, which nobody wants since {late:?}"))
     }
 
+    /// Nothing is done by an attempt whose lease is another's, once it can know. `asked` is when it set out to do it.
+    fn still_held(&self, process: &str, attempt: &str, asked: Instant, does: &str) -> Verdict {
+        let began = self.began.get(attempt);
+        if let Some((since, until)) = self.stood_still.get(process)
+            && began.is_some_and(|began| began < since)
+            && asked > *until
+        {
+            return Err(format!(
+                "{process} {does} in {attempt}, although it stood still for {:?} since that began",
+                *until - *since
+            ));
+        }
+        if let Some(since) = self.superseded.get(attempt) {
+            let known = self.excuses.get(process).map_or(*since, |excuse| *excuse.max(since));
+            if known.elapsed() > TO_STOP {
+                return Err(format!(
+                    "{process} {does} in {attempt}, although a later attempt shows since {:?}",
+                    known.elapsed()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// How often each promised clip was queued and begun, for seeds in which nothing goes wrong.
     pub(crate) fn done_once(&self) -> Verdict {
         for ((clip, generation), work) in &self.work {
-            if work.jobs > 1 || work.starts > 1 {
+            let most = if clip.1.ends_with(POISON) { MAX_CRASHES } else { 1 };
+            if work.jobs > 1 || work.starts > most {
                 let Work { jobs, starts, .. } = work;
                 return Err(format!(
                     "nothing went wrong, yet {clip:?} generation {generation} was queued {jobs} and begun {starts} times"

@@ -145,3 +145,13 @@ fn a_worker_that_does_not_look_whether_it_is_wanted_is_caught() {
 fn a_status_that_writes_without_looking_is_caught() {
     caught(Mutation::BlindStatusWrites);
 }
+
+#[test]
+fn a_worker_that_does_not_feel_its_pulse_is_caught() {
+    caught(Mutation::NoPulse);
+}
+
+#[test]
+fn a_worker_that_does_not_look_for_later_attempts_is_caught() {
+    caught(Mutation::NoLookForLaterAttempts);
+}

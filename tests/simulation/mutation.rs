@@ -10,6 +10,10 @@ pub(crate) enum Mutation {
     UnconfirmedPublish,
     /// Confirm-before-ack, at a subscription: its messages are settled as they are handed out.
     EarlyAck(&'static str),
+    /// The lease check, first half: a worker does not notice that it stood still for longer than its leases last.
+    NoPulse,
+    /// The lease check, second half: an attempt does not see the later one that has its lease.
+    NoLookForLaterAttempts,
     /// The monotone fold: the last fact is what people read.
     LastFactWins,
     /// Dedupe of requests: a record is written whether or not there is one.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
 use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// See the module.
 pub(crate) struct SimObjects(pub(crate) Arc<Process>);
@@ -43,28 +44,29 @@ impl Objects for SimObjects {
             })?),
             Body::Bytes(bytes) => bytes,
         };
-        let process = &self.0;
-        let effect = async {
+        let (process, name, asked) = (Arc::clone(&self.0), name.clone(), Instant::now());
+        let effect = async move {
+            let store = &process.world.cloud.objects;
             if process.world.is(Mutation::OverwrittenObjects) {
-                let _ = self.store().delete(name).await;
+                let _ = store.delete(&name).await;
             }
-            let info = self.store().create(name, new.clone(), Body::Bytes(body)).await?;
+            let info = store.create(&name, new.clone(), Body::Bytes(body)).await?;
             process.world.trace(&process.name, format_args!("creates {name}"));
-            process.world.observe(|ledger, _| ledger.object_created(&process.name, name, &new.metadata));
+            process.world.observe(|ledger, _| ledger.object_created(&process.name, asked, &name, &new.metadata));
             Ok(info)
         };
-        process.call("create an object", effect).await
+        self.0.send("create an object", effect).await
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<(), CloudError> {
-        let process = &self.0;
-        let effect = async {
-            self.store().delete(name).await?;
+        let (process, name) = (Arc::clone(&self.0), name.clone());
+        let effect = async move {
+            process.world.cloud.objects.delete(&name).await?;
             process.world.trace(&process.name, format_args!("deletes {name}"));
-            process.world.observe(|ledger, _| ledger.object_deleted(name));
+            process.world.observe(|ledger, _| ledger.object_deleted(&name));
             Ok(())
         };
-        process.call("delete an object", effect).await
+        self.0.send("delete an object", effect).await
     }
 
     async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {

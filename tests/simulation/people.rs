@@ -8,7 +8,7 @@ use crate::{
 };
 use clipfleet_cloud::Message;
 use clipfleet_contract::{batch, names, v1};
-use clipfleet_dispatcher::{Dispatch, Refusal};
+use clipfleet_dispatcher::{Again, Dispatch, Refusal};
 use clipfleet_domain::ids::{BatchId, ClipId};
 use prost::Message as _;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -32,11 +32,9 @@ pub(crate) struct Person {
 impl Person {
     pub(crate) fn draw(world: &Arc<World>, index: usize) -> Self {
         let (number, mistaken) = world.draw(|rng| (rng.usize(1..=4), rng.u8(..12) == 0));
-        let fair = world.lock().weather.is_fair();
         let clip = |index: usize| {
             let doom = world.draw(|rng| rng.u8(..12));
             let doom = match doom {
-                _ if fair => "",
                 0 => BROKEN,
                 1 => POISON,
                 _ => "",
@@ -142,7 +140,7 @@ impl Person {
         let answer = self
             .ask(verb, async |dispatch: Arc<Dispatch>| match cancels {
                 true => dispatch.cancel(&batch, clip.as_ref()).await,
-                false => dispatch.retry(&batch, clip.as_ref()).await,
+                false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
             })
             .await;
         if let Some(Ok(clips)) = answer {

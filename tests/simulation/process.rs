@@ -5,7 +5,8 @@ use crate::{holding::Holding, world::World};
 use clipfleet_cloud::{CloudError, ErrorKind};
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{
     sync::Notify,
@@ -39,6 +40,14 @@ pub(crate) struct Process {
     condition: Mutex<Condition>,
     /// Wakes those who wait in the order they came.
     changed: Notify,
+    stood_still: Mutex<Stood>,
+}
+
+/// How long a process stood still.
+#[derive(Default)]
+struct Stood {
+    in_all: Duration,
+    since: Option<Instant>,
 }
 
 /// What becomes of one call.
@@ -53,7 +62,8 @@ enum Fate {
 impl Process {
     pub(crate) fn new(world: &Arc<World>, role: Role, name: String) -> Arc<Self> {
         let (condition, changed) = (Mutex::new(Condition::Running), Notify::new());
-        Arc::new(Self { world: Arc::clone(world), role, name, holding: Holding::default(), condition, changed })
+        let (holding, stood_still) = (Holding::default(), Mutex::default());
+        Arc::new(Self { world: Arc::clone(world), role, name, holding, condition, changed, stood_still })
     }
 
     pub(crate) fn condition(&self) -> Condition {
@@ -94,6 +104,7 @@ impl Process {
         if self.condition() == Condition::Running {
             self.world.trace(&self.name, format_args!("freezes"));
             self.becomes(Condition::Frozen);
+            self.stood().since = Some(Instant::now());
             self.holding.freeze(self);
         }
     }
@@ -102,8 +113,25 @@ impl Process {
         if self.condition() == Condition::Frozen {
             self.world.trace(&self.name, format_args!("thaws"));
             self.excuse();
+            let mut stood = self.stood();
+            let since = stood.since.take().unwrap_or_else(Instant::now);
+            stood.in_all += since.elapsed();
+            drop(stood);
+            self.world.observe(|ledger, _| {
+                ledger.stood_still(&self.name, since);
+                Ok(())
+            });
             self.becomes(Condition::Running);
         }
+    }
+
+    /// Time that it stood still in all, as a thawed process can know it.
+    pub(crate) fn stood_still(&self) -> Duration {
+        self.stood().in_all
+    }
+
+    fn stood(&self) -> MutexGuard<'_, Stood> {
+        self.stood_still.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It could not know better until now: what it had to notice in time, it has to notice from now on.
@@ -122,6 +150,17 @@ impl Process {
     /// Returns when it runs; never once it is dead.
     pub(crate) async fn runs(&self) {
         self.wait_for(Condition::Running).await;
+    }
+
+    /// Makes a call that changes something. Once sent it cannot be taken back: who stops waiting for it stops no effect.
+    pub(crate) async fn send<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &str,
+        effect: impl Future<Output = Result<T, CloudError>> + Send + 'static,
+    ) -> Result<T, CloudError> {
+        let (process, name) = (Arc::clone(self), name.to_owned());
+        let sent = tokio::spawn(async move { process.call(&name, effect).await });
+        sent.await.map_err(|error| CloudError::new(ErrorKind::Unavailable, "send").because(error))?
     }
 
     /// Makes one call: there, the effect at one instant, and back. Each part may go wrong.

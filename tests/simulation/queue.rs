@@ -6,7 +6,7 @@ use clipfleet_cloud::{CloudError, Deliveries, Delivery, Lease, Message, Queue, S
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -56,15 +56,16 @@ impl Queue for SimQueue {
 }
 
 async fn publish(process: &Arc<Process>, topic: &str, message: Message) -> Result<String, CloudError> {
-    let world = &process.world;
-    let effect = async {
-        let id = world.cloud.queue.publish(topic, message.clone()).await?;
+    let (sender, to, asked) = (Arc::clone(process), topic.to_owned(), Instant::now());
+    let effect = async move {
+        let world = &sender.world;
+        let id = world.cloud.queue.publish(&to, message.clone()).await?;
         let labels: Vec<&str> = message.attributes.values().map(String::as_str).collect();
-        world.trace(&process.name, format_args!("publishes {topic} {id} {}", labels.join(" ")));
-        world.observe(|ledger, counts| ledger.published(&process.name, topic, &message.data, counts));
+        world.trace(&sender.name, format_args!("publishes {to} {id} {}", labels.join(" ")));
+        world.observe(|ledger, counts| ledger.published(&sender.name, asked, &to, &message.data, counts));
         Ok(id)
     };
-    process.call(&format!("publish to {topic}"), effect).await
+    process.send(&format!("publish to {topic}"), effect).await
 }
 
 /// Feeds one stream.

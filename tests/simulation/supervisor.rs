@@ -159,6 +159,7 @@ impl Place {
                     id: WorkerId::parse(&process.name).unwrap(),
                     cloud,
                     clock,
+                    asleep: self.asleep(process),
                     media: Arc::new(SimMedia(Arc::clone(process))),
                     slots: self.slots,
                     scratch: self.world.scratch.clone(),
@@ -173,6 +174,15 @@ impl Place {
                 tokio::spawn(async { folding.await.map_err(|error| error.to_string()) })
             }
         }
+    }
+
+    /// A frozen process finds out as one whose machine slept would: on virtual time it cannot stop its timers.
+    fn asleep(&self, process: &Arc<Process>) -> Arc<dyn Fn() -> Duration + Send + Sync> {
+        if self.world.is(Mutation::NoPulse) {
+            return Arc::new(|| Duration::ZERO);
+        }
+        let process = Arc::clone(process);
+        Arc::new(move || process.stood_still())
     }
 
     fn clock(&self) -> Clock {
