@@ -75,10 +75,13 @@ impl Ledger {
             let at_ms = millis(fields.get("completedAt")).unwrap_or(0);
             ends.push(ClipEvent { generation, at_ms, attempt: None, fact: ClipFact::Failed(failure) });
         }
-        let mut why = format!("{path}: no end was published");
+        let mut why = format!("{path} is {:?}, which is no end that was published", shown.state);
         for (index, end) in ends.iter().enumerate() {
             let mut view = view.clone();
             view.fold(end);
+            if view.state != shown.state {
+                continue;
+            }
             ends.iter().enumerate().filter(|(other, _)| *other != index).for_each(|(_, late)| fold_in(&mut view, late));
             match differences(&path, &clip_lines(&view), fields) {
                 Ok(()) => return Ok(view),
