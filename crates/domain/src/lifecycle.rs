@@ -274,6 +274,9 @@ impl ClipView {
             self.percent = self.percent.max((*percent).min(99));
         }
         if self.state.is_terminal() {
+            if self.ended_from_outside() {
+                self.show(event.attempt.as_ref());
+            }
             return;
         }
         self.updated_at_ms = self.updated_at_ms.max(event.at_ms);
@@ -308,17 +311,30 @@ impl ClipView {
     /// Shows what an attempt says, unless something later is already shown.
     fn report(&mut self, event: &ClipEvent, phase: Phase, eta_seconds: Option<u32>, encoding: &Encoding) {
         self.state = State::Processing;
-        let Some(attempt) = &event.attempt else { return };
-        if self.attempt.as_ref().is_some_and(|shown| shown.order() >= attempt.order()) {
-            return;
+        if self.show(event.attempt.as_ref()) {
+            self.phase = phase;
+            self.eta_seconds = eta_seconds;
+            self.encoding = encoding.clone();
         }
-        self.phase = phase;
-        self.eta_seconds = eta_seconds;
-        self.encoding = encoding.clone();
-        self.attempt = Some(attempt.clone());
     }
 
-    /// Ends the generation. The latest attempt stays shown unless the ending names one.
+    /// Shows an attempt, unless a later report is already shown. Says whether it does.
+    fn show(&mut self, attempt: Option<&Attempt>) -> bool {
+        let Some(attempt) = attempt else { return false };
+        let later = self.attempt.as_ref().is_none_or(|shown| shown.order() < attempt.order());
+        if later {
+            self.attempt = Some(attempt.clone());
+        }
+        later
+    }
+
+    /// Whether no attempt told how the clip ended. Then the latest one is shown, even if it is heard of only now.
+    fn ended_from_outside(&self) -> bool {
+        self.state == State::Cancelled || self.is_dead_lettered()
+    }
+
+    /// Ends the generation. The latest attempt stays shown unless the ending names one. Without a result no encoding is shown: the
+    /// reports that told it may come after the end.
     fn end(&mut self, event: &ClipEvent, state: State) {
         self.state = state;
         self.phase = Phase::Done;
@@ -327,6 +343,9 @@ impl ClipView {
         self.completed_at_ms = Some(event.at_ms);
         if event.attempt.is_some() {
             self.attempt.clone_from(&event.attempt);
+        }
+        if state != State::Completed {
+            self.encoding = Encoding::default();
         }
     }
 }
@@ -432,7 +451,8 @@ mod tests {
     }
 
     fn progressed(percent: u8) -> ClipFact {
-        ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding: Encoding::default() }
+        let encoding = Encoding { encoder: format!("encoder {percent}"), fallback_reason: String::new() };
+        ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
     }
 
     fn story() -> Vec<ClipEvent> {
@@ -484,8 +504,16 @@ mod tests {
     #[test]
     fn the_order_of_facts_does_not_matter() {
         let story = story();
-        for facts in [&story[..], &story[..7]] {
-            let expected = fold(facts);
+        let ended = |attempt, fact| [&story[1..7], &[event(3_000, attempt, fact)]].concat();
+        let stories = [
+            story.clone(),
+            story[..7].to_vec(),
+            ended(None, ClipFact::Cancelled),
+            ended(None, ClipFact::Failed(Failure::dead_lettered("100"))),
+            ended(attempt(2, 2), ClipFact::Failed(Failure::permanent("source_gone", "gone"))),
+        ];
+        for facts in stories {
+            let expected = fold(&facts);
             for order in permutations(facts.len()) {
                 assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
             }

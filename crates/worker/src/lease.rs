@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,30 +24,35 @@ const EVERY: Duration = Duration::from_secs(1);
 /// fenced in any case.
 pub(crate) const LONGEST_GAP: Duration = Duration::from_secs(5);
 
-/// One worker's pulse.
-pub(crate) struct Pulse {
-    last: Mutex<Beat>,
-    era: watch::Sender<u64>,
-}
+/// Time that the machine has slept in all.
+pub(crate) type Asleep = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-struct Beat {
-    at: Instant,
-    asleep: Duration,
-}
-
-/// Time that the machine has slept: it passes on one of the system's clocks only.
-fn asleep() -> Duration {
+/// By the system's clocks: sleep passes on one of them only.
+pub(crate) fn asleep() -> Duration {
     let now = |clock| clock_gettime(clock).try_into().unwrap_or(Duration::ZERO);
     // In this order: what passes between the two readings must not look like sleep.
     let (boottime, monotonic): (Duration, Duration) = (now(ClockId::Boottime), now(ClockId::Monotonic));
     boottime.saturating_sub(monotonic)
 }
 
+/// One worker's pulse.
+pub(crate) struct Pulse {
+    asleep: Asleep,
+    last: Mutex<Beat>,
+}
+
+struct Beat {
+    at: Instant,
+    asleep: Duration,
+    /// Cancelled when the era ends.
+    era: CancellationToken,
+}
+
 impl Pulse {
     /// Starts to beat. The task ends with the last lease and the worker.
-    pub(crate) fn start() -> (Arc<Self>, Beating) {
-        let beat = Beat { at: Instant::now(), asleep: asleep() };
-        let pulse = Arc::new(Self { last: Mutex::new(beat), era: watch::Sender::new(0) });
+    pub(crate) fn start(asleep: Asleep) -> (Arc<Self>, Beating) {
+        let beat = Beat { at: Instant::now(), asleep: asleep(), era: CancellationToken::new() };
+        let pulse = Arc::new(Self { asleep, last: Mutex::new(beat) });
         let beating = Arc::clone(&pulse);
         let task = tokio::spawn(async move {
             loop {
@@ -58,26 +63,26 @@ impl Pulse {
         (pulse, Beating(task))
     }
 
-    /// Beats, and says which era it is.
-    fn feel(&self) -> u64 {
-        self.beat(Beat { at: Instant::now(), asleep: asleep() })
+    /// Beats, and gives a token of the era it is.
+    fn feel(&self) -> CancellationToken {
+        self.beat(Instant::now(), (self.asleep)())
     }
 
-    fn beat(&self, beat: Beat) -> u64 {
+    fn beat(&self, at: Instant, asleep: Duration) -> CancellationToken {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = beat.at.saturating_duration_since(last.at) + beat.asleep.saturating_sub(last.asleep);
-        *last = beat;
+        let gap = at.saturating_duration_since(last.at) + asleep.saturating_sub(last.asleep);
+        (last.at, last.asleep) = (at, asleep);
         if gap > LONGEST_GAP {
             tracing::warn!(gap_seconds = gap.as_secs_f64(), "this process stood still: its leases count as lost");
             metrics::counter!("clipfleet_worker_stood_still_total").increment(1);
-            self.era.send_modify(|era| *era += 1);
+            std::mem::take(&mut last.era).cancel();
         }
-        *self.era.borrow()
+        last.era.clone()
     }
 
     /// A lease that was just given.
     pub(crate) fn lease(self: &Arc<Self>) -> Hold {
-        Hold { pulse: Arc::clone(self), era: self.feel(), revoked: CancellationToken::new() }
+        Hold { pulse: Arc::clone(self), lost: self.feel().child_token() }
     }
 }
 
@@ -93,30 +98,25 @@ impl Drop for Beating {
 /// The hold on one lease.
 pub(crate) struct Hold {
     pulse: Arc<Pulse>,
-    era: u64,
-    revoked: CancellationToken,
+    /// Cancelled with its era, or alone.
+    lost: CancellationToken,
 }
 
 impl Hold {
     /// Whether the lease is still held, as far as can be known.
     pub(crate) fn is_held(&self) -> bool {
-        self.pulse.feel() == self.era && !self.revoked.is_cancelled()
+        self.pulse.feel();
+        !self.lost.is_cancelled()
     }
 
     /// Gives the lease up: it was learned elsewhere that it is lost.
     pub(crate) fn revoke(&self) {
-        self.revoked.cancel();
+        self.lost.cancel();
     }
 
     /// Returns once the lease is lost.
     pub(crate) async fn lost(&self) {
-        let mut era = self.pulse.era.subscribe();
-        tokio::select! {
-            biased;
-            () = self.revoked.cancelled() => {}
-            // The sender lives as long as `self`.
-            _ = era.wait_for(|era| *era != self.era) => {}
-        }
+        self.lost.cancelled().await;
     }
 
     /// To be awaited right before an effect: returns at once while the lease is held, and never when it is lost.
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_beating_process_keeps_its_leases_and_one_that_stood_still_does_not() {
-        let (pulse, beating) = Pulse::start();
+        let (pulse, beating) = Pulse::start(Arc::new(asleep));
         let hold = pulse.lease();
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(hold.is_held(), "every second was felt");
@@ -150,17 +150,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_slept_has_lost_its_leases_although_its_timers_did_not_move() {
-        let (pulse, _beating) = Pulse::start();
+        let (pulse, _beating) = Pulse::start(Arc::new(asleep));
         let hold = pulse.lease();
-        let slept = |by| Beat { at: Instant::now(), asleep: asleep() + by };
-        assert_eq!(pulse.beat(slept(LONGEST_GAP - Duration::from_millis(50))), 0);
-        assert_eq!(pulse.beat(slept(LONGEST_GAP * 3)), 1);
-        hold.lost().await;
+        pulse.beat(Instant::now(), asleep() + LONGEST_GAP - Duration::from_millis(50));
+        assert_eq!(hold.lost().now_or_never(), None);
+        pulse.beat(Instant::now(), asleep() + LONGEST_GAP * 3);
+        assert_eq!(hold.lost().now_or_never(), Some(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_revoked_lease_is_lost_alone() {
-        let (pulse, _beating) = Pulse::start();
+        let (pulse, _beating) = Pulse::start(Arc::new(asleep));
         let (one, other) = (pulse.lease(), pulse.lease());
         one.revoke();
         one.lost().await;

@@ -37,6 +37,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,8 @@ pub struct Surroundings {
     pub cloud: Cloud,
     /// The time of day.
     pub clock: Clock,
+    /// Time that the machine has slept in all: none of it shows on the runtime's timer.
+    pub asleep: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// What makes clips.
     pub media: Arc<dyn Media>,
     /// Clips worked on at once.
@@ -89,9 +92,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Unlike any other, since the worker's identity is.
+    /// Unlike any other, since the worker's identity is; its time comes first, so that later ids compare greater.
     pub(crate) fn new_attempt(&self) -> Result<AttemptId, BadId> {
-        AttemptId::parse(&format!("{}-{}", self.id, self.attempts.fetch_add(1, Ordering::Relaxed) + 1))
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        AttemptId::parse(&format!("a-{:012x}-{number}-{}", self.clock.now_ms(), self.id))
     }
 }
 
@@ -130,7 +134,8 @@ async fn work(
         readiness.ready(facts);
     };
     let media = Arc::new(pipeline::Pipelines::new(pipeline, encoder));
-    let around = Surroundings { id, cloud, clock: Clock::system(), media, slots, scratch, cache_mib };
+    let (clock, asleep) = (Clock::system(), Arc::new(lease::asleep));
+    let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib };
     lease_and_make(around, directory, tell, stop).await
 }
 
@@ -146,9 +151,9 @@ async fn lease_and_make(
     tell: impl Fn(bool) + Send,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let Surroundings { id, cloud, clock, media, slots, cache_mib, .. } = around;
+    let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, .. } = around;
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
-    let (pulse, _beating) = lease::Pulse::start();
+    let (pulse, _beating) = lease::Pulse::start(asleep);
     let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, attempts: AtomicU64::new(0) };
     slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }

@@ -78,7 +78,7 @@ impl Feed {
 
     async fn next(&self, permit: OwnedSemaphorePermit) -> Result<Delivery, CloudError> {
         loop {
-            let (until, mut changed) = match self.take()? {
+            let (until, changed) = match self.take()? {
                 Taken::Leased { lease, stored, delivery_attempt } => {
                     let (client, subscription) = (Arc::clone(&self.client), self.subscription.clone());
                     let lease = MemoryLease { client, subscription, lease, _permit: permit };
@@ -88,7 +88,7 @@ impl Feed {
             };
             tokio::select! {
                 biased;
-                _ = changed.changed() => {}
+                () = changed => {}
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }
