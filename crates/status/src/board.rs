@@ -393,8 +393,7 @@ mod tests {
             let context = of(number);
             board.take_up(&context, None, &[], now + Duration::from_millis(number as u64));
             let fact = FleetFact::BatchQueued { at_ms: 1, clips: clips.clone() };
-            board.fold(&FleetEvent { batch: context, fact }, now + Duration::from_millis(number as u64));
-            for (key, _) in board.due(now + BETWEEN_WRITES, usize::MAX) {
+            for key in board.fold(&FleetEvent { batch: context, fact }, now + Duration::from_millis(number as u64)) {
                 board.written(&key, Version { seconds: 1, nanos: 0 }, now);
             }
         }
