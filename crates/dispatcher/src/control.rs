@@ -1,7 +1,7 @@
 //! Cancel and retry. Both are facts published to the fleet; nothing is written here.
 
 use crate::{
-    accept::{Dispatch, Refusal, no_such_batch},
+    accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch},
     dead_letters::is_dead_letter,
     record::{self, Stored},
 };
@@ -14,6 +14,7 @@ use clipfleet_domain::{
     job::{BatchContext, FleetEvent, FleetFact, Job},
     lifecycle::{ClipEvent, ClipFact, State},
 };
+use futures::{StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
 
 /// A clip that a verb may concern.
@@ -60,14 +61,11 @@ impl Dispatch {
     /// Gives up a batch's clips, or one of them. Those that are over stay as they are. Returns the clips concerned.
     pub async fn cancel(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
         let (batch, _, chosen) = self.choose(batch, clip).await?;
-        let mut cancelled = Vec::new();
-        for Chosen { id, standing, .. } in chosen {
-            if !standing.state.is_terminal() {
-                self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await?;
-                cancelled.push(id);
-            }
-        }
-        Ok(cancelled)
+        let running = chosen.into_iter().filter(|chosen| !chosen.standing.state.is_terminal());
+        let cancelling = running.map(async |Chosen { id, standing, .. }| {
+            self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await.map(|()| id)
+        });
+        Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
     /// Starts over those of a batch's clips that `again` takes, or one of them. Returns the clips concerned.
@@ -88,16 +86,15 @@ impl Dispatch {
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
-        let mut retried = Vec::new();
-        for Chosen { id, standing, .. } in chosen {
-            let Some(work) = planned.remove(&id) else { continue };
+        let work = chosen.into_iter().filter_map(|chosen| Some((planned.remove(&chosen.id)?, chosen)));
+        let retrying = work.map(async |(work, Chosen { id, standing, .. })| {
             let generation = standing.generation + 1;
             // The job first: should this process end between the two, the worker's own reports move the document on.
             self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;
             self.report_clip(&batch, &id, generation, ClipFact::Queued).await?;
-            retried.push(id);
-        }
-        Ok(retried)
+            Ok::<_, CloudError>(id)
+        });
+        Ok(futures::stream::iter(retrying).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
     async fn choose(&self, id: &BatchId, clip: Option<&ClipId>) -> Result<(Batch, Stored, Vec<Chosen>), Refusal> {

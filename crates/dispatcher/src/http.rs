@@ -21,8 +21,9 @@ use crate::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
     http::StatusCode,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -39,6 +40,13 @@ use std::{
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Requests worked on at once; more wait for their turn. Each may hold a body of 2 MiB, and the publisher is busy with a few.
+const REQUESTS_AT_ONCE: usize = 64;
+
+/// Longest time of reading one body: 2 MiB over a bad link.
+const READING: Duration = Duration::from_secs(30);
 
 /// The routes of the API, without the health endpoints.
 pub fn routes(dispatch: Arc<Dispatch>) -> Router {
@@ -54,7 +62,14 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .route("/v1/fleet:resume", post(resume))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), take_turns))
         .with_state(dispatch)
+}
+
+async fn take_turns(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // The semaphore is never closed, so a permit always comes.
+    let _permit = turns.acquire().await;
+    next.run(request).await
 }
 
 async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
@@ -65,7 +80,11 @@ async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
 type Answer = Result<Response, Refused>;
 
 async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Body) -> Answer {
-    let body = read(body).await.map_err(Refusal::Invalid)?;
+    let body = timeout(READING, read(body)).await.unwrap_or_else(|_| {
+        let message = format!("the request did not come within {} s", READING.as_secs());
+        Err(Failure::permanent("malformed_request", message))
+    });
+    let body = body.map_err(Refusal::Invalid)?;
     let request = batch::from_json(&body).map_err(Refusal::Invalid)?;
     let accepted = dispatch.accept(&request).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())

@@ -256,7 +256,8 @@ async fn of_two_dispatchers_that_look_at_once_one_publishes() {
     stage.status(&[("c1", "processing", 0)]).await;
     tokio::time::advance(Duration::from_millis(SILENT_MS as u64)).await;
     let (one, other) = tokio::join!(look(&stage.dispatch, ""), look(&stage.dispatch, ""));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(stage.jobs(), 1);
 }
 

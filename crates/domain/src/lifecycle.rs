@@ -17,7 +17,7 @@
 
 use crate::{
     attempt::Attempt,
-    failure::{DEAD_LETTERED, Failure},
+    failure::{Class, DEAD_LETTERED, Failure},
     history::{Ending, History},
     progress::Phase,
     tally::{Ended, Setback, Tally},
@@ -161,13 +161,18 @@ pub enum ClipFact {
 }
 
 impl ClipFact {
-    /// How the attempt that tells this ended, if it did without ending its clip.
+    /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
     fn setback(&self) -> Option<Setback> {
         let setback = |ended, code: &str| Some(Setback { ended, code: code.to_owned() });
         match self {
             Self::Interrupted => setback(Ended::Interrupted, ""),
             Self::Postponed(failure) => setback(Ended::Postponed, &failure.code),
             Self::Crashed(failure) => setback(Ended::Crashed, &failure.code),
+            Self::Failed(failure) => match failure.class() {
+                Class::Crash => setback(Ended::Crashed, &failure.code),
+                Class::Transient => setback(Ended::Postponed, &failure.code),
+                Class::Permanent => None,
+            },
             _ => None,
         }
     }
@@ -520,6 +525,9 @@ mod tests {
         let view = fold(&story());
         let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
         assert_eq!((counts.crashes, counts.postponements, counts.interruptions, counts.lost), (1, 1, 0, 0));
+        let mut last = fold(&story()[..4]);
+        last.fold(&event(1_900, attempt(2, 1), ClipFact::Failed(Failure::crash("pipeline_crashed", "again"))));
+        assert_eq!(last.tally.counts(None).crashes, 2, "the one that ended the clip, too");
         let mut view = fold(&story()[..5]);
         view.fold(&event(2_100, attempt(4, 0), ClipFact::Started));
         view.fold(&event(2_300, attempt(5, 0), ClipFact::Interrupted));

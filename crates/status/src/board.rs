@@ -22,6 +22,9 @@ pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 /// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
 const MAX_BATCHES: usize = 2_000;
 
+/// Clips of them, which is what takes the memory: about 2 kB each. What is not yet written stays even beyond; its leases bound it.
+const MAX_CLIPS_KEPT: usize = 100_000;
+
 /// A document's state of being written.
 #[derive(Debug, Default)]
 struct Slate {
@@ -135,7 +138,8 @@ impl Board {
     }
 
     fn make_room(&mut self) {
-        while self.batches.len() >= MAX_BATCHES {
+        let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(|batch| batch.clips.len()).sum::<usize>();
+        while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
             let clean = self.batches.iter().filter(|(_, batch)| !batch.is_dirty());
             let Some(oldest) = clean.min_by_key(|(_, batch)| batch.heard_at).map(|(id, _)| id.clone()) else { return };
             self.batches.remove(&oldest);
@@ -422,6 +426,25 @@ mod tests {
         board.fold(&progressed(20), now);
         write_all(&mut board, now);
         assert!(board.fold(&progressed(20), now).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_makes_room_for_what_is_new() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        let of = |number: usize| BatchContext { id: BatchId::parse(&format!("b{number}")).unwrap(), ..context() };
+        let clips: Vec<ClipId> = (0..1_000).map(|number| ClipId::parse(&format!("c{number}")).unwrap()).collect();
+        let batches = MAX_CLIPS_KEPT / clips.len() + 5;
+        for number in 0..batches {
+            let context = of(number);
+            board.take_up(&context, None, &[], now + Duration::from_millis(number as u64));
+            let fact = FleetFact::BatchQueued { at_ms: 1, clips: clips.clone() };
+            for key in board.fold(&FleetEvent { batch: context, fact }, now + Duration::from_millis(number as u64)) {
+                board.written(&key, Version { seconds: 1, nanos: 0 }, now);
+            }
+        }
+        assert_eq!(board.batches.values().map(|batch| batch.clips.len()).sum::<usize>(), MAX_CLIPS_KEPT);
+        assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ mod report;
 mod result;
 mod scratch;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 pub use blocks::SourceReader;
