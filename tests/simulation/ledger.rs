@@ -3,14 +3,18 @@
 //! The ledger sees the world from outside: published facts, written documents, created objects, running media. It knows no role's
 //! code, only what people may rely on.
 
+mod documents;
+mod work;
+
+pub(crate) use documents::Standing;
+
 use crate::{media::POISON, world::count};
-use clipfleet_cloud::{Fields, ObjectName, Value, Write};
+use clipfleet_cloud::{Fields, ObjectName, Value};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
     job::{FleetFact, Job},
-    lifecycle::{ClipEvent, ClipFact, State},
-    limits::{MAX_CRASHES, MAX_POSTPONEMENTS},
-    rendition::{by_name, name_of},
+    lifecycle::{ClipEvent, ClipFact},
+    limits::MAX_CRASHES,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -23,12 +27,6 @@ const TO_STOP: Duration = Duration::from_secs(5);
 
 /// How long a process may stand still and count on its leases.
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(5);
-
-/// How long media may go on in a process that stood still for longer: it feels its pulse every second.
-const TO_FEEL: Duration = Duration::from_millis(1_500);
-
-/// Attempts that a clip may cost by itself, and as many again while nobody counts because status is away.
-const MOST_ATTEMPTS: u32 = 2 * (MAX_CRASHES + MAX_POSTPONEMENTS);
 
 pub(crate) type Counts = BTreeMap<String, u64>;
 type Verdict = Result<(), String>;
@@ -170,48 +168,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Media work began; the number by which it ends.
-    pub(crate) fn media_started(&mut self, process: &str, job: &Job, attempt: &str) -> Result<u64, String> {
-        let clip = key(job);
-        self.still_wanted(process, &clip, job.generation, "starts media")?;
-        let Some(began) = self.began.get(attempt) else {
-            return Err(format!("{process} works on {clip:?} in {attempt}, of which nobody was told"));
-        };
-        let output = ObjectName::new(job.output.bucket(), job.output.object());
-        if self.objects.get(&output).is_some_and(|made| *began > made.at) {
-            return Err(format!("{process} makes {output} again, which was there before {attempt} began"));
-        }
-        let disturbances = self.disturbances;
-        let work = self.work(job);
-        work.starts += 1;
-        let most = MOST_ATTEMPTS + work.doubled + disturbances;
-        if work.starts > most {
-            return Err(format!("{clip:?} was begun {} times, more than {most}", work.starts));
-        }
-        self.serial += 1;
-        let generation = job.generation;
-        let (process, attempt) = (process.to_owned(), attempt.to_owned());
-        self.running.insert(self.serial, Running { process, attempt, clip, generation });
-        Ok(self.serial)
-    }
-
-    /// Media work goes on.
-    pub(crate) fn media_goes_on(&self, number: u64) -> Verdict {
-        let Some(Running { process, attempt, clip, generation }) = self.running.get(&number) else { return Ok(()) };
-        self.still_wanted(process, clip, *generation, "goes on with media")?;
-        let felt = Instant::now().checked_sub(TO_FEEL).unwrap_or_else(Instant::now);
-        self.still_held(process, attempt, felt, "goes on with media")
-    }
-
-    pub(crate) fn media_stopped(&mut self, number: u64) {
-        self.running.remove(&number);
-    }
-
-    /// Media of processes that are alive is at work.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.running.is_empty()
-    }
-
     /// An object became visible.
     pub(crate) fn object_created(
         &mut self,
@@ -251,147 +207,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Documents were written together.
-    pub(crate) fn written(&mut self, writes: &[Write], counts: &mut Counts) -> Verdict {
-        // Clips first: what a batch says is looked at beside what its clips say by then.
-        let (batches, others): (Vec<_>, Vec<_>) = writes.iter().partition(|write| write.path.split('/').count() == 2);
-        for Write { path, fields, .. } in others.into_iter().chain(batches) {
-            let before = self.documents.insert(path.clone(), fields.clone());
-            let segments: Vec<&str> = path.split('/').collect();
-            match segments[..] {
-                [names::BATCHES, batch, "clips", clip] => {
-                    self.clip_written(&(batch.to_owned(), clip.to_owned()), before.as_ref(), fields, counts)?;
-                }
-                [names::BATCHES, batch] => self.batch_written(batch, before.as_ref(), fields)?,
-                [names::REQUESTS, _] => record_written(path, before.as_ref(), fields)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn clip_written(
-        &mut self,
-        clip: &ClipKey,
-        before: Option<&Fields>,
-        fields: &Fields,
-        counts: &mut Counts,
-    ) -> Verdict {
-        let now = Standing::read(fields)?;
-        let was = before.map(Standing::read).transpose()?;
-        let names = (was.as_ref().map_or("none", Standing::name), now.name());
-        if was.as_ref().is_none_or(|was| (was.state, was.generation) != (now.state, now.generation)) {
-            let again = was.as_ref().is_some_and(|was| was.generation < now.generation);
-            count(counts, &format!("{} -> {}{}", names.0, names.1, if again { " (retried)" } else { "" }));
-        }
-        if let Some(was) = was {
-            let what = format!("the document of {clip:?} went from {was:?} to {now:?}");
-            if now.generation < was.generation {
-                return Err(format!("{what}: back to an earlier generation"));
-            }
-            if now.generation == was.generation && now.percent < was.percent {
-                return Err(format!("{what}: progress fell"));
-            }
-            if now.generation == was.generation && was.state.is_terminal() && now.state != was.state {
-                return Err(format!("{what}: an end was not the end"));
-            }
-        }
-        let attempt = text(fields, "attemptId");
-        let shown = before.map_or("", |before| text(before, "attemptId"));
-        if shown != attempt && !shown.is_empty() {
-            count(counts, "a later attempt took over");
-            self.superseded.entry(shown.to_owned()).or_insert_with(Instant::now);
-        }
-        self.was_published(clip, now)?;
-        let ended = now.state.is_terminal();
-        let until = if ended { Some(now.generation) } else { now.generation.checked_sub(1) };
-        if let Some(until) = until
-            && self.unwanted.get(clip).is_none_or(|(known, _)| *known < until)
-        {
-            self.unwanted.insert(clip.clone(), (until, Instant::now()));
-        }
-        if now.state == State::Completed {
-            let uri = text(fields, "outputUri");
-            let there = self.objects.iter().any(|(name, made)| name.to_string() == uri && !made.gone);
-            if !there {
-                return Err(format!("{clip:?} is completed with {uri:?}, which is not there"));
-            }
-        }
-        Ok(())
-    }
-
-    fn batch_written(&mut self, batch: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
-        let clips = format!("{}/{batch}/clips/", names::BATCHES);
-        let clips = self.documents.iter().filter(|(path, _)| path.starts_with(&clips));
-        let generations = clips.map(|(_, fields)| integer(fields, names::GENERATION)).sum();
-        let known = self.generations.insert(batch.to_owned(), generations);
-        let (was, now) = (before.map_or(0, |before| integer(before, "progress")), integer(fields, "progress"));
-        if now < was && known == Some(generations) {
-            return Err(format!("the progress of batch {batch} fell from {was} to {now}, though no clip started over"));
-        }
-        Ok(())
-    }
-
-    /// A document says nothing that nobody said.
-    fn was_published(&self, clip: &ClipKey, now: Standing) -> Verdict {
-        let facts = self.facts.get(clip).into_iter().flatten().filter(|event| event.generation == now.generation);
-        let (mut percent, mut said) = (0, now.state == State::Queued);
-        for event in facts {
-            said |= match &event.fact {
-                ClipFact::Completed { .. } => now.state == State::Completed,
-                ClipFact::Failed(_) => now.state == State::Failed,
-                ClipFact::Cancelled => now.state == State::Cancelled,
-                ClipFact::Queued => false,
-                _ => now.state == State::Processing,
-            };
-            match &event.fact {
-                ClipFact::Progressed { percent: told, .. } => percent = percent.max(*told),
-                ClipFact::Completed { .. } => percent = 100,
-                _ => {}
-            }
-        }
-        said |= now.state == State::Failed && self.set_aside.get(clip).is_some_and(|it| it.contains(&now.generation));
-        if !said || now.percent > i64::from(percent) {
-            return Err(format!("the document of {clip:?} says {now:?}, which no fact says"));
-        }
-        Ok(())
-    }
-
-    /// Nothing is done for a clip that nobody waits for, but for a moment that it takes to notice.
-    fn still_wanted(&self, process: &str, clip: &ClipKey, generation: u32, does: &str) -> Verdict {
-        let Some((until, since)) = self.unwanted.get(clip) else { return Ok(()) };
-        let known = self.excuses.get(process).map_or(*since, |excuse| *excuse.max(since));
-        let late = known.elapsed();
-        if *until < generation || late <= TO_STOP {
-            return Ok(());
-        }
-        Err(format!("{process} {does} for {clip:?} generation {generation}, which nobody wants since {late:?}"))
-    }
-
-    /// Nothing is done by an attempt whose lease is another's, once it can know. `asked` is when it set out to do it.
-    fn still_held(&self, process: &str, attempt: &str, asked: Instant, does: &str) -> Verdict {
-        let began = self.began.get(attempt);
-        if let Some((since, until)) = self.stood_still.get(process)
-            && began.is_some_and(|began| began < since)
-            && asked > *until
-        {
-            return Err(format!(
-                "{process} {does} in {attempt}, although it stood still for {:?} since that began",
-                *until - *since
-            ));
-        }
-        if let Some(since) = self.superseded.get(attempt) {
-            let known = self.excuses.get(process).map_or(*since, |excuse| *excuse.max(since));
-            if known.elapsed() > TO_STOP {
-                return Err(format!(
-                    "{process} {does} in {attempt}, although a later attempt shows since {:?}",
-                    known.elapsed()
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// How often each promised clip was queued and begun, for seeds in which nothing goes wrong.
     pub(crate) fn done_once(&self) -> Verdict {
         for ((clip, generation), work) in &self.work {
@@ -411,42 +226,8 @@ impl Ledger {
     }
 }
 
-/// What was accepted stays: same request, same source, and never undispatched.
-fn record_written(path: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
-    let Some(before) = before else { return Ok(()) };
-    for field in ["digest", "request", "sourceGeneration", "acceptedAtMs"] {
-        if before.get(field) != fields.get(field) {
-            return Err(format!("{path}: {field} of an accepted request was changed"));
-        }
-    }
-    if before.get("dispatched") == Some(&Value::Bool(true)) && fields.get("dispatched") != Some(&Value::Bool(true)) {
-        return Err(format!("{path}: a dispatched batch is to be dispatched again"));
-    }
-    Ok(())
-}
-
 pub(crate) fn key(job: &Job) -> ClipKey {
     (job.batch.id.to_string(), job.clip.id.to_string())
-}
-
-/// What people read first in a clip's document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) state: State,
-    pub(crate) percent: i64,
-    pub(crate) generation: u32,
-}
-
-impl Standing {
-    pub(crate) fn read(fields: &Fields) -> Result<Self, String> {
-        let state = by_name(&State::ALL, text(fields, names::STATUS)).map_err(|reason| format!("status {reason}"))?;
-        let (percent, generation) = (integer(fields, "progress"), integer(fields, names::GENERATION));
-        Ok(Self { state, percent, generation: u32::try_from(generation).map_err(|error| error.to_string())? })
-    }
-
-    fn name(&self) -> &'static str {
-        name_of(&State::ALL, self.state)
-    }
 }
 
 pub(crate) fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
