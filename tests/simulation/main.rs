@@ -42,6 +42,36 @@ const SOAK_SEEDS: u64 = 100_000;
 /// The environment's name for a seed to replay.
 const SEED: &str = "CLIPFLEET_SIMULATION_SEED";
 
+/// What many seeds must reach: a simulation in which these do not happen would prove nothing.
+const MUST_REACH: [&str; 26] = [
+    "a batch was sent twice at once",
+    "a call lost its answer",
+    "a call was refused",
+    "a call was slow",
+    "a delivery came twice",
+    "a delivery was held up",
+    "a job was set aside",
+    "a later attempt took over",
+    "a lease of clip-jobs-worker was left by the dead",
+    "a lease of clip-jobs-worker was lost by the living",
+    "a lease of progress-events-status was lost by the living",
+    "a lease was lost by the frozen",
+    "a process died at a call",
+    "a process was frozen",
+    "a process was killed",
+    "a process was told to stop",
+    "a settlement was lost",
+    "another request came under a used id",
+    "cancelled -> queued (retried)",
+    "failed -> queued (retried)",
+    "media: crash",
+    "media: transient failure",
+    "processing -> cancelled",
+    "processing -> completed",
+    "processing -> failed",
+    "queued -> cancelled",
+];
+
 fn green(seeds: u64, longest: Duration) {
     let summary = run_seeds(0..seeds, None, longest);
     if let Some(red) = &summary.red {
@@ -49,6 +79,8 @@ fn green(seeds: u64, longest: Duration) {
     }
     println!("{} seeds in {:.1} s\n{}", summary.seeds, summary.took.as_secs_f64(), summary.table());
     assert_eq!(summary.seeds, seeds, "only so many in {longest:?}");
+    let missed: Vec<_> = MUST_REACH.iter().filter(|what| !summary.reached.contains_key(**what)).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: 
 }
 
 async fn play(world: &Arc<World>, scale: Scale) {
-    topology::make(&world.cloud).await;
+    topology::make(&world.cloud, scale.deliveries).await;
     world.cloud.objects.ensure_bucket(BUCKET).await.expect("a bucket");
     let source = ObjectName::new(BUCKET, SOURCE);
     let body = Body::Bytes(vec![7; SOURCE_BYTES].into());

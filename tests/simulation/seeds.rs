@@ -15,6 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// After so many seeds a long run shows that it lives.
+const SIGN_OF_LIFE: u64 = 5_000;
+
 /// What many runs came to.
 #[derive(Default)]
 pub(crate) struct Summary {
@@ -57,6 +60,9 @@ pub(crate) fn run_seeds(seeds: Range<u64>, mutation: Option<Mutation>, longest: 
 impl Summary {
     fn add(&mut self, ran: Ran) {
         self.seeds += 1;
+        if self.seeds.is_multiple_of(SIGN_OF_LIFE) {
+            println!("{} seeds", self.seeds);
+        }
         for (what, times) in &ran.counts {
             let (seeds, all) = self.reached.entry(what.clone()).or_default();
             *seeds += 1;

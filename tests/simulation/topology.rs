@@ -2,7 +2,6 @@
 
 use clipfleet_cloud::{Cloud, SubscriptionSpec};
 use clipfleet_contract::names;
-use clipfleet_domain::limits::MAX_DELIVERY_ATTEMPTS;
 use std::time::Duration;
 
 const TOPICS: [&str; 4] =
@@ -32,14 +31,14 @@ pub(crate) fn deadline(subscription: &str) -> Duration {
     Duration::from_secs(known.map_or(60, |(_, _, seconds, _)| *seconds))
 }
 
-/// Makes them, in a cloud that does not fail.
-pub(crate) async fn make(cloud: &Cloud) {
+/// Makes them, in a cloud that does not fail. A job is set aside after so many deliveries.
+pub(crate) async fn make(cloud: &Cloud, deliveries: u32) {
     for topic in TOPICS {
         cloud.queue.ensure_topic(topic).await.unwrap();
     }
     for (name, topic, seconds, (shortest, longest)) in SUBSCRIPTIONS {
         let dead_letter =
-            (name == names::CLIP_JOBS_WORKER).then(|| (names::CLIP_JOBS_DEAD_LETTER.to_owned(), MAX_DELIVERY_ATTEMPTS));
+            (name == names::CLIP_JOBS_WORKER).then(|| (names::CLIP_JOBS_DEAD_LETTER.to_owned(), deliveries));
         let spec = SubscriptionSpec {
             name: name.to_owned(),
             topic: topic.to_owned(),

@@ -1,6 +1,7 @@
 //! What a seed asks for: how large the run is and which misfortunes it meets, how often. Each kind of misfortune is left out of
 //! half of the seeds, so that every combination occurs and none hides another.
 
+use clipfleet_domain::limits::MAX_DELIVERY_ATTEMPTS;
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct Scale {
     pub(crate) workers: usize,
     pub(crate) statuses: usize,
     pub(crate) slots: usize,
+    /// Deliveries of a job before it is set aside: few in some seeds, or none would ever be.
+    pub(crate) deliveries: u32,
 }
 
 impl Scale {
@@ -53,6 +56,7 @@ impl Scale {
             workers: rng.usize(1..=3),
             statuses: rng.usize(1..=2),
             slots: rng.usize(1..=2),
+            deliveries: if rng.u8(..3) == 0 { rng.u32(5..=8) } else { MAX_DELIVERY_ATTEMPTS },
         }
     }
 }
@@ -63,7 +67,7 @@ impl Weather {
         let fair = rng.u8(..12) == 0;
         let storm = Duration::from_millis(rng.u64(30_000..90_000));
         let mut rate = |most: f64| if fair || rng.bool() { 0.0 } else { rng.f64() * most };
-        let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.4, 0.3].map(&mut rate);
+        let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.8, 0.3].map(&mut rate);
         let [refused, answer_lost, dies_at_call, slow, doubled, held_up, lease_lost, settlement_lost, transient, crash] =
             rates;
         let unquiet = !fair && rng.bool();
