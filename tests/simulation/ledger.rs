@@ -57,6 +57,8 @@ pub(crate) struct Ledger {
     stood_still: BTreeMap<String, (Instant, Instant)>,
     /// Since when documents show a later attempt.
     superseded: BTreeMap<String, Instant>,
+    /// The sum of its clips' generations when a batch was last written.
+    generations: BTreeMap<String, i64>,
     /// Disturbances that may each cost any clip an attempt.
     disturbances: u32,
     /// When each attempt said that it started.
@@ -251,13 +253,16 @@ impl Ledger {
 
     /// Documents were written together.
     pub(crate) fn written(&mut self, writes: &[Write], counts: &mut Counts) -> Verdict {
-        for Write { path, fields, .. } in writes {
+        // Clips first: what a batch says is looked at beside what its clips say by then.
+        let (batches, others): (Vec<_>, Vec<_>) = writes.iter().partition(|write| write.path.split('/').count() == 2);
+        for Write { path, fields, .. } in others.into_iter().chain(batches) {
             let before = self.documents.insert(path.clone(), fields.clone());
             let segments: Vec<&str> = path.split('/').collect();
             match segments[..] {
                 [names::BATCHES, batch, "clips", clip] => {
                     self.clip_written(&(batch.to_owned(), clip.to_owned()), before.as_ref(), fields, counts)?;
                 }
+                [names::BATCHES, batch] => self.batch_written(batch, before.as_ref(), fields)?,
                 [names::REQUESTS, _] => record_written(path, before.as_ref(), fields)?,
                 _ => {}
             }
@@ -311,6 +316,18 @@ impl Ledger {
             if !there {
                 return Err(format!("{clip:?} is completed with {uri:?}, which is not there"));
             }
+        }
+        Ok(())
+    }
+
+    fn batch_written(&mut self, batch: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
+        let clips = format!("{}/{batch}/clips/", names::BATCHES);
+        let clips = self.documents.iter().filter(|(path, _)| path.starts_with(&clips));
+        let generations = clips.map(|(_, fields)| integer(fields, names::GENERATION)).sum();
+        let known = self.generations.insert(batch.to_owned(), generations);
+        let (was, now) = (before.map_or(0, |before| integer(before, "progress")), integer(fields, "progress"));
+        if now < was && known == Some(generations) {
+            return Err(format!("the progress of batch {batch} fell from {was} to {now}, though no clip started over"));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What a process does in the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,15 @@ pub(crate) struct Process {
 struct Stood {
     in_all: Duration,
     since: Option<Instant>,
+}
+
+/// How long a request can be on its way after its sender broke it off.
+const ARRIVES: Duration = Duration::from_millis(500);
+
+/// A token that is cancelled once its guard is dropped.
+fn left_by_its_caller() -> (CancellationToken, DropGuard) {
+    let token = CancellationToken::new();
+    (token.clone(), token.drop_guard())
 }
 
 /// What becomes of one call.
@@ -152,14 +162,16 @@ impl Process {
         self.wait_for(Condition::Running).await;
     }
 
-    /// Makes a call that changes something. Once sent it cannot be taken back: who stops waiting for it stops no effect.
+    /// Makes a call that changes something. Once sent it cannot be taken back: who stops waiting for it stops no effect, but what is
+    /// still on its way then arrives soon: nothing more is sent for it, so the service has all of it or never will.
     pub(crate) async fn send<T: Send + 'static>(
         self: &Arc<Self>,
         name: &str,
         effect: impl Future<Output = Result<T, CloudError>> + Send + 'static,
     ) -> Result<T, CloudError> {
         let (process, name) = (Arc::clone(self), name.to_owned());
-        let sent = tokio::spawn(async move { process.call(&name, effect).await });
+        let (broken_off, _waiting) = left_by_its_caller();
+        let sent = tokio::spawn(async move { process.go(&name, &broken_off, effect).await });
         sent.await.map_err(|error| CloudError::new(ErrorKind::Unavailable, "send").because(error))?
     }
 
@@ -169,8 +181,17 @@ impl Process {
         name: &str,
         effect: impl Future<Output = Result<T, CloudError>> + Send,
     ) -> Result<T, CloudError> {
+        self.go(name, &CancellationToken::new(), effect).await
+    }
+
+    async fn go<T>(
+        self: &Arc<Self>,
+        name: &str,
+        broken_off: &CancellationToken,
+        effect: impl Future<Output = Result<T, CloudError>> + Send,
+    ) -> Result<T, CloudError> {
         let asked = Instant::now();
-        self.travel().await;
+        self.travel(broken_off).await;
         let fate = self.fate();
         let failed = |cause| CloudError::new(ErrorKind::Unavailable, format!("{name}: {cause}"));
         match fate {
@@ -185,7 +206,7 @@ impl Process {
         if matches!(fate, Fate::DiesAfter) {
             self.die(name, "after").await;
         }
-        self.travel().await;
+        self.travel(broken_off).await;
         if asked.elapsed().as_millis() > 200 {
             self.excuse();
         }
@@ -205,7 +226,7 @@ impl Process {
     }
 
     /// One way between a process and the cloud.
-    async fn travel(&self) {
+    async fn travel(&self, broken_off: &CancellationToken) {
         self.runs().await;
         let delay = if self.world.happens("a call was slow", |weather| weather.slow) {
             self.world.draw_ms(200, 2_000)
@@ -213,7 +234,11 @@ impl Process {
             self.world.draw_ms(0, 15)
         };
         if !delay.is_zero() {
-            sleep(delay).await;
+            tokio::select! {
+                biased;
+                () = sleep(delay) => {}
+                () = async { broken_off.cancelled().await; sleep(ARRIVES).await } => {}
+            }
         }
         self.runs().await;
     }

@@ -62,15 +62,18 @@ struct Batch {
     refusal: Option<(Failure, i64)>,
     clips: BTreeMap<ClipId, Clip>,
     view: BatchView,
+    /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
+    read: u8,
     slate: Slate,
     heard_at: Instant,
 }
 
-/// A document that is due, as a write, with the key to confirm it by.
+/// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
+/// so that who reads the batch and then its clips knows at least as much as the batch says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Key {
-    Batch(BatchId),
     Clip(BatchId, ClipId),
+    Batch(BatchId),
 }
 
 impl Key {
@@ -94,7 +97,7 @@ impl Board {
         self.batches.contains_key(batch)
     }
 
-    /// Takes up a batch as its documents say, or as new.
+    /// Takes up a batch as its documents say, or as new. The clips' were read after the batch's.
     pub(crate) fn take_up(
         &mut self,
         context: &BatchContext,
@@ -108,6 +111,7 @@ impl Board {
             refusal: None,
             clips: BTreeMap::new(),
             view: BatchView::default(),
+            read: 0,
             slate: Slate::default(),
             heard_at: now,
         };
@@ -121,8 +125,15 @@ impl Board {
         if let Some(document) = batch {
             taken.slate.version = Some(document.version);
             taken.refusal = documents::refusal(&document.fields);
+            taken.read = documents::percent(&document.fields);
         }
         taken.view = taken.derive();
+        // The facts that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
+        // not know of them, or ended in between. Nobody else would ever write it.
+        if batch.is_some_and(|document| documents::is_behind(&document.fields, &taken.view, &taken.write().fields)) {
+            taken.slate.touch(true);
+            self.dirty.insert(Key::Batch(context.id.clone()));
+        }
         self.batches.insert(context.id.clone(), taken);
     }
 
@@ -224,6 +235,9 @@ impl Batch {
         let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
         let changed = clip.view.fold(event);
         if changed || clip.slate.version.is_none() {
+            if clip.view.generation != generation {
+                self.read = 0;
+            }
             let new = clip.slate.version.is_none() || clip.view.generation != generation;
             // The next attempt counts the ends of those before it: it must not read them a second late.
             clip.slate.touch(new || clip.view.state != state || clip.view.tally.ends() != ends);
@@ -242,7 +256,10 @@ impl Batch {
                 completed_at_ms: Some(*at_ms),
                 ..BatchView::default()
             },
-            None => BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size),
+            None => {
+                let view = BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size);
+                BatchView { percent: view.percent.max(self.read), ..view }
+            }
         }
     }
 
@@ -342,8 +359,8 @@ mod tests {
         assert!(write_all(&mut board, start).is_empty(), "progress waits");
         assert_eq!(board.next_due(start), Some(start + BETWEEN_WRITES));
         let writes = write_all(&mut board, start + BETWEEN_WRITES);
-        assert_eq!(writes[0].fields["progress"], Value::Integer(10));
-        assert_eq!(writes[1].fields["progress"], Value::Integer(20));
+        assert_eq!(writes[0].fields["progress"], Value::Integer(20));
+        assert_eq!(writes[1].fields["progress"], Value::Integer(10));
         assert!(matches!(writes[0].precondition, Precondition::Unchanged(_)));
     }
 
@@ -358,6 +375,35 @@ mod tests {
         let writes = write_all(&mut board, now);
         assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
         assert_eq!(writes[0].fields["setbacks"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_lacks_what_its_clips_tell_is_written_again_and_its_percent_never_falls() {
+        let now = Instant::now();
+        let stored = |write: &Write, seconds| Document {
+            path: write.path.clone(),
+            fields: write.fields.clone(),
+            version: Version { seconds, nanos: 0 },
+        };
+        let (mut board, version) = (Board::default(), 7);
+        board.take_up(&context(), None, &[], now);
+        board.fold(&progressed(40), now);
+        let before = write_all(&mut board, now);
+        board.fold(&clip_event(ClipFact::Failed(Failure::permanent("source_gone", "gone")), 50), now);
+        let clip = stored(&write_all(&mut board, now)[0], version);
+
+        // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
+        let mut batch = stored(&before[1], version);
+        batch.fields.insert("progress".into(), Value::Integer(60));
+        let mut board = Board::default();
+        board.take_up(&context(), Some(&batch), std::slice::from_ref(&clip), now);
+        let writes = write_all(&mut board, now);
+        assert_eq!(writes.len(), 1);
+        assert_eq!(writes[0].fields["failedClips"], Value::Integer(1));
+        assert_eq!(writes[0].fields["progress"], Value::Integer(60), "people have read it");
+        let mut board = Board::default();
+        board.take_up(&context(), Some(&stored(&writes[0], version)), &[clip], now);
+        assert!(write_all(&mut board, now).is_empty(), "it lacks nothing now");
     }
 
     #[tokio::test]

@@ -145,6 +145,20 @@ pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Opti
     ])
 }
 
+/// What moves while clips are at work, and so is written again soon by whoever hears of it.
+const MOVING: [&str; 3] = ["progress", "etaSeconds", UPDATED_AT];
+
+/// Whether a batch's document lacks something that its clips' documents tell and that may come from no one any more.
+pub(crate) fn is_behind(document: &Fields, view: &BatchView, fields: &Fields) -> bool {
+    let matters = |name: &str| view.state.is_terminal() || !MOVING.contains(&name);
+    fields.iter().any(|(name, value)| matters(name) && document.get(name) != Some(value))
+}
+
+/// The percent that a document shows.
+pub(crate) fn percent(fields: &Fields) -> u8 {
+    fields.get("progress").and_then(|value| as_integer(value).try_into().ok()).unwrap_or(0)
+}
+
 /// Why and when (Unix time, milliseconds) a batch was refused, if its document says it was.
 pub(crate) fn refusal(fields: &Fields) -> Option<(Failure, i64)> {
     let failure = fields.get("error").and_then(maybe).map(as_failure)?;

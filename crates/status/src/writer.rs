@@ -76,10 +76,9 @@ impl Writer {
     }
 
     async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
-        let batch = [names::batch_document(&context.id)];
-        let clips = names::clip_documents(&context.id);
-        let (batch, clips) = tokio::try_join!(self.cloud.documents.get(&batch), self.cloud.documents.list(&clips))?;
-        let batch = batch.into_iter().next().flatten();
+        // In this order: the clips then tell at least as much as the batch, and are not taken for news that it lacks.
+        let batch = self.cloud.documents.get(&[names::batch_document(&context.id)]).await?.into_iter().next().flatten();
+        let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
         Ok(())
     }

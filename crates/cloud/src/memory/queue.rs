@@ -73,6 +73,8 @@ impl Feed {
             if self.sender.send(delivery).await.is_err() || ended {
                 return;
             }
+            // Behind the other streams that were woken, so that messages are spread over them as the real service spreads them.
+            tokio::task::yield_now().await;
         }
     }
 
