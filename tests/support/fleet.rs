@@ -200,13 +200,22 @@ impl Fleet {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn worker(&self, listen: &str, scratch: &Path) -> Worker {
+    pub fn worker(&self, listen: &str, scratch: &Path) -> Role {
+        let scratch = scratch.display().to_string();
+        self.role(&["worker", "--slots", "1", "--listen", listen, "--scratch", &scratch])
+    }
+
+    /// Starts one more role of this fleet, in a process of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn role(&self, arguments: &[&str]) -> Role {
         let mut command = Command::new(program());
-        command.args(["worker", "--slots", "1", "--listen", listen, "--scratch"]).arg(scratch);
         for host in ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"] {
             command.env(host, &self.servers);
         }
-        Worker(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a worker starts"))
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        Role(command.spawn().expect("a role starts"))
     }
 
     /// Every process of the fleet.
@@ -251,10 +260,10 @@ impl Fleet {
     }
 }
 
-/// A worker beside a fleet. Dropping it kills it and what it started.
-pub struct Worker(Child);
+/// A process beside a fleet. Dropping it kills it and what it started.
+pub struct Role(Child);
 
-impl Drop for Worker {
+impl Drop for Role {
     fn drop(&mut self) {
         kill_tree(self.0.id());
         let _ = self.0.wait();

@@ -32,7 +32,7 @@ const AT_ONCE: u32 = 100;
 const JOBS_AT_ONCE: usize = 1_000;
 
 /// Silence of a batch at work that is not honest any more, milliseconds. Attempts report every three seconds, a dead worker's clip
-/// waits for its lease (20 s) and the queue's backoff (60 s at most), and a clip handed back may have to wait for slots of others.
+/// waits for its lease (20 s) and the queue's backoff (30 s at most), and a clip handed back may have to wait for slots of others.
 pub(crate) const SILENT_MS: i64 = 15 * 60_000;
 
 /// The same of a batch that has not begun: it may wait in a long queue, or for workers to be started.

@@ -54,8 +54,8 @@ pub const MAX_STALL_SECONDS: u64 = 120;
 pub const MAX_CRASHES: u32 = 3;
 
 /// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk, an encoder's error) before the
-/// clip fails with that. The queue waits 1, 2, 4 s and so on up to a minute between them, and each call holds out for a minute by
-/// itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.
+/// clip fails with that. The queue waits 1, 2, 4 s and so on up to half a minute between them, and each call holds out for a minute
+/// by itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.
 pub const MAX_POSTPONEMENTS: u32 = 10;
 
 /// Attempts at a clip that vanish together with their worker before the clip fails. Workers die of many things that no clip causes

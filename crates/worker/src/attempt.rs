@@ -180,13 +180,15 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
 
 /// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.
 async fn counts(worker: &Worker, job: &Job, known: Counts) -> Counts {
-    match wanted::look(&worker.cloud, job).await {
-        Ok(standing) if standing.generation == job.generation => standing.counts,
-        Ok(_) => known,
-        Err(error) => {
+    match timeout(LAST_WORD, wanted::look(&worker.cloud, job)).await {
+        Ok(Ok(standing)) if standing.generation == job.generation => standing.counts,
+        Ok(Ok(_)) => known,
+        Ok(Err(error)) => {
             tracing::warn!(%error, "not known how earlier attempts ended since this one began");
             known
         }
+        // A worker that is told to stop meanwhile has no time for more.
+        Err(_) => known,
     }
 }
 

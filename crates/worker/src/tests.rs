@@ -100,7 +100,7 @@ impl Stage {
             (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None),
         ] {
             let (name, topic, ack_deadline) = (name.to_owned(), topic.to_owned(), Duration::from_secs(20));
-            let backoff = Some((Duration::from_secs(1), Duration::from_secs(60)));
+            let backoff = Some((Duration::from_secs(1), Duration::from_secs(30)));
             let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter, backoff };
             cloud.queue.ensure_subscription(&spec).await.unwrap();
         }
@@ -211,8 +211,8 @@ async fn what_may_pass_is_waited_for_a_bounded_number_of_times() {
     let (_worker, started) = (stage.worker(), Instant::now());
     let document = stage.over().await;
     assert_eq!((code(&document), stage.made()), ("source_unavailable", MAX_POSTPONEMENTS));
-    // 1, 2, 4, 8, 16, 32 and three times 60 seconds between ten attempts.
-    assert_eq!(started.elapsed().as_secs(), 243);
+    // 1, 2, 4, 8, 16 and four times 30 seconds between ten attempts.
+    assert_eq!(started.elapsed().as_secs(), 151);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_la
         let (link, _, worker) = stage.worker();
         let waited = Instant::now();
         stage.until(|document| document.integer(names::ATTEMPT) == Some(number)).await;
-        assert!(number > 6 || waited.elapsed() < Duration::from_secs(60), "{number}: {:?}", waited.elapsed());
+        assert!(waited.elapsed() < Duration::from_secs(60), "{number}: {:?}", waited.elapsed());
         sleep(Duration::from_secs(5)).await;
         link.cut();
         worker.abort();
