@@ -57,7 +57,9 @@ impl Media for SimMedia {
             Ok(())
         });
         let work = AtWork { process: Arc::clone(process), number };
-        let (steps, step) = (world.draw(|rng| rng.u32(1..=8)), world.draw_ms(100, 2_500));
+        // Now and then long enough to outlive a lease that was lost on the way.
+        let steps = world.draw(|rng| if rng.u8(..5) == 0 { rng.u32(12..=20) } else { rng.u32(1..=8) });
+        let step = world.draw_ms(100, 2_500);
         let end = self.draw_end(job);
         let last = if matches!(end, End::Made) { steps } else { world.draw(|rng| rng.u32(0..=steps)) };
         let encoding = Encoding { encoder: "simulated".into(), fallback_reason: String::new() };
