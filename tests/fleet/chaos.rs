@@ -233,9 +233,9 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
         {"on": "google.firestore.v1.Firestore/Commit", "fault": "lose_answer", "probability": 0.1},
         {"on": "google.pubsub.v1.Publisher/Publish", "fault": "lose_answer", "probability": 0.05},
         {"on": "POST /upload/storage/v1/b/*", "fault": "lose_answer", "probability": 0.3},
-        {"on": "GET /storage/v1/b/*", "fault": {"cut_answer": {"after_bytes": 300_000}}, "probability": 0.2},
+        {"on": "GET /storage/v1/b/*", "fault": {"cut_answer": {"after_bytes": 50_000}}, "times": 2},
         {"on": "google.storage.v2.Storage/*", "fault": {"delay": {"ms": 300}}, "probability": 0.3},
-        {"on": "google.pubsub.v1.Subscriber/StreamingPull", "fault": {"cut_answer": {"after_ms": 3_000}}, "probability": 0.5},
+        {"on": "google.pubsub.v1.Subscriber/StreamingPull", "fault": {"cut_answer": {"after_ms": 3_000}}, "times": 5},
         {"on": "projects/*/subscriptions/clip-jobs-worker", "fault": "duplicate", "probability": 0.3},
         {"on": "projects/*/subscriptions/progress-events-status", "fault": "duplicate", "probability": 0.3},
         {"on": "projects/*/subscriptions/progress-events-status", "fault": "reorder", "probability": 0.5},
@@ -302,4 +302,26 @@ async fn status_services_that_are_killed_lose_no_fact_and_let_no_progress_fall()
     println!("10 clips in {:.0} s, {killed} status services killed", started.elapsed().as_secs_f64());
     assert!(killed > 1, "too quick to be killed twice");
     assert_eq!(all_completed(&fleet.finished("b1").await, 10), 10);
+}
+
+#[tokio::test]
+async fn a_clip_outlives_a_machine_without_room_to_work_in() {
+    let directory = fixtures::directory();
+    let data = directory.path().join("data");
+    let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&data, 1, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    // One good clip first, so that the worker has a directory.
+    fleet.submit(&small_clips("b0", &uri, 1)).await;
+    fleet.finished("b0").await;
+    let workers = std::fs::read_dir(data.join("scratch")).unwrap().map(|entry| entry.unwrap().path());
+    let room = workers.into_iter().find(|path| path.is_dir()).unwrap();
+    let away = directory.path().join("away");
+    std::fs::rename(&room, &away).unwrap();
+    fleet.submit(&small_clips("b1", &uri, 1)).await;
+    let shown = fleet.until("b1", |shown| shown["clips"][0]["postponements"].as_u64() >= Some(2)).await;
+    assert_eq!(shown["clips"][0]["setbacks"][1], "scratch_unavailable", "{shown:#}");
+    std::fs::rename(&away, &room).unwrap();
+    let shown = fleet.finished("b1").await;
+    assert_eq!((all_completed(&shown, 1), &shown["clips"][0]["crashes"]), (1, &json!(0)));
 }
