@@ -19,9 +19,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// After the storm everything is over within this time. The longest chain: a job handed back nine times with waits up to a minute, its
-/// last lease lost, set aside, and folded.
-const COMES_RIGHT: Duration = Duration::from_secs(15 * 60);
+/// After the storm everything is over within this time: backoff of a minute, leases, a few attempts. Storm included it is less than the
+/// silence after which the reconciler publishes jobs again, so that what it mends is not hidden here.
+const COMES_RIGHT: Duration = Duration::from_secs(12 * 60);
 
 /// What a run came to.
 pub(crate) struct Ran {
