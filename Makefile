@@ -9,7 +9,7 @@ PROGRAMS := target/debug
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
-	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds"
+	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
 # System packages, only when something is missing.
@@ -36,7 +36,7 @@ test: setup clients
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests
-	$(CARGO) test --workspace --test soak --test media -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --workspace --test soak --test media --test fleet -- --ignored --nocapture --test-threads=1
 
 bench: setup
 	$(CARGO) build --release --workspace --bins --bench figures

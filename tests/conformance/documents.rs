@@ -1,7 +1,7 @@
 //! What a document store does.
 
 use crate::Backend;
-use clipfleet_cloud::{CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_cloud::{CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
 use std::time::{Duration, SystemTime};
 
 fn write(path: &str, fields: Fields, precondition: Precondition) -> Write {
@@ -188,13 +188,16 @@ pub(crate) async fn list_and_find_in_id_order(backend: &Backend) {
         found.iter().map(|it| it.path.strip_prefix(&collection).unwrap().to_owned()).collect()
     };
     assert_eq!(ids(documents.list(&collection).await.unwrap()), ["/10", "/9", "/B", "/a", "/b"]);
-    let queued = || Value::String("queued".into());
-    let found = documents.find(&collection, "status", queued(), 10).await.unwrap();
+    let status = |status: &str, limit| Search::new("status", Value::String(status.into()), limit);
+    let found = documents.find(&collection, status("queued", 10)).await.unwrap();
     assert_eq!(ids(found), ["/9", "/B", "/a", "/b"]);
-    let found = documents.find(&collection, "status", queued(), 2).await.unwrap();
+    let found = documents.find(&collection, status("queued", 2)).await.unwrap();
     assert_eq!(ids(found), ["/9", "/B"], "no more than the limit");
-    let found = documents.find(&collection, "status", Value::String("unheard of".into()), 10).await.unwrap();
-    assert!(found.is_empty());
+    for (after, expected) in [("9", &["/B", "/a"][..]), ("B", &["/a", "/b"]), ("10", &["/9", "/B"]), ("b", &[])] {
+        let found = documents.find(&collection, Search { after, ..status("queued", 2) }).await.unwrap();
+        assert_eq!(ids(found), expected, "the page after {after}");
+    }
+    assert!(documents.find(&collection, status("unheard of", 10)).await.unwrap().is_empty());
     assert_eq!(ids(documents.list(&format!("{collection}/a/clips")).await.unwrap()), ["/a/clips/c1"]);
     assert!(documents.list(&format!("{collection}/none/clips")).await.unwrap().is_empty());
 }

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod chaos;
 mod commands;
+mod control;
 mod durability;
 mod export;
 mod from_python;
+mod poison;
 mod refusals;

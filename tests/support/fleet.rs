@@ -172,6 +172,52 @@ impl Fleet {
         answer.expect("a result").bytes().await.expect("its bytes").into()
     }
 
+    /// Names of all objects of results: clips, manifests and covers.
+    ///
+    /// # Panics
+    /// When they cannot be listed.
+    pub async fn results(&self) -> Vec<String> {
+        let url = format!("http://{}/storage/v1/b/clipfleet-local/o?prefix=processed-clips/", self.servers);
+        let listed =
+            self.http.get(url).send().await.expect("an answer").json::<serde_json::Value>().await.expect("JSON");
+        assert!(listed["nextPageToken"].is_null(), "more than one page");
+        let items = listed["items"].as_array().into_iter().flatten();
+        items.map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+    }
+
+    /// Runs the `clipfleet` program against this fleet, and returns its exit status and what it said.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output =
+            Command::new(program()).args(arguments).env("CLIPFLEET_SERVER", &self.api).output().expect("it runs");
+        let said = [&output.stdout[..], &output.stderr[..]];
+        (output.status.code(), said.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect())
+    }
+
+    /// Starts one more worker of this fleet, in a process of its own, which listens on `listen`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn worker(&self, listen: &str, scratch: &Path) -> Role {
+        let scratch = scratch.display().to_string();
+        self.role(&["worker", "--slots", "1", "--listen", listen, "--scratch", &scratch])
+    }
+
+    /// Starts one more role of this fleet, in a process of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn role(&self, arguments: &[&str]) -> Role {
+        let mut command = Command::new(program());
+        for host in ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"] {
+            command.env(host, &self.servers);
+        }
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        Role(command.spawn().expect("a role starts"))
+    }
+
     /// Every process of the fleet.
     pub fn processes(&self) -> Vec<u32> {
         let mut tree = vec![self.child.id()];
@@ -211,6 +257,16 @@ impl Fleet {
     /// Process ids of the workers.
     pub fn workers(&self) -> Vec<u32> {
         children(self.child.id())
+    }
+}
+
+/// A process beside a fleet. Dropping it kills it and what it started.
+pub struct Role(Child);
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        kill_tree(self.0.id());
+        let _ = self.0.wait();
     }
 }
 

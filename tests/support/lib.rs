@@ -6,6 +6,8 @@ pub mod mp4;
 pub mod mutation;
 pub mod picture;
 pub mod pipeline_process;
+pub mod poison;
 pub mod scene;
 pub mod sound;
 pub mod webm;
+pub mod witness;

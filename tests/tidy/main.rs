@@ -129,7 +129,7 @@ fn codes() -> BTreeSet<String> {
     for path in crate_sources().iter().filter(|path| !path.starts_with(root().join("crates/local"))) {
         let text = fs::read_to_string(path).unwrap();
         let shipped = text.split("#[cfg(test)]").next().unwrap();
-        for constructor in ["Failure::permanent(", "Failure::transient(", "refuse("] {
+        for constructor in ["Failure::permanent(", "Failure::transient(", "Failure::crash(", "refuse("] {
             for after in shipped.split(constructor).skip(1) {
                 let argument = after.trim_start();
                 let text = argument.strip_prefix('"').and_then(|rest| rest.split('"').next());

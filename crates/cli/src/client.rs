@@ -29,7 +29,7 @@ impl Client {
 
     pub(crate) async fn submit(&self, batch: &ExportBatch) -> Result<BatchAccepted, Failed> {
         let body = serde_json::to_string(batch).map_err(|error| Failed::because("write the request", error))?;
-        self.call(Method::POST, "", Some(body)).await.and_then(understand)
+        self.call(Method::POST, "/batches", Some(body)).await.and_then(understand)
     }
 
     pub(crate) async fn show(&self, batch: &str) -> Result<BatchStatus, Failed> {
@@ -37,17 +37,27 @@ impl Client {
     }
 
     pub(crate) async fn show_raw(&self, batch: &str) -> Result<Value, Failed> {
-        self.call(Method::GET, &format!("/{batch}"), None).await
+        self.get(&format!("/batches/{batch}")).await
     }
 
     /// `verb` is `cancel` or `retry`. Returns the clips concerned.
     pub(crate) async fn act(&self, batch: &str, clip: Option<&str>, verb: &str) -> Result<BatchAccepted, Failed> {
         let clip = clip.map_or(String::new(), |clip| format!("/clips/{clip}"));
-        self.call(Method::POST, &format!("/{batch}{clip}:{verb}"), None).await.and_then(understand)
+        self.post(&format!("/batches/{batch}{clip}:{verb}")).await.and_then(understand)
+    }
+
+    /// What is at a path of the API.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failed> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Asks for something that needs no body.
+    pub(crate) async fn post(&self, path: &str) -> Result<Value, Failed> {
+        self.call(Method::POST, path, None).await
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failed> {
-        let url = format!("{}/v1/batches{path}", self.base);
+        let url = format!("{}/v1{path}", self.base);
         let mut request = self.http.request(method, &url).header("content-type", "application/json");
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);

@@ -1,5 +1,5 @@
-//! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), a client of a running one (`batch`), each role
-//! of a real one (`dispatcher`, `worker`, `status`), and a check of what works here (`doctor`).
+//! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), clients of a running one (`batch`,
+//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`), and a check of what works here (`doctor`).
 //!
 //! It decides nothing about clips: it reads settings, starts roles, and shows what the fleet says.
 
@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod export;
 mod fleet;
+mod operate;
 mod progress;
 mod roles;
 mod source;
@@ -33,6 +34,12 @@ fn command() -> Command {
         .subcommand(batch::BatchArgs::augment_args(
             Command::new("batch").about("Show, watch, cancel or retry a batch on a running fleet"),
         ))
+        .subcommand(operate::FleetArgs::augment_args(
+            Command::new("fleet").about("Pause a running fleet, let it go on, or say which"),
+        ))
+        .subcommand(operate::DeadLetterArgs::augment_args(
+            Command::new("dead-letters").about("List, show or redrive clips that the queue gave up"),
+        ))
         .subcommand(doctor::command())
         .subcommands(roles::commands())
 }
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
             Some(("export", matches)) => export::run(matches).await,
             Some(("up", matches)) => up::run(matches).await,
             Some(("batch", matches)) => batch::run(matches).await,
+            Some(("fleet", matches)) => operate::fleet(matches).await,
+            Some(("dead-letters", matches)) => operate::dead_letters(matches).await,
             Some(("doctor", matches)) => doctor::run(matches).await,
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),

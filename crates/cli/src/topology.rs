@@ -22,8 +22,9 @@ fn subscriptions() -> [SubscriptionSpec; 4] {
     [
         // A request that is handed back waits for something that is down: soon, but not at once.
         spec(names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, None, 60, (1, 60)),
-        // Short, so that a dead worker's clip starts elsewhere within the minute; living workers extend it.
-        spec(names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some(names::CLIP_JOBS_DEAD_LETTER), 20, (1, 60)),
+        // Both short, so that a dead worker's clip starts elsewhere within the minute, however often that happens to it: the queue waits after
+        // a lease that ran out as after one that was handed back. Living workers extend theirs.
+        spec(names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some(names::CLIP_JOBS_DEAD_LETTER), 20, (1, 30)),
         spec(names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, None, 60, (1, 60)),
         spec(names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None, 60, (1, 10)),
     ]

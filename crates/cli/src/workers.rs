@@ -3,7 +3,12 @@
 use crate::{cloud, exit::Failed, roles::DIE_WITH_PARENT};
 use clipfleet_cloud::google::Endpoints;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs::OpenOptions, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::{
     process::{Child, Command},
     task::JoinSet,
@@ -75,11 +80,19 @@ fn spawn(number: usize, spec: &WorkerSpec) -> std::io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
     if let Some(logs) = &spec.logs {
         std::fs::create_dir_all(logs)?;
-        let log = OpenOptions::new().create(true).append(true).open(logs.join(format!("worker-{number}.log")))?;
-        command.stderr(log);
+        command.stderr(log_file(&logs.join(format!("worker-{number}.log")))?);
     }
     // Its own process group: Ctrl-C in a terminal reaches only us, and we end the workers in order.
     command.process_group(0).spawn()
+}
+
+/// A worker's log, with what is left of the last one if that is not too long. Who reads it wants the latest export or two.
+fn log_file(path: &Path) -> std::io::Result<File> {
+    const LONGEST: u64 = 16 << 20;
+    if path.metadata().is_ok_and(|log| log.len() > LONGEST) {
+        std::fs::rename(path, path.with_extension("old.log"))?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 async fn end(child: &mut Child) {

@@ -2,7 +2,10 @@
 
 use crate::{CloudError, ErrorKind};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// A field's value; Firestore's types, those we use.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +67,19 @@ impl Document {
             _ => None,
         }
     }
+
+    /// An instant of the document as Unix time in milliseconds, if the document has it.
+    pub fn instant_ms(&self, field: &str) -> Option<i64> {
+        match self.fields.get(field) {
+            Some(Value::Timestamp(at)) => i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether a field says yes.
+    pub fn is(&self, field: &str) -> bool {
+        self.fields.get(field) == Some(&Value::Bool(true))
+    }
 }
 
 /// What must hold for a write to happen.
@@ -88,6 +104,26 @@ pub struct Write {
     pub precondition: Precondition,
 }
 
+/// What [`Documents::find`] looks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search<'a> {
+    /// Name of a top-level field.
+    pub field: &'a str,
+    /// Its value.
+    pub value: Value,
+    /// Only documents whose ids come after this one; empty for the first page.
+    pub after: &'a str,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl<'a> Search<'a> {
+    /// The first page.
+    pub fn new(field: &'a str, value: Value, limit: u32) -> Self {
+        Self { field, value, after: "", limit }
+    }
+}
+
 /// A document store.
 #[async_trait]
 pub trait Documents: Send + Sync {
@@ -97,8 +133,8 @@ pub trait Documents: Send + Sync {
     /// All documents of a collection (for example `exportBatches/b1/clips`) in the order of their ids.
     async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError>;
 
-    /// The documents of a collection whose top-level `field` equals `value`, in the order of their ids, at most `limit`.
-    async fn find(&self, collection: &str, field: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError>;
+    /// The documents of a collection whose top-level field has a value, in the order of their ids, at most so many: a page.
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError>;
 
     /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold
     /// is `AlreadyExists` (for `Absent`) or `Conflict`.

@@ -77,6 +77,8 @@ pub fn kind(event: &FleetEvent) -> &'static str {
             ClipFact::Completed { .. } => "clip_completed",
             ClipFact::Failed(_) => "clip_failed",
             ClipFact::Interrupted => "clip_interrupted",
+            ClipFact::Postponed(_) => "clip_postponed",
+            ClipFact::Crashed(_) => "clip_crashed",
             ClipFact::Cancelled => "clip_cancelled",
         },
     }
@@ -156,6 +158,8 @@ fn fact(fact: &ClipFact) -> Fact {
         }),
         ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
+        ClipFact::Postponed(failure) => Fact::ClipPostponed(v1::ClipPostponed { error: Some(error(failure)) }),
+        ClipFact::Crashed(failure) => Fact::ClipCrashed(v1::ClipCrashed { error: Some(error(failure)) }),
         ClipFact::Cancelled => Fact::ClipCancelled(v1::ClipCancelled {}),
     }
 }
@@ -186,6 +190,8 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
         },
         Fact::ClipFailed(message) => ClipFact::Failed(failure(message.error.unwrap_or_default())),
         Fact::ClipInterrupted(_) => ClipFact::Interrupted,
+        Fact::ClipPostponed(message) => ClipFact::Postponed(failure(message.error.unwrap_or_default())),
+        Fact::ClipCrashed(message) => ClipFact::Crashed(failure(message.error.unwrap_or_default())),
         Fact::ClipCancelled(_) => ClipFact::Cancelled,
     })
 }
@@ -229,6 +235,8 @@ mod tests {
             },
             ClipFact::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
             ClipFact::Interrupted,
+            ClipFact::Postponed(Failure::transient("source_unavailable", "no answer")),
+            ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11")),
             ClipFact::Cancelled,
         ];
         let attempt = Attempt {

@@ -25,6 +25,13 @@ pub const BATCHES: &str = "exportBatches";
 /// Collection of the dispatcher's own records of accepted requests. Not for clients.
 pub const REQUESTS: &str = "exportRequests";
 
+/// What operators ask of the whole fleet. Written by the dispatcher, read by workers. Not for clients.
+pub const CONTROL_DOCUMENT: &str = "fleetControl/fleet";
+/// Field of [`CONTROL_DOCUMENT`]: workers take nothing new.
+pub const PAUSED: &str = "paused";
+/// Field of [`CONTROL_DOCUMENT`]: since when it says so.
+pub const CHANGED_AT: &str = "changedAt";
+
 /// Status document of a batch.
 pub fn batch_document(batch: &BatchId) -> String {
     format!("{BATCHES}/{batch}")
@@ -49,6 +56,26 @@ pub fn request_document(batch: &BatchId) -> String {
 pub const STATUS: &str = "status";
 /// Field of a clip's status document: 0 at first, one more at each explicit retry.
 pub const GENERATION: &str = "generation";
+/// Field of a clip's status document: the stage of its latest attempt.
+pub const PHASE: &str = "phase";
+/// Field of a status document: its last change.
+pub const UPDATED_AT: &str = "updatedAt";
+/// Field of a clip's status document: number of the latest attempt.
+pub const ATTEMPT: &str = "attempt";
+/// Field of a clip's status document: id of the latest attempt.
+pub const ATTEMPT_ID: &str = "attemptId";
+/// Field of a clip's status document: when the latest attempt began.
+pub const ATTEMPT_STARTED_AT: &str = "attemptStartedAt";
+/// Field of a clip's status document: attempts that crashed.
+pub const CRASHES: &str = "crashes";
+/// Field of a clip's status document: attempts that were postponed.
+pub const POSTPONEMENTS: &str = "postponements";
+/// Field of a clip's status document: attempts that were interrupted.
+pub const INTERRUPTIONS: &str = "interruptions";
+/// Field of a clip's status document: attempts that vanished.
+pub const LOST_ATTEMPTS: &str = "lostAttempts";
+/// Field of a batch's status document: whether the queue gave up any of its clips.
+pub const HAS_DEAD_LETTERS: &str = "hasDeadLetters";
 /// Field of a status document that only the status service reads: what it needs to fold on.
 pub const FOLD: &str = "fold";
 

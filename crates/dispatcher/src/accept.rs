@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
 /// thousand buffers.
-const PUBLISHES_IN_FLIGHT: usize = 256;
+pub(crate) const PUBLISHES_IN_FLIGHT: usize = 256;
 
 /// Why a request is not taken.
 #[derive(Debug)]

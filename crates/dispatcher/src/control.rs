@@ -1,10 +1,11 @@
 //! Cancel and retry. Both are facts published to the fleet; nothing is written here.
 
 use crate::{
-    accept::{Dispatch, Refusal, no_such_batch},
-    record,
+    accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch},
+    dead_letters::is_dead_letter,
+    record::{self, Stored},
 };
-use clipfleet_cloud::CloudError;
+use clipfleet_cloud::{CloudError, Document};
 use clipfleet_contract::{names, standing::Standing};
 use clipfleet_domain::{
     batch::Batch,
@@ -13,57 +14,90 @@ use clipfleet_domain::{
     job::{BatchContext, FleetEvent, FleetFact, Job},
     lifecycle::{ClipEvent, ClipFact, State},
 };
+use futures::{StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
+
+/// A clip that a verb may concern.
+struct Chosen {
+    id: ClipId,
+    standing: Standing,
+    dead_letter: bool,
+}
+
+/// Which clips start over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// All that failed or were cancelled.
+    Ended,
+    /// Those whose jobs the queue gave up.
+    DeadLettered,
+}
+
+impl Again {
+    fn takes(self, chosen: &Chosen) -> bool {
+        match self {
+            Self::Ended => matches!(chosen.standing.state, State::Failed | State::Cancelled),
+            Self::DeadLettered => chosen.dead_letter,
+        }
+    }
+
+    fn refuse(self, chosen: &Chosen) -> Refusal {
+        let (clip, state) = (chosen.id.as_str(), state_name(chosen.standing.state));
+        Refusal::Conflict(match self {
+            Self::Ended => {
+                let message =
+                    format!("clip {clip:?} is {state} and cannot be retried; only failed and cancelled clips can");
+                Failure::permanent("clip_not_retryable", message)
+            }
+            Self::DeadLettered => {
+                let message = format!("clip {clip:?} is {state} and was not given up by the queue; retry it instead");
+                Failure::permanent("clip_not_dead_lettered", message)
+            }
+        })
+    }
+}
 
 impl Dispatch {
     /// Gives up a batch's clips, or one of them. Those that are over stay as they are. Returns the clips concerned.
     pub async fn cancel(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
         let (batch, _, chosen) = self.choose(batch, clip).await?;
-        let mut cancelled = Vec::new();
-        for (id, standing) in chosen {
-            if !standing.state.is_terminal() {
-                self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await?;
-                cancelled.push(id);
-            }
-        }
-        Ok(cancelled)
+        let running = chosen.into_iter().filter(|chosen| !chosen.standing.state.is_terminal());
+        let cancelling = running.map(async |Chosen { id, standing, .. }| {
+            self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await.map(|()| id)
+        });
+        Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
-    /// Starts over a batch's failed and cancelled clips, or one of them. Returns the clips concerned.
-    pub async fn retry(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
-        let (batch, record, chosen) = self.choose(batch, clip).await?;
-        let planned = batch.plan(record.source.generation);
+    /// Starts over those of a batch's clips that `again` takes, or one of them. Returns the clips concerned.
+    pub async fn retry(&self, id: &BatchId, clip: Option<&ClipId>, again: Again) -> Result<Vec<ClipId>, Refusal> {
+        let (batch, stored, mut chosen) = self.choose(id, clip).await?;
+        if let (Some(refused), true) = (chosen.iter().find(|chosen| !again.takes(chosen)), clip.is_some()) {
+            return Err(again.refuse(refused));
+        }
+        chosen.retain(|chosen| again.takes(chosen));
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
+        let now_ms = self.clock.now_ms();
+        record::note_retry(&self.cloud, id, &stored, now_ms).await?;
+        let source = stored.record.source;
+        let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
-        let mut retried = Vec::new();
-        for (id, standing) in chosen {
-            let again = matches!(standing.state, State::Failed | State::Cancelled);
-            if !again && clip.is_some() {
-                let message = format!(
-                    "clip {:?} is {} and cannot be retried; only failed and cancelled clips can",
-                    id.as_str(),
-                    state_name(standing.state)
-                );
-                return Err(Refusal::Conflict(Failure::permanent("clip_not_retryable", message)));
-            }
-            if let Some(work) = planned.remove(&id).filter(|_| again) {
-                let generation = standing.generation + 1;
-                // The job first: should this process end between the two, the worker's own reports move the document on.
-                let job = Job::new(&batch, work, record.source.clone(), generation, self.clock.now_ms());
-                self.enqueue(&job).await?;
-                self.report_clip(&batch, &id, generation, ClipFact::Queued).await?;
-                retried.push(id);
-            }
-        }
-        Ok(retried)
+        let work = chosen.into_iter().filter_map(|chosen| Some((planned.remove(&chosen.id)?, chosen)));
+        let retrying = work.map(async |(work, Chosen { id, standing, .. })| {
+            let generation = standing.generation + 1;
+            // The job first: should this process end between the two, the worker's own reports move the document on.
+            self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;
+            self.report_clip(&batch, &id, generation, ClipFact::Queued).await?;
+            Ok::<_, CloudError>(id)
+        });
+        Ok(futures::stream::iter(retrying).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
-    async fn choose(
-        &self,
-        id: &BatchId,
-        clip: Option<&ClipId>,
-    ) -> Result<(Batch, record::Record, Vec<(ClipId, Standing)>), Refusal> {
+    async fn choose(&self, id: &BatchId, clip: Option<&ClipId>) -> Result<(Batch, Stored, Vec<Chosen>), Refusal> {
         let stored = record::load(&self.cloud, id).await?.ok_or_else(|| no_such_batch(id))?;
         let batch = self.recorded(&stored.record)?;
         let ids: Vec<ClipId> = batch
@@ -78,13 +112,12 @@ impl Dispatch {
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;
-        let standings = documents.iter().map(|document| {
+        let chosen = ids.into_iter().zip(&documents).map(|(id, document)| {
             let document = document.as_ref();
-            let status = document.and_then(|document| document.text(names::STATUS));
-            Standing::of(status, document.and_then(|document| document.integer(names::GENERATION)))
+            let dead_letter = document.is_some_and(is_dead_letter);
+            Chosen { id, standing: document.map(standing).unwrap_or_default(), dead_letter }
         });
-        let chosen = ids.into_iter().zip(standings).collect();
-        Ok((batch, stored.record, chosen))
+        Ok((batch, stored, chosen.collect()))
     }
 
     async fn report_clip(
@@ -98,6 +131,11 @@ impl Dispatch {
         self.report(&FleetEvent { batch: BatchContext::of(batch), fact: FleetFact::Clip { id: clip.clone(), event } })
             .await
     }
+}
+
+/// Where a clip stands by its document.
+pub(crate) fn standing(document: &Document) -> Standing {
+    Standing::read(|field| document.text(field), |field| document.integer(field), |field| document.instant_ms(field))
 }
 
 fn state_name(state: State) -> &'static str {

@@ -5,14 +5,25 @@
 //! GET  /v1/batches/{batch}                   200 · 404
 //! POST /v1/batches/{batch}:cancel|retry      202 · 404
 //! POST /v1/batches/{batch}/clips/{clip}:cancel|retry   202 · 404 · 409 not in a state that can be retried
+//! GET  /v1/dead-letters?after={batch}        200 a page of clips that the queue gave up
+//! GET  /v1/dead-letters/{batch}              200 those of a batch
+//! POST /v1/dead-letters/{batch}:redrive      202 · 404; /clips/{clip}:redrive for one, 409 when it is none
+//! GET  /v1/fleet                             200 whether the fleet is paused
+//! POST /v1/fleet:pause|resume                200
 //! ```
 
-use crate::accept::{Dispatch, Refusal};
+use crate::{
+    accept::{Dispatch, Refusal},
+    control::Again,
+    fleet::Asked,
+    view::rfc3339,
+};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, Request, State},
     http::StatusCode,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -24,7 +35,18 @@ use clipfleet_domain::{
 };
 use futures::StreamExt as _;
 use serde_json::json;
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Requests worked on at once; more wait for their turn. Each may hold a body of 2 MiB, and the publisher is busy with a few.
+const REQUESTS_AT_ONCE: usize = 64;
+
+/// Longest time of reading one body: 2 MiB over a bad link.
+const READING: Duration = Duration::from_secs(30);
 
 /// The routes of the API, without the health endpoints.
 pub fn routes(dispatch: Arc<Dispatch>) -> Router {
@@ -32,9 +54,22 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .route("/v1/batches", post(accept))
         .route("/v1/batches/{batch}", get(show).post(act_on_batch))
         .route("/v1/batches/{batch}/clips/{clip}", post(act_on_clip))
+        .route("/v1/dead-letters", get(dead_letters))
+        .route("/v1/dead-letters/{batch}", get(dead_letters_of).post(redrive_batch))
+        .route("/v1/dead-letters/{batch}/clips/{clip}", post(redrive_clip))
+        .route("/v1/fleet", get(fleet))
+        .route("/v1/fleet:pause", post(pause))
+        .route("/v1/fleet:resume", post(resume))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), take_turns))
         .with_state(dispatch)
+}
+
+async fn take_turns(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // The semaphore is never closed, so a permit always comes.
+    let _permit = turns.acquire().await;
+    next.run(request).await
 }
 
 async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
@@ -45,7 +80,11 @@ async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
 type Answer = Result<Response, Refused>;
 
 async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Body) -> Answer {
-    let body = read(body).await.map_err(Refusal::Invalid)?;
+    let body = timeout(READING, read(body)).await.unwrap_or_else(|_| {
+        let message = format!("the request did not come within {} s", READING.as_secs());
+        Err(Failure::permanent("malformed_request", message))
+    });
+    let body = body.map_err(Refusal::Invalid)?;
     let request = batch::from_json(&body).map_err(Refusal::Invalid)?;
     let accepted = dispatch.accept(&request).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
@@ -81,12 +120,12 @@ async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> 
 }
 
 async fn act_on_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> Answer {
-    let (id, verb) = split_verb(&target);
+    let (id, verb) = verb_of(&target)?;
     act(&dispatch, id, None, verb).await
 }
 
 async fn act_on_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> Answer {
-    let (clip, verb) = split_verb(&target);
+    let (clip, verb) = verb_of(&target)?;
     act(&dispatch, &id, Some(clip), verb).await
 }
 
@@ -94,19 +133,76 @@ fn split_verb(target: &str) -> (&str, &str) {
     target.rsplit_once(':').unwrap_or((target, ""))
 }
 
-async fn act(dispatch: &Dispatch, batch: &str, clip: Option<&str>, verb: &str) -> Answer {
+fn verb_of(target: &str) -> Result<(&str, Verb), Refusal> {
+    match split_verb(target) {
+        (id, "cancel") => Ok((id, Verb::Cancel)),
+        (id, "retry") => Ok((id, Verb::Again(Again::Ended))),
+        (_, other) => Err(no_action(other, ":cancel or :retry")),
+    }
+}
+
+/// What can be done to clips.
+enum Verb {
+    Cancel,
+    Again(Again),
+}
+
+async fn act(dispatch: &Dispatch, batch: &str, clip: Option<&str>, verb: Verb) -> Answer {
     let batch = parse("batchId", batch, BatchId::parse)?;
     let clip = clip.map(|clip| parse("clipId", clip, ClipId::parse)).transpose()?;
     let clips = match verb {
-        "cancel" => dispatch.cancel(&batch, clip.as_ref()).await?,
-        "retry" => dispatch.retry(&batch, clip.as_ref()).await?,
-        other => {
-            let message = format!("there is no action {other:?}; use :cancel or :retry");
-            return Err(Refusal::NotFound(Failure::permanent("no_such_route", message)).into());
-        }
+        Verb::Cancel => dispatch.cancel(&batch, clip.as_ref()).await?,
+        Verb::Again(again) => dispatch.retry(&batch, clip.as_ref(), again).await?,
     };
     let clips: Vec<_> = clips.iter().map(|clip| json!({"clipId": clip.as_str()})).collect();
     Ok((StatusCode::ACCEPTED, Json(json!({"batchId": batch.as_str(), "clips": clips}))).into_response())
+}
+
+async fn dead_letters(State(dispatch): State<Arc<Dispatch>>, Query(asked): Query<HashMap<String, String>>) -> Answer {
+    let after = asked.get("after").map_or("", String::as_str);
+    Ok(Json(dispatch.dead_letters(after).await?).into_response())
+}
+
+async fn dead_letters_of(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> Answer {
+    let id = parse("batchId", &id, BatchId::parse)?;
+    Ok(Json(json!({"deadLetters": dispatch.dead_letters_of(&id).await?})).into_response())
+}
+
+async fn redrive_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> Answer {
+    act(&dispatch, redriven(&target)?, None, Verb::Again(Again::DeadLettered)).await
+}
+
+async fn redrive_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> Answer {
+    act(&dispatch, &id, Some(redriven(&target)?), Verb::Again(Again::DeadLettered)).await
+}
+
+fn redriven(target: &str) -> Result<&str, Refusal> {
+    match split_verb(target) {
+        (id, "redrive") => Ok(id),
+        (_, other) => Err(no_action(other, ":redrive")),
+    }
+}
+
+fn no_action(verb: &str, known: &str) -> Refusal {
+    let message = format!("there is no action {verb:?}; use {known}");
+    Refusal::NotFound(Failure::permanent("no_such_route", message))
+}
+
+async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> Answer {
+    Ok(asked(dispatch.fleet().await.map_err(Refusal::from)?))
+}
+
+async fn pause(State(dispatch): State<Arc<Dispatch>>) -> Answer {
+    Ok(asked(dispatch.set_paused(true).await?))
+}
+
+async fn resume(State(dispatch): State<Arc<Dispatch>>) -> Answer {
+    Ok(asked(dispatch.set_paused(false).await?))
+}
+
+fn asked(asked: Asked) -> Response {
+    let since = asked.since_ms.map(|ms| rfc3339(UNIX_EPOCH + Duration::from_millis(ms.unsigned_abs())));
+    Json(json!({"paused": asked.paused, "since": since})).into_response()
 }
 
 fn parse<T, E: ToString>(field: &str, text: &str, parser: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Refusal> {

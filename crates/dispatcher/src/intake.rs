@@ -30,7 +30,9 @@ pub(crate) async fn run(
     readiness.ready(json!({"role": "dispatcher"}));
     let mut working = JoinSet::new();
     let ended = loop {
+        // In this order, so that a simulation repeats: few requests are in flight, so their ends keep none waiting.
         tokio::select! {
+            biased;
             () = stop.cancelled() => break Ok(()),
             Some(_) = working.join_next() => {}
             request = requests.next() => match request {

@@ -11,8 +11,11 @@
 
 mod accept;
 mod control;
+mod dead_letters;
+mod fleet;
 mod http;
 mod intake;
+mod reconcile;
 mod record;
 mod repair;
 #[cfg(test)]
@@ -20,13 +23,15 @@ mod tests;
 mod view;
 
 pub use accept::{Dispatch, Refusal};
+pub use control::Again;
+pub use fleet::Asked;
 pub use http::routes;
 
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{clock::Clock, health, telemetry};
 use std::{io, sync::Arc};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request.
@@ -42,11 +47,26 @@ pub async fn run(
     let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone()));
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
 
-    let repairs = tokio::spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
-    let intake = tokio::spawn(intake::run(dispatch, readiness, stop.clone()));
+    let attending = tokio::spawn(attend(dispatch, readiness, stop.clone()));
     let served = health::serve(listener, router, stop.clone()).await;
     stop.cancel();
-    let (intake, _) = tokio::join!(intake, repairs);
+    let attended = attending.await;
     served?;
-    intake.map_err(io::Error::other)?.map_err(|error: CloudError| io::Error::other(error))
+    attended.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// Takes requests from the topic and finishes what was left unfinished, until told to stop or until waiting cannot mend an error.
+/// This is the whole dispatcher but for its process and its HTTP API.
+pub async fn attend(
+    dispatch: Arc<Dispatch>,
+    readiness: health::Readiness,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    let mut repairs = JoinSet::new();
+    repairs.spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
+    repairs.spawn(reconcile::run(Arc::clone(&dispatch), stop.clone()));
+    let taken = intake::run(dispatch, readiness, stop.clone()).await;
+    // Without requests to take, repairing goes on: it is what mends a broken start.
+    while repairs.join_next().await.is_some() {}
+    taken
 }

@@ -1,6 +1,6 @@
 //! The dispatcher's own memory: one document per accepted request.
 
-use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{batch::Batch, ids::BatchId, job::PinnedSource, limits::RETENTION_DAYS};
 use prost::Message as _;
@@ -20,6 +20,12 @@ pub(crate) struct Record {
     pub(crate) accepted_at_ms: i64,
     /// Every job's publication was confirmed.
     pub(crate) dispatched: bool,
+    /// Not all of its clips are known to be over.
+    pub(crate) open: bool,
+    /// How often jobs were published again since the last retry.
+    pub(crate) repairs: u32,
+    /// When that was, or the last retry; Unix time, milliseconds.
+    pub(crate) repaired_at_ms: i64,
 }
 
 /// A record and the state it was read in.
@@ -36,11 +42,16 @@ const ACCEPTED_AT: &str = "acceptedAtMs";
 const EXPIRES_AT: &str = "expiresAt";
 /// Field by which unfinished dispatches are found.
 pub(crate) const DISPATCHED: &str = "dispatched";
+/// Field by which batches that may need reconciling are found.
+const OPEN: &str = "open";
+const REPAIRS: &str = "repairs";
+const REPAIRED_AT: &str = "repairedAtMs";
 
 impl Record {
     pub(crate) fn new(batch: &Batch, source: PinnedSource, accepted_at_ms: i64) -> Self {
         let request = batch::to_message(batch);
-        Self { digest: digest(&request), request, source, accepted_at_ms, dispatched: false }
+        let digest = digest(&request);
+        Self { digest, request, source, accepted_at_ms, dispatched: false, open: true, repairs: 0, repaired_at_ms: 0 }
     }
 
     fn fields(&self) -> Result<Fields, CloudError> {
@@ -56,6 +67,9 @@ impl Record {
             (SOURCE_SIZE.into(), Value::Integer(size)),
             (ACCEPTED_AT.into(), Value::Integer(self.accepted_at_ms)),
             (DISPATCHED.into(), Value::Bool(self.dispatched)),
+            (OPEN.into(), Value::Bool(self.open)),
+            (REPAIRS.into(), Value::Integer(i64::from(self.repairs))),
+            (REPAIRED_AT.into(), Value::Integer(self.repaired_at_ms)),
             (EXPIRES_AT.into(), Value::Timestamp(expires_at)),
         ]))
     }
@@ -72,7 +86,10 @@ impl Record {
             },
             request,
             accepted_at_ms: document.integer(ACCEPTED_AT)?,
-            dispatched: document.fields.get(DISPATCHED) == Some(&Value::Bool(true)),
+            dispatched: document.is(DISPATCHED),
+            open: document.is(OPEN),
+            repairs: document.integer(REPAIRS).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
+            repaired_at_ms: document.integer(REPAIRED_AT).unwrap_or(0),
         })
     }
 }
@@ -98,6 +115,32 @@ pub(crate) async fn mark_dispatched(cloud: &Cloud, batch: &BatchId, stored: Stor
     }
 }
 
+/// Notes that every clip of the batch is over. `Conflict` when the record was changed since it was read, as by a retry.
+pub(crate) async fn close(cloud: &Cloud, batch: &BatchId, stored: &Stored) -> Result<(), CloudError> {
+    change(cloud, batch, stored, Record { open: false, ..stored.record.clone() }).await
+}
+
+/// Notes that jobs are about to be published again.
+pub(crate) async fn note_repair(
+    cloud: &Cloud,
+    batch: &BatchId,
+    stored: &Stored,
+    now_ms: i64,
+) -> Result<(), CloudError> {
+    let repairs = stored.record.repairs.saturating_add(1);
+    change(cloud, batch, stored, Record { repairs, repaired_at_ms: now_ms, ..stored.record.clone() }).await
+}
+
+/// Notes that clips are about to be retried: the batch is open again, if it was not.
+pub(crate) async fn note_retry(cloud: &Cloud, batch: &BatchId, stored: &Stored, now_ms: i64) -> Result<(), CloudError> {
+    change(cloud, batch, stored, Record { open: true, repairs: 0, repaired_at_ms: now_ms, ..stored.record.clone() })
+        .await
+}
+
+async fn change(cloud: &Cloud, batch: &BatchId, stored: &Stored, record: Record) -> Result<(), CloudError> {
+    put(cloud, batch, &record, Precondition::Unchanged(stored.version)).await.map(|_| ())
+}
+
 async fn put(
     cloud: &Cloud,
     batch: &BatchId,
@@ -120,7 +163,14 @@ pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored
 
 /// Records whose dispatch did not finish, at most `limit`, with the time they were accepted.
 pub(crate) async fn unfinished(cloud: &Cloud, limit: u32) -> Result<Vec<Stored>, CloudError> {
-    let documents = cloud.documents.find(names::REQUESTS, DISPATCHED, Value::Bool(false), limit).await?;
+    let documents = cloud.documents.find(names::REQUESTS, Search::new(DISPATCHED, Value::Bool(false), limit)).await?;
+    documents.iter().map(stored).collect()
+}
+
+/// Records of batches that are not known to be over, in the order of their ids from the one after `after` on, at most `limit`.
+pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Vec<Stored>, CloudError> {
+    let search = Search { after, ..Search::new(OPEN, Value::Bool(true), limit) };
+    let documents = cloud.documents.find(names::REQUESTS, search).await?;
     documents.iter().map(stored).collect()
 }
 

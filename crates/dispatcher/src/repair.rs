@@ -22,6 +22,7 @@ pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
             tracing::warn!(?refusal, "repair postponed");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }

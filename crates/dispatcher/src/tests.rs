@@ -1,17 +1,24 @@
 //! The dispatcher on a cloud in memory, with the failures a real one has.
 
 use crate::{
-    Dispatch, Refusal,
+    Again, Dispatch, Refusal,
+    reconcile::{SILENT_MS, look},
     repair::{GRACE_MS, mend},
 };
 use clipfleet_cloud::{
-    Body, Cloud, ErrorKind, NewObject, ObjectName, SubscriptionSpec,
+    Body, Cloud, ErrorKind, Fields, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Memory},
 };
 use clipfleet_contract::{batch, job, names, v1};
-use clipfleet_domain::{batch::BucketPolicy, ids::BatchId};
+use clipfleet_domain::{
+    batch::BucketPolicy,
+    ids::{BatchId, ClipId},
+};
 use clipfleet_service::clock::Clock;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 struct Stage {
     memory: Memory,
@@ -41,6 +48,34 @@ impl Stage {
         let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
         let dispatch = Dispatch::new(cloud.clone(), policy, Clock::starting_at(1_000_000));
         Self { memory, cloud, dispatch }
+    }
+
+    /// What the status service would have written, now.
+    async fn status(&self, clips: &[(&str, &str, i64)]) {
+        let updated_at = UNIX_EPOCH + Duration::from_millis(self.dispatch.clock.now_ms() as u64);
+        let state = |status: &str| ("status".to_owned(), Value::String(status.into()));
+        let over = clips.iter().all(|(_, status, _)| !matches!(*status, "queued" | "processing"));
+        let updated = ("updatedAt".to_owned(), Value::Timestamp(updated_at));
+        let batch = Fields::from([state(if over { "failed" } else { "processing" }), updated.clone()]);
+        let mut writes =
+            vec![Write { path: "exportBatches/b1".into(), fields: batch, precondition: Precondition::None }];
+        for (id, status, generation) in clips {
+            let (status, code) = status.split_once(':').unwrap_or((status, ""));
+            let error = Value::Map([("code".to_owned(), Value::String(code.into()))].into());
+            let generation = ("generation".to_owned(), Value::Integer(*generation));
+            let id_fields = [("clipId".to_owned(), Value::String((*id).into()))];
+            let mut fields = Fields::from([state(status), generation, updated.clone(), ("error".to_owned(), error)]);
+            fields.extend(id_fields);
+            let path = format!("exportBatches/b1/clips/{id}");
+            writes.push(Write { path, fields, precondition: Precondition::None });
+        }
+        self.cloud.documents.commit(writes).await.unwrap();
+    }
+
+    /// Lets time pass, and looks once.
+    async fn look_after(&self, ms: i64) {
+        tokio::time::advance(Duration::from_millis(ms as u64)).await;
+        look(&self.dispatch, "").await.unwrap();
     }
 
     fn jobs(&self) -> usize {
@@ -128,4 +163,117 @@ async fn a_batch_without_documents_is_shown_as_queued_and_an_unknown_one_not_at_
     assert_eq!((&shown["status"], &shown["totalClips"]), (&"queued".into(), &1.into()));
     let unknown = stage.dispatch.show(&BatchId::parse("b2").unwrap()).await;
     assert!(matches!(unknown, Err(Refusal::NotFound(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clip_of_which_nothing_is_heard_gets_its_job_again_and_ever_more_rarely() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "completed", 0), ("c2", "processing", 2), ("c3", "queued", 0)]).await;
+    stage.look_after(SILENT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "the silence may be honest");
+    stage.look_after(1_000).await;
+    assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c2".into(), 1), ("c3".into(), 1)]));
+    stage.look_after(2 * SILENT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "twice the patience");
+    stage.look_after(1_000).await;
+    assert_eq!(stage.jobs(), 2);
+    stage.jobs_by_clip().await;
+    // A sign of life begins the wait anew.
+    stage.look_after(4 * SILENT_MS - 1_000).await;
+    stage.status(&[("c1", "completed", 0), ("c2", "processing", 2), ("c3", "queued", 0)]).await;
+    stage.look_after(4 * SILENT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repaired_job_is_of_the_generation_that_people_wait_for() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "processing", 3)]).await;
+    stage.look_after(SILENT_MS).await;
+    let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
+    assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_first_fact_was_lost_is_told_of_again() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    let told = stage.memory.unsettled(names::PROGRESS_EVENTS);
+    // No document at all: it looks like a batch in a queue, which is waited for longer.
+    stage.look_after(SILENT_MS).await;
+    assert_eq!(stage.jobs(), 0);
+    stage.look_after(3 * SILENT_MS).await;
+    assert_eq!(stage.jobs_by_clip().await.len(), 2);
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_fleet_is_silent_for_a_reason() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "processing", 0)]).await;
+    assert!(stage.dispatch.set_paused(true).await.unwrap().paused);
+    stage.look_after(5 * SILENT_MS).await;
+    assert_eq!(stage.jobs(), 0);
+    assert!(!stage.dispatch.set_paused(false).await.unwrap().paused);
+    stage.look_after(SILENT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "it has only just gone on");
+    stage.look_after(1_000).await;
+    assert_eq!(stage.jobs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "failed", 0)]).await;
+    let open = async || crate::record::open(&stage.cloud, "", 10).await.unwrap().len();
+    assert_eq!(open().await, 1);
+    stage.look_after(1_000).await;
+    assert_eq!(open().await, 0);
+    let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
+    assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
+    assert_eq!(open().await, 1);
+    // The retry's job is lost, and so is its fact.
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "queued", 1)]).await;
+    stage.look_after(SILENT_MS).await;
+    assert_eq!(stage.jobs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_dispatchers_that_look_at_once_one_publishes() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "processing", 0)]).await;
+    tokio::time::advance(Duration::from_millis(SILENT_MS as u64)).await;
+    let (one, other) = tokio::join!(look(&stage.dispatch, ""), look(&stage.dispatch, ""));
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(stage.jobs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "failed:dead_lettered", 0), ("c2", "failed:source_gone", 0), ("c3", "completed", 0)]).await;
+    let b1 = BatchId::parse("b1").unwrap();
+    let letters = stage.dispatch.dead_letters_of(&b1).await.unwrap();
+    assert_eq!((letters.len(), &letters[0]["clipId"]), (1, &"c1".into()));
+    let c2 = ClipId::parse("c2").unwrap();
+    let refused = stage.dispatch.retry(&b1, Some(&c2), Again::DeadLettered).await;
+    assert!(matches!(refused, Err(Refusal::Conflict(failure)) if failure.code == "clip_not_dead_lettered"));
+    let redriven = stage.dispatch.retry(&b1, None, Again::DeadLettered).await.unwrap();
+    assert_eq!(redriven, [ClipId::parse("c1").unwrap()]);
+    assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }

@@ -40,7 +40,7 @@ impl Dispatch {
     }
 }
 
-fn to_json(fields: &Fields) -> Map<String, serde_json::Value> {
+pub(crate) fn to_json(fields: &Fields) -> Map<String, serde_json::Value> {
     let public = fields.iter().filter(|(name, _)| *name != names::FOLD);
     public.map(|(name, value)| (name.clone(), value_to_json(value))).collect()
 }
@@ -59,7 +59,7 @@ fn value_to_json(value: &Value) -> serde_json::Value {
 }
 
 /// Milliseconds suffice: nothing in a status document is finer.
-fn rfc3339(at: SystemTime) -> String {
+pub(crate) fn rfc3339(at: SystemTime) -> String {
     let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
     let time = pbjson_types::Timestamp { seconds, nanos: since_epoch.subsec_millis() as i32 * 1_000_000 };

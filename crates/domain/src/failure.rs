@@ -16,6 +16,24 @@ impl FieldViolation {
     }
 }
 
+/// The code of a clip whose job the queue gave up after its last delivery.
+pub const DEAD_LETTERED: &str = "dead_lettered";
+
+/// Codes of attempts whose media process died, hung or ran out of time, whatever the report says of trying again: what happens three
+/// times at one clip is the clip's doing.
+const CRASHES: [&str; 3] = ["pipeline_crashed", "pipeline_stalled", "pipeline_overdue"];
+
+/// What kind of failure, and so what follows it; see [`sequel`](crate::sequel).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The same work meets it again.
+    Permanent,
+    /// It may pass.
+    Transient,
+    /// The media process died, hung or ran out of time.
+    Crash,
+}
+
 /// How a clip or batch failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -38,6 +56,28 @@ impl Failure {
     /// A failure that may not repeat.
     pub fn transient(code: &str, message: impl Into<String>) -> Self {
         Self { retryable: true, ..Self::permanent(code, message) }
+    }
+
+    /// The end of a media process that gave no last word, or gave none in time. `code` is one of the three there are.
+    pub fn crash(code: &str, message: impl Into<String>) -> Self {
+        Self { retryable: true, ..Self::permanent(code, message) }
+    }
+
+    /// The queue gave the clip's job up after this many deliveries.
+    pub fn dead_lettered(deliveries: &str) -> Self {
+        let message = format!(
+            "the clip was given up after {deliveries} deliveries of its job; see its setbacks and the worker's log, then redrive it"
+        );
+        Failure::transient("dead_lettered", message)
+    }
+
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        match self.code.as_str() {
+            code if CRASHES.contains(&code) => Class::Crash,
+            _ if self.retryable => Class::Transient,
+            _ => Class::Permanent,
+        }
     }
 
     /// A request with bad fields.

@@ -15,7 +15,13 @@
 //!                                              queued ◀─┘
 //! ```
 
-use crate::{attempt::Attempt, failure::Failure, progress::Phase};
+use crate::{
+    attempt::Attempt,
+    failure::{Class, DEAD_LETTERED, Failure},
+    history::{Ending, History},
+    progress::Phase,
+    tally::{Ended, Setback, Tally},
+};
 
 /// Where a clip or a batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -146,8 +152,40 @@ pub enum ClipFact {
     Failed(Failure),
     /// The attempt ended through no fault of the clip; another follows.
     Interrupted,
+    /// The attempt met something that may pass; another follows.
+    Postponed(Failure),
+    /// The attempt's media process died, hung or ran out of time; another follows.
+    Crashed(Failure),
     /// Given up on request.
     Cancelled,
+}
+
+impl ClipFact {
+    /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
+    fn setback(&self) -> Option<Setback> {
+        let setback = |ended, code: &str| Some(Setback { ended, code: code.to_owned() });
+        match self {
+            Self::Interrupted => setback(Ended::Interrupted, ""),
+            Self::Postponed(failure) => setback(Ended::Postponed, &failure.code),
+            Self::Crashed(failure) => setback(Ended::Crashed, &failure.code),
+            Self::Failed(failure) => match failure.class() {
+                Class::Crash => setback(Ended::Crashed, &failure.code),
+                Class::Transient => setback(Ended::Postponed, &failure.code),
+                Class::Permanent => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The state in which this leaves its clip for good.
+    fn end(&self) -> Option<State> {
+        match self {
+            Self::Completed { .. } => Some(State::Completed),
+            Self::Failed(_) => Some(State::Failed),
+            Self::Cancelled => Some(State::Cancelled),
+            _ => None,
+        }
+    }
 }
 
 /// Something that happened to a clip.
@@ -192,6 +230,10 @@ pub struct ClipView {
     pub updated_at_ms: i64,
     /// Over.
     pub completed_at_ms: Option<i64>,
+    /// What became of the attempts of this generation.
+    pub tally: Tally,
+    /// How earlier generations ended.
+    pub history: History,
 }
 
 impl ClipView {
@@ -200,30 +242,53 @@ impl ClipView {
         let before = self.clone();
         self.created_at_ms = earliest(self.created_at_ms, event.at_ms);
         if event.generation > self.generation {
-            *self = Self { generation: event.generation, created_at_ms: self.created_at_ms, ..Self::default() };
+            self.begin(event.generation);
         }
         if event.generation == self.generation {
             self.fold_current(event);
+        } else if let Some(state) = event.fact.end() {
+            self.history.note(event.generation, Ending { state, at_ms: event.at_ms, failure: failure_of(&event.fact) });
         }
         *self != before
     }
 
+    /// Starts over, remembering how the clip ended before.
+    fn begin(&mut self, generation: u32) {
+        let mut before = std::mem::take(self);
+        if before.state.is_terminal() {
+            let at_ms = before.completed_at_ms.unwrap_or(before.updated_at_ms);
+            let ending = Ending { state: before.state, at_ms, failure: before.failure };
+            before.history.note(before.generation, ending);
+        }
+        let (created_at_ms, history) = (before.created_at_ms, before.history);
+        *self = Self { generation, created_at_ms, history, ..Self::default() };
+    }
+
+    /// What adds up counts even when it arrives after the end: else the order of facts would show.
     fn fold_current(&mut self, event: &ClipEvent) {
         if let Some(attempt) = &event.attempt {
             self.started_at_ms = earliest(self.started_at_ms, attempt.started_at_ms);
+            self.tally.note(&attempt.id, event.fact.setback());
+        }
+        if let ClipFact::Progressed { percent, .. } = &event.fact {
+            self.percent = self.percent.max((*percent).min(99));
         }
         if self.state.is_terminal() {
+            if self.ended_from_outside() {
+                self.show(event.attempt.as_ref());
+            }
             return;
         }
         self.updated_at_ms = self.updated_at_ms.max(event.at_ms);
         match &event.fact {
             ClipFact::Queued => {}
             ClipFact::Started => self.report(event, Phase::Fetching, None, &Encoding::default()),
-            ClipFact::Progressed { phase, percent, eta_seconds, encoding } => {
-                self.percent = self.percent.max((*percent).min(99));
+            ClipFact::Progressed { phase, eta_seconds, encoding, .. } => {
                 self.report(event, *phase, *eta_seconds, encoding);
             }
-            ClipFact::Interrupted => self.report(event, Phase::Queued, None, &Encoding::default()),
+            ClipFact::Interrupted | ClipFact::Postponed(_) | ClipFact::Crashed(_) => {
+                self.report(event, Phase::Queued, None, &Encoding::default());
+            }
             ClipFact::Completed { output, encoding } => {
                 self.percent = 100;
                 self.output = Some(output.clone());
@@ -238,20 +303,38 @@ impl ClipView {
         }
     }
 
+    /// Whether the clip failed because the queue gave its job up.
+    pub fn is_dead_lettered(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.code == DEAD_LETTERED)
+    }
+
     /// Shows what an attempt says, unless something later is already shown.
     fn report(&mut self, event: &ClipEvent, phase: Phase, eta_seconds: Option<u32>, encoding: &Encoding) {
         self.state = State::Processing;
-        let Some(attempt) = &event.attempt else { return };
-        if self.attempt.as_ref().is_some_and(|shown| shown.order() >= attempt.order()) {
-            return;
+        if self.show(event.attempt.as_ref()) {
+            self.phase = phase;
+            self.eta_seconds = eta_seconds;
+            self.encoding = encoding.clone();
         }
-        self.phase = phase;
-        self.eta_seconds = eta_seconds;
-        self.encoding = encoding.clone();
-        self.attempt = Some(attempt.clone());
     }
 
-    /// Ends the generation. The latest attempt stays shown unless the ending names one.
+    /// Shows an attempt, unless a later report is already shown. Says whether it does.
+    fn show(&mut self, attempt: Option<&Attempt>) -> bool {
+        let Some(attempt) = attempt else { return false };
+        let later = self.attempt.as_ref().is_none_or(|shown| shown.order() < attempt.order());
+        if later {
+            self.attempt = Some(attempt.clone());
+        }
+        later
+    }
+
+    /// Whether no attempt told how the clip ended. Then the latest one is shown, even if it is heard of only now.
+    fn ended_from_outside(&self) -> bool {
+        self.state == State::Cancelled || self.is_dead_lettered()
+    }
+
+    /// Ends the generation. The latest attempt stays shown unless the ending names one. Without a result no encoding is shown: the
+    /// reports that told it may come after the end.
     fn end(&mut self, event: &ClipEvent, state: State) {
         self.state = state;
         self.phase = Phase::Done;
@@ -261,6 +344,16 @@ impl ClipView {
         if event.attempt.is_some() {
             self.attempt.clone_from(&event.attempt);
         }
+        if state != State::Completed {
+            self.encoding = Encoding::default();
+        }
+    }
+}
+
+fn failure_of(fact: &ClipFact) -> Option<Failure> {
+    match fact {
+        ClipFact::Failed(failure) => Some(failure.clone()),
+        _ => None,
     }
 }
 
@@ -283,6 +376,8 @@ pub struct BatchView {
     pub failed: u32,
     /// Clips given up on request.
     pub cancelled: u32,
+    /// Of the failed ones, those that the queue gave up.
+    pub dead_lettered: u32,
     /// Seconds until the last clip ends, if that is known of every clip.
     pub eta_seconds: Option<u32>,
     /// First accepted.
@@ -308,6 +403,7 @@ impl BatchView {
                 State::Cancelled => batch.cancelled += 1,
                 State::Queued | State::Processing => eta = eta.zip(clip.eta_seconds).map(|(a, b)| a.max(b)),
             }
+            batch.dead_lettered += u32::from(clip.is_dead_lettered());
             batch.created_at_ms =
                 clip.created_at_ms.map_or(batch.created_at_ms, |at| earliest(batch.created_at_ms, at));
             batch.updated_at_ms = batch.updated_at_ms.max(clip.updated_at_ms);
@@ -355,7 +451,8 @@ mod tests {
     }
 
     fn progressed(percent: u8) -> ClipFact {
-        ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding: Encoding::default() }
+        let encoding = Encoding { encoder: format!("encoder {percent}"), fallback_reason: String::new() };
+        ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
     }
 
     fn story() -> Vec<ClipEvent> {
@@ -363,12 +460,13 @@ mod tests {
             event(0, None, ClipFact::Queued),
             event(1_000, attempt(1, 0), ClipFact::Started),
             event(1_500, attempt(1, 1), progressed(60)),
-            event(1_800, attempt(1, 2), ClipFact::Interrupted),
+            event(1_800, attempt(1, 2), ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
             event(2_000, attempt(2, 0), ClipFact::Started),
-            event(2_500, attempt(2, 1), progressed(30)),
+            event(2_200, attempt(2, 1), ClipFact::Postponed(Failure::transient("source_unavailable", "no answer"))),
+            event(2_500, attempt(3, 1), progressed(30)),
             event(
                 3_000,
-                attempt(2, 2),
+                attempt(3, 2),
                 ClipFact::Completed {
                     output: Output { uri: "gs://b/o".into(), ..Output::default() },
                     encoding: Encoding::default(),
@@ -385,7 +483,7 @@ mod tests {
         view
     }
 
-    /// Every order of the story's seven facts.
+    /// Every order of `n` facts.
     fn permutations(n: usize) -> Vec<Vec<usize>> {
         if n == 0 {
             return vec![vec![]];
@@ -406,11 +504,56 @@ mod tests {
     #[test]
     fn the_order_of_facts_does_not_matter() {
         let story = story();
-        for facts in [&story[..], &story[..6]] {
-            let expected = fold(facts);
+        let ended = |attempt, fact| [&story[1..7], &[event(3_000, attempt, fact)]].concat();
+        let stories = [
+            story.clone(),
+            story[..7].to_vec(),
+            ended(None, ClipFact::Cancelled),
+            ended(None, ClipFact::Failed(Failure::dead_lettered("100"))),
+            ended(attempt(2, 2), ClipFact::Failed(Failure::permanent("source_gone", "gone"))),
+        ];
+        for facts in stories {
+            let expected = fold(&facts);
             for order in permutations(facts.len()) {
                 assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
             }
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_by_their_ends() {
+        let view = fold(&story());
+        let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+        assert_eq!((counts.crashes, counts.postponements, counts.interruptions, counts.lost), (1, 1, 0, 0));
+        let mut last = fold(&story()[..4]);
+        last.fold(&event(1_900, attempt(2, 1), ClipFact::Failed(Failure::crash("pipeline_crashed", "again"))));
+        assert_eq!(last.tally.counts(None).crashes, 2, "the one that ended the clip, too");
+        let mut view = fold(&story()[..5]);
+        view.fold(&event(2_100, attempt(4, 0), ClipFact::Started));
+        view.fold(&event(2_300, attempt(5, 0), ClipFact::Interrupted));
+        let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+        assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 are unheard of");
+    }
+
+    #[test]
+    fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
+        let of = |generation, event: ClipEvent| ClipEvent { generation, ..event };
+        let failed = Failure::permanent("source_gone", "gone");
+        let facts = [
+            event(0, None, ClipFact::Queued),
+            event(1_500, attempt(1, 1), ClipFact::Failed(failed.clone())),
+            of(1, event(2_000, None, ClipFact::Queued)),
+            of(1, event(2_500, attempt(2, 1), progressed(40))),
+            of(1, event(3_000, None, ClipFact::Cancelled)),
+            of(2, event(4_000, None, ClipFact::Queued)),
+        ];
+        let expected = fold(&facts);
+        let endings: Vec<_> = expected.history.endings().map(|(n, end)| (n, end.state, end.at_ms)).collect();
+        assert_eq!(endings, [(0, State::Failed, 1_500), (1, State::Cancelled, 3_000)]);
+        assert_eq!(expected.history.endings().next().unwrap().1.failure, Some(failed));
+        assert_eq!((expected.tally.attempts().count(), expected.state), (0, State::Queued));
+        for order in permutations(facts.len()) {
+            assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
         }
     }
 
@@ -437,13 +580,15 @@ mod tests {
     fn a_terminal_state_changes_only_by_a_new_generation() {
         let mut view = fold(&story());
         assert!(!view.fold(&event(4_000, None, ClipFact::Cancelled)));
-        assert!(!view.fold(&event(4_000, attempt(3, 0), ClipFact::Failed(Failure::permanent("x", "y")))));
+        assert!(!view.fold(&event(4_000, attempt(3, 9), ClipFact::Failed(Failure::permanent("x", "y")))));
         view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipFact::Queued) });
         assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
+        let (zombie, late) = (attempt(1, 9), Failure::permanent("x", "y"));
         assert!(
-            !view.fold(&event(1_600, attempt(1, 9), progressed(80))),
+            !view.fold(&event(1_600, zombie.clone(), progressed(80))),
             "a zombie of the old generation is not heard"
         );
+        assert!(!view.fold(&event(1_600, zombie, ClipFact::Failed(late))), "not even in its history");
     }
 
     #[test]

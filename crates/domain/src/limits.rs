@@ -49,12 +49,51 @@ pub const MAX_PIPELINE_BYTES: u64 = 4 << 30;
 /// is a frame of 2160p, well under a second, or a range of the source that Cloud Storage retries.
 pub const MAX_STALL_SECONDS: u64 = 120;
 
-/// Attempts at a clip whose pipeline process crashes, before the clip fails. Two crashes can be bad luck with a machine.
+/// Attempts at a clip whose media process crashes, hangs or runs out of time, before the clip fails. Two can be bad luck with a
+/// machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
 pub const MAX_CRASHES: u32 = 3;
 
-/// Delivery attempts before the queue sets a job aside. Interruptions (scale-in, deployments) count too, so it is well above
-/// [`MAX_CRASHES`]; a poisonous job ends by its error code long before.
-pub const MAX_DELIVERY_ATTEMPTS: u32 = 10;
+/// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk, an encoder's error) before the
+/// clip fails with that. The queue waits 1, 2, 4 s and so on up to half a minute between them, and each call holds out for a minute
+/// by itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.
+pub const MAX_POSTPONEMENTS: u32 = 10;
+
+/// Attempts at a clip that vanish together with their worker before the clip fails. Workers die of many things that no clip causes
+/// (a machine taken away without warning), so it is well above [`MAX_CRASHES`]; but a clip that kills workers must end some day.
+pub const MAX_LOST_ATTEMPTS: u32 = 10;
+
+/// Delivery attempts before the queue sets a job aside; the most that Pub/Sub can be told. The bounds above end a clip long before:
+/// what gets this far was interrupted again and again, or nobody could read its status.
+pub const MAX_DELIVERY_ATTEMPTS: u32 = 100;
+
+/// Attempts of a clip's generation whose ends are remembered in its document: more than deliveries of one job, and 8 kB at most.
+pub const MAX_ATTEMPTS_REMEMBERED: usize = 128;
+
+/// Earlier generations of a clip whose ends are remembered in its document. Each is a person's retry; who retries more often reads
+/// the latest.
+pub const MAX_HISTORY: usize = 10;
+
+/// Longest time of an attempt's media process, milliseconds. Forty times the clip: 1080p30 takes 0.6 times the clip's length on two
+/// cores, 2160p60 eight times that, a machine that is shared four times as much again, and loudness can make a clip twice. A
+/// quarter of an hour more for the source's first bytes, and for the shortest clips. At most 5.5 hours, since leases end after 6.
+pub fn attempt_deadline_ms(clip_ms: i64) -> i64 {
+    const BASE_MS: i64 = 15 * 60_000;
+    const LONGEST_MS: i64 = 330 * 60_000;
+    clip_ms.max(0).saturating_mul(40).saturating_add(BASE_MS).min(LONGEST_MS)
+}
 
 /// Days after which status documents and request records may be deleted.
 pub const RETENTION_DAYS: u64 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_has_time_by_the_length_of_its_clip_and_less_than_its_lease() {
+        assert_eq!(attempt_deadline_ms(0), 900_000);
+        assert_eq!(attempt_deadline_ms(60_000), 3_300_000);
+        assert_eq!(attempt_deadline_ms(MAX_CLIP_MS), 5 * 3_600_000 + 1_800_000);
+        assert_eq!(attempt_deadline_ms(i64::MAX), attempt_deadline_ms(MAX_CLIP_MS));
+    }
+}

@@ -22,6 +22,9 @@ pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 /// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
 const MAX_BATCHES: usize = 2_000;
 
+/// Clips of them, which is what takes the memory: about 2 kB each. What is not yet written stays even beyond; its leases bound it.
+const MAX_CLIPS_KEPT: usize = 100_000;
+
 /// A document's state of being written.
 #[derive(Debug, Default)]
 struct Slate {
@@ -59,15 +62,18 @@ struct Batch {
     refusal: Option<(Failure, i64)>,
     clips: BTreeMap<ClipId, Clip>,
     view: BatchView,
+    /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
+    read: u8,
     slate: Slate,
     heard_at: Instant,
 }
 
-/// A document that is due, as a write, with the key to confirm it by.
+/// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
+/// so that who reads the batch and then its clips knows at least as much as the batch says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Key {
-    Batch(BatchId),
     Clip(BatchId, ClipId),
+    Batch(BatchId),
 }
 
 impl Key {
@@ -91,7 +97,7 @@ impl Board {
         self.batches.contains_key(batch)
     }
 
-    /// Takes up a batch as its documents say, or as new.
+    /// Takes up a batch as its documents say, or as new. The clips' were read after the batch's.
     pub(crate) fn take_up(
         &mut self,
         context: &BatchContext,
@@ -105,6 +111,7 @@ impl Board {
             refusal: None,
             clips: BTreeMap::new(),
             view: BatchView::default(),
+            read: 0,
             slate: Slate::default(),
             heard_at: now,
         };
@@ -118,13 +125,21 @@ impl Board {
         if let Some(document) = batch {
             taken.slate.version = Some(document.version);
             taken.refusal = documents::refusal(&document.fields);
+            taken.read = documents::percent(&document.fields);
         }
         taken.view = taken.derive();
+        // The facts that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
+        // not know of them, or ended in between. Nobody else would ever write it.
+        if batch.is_some_and(|document| documents::is_behind(&document.fields, &taken.view, &taken.write().fields)) {
+            taken.slate.touch(true);
+            self.dirty.insert(Key::Batch(context.id.clone()));
+        }
         self.batches.insert(context.id.clone(), taken);
     }
 
     fn make_room(&mut self) {
-        while self.batches.len() >= MAX_BATCHES {
+        let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(|batch| batch.clips.len()).sum::<usize>();
+        while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
             let clean = self.batches.iter().filter(|(_, batch)| !batch.is_dirty());
             let Some(oldest) = clean.min_by_key(|(_, batch)| batch.heard_at).map(|(id, _)| id.clone()) else { return };
             self.batches.remove(&oldest);
@@ -217,11 +232,15 @@ impl Batch {
     /// Folds into one clip; the key of its document while that waits to be written.
     fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent) -> Option<Key> {
         let clip = self.clips.entry(id.clone()).or_default();
-        let (state, phase, generation) = (clip.view.state, clip.view.phase, clip.view.generation);
+        let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
         let changed = clip.view.fold(event);
         if changed || clip.slate.version.is_none() {
-            let urgent = clip.view.state != state || clip.view.generation != generation || clip.slate.version.is_none();
-            clip.slate.touch(urgent || (clip.view.phase != phase && clip.view.state.is_terminal()));
+            if clip.view.generation != generation {
+                self.read = 0;
+            }
+            let new = clip.slate.version.is_none() || clip.view.generation != generation;
+            // The next attempt counts the ends of those before it: it must not read them a second late.
+            clip.slate.touch(new || clip.view.state != state || clip.view.tally.ends() != ends);
         }
         clip.slate.dirty.then(|| Key::Clip(self.context.id.clone(), id.clone()))
     }
@@ -237,7 +256,10 @@ impl Batch {
                 completed_at_ms: Some(*at_ms),
                 ..BatchView::default()
             },
-            None => BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size),
+            None => {
+                let view = BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size);
+                BatchView { percent: view.percent.max(self.read), ..view }
+            }
         }
     }
 
@@ -337,9 +359,63 @@ mod tests {
         assert!(write_all(&mut board, start).is_empty(), "progress waits");
         assert_eq!(board.next_due(start), Some(start + BETWEEN_WRITES));
         let writes = write_all(&mut board, start + BETWEEN_WRITES);
-        assert_eq!(writes[0].fields["progress"], Value::Integer(10));
-        assert_eq!(writes[1].fields["progress"], Value::Integer(20));
+        assert_eq!(writes[0].fields["progress"], Value::Integer(20));
+        assert_eq!(writes[1].fields["progress"], Value::Integer(10));
         assert!(matches!(writes[0].precondition, Precondition::Unchanged(_)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_attempt_does_not_wait() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&clip_event(ClipFact::Started, 1), now);
+        write_all(&mut board, now);
+        board.fold(&clip_event(ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
+        let writes = write_all(&mut board, now);
+        assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
+        assert_eq!(writes[0].fields["setbacks"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_lacks_what_its_clips_tell_is_written_again_and_its_percent_never_falls() {
+        let now = Instant::now();
+        let stored = |write: &Write, seconds| Document {
+            path: write.path.clone(),
+            fields: write.fields.clone(),
+            version: Version { seconds, nanos: 0 },
+        };
+        let (mut board, version) = (Board::default(), 7);
+        board.take_up(&context(), None, &[], now);
+        board.fold(&progressed(40), now);
+        let before = write_all(&mut board, now);
+        board.fold(&clip_event(ClipFact::Failed(Failure::permanent("source_gone", "gone")), 50), now);
+        let clip = stored(&write_all(&mut board, now)[0], version);
+
+        // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
+        let mut batch = stored(&before[1], version);
+        batch.fields.insert("progress".into(), Value::Integer(60));
+        let mut board = Board::default();
+        board.take_up(&context(), Some(&batch), std::slice::from_ref(&clip), now);
+        let writes = write_all(&mut board, now);
+        assert_eq!(writes.len(), 1);
+        assert_eq!(writes[0].fields["failedClips"], Value::Integer(1));
+        assert_eq!(writes[0].fields["progress"], Value::Integer(60), "people have read it");
+        let mut board = Board::default();
+        board.take_up(&context(), Some(&stored(&writes[0], version)), &[clip], now);
+        assert!(write_all(&mut board, now).is_empty(), "it lacks nothing now");
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_shows_in_its_batch() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&clip_event(ClipFact::Failed(Failure::dead_lettered("100")), 1), now);
+        let writes = write_all(&mut board, now);
+        let batch = writes.iter().find(|write| write.path == "exportBatches/b1").unwrap();
+        assert_eq!(batch.fields["hasDeadLetters"], Value::Bool(true));
+        assert_eq!(batch.fields["deadLetteredClips"], Value::Integer(1));
     }
 
     #[tokio::test]
@@ -350,6 +426,25 @@ mod tests {
         board.fold(&progressed(20), now);
         write_all(&mut board, now);
         assert!(board.fold(&progressed(20), now).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_makes_room_for_what_is_new() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        let of = |number: usize| BatchContext { id: BatchId::parse(&format!("b{number}")).unwrap(), ..context() };
+        let clips: Vec<ClipId> = (0..1_000).map(|number| ClipId::parse(&format!("c{number}")).unwrap()).collect();
+        let batches = MAX_CLIPS_KEPT / clips.len() + 5;
+        for number in 0..batches {
+            let context = of(number);
+            board.take_up(&context, None, &[], now + Duration::from_millis(number as u64));
+            let fact = FleetFact::BatchQueued { at_ms: 1, clips: clips.clone() };
+            for key in board.fold(&FleetEvent { batch: context, fact }, now + Duration::from_millis(number as u64)) {
+                board.written(&key, Version { seconds: 1, nanos: 0 }, now);
+            }
+        }
+        assert_eq!(board.batches.values().map(|batch| batch.clips.len()).sum::<usize>(), MAX_CLIPS_KEPT);
+        assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
     }
 
     #[tokio::test]

@@ -1,26 +1,34 @@
 //! Views as documents and back. Names are those of `proto/clipfleet/v1/status.proto`.
 
+use crate::{
+    past,
+    values::{
+        as_failure, as_instant, as_integer, as_text, expiry, failure_value, instant, integer, maybe, maybe_integer,
+        member, text,
+    },
+};
 use clipfleet_cloud::{Fields, Value};
-use clipfleet_contract::names::{FOLD, GENERATION, STATUS};
+use clipfleet_contract::names::{
+    ATTEMPT, ATTEMPT_ID, ATTEMPT_STARTED_AT, CRASHES, FOLD, GENERATION, HAS_DEAD_LETTERS, INTERRUPTIONS, LOST_ATTEMPTS,
+    PHASE, POSTPONEMENTS, STATUS, UPDATED_AT,
+};
 use clipfleet_domain::{
     attempt::Attempt,
-    failure::{Failure, FieldViolation},
+    failure::Failure,
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
     lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, State, Timings},
-    limits::RETENTION_DAYS,
     progress::Phase,
     rendition::{by_name, name_of},
 };
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A clip's document.
 pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) -> Fields {
     let attempt = view.attempt.as_ref();
     let output = view.output.as_ref();
+    let counts = view.tally.counts(attempt.map(|attempt| &attempt.id));
     let fold = Fields::from([
-        ("attemptId".into(), text(attempt.map_or("", |attempt| attempt.id.as_str()))),
-        ("attemptStartedAt".into(), instant(attempt.map(|attempt| attempt.started_at_ms))),
+        (past::ATTEMPTS.into(), past::tally_value(&view.tally)),
         ("sequence".into(), integer(attempt.map_or(0, |attempt| attempt.sequence as i64))),
         ("batchSize".into(), integer(i64::from(batch.size))),
         ("projectId".into(), text(batch.project.as_str())),
@@ -30,11 +38,19 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("batchId".into(), text(batch.id.as_str())),
         ("clipId".into(), text(clip.as_str())),
         (STATUS.into(), text(name_of(&State::ALL, view.state))),
-        ("phase".into(), text(name_of(&Phase::ALL, view.phase))),
+        (PHASE.into(), text(name_of(&Phase::ALL, view.phase))),
         ("progress".into(), integer(i64::from(view.percent))),
         ("etaSeconds".into(), maybe_integer(view.eta_seconds.map(i64::from))),
         (GENERATION.into(), integer(i64::from(view.generation))),
-        ("attempt".into(), integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),
+        (ATTEMPT.into(), integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),
+        (ATTEMPT_ID.into(), text(attempt.map_or("", |attempt| attempt.id.as_str()))),
+        (ATTEMPT_STARTED_AT.into(), instant(attempt.map(|attempt| attempt.started_at_ms))),
+        (CRASHES.into(), integer(i64::from(counts.crashes))),
+        (POSTPONEMENTS.into(), integer(i64::from(counts.postponements))),
+        (INTERRUPTIONS.into(), integer(i64::from(counts.interruptions))),
+        (LOST_ATTEMPTS.into(), integer(i64::from(counts.lost))),
+        ("setbacks".into(), past::setbacks_value(&view.tally)),
+        ("history".into(), past::history_value(&view.history)),
         ("worker".into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
         ("encoder".into(), text(&view.encoding.encoder)),
         ("fallbackReason".into(), text(&view.encoding.fallback_reason)),
@@ -51,7 +67,7 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("timings".into(), output.map_or(Value::Null, |output| timings_value(&output.timings))),
         ("createdAt".into(), instant(view.created_at_ms)),
         ("startedAt".into(), instant(view.started_at_ms)),
-        ("updatedAt".into(), instant(Some(view.updated_at_ms))),
+        (UPDATED_AT.into(), instant(Some(view.updated_at_ms))),
         ("completedAt".into(), instant(view.completed_at_ms)),
         ("expiresAt".into(), expiry(view.created_at_ms)),
         (FOLD.into(), Value::Map(fold)),
@@ -63,11 +79,11 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
     let get = |name: &str| fields.get(name).unwrap_or(&Value::Null);
     let Value::Map(fold) = get(FOLD) else { return None };
     let fold = |name: &str| fold.get(name).unwrap_or(&Value::Null);
-    let attempt = AttemptId::parse(as_text(fold("attemptId"))).ok().and_then(|id| {
+    let attempt = AttemptId::parse(as_text(get(ATTEMPT_ID))).ok().and_then(|id| {
         Some(Attempt {
             id,
-            number: as_integer(get("attempt")).try_into().ok()?,
-            started_at_ms: as_instant(fold("attemptStartedAt"))?,
+            number: as_integer(get(ATTEMPT)).try_into().ok()?,
+            started_at_ms: as_instant(get(ATTEMPT_STARTED_AT))?,
             worker: WorkerId::parse(as_text(get("worker"))).ok()?,
             sequence: as_integer(fold("sequence")) as u64,
         })
@@ -76,7 +92,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
     Some(ClipView {
         generation: as_integer(get(GENERATION)).try_into().ok()?,
         state,
-        phase: by_name(&Phase::ALL, as_text(get("phase"))).ok()?,
+        phase: by_name(&Phase::ALL, as_text(get(PHASE))).ok()?,
         percent: as_integer(get("progress")).try_into().ok()?,
         eta_seconds: maybe(get("etaSeconds")).and_then(|value| as_integer(value).try_into().ok()),
         attempt,
@@ -100,8 +116,10 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
         failure: maybe(get("error")).map(as_failure),
         created_at_ms: as_instant(get("createdAt")),
         started_at_ms: as_instant(get("startedAt")),
-        updated_at_ms: as_instant(get("updatedAt")).unwrap_or(0),
+        updated_at_ms: as_instant(get(UPDATED_AT)).unwrap_or(0),
         completed_at_ms: as_instant(get("completedAt")),
+        tally: past::as_tally(fold(past::ATTEMPTS)),
+        history: past::as_history(get("history")),
     })
 }
 
@@ -116,50 +134,35 @@ pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Opti
         ("completedClips".into(), integer(i64::from(view.completed))),
         ("failedClips".into(), integer(i64::from(view.failed))),
         ("cancelledClips".into(), integer(i64::from(view.cancelled))),
+        ("deadLetteredClips".into(), integer(i64::from(view.dead_lettered))),
+        (HAS_DEAD_LETTERS.into(), Value::Bool(view.dead_lettered > 0)),
         ("etaSeconds".into(), maybe_integer(view.eta_seconds.map(i64::from))),
         ("error".into(), refusal.map_or(Value::Null, failure_value)),
         ("createdAt".into(), instant(view.created_at_ms)),
-        ("updatedAt".into(), instant(Some(view.updated_at_ms))),
+        (UPDATED_AT.into(), instant(Some(view.updated_at_ms))),
         ("completedAt".into(), instant(view.completed_at_ms)),
         ("expiresAt".into(), expiry(view.created_at_ms)),
     ])
+}
+
+/// What moves while clips are at work, and so is written again soon by whoever hears of it.
+const MOVING: [&str; 3] = ["progress", "etaSeconds", UPDATED_AT];
+
+/// Whether a batch's document lacks something that its clips' documents tell and that may come from no one any more.
+pub(crate) fn is_behind(document: &Fields, view: &BatchView, fields: &Fields) -> bool {
+    let matters = |name: &str| view.state.is_terminal() || !MOVING.contains(&name);
+    fields.iter().any(|(name, value)| matters(name) && document.get(name) != Some(value))
+}
+
+/// The percent that a document shows.
+pub(crate) fn percent(fields: &Fields) -> u8 {
+    fields.get("progress").and_then(|value| as_integer(value).try_into().ok()).unwrap_or(0)
 }
 
 /// Why and when (Unix time, milliseconds) a batch was refused, if its document says it was.
 pub(crate) fn refusal(fields: &Fields) -> Option<(Failure, i64)> {
     let failure = fields.get("error").and_then(maybe).map(as_failure)?;
     Some((failure, fields.get("createdAt").and_then(as_instant)?))
-}
-
-fn failure_value(failure: &Failure) -> Value {
-    let mut fields = Fields::from([
-        ("code".into(), text(&failure.code)),
-        ("message".into(), text(&failure.message)),
-        ("retryable".into(), Value::Bool(failure.retryable)),
-    ]);
-    if !failure.details.is_empty() {
-        let detail = |bad: &FieldViolation| {
-            Value::Map(Fields::from([("field".into(), text(&bad.field)), ("reason".into(), text(&bad.reason))]))
-        };
-        fields.insert("details".into(), Value::Array(failure.details.iter().map(detail).collect()));
-    }
-    Value::Map(fields)
-}
-
-fn as_failure(value: &Value) -> Failure {
-    let details = match member(value, "details") {
-        Value::Array(list) => list
-            .iter()
-            .map(|bad| FieldViolation::new(as_text(member(bad, "field")), as_text(member(bad, "reason"))))
-            .collect(),
-        _ => Vec::new(),
-    };
-    Failure {
-        code: as_text(member(value, "code")).to_owned(),
-        message: as_text(member(value, "message")).to_owned(),
-        retryable: member(value, "retryable") == &Value::Bool(true),
-        details,
-    }
 }
 
 fn timings_value(timings: &Timings) -> Value {
@@ -187,66 +190,15 @@ fn as_timings(value: &Value) -> Timings {
     }
 }
 
-fn text(text: &str) -> Value {
-    Value::String(text.to_owned())
-}
-
-fn integer(number: i64) -> Value {
-    Value::Integer(number)
-}
-
-fn maybe_integer(number: Option<i64>) -> Value {
-    number.map_or(Value::Null, Value::Integer)
-}
-
-fn instant(unix_ms: Option<i64>) -> Value {
-    unix_ms.map_or(Value::Null, |ms| Value::Timestamp(at(ms)))
-}
-
-fn expiry(created_at_ms: Option<i64>) -> Value {
-    created_at_ms.map_or(Value::Null, |ms| Value::Timestamp(at(ms) + Duration::from_secs(RETENTION_DAYS * 24 * 3_600)))
-}
-
-fn at(unix_ms: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(unix_ms.max(0).unsigned_abs())
-}
-
-fn maybe(value: &Value) -> Option<&Value> {
-    (value != &Value::Null).then_some(value)
-}
-
-fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
-    match value {
-        Value::Map(fields) => fields.get(name).unwrap_or(&Value::Null),
-        _ => &Value::Null,
-    }
-}
-
-fn as_text(value: &Value) -> &str {
-    match value {
-        Value::String(text) => text,
-        _ => "",
-    }
-}
-
-fn as_integer(value: &Value) -> i64 {
-    match value {
-        Value::Integer(number) => *number,
-        _ => 0,
-    }
-}
-
-fn as_instant(value: &Value) -> Option<i64> {
-    match value {
-        Value::Timestamp(at) => i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_domain::ids::{BatchId, OwnerUid, ProjectId};
+    use clipfleet_domain::{
+        failure::FieldViolation,
+        history::Ending,
+        ids::{BatchId, OwnerUid, ProjectId},
+        tally::{Ended, Setback},
+    };
 
     fn context() -> BatchContext {
         BatchContext {
@@ -297,8 +249,18 @@ mod tests {
             ..processing.clone()
         };
         let failure = Failure::invalid(vec![FieldViolation::new("a", "b")]);
-        let failed = ClipView { state: State::Failed, failure: Some(failure), ..processing.clone() };
-        for view in [ClipView { created_at_ms: Some(0), ..ClipView::default() }, processing, completed, failed] {
+        let failed = ClipView { state: State::Failed, failure: Some(failure.clone()), ..processing.clone() };
+        let mut again = processing.clone();
+        let setbacks =
+            [(1, Some((Ended::Crashed, "pipeline_crashed"))), (2, Some((Ended::Interrupted, ""))), (3, None)];
+        for (number, setback) in setbacks {
+            let id = AttemptId::parse(&format!("a{number}")).unwrap();
+            again.tally.note(&id, setback.map(|(ended, code)| Setback { ended, code: code.into() }));
+        }
+        again.history.note(0, Ending { state: State::Failed, at_ms: 500, failure: Some(failure) });
+        again.history.note(2, Ending { state: State::Cancelled, at_ms: 700, failure: None });
+        let new = ClipView { created_at_ms: Some(0), ..ClipView::default() };
+        for view in [new, processing, completed, failed, again] {
             let fields = clip_fields(&context(), &ClipId::parse("c1").unwrap(), &view);
             assert_eq!(clip_view(&fields).unwrap(), view);
         }

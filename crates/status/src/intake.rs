@@ -1,6 +1,6 @@
 //! The two streams the service listens to, as one: facts, and jobs that were set aside, which are facts too.
 
-use clipfleet_cloud::{Cloud, CloudError, Deliveries, Delivery};
+use clipfleet_cloud::{Cloud, CloudError, Deliveries, Delivery, Message};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
     failure::Failure,
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 const FACTS_OUTSTANDING: usize = 2_000;
 /// Dead letters are rare.
 const DEAD_LETTERS_OUTSTANDING: usize = 100;
+
+/// Attribute that Pub/Sub puts on a dead letter: how often it was delivered.
+const DELIVERIES: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 
 /// A fact and the lease on its message.
 pub(crate) struct Fact {
@@ -44,27 +47,28 @@ pub(crate) fn start(
     let mut tasks = JoinSet::new();
     tasks.spawn(forward(
         facts,
-        |bytes| event::decode(bytes).map_err(|bad| bad.to_string()),
+        |message| event::decode(&message.data).map_err(|bad| bad.to_string()),
         sender.clone(),
         stop.clone(),
     ));
-    tasks.spawn(forward(dead, move |bytes| set_aside(bytes, clock.now_ms()), sender, stop));
+    tasks.spawn(forward(dead, move |message| set_aside(message, clock.now_ms()), sender, stop));
     (receiver, Intake(tasks))
 }
 
 async fn forward(
     mut deliveries: Deliveries,
-    decode: impl Fn(&[u8]) -> Result<FleetEvent, String>,
+    decode: impl Fn(&Message) -> Result<FleetEvent, String>,
     sender: mpsc::Sender<Result<Fact, CloudError>>,
     stop: CancellationToken,
 ) {
     loop {
         let delivery = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             delivery = deliveries.next() => delivery,
         };
         let fact = match delivery {
-            Some(Ok(delivery)) => match decode(&delivery.message.data) {
+            Some(Ok(delivery)) => match decode(&delivery.message) {
                 Ok(event) => Ok(Fact { event, delivery }),
                 Err(reason) => {
                     // It would be no clearer the next time: settled, counted, and visible in the log.
@@ -84,10 +88,37 @@ async fn forward(
     deliveries.close().await;
 }
 
-fn set_aside(bytes: &[u8], at_ms: i64) -> Result<FleetEvent, String> {
-    let job = job::decode(bytes).map_err(|bad| bad.to_string())?;
-    let message = "the clip was given up after its last delivery attempt; see the worker's log, then retry the clip";
-    let failure = Failure::transient("dead_lettered", message);
-    let event = ClipEvent { generation: job.generation, at_ms, attempt: None, fact: ClipFact::Failed(failure) };
+fn set_aside(message: &Message, at_ms: i64) -> Result<FleetEvent, String> {
+    let job = job::decode(&message.data).map_err(|bad| bad.to_string())?;
+    let deliveries = message.attributes.get(DELIVERIES).map_or("its last", String::as_str);
+    let fact = ClipFact::Failed(Failure::dead_lettered(deliveries));
+    let event = ClipEvent { generation: job.generation, at_ms, attempt: None, fact };
     Ok(FleetEvent { batch: job.batch, fact: FleetFact::Clip { id: job.clip.id, event } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_domain::failure::DEAD_LETTERED;
+    use clipfleet_domain::job::{Job, PinnedSource};
+
+    #[test]
+    fn a_job_that_was_set_aside_is_a_failed_clip_that_says_how_often_it_was_tried() {
+        let request = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
+                          "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
+        let request = clipfleet_contract::batch::from_json(request.as_bytes()).unwrap();
+        let policy =
+            clipfleet_domain::batch::BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let batch = clipfleet_contract::batch::check(&request, &policy, "").unwrap();
+        let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
+        let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);
+        let attributes = [(DELIVERIES.to_owned(), "100".to_owned())].into();
+        let event = set_aside(&Message { data: job::encode(&job).into(), attributes }, 9).unwrap();
+        let FleetFact::Clip { id, event } = event.fact else { panic!("about a clip") };
+        assert_eq!((id.as_str(), event.generation, event.at_ms), ("c1", 2, 9));
+        let ClipFact::Failed(failure) = event.fact else { panic!("a failure") };
+        assert_eq!((failure.code.as_str(), failure.retryable), (DEAD_LETTERED, true));
+        assert!(failure.message.contains("100"), "{}", failure.message);
+        assert!(set_aside(&Message::default(), 9).is_err());
+    }
 }

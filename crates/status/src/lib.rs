@@ -14,6 +14,8 @@
 mod board;
 mod documents;
 mod intake;
+mod past;
+mod values;
 mod writer;
 
 use clipfleet_cloud::{Cloud, CloudError};
@@ -27,7 +29,7 @@ pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -
     telemetry::metrics();
     let readiness = health::Readiness::default();
     tracing::info!(listen = %listener.local_addr()?, "status service listens");
-    let folding = tokio::spawn(fold(cloud, readiness.clone(), stop.clone()));
+    let folding = tokio::spawn(fold(cloud, Clock::system(), readiness.clone(), stop.clone()));
     let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
     stop.cancel();
     let folded = folding.await;
@@ -36,8 +38,13 @@ pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -
 }
 
 /// Folds facts until told to stop, or until waiting cannot mend an error (no such subscription).
-pub async fn fold(cloud: Cloud, readiness: health::Readiness, stop: CancellationToken) -> Result<(), CloudError> {
-    let (facts, intake) = intake::start(&cloud, Clock::system(), stop.clone());
+pub async fn fold(
+    cloud: Cloud,
+    clock: Clock,
+    readiness: health::Readiness,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    let (facts, intake) = intake::start(&cloud, clock, stop.clone());
     readiness.ready(serde_json::json!({"role": "status"}));
     let folded = writer::run(cloud, facts, stop).await;
     if let Err(error) = &folded {

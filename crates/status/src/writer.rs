@@ -7,7 +7,7 @@ use crate::{
 use clipfleet_cloud::{Cloud, CloudError, Delivery, ErrorKind};
 use clipfleet_contract::names;
 use clipfleet_domain::{ids::BatchId, job::BatchContext};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,8 @@ type Shared = Arc<Delivery>;
 struct Writer {
     cloud: Cloud,
     board: Board,
-    waiting: HashMap<Key, Vec<Shared>>,
+    /// In order, so that leases are handed back in an order that a simulation can repeat.
+    waiting: BTreeMap<Key, Vec<Shared>>,
 }
 
 pub(crate) async fn run(
@@ -34,11 +35,13 @@ pub(crate) async fn run(
     mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer = Writer { cloud, board: Board::default(), waiting: HashMap::new() };
+    let mut writer = Writer { cloud, board: Board::default(), waiting: BTreeMap::new() };
     loop {
         let next_due = writer.board.next_due(Instant::now());
         let mut burst = Vec::new();
+        // In this order, so that a simulation repeats; what is due is written after every burst, so facts keep no document waiting.
         tokio::select! {
+            biased;
             () = stop.cancelled() => return writer.finish().await,
             received = facts.recv_many(&mut burst, BURST) => if received == 0 { return writer.finish().await },
             () = tokio::time::sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
@@ -73,10 +76,9 @@ impl Writer {
     }
 
     async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
-        let batch = [names::batch_document(&context.id)];
-        let clips = names::clip_documents(&context.id);
-        let (batch, clips) = tokio::try_join!(self.cloud.documents.get(&batch), self.cloud.documents.list(&clips))?;
-        let batch = batch.into_iter().next().flatten();
+        // In this order: the clips then tell at least as much as the batch, and are not taken for news that it lacks.
+        let batch = self.cloud.documents.get(&[names::batch_document(&context.id)]).await?.into_iter().next().flatten();
+        let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
         Ok(())
     }

@@ -1,18 +1,30 @@
 //! One attempt at a clip, from lease to visible result.
+//!
+//! ```text
+//!  lease ─▶ is it our turn? ─▶ Started ─▶ media ─▶ objects ─▶ Completed ─▶ ack
+//!              │ unwanted         └── lease lost ──▶ not another word, hand back
+//!              ▼                  ├── told to stop ▶ Interrupted, hand back
+//!             ack                 ├── unwanted ───▶ ack
+//!                                 └── failure ────▶ Failed, ack · Crashed or Postponed, hand back
+//! ```
 
-use crate::{Worker, blocks::SourceReader, companions, pipeline, report::Reporter, wanted};
-use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
-use clipfleet_contract::v1::TranscodeFinished;
-use clipfleet_domain::{
-    attempt::Attempt,
-    failure::Failure,
-    job::Job,
-    lifecycle::{ClipFact, Encoding, Output, Timings},
-    limits::MAX_CRASHES,
-    progress::Phase,
+use crate::{
+    Worker,
+    blocks::SourceReader,
+    lease::Hold,
+    media::Ended,
+    report::Reporter,
+    result::{self, Made},
+    wanted::{self, News},
 };
-use std::{path::Path, time::Duration};
-use tokio::time::Instant;
+use clipfleet_cloud::{CloudError, ErrorKind};
+use clipfleet_contract::standing::Standing;
+use clipfleet_domain::{
+    attempt::Attempt, failure::Failure, ids::AttemptId, job::Job, lifecycle::ClipFact, limits::attempt_deadline_ms,
+    sequel, tally::Counts,
+};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What is to become of the lease.
@@ -24,6 +36,8 @@ pub(crate) enum Outcome {
     Unwanted,
     /// Another attempt is to follow.
     HandedBack,
+    /// The lease is another's, as far as can be known: nothing was told, nothing is to be settled.
+    Lost,
 }
 
 impl Outcome {
@@ -32,186 +46,184 @@ impl Outcome {
             Outcome::Over => "over",
             Outcome::Unwanted => "unwanted",
             Outcome::HandedBack => "handed_back",
+            Outcome::Lost => "lost",
         }
     }
-}
-
-/// How the work itself ended.
-enum Work {
-    Completed(Output, Encoding),
-    Failed(Failure),
-    /// The pipeline process died.
-    Crashed(String),
 }
 
 /// Longest wait for a last word to be confirmed when the process is told to stop.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// How long a result's URL can be used: the longest a signed URL may live.
-const URL_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// What one delivery of a job brought.
+pub(crate) struct Leased {
+    pub(crate) job: Job,
+    pub(crate) delivery_attempt: u32,
+    /// The attempt's id, should there be one.
+    pub(crate) id: AttemptId,
+    pub(crate) hold: Hold,
+}
 
-const SETTINGS_HASH: &str = "clipfleet-settings";
-const BATCH: &str = "clipfleet-batch";
-const ATTEMPT: &str = "clipfleet-attempt";
-const DURATION_MS: &str = "clipfleet-duration-ms";
-const ENCODER: &str = "clipfleet-encoder";
-
-pub(crate) async fn run(worker: &Worker, job: &Job, attempt: Attempt, stop: CancellationToken) -> Outcome {
-    match wanted::is_wanted(&worker.cloud, job).await {
-        Ok(true) => {}
-        Ok(false) => return Outcome::Unwanted,
-        // Not knowing is no reason not to work.
-        Err(error) => tracing::warn!(%error, "not known whether the clip is still wanted"),
+pub(crate) async fn run(worker: &Worker, leased: Leased, stop: CancellationToken) -> Outcome {
+    let Leased { job, delivery_attempt, id, hold } = leased;
+    let turn = tokio::select! {
+        biased;
+        () = hold.lost() => return Outcome::Lost,
+        // Nothing was begun, so there is nothing to tell.
+        () = stop.cancelled() => return Outcome::HandedBack,
+        turn = wanted::turn(worker, &job) => turn,
+    };
+    let Some(earlier) = turn else { return Outcome::Unwanted };
+    let attempt = begin(worker, &job, id, delivery_attempt, &earlier);
+    let reporter = Reporter::new(worker.cloud.queue.clone(), worker.clock, &job, attempt, hold);
+    let outcome = attend(worker, &job, &reporter, earlier, stop).await;
+    // Of a lost lease nothing is touched any more, not even what this attempt has left.
+    if outcome != Outcome::Lost && reporter.may_have_left_objects() {
+        result::clean_up(worker, &job, &reporter).await;
     }
-    let (batch, clip, number) = (&job.batch.id, &job.clip.id, attempt.number);
-    let reporter = Reporter::new(worker.cloud.queue.clone(), worker.clock, job, attempt);
+    outcome
+}
+
+/// The attempt, numbered after those before it: deliveries of one message are counted by the queue, but a clip may have several.
+fn begin(worker: &Worker, job: &Job, id: AttemptId, delivery_attempt: u32, earlier: &Standing) -> Attempt {
+    let number = earlier.latest.as_ref().map_or(0, |latest| latest.number).saturating_add(1).max(delivery_attempt);
+    tracing::info!(batch = %job.batch.id, clip = %job.clip.id, attempt = %id, number, "attempt started");
+    Attempt { id, number, started_at_ms: worker.clock.now_ms(), worker: worker.id.clone(), sequence: 0 }
+}
+
+async fn attend(
+    worker: &Worker,
+    job: &Job,
+    reporter: &Reporter,
+    earlier: Standing,
+    stop: CancellationToken,
+) -> Outcome {
+    let (batch, clip) = (&job.batch.id, &job.clip.id);
+    // The one before us fell silent: it vanished like those that were counted so before.
+    let lost = earlier.counts.lost + u32::from(earlier.at_work().is_some());
+    let earlier = Counts { lost, ..earlier.counts };
+    if let Some(failure) = sequel::before_attempt(earlier) {
+        return conclude(job, reporter, ClipFact::Failed(failure), &stop).await;
+    }
     let work = tokio::select! {
         biased;
-        () = stop.cancelled() => {
-            tracing::info!(%batch, %clip, "attempt interrupted");
-            let _ = tokio::time::timeout(LAST_WORD, reporter.tell(ClipFact::Interrupted)).await;
+        () = reporter.hold().lost() => Err(Stopped::Lost),
+        () = stop.cancelled() => Err(Stopped::Interrupted),
+        news = wanted::news(&worker.cloud, job, reporter.attempt()) => Err(Stopped::News(news)),
+        work = work(worker, job, reporter) => work,
+    };
+    let fact = match work {
+        Ok((output, encoding)) => {
+            metrics::histogram!("clipfleet_clip_seconds").record(output.timings.total_ms as f64 / 1_000.0);
+            tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
+            reporter.objects_are_visible();
+            ClipFact::Completed { output, encoding }
+        }
+        Err(Stopped::Failed(failure)) => sequel::after_failure(failure, counts(worker, job, earlier).await),
+        Err(Stopped::Interrupted) => ClipFact::Interrupted,
+        Err(Stopped::Untold(error)) => {
+            tracing::warn!(%batch, %clip, %error, "attempt handed back: it could not even be announced");
             return Outcome::HandedBack;
         }
-        () = wanted::until_unwanted(&worker.cloud, job) => {
+        Err(Stopped::News(News::Unwanted)) => {
             tracing::info!(%batch, %clip, "attempt stopped: the clip is no longer wanted");
             return Outcome::Unwanted;
         }
-        work = make(worker, job, &reporter) => work,
-    };
-    let fact = match work {
-        Ok(Work::Completed(output, encoding)) => {
-            metrics::histogram!("clipfleet_clip_seconds").record(output.timings.total_ms as f64 / 1_000.0);
-            tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
-            ClipFact::Completed { output, encoding }
+        Err(stopped @ (Stopped::Lost | Stopped::News(News::Superseded))) => {
+            reporter.hold().revoke();
+            tracing::warn!(%batch, %clip, attempt = %reporter.attempt_id(), ?stopped, "attempt dropped: its lease is lost");
+            return Outcome::Lost;
         }
-        Ok(Work::Failed(failure)) if !failure.retryable => ClipFact::Failed(failure),
-        Ok(Work::Crashed(text)) if number >= MAX_CRASHES => {
-            let message = format!("the media process died in {number} attempts; the source may be damaged: {text}");
-            ClipFact::Failed(Failure::permanent("pipeline_crashed", message))
-        }
-        Ok(Work::Failed(failure)) => return hand_back(&reporter, job, &failure.message).await,
-        Ok(Work::Crashed(text)) => return hand_back(&reporter, job, &text).await,
-        Err(error) => return hand_back(&reporter, job, &format!("failed to {error}")).await,
     };
-    if let ClipFact::Failed(failure) = &fact {
-        tracing::warn!(%batch, %clip, code = failure.code, "clip failed: {}", failure.message);
-    }
-    match reporter.tell(fact).await {
-        Ok(()) => Outcome::Over,
-        // Untold is undone: the next attempt finds the result and tells again.
-        Err(error) => hand_back(&reporter, job, &format!("failed to {error}")).await,
-    }
+    conclude(job, reporter, fact, &stop).await
 }
 
-async fn hand_back(reporter: &Reporter, job: &Job, reason: &str) -> Outcome {
-    tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "attempt handed back");
-    let _ = tokio::time::timeout(LAST_WORD, reporter.tell(ClipFact::Interrupted)).await;
-    Outcome::HandedBack
+/// Why there is no result.
+#[derive(Debug)]
+enum Stopped {
+    Lost,
+    Interrupted,
+    News(News),
+    Untold(CloudError),
+    Failed(Failure),
 }
 
-async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Work, CloudError> {
-    reporter.tell(ClipFact::Started).await?;
-    let output = ObjectName::new(job.output.bucket(), job.output.object());
-    match worker.cloud.objects.stat(&output, None).await {
-        Ok(found) => return adopt(worker, job, reporter, &output, &found).await,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+async fn work(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, Stopped> {
+    reporter.tell(ClipFact::Started).await.map_err(Stopped::Untold)?;
+    make(worker, job, reporter).await.map_err(Stopped::Failed)
+}
+
+async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, Failure> {
+    if let Some(made) = result::existing(worker, job, reporter).await? {
+        return Ok(made);
     }
     let directory = worker.scratch.attempt(reporter.attempt_id()).map_err(|error| {
-        CloudError::new(
-            ErrorKind::Unavailable,
-            format!("create a directory in {}: {error}", worker.config.scratch.display()),
-        )
+        let message = format!("failed to create a directory in {}: {error}", worker.scratch.path().display());
+        Failure::transient("scratch_unavailable", message)
     })?;
     let source = SourceReader::new(worker.blocks.clone(), &job.source);
-    let (pipelines, encoder) = (&worker.pipelines, worker.config.encoder.as_str());
-    let finished = match pipeline::transcode(pipelines, encoder, job, directory.path(), source, reporter).await {
-        pipeline::Ended::Finished(finished) => finished,
-        pipeline::Ended::Failed(failure) => return Ok(Work::Failed(failure)),
-        pipeline::Ended::Crashed(text) => return Ok(Work::Crashed(text)),
-    };
-    publish(worker, job, reporter, &output, directory.path(), finished).await
-}
-
-/// Makes the file visible, unless someone else did meanwhile. Manifest and cover are there first, under names of this attempt's own: the
-/// visible clip names them in its metadata, so all three belong together whoever wins.
-async fn publish(
-    worker: &Worker,
-    job: &Job,
-    reporter: &Reporter,
-    output: &ObjectName,
-    directory: &Path,
-    finished: TranscodeFinished,
-) -> Result<Work, CloudError> {
-    let started = Instant::now();
-    let encoding = Encoding { encoder: finished.encoder.clone(), fallback_reason: finished.fallback_reason.clone() };
-    reporter.progress(Phase::Uploading, 0.0, encoding.clone());
-    let cover = directory.join(&finished.cover);
-    let mut metadata = companions::store(worker, output, reporter.attempt_id(), finished.manifest, cover).await?;
-    metadata.extend([
-        (SETTINGS_HASH.to_owned(), job.settings_hash.clone()),
-        (BATCH.to_owned(), job.batch.id.to_string()),
-        (ATTEMPT.to_owned(), reporter.attempt_id().to_string()),
-        (DURATION_MS.to_owned(), finished.duration_ms.to_string()),
-        (ENCODER.to_owned(), finished.encoder.clone()),
-    ]);
-    let new = NewObject { content_type: "video/mp4".into(), metadata };
-    let created = worker.cloud.objects.create(output, new, Body::File(directory.join(&finished.file))).await;
-    let info = match created {
-        Ok(info) => info,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let found = worker.cloud.objects.stat(output, None).await?;
-            companions::discard_unless_named(worker, output, reporter.attempt_id(), &found.metadata).await;
-            return adopt(worker, job, reporter, output, &found).await;
+    let progress = |phase, fraction, encoding| reporter.progress(phase, fraction, encoding);
+    let deadline_ms = attempt_deadline_ms(job.clip.window.length_ms());
+    let deadline = Duration::from_millis(deadline_ms.unsigned_abs());
+    // Running out of time drops the future, and that kills the process.
+    let finished = match timeout(deadline, worker.media.make(job, directory.path(), source, &progress)).await {
+        Ok(Ended::Finished(finished)) => finished,
+        Ok(Ended::Failed(failure)) => return Err(failure),
+        Ok(Ended::Crashed(text)) => return Err(Failure::crash("pipeline_crashed", text)),
+        Err(_) => {
+            let message = format!("the media process was not done after {} s and was killed", deadline_ms / 1_000);
+            return Err(Failure::crash("pipeline_overdue", message));
         }
-        Err(error) => return Err(error),
     };
-    let timings = Timings {
-        queued_ms: reporter.queued_ms(),
-        fetch_ms: finished.fetch_ms,
-        encode_ms: finished.encode_ms,
-        verify_ms: finished.verify_ms,
-        upload_ms: i64::try_from(started.elapsed().as_millis()).unwrap_or(0),
-        total_ms: reporter.total_ms(),
-    };
-    let described = describe(worker, job, output, &info, finished.duration_ms).await?;
-    Ok(Work::Completed(Output { timings, ..described }, encoding))
+    reporter.objects_may_follow();
+    result::publish(worker, job, reporter, directory.path(), finished).await
 }
 
-/// Takes an existing object as the result: the work of an earlier batch with equal settings, or of an attempt of this very
-/// clip whose last word was lost.
-async fn adopt(
-    worker: &Worker,
-    job: &Job,
-    reporter: &Reporter,
-    output: &ObjectName,
-    found: &ObjectInfo,
-) -> Result<Work, CloudError> {
-    let label = |name: &str| found.metadata.get(name).map_or("", String::as_str);
-    if label(SETTINGS_HASH) != job.settings_hash {
-        let message =
-            format!("{output} exists and is not a result of this clip; remove it or choose another output.prefix");
-        return Ok(Work::Failed(Failure::permanent("output_conflict", message)));
+/// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.
+async fn counts(worker: &Worker, job: &Job, known: Counts) -> Counts {
+    match timeout(LAST_WORD, wanted::look(&worker.cloud, job)).await {
+        Ok(Ok(standing)) if standing.generation == job.generation => standing.counts,
+        Ok(Ok(_)) => known,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "not known how earlier attempts ended since this one began");
+            known
+        }
+        // A worker that is told to stop meanwhile has no time for more.
+        Err(_) => known,
     }
-    let duration_ms = label(DURATION_MS).parse().unwrap_or_else(|_| job.clip.window.length_ms());
-    let timings = Timings { queued_ms: reporter.queued_ms(), total_ms: reporter.total_ms(), ..Timings::default() };
-    let encoding = Encoding { encoder: label(ENCODER).to_owned(), fallback_reason: String::new() };
-    let described = describe(worker, job, output, found, duration_ms).await?;
-    let reused = label(BATCH) != job.batch.id.as_str();
-    Ok(Work::Completed(Output { reused, timings, ..described }, encoding))
 }
 
-async fn describe(
-    worker: &Worker,
-    job: &Job,
-    output: &ObjectName,
-    info: &ObjectInfo,
-    duration_ms: i64,
-) -> Result<Output, CloudError> {
-    let url = worker.cloud.objects.download_url(output, URL_LIFETIME).await?;
-    let manifest = companions::manifest_named_in(&info.metadata);
-    let link = async |name: ObjectName| worker.cloud.objects.download_url(&name, URL_LIFETIME).await;
-    let cover = companions::cover_named_in(&info.metadata, link).await?;
-    let size_bytes = i64::try_from(info.size).unwrap_or(i64::MAX);
-    Ok(Output { uri: job.output.to_string(), url, size_bytes, duration_ms, manifest, cover, ..Output::default() })
+/// Tells the attempt's last word. Untold is undone: the next attempt finds the result, or fails again, and tells again.
+async fn conclude(job: &Job, reporter: &Reporter, fact: ClipFact, stop: &CancellationToken) -> Outcome {
+    let (batch, clip) = (&job.batch.id, &job.clip.id);
+    let ends = match &fact {
+        ClipFact::Failed(failure) => {
+            tracing::warn!(%batch, %clip, code = failure.code, "clip failed: {}", failure.message);
+            true
+        }
+        ClipFact::Crashed(failure) | ClipFact::Postponed(failure) => {
+            tracing::warn!(%batch, %clip, code = failure.code, "attempt handed back: {}", failure.message);
+            false
+        }
+        ClipFact::Interrupted => {
+            tracing::info!(%batch, %clip, "attempt interrupted");
+            false
+        }
+        _ => true,
+    };
+    let told = tokio::select! {
+        biased;
+        () = reporter.hold().lost() => return Outcome::Lost,
+        told = reporter.tell(fact) => told,
+        () = async { stop.cancelled().await; sleep(LAST_WORD).await } => {
+            Err(CloudError::new(ErrorKind::Unavailable, "tell the end of an attempt before the end of its worker"))
+        }
+    };
+    match told {
+        Ok(()) if ends => Outcome::Over,
+        Ok(()) => Outcome::HandedBack,
+        Err(error) => {
+            tracing::warn!(%batch, %clip, %error, "attempt handed back: its end was not told");
+            Outcome::HandedBack
+        }
+    }
 }

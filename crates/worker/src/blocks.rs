@@ -32,7 +32,7 @@ impl Blocks {
 
 /// Reads one source.
 #[derive(Clone)]
-pub(crate) struct SourceReader {
+pub struct SourceReader {
     blocks: Blocks,
     name: ObjectName,
     generation: i64,
@@ -46,7 +46,7 @@ impl SourceReader {
     }
 
     /// The bytes of a range within the source.
-    pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
         if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE {
             let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
             return Err(Failure::permanent("pipeline_protocol", message));

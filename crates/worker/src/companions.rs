@@ -65,21 +65,22 @@ pub(crate) async fn cover_named_in(
     Ok(CoverRef { uri: uri.to_string(), url })
 }
 
-/// Removes what an attempt that lost the race has stored. What cannot be removed harms nobody: nothing names it. When the winner is
-/// this very attempt, whose answer was lost, it stays.
+/// Removes what an attempt has stored, unless the `visible` clip (if there is one) names it. What cannot be removed harms nobody: nothing
+/// names it. When the winner of a race is this very attempt, whose answer was lost, it stays.
 pub(crate) async fn discard_unless_named(
     worker: &Worker,
     clip: &ObjectName,
     attempt: &AttemptId,
-    visible: &BTreeMap<String, String>,
+    visible: Option<&BTreeMap<String, String>>,
 ) {
-    if manifest_named_in(visible).uri == beside(clip, attempt, MANIFEST_SUFFIX).to_string() {
+    let ours = beside(clip, attempt, MANIFEST_SUFFIX).to_string();
+    if visible.is_some_and(|metadata| manifest_named_in(metadata).uri == ours) {
         return;
     }
     for suffix in [MANIFEST_SUFFIX, COVER_SUFFIX] {
         let own = beside(clip, attempt, suffix);
         if let Err(error) = worker.cloud.objects.delete(&own).await {
-            tracing::debug!(%error, object = %own, "object of a lost race not removed");
+            tracing::debug!(%error, object = %own, "object that nothing names not removed");
         }
     }
 }

@@ -13,18 +13,34 @@
 mod attempt;
 mod blocks;
 mod companions;
+mod control;
+mod lease;
+mod media;
 mod pipeline;
 mod report;
+mod result;
 mod scratch;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
+pub use blocks::SourceReader;
+pub use media::{Ended, Media, Progress};
 pub use pipeline::check;
 
 use clipfleet_cloud::{Cloud, CloudError};
-use clipfleet_domain::ids::WorkerId;
+use clipfleet_domain::ids::{AttemptId, BadId, WorkerId};
 use clipfleet_service::{clock::Clock, health, telemetry};
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -44,15 +60,45 @@ pub struct Config {
     pub cache_mib: u64,
 }
 
+/// What a worker is given by the process around it.
+pub struct Surroundings {
+    /// Its identity.
+    pub id: WorkerId,
+    /// The queue it leases from and reports to, the objects it reads and makes, the documents it looks at.
+    pub cloud: Cloud,
+    /// The time of day.
+    pub clock: Clock,
+    /// Time that the machine has slept in all: none of it shows on the runtime's timer.
+    pub asleep: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// What makes clips.
+    pub media: Arc<dyn Media>,
+    /// Clips worked on at once.
+    pub slots: usize,
+    /// Directory under which the worker gets its own.
+    pub scratch: PathBuf,
+    /// Memory for source blocks shared by the slots, MiB.
+    pub cache_mib: u64,
+}
+
 /// What every attempt of a worker shares.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
-    pub(crate) config: Config,
+    pub(crate) slots: usize,
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
     pub(crate) blocks: blocks::Blocks,
-    pub(crate) pipelines: pipeline::Pipelines,
+    pub(crate) media: Arc<dyn Media>,
     pub(crate) scratch: scratch::Scratch,
+    pub(crate) pulse: Arc<lease::Pulse>,
+    attempts: AtomicU64,
+}
+
+impl Worker {
+    /// Unlike any other, since the worker's identity is; its time comes first, so that later ids compare greater.
+    pub(crate) fn new_attempt(&self) -> Result<AttemptId, BadId> {
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        AttemptId::parse(&format!("a-{:012x}-{number}-{}", self.clock.now_ms(), self.id))
+    }
 }
 
 /// Runs with health endpoints until told to stop. Not ready before the pipeline program has passed its check.
@@ -80,15 +126,38 @@ async fn work(
 ) -> io::Result<()> {
     let id = new_identity()?;
     let capabilities = pipeline::check(&config.pipeline).await?;
-    let scratch = scratch::Scratch::open(&config.scratch, id.as_str())?;
-    tracing::info!(worker = %id, slots = config.slots, %listen, encoder = config.encoder, "worker ready");
-    readiness.ready(
-        serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": config.slots, "media": capabilities}),
-    );
-    let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), config.cache_mib << 20);
-    let pipelines = pipeline::Pipelines::new(config.pipeline.clone());
-    let worker = Arc::new(Worker { id, config, cloud, clock: Clock::system(), blocks, pipelines, scratch });
-    slots::run(worker, stop).await.map_err(|error: CloudError| io::Error::other(error))
+    let Config { slots, pipeline, encoder, scratch, cache_mib } = config;
+    let directory = scratch::Scratch::open(&scratch, id.as_str())?;
+    tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
+    let facts = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
+    let tell = move |paused: bool| {
+        let mut facts = facts.clone();
+        facts["paused"] = paused.into();
+        readiness.ready(facts);
+    };
+    let media = Arc::new(pipeline::Pipelines::new(pipeline, encoder));
+    let (clock, asleep) = (Clock::system(), Arc::new(lease::asleep));
+    let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib };
+    lease_and_make(around, directory, tell, stop).await
+}
+
+/// Leases jobs and makes their clips until told to stop. This is the whole worker but for its process.
+pub async fn make_clips(around: Surroundings, stop: CancellationToken) -> io::Result<()> {
+    let directory = scratch::Scratch::open(&around.scratch, around.id.as_str())?;
+    lease_and_make(around, directory, |_| {}, stop).await
+}
+
+async fn lease_and_make(
+    around: Surroundings,
+    scratch: scratch::Scratch,
+    tell: impl Fn(bool) + Send,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, .. } = around;
+    let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
+    let (pulse, _beating) = lease::Pulse::start(asleep);
+    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, attempts: AtomicU64::new(0) };
+    slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 
 /// New at each start: a restarted worker must not be taken for the one before it.

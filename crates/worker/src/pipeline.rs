@@ -12,15 +12,14 @@
 
 use crate::{
     blocks::{MAX_RANGE, SourceReader},
-    report::Reporter,
+    media::{Ended, Media, Progress},
 };
+use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_contract::{
     event,
     pipeline::start,
-    v1::{
-        self, FromPipeline, ToPipeline, TranscodeFinished, from_pipeline::Message as Said, to_pipeline::Message as Told,
-    },
+    v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Said, to_pipeline::Message as Told},
 };
 use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
 use futures::{SinkExt as _, StreamExt as _};
@@ -35,24 +34,13 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
     net::{UnixStream, unix::OwnedReadHalf},
     process::{Child, ChildStderr, Command},
     sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
-
-/// How a pipeline process ended.
-pub(crate) enum Ended {
-    /// The result lies in the directory.
-    Finished(TranscodeFinished),
-    /// It says why not.
-    Failed(Failure),
-    /// It died, or hung and was killed; with what is known of it.
-    Crashed(String),
-}
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, LinesCodec, LinesCodecError};
 
 /// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -65,6 +53,12 @@ const CHECK: Duration = Duration::from_secs(60);
 
 /// Messages to the process waiting to be written: each range is at most [`MAX_RANGE`].
 const WAITING: usize = 4;
+
+/// Ranges being read for the process. It asks for a handful ahead; each costs memory here while it is read and waits.
+const RANGES_AT_ONCE: usize = 64;
+
+/// Longest line of the process's log; what is longer is left out. Nothing of ours writes such lines, but libraries may.
+const LINE_BYTES: usize = 16 << 10;
 
 /// Lines of the process's log that are kept to explain a crash.
 const LAST_LINES: usize = 8;
@@ -117,14 +111,16 @@ struct Waiting {
 /// Where attempts get their processes from.
 pub(crate) struct Pipelines {
     program: PathBuf,
+    /// `auto`, or the name of one encoder.
+    encoder: String,
     /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
     spare: Mutex<Option<Waiting>>,
 }
 
 impl Pipelines {
     /// Starts the first spare process. Call within a runtime.
-    pub(crate) fn new(program: PathBuf) -> Self {
-        let pipelines = Self { program, spare: Mutex::default() };
+    pub(crate) fn new(program: PathBuf, encoder: String) -> Self {
+        let pipelines = Self { program, encoder, spare: Mutex::default() };
         pipelines.prepare();
         pipelines
     }
@@ -145,37 +141,40 @@ impl Pipelines {
     }
 }
 
-/// Runs one process to its end. Dropping the future kills it.
-pub(crate) async fn transcode(
-    pipelines: &Pipelines,
-    encoder: &str,
-    job: &Job,
-    directory: &Path,
-    source: SourceReader,
-    reporter: &Reporter,
-) -> Ended {
-    let Waiting { mut child, socket, log } = match pipelines.take() {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            let message = format!("failed to start {}: {error}", pipelines.program.display());
-            return Ended::Failed(Failure::transient("pipeline_not_started", message));
-        }
-    };
-    pipelines.prepare();
-    let order = ToPipeline { message: Some(Told::Start(start(job, directory, encoder))) };
-    let ended = match converse(socket, order, source, reporter).await {
-        Ok(ended) => ended,
-        Err(reason) => {
+#[async_trait]
+impl Media for Pipelines {
+    /// Runs one process to its end. Dropping the future kills it.
+    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+        let Waiting { mut child, socket, log } = match self.take() {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                let message = format!("failed to start {}: {error}", self.program.display());
+                return Ended::Failed(Failure::transient("pipeline_not_started", message));
+            }
+        };
+        self.prepare();
+        let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder))) };
+        let ended = match converse(socket, order, source, progress).await {
+            Ok(ended) => ended,
+            Err(broken) => {
+                let _ = child.start_kill();
+                let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
+                let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
+                let told = |reason: &str, words: String| format!("{reason} ({status}){words}");
+                return match broken {
+                    Broken::Off(reason) => Ended::Crashed(told(&reason, log.last_words().await)),
+                    Broken::Silent => {
+                        let reason = format!("the media process was silent for {SILENCE:?} and was killed");
+                        Ended::Failed(Failure::crash("pipeline_stalled", told(&reason, log.last_words().await)))
+                    }
+                };
+            }
+        };
+        if timeout(EXIT, child.wait()).await.is_err() {
             let _ = child.start_kill();
-            let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
-            let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
-            return Ended::Crashed(format!("{reason} ({status}){}", log.last_words().await));
         }
-    };
-    if timeout(EXIT, child.wait()).await.is_err() {
-        let _ = child.start_kill();
+        ended
     }
-    ended
 }
 
 fn spawn(program: &Path) -> io::Result<Waiting> {
@@ -193,13 +192,27 @@ fn frames() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_RANGE as usize + OVERHEAD).new_codec()
 }
 
+/// Why a process had no last word.
+enum Broken {
+    /// It said nothing for too long.
+    Silent,
+    /// It is gone, or cannot be understood.
+    Off(String),
+}
+
+impl<T: Into<String>> From<T> for Broken {
+    fn from(reason: T) -> Self {
+        Self::Off(reason.into())
+    }
+}
+
 /// Serves the process until it says its last word. An error is the reason why there was none.
 async fn converse(
     socket: UnixStream,
     order: ToPipeline,
     source: SourceReader,
-    reporter: &Reporter,
-) -> Result<Ended, String> {
+    progress: Progress<'_>,
+) -> Result<Ended, Broken> {
     let (reading, writing) = socket.into_split();
     let mut heard = FramedRead::new(reading, frames());
     let mut writer = FramedWrite::new(writing, frames());
@@ -212,9 +225,14 @@ async fn converse(
             }
         }
     });
-    tell.send(order).await.map_err(|_| "the media process closed its input".to_owned())?;
+    tell.send(order).await.map_err(|_| "the media process closed its input")?;
     loop {
-        match next(&mut heard).await? {
+        let said = next(&mut heard).await?;
+        while tasks.try_join_next().is_some() {}
+        match said {
+            Said::ReadRange(_) if tasks.len() > RANGES_AT_ONCE => {
+                return Err("the media process asked for more ranges at once than any honest one does".into());
+            }
             Said::ReadRange(range) => {
                 let (source, tell) = (source.clone(), tell.clone());
                 tasks.spawn(async move {
@@ -225,13 +243,13 @@ async fn converse(
             Said::Progressed(progressed) => {
                 let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
                 let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
-                reporter.progress(phase, progressed.fraction, encoding);
+                progress(phase, progressed.fraction, encoding);
             }
             Said::Finished(finished) => {
                 let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));
                 return match named {
                     None => Ok(Ended::Finished(finished)),
-                    Some(name) => Err(format!("the media process named the file {name:?}")),
+                    Some(name) => Err(format!("the media process named the file {name:?}").into()),
                 };
             }
             Said::Failed(failed) => return Ok(Ended::Failed(event::failure(failed.error.unwrap_or_default()))),
@@ -244,13 +262,12 @@ fn is_plain_name(file: &str) -> bool {
     !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
 }
 
-async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, String> {
-    let frame =
-        timeout(SILENCE, heard.next()).await.map_err(|_| format!("the media process was silent for {SILENCE:?}"))?;
+async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, Broken> {
+    let frame = timeout(SILENCE, heard.next()).await.map_err(|_| Broken::Silent)?;
     let frame = frame.ok_or("the media process died without a last word")?;
     let frame = frame.map_err(|error| format!("the media process broke off: {error}"))?;
     let message = FromPipeline::decode(frame).map_err(|error| format!("the media process spoke gibberish: {error}"))?;
-    message.message.ok_or_else(|| "the media process said nothing".to_owned())
+    Ok(message.message.ok_or("the media process said nothing")?)
 }
 
 async fn answer(source: SourceReader, range: v1::ReadRange) -> ToPipeline {
@@ -274,8 +291,13 @@ impl Log {
         let kept = Arc::clone(&lines);
         let following = tokio::spawn(async move {
             let Some(stderr) = stderr else { return };
-            let mut reader = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = reader.next_line().await {
+            let mut reader = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_BYTES));
+            while let Some(line) = reader.next().await {
+                let line = match line {
+                    Ok(line) => line,
+                    Err(LinesCodecError::MaxLineLengthExceeded) => format!("(a line of more than {LINE_BYTES} bytes)"),
+                    Err(LinesCodecError::Io(_)) => return,
+                };
                 tracing::debug!(target: "pipeline", "{line}");
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push_back(line);

@@ -1,5 +1,7 @@
-//! What an attempt tells the fleet: facts, each confirmed, and progress, at most once a second and never in the way.
+//! What an attempt tells the fleet: facts, each confirmed, and progress, at most once a second, at least every three, and never in
+//! the way. Of an attempt whose lease is lost nothing is told.
 
+use crate::lease::Hold;
 use clipfleet_cloud::{CloudError, Message, Queue};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
@@ -13,20 +15,29 @@ use clipfleet_service::clock::Clock;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 /// Documents are written at most once a second, so more would be waste.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Longest silence of a living attempt: what it said last is said again. Others take over where they hear nothing for ten.
+const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// The voice of one attempt.
 pub(crate) struct Reporter {
     voice: Arc<Voice>,
     latest: watch::Sender<Option<ClipFact>>,
     background: JoinHandle<()>,
+    /// Objects that no visible clip names may be there.
+    objects: AtomicBool,
 }
 
 struct Voice {
@@ -34,19 +45,50 @@ struct Voice {
     clock: Clock,
     job: Job,
     attempt: Attempt,
+    hold: Hold,
     sequence: AtomicU64,
 }
 
 impl Reporter {
-    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt) -> Self {
-        let voice = Arc::new(Voice { queue, clock, job: job.clone(), attempt, sequence: AtomicU64::new(0) });
-        let (latest, receiver) = watch::channel(None);
+    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, hold: Hold) -> Self {
+        let voice = Arc::new(Voice { queue, clock, job: job.clone(), attempt, hold, sequence: AtomicU64::new(0) });
+        let alive = ClipFact::Progressed {
+            phase: Phase::Fetching,
+            percent: 0,
+            eta_seconds: None,
+            encoding: Encoding::default(),
+        };
+        let (latest, receiver) = watch::channel(Some(alive));
         let background = tokio::spawn(speak(Arc::clone(&voice), receiver));
-        Self { voice, latest, background }
+        Self { voice, latest, background, objects: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.voice.attempt
     }
 
     pub(crate) fn attempt_id(&self) -> &AttemptId {
         &self.voice.attempt.id
+    }
+
+    /// The hold on the attempt's lease.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.voice.hold
+    }
+
+    /// Notes that objects are about to be stored.
+    pub(crate) fn objects_may_follow(&self) {
+        self.objects.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that whatever was stored is where it belongs.
+    pub(crate) fn objects_are_visible(&self) {
+        self.objects.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether objects may have been stored that no visible clip names.
+    pub(crate) fn may_have_left_objects(&self) -> bool {
+        self.objects.load(Ordering::Relaxed)
     }
 
     /// From acceptance of the clip to the start of this attempt, milliseconds.
@@ -59,9 +101,12 @@ impl Reporter {
         (self.voice.clock.now_ms() - self.voice.job.queued_at_ms).max(0)
     }
 
-    /// Tells a fact; returns when it is confirmed. What progress was still unsaid stays unsaid.
+    /// Tells a fact; returns when it is confirmed, and never when the lease is lost. After any but the first, what progress was still
+    /// unsaid stays unsaid.
     pub(crate) async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {
-        self.latest.send_replace(None);
+        if fact != ClipFact::Started {
+            self.latest.send_replace(None);
+        }
         self.voice.tell(fact).await
     }
 
@@ -81,12 +126,16 @@ impl Drop for Reporter {
 }
 
 async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipFact>>) {
-    while latest.changed().await.is_ok() {
+    loop {
+        match timeout(HEARTBEAT, latest.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(_)) => return,
+        }
         let Some(fact) = latest.borrow_and_update().clone() else { continue };
         if let Err(error) = voice.tell(fact).await {
             tracing::debug!(%error, "progress not told");
         }
-        tokio::time::sleep(EVERY).await;
+        sleep(EVERY).await;
     }
 }
 
@@ -104,6 +153,7 @@ impl Voice {
             (names::ATTRIBUTE_FACT.to_owned(), event::kind(&event).to_owned()),
         ];
         let message = Message { data: event::encode(&event).into(), attributes: attributes.into() };
+        self.hold.still().await;
         self.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }
 }

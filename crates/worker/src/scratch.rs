@@ -34,6 +34,11 @@ impl Scratch {
         Ok(Self { directory, _lock: lock })
     }
 
+    /// The worker's directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.directory
+    }
+
     /// A new directory of an attempt, removed with everything in it when dropped.
     pub(crate) fn attempt(&self, attempt: &AttemptId) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix(attempt.as_str()).rand_bytes(0).tempdir_in(&self.directory)

@@ -1,30 +1,40 @@
-//! The loop: lease as many jobs as there are slots, run each, settle each once.
+//! The loop: lease as many jobs as there are slots, run each, settle each once; take nothing new while the fleet is paused.
 
 use crate::{
     Worker,
-    attempt::{self, Outcome},
+    attempt::{self, Leased, Outcome},
+    control::Control,
 };
-use clipfleet_cloud::{CloudError, Delivery};
+use clipfleet_cloud::{CloudError, Deliveries, Delivery};
 use clipfleet_contract::{job, names};
-use clipfleet_domain::attempt::Attempt;
-use clipfleet_domain::ids::AttemptId;
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
 const HAND_BACK: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(worker: Arc<Worker>, stop: CancellationToken) -> Result<(), CloudError> {
-    // The queue never gives more than there are slots, so a job leased is a job started, and no worker hoards.
-    let mut jobs = worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.config.slots);
-    let mut running = JoinSet::new();
+/// `tell` hears whether the worker is paused, at first and at each change.
+pub(crate) async fn run(
+    worker: Arc<Worker>,
+    tell: impl Fn(bool) + Send,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    let mut control = Control::follow(&worker.cloud).await;
+    let mut jobs = None;
+    let (mut running, mut closing) = (JoinSet::new(), JoinSet::new());
     let ended = loop {
+        turn(&worker, control.is_paused(), &mut jobs, &mut closing, &tell);
+        // In this order, so that a simulation repeats: slots are few, so none of the first can keep a job waiting.
         tokio::select! {
+            biased;
             () = stop.cancelled() => break Ok(()),
             Some(_) = running.join_next() => {}
-            job = jobs.next() => match job {
+            Some(_) = closing.join_next() => {}
+            () = control.changed() => {}
+            // The queue never gives more than there are slots, so a job leased is a job started. After a pause the clips that outlived
+            // it have slots, too: until they end, as many jobs wait here.
+            job = next(jobs.as_mut()), if running.len() < worker.slots => match job {
                 Some(Ok(delivery)) => { running.spawn(run_one(Arc::clone(&worker), delivery, stop.clone())); }
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
@@ -37,8 +47,37 @@ pub(crate) async fn run(worker: Arc<Worker>, stop: CancellationToken) -> Result<
         tracing::warn!(attempts = running.len(), "attempts did not hand back in time");
         running.shutdown().await;
     }
-    jobs.close().await;
+    if let Some(jobs) = jobs {
+        jobs.close().await;
+    }
+    while closing.join_next().await.is_some() {}
     ended
+}
+
+/// Opens the stream of jobs, or closes it for a pause: an open one would be given jobs that then wait for its end. Clips that run keep
+/// their leases either way.
+fn turn(worker: &Worker, paused: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>, tell: &impl Fn(bool)) {
+    match (paused, jobs.take()) {
+        (true, Some(open)) => {
+            tracing::info!("paused: nothing new is taken");
+            closing.spawn(open.close());
+            tell(true);
+        }
+        (true, None) => tell(true),
+        (false, None) => {
+            *jobs = Some(worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.slots));
+            tell(false);
+        }
+        (false, open) => *jobs = open,
+    }
+    metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
+}
+
+async fn next(jobs: Option<&mut Deliveries>) -> Option<Result<Delivery, CloudError>> {
+    match jobs {
+        Some(jobs) => jobs.next().await,
+        None => pending().await,
+    }
 }
 
 async fn run_one(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToken) {
@@ -51,20 +90,13 @@ async fn run_one(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToke
             return delivery.ack();
         }
     };
-    let Ok(id) = AttemptId::parse(&format!("a-{}", Uuid::now_v7().simple())) else { return delivery.nack() };
-    let attempt = Attempt {
-        id,
-        number: delivery.delivery_attempt,
-        started_at_ms: worker.clock.now_ms(),
-        worker: worker.id.clone(),
-        sequence: 0,
-    };
-    let (batch, clip) = (job.batch.id.clone(), job.clip.id.clone());
-    tracing::info!(%batch, %clip, attempt = %attempt.id, number = attempt.number, "attempt started");
-    let outcome = attempt::run(&worker, &job, attempt, stop).await;
+    let Ok(id) = worker.new_attempt() else { return delivery.nack() };
+    let leased = Leased { job, delivery_attempt: delivery.delivery_attempt, id, hold: worker.pulse.lease() };
+    let outcome = attempt::run(&worker, leased, stop).await;
     metrics::counter!("clipfleet_attempts_total", "outcome" => outcome.name()).increment(1);
     match outcome {
         Outcome::Over | Outcome::Unwanted => delivery.ack(),
-        Outcome::HandedBack => delivery.nack(),
+        // Handing back a lease that is another's by now has no effect.
+        Outcome::HandedBack | Outcome::Lost => delivery.nack(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Place, rpc::Rpc, values};
 use crate::{
-    CloudError, Document, Documents, ErrorKind, Precondition, Value, Version, Write,
+    CloudError, Document, Documents, ErrorKind, Precondition, Search, Version, Write,
     documents::{check, split},
 };
 use async_trait::async_trait;
@@ -115,18 +115,22 @@ impl Documents for Firestore {
         self.query(&format!("list {collection}"), collection, wire::StructuredQuery::default()).await
     }
 
-    async fn find(&self, collection: &str, name: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError> {
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
         let filter = query::filter::FilterType::FieldFilter(query::FieldFilter {
-            field: Some(field(name)),
+            field: Some(field(search.field)),
             op: query::field_filter::Operator::Equal.into(),
-            value: Some(values::to_wire(value)),
+            value: Some(values::to_wire(search.value)),
         });
+        // The order is that of the names alone, so a cursor is a name.
+        let name = self.name(&format!("{collection}/{}", search.after));
+        let name = wire::Value { value_type: Some(wire::value::ValueType::ReferenceValue(name)) };
         let query = wire::StructuredQuery {
             r#where: Some(query::Filter { filter_type: Some(filter) }),
-            limit: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
+            limit: Some(i32::try_from(search.limit).unwrap_or(i32::MAX)),
+            start_at: (!search.after.is_empty()).then(|| wire::Cursor { values: vec![name], before: false }),
             ..wire::StructuredQuery::default()
         };
-        self.query(&format!("search {collection} by {name}"), collection, query).await
+        self.query(&format!("search {collection} by {}", search.field), collection, query).await
     }
 
     /// When an answer is lost and the commit is sent again, it can meet its own writes: then preconditions that held are

@@ -3,7 +3,7 @@
 use super::subscription::{Stored, Subscription};
 use crate::{CloudError, ErrorKind, Message, SubscriptionSpec, queue::check_name};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::futures::OwnedNotified, time::Instant};
 
 #[derive(Default)]
 pub(super) struct Broker {
@@ -22,7 +22,7 @@ pub(super) enum Taken {
     /// None is due: ask again at that time or after the next change.
     Nothing {
         until: Option<Instant>,
-        changed: watch::Receiver<()>,
+        changed: OwnedNotified,
     },
 }
 

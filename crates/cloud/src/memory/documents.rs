@@ -2,7 +2,7 @@
 
 use super::{Call, Client};
 use crate::{
-    CloudError, Document, Documents, ErrorKind, Fields, Precondition, Value, Version, Write,
+    CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
     documents::{check, split},
 };
 use async_trait::async_trait;
@@ -96,10 +96,12 @@ impl Documents for Arc<Client> {
         })
     }
 
-    async fn find(&self, collection: &str, field: &str, value: Value, limit: u32) -> Result<Vec<Document>, CloudError> {
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+        let Search { field, value, after, limit } = search;
+        let id = |document: &Document| split(&document.path).map(|(_, id)| id.to_owned()).unwrap_or_default();
         self.call(Call::Get, &format!("search {collection} by {field}"), |state| {
             let found = state.documents.collection(collection).filter(|it| it.fields.get(field) == Some(&value));
-            Ok(found.take(limit as usize).cloned().collect())
+            Ok(found.filter(|it| id(it).as_str() > after).take(limit as usize).cloned().collect())
         })
     }
 

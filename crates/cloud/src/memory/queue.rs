@@ -73,12 +73,14 @@ impl Feed {
             if self.sender.send(delivery).await.is_err() || ended {
                 return;
             }
+            // Behind the other streams that were woken, so that messages are spread over them as the real service spreads them.
+            tokio::task::yield_now().await;
         }
     }
 
     async fn next(&self, permit: OwnedSemaphorePermit) -> Result<Delivery, CloudError> {
         loop {
-            let (until, mut changed) = match self.take()? {
+            let (until, changed) = match self.take()? {
                 Taken::Leased { lease, stored, delivery_attempt } => {
                     let (client, subscription) = (Arc::clone(&self.client), self.subscription.clone());
                     let lease = MemoryLease { client, subscription, lease, _permit: permit };
@@ -88,7 +90,7 @@ impl Feed {
             };
             tokio::select! {
                 biased;
-                _ = changed.changed() => {}
+                () = changed => {}
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }

@@ -7,8 +7,11 @@
 //! ```
 
 use crate::{Message, SubscriptionSpec};
-use std::{collections::BTreeMap, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 
 /// A message on its way through one subscription.
 #[derive(Clone)]
@@ -32,13 +35,14 @@ pub(super) struct Subscription {
     waiting: BTreeMap<(Instant, u64), Stored>,
     leased: BTreeMap<u64, Leased>,
     serial: u64,
-    changed: watch::Sender<()>,
+    /// Wakes those who wait in the order they came; a watch channel would draw lots.
+    changed: Arc<Notify>,
 }
 
 impl Subscription {
     pub(super) fn new(spec: SubscriptionSpec) -> Self {
         let (waiting, leased) = (BTreeMap::new(), BTreeMap::new());
-        Self { spec, waiting, leased, serial: 0, changed: watch::Sender::new(()) }
+        Self { spec, waiting, leased, serial: 0, changed: Arc::default() }
     }
 
     pub(super) fn spec(&self) -> &SubscriptionSpec {
@@ -49,15 +53,15 @@ impl Subscription {
         self.waiting.len() + self.leased.len()
     }
 
-    /// Tells of every change from now on.
-    pub(super) fn watch(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Returns at the first change from now on.
+    pub(super) fn watch(&self) -> OwnedNotified {
+        Arc::clone(&self.changed).notified_owned()
     }
 
     pub(super) fn add(&mut self, stored: Stored, due: Instant) {
         let serial = self.next_serial();
         self.waiting.insert((due, serial), stored);
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 
     /// Leases the message that has been due longest.
@@ -85,7 +89,7 @@ impl Subscription {
     /// Settles a lease; nothing happens when it is no longer held.
     pub(super) fn ack(&mut self, lease: u64) {
         self.leased.remove(&lease);
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 
     /// Hands a lease back. A message that had its last attempt is returned, to become a dead letter.
@@ -114,7 +118,7 @@ impl Subscription {
         for leased in self.leased.values_mut().filter(|leased| leased.link == link) {
             leased.deadline = Some(now + self.spec.ack_deadline);
         }
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 
     /// The wait before another delivery: doubled each time, without the jitter of the real service.

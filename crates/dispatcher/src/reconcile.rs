@@ -1,0 +1,153 @@
+//! Finds batches whose documents and queue disagree, and mends them: a job that was lost after its publication was confirmed (purged,
+//! expired, settled by a fault), a fact that never arrived. A clip that is not over and of which nothing was heard for long
+//! gets its job again, in the same generation: where the first one is still there, the two are told apart by the clip's
+//! document, and what comes second finds nothing to do.
+//!
+//! Every record stays `open` until all clips of its batch are over, so a look visits only batches that may need it.
+
+use crate::{
+    accept::{Dispatch, Refusal},
+    control::standing,
+    record::{self, Record, Stored},
+};
+use clipfleet_cloud::{Document, ErrorKind};
+use clipfleet_contract::{names, standing::Standing};
+use clipfleet_domain::{
+    batch::Batch,
+    failure::Failure,
+    ids::{BatchId, ClipId},
+    job::{BatchContext, FleetEvent, FleetFact, Job},
+    lifecycle::State,
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How often to look, and so how late a mended clip may be on top of the silence.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Open batches per look: two documents are read of each. Those that follow are looked at next time.
+const AT_ONCE: u32 = 100;
+
+/// Jobs published again per look: a fleet that has no workers is silent, too, and its queue must not be flooded.
+const JOBS_AT_ONCE: usize = 1_000;
+
+/// Silence of a batch at work that is not honest any more, milliseconds. Attempts report every three seconds, a dead worker's clip
+/// waits for its lease (20 s) and the queue's backoff (30 s at most), and a clip handed back may have to wait for slots of others.
+pub(crate) const SILENT_MS: i64 = 15 * 60_000;
+
+/// The same of a batch that has not begun: it may wait in a long queue, or for workers to be started.
+const SILENT_IN_QUEUE_MS: i64 = 60 * 60_000;
+
+/// The silence grows twofold each time it was broken in vain, up to this, milliseconds: a day.
+const LONGEST_SILENCE_MS: i64 = 24 * 3_600_000;
+
+pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
+    let mut after = String::new();
+    loop {
+        match look(&dispatch, &after).await {
+            Ok(next) => after = next,
+            Err(refusal) => tracing::warn!(?refusal, "reconciliation postponed"),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Looks at the open batches that follow one, and says after which the next look begins.
+pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Refusal> {
+    let asked = dispatch.fleet().await?;
+    if asked.paused {
+        return Ok(after.to_owned());
+    }
+    let resumed_ms = asked.since_ms.unwrap_or(0);
+    let open = record::open(&dispatch.cloud, after, AT_ONCE).await?;
+    let last = open.last().map(|stored| stored.record.request.batch_id.clone());
+    let next = last.filter(|_| open.len() == AT_ONCE as usize).unwrap_or_default();
+    let mut room = JOBS_AT_ONCE;
+    for stored in open {
+        let id = stored.record.request.batch_id.clone();
+        // One batch that cannot be mended does not keep the others waiting.
+        match examine(dispatch, stored, resumed_ms, room).await {
+            Ok(published) => room = room.saturating_sub(published),
+            Err(refusal) => tracing::warn!(batch = id, ?refusal, "failed to reconcile"),
+        }
+    }
+    Ok(next)
+}
+
+/// Mends one batch if it was silent for too long. Returns how many jobs were published.
+async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usize) -> Result<usize, Refusal> {
+    let Ok(id) = BatchId::parse(&stored.record.request.batch_id) else { return Ok(0) };
+    let documents = dispatch.cloud.documents.get(&[names::batch_document(&id)]).await?;
+    let batch_document = documents.first().and_then(Option::as_ref);
+    let shown = batch_document.map(standing).unwrap_or_default();
+    if !stored.record.dispatched
+        || !(shown.state.is_terminal() || is_overdue(dispatch, &stored.record, &shown, resumed_ms))
+    {
+        return Ok(0);
+    }
+    let batch = dispatch.recorded(&stored.record)?;
+    let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
+    let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
+    let waiting = batch.clips.iter().filter(|clip| !standings.get(clip.id.as_str()).is_some_and(is_over));
+    let waiting: Vec<ClipId> = waiting.map(|clip| clip.id.clone()).take(room).collect();
+    let now_ms = dispatch.clock.now_ms();
+    // The record is changed first, under the state it was read in: of several dispatchers one goes on, and a retry keeps it open.
+    let noted = if waiting.is_empty() {
+        record::close(&dispatch.cloud, &id, &stored).await
+    } else {
+        record::note_repair(&dispatch.cloud, &id, &stored, now_ms).await
+    };
+    match noted {
+        Err(error) if error.kind() == ErrorKind::Conflict => return Ok(0),
+        noted => noted?,
+    }
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    tracing::warn!(batch = %id, clips = waiting.len(), "nothing was heard of these clips for long: their jobs are published again");
+    metrics::counter!("clipfleet_jobs_republished_total").increment(waiting.len() as u64);
+    publish_again(dispatch, &batch, &stored.record, &waiting, &standings).await?;
+    Ok(waiting.len())
+}
+
+fn is_overdue(dispatch: &Dispatch, record: &Record, shown: &Standing, resumed_ms: i64) -> bool {
+    let heard_ms = [record.accepted_at_ms, record.repaired_at_ms, resumed_ms, shown.updated_at_ms].into_iter().max();
+    let silence = if shown.state == State::Queued { SILENT_IN_QUEUE_MS } else { SILENT_MS };
+    let patience = silence.saturating_mul(1 << record.repairs.min(16)).min(LONGEST_SILENCE_MS);
+    dispatch.clock.now_ms() - heard_ms.unwrap_or(0) >= patience
+}
+
+fn is_over(standing: &Standing) -> bool {
+    standing.state.is_terminal()
+}
+
+fn id_of(document: &Document) -> &str {
+    document.path.rsplit('/').next().unwrap_or_default()
+}
+
+async fn publish_again(
+    dispatch: &Dispatch,
+    batch: &Batch,
+    record: &Record,
+    waiting: &[ClipId],
+    standings: &HashMap<&str, Standing>,
+) -> Result<(), Refusal> {
+    if waiting.iter().any(|clip| !standings.contains_key(clip.as_str())) {
+        let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
+        let fact = FleetFact::BatchQueued { at_ms: record.accepted_at_ms, clips };
+        dispatch.report(&FleetEvent { batch: BatchContext::of(batch), fact }).await?;
+    }
+    let planned = batch.plan(record.source.generation);
+    let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
+    for work in planned.into_iter().filter(|work| waiting.contains(&work.clip.id)) {
+        let known = standings.get(work.clip.id.as_str());
+        let generation = known.map_or(0, |standing| standing.generation);
+        let queued_at_ms = known.filter(|_| generation > 0).map_or(record.accepted_at_ms, |known| known.updated_at_ms);
+        dispatch.enqueue(&Job::new(batch, work, record.source.clone(), generation, queued_at_ms)).await?;
+    }
+    Ok(())
+}

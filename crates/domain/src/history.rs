@@ -1,0 +1,50 @@
+//! How the earlier generations of a clip ended: what a person who retried it wants to look up.
+
+use crate::{failure::Failure, lifecycle::State, limits::MAX_HISTORY};
+use std::collections::BTreeMap;
+
+/// How one generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Failed or cancelled; completed when a completion was overtaken by a retry.
+    pub state: State,
+    /// Unix time, milliseconds.
+    pub at_ms: i64,
+    /// Why, if it failed.
+    pub failure: Option<Failure>,
+}
+
+/// Endings by generation, the latest few. Of two endings of a generation the first folded stays, as in a clip's own view.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History(BTreeMap<u32, Ending>);
+
+impl History {
+    /// Notes how a generation ended.
+    pub fn note(&mut self, generation: u32, ending: Ending) {
+        self.0.entry(generation).or_insert(ending);
+        while self.0.len() > MAX_HISTORY {
+            self.0.pop_first();
+        }
+    }
+
+    /// The endings, earliest generation first.
+    pub fn endings(&self) -> impl Iterator<Item = (u32, &Ending)> {
+        self.0.iter().map(|(generation, ending)| (*generation, ending))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_endings_stay_whatever_the_order() {
+        let ending = |generation: u32| Ending { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
+        let total = MAX_HISTORY as u32 + 3;
+        let (mut up, mut down) = (History::default(), History::default());
+        (0..total).for_each(|generation| up.note(generation, ending(generation)));
+        (0..total).rev().for_each(|generation| down.note(generation, ending(generation)));
+        assert_eq!(up, down);
+        assert_eq!(up.endings().map(|(generation, _)| generation).collect::<Vec<_>>(), (3..total).collect::<Vec<_>>());
+    }
+}

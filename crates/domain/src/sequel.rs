@@ -1,0 +1,92 @@
+//! What follows an attempt that made no clip: another attempt, or the clip's end.
+//!
+//! | the attempt | what follows | bound |
+//! |---|---|---|
+//! | failed for good | the clip's end | the first |
+//! | crashed | another one, elsewhere if there is another worker | [`MAX_CRASHES`] |
+//! | met something that may pass | another one, after the queue's backoff | [`MAX_POSTPONEMENTS`] |
+//! | vanished with its worker | another one, when its lease has run out | [`MAX_LOST_ATTEMPTS`] |
+//! | was interrupted | another one, at once | none: it is free, and only operators cause it |
+
+use crate::{
+    failure::{Class, Failure},
+    lifecycle::ClipFact,
+    limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_POSTPONEMENTS},
+    tally::Counts,
+};
+
+/// The fact to tell of an attempt that failed; `earlier` counts the attempts before it.
+pub fn after_failure(failure: Failure, earlier: Counts) -> ClipFact {
+    match failure.class() {
+        Class::Permanent => ClipFact::Failed(failure),
+        Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
+            let crashes = earlier.crashes + 1;
+            let message = format!(
+                "{crashes} attempts crashed or hung; the source may be damaged, or stronger than this machine. The last one: {}",
+                failure.message
+            );
+            ClipFact::Failed(Failure { message, retryable: false, ..failure })
+        }
+        Class::Crash => ClipFact::Crashed(failure),
+        Class::Transient if earlier.postponements + 1 >= MAX_POSTPONEMENTS => {
+            let message = format!("{} attempts failed; the last one: {}", earlier.postponements + 1, failure.message);
+            ClipFact::Failed(Failure { message, ..failure })
+        }
+        Class::Transient => ClipFact::Postponed(failure),
+    }
+}
+
+/// Why no further attempt is begun, if so many vanished before it.
+pub fn before_attempt(earlier: Counts) -> Option<Failure> {
+    let Counts { lost, .. } = earlier;
+    (lost >= MAX_LOST_ATTEMPTS).then(|| {
+        let message = format!("{lost} attempts vanished together with their workers; see why workers die, then retry");
+        Failure::transient("worker_lost", message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crash() -> Failure {
+        Failure::crash("pipeline_crashed", "signal 11")
+    }
+
+    #[test]
+    fn the_third_crash_ends_the_clip_whatever_else_happened() {
+        let counts = |crashes| Counts { crashes, postponements: 50, interruptions: 50, lost: 0 };
+        assert!(matches!(after_failure(crash(), counts(0)), ClipFact::Crashed(_)));
+        assert!(matches!(after_failure(crash(), counts(1)), ClipFact::Crashed(_)));
+        let ClipFact::Failed(failure) = after_failure(crash(), counts(2)) else { panic!("ended") };
+        assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_crashed", false));
+        assert!(failure.message.contains("3 attempts") && failure.message.contains("signal 11"));
+    }
+
+    #[test]
+    fn a_stall_counts_as_a_crash_however_it_was_reported() {
+        let stall = Failure::transient("pipeline_stalled", "no progress");
+        assert!(matches!(after_failure(stall.clone(), Counts::default()), ClipFact::Crashed(_)));
+        let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
+        let ClipFact::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
+        assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_stalled", false));
+    }
+
+    #[test]
+    fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
+        let outage = || Failure::transient("source_unavailable", "no answer");
+        let counts = |postponements| Counts { postponements, crashes: 2, ..Counts::default() };
+        assert!(matches!(after_failure(outage(), counts(MAX_POSTPONEMENTS - 2)), ClipFact::Postponed(_)));
+        let ClipFact::Failed(failure) = after_failure(outage(), counts(MAX_POSTPONEMENTS - 1)) else { panic!("ended") };
+        assert_eq!((failure.code.as_str(), failure.retryable), ("source_unavailable", true));
+    }
+
+    #[test]
+    fn a_permanent_failure_ends_the_clip_at_once_and_lost_workers_end_it_late() {
+        let fact = after_failure(Failure::permanent("source_gone", "gone"), Counts::default());
+        assert!(matches!(fact, ClipFact::Failed(failure) if failure.code == "source_gone"));
+        let lost = |lost| before_attempt(Counts { lost, interruptions: 90, ..Counts::default() });
+        assert_eq!(lost(MAX_LOST_ATTEMPTS - 1), None);
+        assert_eq!(lost(MAX_LOST_ATTEMPTS).unwrap().code, "worker_lost");
+    }
+}

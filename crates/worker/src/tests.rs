@@ -1,0 +1,346 @@
+//! The worker on a cloud in memory, with media that fail in every way there is, and the real status service to count it.
+
+use crate::{Ended, Media, Progress, SourceReader, Surroundings, make_clips};
+use async_trait::async_trait;
+use clipfleet_cloud::{
+    Body, Cloud, Document, Fields, Message, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
+    memory::{Call, Fault, Link, Memory},
+};
+use clipfleet_contract::{batch, job, names, v1::TranscodeFinished};
+use clipfleet_domain::{
+    batch::BucketPolicy,
+    failure::Failure,
+    ids::WorkerId,
+    job::{Job, PinnedSource},
+    lifecycle::Encoding,
+    limits::{MAX_LOST_ATTEMPTS, MAX_POSTPONEMENTS, attempt_deadline_ms},
+    progress::Phase,
+};
+use clipfleet_service::{clock::Clock, health::Readiness};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What the media do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Do {
+    /// A clip, after so many seconds.
+    Finish(u64),
+    Crash,
+    /// Something that may pass.
+    Fail,
+    /// Go on for ever, with signs of life.
+    Dawdle,
+}
+
+struct Acting {
+    play: fn(u32) -> Do,
+    made: AtomicU32,
+}
+
+#[async_trait]
+impl Media for Acting {
+    async fn make(&self, _: &Job, directory: &Path, _: SourceReader, progress: Progress<'_>) -> Ended {
+        let act = (self.play)(self.made.fetch_add(1, Ordering::Relaxed));
+        progress(Phase::Encoding, 0.5, Encoding::default());
+        match act {
+            Do::Crash => Ended::Crashed("signal 11".into()),
+            Do::Fail => Ended::Failed(Failure::transient("source_unavailable", "no answer")),
+            Do::Dawdle => loop {
+                sleep(Duration::from_secs(1)).await;
+                progress(Phase::Encoding, 0.6, Encoding::default());
+            },
+            Do::Finish(seconds) => {
+                sleep(Duration::from_secs(seconds)).await;
+                std::fs::write(directory.join("clip.mp4"), "clip").unwrap();
+                std::fs::write(directory.join("cover.jpg"), "cover").unwrap();
+                let (file, cover) = ("clip.mp4".to_owned(), "cover.jpg".to_owned());
+                Ended::Finished(TranscodeFinished {
+                    file,
+                    cover,
+                    manifest: "{}".into(),
+                    ..TranscodeFinished::default()
+                })
+            }
+        }
+    }
+}
+
+struct Stage {
+    memory: Memory,
+    cloud: Cloud,
+    clock: Clock,
+    media: Arc<Acting>,
+    scratch: tempfile::TempDir,
+    workers: AtomicU32,
+    _status: JoinHandle<()>,
+}
+
+impl Stage {
+    async fn new(play: fn(u32) -> Do) -> Self {
+        let memory = Memory::new();
+        let (cloud, _) = memory.connect();
+        for topic in [names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS] {
+            cloud.queue.ensure_topic(topic).await.unwrap();
+        }
+        for (name, topic, dead_letter) in [
+            (names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some((names::CLIP_JOBS_DEAD_LETTER.to_owned(), 100))),
+            (names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, None),
+            (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None),
+        ] {
+            let (name, topic, ack_deadline) = (name.to_owned(), topic.to_owned(), Duration::from_secs(20));
+            let backoff = Some((Duration::from_secs(1), Duration::from_secs(30)));
+            let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter, backoff };
+            cloud.queue.ensure_subscription(&spec).await.unwrap();
+        }
+        cloud.objects.ensure_bucket("media").await.unwrap();
+        let source = ObjectName::new("media", "a.mp4");
+        cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
+        let clock = Clock::starting_at(1_000_000);
+        let (status, readiness) = (memory.connect().0, Readiness::default());
+        let status = clipfleet_status::fold(status, clock, readiness, CancellationToken::new());
+        let _status = tokio::spawn(async move { drop(status.await) });
+        let media = Arc::new(Acting { play, made: AtomicU32::new(0) });
+        let scratch = tempfile::tempdir().unwrap();
+        let stage = Self { memory, cloud, clock, media, scratch, workers: AtomicU32::new(0), _status };
+        stage.enqueue().await;
+        stage
+    }
+
+    fn job(&self) -> Job {
+        let request = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
+                          "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
+        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let batch = batch::check(&batch::from_json(request.as_bytes()).unwrap(), &policy, "").unwrap();
+        let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
+        Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 0, self.clock.now_ms())
+    }
+
+    async fn enqueue(&self) {
+        let message = Message { data: job::encode(&self.job()).into(), ..Message::default() };
+        self.cloud.queue.publish(names::CLIP_JOBS, message).await.unwrap();
+    }
+
+    /// Starts a worker with two slots.
+    fn worker(&self) -> (Link, CancellationToken, JoinHandle<io::Result<()>>) {
+        let (cloud, link) = self.memory.connect();
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let (media, scratch) = (Arc::clone(&self.media) as Arc<dyn Media>, self.scratch.path().to_owned());
+        let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
+        let (clock, asleep) = (self.clock, Arc::new(|| Duration::ZERO));
+        let around = Surroundings { id, cloud, clock, asleep, media, slots: 2, scratch, cache_mib: 16 };
+        let stop = CancellationToken::new();
+        (link, stop.clone(), tokio::spawn(make_clips(around, stop)))
+    }
+
+    async fn document(&self) -> Option<Document> {
+        self.cloud.documents.get(&["exportBatches/b1/clips/c1".to_owned()]).await.unwrap().remove(0)
+    }
+
+    /// Waits until the clip's document says so.
+    async fn until(&self, condition: impl Fn(&Document) -> bool) -> Document {
+        let patience = Duration::from_secs(20 * 3_600);
+        let waiting = async {
+            loop {
+                match self.document().await.filter(&condition) {
+                    Some(document) => return document,
+                    None => sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        let Ok(document) = tokio::time::timeout(patience, waiting).await else {
+            panic!("it did not get there: {:#?}", self.document().await);
+        };
+        document
+    }
+
+    async fn over(&self) -> Document {
+        self.until(|document| !matches!(document.text(names::STATUS), Some("queued" | "processing"))).await
+    }
+
+    fn made(&self) -> u32 {
+        self.media.made.load(Ordering::Relaxed)
+    }
+
+    async fn exists(&self, beside: &str) -> bool {
+        let output = self.job().output;
+        let name = output.object().strip_suffix(".mp4").unwrap().to_owned() + beside;
+        self.cloud.objects.stat(&ObjectName::new("media", name), None).await.is_ok()
+    }
+}
+
+fn code(document: &Document) -> &str {
+    match document.fields.get("error") {
+        Some(Value::Map(error)) => match &error["code"] {
+            Value::String(code) => code,
+            _ => "",
+        },
+        _ => "",
+    }
+}
+
+fn counts(document: &Document) -> [i64; 4] {
+    [names::CRASHES, names::POSTPONEMENTS, names::INTERRUPTIONS, names::LOST_ATTEMPTS]
+        .map(|field| document.integer(field).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_crash_ends_the_clip_and_the_job_is_gone() {
+    let stage = Stage::new(|_| Do::Crash).await;
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((code(&document), counts(&document), stage.made()), ("pipeline_crashed", [3, 0, 0, 0], 3));
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!((stage.memory.unsettled(names::CLIP_JOBS_WORKER), stage.made()), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_waited_for_a_bounded_number_of_times() {
+    let stage = Stage::new(|_| Do::Fail).await;
+    let (_worker, started) = (stage.worker(), Instant::now());
+    let document = stage.over().await;
+    assert_eq!((code(&document), stage.made()), ("source_unavailable", MAX_POSTPONEMENTS));
+    // 1, 2, 4, 8, 16 and four times 30 seconds between ten attempts.
+    assert_eq!(started.elapsed().as_secs(), 151);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_is_forgotten() {
+    let stage = Stage::new(|attempt| [Do::Fail, Do::Crash, Do::Fail, Do::Crash, Do::Finish(1)][attempt as usize]).await;
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [2, 2, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn interruptions_are_free_however_many_there_are() {
+    let stage = Stage::new(|attempt| if attempt < 12 { Do::Dawdle } else { Do::Finish(1) }).await;
+    for number in 1..=12 {
+        let (_, stop, worker) = stage.worker();
+        stage.until(|document| document.integer(names::ATTEMPT) == Some(number)).await;
+        sleep(Duration::from_secs(5)).await;
+        let told = Instant::now();
+        stop.cancel();
+        worker.await.unwrap().unwrap();
+        assert!(told.elapsed() < Duration::from_secs(5), "handed back in time");
+    }
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [0, 0, 12, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_never_done_is_ended_by_its_deadline_and_counts_as_a_crash() {
+    let stage = Stage::new(|_| Do::Dawdle).await;
+    let (_worker, started) = (stage.worker(), Instant::now());
+    let document = stage.over().await;
+    assert_eq!((code(&document), counts(&document)), ("pipeline_overdue", [3, 0, 0, 0]));
+    let deadline_seconds = attempt_deadline_ms(1_000).unsigned_abs() / 1_000;
+    assert_eq!(started.elapsed().as_secs(), 3 * deadline_seconds + 1 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_last() {
+    let stage = Stage::new(|_| Do::Dawdle).await;
+    for number in 1..=i64::from(MAX_LOST_ATTEMPTS) {
+        let (link, _, worker) = stage.worker();
+        let waited = Instant::now();
+        stage.until(|document| document.integer(names::ATTEMPT) == Some(number)).await;
+        assert!(waited.elapsed() < Duration::from_secs(60), "{number}: {:?}", waited.elapsed());
+        sleep(Duration::from_secs(5)).await;
+        link.cut();
+        worker.abort();
+    }
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((code(&document), stage.made()), ("worker_lost", MAX_LOST_ATTEMPTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_waits_for_the_first_and_finds_nothing_to_do() {
+    let stage = Stage::new(|_| Do::Finish(60)).await;
+    let (_one, _other) = (stage.worker(), stage.worker());
+    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    stage.enqueue().await;
+    let document = stage.over().await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((document.integer(names::ATTEMPT), stage.made()), (Some(1), 1));
+    assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_says_nothing_more_for_its_clip() {
+    let stage = Stage::new(|attempt| if attempt == 0 { Do::Finish(8) } else { Do::Dawdle }).await;
+    let _worker = stage.worker();
+    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    // Nothing runs meanwhile; then the media are done at once, and the lease is lost at once.
+    tokio::time::advance(Duration::from_secs(8)).await;
+    let document = stage.until(|document| document.integer(names::ATTEMPT) == Some(2)).await;
+    assert_eq!((document.text(names::STATUS), document.integer(names::LOST_ATTEMPTS)), (Some("processing"), Some(1)));
+    assert!(!stage.exists(".mp4").await, "nothing was made visible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_sees_a_later_one_stops_and_says_nothing() {
+    let stage = Stage::new(|_| Do::Dawdle).await;
+    let _worker = stage.worker();
+    let document = stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    let mut fields: Fields = document.fields.clone();
+    fields.insert(names::ATTEMPT.into(), Value::Integer(7));
+    fields.insert(names::ATTEMPT_ID.into(), Value::String("w-other-1".into()));
+    let write = Write { path: document.path.clone(), fields, precondition: Precondition::None };
+    stage.cloud.documents.commit(vec![write]).await.unwrap();
+    let directory = stage.scratch.path().join("w-000").join(document.text(names::ATTEMPT_ID).unwrap());
+    assert!(directory.exists());
+    sleep(Duration::from_secs(3)).await;
+    assert!(!directory.exists(), "it stopped and cleaned up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_an_attempt_that_could_not_finish_are_removed() {
+    let stage = Stage::new(|_| Do::Finish(1)).await;
+    // The manifest of the first attempt cannot be stored; its cover can.
+    stage.memory.fail_next(Call::Create, Fault::Refused(clipfleet_cloud::ErrorKind::Unavailable));
+    let _worker = stage.worker();
+    let first = stage.until(|document| document.integer(names::ATTEMPT) == Some(1)).await;
+    let document = stage.over().await;
+    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [0, 1, 0, 0]));
+    assert!(stage.exists(".mp4").await);
+    for (document, expected) in [(&document, true), (&first, false)] {
+        let attempt = document.text(names::ATTEMPT_ID).unwrap();
+        for kind in ["jpg", "manifest.json"] {
+            assert_eq!(stage.exists(&format!(".{attempt}.{kind}")).await, expected, "{kind} of {attempt}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_worker_takes_nothing_new_and_finishes_what_it_has() {
+    let stage = Stage::new(|_| Do::Finish(30)).await;
+    let say = async |paused| {
+        let fields = Fields::from([(names::PAUSED.to_owned(), Value::Bool(paused))]);
+        let write = Write { path: names::CONTROL_DOCUMENT.into(), fields, precondition: Precondition::None };
+        stage.cloud.documents.commit(vec![write]).await.unwrap();
+    };
+    say(true).await;
+    let _worker = stage.worker();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(stage.made(), 0, "it began in a pause");
+    say(false).await;
+    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    say(true).await;
+    assert_eq!(stage.over().await.text(names::STATUS), Some("completed"));
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0, "its lease was settled in the pause");
+}

@@ -1,0 +1,72 @@
+//! The document store as one process sees it.
+
+use crate::{
+    mutation::Mutation,
+    process::{Process, Role},
+};
+use async_trait::async_trait;
+use clipfleet_cloud::{CloudError, Document, Documents, Precondition, Search, Version, Write};
+use clipfleet_contract::names;
+use std::sync::Arc;
+
+/// See the module.
+pub(crate) struct SimDocuments(pub(crate) Arc<Process>);
+
+impl SimDocuments {
+    fn store(&self) -> &dyn Documents {
+        &*self.0.world.cloud.documents
+    }
+
+    /// Takes away the fence that a mutation is about.
+    fn mutate(&self, writes: &mut [Write]) {
+        let world = &self.0.world;
+        for write in writes {
+            let record = write.path.starts_with(names::REQUESTS);
+            let blind = if record { Mutation::RecordsWithoutDedupe } else { Mutation::BlindStatusWrites };
+            if world.is(blind) {
+                write.precondition = Precondition::None;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Documents for SimDocuments {
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+        let effect = async {
+            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookWhetherWanted) {
+                return Ok(vec![None; paths.len()]);
+            }
+            let mut documents = self.store().get(paths).await?;
+            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
+                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::ATTEMPT_ID)));
+            }
+            Ok(documents)
+        };
+        self.0.call("read documents", effect).await
+    }
+
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+        self.0.call("list documents", self.store().list(collection)).await
+    }
+
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+        self.0.call("search documents", self.store().find(collection, search)).await
+    }
+
+    async fn commit(&self, mut writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        self.mutate(&mut writes);
+        let process = Arc::clone(&self.0);
+        let effect = async move {
+            let versions = process.world.cloud.documents.commit(writes.clone()).await?;
+            for write in &writes {
+                let shown = |field: &str| write.fields.get(field).map(|value| format!("{value:?}")).unwrap_or_default();
+                let (status, progress) = (shown(names::STATUS), shown("progress"));
+                process.world.trace(&process.name, format_args!("writes {} {status} {progress}", write.path));
+            }
+            process.world.observe(|ledger, counts| ledger.written(&writes, counts));
+            Ok(versions)
+        };
+        self.0.send("write documents", effect).await
+    }
+}

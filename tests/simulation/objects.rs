@@ -1,0 +1,79 @@
+//! The object store as one process sees it.
+
+use crate::{
+    mutation::Mutation,
+    process::{Process, Role},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
+use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// See the module.
+pub(crate) struct SimObjects(pub(crate) Arc<Process>);
+
+impl SimObjects {
+    fn store(&self) -> &dyn Objects {
+        &*self.0.world.cloud.objects
+    }
+}
+
+#[async_trait]
+impl Objects for SimObjects {
+    async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError> {
+        let effect = async {
+            // Workers look for results only; the dispatcher looks for sources.
+            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForResults) {
+                return Err(CloudError::new(ErrorKind::NotFound, "stat: nothing is ever found"));
+            }
+            self.store().stat(name, generation).await
+        };
+        self.0.call("stat an object", effect).await
+    }
+
+    async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError> {
+        self.0.call("read an object", self.store().read(name, generation, range)).await
+    }
+
+    async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
+        // Read here and now: the runtime's file reads take real time, which no seed decides.
+        let body = match body {
+            Body::File(path) => Bytes::from(std::fs::read(&path).map_err(|error| {
+                CloudError::new(ErrorKind::Unavailable, format!("create {name}: {}: {error}", path.display()))
+            })?),
+            Body::Bytes(bytes) => bytes,
+        };
+        let (process, name, asked) = (Arc::clone(&self.0), name.clone(), Instant::now());
+        let effect = async move {
+            let store = &process.world.cloud.objects;
+            if process.world.is(Mutation::OverwrittenObjects) {
+                let _ = store.delete(&name).await;
+            }
+            let info = store.create(&name, new.clone(), Body::Bytes(body)).await?;
+            process.world.trace(&process.name, format_args!("creates {name}"));
+            process.world.observe(|ledger, _| ledger.object_created(&process.name, asked, &name, &new.metadata));
+            Ok(info)
+        };
+        self.0.send("create an object", effect).await
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<(), CloudError> {
+        let (process, name) = (Arc::clone(&self.0), name.clone());
+        let effect = async move {
+            process.world.cloud.objects.delete(&name).await?;
+            process.world.trace(&process.name, format_args!("deletes {name}"));
+            process.world.observe(|ledger, _| ledger.object_deleted(&name));
+            Ok(())
+        };
+        self.0.send("delete an object", effect).await
+    }
+
+    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.0.call("sign a URL", self.store().download_url(name, lifetime)).await
+    }
+
+    async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
+        self.store().ensure_bucket(bucket).await
+    }
+}

@@ -1,0 +1,193 @@
+//! Keeps one process of the fleet alive as its platform would: starts it, and after each death starts another with a new identity and
+//! a clock of its own. Mishaps come by chance: killed, told to stop, frozen for a while.
+
+use crate::{
+    documents::SimDocuments,
+    lastfact,
+    media::SimMedia,
+    mutation::Mutation,
+    objects::SimObjects,
+    process::{Process, Role},
+    queue::SimQueue,
+    world::World,
+};
+use clipfleet_cloud::Cloud;
+use clipfleet_dispatcher::Dispatch;
+use clipfleet_domain::{batch::BucketPolicy, ids::WorkerId};
+use clipfleet_service::{clock::Clock, health::Readiness};
+use clipfleet_worker::Surroundings;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The time of day at which every run begins, Unix milliseconds.
+const DAWN_MS: i64 = 1_700_000_000_000;
+
+/// The bucket of sources and results.
+pub(crate) const BUCKET: &str = "media";
+
+/// How long a platform waits after asking a process to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Memory for source blocks, MiB: more than all sources.
+const CACHE_MIB: u64 = 1;
+
+type Ran = JoinHandle<Result<(), String>>;
+
+/// What a platform does to a process.
+enum Mishap {
+    Killed,
+    Stopped,
+    Frozen(Duration),
+}
+
+/// A place in the fleet, which one process after another fills.
+pub(crate) struct Place {
+    pub(crate) world: Arc<World>,
+    pub(crate) role: Role,
+    pub(crate) index: usize,
+    pub(crate) slots: usize,
+}
+
+impl Place {
+    /// Fills the place for as long as the run lasts.
+    pub(crate) async fn keep(self) {
+        for life in 1.. {
+            let name = format!("{:?}{}-{life}", self.role, self.index).to_lowercase();
+            let process = Process::new(&self.world, self.role, name);
+            self.live(&process).await;
+            process.kill();
+            self.world.lock().dispatchers.remove(&self.index_of_dispatcher());
+            sleep(self.world.draw_ms(200, 8_000)).await;
+        }
+    }
+
+    fn index_of_dispatcher(&self) -> usize {
+        if self.role == Role::Dispatcher { self.index } else { usize::MAX }
+    }
+
+    /// One life.
+    async fn live(&self, process: &Arc<Process>) {
+        self.world.trace(&process.name, format_args!("starts"));
+        let stop = CancellationToken::new();
+        let mut ran = self.start(process, stop.clone());
+        loop {
+            let mishap = tokio::select! {
+                biased;
+                () = process.died() => break,
+                ended = &mut ran => return self.ended(process, ended),
+                mishap = self.mishap() => mishap,
+            };
+            match mishap {
+                Mishap::Killed => {
+                    self.world.count("a process was killed");
+                    break;
+                }
+                Mishap::Stopped => {
+                    self.world.count("a process was told to stop");
+                    self.world.trace(&process.name, format_args!("is told to stop"));
+                    stop.cancel();
+                    if let Ok(ended) = timeout(GRACE, &mut ran).await {
+                        return self.ended(process, ended);
+                    }
+                    self.world.count("a process did not stop in time");
+                    break;
+                }
+                Mishap::Frozen(time) => {
+                    self.world.count("a process was frozen");
+                    process.freeze();
+                    sleep(time).await;
+                    process.thaw();
+                }
+            }
+        }
+        // First dead, then gone: what its parts do while they are dropped has no effect.
+        process.kill();
+        ran.abort();
+        if let Ok(ended) = ran.await {
+            self.ended(process, Ok(ended));
+        }
+    }
+
+    /// A process that ended by itself.
+    fn ended(&self, process: &Process, ended: Result<Result<(), String>, tokio::task::JoinError>) {
+        self.world.trace(&process.name, format_args!("ended {ended:?}"));
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.world.violated(format!("{} gave up: {error}", process.name)),
+            Err(error) if error.is_panic() => self.world.violated(format!("{} panicked: {error}", process.name)),
+            Err(_) => {}
+        }
+    }
+
+    /// Waits for the next mishap; for ever once the storm is over.
+    async fn mishap(&self) -> Mishap {
+        let mean = self.world.lock().weather.between_mishaps;
+        let Some(mean) = mean else { return std::future::pending().await };
+        let mean = u64::try_from(mean.as_millis()).unwrap_or(u64::MAX);
+        sleep(self.world.draw_ms(0, 2 * mean)).await;
+        if self.world.lock().weather.between_mishaps.is_none() {
+            return std::future::pending().await;
+        }
+        match self.world.draw(|rng| rng.u8(..10)) {
+            0..4 => Mishap::Killed,
+            4..6 => Mishap::Stopped,
+            _ => Mishap::Frozen(self.world.draw_ms(500, 45_000)),
+        }
+    }
+
+    fn start(&self, process: &Arc<Process>, stop: CancellationToken) -> Ran {
+        let cloud = Cloud {
+            queue: Arc::new(SimQueue(Arc::clone(process))),
+            objects: Arc::new(SimObjects(Arc::clone(process))),
+            documents: Arc::new(SimDocuments(Arc::clone(process))),
+        };
+        let clock = self.clock();
+        match self.role {
+            Role::Dispatcher => {
+                let policy = BucketPolicy { default_bucket: BUCKET.into(), allowed: vec![BUCKET.into()] };
+                let dispatch = Arc::new(Dispatch::new(cloud, policy, clock));
+                self.world.lock().dispatchers.insert(self.index, Arc::clone(&dispatch));
+                let attending = clipfleet_dispatcher::attend(dispatch, Readiness::default(), stop);
+                tokio::spawn(async { attending.await.map_err(|error| error.to_string()) })
+            }
+            Role::Worker => {
+                let around = Surroundings {
+                    id: WorkerId::parse(&process.name).unwrap(),
+                    cloud,
+                    clock,
+                    asleep: self.asleep(process),
+                    media: Arc::new(SimMedia(Arc::clone(process))),
+                    slots: self.slots,
+                    scratch: self.world.scratch.clone(),
+                    cache_mib: CACHE_MIB,
+                };
+                let working = clipfleet_worker::make_clips(around, stop);
+                tokio::spawn(async { working.await.map_err(|error| error.to_string()) })
+            }
+            Role::Status if self.world.is(Mutation::LastFactWins) => tokio::spawn(lastfact::run(cloud, stop)),
+            Role::Status => {
+                let folding = clipfleet_status::fold(cloud, clock, Readiness::default(), stop);
+                tokio::spawn(async { folding.await.map_err(|error| error.to_string()) })
+            }
+        }
+    }
+
+    /// A frozen process finds out as one whose machine slept would: on virtual time it cannot stop its timers.
+    fn asleep(&self, process: &Arc<Process>) -> Arc<dyn Fn() -> Duration + Send + Sync> {
+        if self.world.is(Mutation::NoPulse) {
+            return Arc::new(|| Duration::ZERO);
+        }
+        let process = Arc::clone(process);
+        Arc::new(move || process.stood_still())
+    }
+
+    fn clock(&self) -> Clock {
+        let skew_ms = self.world.lock().weather.skew_ms;
+        let skew_ms = if skew_ms == 0 { 0 } else { self.world.draw(|rng| rng.i64(-skew_ms..=skew_ms)) };
+        Clock::starting_at(DAWN_MS + i64::try_from(self.world.now_ms()).unwrap_or(0) + skew_ms)
+    }
+}

@@ -1,0 +1,51 @@
+//! Topics and subscriptions as the command-line program makes them.
+
+use clipfleet_cloud::{Cloud, SubscriptionSpec};
+use clipfleet_contract::names;
+use std::time::Duration;
+
+const TOPICS: [&str; 4] =
+    [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS];
+
+/// Subscription, topic, seconds of a lease, shortest and longest backoff in seconds.
+const SUBSCRIPTIONS: [(&str, &str, u64, (u64, u64)); 4] = [
+    (names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, 60, (1, 60)),
+    (names::CLIP_JOBS_WORKER, names::CLIP_JOBS, 20, (1, 60)),
+    (names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, 60, (1, 60)),
+    (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, 60, (1, 10)),
+];
+
+/// A subscription's name as it is written here.
+pub(crate) fn known(subscription: &str) -> &'static str {
+    subscriptions().find(|name| *name == subscription).unwrap_or_default()
+}
+
+/// Every subscription.
+pub(crate) fn subscriptions() -> impl Iterator<Item = &'static str> {
+    SUBSCRIPTIONS.iter().map(|(name, ..)| *name)
+}
+
+/// How long a subscription waits for a holder that does not extend.
+pub(crate) fn deadline(subscription: &str) -> Duration {
+    let known = SUBSCRIPTIONS.iter().find(|(name, ..)| *name == subscription);
+    Duration::from_secs(known.map_or(60, |(_, _, seconds, _)| *seconds))
+}
+
+/// Makes them, in a cloud that does not fail. A job is set aside after so many deliveries.
+pub(crate) async fn make(cloud: &Cloud, deliveries: u32) {
+    for topic in TOPICS {
+        cloud.queue.ensure_topic(topic).await.unwrap();
+    }
+    for (name, topic, seconds, (shortest, longest)) in SUBSCRIPTIONS {
+        let dead_letter =
+            (name == names::CLIP_JOBS_WORKER).then(|| (names::CLIP_JOBS_DEAD_LETTER.to_owned(), deliveries));
+        let spec = SubscriptionSpec {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            ack_deadline: Duration::from_secs(seconds),
+            dead_letter,
+            backoff: Some((Duration::from_secs(shortest), Duration::from_secs(longest))),
+        };
+        cloud.queue.ensure_subscription(&spec).await.unwrap();
+    }
+}

@@ -1,0 +1,36 @@
+//! A media program that misbehaves for some clips and is the real one for all others: the switch for poison clips, which exists in tests
+//! only.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Looks at its order without taking it (the order lies on the socket that is its standard input, and holds the clip's id), then
+/// dies, hangs, or becomes the real program.
+const SCRIPT: &str = r#"#!/usr/bin/env python3
+import os, signal, socket, sys, time
+REAL = "@REAL@"
+if len(sys.argv) > 1:
+    os.execv(REAL, [REAL] + sys.argv[1:])
+order = socket.socket(fileno=os.dup(0)).recv(1 << 16, socket.MSG_PEEK)
+if b"poison-crash" in order:
+    print("the last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+if b"poison-hang" in order:
+    time.sleep(3600)
+os.execv(REAL, [REAL])
+"#;
+
+/// Writes the program into a directory. Clips whose ids contain `poison-crash` or `poison-hang` do what they say.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn pipeline(directory: &Path) -> PathBuf {
+    let program = directory.join("poisoned-pipeline");
+    let real = crate::pipeline_process::binary();
+    fs::write(&program, SCRIPT.replace("@REAL@", &real.display().to_string())).expect("the program can be written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the program can be started");
+    program
+}

@@ -1,0 +1,106 @@
+//! A listener of its own to a fleet's facts: what was said, by whom, and when it was heard.
+
+use clipfleet_cloud::{Cloud, SubscriptionSpec};
+use clipfleet_contract::{event, names};
+use clipfleet_domain::{
+    attempt::Attempt,
+    job::FleetFact,
+    lifecycle::{ClipEvent, ClipFact},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
+
+/// A fact of an attempt.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// When it was heard.
+    pub at: Instant,
+    /// Which clip it is about.
+    pub clip: String,
+    /// What was said.
+    pub event: ClipEvent,
+}
+
+impl Heard {
+    /// Who said it.
+    ///
+    /// # Panics
+    /// Never: facts of no attempt are not kept.
+    pub fn attempt(&self) -> &Attempt {
+        self.event.attempt.as_ref().expect("a fact of an attempt")
+    }
+
+    /// Whether it is the last word of its attempt.
+    pub fn is_last_word(&self) -> bool {
+        !matches!(self.event.fact, ClipFact::Started | ClipFact::Progressed { .. })
+    }
+}
+
+/// The listener. Dropping it ends it.
+pub struct Witness {
+    heard: Arc<Mutex<Vec<Heard>>>,
+    listening: JoinHandle<()>,
+}
+
+impl Witness {
+    /// Listens from now on. Repeated deliveries of one message count once.
+    ///
+    /// # Panics
+    /// When the fleet has no such topic.
+    pub async fn of(cloud: &Cloud) -> Self {
+        let spec = SubscriptionSpec {
+            name: "progress-events-witness".into(),
+            topic: names::PROGRESS_EVENTS.into(),
+            ack_deadline: Duration::from_secs(60),
+            dead_letter: None,
+            backoff: None,
+        };
+        cloud.queue.ensure_subscription(&spec).await.expect("the topic exists");
+        let mut deliveries = cloud.queue.subscribe(&spec.name, 1_000);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&heard);
+        let listening = tokio::spawn(async move {
+            let mut seen = std::collections::HashSet::new();
+            while let Some(Ok(delivery)) = deliveries.next().await {
+                if let (true, Ok(fact)) =
+                    (seen.insert(delivery.message_id.clone()), event::decode(&delivery.message.data))
+                    && let FleetFact::Clip { id, event } = fact.fact
+                    && event.attempt.is_some()
+                {
+                    let heard = Heard { at: Instant::now(), clip: id.to_string(), event };
+                    notes.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+                }
+                delivery.ack();
+            }
+        });
+        Self { heard, listening }
+    }
+
+    /// Everything heard so far.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What each attempt said, by clip and the attempt's id, in the order of their first words.
+    pub fn attempts(&self) -> BTreeMap<String, Vec<Vec<Heard>>> {
+        let mut clips: BTreeMap<String, Vec<Vec<Heard>>> = BTreeMap::new();
+        for heard in self.heard() {
+            let attempts = clips.entry(heard.clip.clone()).or_default();
+            match attempts.iter_mut().find(|attempt| attempt[0].attempt().id == heard.attempt().id) {
+                Some(attempt) => attempt.push(heard),
+                None => attempts.push(vec![heard]),
+            }
+        }
+        clips
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
