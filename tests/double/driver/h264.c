@@ -217,21 +217,22 @@ static void put_slice_header(struct writer *writer, const struct h264_stream *st
 static void gather(const struct h264_stream *stream, const struct picture *picture, unsigned column, unsigned row,
                    uint8_t samples[SAMPLES])
 {
+    unsigned left = column * MACROBLOCK, top = row * MACROBLOCK;
+    unsigned width = stream->width - left < MACROBLOCK ? stream->width - left : MACROBLOCK;
     for (unsigned y = 0; y < MACROBLOCK; y++) {
-        unsigned from = row * MACROBLOCK + y < stream->height ? row * MACROBLOCK + y : stream->height - 1;
-        for (unsigned x = 0; x < MACROBLOCK; x++) {
-            unsigned at = column * MACROBLOCK + x < stream->width ? column * MACROBLOCK + x : stream->width - 1;
-            samples[y * MACROBLOCK + x] = picture->luma[from * picture->pitch + at];
-        }
+        unsigned from = top + y < stream->height ? top + y : stream->height - 1;
+        uint8_t *line = samples + y * MACROBLOCK;
+        memcpy(line, picture->luma + from * picture->pitch + left, width);
+        memset(line + width, line[width - 1], MACROBLOCK - width);
     }
-    unsigned width = stream->width / 2, height = stream->height / 2;
+    unsigned last = stream->height / 2 - 1;
     for (unsigned y = 0; y < 8; y++) {
-        unsigned from = row * 8 + y < height ? row * 8 + y : height - 1;
+        unsigned from = top / 2 + y < last ? top / 2 + y : last;
+        const uint8_t *pairs = picture->chroma + from * picture->pitch + left;
         for (unsigned x = 0; x < 8; x++) {
-            unsigned at = column * 8 + x < width ? column * 8 + x : width - 1;
-            const uint8_t *pair = picture->chroma + from * picture->pitch + 2 * at;
-            samples[256 + y * 8 + x] = pair[0];
-            samples[320 + y * 8 + x] = pair[1];
+            unsigned at = x < width / 2 ? x : width / 2 - 1;
+            samples[256 + y * 8 + x] = pairs[2 * at];
+            samples[320 + y * 8 + x] = pairs[2 * at + 1];
         }
     }
 }

@@ -44,8 +44,9 @@ void draw_pattern(uint8_t *luma, size_t pitch, unsigned width, unsigned height, 
 
     uint8_t *chroma = luma + height * pitch;
     for (unsigned y = 0; y < height / 2; y++) {
+        unsigned value = ramp(y, height / 2, 16, 240);
         for (unsigned x = 0; x < width / 2; x++) {
-            put(chroma + y * pitch, 2 * x, bytes, ramp(y, height / 2, 16, 240));
+            put(chroma + y * pitch, 2 * x, bytes, value);
             put(chroma + y * pitch, 2 * x + 1, bytes, NEUTRAL);
         }
     }
