@@ -32,7 +32,7 @@ enum layout { SEMI_PLANAR, PLANAR };
 struct format {
     const char *name;
     enum layout layout;
-    unsigned bytes;
+    unsigned bytes; /* of an output sample; for a source the texture says it: the plugin reads P010 as NV12 */
     float scale; /* of a stored value to 0..1 beyond its container: 10 bits sit at the low end in I420_10 */
 };
 
@@ -239,11 +239,11 @@ static void scale_channel(const struct constants *constants, const struct textur
     free(columns);
 }
 
-static bool is_plain_scaling(const struct constants *constants, const struct format *source,
-                             const struct format *target)
+static bool is_plain_scaling(const struct constants *constants, const struct texture *luma,
+                             const struct format *source, const struct format *target)
 {
     return constants->u[1] == 0 && constants->v[0] == 0 && !constants->convert && source->scale == 1 &&
-           source->bytes == target->bytes && constants->left == 0 && constants->top == 0 &&
+           luma->bytes == target->bytes && constants->left == 0 && constants->top == 0 &&
            constants->right == constants->width && constants->bottom == constants->height;
 }
 
@@ -308,7 +308,7 @@ int run_kernel(const struct kernel *kernel, void **arguments)
         output.planes[i] = *(uint8_t **)arguments[PLANES + i];
 
     log_launch(kernel, constants, textures[0]);
-    if (is_plain_scaling(constants, source, target))
+    if (is_plain_scaling(constants, textures[0], source, target))
         draw_scaled(constants, textures, source, &output);
     else
         draw(constants, textures, source, &output);
