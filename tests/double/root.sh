@@ -58,11 +58,19 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [[ -f $keyring ]] || fail "$keyring is missing: apt-get install debian-archive-keyring"
 echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/apt/etc/sources.list"
 
-say "reading the package lists of $suite"
-apt -qq update || fail "no package lists of $suite from this machine's mirror"
-say "downloading the packages"
-apt -qq -y --no-install-recommends --download-only install "${packages[@]}" >"$work/download.log" 2>&1 ||
-  fail "the packages could not be had: $(tail -n 3 "$work/download.log")"
+# Testing changes four times a day, and a mirror may name a package that it has just replaced: read the lists again then.
+download() {
+  apt -qq update && apt -qq -y --no-install-recommends --download-only install "${packages[@]}"
+}
+for try in 1 2 3; do
+  say "downloading the packages of $suite, try $try of 3"
+  if download >"$work/download.log" 2>&1; then
+    break
+  fi
+  tail -n 3 "$work/download.log" >&2
+  ((try < 3)) || fail "the packages could not be had from this machine's mirror"
+  sleep 10
+done
 
 version=$(dpkg-deb -f "$work"/apt/cache/archives/libgstreamer1.0-0_*.deb Version)
 dpkg --compare-versions "$version" ge "$minimum" || fail "$suite has GStreamer $version, $minimum is needed"

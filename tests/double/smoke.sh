@@ -231,6 +231,11 @@ with garbage-after=20
 expect "frames of a frozen stream" 0,90 "$status,$(frames)"
 measured 1080 1920
 expect "numbers of its pictures" "0 19 19" "$(awk 'NR == 1 || NR == 20 || NR == 90 { printf "%s%s", s, $5; s = " " }' measured.txt)"
+two_sessions='videotestsrc num-buffers=30 ! video/x-raw,format=NV12 ! nvh264enc ! fakesink videotestsrc num-buffers=30 ! video/x-raw,format=NV12 ! nvh264enc ! fakesink'
+with '' '' "$two_sessions"
+expect "two sessions in one process" 0 "$status"
+with session-limit=1 '' "$two_sessions"
+bus 'Failed to open session'
 with '' bframes=0
 bus 'no property \"bframes\"'
 with '' decode=hevc
