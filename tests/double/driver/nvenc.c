@@ -19,6 +19,7 @@ enum {
      * nvEncInitializeEncoder the client has left the preset's own. */
     PRESET_AVERAGE_BIT_RATE = 1234567,
     PRESET_MAX_BIT_RATE = 2345678,
+    PRESET_VBV = 3456789,
     PRESET_GOP = 251,
 };
 
@@ -216,6 +217,7 @@ static NVENCSTATUS preset_config(void *encoder, GUID codec, GUID preset, NV_ENC_
     config->presetCfg.rcParams.rateControlMode = NV_ENC_PARAMS_RC_VBR;
     config->presetCfg.rcParams.averageBitRate = PRESET_AVERAGE_BIT_RATE;
     config->presetCfg.rcParams.maxBitRate = PRESET_MAX_BIT_RATE;
+    config->presetCfg.rcParams.vbvBufferSize = PRESET_VBV;
     config->presetCfg.encodeCodecConfig.h264Config.idrPeriod = PRESET_GOP;
     return NV_ENC_SUCCESS;
 }
