@@ -170,79 +170,108 @@ static void draw(const struct constants *constants, struct texture *const textur
     }
 }
 
-/* The common case - a rectangle is scaled to the whole output, without turning or converting - by tables of what each
- * output column and row reads, in whole numbers: ten times as fast, the same pixels
- * but for the rounding of exact halves. */
+/* The common case - a rectangle is scaled to the whole output, turned by quarters at the most, without conversion - by
+ * tables of what each output column and row reads, in whole numbers: ten times as fast, the same pixels but for the
+ * rounding of exact halves. */
 
 struct tap {
-    size_t first, second;
+    size_t first, second; /* a column, or the offset of a row */
     unsigned weight; /* of the second, in 256ths */
 };
 
-/* The taps of every `step`th output position along one axis. */
+/* What every `step`th output position along one axis reads along one axis of the source. */
 static void fill_taps(struct tap *taps, int count, int step, int view, float scale, float origin, size_t size,
-                      bool linear)
+                      size_t spread, bool linear)
 {
     for (int i = 0; i < count; i++) {
         float position = (((float)(i * step) + 0.5f) / (float)view * scale + origin) * (float)size;
         if (linear)
             position -= 0.5f;
         long first = (long)floorf(position), second = first + 1, last = (long)size - 1;
-        taps[i].first = (size_t)(first < 0 ? 0 : first > last ? last : first);
-        taps[i].second = (size_t)(second < 0 ? 0 : second > last ? last : second);
+        taps[i].first = spread * (size_t)(first < 0 ? 0 : first > last ? last : first);
+        taps[i].second = spread * (size_t)(second < 0 ? 0 : second > last ? last : second);
         taps[i].weight = linear ? (unsigned)(weight(position) * 256.0f) : 0;
     }
 }
 
-static inline unsigned load(const uint8_t *row, size_t index, unsigned bytes)
+static inline unsigned load(const uint8_t *at, unsigned bytes)
 {
-    return bytes == 1 ? row[index] : (unsigned)row[2 * index] | (unsigned)row[2 * index + 1] << 8;
+    return bytes == 1 ? at[0] : (unsigned)at[0] | (unsigned)at[1] << 8;
 }
 
-static inline __attribute__((always_inline)) void scale_row(const uint8_t *above, const uint8_t *below, unsigned down,
-                                                            const struct texture *texture, unsigned channel,
-                                                            const struct tap *columns, int count, uint8_t *out,
-                                                            unsigned spread, unsigned bytes)
+static inline unsigned blend(const uint8_t *from, const struct tap *across, const struct tap *down, unsigned bytes)
 {
-    for (int x = 0; x < count; x++) {
-        size_t left = columns[x].first * texture->channels + channel;
-        size_t right = columns[x].second * texture->channels + channel;
-        unsigned across = columns[x].weight;
-        uint64_t upper = load(above, left, bytes) * (256 - across) + load(above, right, bytes) * across;
-        uint64_t lower = load(below, left, bytes) * (256 - across) + load(below, right, bytes) * across;
-        unsigned value = (unsigned)((upper * (256 - down) + lower * down) >> 16);
-        out[(size_t)x * spread * bytes] = (uint8_t)value;
-        if (bytes == 2)
-            out[(size_t)x * spread * bytes + 1] = (uint8_t)(value >> 8);
+    const uint8_t *above = from + down->first, *below = from + down->second;
+    uint64_t upper = load(above + across->first, bytes) * (256 - across->weight) +
+                     load(above + across->second, bytes) * across->weight;
+    uint64_t lower = load(below + across->first, bytes) * (256 - across->weight) +
+                     load(below + across->second, bytes) * across->weight;
+    return (unsigned)((upper * (256 - down->weight) + lower * down->weight) >> 16);
+}
+
+/* One channel of a texture into one channel of a plane. */
+struct scaling {
+    const uint8_t *from;
+    const struct tap *across, *down; /* columns and rows of the source */
+    int width, height; /* of the plane */
+    uint8_t *out;
+    int stride;
+    unsigned spread; /* bytes from one sample of the plane to the next */
+};
+
+/* Inlined for each pair of constants, or the choices in it would cost more than the sums. */
+static inline __attribute__((always_inline)) void scale_plane(const struct scaling *plane, unsigned bytes, bool turned)
+{
+    for (int y = 0; y < plane->height; y++) {
+        uint8_t *out = plane->out + (long)y * plane->stride;
+        for (int x = 0; x < plane->width; x++, out += plane->spread) {
+            const struct tap *across = plane->across + (turned ? y : x), *down = plane->down + (turned ? x : y);
+            unsigned value = blend(plane->from, across, down, bytes);
+            out[0] = (uint8_t)value;
+            if (bytes == 2)
+                out[1] = (uint8_t)(value >> 8);
+        }
     }
 }
 
-/* One channel of a texture into one channel of a plane whose samples lie `spread` apart. */
+static bool is_turned(const struct constants *constants)
+{
+    return constants->u[0] == 0 && constants->v[1] == 0;
+}
+
 static void scale_channel(const struct constants *constants, const struct texture *texture, unsigned channel, int step,
                           uint8_t *out, int stride, unsigned spread)
 {
+    bool turned = is_turned(constants);
     int width = (constants->width + step - 1) / step, height = (constants->height + step - 1) / step;
-    struct tap *columns = malloc((size_t)(width + height) * sizeof *columns), *rows = columns + width;
-    fill_taps(columns, width, step, constants->view_width, constants->u[0], constants->origin[0], texture->width,
-              texture->linear);
-    fill_taps(rows, height, step, constants->view_height, constants->v[1], constants->origin[1], texture->height,
-              texture->linear);
-    for (int y = 0; y < height; y++) {
-        const uint8_t *above = texture->data + rows[y].first * texture->pitch;
-        const uint8_t *below = texture->data + rows[y].second * texture->pitch;
-        uint8_t *line = out + (long)y * stride;
-        if (texture->bytes == 1)
-            scale_row(above, below, rows[y].weight, texture, channel, columns, width, line, spread, 1);
-        else
-            scale_row(above, below, rows[y].weight, texture, channel, columns, width, line, spread, 2);
-    }
-    free(columns);
+    int view_across = turned ? constants->view_height : constants->view_width;
+    int view_down = turned ? constants->view_width : constants->view_height;
+    int count_across = turned ? height : width, count_down = turned ? width : height;
+    struct tap *across = malloc((size_t)(width + height) * sizeof *across), *down = across + count_across;
+
+    fill_taps(across, count_across, step, view_across, turned ? constants->v[0] : constants->u[0], constants->origin[0],
+              texture->width, (size_t)texture->channels * texture->bytes, texture->linear);
+    fill_taps(down, count_down, step, view_down, turned ? constants->u[1] : constants->v[1], constants->origin[1],
+              texture->height, texture->pitch, texture->linear);
+
+    struct scaling plane = {texture->data + channel * texture->bytes, across, down, width, height, out, stride,
+                            spread * texture->bytes};
+    if (texture->bytes == 1 && turned)
+        scale_plane(&plane, 1, true);
+    else if (texture->bytes == 1)
+        scale_plane(&plane, 1, false);
+    else if (turned)
+        scale_plane(&plane, 2, true);
+    else
+        scale_plane(&plane, 2, false);
+    free(across);
 }
 
 static bool is_plain_scaling(const struct constants *constants, const struct texture *luma,
                              const struct format *source, const struct format *target)
 {
-    return constants->u[1] == 0 && constants->v[0] == 0 && !constants->convert && source->scale == 1 &&
+    bool straight = constants->u[1] == 0 && constants->v[0] == 0;
+    return (straight || is_turned(constants)) && !constants->convert && source->scale == 1 &&
            luma->bytes == target->bytes && constants->left == 0 && constants->top == 0 &&
            constants->right == constants->width && constants->bottom == constants->height;
 }
