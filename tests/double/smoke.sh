@@ -113,7 +113,7 @@ logged decoder '"codec":"h264"' '"coded_size":[1920,1088]' '"size":[1920,1080]' 
 logged kernel '"from":"NV12"' '"source_rect":[656.00,0.00,608.00,1080.00]' '"size":[1080,1920]' '"target_rect":[0,0,1080,1920]' '"convert":false'
 logged encoder '"preset":"p4"' '"tune":"high-quality"' '"rate_control":"vbr"' '"const_quality":23,' '"gop_length":60' '"idr_period":60' \
   '"frame_interval_p":3' '"spatial_aq":true' '"temporal_aq":false' '"lookahead":0' '"size":[1080,1920]' '"frame_rate":[30,1]' \
-  '"profile":"high"' '"cabac":true' '"colour":[1,1,1]' '"full_range":false' '"average_is_preset":true' '"max_is_preset":true'
+  '"profile":"high"' '"cabac":true' '"colour":[1,1,1]' '"full_range":false' '"average_is_preset":true' '"max_is_preset":true' '"vbv_buffer_size":3456789'
 logged encoder-closed '"pictures":90' '"idr_pictures":2'
 logged decoder-closed '"pictures":90'
 measured 1080 1920
@@ -202,6 +202,8 @@ for fault in no-nvenc no-nvenc-api no-nvenc-library old-driver; do
   with "$fault"
   bus 'no element \"nvh264enc\"'
 done
+with no-nvenc name=NVIDIA\ H100 "$source nvh264dec max-errors=0 ! $crop $to_vertical cudadownload ! x264enc speed-preset=ultrafast ! $file"
+expect "decoding and scaling there, encoding here" 0,90 "$status,$(frames)"
 for fault in no-nvrtc kernel-compile-error; do
   with "$fault"
   bus 'no element \"cudaconvertscale\"'
