@@ -45,7 +45,7 @@ mkdir -p "$double/registry"
 export GST_REGISTRY=${GST_REGISTRY:-$double/registry/$(sha256sum <<<"$look" | cut -c1-16).bin}
 
 export GST_REGISTRY_FORK=no
-export GST_PLUGIN_PATH= GST_PLUGIN_PATH_1_0=
+export GST_PLUGIN_PATH="" GST_PLUGIN_PATH_1_0=""
 export GST_PLUGIN_SYSTEM_PATH=$libraries/gstreamer-1.0 GST_PLUGIN_SYSTEM_PATH_1_0=$libraries/gstreamer-1.0
 export GST_CUDA_NVRTC_LIBNAME=libnvrtc.so.12
 export GIO_MODULE_DIR=$double/registry # nothing there: no modules of this machine
