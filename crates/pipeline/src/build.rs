@@ -214,10 +214,7 @@ fn picture_of(caps: &gst::CapsRef) -> Option<(Size, (u32, u32))> {
 
 fn set_margins(element: &gst::Element, margins: [u32; 4]) {
     for (name, margin) in ["left", "top", "right", "bottom"].into_iter().zip(margins) {
-        // Even the same value makes the element negotiate again, which on a card's memory may come at a bad moment.
-        if element.property::<i32>(name) != margin as i32 {
-            element.set_property(name, margin as i32);
-        }
+        element.set_property(name, margin as i32);
     }
 }
 
