@@ -81,11 +81,6 @@ pub const GPU_DECODERS: &[Decoder] = &[
     parsed("av1parse", video("AV1", "video/x-av1", "nvav1dec", BAD)),
 ];
 
-/// What decodes a codec on a graphics card.
-pub fn gpu_decoder(codec: &str) -> Option<&'static Decoder> {
-    GPU_DECODERS.iter().find(|row| row.codec == codec)
-}
-
 /// Crops and scales in a card's memory.
 pub const GPU_SCALER: &str = "cudaconvertscale";
 
@@ -260,17 +255,14 @@ fn openh264(rendition: &Rendition) -> Vec<Property> {
 /// Whether a graphics card is to be used: `auto` (also when unset), `true` (nothing else will do) or `false`.
 pub const GPU_ENABLED: &str = "GPU_ENABLED";
 
-/// Why the card that is here is not to be used, as its worker found; unset or empty when it is.
-pub const GPU_REFUSED: &str = "CLIPFLEET_GPU_REFUSED";
-
 /// What of the tables is installed here.
 #[derive(Debug, Default)]
 pub struct Installed {
     gpu: bool,
-    gpu_refused: Option<String>,
     /// Why pictures cannot be reframed in the card's memory.
     no_gpu_frames: Option<String>,
     decoders: Vec<&'static Decoder>,
+    gpu_decoders: Vec<&'static Decoder>,
     encoders: Vec<&'static Encoder>,
     /// Optional settings that an encoder does not have here.
     lacking: Vec<(&'static str, Vec<&'static str>)>,
@@ -286,12 +278,15 @@ impl Installed {
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
         // The plugin registers elements only where it finds a card and its driver.
-        let enabled = std::env::var(GPU_ENABLED).as_deref() != Ok("false");
-        let gpu_refused = std::env::var(GPU_REFUSED).ok().filter(|reason| !reason.is_empty());
-        let gpu = exists("cudaupload") && enabled && gpu_refused.is_none();
-        let rows = DECODERS.iter().chain(GPU_DECODERS.iter().filter(|_| gpu));
-        let decoders = rows.filter(|row| row.parser.is_none_or(exists) && exists(row.element)).collect();
-        let mut installed = Self { gpu, gpu_refused, no_gpu_frames: no_gpu_frames(), decoders, ..Self::default() };
+        let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
+        let here = |row: &&Decoder| row.parser.is_none_or(exists) && exists(row.element);
+        let mut installed = Self {
+            gpu,
+            no_gpu_frames: no_gpu_frames(),
+            decoders: DECODERS.iter().filter(here).collect(),
+            gpu_decoders: GPU_DECODERS.iter().filter(|_| gpu).filter(here).collect(),
+            ..Self::default()
+        };
         for row in ENCODERS.iter().filter(|row| gpu || !row.on_gpu) {
             match encoder_lacks(row) {
                 Ok(lacking) => {
@@ -309,9 +304,9 @@ impl Installed {
         self.gpu
     }
 
-    /// Why the worker does not want its card to be used: it failed its test.
-    pub fn gpu_refused(&self) -> Option<&str> {
-        self.gpu_refused.as_deref()
+    /// What decodes a codec on the card.
+    pub fn gpu_decoder(&self, codec: &str) -> Option<&'static Decoder> {
+        self.gpu_decoders.iter().copied().find(|row| row.codec == codec)
     }
 
     /// Optional settings that an encoder does not have here.
@@ -331,7 +326,7 @@ impl Installed {
             ENCODERS.iter().partition(|row| encoders.contains(&row.name));
         Self {
             gpu,
-            decoders: GPU_DECODERS.iter().filter(|row| decoders.contains(&row.element)).collect(),
+            gpu_decoders: GPU_DECODERS.iter().filter(|row| decoders.contains(&row.element)).collect(),
             encoders: present,
             refused: absent.iter().map(|row| (row.name, "not found".to_owned())).collect(),
             ..Self::default()
@@ -340,7 +335,8 @@ impl Installed {
 
     /// Loads the libraries of everything that a clip may need, while nobody waits for it.
     pub fn preload(&self) {
-        let decoders = self.decoders.iter().flat_map(|row| [Some(row.element), row.parser]).flatten();
+        let decoders =
+            self.decoders.iter().chain(&self.gpu_decoders).flat_map(|row| [Some(row.element), row.parser]).flatten();
         let encoders = self.encoders.iter().map(|row| row.name);
         for name in decoders.chain(encoders).chain(FIXED) {
             // What cannot be loaded says so when it is needed.

@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::{
-        AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_ENABLED, GPU_REFUSED, GPU_SCALER, Installed, Kind,
+        AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_ENABLED, GPU_SCALER, Installed, Kind,
         PROOF_DECODER, exists,
     },
     selftest,
@@ -162,7 +162,7 @@ fn gpu(installed: &Installed) -> Gpu {
     let self_test = enabled.then(|| self_test(installed));
     let note = match &self_test {
         None if elements.is_empty() => "no graphics card is to be seen; clips are encoded on the CPU".to_owned(),
-        None => format!("there is a graphics card, and {GPU_ENABLED} or {GPU_REFUSED} says not to use it"),
+        None => format!("there is a graphics card, and {GPU_ENABLED} says not to use it"),
         Some(SelfTest { passed: true, .. }) => "the graphics card is used".to_owned(),
         Some(SelfTest { reason, .. }) => format!("the graphics card failed its test: {reason}"),
     };

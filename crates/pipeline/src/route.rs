@@ -10,7 +10,7 @@
 //! ```
 
 use crate::{
-    catalog::{Decoder, Encoder, Installed, gpu_decoder},
+    catalog::{Decoder, Encoder, Installed},
     probe::{Picture, Probed, Rotation},
 };
 use clipfleet_contract::pipeline::Transcode;
@@ -94,7 +94,6 @@ pub struct Choice {
 /// Chooses for an order on a source.
 pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choice {
     let mut choice = Choice::default();
-    choice.passed_over.extend(installed.gpu_refused().filter(|_| order.encoder == "auto").map(str::to_owned));
     let allowed = |route: &&Route| order.encoder == "auto" || order.encoder == route.encoder;
     for route in ROUTES.iter().filter(allowed) {
         match way(route, order, probed, installed) {
@@ -135,11 +134,10 @@ fn way(route: &Route, order: &Transcode, probed: &Probed, installed: &Installed)
 fn decoder_on_gpu(probed: &Probed, installed: &Installed) -> Result<&'static Decoder, String> {
     let Picture { interlaced, plain_samples, .. } = probed.picture;
     let codec = probed.video.decoder.codec;
-    match gpu_decoder(codec) {
-        _ if interlaced => Err("interlaced pictures are decoded on the CPU".into()),
-        _ if !plain_samples => Err("pictures other than 8-bit 4:2:0 are decoded on the CPU".into()),
-        Some(row) if installed.has_decoder(row) => Ok(row),
-        _ => Err(format!("the card does not decode {codec}")),
+    match () {
+        () if interlaced => Err("interlaced pictures are decoded on the CPU".into()),
+        () if !plain_samples => Err("pictures other than 8-bit 4:2:0 are decoded on the CPU".into()),
+        () => installed.gpu_decoder(codec).ok_or_else(|| format!("the card does not decode {codec}")),
     }
 }
 

@@ -64,13 +64,14 @@ const LINE_BYTES: usize = 16 << 10;
 const LAST_LINES: usize = 8;
 
 /// What the process may see of the environment: where programs, libraries and caches are, and its own switches. No credentials.
-const ENVIRONMENT: [&str; 8] = [
+const ENVIRONMENT: [&str; 9] = [
     "PATH",
     "HOME",
     "LANG",
     "LD_LIBRARY_PATH",
     "XDG_CACHE_HOME",
     "CLIPFLEET_LOG",
+    "GPU_ENABLED",
     "NVIDIA_VISIBLE_DEVICES",
     "FONTCONFIG_FILE",
 ];
