@@ -25,7 +25,7 @@ macro_rules! x264 {
 }
 
 macro_rules! x265 {
-    ($transfer:literal) => {
+    ($colours:literal) => {
         &[
             "-c:v",
             "libx265",
@@ -34,7 +34,7 @@ macro_rules! x265 {
             "-pix_fmt",
             "yuv420p10le",
             "-x265-params",
-            concat!("log-level=error:keyint=60:colorprim=bt2020:colormatrix=bt2020nc:transfer=", $transfer),
+            concat!("log-level=error:keyint=60", $colours),
         ]
     };
 }
@@ -72,21 +72,12 @@ fn kinds() -> Vec<Kind> {
             x264!("-bf", "3", "-x264-params", "open-gop=1:keyint=45", "-pix_fmt", "yuv420p"),
         ),
         pictures("H.264 interlaced", x264!("-flags", "+ildct+ilme", "-x264-params", "tff=1", "-pix_fmt", "yuv420p")),
+        pictures("HEVC of 10 bits", x265!("")),
         pictures(
-            "HEVC of 10 bits",
-            &[
-                "-c:v",
-                "libx265",
-                "-preset",
-                "ultrafast",
-                "-pix_fmt",
-                "yuv420p10le",
-                "-x265-params",
-                "log-level=error:keyint=60",
-            ],
+            "HEVC in HLG, as phones record",
+            x265!(":colorprim=bt2020:colormatrix=bt2020nc:transfer=arib-std-b67"),
         ),
-        pictures("HEVC in HLG, as phones record", x265!("arib-std-b67")),
-        pictures("HEVC in PQ", x265!("smpte2084")),
+        pictures("HEVC in PQ", x265!(":colorprim=bt2020:colormatrix=bt2020nc:transfer=smpte2084")),
         pictures(
             "AV1",
             &[
