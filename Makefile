@@ -4,11 +4,12 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test soak bench setup clients format clean
+.PHONY: help demo test test-double soak bench setup clients format clean
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
+	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -34,9 +35,16 @@ test: setup clients
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --no-fail-fast
 
+# The plugin for graphics cards of GStreamer 1.28, in a root of its own, on a driver of ours: see tests/double/README.md.
+test-double:
+	@deploy/setup.sh libffmpeg-nvenc-dev
+	tests/double/root.sh
+	$(MAKE) -C tests/double/driver
+	tests/double/smoke.sh
+
 soak: setup
 	$(CARGO) build --workspace --bins --tests
-	$(CARGO) test --workspace --test soak --test media --test fleet -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --workspace --test soak --test media --test fleet --test simulation -- --ignored --nocapture --test-threads=1
 
 bench: setup
 	$(CARGO) build --release --workspace --bins --bench figures

@@ -8,6 +8,7 @@ packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
   python3 python3-venv # Google's clients for Python and Node, in tests
   ffmpeg # sources, measurements and the reference that outputs are compared with
+  "$@" # what the caller needs besides
 )
 
 missing=()
