@@ -122,6 +122,14 @@ struct Stream {
     limit: Room,
     held_messages: usize,
     held_bytes: usize,
+    /// A lease of it ran out, and nothing came from its client since: it may be frozen, with its connection still open.
+    silent: bool,
+}
+
+impl Stream {
+    fn has_room(&self) -> bool {
+        self.held_messages < self.limit.messages && self.held_bytes < self.limit.bytes
+    }
 }
 
 /// The backlog.
@@ -191,13 +199,24 @@ impl<M: Clone> Queue<M> {
     /// Registers a stream with its limits on what it holds at a time.
     pub(super) fn open_stream(&mut self, limit: Room) -> StreamId {
         self.next_stream += 1;
-        self.streams.insert(self.next_stream, Stream { limit, held_messages: 0, held_bytes: 0 });
+        self.streams.insert(self.next_stream, Stream { limit, held_messages: 0, held_bytes: 0, silent: false });
         self.next_stream
     }
 
     /// Forgets a stream. What it holds stays leased until its deadline: its acknowledgements may still be on their way.
     pub(super) fn close_stream(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
+    }
+
+    /// Notes that a stream's client has said something on it: all do every 30 s. True when that was not known.
+    pub(super) fn heard(&mut self, stream: StreamId) -> bool {
+        self.streams.get_mut(&stream).is_some_and(|stream| std::mem::take(&mut stream.silent))
+    }
+
+    /// Whether others are to be served first: what a frozen client is given only runs out again.
+    fn yields(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.silent)
+            && self.streams.values().any(|other| !other.silent && other.has_room())
     }
 
     /// Leases ready messages until `now + deadline`, as many as `room` and the stream's limits allow, and no more than the
@@ -209,6 +228,9 @@ impl<M: Clone> Queue<M> {
         room: Room,
         deadline: Duration,
     ) -> Vec<Delivery<M>> {
+        if stream.is_some_and(|stream| self.yields(stream)) {
+            return Vec::new();
+        }
         let share = if stream.is_some() { self.ready.len().div_ceil(self.streams.len().max(1)) } else { usize::MAX };
         let most = room.messages.min(share);
         let mut leased = Vec::new();
@@ -282,7 +304,12 @@ impl<M: Clone> Queue<M> {
         {
             self.timers.pop_first();
             match self.entries.get_mut(&id) {
-                Some(Entry { state: State::Leased { .. }, .. }) => self.end_lease(id, now),
+                Some(&mut Entry { state: State::Leased { stream, .. }, .. }) => {
+                    if let Some(stream) = stream.and_then(|stream| self.streams.get_mut(&stream)) {
+                        stream.silent = true;
+                    }
+                    self.end_lease(id, now);
+                }
                 Some(entry @ Entry { state: State::Waiting { .. }, .. }) => {
                     entry.state = State::Ready;
                     self.ready.push_back(id);

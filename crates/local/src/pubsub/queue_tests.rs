@@ -191,6 +191,28 @@ fn a_burst_is_spread_over_the_streams() {
 }
 
 #[test]
+fn a_stream_whose_lease_ran_out_waits_behind_the_others_until_it_is_heard_of() {
+    const ONE: Room = Room { messages: 1, ..ANY };
+    let mut bench = Bench::new(PLAIN);
+    bench.publish(1);
+    let (frozen, living) = (bench.queue.open_stream(ONE), bench.queue.open_stream(ONE));
+    assert_eq!(bench.on_stream(frozen), [1]);
+    bench.queue.expire(bench.at(10));
+    assert!(bench.on_stream(frozen).is_empty(), "another has room");
+    assert_eq!(bench.on_stream(living), [1]);
+    bench.publish(2);
+    assert_eq!(bench.on_stream(frozen), [2], "no other has room");
+    bench.queue.expire(bench.at(20));
+    bench.queue.close_stream(living);
+    assert_eq!(bench.on_stream(frozen).len(), 1, "alone it is served, however silent");
+    bench.queue.open_stream(ONE);
+    bench.queue.expire(bench.at(30));
+    assert!(bench.on_stream(frozen).is_empty());
+    bench.queue.heard(frozen);
+    assert_eq!(bench.on_stream(frozen).len(), 1);
+}
+
+#[test]
 fn what_a_closed_stream_held_stays_leased() {
     let mut bench = Bench::new(PLAIN);
     bench.publish(1);

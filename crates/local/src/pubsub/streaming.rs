@@ -105,6 +105,7 @@ impl<'a> Open<'a> {
                 "modify_deadline_ack_ids and modify_deadline_seconds differ in length",
             ));
         }
+        self.subscription.heard(self.stream);
         if let Some(deadline) = settings::stream_deadline(request.stream_ack_deadline_seconds)? {
             self.deadline = Some(deadline);
         }

@@ -120,6 +120,13 @@ impl Subscription {
         lock(&self.inner).queue.open_stream(limit)
     }
 
+    /// Notes that a stream's client has said something.
+    pub(super) fn heard(&self, stream: StreamId) {
+        if lock(&self.inner).queue.heard(stream) {
+            self.ready.notify_waiters();
+        }
+    }
+
     /// Changes the order of delivery, see [`Queue::turn`].
     pub(super) fn turn(&self, by: impl FnOnce(usize) -> usize) {
         lock(&self.inner).queue.turn(by);
