@@ -47,7 +47,8 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Listens from now on. Repeated deliveries of one message count once.
+    /// Listens from now on. A fact counts once, however often it is delivered, or published by a client whose answer was lost: each has
+    /// its place among the words of its attempt.
     ///
     /// # Panics
     /// When the fleet has no such topic.
@@ -66,10 +67,10 @@ impl Witness {
         let listening = tokio::spawn(async move {
             let mut seen = std::collections::HashSet::new();
             while let Some(Ok(delivery)) = deliveries.next().await {
-                if let (true, Ok(fact)) =
-                    (seen.insert(delivery.message_id.clone()), event::decode(&delivery.message.data))
+                if let Ok(fact) = event::decode(&delivery.message.data)
                     && let FleetFact::Clip { id, event } = fact.fact
-                    && event.attempt.is_some()
+                    && let Some(attempt) = &event.attempt
+                    && seen.insert((attempt.id.clone(), attempt.sequence))
                 {
                     let heard = Heard { at: Instant::now(), clip: id.to_string(), event };
                     notes.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
