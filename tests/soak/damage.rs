@@ -6,23 +6,34 @@ use clipfleet_tests::{
     mutation,
     pipeline_process::{Fate, Order, start},
 };
-use std::{thread, time::Duration};
+use std::{env, ops::Range, thread, time::Duration};
 
-/// Files. `CLIPFLEET_DAMAGED` asks for another number of them.
+/// Files.
 const FILES: u64 = 10_000;
+
+/// Which of them: all, or those that `CLIPFLEET_DAMAGED` names, `1719..1720` or as many as `500`.
+fn asked() -> Range<u64> {
+    let Ok(asked) = env::var("CLIPFLEET_DAMAGED") else { return 0..FILES };
+    let (from, to) = asked.split_once("..").unwrap_or(("0", &asked));
+    let number =
+        |text: &str| text.parse().unwrap_or_else(|_| panic!("CLIPFLEET_DAMAGED={asked}: give 500 or 1719..1720"));
+    number(from)..number(to)
+}
 
 #[test]
 #[ignore = "soak: about 20 minutes on 2 cores"]
 fn ten_thousand_damaged_files_end_with_a_code() {
     let directory = directory();
     let seeds = mutation::seeds(directory.path());
-    let files = std::env::var("CLIPFLEET_DAMAGED").ok().and_then(|number| number.parse().ok()).unwrap_or(FILES);
+    let files = asked();
     let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let share = files.div_ceil(lanes);
+    let share = (files.end - files.start).div_ceil(lanes);
     let tallies: Vec<_> = thread::scope(|scope| {
         let lane = |lane: u64| {
             let seeds = &seeds;
-            scope.spawn(move || mutation::endure(seeds, lane * share..((lane + 1) * share).min(files)))
+            let from = files.start + lane * share;
+            let to = files.end.min(from + share);
+            scope.spawn(move || mutation::endure(seeds, from..to))
         };
         let running: Vec<_> = (0..lanes).map(lane).collect();
         running.into_iter().map(|lane| lane.join().expect("a lane")).collect()

@@ -101,4 +101,11 @@ impl Sound {
     pub fn peak(&self) -> [i32; 2] {
         [0, 1].map(|channel| self.samples.iter().map(|frame| i32::from(frame[channel]).abs()).max().unwrap_or(0))
     }
+
+    /// How much louder the left channel is, dB, over the whole sound. Lossy coding moves single samples by more than any side is off.
+    pub fn lean_db(&self) -> f64 {
+        let [left, right] =
+            [0, 1].map(|channel| self.samples.iter().map(|frame| f64::from(frame[channel]).powi(2)).sum::<f64>());
+        10.0 * (left.max(1.0) / right.max(1.0)).log10()
+    }
 }
