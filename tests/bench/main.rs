@@ -4,8 +4,9 @@
 
 mod media;
 mod servers;
+mod status;
 
-use clipfleet_cloud::{Message, SubscriptionSpec};
+use clipfleet_cloud::Message;
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
@@ -29,7 +30,7 @@ async fn main() {
     let source = media::h264(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
-    // `make bench` runs all; a name of one of the three runs that alone.
+    // `make bench` runs all; a name of one of the four runs that alone.
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
     if wanted("servers") {
@@ -40,6 +41,9 @@ async fn main() {
         queue_latency(&idle).await;
         document_latency(&idle).await;
         fan_out(&idle, &source).await;
+    }
+    if wanted("status") {
+        status::storm(directory.path()).await;
     }
     if wanted("media") {
         let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
@@ -63,15 +67,7 @@ fn print_latency(name: &str, mut samples: Vec<Duration>) {
 /// From publishing to receiving one message through the embedded queue, the official client on both sides.
 async fn queue_latency(fleet: &Fleet) {
     let queue = &fleet.cloud.queue;
-    queue.ensure_topic("bench").await.unwrap();
-    let spec = SubscriptionSpec {
-        name: "bench".into(),
-        topic: "bench".into(),
-        ack_deadline: Duration::from_secs(60),
-        dead_letter: None,
-        backoff: None,
-    };
-    queue.ensure_subscription(&spec).await.unwrap();
+    servers::ensure_queue(&fleet.cloud, "bench", "bench").await;
     let mut deliveries = queue.subscribe("bench", 100);
     let mut samples = Vec::new();
     for _ in 0..SAMPLES {

@@ -5,8 +5,9 @@ use clipfleet_cloud::{
     Body, Cloud, Fields, Message, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
     google::{self, Endpoints},
 };
+use clipfleet_tests::pipeline_process::resident_kib;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
@@ -26,13 +27,13 @@ const COMMITTERS: u32 = 64;
 const OBJECT_MIB: u32 = 256;
 
 /// `clipfleet-local` in a process of its own.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let program = clipfleet_tests::fleet::program().with_file_name("clipfleet-local");
         let mut command = Command::new(program);
         let mut child = command.arg(data).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
@@ -41,7 +42,12 @@ impl Server {
         Self { child, address: url.trim().trim_start_matches("http://").to_owned() }
     }
 
-    async fn connect(&self) -> Cloud {
+    /// host:port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) async fn connect(&self) -> Cloud {
         let address = Some(self.address.clone());
         let (pubsub, firestore, storage) = (address.clone(), address.clone(), address);
         let endpoints = Endpoints { project: "bench".into(), pubsub, firestore, storage };
@@ -50,9 +56,7 @@ impl Server {
 
     /// Memory of the process in MiB.
     fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
+        resident_kib(self.child.id()) >> 10
     }
 }
 
@@ -92,10 +96,10 @@ fn per_second(count: u32, since: Instant) -> f64 {
     f64::from(count) / since.elapsed().as_secs_f64()
 }
 
-async fn ensure_queue(cloud: &Cloud, name: &str) {
-    cloud.queue.ensure_topic(name).await.unwrap();
-    let (topic, ack_deadline) = (name.to_owned(), Duration::from_secs(60));
-    let spec = SubscriptionSpec { name: name.to_owned(), topic, ack_deadline, dead_letter: None, backoff: None };
+pub(crate) async fn ensure_queue(cloud: &Cloud, topic: &str, subscription: &str) {
+    cloud.queue.ensure_topic(topic).await.unwrap();
+    let (name, topic, ack_deadline) = (subscription.to_owned(), topic.to_owned(), Duration::from_secs(60));
+    let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
     cloud.queue.ensure_subscription(&spec).await.unwrap();
 }
 
@@ -114,7 +118,7 @@ async fn publish(cloud: &Cloud, topic: &'static str, count: u32) {
 }
 
 async fn messages(cloud: &Cloud) {
-    ensure_queue(cloud, "throughput").await;
+    ensure_queue(cloud, "throughput", "throughput").await;
     let started = Instant::now();
     publish(cloud, "throughput", MESSAGES).await;
     println!("publish, confirmed: {:.0} messages/s", per_second(MESSAGES, started));
@@ -182,7 +186,7 @@ async fn objects(cloud: &Cloud) {
 
 /// Memory with a million messages waiting, and how long a restart with them takes.
 async fn backlog(server: Server, cloud: Cloud, data: &Path) {
-    ensure_queue(&cloud, "backlog").await;
+    ensure_queue(&cloud, "backlog", "backlog").await;
     let before = server.resident();
     let started = Instant::now();
     publish(&cloud, "backlog", QUEUED).await;

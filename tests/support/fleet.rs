@@ -210,12 +210,7 @@ impl Fleet {
     /// # Panics
     /// When it cannot be started.
     pub fn role(&self, arguments: &[&str]) -> Role {
-        let mut command = Command::new(program());
-        for host in ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"] {
-            command.env(host, &self.servers);
-        }
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        Role(command.spawn().expect("a role starts"))
+        role(&self.servers, arguments)
     }
 
     /// Every process of the fleet.
@@ -260,8 +255,28 @@ impl Fleet {
     }
 }
 
+/// Starts a role on embedded servers, host:port, in a process of its own.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn role(servers: &str, arguments: &[&str]) -> Role {
+    let mut command = Command::new(program());
+    for host in ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"] {
+        command.env(host, servers);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    Role(command.spawn().expect("a role starts"))
+}
+
 /// A process beside a fleet. Dropping it kills it and what it started.
 pub struct Role(Child);
+
+impl Role {
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Role {
     fn drop(&mut self) {

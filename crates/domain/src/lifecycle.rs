@@ -201,6 +201,20 @@ pub struct ClipEvent {
     pub fact: ClipFact,
 }
 
+impl ClipEvent {
+    /// Whether this is a later report of progress by the same attempt: then it tells all that the earlier one did, and a document that
+    /// lost both needs only this one again.
+    pub fn supersedes(&self, earlier: &Self) -> bool {
+        let (Some(own), Some(other)) = (&self.attempt, &earlier.attempt) else { return false };
+        let progress = |event: &Self| matches!(event.fact, ClipFact::Progressed { .. });
+        progress(self)
+            && progress(earlier)
+            && self.generation == earlier.generation
+            && own.id == other.id
+            && own.sequence > other.sequence
+    }
+}
+
 /// A clip as people read it. Times are Unix time, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClipView {
@@ -518,6 +532,24 @@ mod tests {
                 assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
             }
         }
+    }
+
+    #[test]
+    fn later_progress_of_an_attempt_tells_all_that_earlier_progress_did() {
+        let story = story();
+        let of = |number, sequence, percent| event(1_600, attempt(number, sequence), progressed(percent));
+        let (earlier, later) = (of(1, 3, 20), of(1, 7, 40));
+        assert!(later.supersedes(&earlier) && !earlier.supersedes(&later) && !later.supersedes(&later));
+        assert!(!of(2, 9, 40).supersedes(&earlier), "another attempt has its own percent");
+        assert!(!ClipEvent { generation: 1, ..later.clone() }.supersedes(&earlier));
+        assert!(
+            story
+                .iter()
+                .filter(|event| !matches!(event.fact, ClipFact::Progressed { .. }))
+                .all(|told| { !later.supersedes(told) && !told.supersedes(&earlier) })
+        );
+        let without = fold(story[..2].iter().chain([&later]));
+        assert_eq!(fold(story[..2].iter().chain([&earlier, &later])), without);
     }
 
     #[test]

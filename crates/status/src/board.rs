@@ -1,72 +1,20 @@
 //! What the service knows of the batches it has heard of lately: folded views, which of them are not yet written, and when
 //! each may be written next. No I/O; time comes in.
 
-use crate::documents;
-use clipfleet_cloud::{Document, Precondition, Version, Write};
-use clipfleet_contract::names;
+use crate::batch::Batch;
+use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_domain::{
-    failure::Failure,
     ids::{BatchId, ClipId},
-    job::{BatchContext, FleetEvent, FleetFact},
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, State},
+    job::{BatchContext, FleetEvent},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashMap};
 use tokio::time::Instant;
-
-/// At most one write per second and document, which is what Firestore sustains; a change of status goes out at once.
-pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 
 /// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
 const MAX_BATCHES: usize = 2_000;
 
 /// Clips of them, which is what takes the memory: about 2 kB each. What is not yet written stays even beyond; its leases bound it.
 const MAX_CLIPS_KEPT: usize = 100_000;
-
-/// A document's state of being written.
-#[derive(Debug, Default)]
-struct Slate {
-    version: Option<Version>,
-    dirty: bool,
-    urgent: bool,
-    written_at: Option<Instant>,
-}
-
-impl Slate {
-    fn touch(&mut self, urgent: bool) {
-        self.dirty = true;
-        self.urgent |= urgent;
-    }
-
-    fn due_at(&self, now: Instant) -> Option<Instant> {
-        let earliest = self.written_at.map_or(now, |written| written + BETWEEN_WRITES);
-        self.dirty.then_some(if self.urgent { now } else { earliest })
-    }
-
-    fn precondition(&self) -> Precondition {
-        self.version.map_or(Precondition::Absent, Precondition::Unchanged)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Clip {
-    view: ClipView,
-    slate: Slate,
-}
-
-#[derive(Debug)]
-struct Batch {
-    context: BatchContext,
-    refusal: Option<(Failure, i64)>,
-    clips: BTreeMap<ClipId, Clip>,
-    view: BatchView,
-    /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
-    read: u8,
-    slate: Slate,
-    heard_at: Instant,
-}
 
 /// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
 /// so that who reads the batch and then its clips knows at least as much as the batch says.
@@ -82,14 +30,23 @@ impl Key {
             Key::Batch(batch) | Key::Clip(batch, _) => batch,
         }
     }
+
+    fn clip(&self) -> Option<&ClipId> {
+        match self {
+            Key::Batch(_) => None,
+            Key::Clip(_, clip) => Some(clip),
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     batches: HashMap<BatchId, Batch>,
-    /// Documents that differ from what is stored: the few among the many that a look at what is due must visit.
-    dirty: BTreeSet<Key>,
+    /// Documents that differ from what is stored, and when each is to be written.
+    dirty: HashMap<Key, Instant>,
+    /// The same by time: a look at what is due visits nothing else.
+    agenda: BTreeSet<(Instant, Key)>,
 }
 
 impl Board {
@@ -106,41 +63,14 @@ impl Board {
         now: Instant,
     ) {
         self.make_room();
-        let mut taken = Batch {
-            context: context.clone(),
-            refusal: None,
-            clips: BTreeMap::new(),
-            view: BatchView::default(),
-            read: 0,
-            slate: Slate::default(),
-            heard_at: now,
-        };
-        for document in clips {
-            let id = document.path.rsplit('/').next().and_then(|id| ClipId::parse(id).ok());
-            if let (Some(id), Some(view)) = (id, documents::clip_view(&document.fields)) {
-                let slate = Slate { version: Some(document.version), ..Slate::default() };
-                taken.clips.insert(id, Clip { view, slate });
-            }
-        }
-        if let Some(document) = batch {
-            taken.slate.version = Some(document.version);
-            taken.refusal = documents::refusal(&document.fields);
-            taken.read = documents::percent(&document.fields);
-        }
-        taken.view = taken.derive();
-        // The facts that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
-        // not know of them, or ended in between. Nobody else would ever write it.
-        if batch.is_some_and(|document| documents::is_behind(&document.fields, &taken.view, &taken.write().fields)) {
-            taken.slate.touch(true);
-            self.dirty.insert(Key::Batch(context.id.clone()));
-        }
-        self.batches.insert(context.id.clone(), taken);
+        self.batches.insert(context.id.clone(), Batch::take_up(context, batch, clips, now));
+        self.note(Key::Batch(context.id.clone()));
     }
 
     fn make_room(&mut self) {
-        let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(|batch| batch.clips.len()).sum::<usize>();
+        let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(Batch::clips).sum::<usize>();
         while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
-            let clean = self.batches.iter().filter(|(_, batch)| !batch.is_dirty());
+            let clean = self.batches.iter().filter(|(_, batch)| batch.is_clean());
             let Some(oldest) = clean.min_by_key(|(_, batch)| batch.heard_at).map(|(id, _)| id.clone()) else { return };
             self.batches.remove(&oldest);
         }
@@ -149,163 +79,79 @@ impl Board {
     /// Forgets a batch, unwritten changes included: its documents were changed by someone else.
     pub(crate) fn forget(&mut self, batch: &BatchId) {
         self.batches.remove(batch);
-        self.dirty.retain(|key| key.batch() != batch);
+        self.dirty.retain(|key, _| key.batch() != batch);
+        self.agenda.retain(|(_, key)| key.batch() != batch);
     }
 
     /// Folds a fact into a batch that was taken up. Returns the documents that now wait to be written and cover the fact.
     pub(crate) fn fold(&mut self, event: &FleetEvent, now: Instant) -> Vec<Key> {
         let id = &event.batch.id;
         let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
-        batch.heard_at = now;
-        batch.context.size = batch.context.size.max(event.batch.size);
-        let mut touched = Vec::new();
-        match &event.fact {
-            FleetFact::BatchQueued { at_ms, clips } => {
-                let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, fact: ClipFact::Queued };
-                touched.extend(clips.iter().filter_map(|clip| batch.fold_clip(clip, &queued)));
+        let clips = batch.fold(&event.batch, &event.fact, now);
+        let keys = clips.into_iter().map(|clip| Key::Clip(id.clone(), clip)).chain([Key::Batch(id.clone())]);
+        keys.filter(|key| self.note(key.clone())).collect()
+    }
+
+    /// Notes when a document is to be written. Says whether it is.
+    fn note(&mut self, key: Key) -> bool {
+        let due = self.batches.get(key.batch()).and_then(|batch| batch.slate(key.clip())?.due);
+        let before = match due {
+            Some(due) => self.dirty.insert(key.clone(), due),
+            None => self.dirty.remove(&key),
+        };
+        if before != due {
+            if let Some(before) = before {
+                self.agenda.remove(&(before, key.clone()));
             }
-            FleetFact::BatchRefused { at_ms, failure } => {
-                if batch.refusal.is_none() && batch.clips.is_empty() && batch.slate.version.is_none() {
-                    batch.refusal = Some((failure.clone(), *at_ms));
-                    batch.slate.touch(true);
-                }
-            }
-            FleetFact::Clip { id, event } => touched.extend(batch.fold_clip(id, event)),
+            self.agenda.extend(due.map(|due| (due, key)));
         }
-        batch.sum_up();
-        if batch.slate.dirty {
-            touched.push(Key::Batch(id.clone()));
-        }
-        self.dirty.extend(touched.iter().cloned());
-        touched
+        due.is_some()
     }
 
     /// The documents that may be written now.
     pub(crate) fn due(&self, now: Instant, at_most: usize) -> Vec<(Key, Write)> {
-        let due = self
-            .dirty
-            .iter()
-            .filter(|key| self.slate(key).and_then(|slate| slate.due_at(now)).is_some_and(|at| at <= now));
-        due.filter_map(|key| Some((key.clone(), self.write(key)?))).take(at_most).collect()
+        let mut due: Vec<&Key> = self.agenda.iter().take_while(|(due, _)| *due <= now).map(|(_, key)| key).collect();
+        due.sort_unstable();
+        due.into_iter().filter_map(|key| Some((key.clone(), self.write(key)?))).take(at_most).collect()
     }
 
     /// When the next document becomes due.
-    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
-        self.dirty.iter().filter_map(|key| self.slate(key)?.due_at(now)).min()
-    }
-
-    fn slate(&self, key: &Key) -> Option<&Slate> {
-        let batch = self.batches.get(key.batch())?;
-        match key {
-            Key::Batch(_) => Some(&batch.slate),
-            Key::Clip(_, clip) => batch.clips.get(clip).map(|clip| &clip.slate),
-        }
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.agenda.first().map(|(due, _)| *due)
     }
 
     fn write(&self, key: &Key) -> Option<Write> {
         let batch = self.batches.get(key.batch())?;
-        match key {
-            Key::Batch(_) => Some(batch.write()),
-            Key::Clip(_, id) => batch.clips.get(id).map(|clip| batch.clip_write(id, clip)),
+        match key.clip() {
+            None => Some(batch.write()),
+            Some(clip) => batch.clip_write(clip),
         }
     }
 
     /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.
     pub(crate) fn written(&mut self, key: &Key, version: Version, now: Instant) {
-        self.dirty.remove(key);
-        let Some(batch) = self.batches.get_mut(key.batch()) else { return };
-        let slate = match key {
-            Key::Batch(_) => Some(&mut batch.slate),
-            Key::Clip(_, clip) => batch.clips.get_mut(clip).map(|clip| &mut clip.slate),
-        };
+        let slate = self.batches.get_mut(key.batch()).and_then(|batch| batch.slate_mut(key.clip()));
         if let Some(slate) = slate {
-            *slate = Slate { version: Some(version), written_at: Some(now), ..Slate::default() };
+            slate.written(version, now);
         }
-    }
-}
-
-impl Batch {
-    fn is_dirty(&self) -> bool {
-        self.slate.dirty || self.clips.values().any(|clip| clip.slate.dirty)
-    }
-
-    /// Folds into one clip; the key of its document while that waits to be written.
-    fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent) -> Option<Key> {
-        let clip = self.clips.entry(id.clone()).or_default();
-        let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
-        let changed = clip.view.fold(event);
-        if changed || clip.slate.version.is_none() {
-            if clip.view.generation != generation {
-                self.read = 0;
-            }
-            let new = clip.slate.version.is_none() || clip.view.generation != generation;
-            // The next attempt counts the ends of those before it: it must not read them a second late.
-            clip.slate.touch(new || clip.view.state != state || clip.view.tally.ends() != ends);
-        }
-        clip.slate.dirty.then(|| Key::Clip(self.context.id.clone(), id.clone()))
-    }
-
-    /// What the batch comes to.
-    fn derive(&self) -> BatchView {
-        match &self.refusal {
-            Some((_, at_ms)) => BatchView {
-                state: State::Failed,
-                total: self.context.size,
-                created_at_ms: Some(*at_ms),
-                updated_at_ms: *at_ms,
-                completed_at_ms: Some(*at_ms),
-                ..BatchView::default()
-            },
-            None => {
-                let view = BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size);
-                BatchView { percent: view.percent.max(self.read), ..view }
-            }
-        }
-    }
-
-    fn sum_up(&mut self) {
-        let view = self.derive();
-        if view != self.view {
-            self.slate.touch(view.state != self.view.state);
-            self.view = view;
-        }
-        // A document that does not exist yet is never late.
-        if self.slate.version.is_none() {
-            self.slate.touch(true);
-        }
-    }
-
-    fn write(&self) -> Write {
-        Write {
-            path: names::batch_document(&self.context.id),
-            fields: documents::batch_fields(
-                &self.context,
-                &self.view,
-                self.refusal.as_ref().map(|(failure, _)| failure),
-            ),
-            precondition: self.slate.precondition(),
-        }
-    }
-
-    fn clip_write(&self, id: &ClipId, clip: &Clip) -> Write {
-        Write {
-            path: names::clip_document(&self.context.id, id),
-            fields: documents::clip_fields(&self.context, id, &clip.view),
-            precondition: clip.slate.precondition(),
-        }
+        self.note(key.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_cloud::Value;
+    use crate::slate::BETWEEN_WRITES;
+    use clipfleet_cloud::{Precondition, Value};
     use clipfleet_domain::{
         attempt::Attempt,
+        failure::Failure,
         ids::{AttemptId, OwnerUid, ProjectId, WorkerId},
-        lifecycle::Encoding,
+        job::FleetFact,
+        lifecycle::{ClipEvent, ClipFact, Encoding},
         progress::Phase,
     };
+    use std::time::Duration;
 
     fn context() -> BatchContext {
         BatchContext {
@@ -357,7 +203,7 @@ mod tests {
 
         board.fold(&progressed(20), start);
         assert!(write_all(&mut board, start).is_empty(), "progress waits");
-        assert_eq!(board.next_due(start), Some(start + BETWEEN_WRITES));
+        assert_eq!(board.next_due(), Some(start + BETWEEN_WRITES));
         let writes = write_all(&mut board, start + BETWEEN_WRITES);
         assert_eq!(writes[0].fields["progress"], Value::Integer(20));
         assert_eq!(writes[1].fields["progress"], Value::Integer(10));
@@ -443,7 +289,7 @@ mod tests {
                 board.written(&key, Version { seconds: 1, nanos: 0 }, now);
             }
         }
-        assert_eq!(board.batches.values().map(|batch| batch.clips.len()).sum::<usize>(), MAX_CLIPS_KEPT);
+        assert_eq!(board.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
         assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
     }
 

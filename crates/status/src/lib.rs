@@ -11,11 +11,14 @@
 //! again changes nothing. Several instances may run; a write meets the precondition "unchanged since I read it", and the
 //! loser reads again. It knows nothing of media, and takes no decisions.
 
+mod batch;
 mod board;
 mod documents;
 mod intake;
 mod past;
+mod slate;
 mod values;
+mod waiting;
 mod writer;
 
 use clipfleet_cloud::{Cloud, CloudError};

@@ -3,11 +3,12 @@
 use crate::{
     board::{Board, Key},
     intake::Fact,
+    waiting::Waiting,
 };
-use clipfleet_cloud::{Cloud, CloudError, Delivery, ErrorKind};
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind};
 use clipfleet_contract::names;
 use clipfleet_domain::{ids::BatchId, job::BatchContext};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -20,14 +21,10 @@ const WRITES_PER_COMMIT: usize = 400;
 /// Wait after a failed call, so that a service that is down is not hammered.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-/// A lease shared by the documents that cover its fact; settled when the last of them is written.
-type Shared = Arc<Delivery>;
-
 struct Writer {
     cloud: Cloud,
     board: Board,
-    /// In order, so that leases are handed back in an order that a simulation can repeat.
-    waiting: BTreeMap<Key, Vec<Shared>>,
+    waiting: Waiting,
 }
 
 pub(crate) async fn run(
@@ -35,9 +32,9 @@ pub(crate) async fn run(
     mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer = Writer { cloud, board: Board::default(), waiting: BTreeMap::new() };
+    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default() };
     loop {
-        let next_due = writer.board.next_due(Instant::now());
+        let next_due = writer.board.next_due();
         let mut burst = Vec::new();
         // In this order, so that a simulation repeats; what is due is written after every burst, so facts keep no document waiting.
         tokio::select! {
@@ -68,11 +65,7 @@ impl Writer {
         }
         let covering = self.board.fold(&event, Instant::now());
         metrics::counter!("clipfleet_facts_folded_total").increment(1);
-        let shared = Arc::new(delivery);
-        for key in covering {
-            self.waiting.entry(key).or_default().push(Arc::clone(&shared));
-        }
-        settle(shared);
+        self.waiting.keep(event, delivery, covering);
     }
 
     async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
@@ -96,7 +89,7 @@ impl Writer {
                     let now = Instant::now();
                     for (key, version) in keys.iter().zip(versions) {
                         self.board.written(key, version, now);
-                        self.waiting.remove(key).into_iter().flatten().for_each(settle);
+                        self.waiting.written(key);
                     }
                 }
                 // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
@@ -111,8 +104,7 @@ impl Writer {
 
     fn drop_batch(&mut self, batch: &BatchId) {
         self.board.forget(batch);
-        // Dropping an unsettled lease hands the message back.
-        self.waiting.retain(|key, _| key.batch() != batch);
+        self.waiting.hand_back(batch);
     }
 
     /// One last write, so that an orderly end leaves nothing to repeat; what it cannot write comes again.
@@ -124,12 +116,5 @@ impl Writer {
             Err(_) => tracing::warn!("documents not written before the end: no answer"),
         }
         Ok(())
-    }
-}
-
-/// Gives up one share of a lease; the last one settles it.
-fn settle(shared: Shared) {
-    if let Some(delivery) = Arc::into_inner(shared) {
-        delivery.ack();
     }
 }

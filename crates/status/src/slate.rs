@@ -1,0 +1,41 @@
+//! When a document was written, and when it is to be written next.
+
+use clipfleet_cloud::{Precondition, Version};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// At most one write per second and document, which is what Firestore sustains; a change of status goes out at once.
+pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+
+/// A document's state of being written.
+#[derive(Debug, Default)]
+pub(crate) struct Slate {
+    /// What is stored; `None` while nothing is.
+    pub(crate) version: Option<Version>,
+    /// When it is to be written; `None` while it says what is stored.
+    pub(crate) due: Option<Instant>,
+    written_at: Option<Instant>,
+}
+
+impl Slate {
+    /// As a document says that is stored.
+    pub(crate) fn stored(version: Version) -> Self {
+        Self { version: Some(version), ..Self::default() }
+    }
+
+    /// Notes that the document must be written: at once, or when its second is over.
+    pub(crate) fn touch(&mut self, urgent: bool, now: Instant) {
+        let rested = self.written_at.map_or(now, |written| written + BETWEEN_WRITES);
+        let at = if urgent { now } else { rested };
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Notes that it was.
+    pub(crate) fn written(&mut self, version: Version, now: Instant) {
+        *self = Self { version: Some(version), due: None, written_at: Some(now) };
+    }
+
+    pub(crate) fn precondition(&self) -> Precondition {
+        self.version.map_or(Precondition::Absent, Precondition::Unchanged)
+    }
+}

@@ -1,0 +1,79 @@
+//! The leases of facts that wait for documents which cover them.
+
+use crate::board::Key;
+use clipfleet_cloud::Delivery;
+use clipfleet_domain::{
+    ids::{BatchId, ClipId},
+    job::{FleetEvent, FleetFact},
+    lifecycle::{ClipEvent, ClipFact},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A lease shared by the documents that cover its fact; settled when the last of them is written.
+type Shared = Arc<Delivery>;
+
+/// What waits for one document.
+#[derive(Default)]
+struct Covered {
+    facts: Vec<Shared>,
+    /// The latest progress of each clip: its lease covers what the same attempt told before. So what waits is bounded by the number of
+    /// clips, however fast they report and however slowly documents are written, and a fact that ends a clip is never kept out by progress.
+    progress: BTreeMap<ClipId, (ClipEvent, Shared)>,
+}
+
+/// See the module. In order, so that leases are handed back in an order that a simulation can repeat.
+#[derive(Default)]
+pub(crate) struct Waiting(BTreeMap<Key, Covered>);
+
+impl Waiting {
+    /// Keeps a fact's lease until all of these documents are written; settles it when there are none.
+    pub(crate) fn keep(&mut self, event: FleetEvent, delivery: Delivery, covering: Vec<Key>) {
+        let shared = Arc::new(delivery);
+        let progress = match event.fact {
+            FleetFact::Clip { id, event } if matches!(event.fact, ClipFact::Progressed { .. }) => Some((id, event)),
+            _ => None,
+        };
+        for key in covering {
+            let covered = self.0.entry(key).or_default();
+            match &progress {
+                Some((id, event)) => covered.report(id, event, Arc::clone(&shared)),
+                None => covered.facts.push(Arc::clone(&shared)),
+            }
+        }
+        settle(shared);
+    }
+
+    /// Settles what waited for this document alone.
+    pub(crate) fn written(&mut self, key: &Key) {
+        let Some(covered) = self.0.remove(key) else { return };
+        covered.facts.into_iter().chain(covered.progress.into_values().map(|(_, shared)| shared)).for_each(settle);
+    }
+
+    /// Hands back everything about a batch: a lease that is dropped unsettled goes back to the queue.
+    pub(crate) fn hand_back(&mut self, batch: &BatchId) {
+        self.0.retain(|key, _| key.batch() != batch);
+    }
+}
+
+impl Covered {
+    fn report(&mut self, id: &ClipId, event: &ClipEvent, shared: Shared) {
+        match self.progress.get_mut(id) {
+            None => {
+                self.progress.insert(id.clone(), (event.clone(), shared));
+            }
+            // Its document and its batch's both wait for the later one as well, so that the last share is given up here.
+            Some(known) if event.supersedes(&known.0) => {
+                let (_, earlier) = std::mem::replace(known, (event.clone(), shared));
+                settle(earlier);
+            }
+            Some(_) => self.facts.push(shared),
+        }
+    }
+}
+
+/// Gives up one share of a lease; the last one settles it.
+fn settle(shared: Shared) {
+    if let Some(delivery) = Arc::into_inner(shared) {
+        delivery.ack();
+    }
+}
