@@ -3,5 +3,6 @@
 
 mod alarm;
 mod damage;
+mod endurance;
 mod memory;
 mod reading;

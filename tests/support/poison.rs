@@ -10,7 +10,7 @@ use std::{
 /// Looks at its order without taking it (the order lies on the socket that is its standard input, and holds the clip's id), then
 /// dies, hangs, or becomes the real program.
 const SCRIPT: &str = r#"#!/usr/bin/env python3
-import os, signal, socket, sys, time
+import os, re, signal, socket, sys, time
 REAL = "@REAL@"
 if len(sys.argv) > 1:
     os.execv(REAL, [REAL] + sys.argv[1:])
@@ -20,10 +20,18 @@ if b"poison-crash" in order:
     os.kill(os.getpid(), signal.SIGSEGV)
 if b"poison-hang" in order:
     time.sleep(3600)
+if b"poison-full" in order:
+    directory = re.search(rb"/[ -~]*/a-[0-9a-f]{12}-[0-9]+-w-[0-9a-f]+", order).group()
+    once = os.path.join(os.path.dirname(sys.argv[0]), "found-it-full")
+    if not os.path.exists(once):
+        open(once, "w").close()
+        for name in (b"clip.media", b"clip.mp4"):
+            os.symlink("/dev/full", os.path.join(directory, name))
 os.execv(REAL, [REAL])
 "#;
 
-/// Writes the program into a directory. Clips whose ids contain `poison-crash` or `poison-hang` do what they say.
+/// Writes the program into a directory. Clips whose ids contain `poison-crash` or `poison-hang` do what they say; the first of those
+/// that contain `poison-full` finds its disk full.
 ///
 /// # Panics
 /// When it cannot be written.

@@ -19,9 +19,19 @@ impl FieldViolation {
 /// The code of a clip whose job the queue gave up after its last delivery.
 pub const DEAD_LETTERED: &str = "dead_lettered";
 
-/// Codes of attempts whose media process died, hung or ran out of time, whatever the report says of trying again: what happens three
-/// times at one clip is the clip's doing.
-const CRASHES: [&str; 3] = ["pipeline_crashed", "pipeline_stalled", "pipeline_overdue"];
+/// Codes of attempts whose media process died, hung, ran out of time, or made no clip that is as it should be, whatever the report says of
+/// trying again: what happens three times at one clip is the clip's doing, and each time all its work was for nothing.
+const CRASHES: [&str; 9] = [
+    "pipeline_crashed",
+    "pipeline_stalled",
+    "pipeline_overdue",
+    "encode_failed",
+    "encode_frozen",
+    "encode_black",
+    "encode_slip",
+    "encode_mismatch",
+    "verify_failed",
+];
 
 /// What kind of failure, and so what follows it; see [`sequel`](crate::sequel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +40,7 @@ pub enum Class {
     Permanent,
     /// It may pass.
     Transient,
-    /// The media process died, hung or ran out of time.
+    /// The media process died, hung, ran out of time, or made a bad clip.
     Crash,
 }
 

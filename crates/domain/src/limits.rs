@@ -49,11 +49,11 @@ pub const MAX_PIPELINE_BYTES: u64 = 4 << 30;
 /// is a frame of 2160p, well under a second, or a range of the source that Cloud Storage retries.
 pub const MAX_STALL_SECONDS: u64 = 120;
 
-/// Attempts at a clip whose media process crashes, hangs or runs out of time, before the clip fails. Two can be bad luck with a
+/// Attempts at a clip whose media process crashes, hangs, runs out of time or makes a bad clip, before the clip fails. Two can be bad luck with a
 /// machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
 pub const MAX_CRASHES: u32 = 3;
 
-/// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk, an encoder's error) before the
+/// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk) before the
 /// clip fails with that. The queue waits 1, 2, 4 s and so on up to half a minute between them, and each call holds out for a minute
 /// by itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.
 pub const MAX_POSTPONEMENTS: u32 = 10;

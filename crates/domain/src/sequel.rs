@@ -22,7 +22,7 @@ pub fn after_failure(failure: Failure, earlier: Counts) -> ClipFact {
         Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
             let crashes = earlier.crashes + 1;
             let message = format!(
-                "{crashes} attempts crashed or hung; the source may be damaged, or stronger than this machine. The last one: {}",
+                "{crashes} attempts crashed, hung or made a bad clip; the source may be damaged, or stronger than this machine. The last one: {}",
                 failure.message
             );
             ClipFact::Failed(Failure { message, retryable: false, ..failure })
@@ -70,6 +70,14 @@ mod tests {
         let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
         let ClipFact::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_stalled", false));
+    }
+
+    #[test]
+    fn a_clip_that_comes_out_bad_is_not_made_ten_times() {
+        let bad = Failure::transient("encode_frozen", "the output stands still");
+        let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
+        assert!(matches!(after_failure(bad.clone(), Counts::default()), ClipFact::Crashed(_)));
+        assert!(matches!(after_failure(bad, counts), ClipFact::Failed(_)));
     }
 
     #[test]

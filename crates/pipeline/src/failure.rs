@@ -99,6 +99,11 @@ pub fn encode_mismatch(what: impl Display) -> Failure {
     Failure::transient("encode_mismatch", format!("the output differs from what was encoded: {what}"))
 }
 
+/// The attempt's directory has no room.
+pub fn scratch_full(what: impl Display) -> Failure {
+    Failure::transient("scratch_full", format!("no space left for the clip: {what}"))
+}
+
 /// A fault of ours, or of this machine.
 pub fn internal(what: impl Display) -> Failure {
     Failure::transient("internal", what.to_string())

@@ -415,7 +415,7 @@ impl From<Failure> for Trouble {
 fn classify(error: &ElementError) -> Trouble {
     const OURS: [&str; 6] = ["audio-encoder", "mux", "file", "videocrop", "videoconvert", "clipfleetcanvas"];
     if error.what == What::NoSpace {
-        return failure::internal(format!("no space left in the attempt's directory: {error}")).into();
+        return failure::scratch_full(error).into();
     }
     // What cannot be decoded again is the encoder's fault.
     if error.element == "video-encoder" || error.element.starts_with("proof") {

@@ -51,6 +51,7 @@ pub async fn fold(
     readiness.ready(serde_json::json!({"role": "status"}));
     let folded = writer::run(cloud, facts, stop).await;
     if let Err(error) = &folded {
+        tracing::error!(%error, "no facts are folded any more");
         readiness.not_ready(error.to_string());
     }
     intake.close().await;

@@ -47,6 +47,29 @@ async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Bo
     }
 }
 
+/// A clip's metadata without the names of what is not there: a creation that was broken off may have succeeded after its attempt was
+/// cleaned up, and no document is to name what nobody can read.
+pub(crate) async fn those_there(
+    worker: &Worker,
+    mut metadata: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, CloudError> {
+    for label in [MANIFEST, COVER] {
+        let Some(uri) = metadata.get(label).and_then(|uri| ObjectUri::parse(uri).ok()) else { continue };
+        match worker.cloud.objects.stat(&ObjectName::new(uri.bucket(), uri.object()), None).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::warn!(%uri, "named by a clip and gone");
+                metadata.remove(label);
+                if label == MANIFEST {
+                    metadata.remove(MANIFEST_SHA256);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(metadata)
+}
+
 /// The manifest that a clip's metadata names; empty for clips made before there were any.
 pub(crate) fn manifest_named_in(metadata: &BTreeMap<String, String>) -> ManifestRef {
     let label = |name: &str| metadata.get(name).cloned().unwrap_or_default();

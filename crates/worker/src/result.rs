@@ -112,7 +112,10 @@ async fn adopt(worker: &Worker, job: &Job, reporter: &Reporter, found: &ObjectIn
     let duration_ms = label(DURATION_MS).parse().unwrap_or_else(|_| job.clip.window.length_ms());
     let timings = Timings { queued_ms: reporter.queued_ms(), total_ms: reporter.total_ms(), ..Timings::default() };
     let encoding = Encoding { encoder: label(ENCODER).to_owned(), fallback_reason: String::new() };
-    let described = describe(worker, job, found, duration_ms).await.map_err(|error| unreachable(&error))?;
+    let metadata =
+        companions::those_there(worker, found.metadata.clone()).await.map_err(|error| unreachable(&error))?;
+    let found = ObjectInfo { metadata, ..found.clone() };
+    let described = describe(worker, job, &found, duration_ms).await.map_err(|error| unreachable(&error))?;
     let reused = label(BATCH) != job.batch.id.as_str();
     Ok((Output { reused, timings, ..described }, encoding))
 }
