@@ -5,11 +5,13 @@ use clipfleet_domain::lifecycle::ClipFact;
 use clipfleet_tests::{
     fixtures::{self, Recipe},
     fleet::{Fleet, children, clips, request, signal},
+    poison,
     witness::{Heard, Witness},
 };
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -324,4 +326,63 @@ async fn a_clip_outlives_a_machine_without_room_to_work_in() {
     std::fs::rename(&away, &room).unwrap();
     let shown = fleet.finished("b1").await;
     assert_eq!((all_completed(&shown, 1), &shown["clips"][0]["crashes"]), (1, &json!(0)));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_while_a_clip_is_made_costs_an_attempt() {
+    let directory = fixtures::directory();
+    let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
+    let pipeline = poison::pipeline(directory.path());
+    let data = directory.path().join("data");
+    let fleet = Fleet::start_with(&data, 1, 1, &[("CLIPFLEET_PIPELINE", &pipeline)]).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("poison-full", 0, 1_000)])).await;
+    let shown = fleet.finished("b1").await;
+    let clip = &clips(&shown)["poison-full"];
+    assert_eq!((&clip["status"], &clip["setbacks"]), (&json!("completed"), &json!(["scratch_full"])), "{clip:#}");
+    assert_eq!((&clip["postponements"], &clip["crashes"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_source_whose_bytes_rot_in_the_storage_fails_its_clips_and_no_other() {
+    let directory = fixtures::directory();
+    let data = directory.path().join("data");
+    let good = Recipe { pictures: 120, ..Recipe::default() }.make(directory.path(), "good");
+    let rotten = Recipe { pictures: 150, ..Recipe::default() }.make(directory.path(), "rotten");
+    let fleet = Fleet::start(&data, 2, 1).await;
+    let uris = [fleet.upload(&good, "good.mp4").await, fleet.upload(&rotten, "rotten.mp4").await];
+    // Size and generation stay; the header's tables are noise now.
+    let stored = files_of_size(&data, std::fs::metadata(&rotten).unwrap().len());
+    assert!(!stored.is_empty(), "the storage keeps objects as files");
+    for file in stored {
+        let mut bytes = std::fs::read(&file).unwrap();
+        if bytes == std::fs::read(&rotten).unwrap() {
+            let from = 200.min(bytes.len());
+            let mut random = fastrand::Rng::with_seed(1);
+            bytes[from..].iter_mut().for_each(|byte| *byte ^= random.u8(1..));
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    for (batch, uri) in ["good", "rotten"].into_iter().zip(&uris) {
+        fleet.submit(&small_clips(batch, uri, 3)).await;
+    }
+    let shown = fleet.finished("rotten").await;
+    for clip in clips(&shown).into_values() {
+        let code = clip["error"]["code"].as_str().unwrap_or_default();
+        assert!(clip["status"] == "failed" && code.starts_with("source_"), "{clip:#}");
+        assert_eq!(clip["attempt"], 1, "what is damaged is not tried again");
+    }
+    assert_eq!(all_completed(&fleet.finished("good").await, 3), 3);
+}
+
+/// Files of this many bytes below a directory.
+fn files_of_size(directory: &Path, size: u64) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .flat_map(|path| match path.metadata() {
+            Ok(facts) if facts.is_dir() => files_of_size(&path, size),
+            Ok(facts) if facts.len() == size => vec![path],
+            _ => Vec::new(),
+        })
+        .collect()
 }

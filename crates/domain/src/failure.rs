@@ -33,6 +33,9 @@ const CRASHES: [&str; 9] = [
     "verify_failed",
 ];
 
+/// Codes of failures that the machine is to blame for: every clip would meet them there, and none elsewhere.
+const OF_THE_MACHINE: [&str; 3] = ["scratch_unavailable", "scratch_full", "pipeline_not_started"];
+
 /// What kind of failure, and so what follows it; see [`sequel`](crate::sequel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -88,6 +91,11 @@ impl Failure {
             _ if self.retryable => Class::Transient,
             _ => Class::Permanent,
         }
+    }
+
+    /// Whether the machine is to blame, and not the clip or a service.
+    pub fn is_the_machines(&self) -> bool {
+        OF_THE_MACHINE.contains(&self.code.as_str())
     }
 
     /// A request with bad fields.

@@ -143,7 +143,11 @@ impl Guard {
     }
 }
 
+/// What the system says of a full disk; muxers pass it on without GStreamer's own code for it.
+const ENOSPC: &str = "No space left on device";
+
 fn element_error(error: &gst::message::Error) -> ElementError {
+    let details = error.debug().unwrap_or_default();
     let element = error.src().map_or_else(|| "pipeline".into(), |src| src.name().to_string());
     let text = error.error();
     let what = if text.matches(gst::StreamError::WrongType)
@@ -151,12 +155,11 @@ fn element_error(error: &gst::message::Error) -> ElementError {
         || text.matches(gst::StreamError::CodecNotFound)
     {
         What::Negotiation
-    } else if text.matches(gst::ResourceError::NoSpaceLeft) {
+    } else if text.matches(gst::ResourceError::NoSpaceLeft) || details.contains(ENOSPC) {
         What::NoSpace
     } else {
         What::Other
     };
-    let details = error.debug().unwrap_or_default();
     tracing::warn!(element, %details, "{text}");
     // The last line of the debug text is the reason; the lines before it are places in GStreamer's source.
     let reason = details.lines().last().unwrap_or_default().trim_end_matches(['.', ':']);

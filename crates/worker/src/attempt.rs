@@ -116,9 +116,13 @@ async fn attend(
             metrics::histogram!("clipfleet_clip_seconds").record(output.timings.total_ms as f64 / 1_000.0);
             tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
             reporter.objects_are_visible();
+            worker.rest.made();
             ClipFact::Completed { output, encoding }
         }
-        Err(Stopped::Failed(failure)) => sequel::after_failure(failure, counts(worker, job, earlier).await),
+        Err(Stopped::Failed(failure)) => {
+            worker.rest.failed(&failure);
+            sequel::after_failure(failure, counts(worker, job, earlier).await)
+        }
         Err(Stopped::Interrupted) => ClipFact::Interrupted,
         Err(Stopped::Untold(error)) => {
             tracing::warn!(%batch, %clip, %error, "attempt handed back: it could not even be announced");

@@ -18,6 +18,7 @@ mod lease;
 mod media;
 mod pipeline;
 mod report;
+mod rest;
 mod result;
 mod scratch;
 mod slots;
@@ -90,6 +91,7 @@ pub(crate) struct Worker {
     pub(crate) media: Arc<dyn Media>,
     pub(crate) scratch: scratch::Scratch,
     pub(crate) pulse: Arc<lease::Pulse>,
+    pub(crate) rest: rest::Rest,
     attempts: AtomicU64,
 }
 
@@ -156,7 +158,8 @@ async fn lease_and_make(
     let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, .. } = around;
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
     let (pulse, _beating) = lease::Pulse::start(asleep);
-    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, attempts: AtomicU64::new(0) };
+    let (rest, attempts) = (rest::Rest::default(), AtomicU64::new(0));
+    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, rest, attempts };
     slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 

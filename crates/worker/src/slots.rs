@@ -1,4 +1,5 @@
-//! The loop: lease as many jobs as there are slots, run each, settle each once; take nothing new while the fleet is paused.
+//! The loop: lease as many jobs as there are slots, run each, settle each once; take nothing new while the fleet is paused or this
+//! worker rests.
 
 use crate::{
     Worker,
@@ -8,7 +9,10 @@ use crate::{
 use clipfleet_cloud::{CloudError, Deliveries, Delivery};
 use clipfleet_contract::{job, names};
 use std::{future::pending, sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
@@ -21,10 +25,16 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let mut control = Control::follow(&worker.cloud).await;
-    let mut jobs = None;
+    let (mut jobs, mut told) = (None, None);
     let (mut running, mut closing) = (JoinSet::new(), JoinSet::new());
     let ended = loop {
-        turn(&worker, control.is_paused(), &mut jobs, &mut closing, &tell);
+        let (paused, rest) = (control.is_paused(), worker.rest.until());
+        turn(&worker, paused || rest.is_some(), &mut jobs, &mut closing);
+        if told.replace(paused) != Some(paused) {
+            tell(paused);
+        }
+        metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
+        metrics::gauge!("clipfleet_worker_resting").set(f64::from(u8::from(rest.is_some())));
         // In this order, so that a simulation repeats: slots are few, so none of the first can keep a job waiting.
         tokio::select! {
             biased;
@@ -32,6 +42,7 @@ pub(crate) async fn run(
             Some(_) = running.join_next() => {}
             Some(_) = closing.join_next() => {}
             () = control.changed() => {}
+            () = over(rest) => {}
             // The queue never gives more than there are slots, so a job leased is a job started. After a pause the clips that outlived
             // it have slots, too: until they end, as many jobs wait here.
             job = next(jobs.as_mut()), if running.len() < worker.slots => match job {
@@ -54,23 +65,26 @@ pub(crate) async fn run(
     ended
 }
 
-/// Opens the stream of jobs, or closes it for a pause: an open one would be given jobs that then wait for its end. Clips that run keep
+/// Opens the stream of jobs, or closes it for a while: an open one would be given jobs that then wait for its end. Clips that run keep
 /// their leases either way.
-fn turn(worker: &Worker, paused: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>, tell: &impl Fn(bool)) {
-    match (paused, jobs.take()) {
+fn turn(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>) {
+    match (idle, jobs.take()) {
         (true, Some(open)) => {
-            tracing::info!("paused: nothing new is taken");
+            tracing::info!("nothing new is taken for now");
             closing.spawn(open.close());
-            tell(true);
         }
-        (true, None) => tell(true),
-        (false, None) => {
-            *jobs = Some(worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.slots));
-            tell(false);
-        }
+        (true, None) => {}
+        (false, None) => *jobs = Some(worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.slots)),
         (false, open) => *jobs = open,
     }
-    metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
+}
+
+/// The end of a rest, if there is one.
+async fn over(rest: Option<Instant>) {
+    match rest {
+        Some(until) => sleep_until(until).await,
+        None => pending().await,
+    }
 }
 
 async fn next(jobs: Option<&mut Deliveries>) -> Option<Result<Delivery, CloudError>> {

@@ -40,6 +40,8 @@ enum Do {
     Crash,
     /// Something that may pass.
     Fail,
+    /// Something that may pass, and only here.
+    FindTheDiskFull,
     /// Go on for ever, with signs of life.
     Dawdle,
 }
@@ -57,6 +59,7 @@ impl Media for Acting {
         match act {
             Do::Crash => Ended::Crashed("signal 11".into()),
             Do::Fail => Ended::Failed(Failure::transient("source_unavailable", "no answer")),
+            Do::FindTheDiskFull => Ended::Failed(Failure::transient("scratch_full", "no space left")),
             Do::Dawdle => loop {
                 sleep(Duration::from_secs(1)).await;
                 progress(Phase::Encoding, 0.6, Encoding::default());
@@ -193,6 +196,24 @@ fn code(document: &Document) -> &str {
 fn counts(document: &Document) -> [i64; 4] {
     [names::CRASHES, names::POSTPONEMENTS, names::INTERRUPTIONS, names::LOST_ATTEMPTS]
         .map(|field| document.integer(field).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_disk_is_full_leaves_the_clips_to_others() {
+    let stage = Stage::new(|_| Do::FindTheDiskFull).await;
+    // Handed back, a job comes again after 1, 2, 4 s and so on; between the first two the worker takes none, however many there are.
+    for _ in 0..20 {
+        stage.enqueue().await;
+    }
+    let (_link, _stop, _worker) = stage.worker();
+    stage.until(|document| document.integer(names::POSTPONEMENTS) == Some(1)).await;
+    sleep(Duration::from_millis(1_500)).await;
+    // Both slots had taken a job when the first of them failed.
+    assert!(stage.made() <= 2, "{} attempts", stage.made());
+    stage.until(|document| document.integer(names::POSTPONEMENTS) >= Some(4)).await;
+    let before = stage.made();
+    sleep(Duration::from_secs(7)).await;
+    assert!(stage.made() <= before + 1, "{} attempts after {before}", stage.made());
 }
 
 #[tokio::test(start_paused = true)]
