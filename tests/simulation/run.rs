@@ -57,6 +57,10 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: 
         world
     });
     drop(runtime);
+    // They hold the world, which holds them.
+    let dispatchers = std::mem::take(&mut world.lock().dispatchers);
+    drop(dispatchers);
+    assert_eq!(Arc::strong_count(&world), 1, "a world is left behind");
     let mut state = world.lock();
     Ran {
         seed,
