@@ -9,6 +9,8 @@
 //!    ◀────────────────── TranscodeProgressed
 //!    ◀── TranscodeFinished | TranscodeFailed     (exactly one, then it exits)
 //! ```
+//!
+//! One that dies or hangs while a graphics card is at work is followed at once by another that leaves the card alone.
 
 use crate::{
     blocks::{MAX_RANGE, SourceReader},
@@ -48,6 +50,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// From its last word to its end.
 const EXIT: Duration = Duration::from_secs(5);
 
+/// What a process that hangs ends with, whoever notices.
+const STALLED: &str = "pipeline_stalled";
+
+/// The setting that leaves the choice of the encoder, and so of doing without a graphics card, to the media process.
+const ANY_ENCODER: &str = "auto";
+
 /// Longest time of the start-up check; the first run on a machine may have to scan GStreamer's plugins.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -63,6 +71,9 @@ const LINE_BYTES: usize = 16 << 10;
 /// Lines of the process's log that are kept to explain a crash.
 const LAST_LINES: usize = 8;
 
+/// The switch that keeps a process from graphics cards.
+const GPU_ENABLED: &str = "GPU_ENABLED";
+
 /// What the process may see of the environment: where programs, libraries and caches are, and its own switches. No credentials.
 const ENVIRONMENT: [&str; 9] = [
     "PATH",
@@ -71,7 +82,7 @@ const ENVIRONMENT: [&str; 9] = [
     "LD_LIBRARY_PATH",
     "XDG_CACHE_HOME",
     "CLIPFLEET_LOG",
-    "GPU_ENABLED",
+    GPU_ENABLED,
     "NVIDIA_VISIBLE_DEVICES",
     "FONTCONFIG_FILE",
 ];
@@ -130,12 +141,12 @@ impl Pipelines {
     fn take(&self) -> io::Result<Waiting> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         spare.take_if(|waiting| !matches!(waiting.child.try_wait(), Ok(None)));
-        spare.map_or_else(|| spawn(&self.program), Ok)
+        spare.map_or_else(|| spawn(command(&self.program)), Ok)
     }
 
     /// Starts the process of the next attempt. Failing is not an error yet: the attempt will try again and say so.
     fn prepare(&self) {
-        match spawn(&self.program) {
+        match spawn(command(&self.program)) {
             Ok(waiting) => *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting),
             Err(error) => tracing::warn!(%error, "failed to start a spare media process"),
         }
@@ -144,18 +155,47 @@ impl Pipelines {
 
 #[async_trait]
 impl Media for Pipelines {
-    /// Runs one process to its end. Dropping the future kills it.
+    /// Runs one process to its end, and where that came of a graphics card, another one without. Dropping the future kills it.
     async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
-        let Waiting { mut child, socket, log } = match self.take() {
+        let waiting = self.take();
+        self.prepare();
+        let mut gpu_way = String::new();
+        let order = start(job, directory, &self.encoder, "");
+        let ended = self.run(waiting, order, source.clone(), progress, &mut gpu_way).await;
+        let Some(reason) = lost_on_card(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
+        tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the graphics card");
+        // A process that hangs in the kernel outlives its end for a while: what it may still write goes to files without a name.
+        if let Err(error) = empty(directory) {
+            tracing::warn!(%error, "not made again: the attempt's directory cannot be emptied");
+            return ended;
+        }
+        let mut command = command(&self.program);
+        command.env(GPU_ENABLED, "false");
+        let order = start(job, directory, &self.encoder, &reason);
+        self.run(spawn(command), order, source, progress, &mut gpu_way).await
+    }
+}
+
+impl Pipelines {
+    /// One process from its order to its end. `gpu_way` is the way that it tried last, if a graphics card had a part in it, behind
+    /// whatever led to that way.
+    async fn run(
+        &self,
+        waiting: io::Result<Waiting>,
+        order: v1::StartTranscode,
+        source: SourceReader,
+        progress: Progress<'_>,
+        gpu_way: &mut String,
+    ) -> Ended {
+        let Waiting { mut child, socket, log } = match waiting {
             Ok(waiting) => waiting,
             Err(error) => {
                 let message = format!("failed to start {}: {error}", self.program.display());
                 return Ended::Failed(Failure::transient("pipeline_not_started", message));
             }
         };
-        self.prepare();
-        let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder))) };
-        let ended = match converse(socket, order, source, progress).await {
+        let order = ToPipeline { message: Some(Told::Start(order)) };
+        let ended = match converse(socket, order, source, progress, gpu_way).await {
             Ok(ended) => ended,
             Err(broken) => {
                 let _ = child.start_kill();
@@ -166,7 +206,7 @@ impl Media for Pipelines {
                     Broken::Off(reason) => Ended::Crashed(told(&reason, log.last_words().await)),
                     Broken::Silent => {
                         let reason = format!("the media process was silent for {SILENCE:?} and was killed");
-                        Ended::Failed(Failure::crash("pipeline_stalled", told(&reason, log.last_words().await)))
+                        Ended::Failed(Failure::crash(STALLED, told(&reason, log.last_words().await)))
                     }
                 };
             }
@@ -178,10 +218,25 @@ impl Media for Pipelines {
     }
 }
 
-fn spawn(program: &Path) -> io::Result<Waiting> {
+/// Why a clip is to be made again without a graphics card, which had a part in its way: the process died or hung, as it does of drivers.
+/// Whatever else fails on a card it gets around by itself.
+fn lost_on_card(ended: &Ended, gpu_way: &str) -> Option<String> {
+    let text = match ended {
+        Ended::Crashed(text) => text,
+        Ended::Failed(failure) if failure.code == STALLED => &failure.message,
+        Ended::Failed(_) | Ended::Finished(_) => return None,
+    };
+    let reason = text.lines().next().unwrap_or_default();
+    (!gpu_way.is_empty()).then(|| format!("{gpu_way}: {reason}"))
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    std::fs::read_dir(directory)?.try_for_each(|entry| std::fs::remove_file(entry?.path()))
+}
+
+fn spawn(mut command: Command) -> io::Result<Waiting> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let mut command = command(program);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let log = Log::follow(child.stderr.take());
@@ -213,6 +268,7 @@ async fn converse(
     order: ToPipeline,
     source: SourceReader,
     progress: Progress<'_>,
+    gpu_way: &mut String,
 ) -> Result<Ended, Broken> {
     let (reading, writing) = socket.into_split();
     let mut heard = FramedRead::new(reading, frames());
@@ -244,6 +300,12 @@ async fn converse(
             Said::Progressed(progressed) => {
                 let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
                 let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
+                *gpu_way = match encoding.fallback_reason.as_str() {
+                    earlier if !earlier.is_empty() && !progressed.gpu_way.is_empty() => {
+                        format!("{earlier}; {}", progressed.gpu_way)
+                    }
+                    _ => progressed.gpu_way,
+                };
                 progress(phase, progressed.fraction, encoding);
             }
             Said::Finished(finished) => {
