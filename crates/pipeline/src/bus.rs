@@ -16,6 +16,10 @@ pub const STEP: Duration = Duration::from_millis(10);
 /// How long nothing at all may move, neither reading nor output.
 pub const STALL: Duration = Duration::from_secs(MAX_STALL_SECONDS);
 
+/// How long a graphics card may owe a picture. Its first use compiles kernels and takes its clocks up, which is seconds; after that
+/// a picture takes milliseconds, however many clips share the card.
+pub const CARD_STALL: Duration = Duration::from_secs(20);
+
 /// A new element.
 pub fn make(factory: &str) -> Result<gst::Element, Failure> {
     gst::ElementFactory::make(factory)
@@ -197,6 +201,11 @@ impl StallGuard {
     /// As [`StallGuard::new`], with a patience of its own.
     pub fn with_patience(doing: &'static str, patience: Duration) -> Self {
         Self { doing, patience, last: u64::MAX, since: Instant::now() }
+    }
+
+    /// Begins anew: nothing is to be expected yet.
+    pub fn rest(&mut self) {
+        self.since = Instant::now();
     }
 
     /// Looks at the number.

@@ -400,7 +400,9 @@ fn encoder_lacks(row: &Encoder) -> Result<Vec<&'static str>, String> {
         return Err(format!("install {}", row.package));
     }
     let Ok(element) = gst::ElementFactory::make(row.name).build() else {
-        return Err(format!("not found; install {}", row.package));
+        // Its plugin is there, since the card's other elements are.
+        let of_card = || "neither the card nor its driver has an encoder for GStreamer".to_owned();
+        return Err(if row.on_gpu { of_card() } else { format!("not found; install {}", row.package) });
     };
     let unknown = (row.properties)(&Rendition::default()).into_iter();
     let unknown = unknown.filter(|(name, value)| !accepts(&element, name, value)).map(|(name, _)| name);

@@ -69,6 +69,11 @@ pub fn stalled(seconds: u64, what: impl Display) -> Failure {
     Failure::transient("pipeline_stalled", format!("no progress for {seconds} s while {what}"))
 }
 
+/// A pipeline hangs in a call that never returns.
+pub fn stuck(what: impl Display) -> Failure {
+    Failure::transient("pipeline_stalled", what.to_string())
+}
+
 /// Whether a failure says that the clip's window and the source do not fit, which is found without decoding.
 pub fn is_about_the_window(failure: &Failure) -> bool {
     matches!(failure.code.as_str(), "window_beyond_end" | "source_duration_mismatch")

@@ -84,9 +84,13 @@ fn serve() -> ExitCode {
     let outcome = thread::scope(|scope| {
         // A worker that has gone ends this process through the link; a report that cannot be sent needs no handling.
         scope.spawn(|| {
-            progress.report_while_busy(|message| match watchdog.check(source.reads() + progress.steps()) {
-                Ok(()) => drop(link.send(Message::Progressed(message))),
-                Err(stalled) => give_up(&link, stalled),
+            progress.report_while_busy(|message| {
+                let alive =
+                    progress.stuck(GRACE).map_or_else(|| watchdog.check(source.reads() + progress.steps()), Err);
+                match alive {
+                    Ok(()) => drop(link.send(Message::Progressed(message))),
+                    Err(stalled) => give_up(&link, stalled),
+                }
             });
         });
         let outcome = installed

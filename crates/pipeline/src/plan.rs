@@ -152,6 +152,8 @@ pub struct Plan {
     pub proof: Vec<Step>,
     /// What comes out.
     pub expected: Expected,
+    /// Whether a graphics card has a part in it.
+    pub on_card: bool,
 }
 
 /// Plans one clip by one way. `preroll_ns` is one of [`PREROLLS_NS`], or `None` to read from the beginning.
@@ -168,6 +170,7 @@ pub fn plan(order: &Transcode, probed: &Probed, way: &Way, preroll_ns: Option<i6
         output: output_steps(),
         proof: proof_steps(),
         expected,
+        on_card: way.uses_gpu(),
     })
 }
 

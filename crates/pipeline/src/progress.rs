@@ -1,14 +1,14 @@
 //! What is told to the worker while a clip is made: at least once a second, and never less than before within a phase.
 
-use crate::lock::lock;
+use crate::{failure, lock::lock};
 use clipfleet_contract::v1::TranscodeProgressed;
-use clipfleet_domain::{progress::Phase, rendition::name_of};
+use clipfleet_domain::{failure::Failure, progress::Phase, rendition::name_of};
 use std::{
     sync::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Time between two reports: half of what the worker relies on.
@@ -18,51 +18,86 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub struct Progress {
     state: Mutex<State>,
     steps: AtomicU64,
-    over: Condvar,
+    /// Since when a pipeline is being stopped, and why.
+    stopping: Mutex<Option<(Instant, Failure)>>,
+    news: Condvar,
 }
 
 struct State {
     phase: Phase,
     fraction: f64,
+    /// What was said last, be it a step back.
+    latest: (Phase, f64),
     encoder: &'static str,
     fallback_reason: String,
+    gpu_way: String,
     over: bool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        let phase = Phase::Fetching;
-        let state = State { phase, fraction: 0.0, encoder: "", fallback_reason: String::new(), over: false };
-        Self { state: Mutex::new(state), steps: AtomicU64::new(0), over: Condvar::new() }
+        let state = State {
+            phase: Phase::Fetching,
+            fraction: 0.0,
+            latest: (Phase::Fetching, 0.0),
+            encoder: "",
+            fallback_reason: String::new(),
+            gpu_way: String::new(),
+            over: false,
+        };
+        Self { state: Mutex::new(state), steps: AtomicU64::new(0), stopping: Mutex::default(), news: Condvar::new() }
     }
 }
 
 impl Progress {
-    /// Notes how far a phase is. Steps back are ignored.
+    /// Notes how far a phase is. Steps back are not told: a clip that is made anew is as far as it was before until it is farther.
     pub fn reach(&self, phase: Phase, fraction: f64) {
         let mut state = lock(&self.state);
-        let before = (state.phase, state.fraction);
+        if state.latest != (phase, fraction) {
+            state.latest = (phase, fraction);
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
         if phase > state.phase {
             (state.phase, state.fraction) = (phase, 0.0);
         }
         if phase == state.phase {
             state.fraction = state.fraction.max(fraction.clamp(0.0, 1.0));
         }
-        if (state.phase, state.fraction) != before {
-            self.steps.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
-    /// Number of steps forward so far: a sign of work.
+    /// Number of steps so far, also of those that were taken before: a sign of work.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Notes which encoder is at work, and why it is not the best.
-    pub fn encode_with(&self, encoder: &'static str, fallback_reason: &str) {
+    /// Notes which encoder is at work, and why it is not the best; and the way, if a graphics card has a part in it.
+    pub fn encode_with(&self, encoder: &'static str, fallback_reason: &str, gpu_way: Option<String>) {
         let mut state = lock(&self.state);
         state.encoder = encoder;
         fallback_reason.clone_into(&mut state.fallback_reason);
+        state.gpu_way = gpu_way.unwrap_or_default();
+        drop(state);
+        // Told at once: a driver that kills this process does so as soon as it is called.
+        self.news.notify_all();
+    }
+
+    /// Notes that no graphics card is at work any more.
+    pub fn leave_gpu(&self) {
+        lock(&self.state).gpu_way.clear();
+    }
+
+    /// Stops a pipeline by dropping it. `why` is what led to that, if anything did; see [`Progress::stuck`].
+    pub fn stop_pipeline<T>(&self, pipeline: T, why: Option<&Failure>) {
+        let why = why.cloned().unwrap_or_else(|| failure::stuck("the pipeline does not stop"));
+        *lock(&self.stopping) = Some((Instant::now(), why));
+        drop(pipeline);
+        *lock(&self.stopping) = None;
+    }
+
+    /// Why a pipeline was to be stopped, if it has not done so for that long. An element that hangs in a driver never does.
+    pub fn stuck(&self, patience: Duration) -> Option<Failure> {
+        let stopping = lock(&self.stopping).clone();
+        stopping.filter(|(since, _)| since.elapsed() >= patience).map(|(_, why)| why)
     }
 
     /// Reports until told to stop. Meant for a thread of its own, so that no stall elsewhere silences it.
@@ -70,14 +105,14 @@ impl Progress {
         let mut state = lock(&self.state);
         while !state.over {
             send(state.message());
-            state = self.over.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.news.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Ends [`Progress::report_while_busy`].
     pub fn stop(&self) {
         lock(&self.state).over = true;
-        self.over.notify_all();
+        self.news.notify_all();
     }
 }
 
@@ -88,6 +123,7 @@ impl State {
             fraction: self.fraction,
             encoder: self.encoder.to_owned(),
             fallback_reason: self.fallback_reason.clone(),
+            gpu_way: self.gpu_way.clone(),
         }
     }
 }
@@ -106,5 +142,32 @@ mod tests {
         progress.reach(Phase::Fetching, 1.0);
         let message = lock(&progress.state).message();
         assert_eq!((message.phase.as_str(), message.fraction), ("encoding", 0.1));
+    }
+
+    #[test]
+    fn work_that_is_done_again_is_a_sign_of_work() {
+        let progress = Progress::default();
+        progress.reach(Phase::Verifying, 1.0);
+        let before = progress.steps();
+        progress.reach(Phase::Encoding, 0.1);
+        progress.reach(Phase::Encoding, 0.1);
+        progress.reach(Phase::Encoding, 0.2);
+        assert_eq!(progress.steps() - before, 2);
+        assert_eq!(lock(&progress.state).message().phase, "verifying");
+    }
+
+    #[test]
+    fn a_pipeline_that_does_not_stop_is_stuck_with_what_led_to_it() {
+        struct Asks<'a>(&'a Progress, &'a Mutex<Vec<Option<Failure>>>);
+        impl Drop for Asks<'_> {
+            fn drop(&mut self) {
+                lock(self.1).extend([self.0.stuck(Duration::ZERO), self.0.stuck(Duration::from_secs(60))]);
+            }
+        }
+        let (progress, answers) = (Progress::default(), Mutex::default());
+        let why = failure::stalled(20, "waiting");
+        progress.stop_pipeline(Asks(&progress, &answers), Some(&why));
+        assert_eq!(*lock(&answers), [Some(why), None]);
+        assert_eq!(progress.stuck(Duration::ZERO), None);
     }
 }

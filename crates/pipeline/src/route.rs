@@ -115,7 +115,7 @@ fn way(route: &Route, order: &Transcode, probed: &Probed, installed: &Installed)
         return Err(reason.filter(|_| missed));
     };
     let on_gpu = encoder.on_gpu || route.decode == Unit::Gpu || route.frames == Unit::Gpu;
-    if on_gpu && !installed.has_gpu() {
+    if on_gpu && (!installed.has_gpu() || order.passed_over.is_some()) {
         return Err(None);
     }
     let decoder = match route.decode {

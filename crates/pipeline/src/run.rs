@@ -19,7 +19,13 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use std::sync::{Mutex, atomic::Ordering, mpsc};
+use std::{
+    sync::{Mutex, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for the decoders to agree on formats before a seek. One that cannot agree says so later.
+const AGREEING: Duration = Duration::from_secs(5);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -57,6 +63,7 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
     built.pipeline.start(gst::State::Playing)?;
     let start_ns = plan.start_ns();
     let mut stall = bus::StallGuard::new("making the clip");
+    let mut card = bus::StallGuard::with_patience("waiting for the graphics card", bus::CARD_STALL);
     loop {
         let event = built.pipeline.next_event();
         let frames = built.frames.report();
@@ -72,7 +79,15 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
             Some(Event::Ended) => return Ok(Outcome::Complete(frames, built.samples.report())),
             Some(Event::Failed(_)) if frames.short => return Ok(Outcome::Short(frames)),
             Some(Event::Failed(error)) => return Ok(Outcome::Failed(error)),
-            None => stall.check(source.reads() + u64::from(encoded))?,
+            None => {
+                let signs = source.reads() + u64::from(frames.dealt) + u64::from(encoded);
+                // It owes nothing while bytes are missing, and nothing any more when the file is being written.
+                if !plan.on_card || encoded == plan.expected.frames || source.is_waited_for() {
+                    card.rest();
+                }
+                card.check(signs)?;
+                stall.check(signs)?;
+            }
         }
         std::thread::sleep(bus::STEP);
     }
@@ -120,6 +135,7 @@ pub(crate) fn seek_blocked(
             None => stall.check(source.reads())?,
         }
     }
+    wait_for_formats(entries);
     let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
     let position = gst::ClockTime::from_nseconds(seek_ns.max(0) as u64);
     let sought = demuxer.seek_simple(flags, position).is_ok();
@@ -130,6 +146,19 @@ pub(crate) fn seek_blocked(
         }
     }
     Ok(if sought { Sought::Yes } else { Sought::No })
+}
+
+/// What comes ahead of the data passes the blocked pads, and is still under way behind them. A card's decoder agrees on its format as soon
+/// as it hears of one; flushed meanwhile, it would decode nothing any more.
+fn wait_for_formats(entries: &[gst::Pad]) {
+    let agreed = |entry: &gst::Pad| {
+        let behind = entry.parent_element().and_then(|queue| queue.static_pad("src")?.peer());
+        entry.current_caps().is_none() || behind.is_none_or(|pad| pad.current_caps().is_some())
+    };
+    let began = Instant::now();
+    while began.elapsed() < AGREEING && !entries.iter().all(agreed) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Without an index, a seek may end between key frames. Not every decoder refuses what it cannot decode then, so it is not given any.

@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -85,6 +85,7 @@ impl Ticket {
 pub struct Source {
     ranges: Arc<dyn Ranges>,
     blocks: Mutex<Blocks>,
+    waiting: AtomicUsize,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -99,7 +100,7 @@ struct Blocks {
 impl Source {
     /// A source whose bytes come from `ranges`.
     pub fn new(ranges: Arc<dyn Ranges>) -> Self {
-        Self { ranges, blocks: Mutex::default(), failure: Mutex::default() }
+        Self { ranges, blocks: Mutex::default(), waiting: AtomicUsize::new(0), failure: Mutex::default() }
     }
 
     /// Bytes of the source.
@@ -115,6 +116,11 @@ impl Source {
     /// Number of blocks asked for so far: a sign of life. Reading the same ones again is none.
     pub fn reads(&self) -> u64 {
         lock(&self.blocks).asked
+    }
+
+    /// Whether somebody waits for bytes that are still to come.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source.
@@ -151,7 +157,9 @@ impl Source {
         if straight_on && (index + 1) * BLOCK_BYTES < self.size() {
             lock(&self.blocks).prefetch(index + 1, &*self.ranges);
         }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = ticket.wait(interrupted);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         if let Err(ReadError::Failed(failure)) = &answer {
             // A later attempt at the block must ask again.
             lock(&self.blocks).kept.retain(|(kept, _)| *kept != index);

@@ -124,11 +124,12 @@ impl Job<'_> {
     /// Makes the clip and proves it, its sound treated as decided: by the best way there is, or the next ones should that fail.
     fn prove(&self, probed: &Probed, loudness: Option<(NormalizeLoudness, Decision)>) -> Result<Transcoded, Failure> {
         let wanted = self.order.encoder.as_str();
-        let Choice { ways, passed_over: mut reasons } = route::choose(self.order, probed, self.installed);
+        let Choice { ways, passed_over } = route::choose(self.order, probed, self.installed);
+        let mut reasons: Vec<String> = self.order.passed_over.iter().cloned().chain(passed_over).collect();
         let mut last = None;
         for way in ways {
             let fallback_reason = reasons.join("; ");
-            self.progress.encode_with(way.encoder.name, &fallback_reason);
+            self.progress.encode_with(way.encoder.name, &fallback_reason, way.uses_gpu().then(|| way.name()));
             match self
                 .prove_by(way.clone(), fallback_reason, probed, loudness)
                 .map_err(|trouble| self.judge(&way, trouble))
@@ -167,6 +168,7 @@ impl Job<'_> {
     ) -> Result<Transcoded, Trouble> {
         let leveling = loudness.and_then(|(_, decision)| decision.leveling());
         let encoded = self.encode(&way, probed, leveling)?;
+        self.progress.leave_gpu();
         let made = Made { way, fallback_reason, encoded };
         self.check_end(probed, &made.encoded)?;
         let verifying = Instant::now();
@@ -295,10 +297,12 @@ impl Job<'_> {
         leaving.look(&decoded);
         cover.look(&decoded);
         let frames = f64::from(plan.expected.frames);
-        run::run(&built, plan, self.source, |progress| match progress {
+        let outcome = run::run(&built, plan, self.source, |progress| match progress {
             run::Progress::Fetching => {}
             run::Progress::Encoded(count) => self.progress.reach(Phase::Encoding, f64::from(count) / frames),
-        })
+        });
+        self.progress.stop_pipeline(built, outcome.as_ref().err());
+        outcome
     }
 
     /// Why the source did not suffice, from where it really ends. `None` when it should have sufficed.

@@ -26,6 +26,8 @@ pub struct FramesReport {
     pub first_ns: Option<i64>,
     /// When the source's last picture ends, if the source ended before the clip.
     pub ended_ns: Option<i64>,
+    /// Frames dealt so far.
+    pub dealt: u32,
     /// Frames at the end that repeat the source's last picture.
     pub completed: u32,
     /// The source ended so early that the clip was given up.
@@ -200,6 +202,7 @@ mod imp {
                 Showing::Show { repeats } => (repeats, Some(from + repeats)),
                 Showing::Behind { repeats } => (repeats, None),
             };
+            self.report.dealt = self.grid.dealt();
             self.release(from, repeats, output);
             output.extend(self.next_format.take().map(Output::Format));
             if frame.is_some() {

@@ -30,6 +30,7 @@ pub(crate) fn order(start_ms: i64, end_ms: i64) -> Transcode {
         rendition: Rendition::default(),
         directory: "/attempt".into(),
         encoder: "auto".into(),
+        passed_over: None,
     }
 }
 
@@ -297,7 +298,7 @@ fn on_card(encoders: &[&str]) -> Vec<(String, String)> {
 fn a_card_does_all_or_a_part() {
     let [all, frames, encoder] = on_card(&["nvh264enc"]).try_into().expect("three ways");
     insta::assert_snapshot!(all.1, @"
-    nvh264dec name=video-decoder
+    nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
     frame-grid start=0ns fps=30 frames=30 patience=3
     crop left=656 top=0 right=658 bottom=0
@@ -307,7 +308,7 @@ fn a_card_does_all_or_a_part() {
     video/x-h264,profile=high,stream-format=avc,alignment=au
     ");
     insta::assert_snapshot!(frames.1, @"
-    nvh264dec name=video-decoder
+    nvh264dec name=video-decoder max-errors=0
     video/x-raw
     frame-grid start=0ns fps=30 frames=30 patience=3
     crop left=656 top=0 right=658 bottom=0
@@ -331,7 +332,7 @@ fn a_card_does_all_or_a_part() {
     ");
     let [scaled] = on_card(&["x264enc"]).try_into().expect("one way");
     insta::assert_snapshot!(scaled.1, @"
-    nvh264dec name=video-decoder
+    nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
     frame-grid start=0ns fps=30 frames=30 patience=3
     crop left=656 top=0 right=658 bottom=0

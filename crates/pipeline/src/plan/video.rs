@@ -28,7 +28,9 @@ pub(super) fn steps(
     let mut steps = vec![named("queue", "video-in", &[])];
     let (unit, decoder) = way.decode;
     steps.extend(decoder.parser.map(element));
-    steps.push(named(decoder.element, "video-decoder", &[]));
+    // A card's decoder takes no error for one by itself: what it cannot decode would be missing, and the rest pass for the end.
+    let settings: &[_] = if unit == Unit::Gpu { &[("max-errors", "0")] } else { &[] };
+    steps.push(named(decoder.element, "video-decoder", settings));
     if unit == Unit::Gpu {
         // A card's decoder looks no further than its neighbour for the memory that is wanted.
         let memory = if way.frames == Unit::Gpu { CARD_MEMORY } else { "video/x-raw" };

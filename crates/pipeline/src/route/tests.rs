@@ -79,6 +79,15 @@ fn what_the_card_cannot_do_is_done_beside_it() {
 }
 
 #[test]
+fn a_card_that_failed_in_an_earlier_process_is_left_alone() {
+    let order = Transcode { passed_over: Some("nvh264dec+cuda+nvh264enc: died".into()), ..order(0, 1_000) };
+    insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
+    avdec_h264+x264enc
+    avdec_h264+openh264enc
+    ");
+}
+
+#[test]
 fn an_encoder_asked_for_by_name_is_the_only_one() {
     let named = |encoder: &str| Transcode { encoder: encoder.into(), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&named("x264enc"), &upload(), &l4()), @"
