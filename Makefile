@@ -41,6 +41,8 @@ test-double:
 	tests/double/root.sh
 	$(MAKE) -C tests/double/driver
 	tests/double/smoke.sh
+	$(CARGO) build --workspace --bins --tests
+	$(CARGO) test --workspace --test double -- --ignored
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

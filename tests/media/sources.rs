@@ -1,20 +1,13 @@
 //! Every kind of source, cut at every kind of place.
 
 use clipfleet_tests::{
+    clip::{self, frames},
     fixtures::{Recipe, directory},
-    mp4::{Probe, boxes},
+    mp4::Probe,
     picture::{MarkPlace, Pictures},
     pipeline_process::{Order, Transcript, transcode},
-    sound::Sound,
 };
 use std::path::Path;
-
-/// How far a beep may be from its place, milliseconds. The promise is 40.
-const SYNC_MS: f64 = 15.0;
-
-/// How much louder one side may be, dB, over a clip whose sides are the same: an encoder moves single samples
-/// by a tenth, but the energy of a side by nothing that was seen.
-const LEAN_DB: f64 = 0.1;
 
 /// Windows of an eight-second source with a key frame every two (or two and a half) seconds.
 const WINDOWS: [(i64, i64); 5] = [
@@ -53,62 +46,10 @@ impl Shape {
 pub(crate) fn check(recipe: &Recipe, shape: &Shape, source: &Path, order: &Order) -> (Transcript, Vec<f64>) {
     let transcript = transcode(order, source);
     let output = transcript.output();
-    check_file(&transcript, &output, shape, order);
+    clip::check_file(&transcript, shape.output, order);
     check_pictures(recipe, shape, &output, order);
-    let off = check_sound(recipe, &output, order);
+    let off = clip::check_sound(recipe.audio.map(|_| recipe.beeps()), &output, order);
     (transcript, off)
-}
-
-fn frames(order: &Order) -> usize {
-    let (start, end) = order.window;
-    ((end - start) as f64 * f64::from(order.fps) / 1_000.0).round() as usize
-}
-
-/// What is promised of every file, whatever its source.
-fn check_file(transcript: &Transcript, output: &Path, shape: &Shape, order: &Order) {
-    let (probe, frames) = (Probe::of(output), frames(order));
-    let fps = f64::from(order.fps);
-    let boxes = boxes(output);
-    let place = |name| boxes.iter().position(|found| found == name);
-    assert!(place("moov") < place("mdat"), "{boxes:?}");
-    assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"], "nothing else is left behind");
-    assert_eq!(transcript.exit, Some(0));
-
-    let (width, height) = shape.output;
-    for (fact, value) in [
-        ("codec_name", "h264"),
-        ("pix_fmt", "yuv420p"),
-        ("width", &width.to_string()),
-        ("height", &height.to_string()),
-        ("sample_aspect_ratio", "1:1"),
-        ("color_range", "tv"),
-        ("color_space", "bt709"),
-        ("color_transfer", "bt709"),
-        ("color_primaries", "bt709"),
-        ("r_frame_rate", &format!("{}/1", order.fps)),
-        ("avg_frame_rate", &format!("{}/1", order.fps)),
-        ("nb_frames", &frames.to_string()),
-    ] {
-        assert_eq!(probe.video[fact], value, "{fact}");
-    }
-    for (fact, value) in [("codec_name", "aac"), ("profile", "LC"), ("sample_rate", "48000"), ("channels", "2")] {
-        assert_eq!(probe.audio[fact], value, "{fact}");
-    }
-    for (index, time) in probe.picture_times.iter().enumerate() {
-        let exact = index as f64 / fps;
-        assert!((time - exact).abs() < 0.000_01, "picture {index} is shown at {time}, not {exact}");
-    }
-    assert_eq!(probe.keys[0], 0);
-    let ends = probe.keys.iter().skip(1).copied().chain([frames]);
-    assert!(probe.keys.iter().zip(ends).all(|(from, to)| to - from <= 2 * order.fps as usize), "{:?}", probe.keys);
-    let lengths =
-        [&probe.video, &probe.audio, &probe.format].map(|facts| facts["duration"].parse::<f64>().expect("a length"));
-    assert!(lengths.iter().all(|length| (length - frames as f64 / fps).abs() < 0.002), "{lengths:?}");
-
-    let finished = transcript.outcome.as_ref().expect("a result");
-    assert_eq!(finished.frames as usize, frames);
-    assert_eq!((finished.width, finished.height), shape.output);
-    assert_eq!(finished.duration_ms, (frames as f64 * 1_000.0 / fps).round() as i64);
 }
 
 /// The first picture is the source's first at or after the start; each is shown when its time has come.
@@ -136,36 +77,6 @@ fn check_pictures(recipe: &Recipe, shape: &Shape, output: &Path, order: &Order) 
         );
         assert!(ends >= due - tolerance, "picture {number} in frame {slot} is over at {ends}, at {due}");
     }
-}
-
-/// Every beep of the window is heard at its time, and no other. Gives how late each is, milliseconds.
-fn check_sound(recipe: &Recipe, output: &Path, order: &Order) -> Vec<f64> {
-    let sound = Sound::decode(output);
-    let length = frames(order) as f64 * 1_000.0 / f64::from(order.fps);
-    // FFmpeg decodes the last block of 1,024 samples to its end, whatever the header says; what is too much is silence.
-    let surplus = sound.length_ms() - length;
-    assert!((-0.05..1_024.0 / 48.0).contains(&surplus), "the sound is {} ms long, not {length}", sound.length_ms());
-    let heard = sound.beeps_ms();
-    if recipe.audio.is_none() {
-        assert_eq!(sound.peak(), [0, 0]);
-        return Vec::new();
-    }
-    let (start, end) = order.window;
-    let expected = recipe.beeps().within(start as u32, end as u32);
-    assert!(!expected.is_empty(), "a window without a beep proves nothing");
-    let mut offs = Vec::new();
-    for time in &expected {
-        let nearest = heard.iter().copied().min_by(|a, b| (a - time).abs().total_cmp(&(b - time).abs()));
-        let off = nearest.map(|heard| heard - time);
-        assert!(
-            off.is_some_and(|off| off.abs() < SYNC_MS),
-            "beep at {time} ms is heard at {nearest:?}; all: {heard:?}"
-        );
-        offs.extend(off);
-    }
-    let lean = sound.lean_db();
-    assert!(lean.abs() < LEAN_DB, "the left side is {lean:.2} dB louder");
-    offs
 }
 
 fn every_window(recipe: &Recipe) {

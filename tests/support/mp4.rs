@@ -43,7 +43,8 @@ impl Probe {
 
 fn ffprobe(path: &Path, arguments: &[&str]) -> String {
     let output = Command::new("ffprobe")
-        .args(["-v", "error", "-of", "default"])
+        // Far enough for the first sound of a file whose pictures are coded without loss.
+        .args(["-v", "error", "-probesize", "200M", "-of", "default"])
         .args(arguments)
         .arg(path)
         .output()

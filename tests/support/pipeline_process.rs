@@ -102,6 +102,12 @@ impl Transcript {
         }
     }
 
+    /// What it says of the file. Panics, with its error, if it made none.
+    pub fn manifest(&self) -> serde_json::Value {
+        let finished = self.outcome.as_ref().unwrap_or_else(|error| panic!("the pipeline failed: {error:?}"));
+        serde_json::from_str(&finished.manifest).expect("JSON")
+    }
+
     /// The code it failed with. Panics if it finished.
     pub fn code(&self) -> &str {
         match &self.outcome {
@@ -134,21 +140,27 @@ pub struct Started {
     since: Instant,
 }
 
-/// Starts a process on an order for a source of that many bytes. What GStreamer calls critical is our mistake: it ends the process, and
-/// so the test.
+/// What GStreamer calls critical is our mistake: it ends the process, and so the test.
+pub const STRICT: [(&str, &str); 1] = [("G_DEBUG", "fatal-criticals")];
+
+/// Starts a process on an order for a source of that many bytes.
 pub fn start(order: &Order, source_size_bytes: u64) -> Started {
-    start_in(order, source_size_bytes, &[("G_DEBUG", "fatal-criticals")])
+    start_in(order, source_size_bytes, &STRICT)
 }
 
 /// As [`start`], with another environment.
 pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &str)]) -> Started {
+    let mut command = Command::new(binary());
+    command.envs(environment.iter().copied());
+    start_by(command, order, source_size_bytes)
+}
+
+/// As [`start`], by another program.
+pub fn start_by(mut command: Command, order: &Order, source_size_bytes: u64) -> Started {
     let directory = tempfile::Builder::new().prefix("clipfleet-attempt-").tempdir().expect("a directory");
     let (ours, theirs) = UnixStream::pair().expect("a socket");
-    let child = Command::new(binary())
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .envs(environment.iter().copied())
-        .spawn()
-        .expect("starting the pipeline");
+    let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
+    let child = command.stdin(stdin).spawn().expect("starting the pipeline");
     let mut started = Started { child, socket: ours, directory, since: Instant::now() };
     let keyframe = |(at_ms, position, zoom): &(i64, f64, f64)| {
         let (position, zoom) = (Some(*position), Some(*zoom));
@@ -174,6 +186,7 @@ pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &st
         output: Some(output),
         directory: started.directory.path().to_string_lossy().into_owned(),
         encoder: order.encoder.into(),
+        passed_over: String::new(),
     }));
     started
 }
@@ -297,9 +310,16 @@ fn memory_kib(process: u32, what: &str) -> u64 {
 
 /// Runs an order on a file.
 pub fn transcode(order: &Order, source: &Path) -> Transcript {
+    let mut command = Command::new(binary());
+    command.envs(STRICT);
+    transcode_by(command, order, source)
+}
+
+/// As [`transcode`], by another program.
+pub fn transcode_by(command: Command, order: &Order, source: &Path) -> Transcript {
     let file = File::open(source).expect("the source");
     let size = file.metadata().expect("the source").len();
-    start(order, size).serve(|offset, length| {
+    start_by(command, order, size).serve(|offset, length| {
         assert!(offset + length <= size, "{offset}+{length} lies beyond {size}");
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset).expect("the source");

@@ -4,6 +4,7 @@
 #include "h264.h"
 #include "nvenc.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -283,6 +284,8 @@ static NVENCSTATUS lock_bitstream(struct encoder *encoder, NV_ENC_LOCK_BITSTREAM
 {
     if (fault_after("encode-hang-after", encoder->locked))
         hang();
+    if (fault_after("encode-crash-after", encoder->locked))
+        raise(SIGSEGV);
     if (fault_after("lock-error-after", encoder->locked))
         return NV_ENC_ERR_GENERIC;
     const struct bitstream *bitstream = lock->outputBitstream;

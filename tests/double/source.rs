@@ -1,0 +1,95 @@
+//! Sources for a card whose decoder shows a pattern and no picture: grey, which is soon made, with sound that is real.
+
+use clipfleet_tests::{fixtures, sound::Beeps};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Pictures per second of every source.
+pub(crate) const FPS: u32 = 30;
+
+/// Pictures from one key frame to the next.
+pub(crate) const GROUP: u32 = 60;
+
+/// H.264 with B-frames, as people upload it.
+pub(crate) const H264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "scenecut=0"];
+
+const TAGS: [&str; 8] =
+    ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"];
+
+/// What a source is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    /// Pixels across and down, as stored.
+    pub(crate) stored: (u32, u32),
+    /// Its length.
+    pub(crate) seconds: u32,
+    /// FFmpeg's arguments for the picture's codec.
+    pub(crate) video: &'static [&'static str],
+    /// FFmpeg's name of the pixel format.
+    pub(crate) format: &'static str,
+    /// A filter, for example for the shape of pixels.
+    pub(crate) filter: &'static str,
+    /// The file's extension.
+    pub(crate) container: &'static str,
+    /// Degrees by which players turn the picture, clockwise.
+    pub(crate) rotation: u32,
+}
+
+impl Source {
+    /// What most people upload.
+    pub(crate) fn hd() -> Self {
+        Self {
+            stored: (1920, 1080),
+            seconds: 3,
+            video: H264,
+            format: "yuv420p",
+            filter: "null",
+            container: "mp4",
+            rotation: 0,
+        }
+    }
+
+    /// The same in another size.
+    pub(crate) fn of(stored: (u32, u32)) -> Self {
+        Self { stored, ..Self::hd() }
+    }
+
+    pub(crate) fn size(&self) -> (u32, u32) {
+        self.stored
+    }
+
+    /// When its sound beeps.
+    pub(crate) fn beeps(&self) -> Beeps {
+        Beeps { from_ms: 0, to_ms: self.seconds * 1_000 }
+    }
+
+    /// Makes the file.
+    ///
+    /// # Panics
+    /// When FFmpeg cannot.
+    pub(crate) fn make(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("source").with_extension(self.container);
+        let sound = directory.join("sound.pcm");
+        std::fs::write(&sound, self.beeps().pcm(2)).expect("writing the sound");
+        let (width, height) = self.stored;
+        let grey = format!("color=c=gray:s={width}x{height}:r={FPS}:d={}", self.seconds);
+        let group = GROUP.to_string();
+        let audio = if self.container == "webm" { "libopus" } else { "aac" };
+        let done = Command::new("ffmpeg")
+            .args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", &grey])
+            .args(["-f", "s16le", "-ar", "48000", "-ac", "2", "-i"])
+            .arg(&sound)
+            .args(["-vf", self.filter, "-pix_fmt", self.format, "-g", &group])
+            .args(self.video)
+            .args(TAGS)
+            .args(["-c:a", audio])
+            .arg(&path)
+            .status()
+            .expect("ffmpeg must be installed for media tests");
+        assert!(done.success(), "ffmpeg could not make {self:?}");
+        fixtures::turn(&path, self.rotation);
+        path
+    }
+}
