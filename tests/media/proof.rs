@@ -81,6 +81,7 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
         rendition: Rendition { quality: Quality::P720, aspect: Aspect::Square, fps },
         directory: directory.to_owned(),
         encoder: "auto".into(),
+        passed_over: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
     transcode(&order, &Arc::new(Source::new(Arc::new(File(bytes)))), &installed(), &Progress::default())

@@ -174,6 +174,7 @@ pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &st
         output: Some(output),
         directory: started.directory.path().to_string_lossy().into_owned(),
         encoder: order.encoder.into(),
+        ..StartTranscode::default()
     }));
     started
 }

@@ -21,16 +21,19 @@ pub struct Transcode {
     pub directory: PathBuf,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
+    /// Why no graphics card is to be used, if an earlier process of the attempt met a reason.
+    pub passed_over: Option<String>,
 }
 
-/// The order for a job.
-pub fn start(job: &Job, directory: &Path, encoder: &str) -> v1::StartTranscode {
+/// The order for a job. `passed_over` is why no graphics card is to be used; empty where one may be.
+pub fn start(job: &Job, directory: &Path, encoder: &str, passed_over: &str) -> v1::StartTranscode {
     v1::StartTranscode {
         source_size_bytes: job.source.size_bytes,
         clip: Some(clip_message(&job.clip)),
         output: Some(output_message(job.rendition, "")),
         directory: directory.to_string_lossy().into_owned(),
         encoder: encoder.to_owned(),
+        passed_over: passed_over.to_owned(),
     }
 }
 
@@ -39,5 +42,7 @@ pub fn transcode(message: v1::StartTranscode) -> Result<Transcode, Malformed> {
     let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
     let encoder = if message.encoder.is_empty() { "auto".to_owned() } else { message.encoder };
     let directory = PathBuf::from(message.directory);
-    Ok(Transcode { source_size_bytes: message.source_size_bytes, clip, rendition, directory, encoder })
+    let passed_over = Some(message.passed_over).filter(|reason| !reason.is_empty());
+    let source_size_bytes = message.source_size_bytes;
+    Ok(Transcode { source_size_bytes, clip, rendition, directory, encoder, passed_over })
 }

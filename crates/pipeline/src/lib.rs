@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod check;
 pub mod container;
 pub mod cover;
+pub mod driver_log;
 pub mod elements;
 pub mod ends;
 pub mod failure;

@@ -2,7 +2,7 @@
 
 use crate::lock::lock;
 use clipfleet_contract::v1::TranscodeProgressed;
-use clipfleet_domain::{progress::Phase, rendition::name_of};
+use clipfleet_domain::{lifecycle::Encoding, progress::Phase, rendition::name_of};
 use std::{
     sync::{
         Condvar, Mutex, PoisonError,
@@ -24,15 +24,14 @@ pub struct Progress {
 struct State {
     phase: Phase,
     fraction: f64,
-    encoder: &'static str,
-    fallback_reason: String,
+    encoding: Encoding,
     over: bool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let phase = Phase::Fetching;
-        let state = State { phase, fraction: 0.0, encoder: "", fallback_reason: String::new(), over: false };
+        let state = State { phase, fraction: 0.0, encoding: Encoding::default(), over: false };
         Self { state: Mutex::new(state), steps: AtomicU64::new(0), over: Condvar::new() }
     }
 }
@@ -58,11 +57,9 @@ impl Progress {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Notes which encoder is at work, and why it is not the best.
-    pub fn encode_with(&self, encoder: &'static str, fallback_reason: &str) {
-        let mut state = lock(&self.state);
-        state.encoder = encoder;
-        fallback_reason.clone_into(&mut state.fallback_reason);
+    /// Notes what is at work, and why it is not the best.
+    pub fn encode_with(&self, encoding: Encoding) {
+        lock(&self.state).encoding = encoding;
     }
 
     /// Reports until told to stop. Meant for a thread of its own, so that no stall elsewhere silences it.
@@ -83,11 +80,14 @@ impl Progress {
 
 impl State {
     fn message(&self) -> TranscodeProgressed {
+        let Encoding { encoder, fallback_reason, decoder, gpu_driver } = self.encoding.clone();
         TranscodeProgressed {
             phase: name_of(&Phase::ALL, self.phase).to_owned(),
             fraction: self.fraction,
-            encoder: self.encoder.to_owned(),
-            fallback_reason: self.fallback_reason.clone(),
+            encoder,
+            fallback_reason,
+            decoder,
+            gpu_driver,
         }
     }
 }

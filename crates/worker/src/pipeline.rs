@@ -154,7 +154,7 @@ impl Media for Pipelines {
             }
         };
         self.prepare();
-        let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder))) };
+        let order = ToPipeline { message: Some(Told::Start(start(job, directory, &self.encoder, ""))) };
         let ended = match converse(socket, order, source, progress).await {
             Ok(ended) => ended,
             Err(broken) => {
@@ -243,7 +243,12 @@ async fn converse(
             }
             Said::Progressed(progressed) => {
                 let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
-                let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
+                let encoding = Encoding {
+                    encoder: progressed.encoder,
+                    fallback_reason: progressed.fallback_reason,
+                    decoder: progressed.decoder,
+                    gpu_driver: progressed.gpu_driver,
+                };
                 progress(phase, progressed.fraction, encoding);
             }
             Said::Finished(finished) => {
