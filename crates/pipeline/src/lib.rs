@@ -13,6 +13,7 @@
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
+pub mod acceptance;
 pub mod backdrop;
 pub mod build;
 pub mod bus;
