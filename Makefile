@@ -4,12 +4,13 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double soak bench setup clients format clean
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
+	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -43,6 +44,11 @@ test-double:
 	tests/double/smoke.sh
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --test double -- --ignored
+
+# On a machine with an NVIDIA card and GStreamer 1.28: see deploy/gpu.md. Optimised, since it compares pictures pixel by pixel.
+test-gpu: setup
+	$(CARGO) build --release --workspace --bins
+	target/release/clipfleet-pipeline --test-gpu $(SOURCES)
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

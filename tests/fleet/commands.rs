@@ -73,9 +73,10 @@ fn wrong_use_exits_with_2_and_says_what_is_right() {
 #[test]
 fn bad_settings_are_reported_together_and_exit_with_64() {
     let directory = fixtures::directory();
-    let output = clipfleet(directory.path(), &["worker", "--slots", "0", "--cache-mib", "lots", "--log-format", "xml"]);
+    let output =
+        clipfleet(directory.path(), &["worker", "--slots", "0", "--cache-mib", "lots", "--gpu-enabled", "yes"]);
     assert_eq!(output.status.code(), Some(64));
-    for name in ["CLIPFLEET_SLOTS", "CLIPFLEET_CACHE_MIB", "CLIPFLEET_LOG_FORMAT"] {
+    for name in ["CLIPFLEET_SLOTS", "CLIPFLEET_CACHE_MIB", "GPU_ENABLED"] {
         assert!(said(&output).contains(name), "{}", said(&output));
     }
 }

@@ -62,7 +62,7 @@ impl Media for SimMedia {
         let step = world.draw_ms(100, 2_500);
         let end = self.draw_end(job);
         let last = if matches!(end, End::Made) { steps } else { world.draw(|rng| rng.u32(0..=steps)) };
-        let encoding = Encoding { encoder: "simulated".into(), fallback_reason: String::new() };
+        let encoding = Encoding { encoder: "simulated".into(), ..Encoding::default() };
         progress(Phase::Fetching, 0.5, encoding.clone());
         if let Err(failure) = source.read(0..SOURCE_BYTES as u64).await {
             return Ended::Failed(failure);

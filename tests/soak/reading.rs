@@ -17,7 +17,7 @@ use clipfleet_domain::{
     source::ObjectUri,
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::binary};
-use clipfleet_worker::Config;
+use clipfleet_worker::{Config, Gpu};
 use std::{
     fs::File,
     ops::Range,
@@ -202,6 +202,7 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
     let config = Config {
         slots: 2,
         pipeline: binary(),
+        gpu: Gpu::default(),
         encoder: "auto".into(),
         scratch: scratch.path().to_owned(),
         cache_mib: 256,

@@ -186,7 +186,7 @@ pub fn start_by(mut command: Command, order: &Order, source_size_bytes: u64) -> 
         output: Some(output),
         directory: started.directory.path().to_string_lossy().into_owned(),
         encoder: order.encoder.into(),
-        passed_over: String::new(),
+        ..StartTranscode::default()
     }));
     started
 }

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Command};
 use clipfleet_cloud::{Cloud, ErrorKind, ObjectName};
 use clipfleet_contract::names;
 use clipfleet_service::settings::{Reader, declare};
+use clipfleet_worker::{Gpu, Program};
 use serde_json::Value;
 use std::{fmt, path::Path, process::ExitCode, time::Duration};
 
@@ -16,7 +17,10 @@ use std::{fmt, path::Path, process::ExitCode, time::Duration};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn command() -> Command {
-    declare(Command::new("doctor").about("Tell what works here, and what to do about what does not"), &[ROLE])
+    declare(
+        Command::new("doctor").about("Tell what works here, and what to do about what does not"),
+        &[ROLE, &[roles::GPU]],
+    )
 }
 
 /// One finding: how it is, and the remedy when it is not well.
@@ -62,9 +66,9 @@ impl fmt::Display for Finding {
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let settings = cloud::role(&mut reader);
-    let settings = reader.finish(settings)?;
-    let mut findings = media().await;
+    let settings = cloud::role(&mut reader).zip(reader.take(&roles::GPU, roles::gpu_mode));
+    let (settings, gpu) = reader.finish(settings)?;
+    let mut findings = media(gpu).await;
     findings.push(scratch(&std::env::temp_dir()));
     findings.extend(endpoints(&settings).await);
     findings.iter().for_each(|finding| println!("{finding}"));
@@ -77,14 +81,21 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 }
 
 /// What the media program says of this machine.
-async fn media() -> Vec<Finding> {
+async fn media(gpu: Gpu) -> Vec<Finding> {
     let program = match roles::beside_us() {
         Ok(program) => program,
         Err(reason) => {
             return vec![Finding::broken("media program: not found", format!("CLIPFLEET_PIPELINE {reason}"))];
         }
     };
-    match clipfleet_worker::check(&program).await {
+    // A worker looks anew at each start; so does the doctor, and leaves nothing behind.
+    let directory = std::env::temp_dir().join(format!("clipfleet-doctor-{}-registry", std::process::id()));
+    let made = std::fs::create_dir(&directory);
+    let checked = Program::new(program, gpu, &directory).check().await;
+    if made.is_ok() {
+        let _ = std::fs::remove_dir_all(&directory);
+    }
+    match checked {
         Ok(report) => media_findings(&report),
         Err(error) => {
             vec![Finding::broken(format!("media program: {error}"), "install what it names, then run the doctor again")]

@@ -23,6 +23,13 @@ const PIPELINE: Setting = Setting {
 };
 const ENCODER: Setting =
     Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "auto, or the name of one encoder" };
+/// Whether clips are made on graphics cards.
+pub(crate) const GPU: Setting = Setting {
+    flag: "gpu-enabled",
+    env: "GPU_ENABLED",
+    default: "auto",
+    help: "graphics cards: auto (one that passes its test), true (nothing else will do) or false",
+};
 const SCRATCH: Setting = Setting {
     flag: "scratch",
     env: "CLIPFLEET_SCRATCH",
@@ -33,7 +40,7 @@ const CACHE: Setting =
     Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "memory for source blocks, MiB" };
 
 /// Settings of the worker role alone.
-pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, ENCODER, SCRATCH, CACHE];
+pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
 /// Name of the flag that ties a worker's life to its parent's.
 pub(crate) const DIE_WITH_PARENT: &str = "die-with-parent";
@@ -111,6 +118,7 @@ async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
     let slots = reader.take(&SLOTS, number(1_usize, 64));
     let pipeline = reader.take(&PIPELINE, |text| if text.is_empty() { beside_us() } else { Ok(PathBuf::from(text)) });
+    let gpu = reader.take(&GPU, gpu_mode);
     let encoder = reader.take(&ENCODER, required);
     let scratch = reader.take(&SCRATCH, |text| {
         Ok(if text.is_empty() { std::env::temp_dir().join("clipfleet-scratch") } else { PathBuf::from(text) })
@@ -119,10 +127,16 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
     Some(clipfleet_worker::Config {
         slots: slots?,
         pipeline: pipeline?,
+        gpu: gpu?,
         encoder: encoder?,
         scratch: scratch?,
         cache_mib: cache_mib?,
     })
+}
+
+/// A value of [`GPU`].
+pub(crate) fn gpu_mode(text: &str) -> Result<clipfleet_worker::Gpu, String> {
+    text.parse().map_err(|reason| format!("{reason}, got {text:?}"))
 }
 
 /// The media program installed with this one.

@@ -141,6 +141,8 @@ fn fact(fact: &ClipFact) -> Fact {
             eta_seconds: *eta_seconds,
             encoder: encoding.encoder.clone(),
             fallback_reason: encoding.fallback_reason.clone(),
+            decoder: encoding.decoder.clone(),
+            gpu_driver: encoding.gpu_driver.clone(),
         }),
         ClipFact::Completed { output, encoding } => Fact::ClipCompleted(v1::ClipCompleted {
             output_uri: output.uri.clone(),
@@ -155,6 +157,8 @@ fn fact(fact: &ClipFact) -> Fact {
             manifest_sha256: output.manifest.sha256.clone(),
             cover_uri: output.cover.uri.clone(),
             cover_url: output.cover.url.clone(),
+            decoder: encoding.decoder.clone(),
+            gpu_driver: encoding.gpu_driver.clone(),
         }),
         ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
@@ -173,7 +177,12 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
             phase: by_name(&Phase::ALL, &message.phase).map_err(Malformed::field("phase"))?,
             percent: u8::try_from(message.percent).map_err(Malformed::field("percent"))?,
             eta_seconds: message.eta_seconds,
-            encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
+            encoding: Encoding {
+                encoder: message.encoder,
+                fallback_reason: message.fallback_reason,
+                decoder: message.decoder,
+                gpu_driver: message.gpu_driver,
+            },
         },
         Fact::ClipCompleted(message) => ClipFact::Completed {
             output: Output {
@@ -186,7 +195,12 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 manifest: ManifestRef { uri: message.manifest_uri, sha256: message.manifest_sha256 },
                 cover: CoverRef { uri: message.cover_uri, url: message.cover_url },
             },
-            encoding: Encoding { encoder: message.encoder, fallback_reason: message.fallback_reason },
+            encoding: Encoding {
+                encoder: message.encoder,
+                fallback_reason: message.fallback_reason,
+                decoder: message.decoder,
+                gpu_driver: message.gpu_driver,
+            },
         },
         Fact::ClipFailed(message) => ClipFact::Failed(failure(message.error.unwrap_or_default())),
         Fact::ClipInterrupted(_) => ClipFact::Interrupted,
@@ -212,7 +226,12 @@ mod tests {
 
     #[test]
     fn every_fact_survives_the_wire() {
-        let encoding = Encoding { encoder: "x264enc".into(), fallback_reason: "no GPU".into() };
+        let encoding = Encoding {
+            encoder: "x264enc".into(),
+            fallback_reason: "no NVENC".into(),
+            decoder: "nvh264dec".into(),
+            gpu_driver: "580.65".into(),
+        };
         let clip_facts = [
             ClipFact::Queued,
             ClipFact::Started,

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod clip;
 pub mod crop_path;
 pub mod failure;
+pub mod fallback;
 pub mod history;
 pub mod ids;
 pub mod job;

@@ -121,10 +121,18 @@ pub struct Encoding {
     pub encoder: String,
     /// Why it is not the preferred one; empty when it is.
     pub fallback_reason: String,
+    /// The decoder of the source's pictures; empty until known.
+    pub decoder: String,
+    /// Version of the graphics card's driver, or `unknown`; empty where no card has a part in it.
+    pub gpu_driver: String,
 }
 
 /// What can happen to a clip.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few facts are held at once, and the largest is the one that every clip ends with"
+)]
 pub enum ClipFact {
     /// Accepted, at first or again by an explicit retry (in a higher generation).
     Queued,
@@ -465,7 +473,7 @@ mod tests {
     }
 
     fn progressed(percent: u8) -> ClipFact {
-        let encoding = Encoding { encoder: format!("encoder {percent}"), fallback_reason: String::new() };
+        let encoding = Encoding { encoder: format!("encoder {percent}"), ..Encoding::default() };
         ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
     }
 

@@ -53,6 +53,10 @@ pub const MAX_STALL_SECONDS: u64 = 120;
 /// machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
 pub const MAX_CRASHES: u32 = 3;
 
+/// Clips in a row that a graphics card fails, though the processor makes them, before the card is tested again. Two clips of one batch
+/// may share an odd source; the test costs seconds of one engine, and a healthy card passes it.
+pub const MAX_CARD_FAILURES: u32 = 3;
+
 /// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk) before the
 /// clip fails with that. The queue waits 1, 2, 4 s and so on up to half a minute between them, and each call holds out for a minute
 /// by itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.

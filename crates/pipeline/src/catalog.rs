@@ -1,6 +1,7 @@
 //! Every decoder and encoder we may use: rows of tables, in order of preference. What is really installed is found out by
 //! looking, once per process; hardware variants are further rows.
 
+use crate::driver_log;
 use clipfleet_domain::rendition::{Quality, Rendition};
 use gst::prelude::*;
 use gstreamer as gst;
@@ -277,6 +278,7 @@ impl Installed {
 
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
+        driver_log::listen();
         // The plugin registers elements only where it finds a card and its driver.
         let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
         let here = |row: &&Decoder| row.parser.is_none_or(exists) && exists(row.element);

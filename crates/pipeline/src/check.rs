@@ -5,7 +5,7 @@ use crate::{
         AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_ENABLED, GPU_SCALER, Installed, Kind,
         PROOF_DECODER, exists,
     },
-    selftest,
+    driver_log, failure, selftest,
 };
 use gstreamer as gst;
 use serde::Serialize;
@@ -177,15 +177,38 @@ fn self_test(installed: &Installed) -> SelfTest {
     let Some(encoder) = ENCODERS.iter().find(here) else {
         return SelfTest { passed: false, milliseconds: 0, reason: "it neither encodes nor scales".into() };
     };
+    driver_log::forget();
     match selftest::run(encoder, installed.lacking(encoder.name), on_card) {
         Ok(time) => SelfTest { passed: true, milliseconds: time.as_millis() as u64, reason: String::new() },
-        Err(failure) => SelfTest { passed: false, milliseconds: 0, reason: failure.message },
+        Err(failed) => {
+            let reason = failure::on_the_card(failed, driver_log::first()).message;
+            SelfTest { passed: false, milliseconds: 0, reason }
+        }
     }
 }
 
-/// From the first line of what the driver's kernel module says of itself.
-fn driver() -> Option<String> {
+/// Version of the graphics card's driver, from the first line of what its kernel module says of itself.
+pub(crate) fn driver() -> Option<String> {
     let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    version_in(&text)
+}
+
+fn version_in(text: &str) -> Option<String> {
     let words = text.lines().next()?.split_whitespace();
     words.map(str::to_owned).find(|word| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_version_is_read_from_either_kind_of_kernel_module() {
+        let closed =
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.216.03  Fri Oct 25 22:43:06 UTC 2024\nGCC version:  x";
+        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (root)\n";
+        let (closed, open) = (version_in(closed), version_in(open));
+        assert_eq!((closed.as_deref(), open.as_deref()), (Some("535.216.03"), Some("580.65.06")));
+        assert_eq!(version_in("\n"), None);
+    }
 }

@@ -79,6 +79,24 @@ pub fn is_about_the_window(failure: &Failure) -> bool {
     matches!(failure.code.as_str(), "window_beyond_end" | "source_duration_mismatch")
 }
 
+/// What failed with a part of a graphics card, and how its driver put it, if it did. The proof knows best what is wrong with a file; all
+/// else is mostly what others noticed of it: a card that takes no more pictures looks like a source that does not go on.
+pub fn on_the_card(failed: Failure, driver: Option<String>) -> Failure {
+    match driver {
+        _ if is_of_the_proof(&failed) => {
+            Failure { message: format!("on the graphics card: {}", failed.message), ..failed }
+        }
+        Some(line) => encode_failed(format!("on the graphics card: {line}")),
+        None => encode_failed(format!("with a graphics card: {}", failed.message)),
+    }
+}
+
+/// Whether a failure says that what was made is not what it should be.
+pub fn is_of_the_proof(failure: &Failure) -> bool {
+    ["verify_failed", "encode_frozen", "encode_black", "encode_slip", "encode_mismatch"]
+        .contains(&failure.code.as_str())
+}
+
 /// The output is not what was asked for.
 pub fn verify_failed(what: impl Display) -> Failure {
     Failure::transient("verify_failed", format!("the output is wrong: {what}"))
@@ -112,4 +130,26 @@ pub fn scratch_full(what: impl Display) -> Failure {
 /// A fault of ours, or of this machine.
 pub fn internal(what: impl Display) -> Failure {
     Failure::transient("internal", what.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_words_take_the_place_of_what_others_noticed() {
+        let noticed = || source_truncated("qtdemux0: Internal data stream error");
+        let failed = on_the_card(noticed(), Some("nvencoder: NV_ENC_ERR_GENERIC".into()));
+        assert_eq!(failed.code, "encode_failed");
+        assert_eq!(failed.message, "encoding failed: on the graphics card: nvencoder: NV_ENC_ERR_GENERIC");
+        let silent = on_the_card(noticed(), None);
+        assert!(silent.message.contains("Internal data stream error") && silent.retryable, "{silent:?}");
+    }
+
+    #[test]
+    fn what_the_proof_found_stays_whatever_the_driver_said() {
+        let frozen = on_the_card(encode_frozen("from 640 ms on"), Some("nvencoder: something".into()));
+        assert_eq!(frozen.code, "encode_frozen");
+        assert!(frozen.message.ends_with("the output stands still: from 640 ms on"), "{}", frozen.message);
+    }
 }

@@ -13,6 +13,7 @@
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
+pub mod acceptance;
 pub mod backdrop;
 pub mod build;
 pub mod bus;
@@ -20,6 +21,7 @@ pub mod catalog;
 pub mod check;
 pub mod container;
 pub mod cover;
+pub mod driver_log;
 pub mod elements;
 pub mod ends;
 pub mod failure;

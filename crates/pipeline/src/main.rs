@@ -1,6 +1,7 @@
 //! The process that a worker starts for each attempt, ahead of it. Its standard input is a socket to that worker; the order comes first.
 //!
-//! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough.
+//! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough;
+//! `--test-gpu [FILE]...` tries a graphics card on real pictures, prints a table, and exits with 1 unless all of it passed.
 
 use clipfleet_contract::{
     pipeline,
@@ -8,6 +9,7 @@ use clipfleet_contract::{
 };
 use clipfleet_domain::{failure::Failure, limits::MAX_PIPELINE_BYTES};
 use clipfleet_pipeline::{
+    acceptance::Trial,
     bus::{self, StallGuard},
     catalog::Installed,
     check, failure,
@@ -42,8 +44,14 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => serve(),
         ["--check"] => report(),
+        ["--test-gpu", sources @ ..] => {
+            let passed = Trial::of(sources.iter().copied()).run();
+            if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         _ => {
-            eprintln!("usage: clipfleet-pipeline [--check]; without arguments, standard input is a socket to a worker");
+            eprintln!(
+                "usage: clipfleet-pipeline [--check | --test-gpu [--without-encoder] [FILE]...]; without arguments, standard input is a socket to a worker"
+            );
             ExitCode::from(USAGE)
         }
     }

@@ -285,11 +285,15 @@ fn proof_steps() -> Vec<Step> {
 
 /// What a graphics card is tested with: moving pictures, through its memory if frames are made there, and decoded again.
 pub fn self_test(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Vec<Step> {
-    let fps = selftest::FRAMES;
-    let expected = Expected { size: Rendition::default().size(), fps, frames: fps, samples: 0 };
+    trial("smpte", selftest::FRAMES, selftest::FRAMES, encoder, lacking, on_card)
+}
+
+/// A pattern of that many pictures, as they would be encoded for a clip, and decoded again.
+pub fn trial(pattern: &str, frames: u32, fps: u32, encoder: &Encoder, lacking: &[&str], on_card: bool) -> Vec<Step> {
+    let expected = Expected { size: Rendition::default().size(), fps, frames, samples: 0 };
     let (source, size) = (Size { width: 640, height: 360 }, expected.size);
     let mut steps = vec![
-        with("videotestsrc", &[("pattern", "smpte"), ("horizontal-speed", "7"), ("num-buffers", &fps.to_string())]),
+        with("videotestsrc", &[("pattern", pattern), ("horizontal-speed", "7"), ("num-buffers", &frames.to_string())]),
         Step::Caps(reframe::frame_format("NV12", source, fps)),
     ];
     match on_card {

@@ -2,7 +2,7 @@
 
 use crate::{failure, lock::lock};
 use clipfleet_contract::v1::TranscodeProgressed;
-use clipfleet_domain::{failure::Failure, progress::Phase, rendition::name_of};
+use clipfleet_domain::{failure::Failure, lifecycle::Encoding, progress::Phase, rendition::name_of};
 use std::{
     sync::{
         Condvar, Mutex, PoisonError,
@@ -28,8 +28,7 @@ struct State {
     fraction: f64,
     /// What was said last, be it a step back.
     latest: (Phase, f64),
-    encoder: &'static str,
-    fallback_reason: String,
+    encoding: Encoding,
     gpu_way: String,
     over: bool,
 }
@@ -40,8 +39,7 @@ impl Default for Progress {
             phase: Phase::Fetching,
             fraction: 0.0,
             latest: (Phase::Fetching, 0.0),
-            encoder: "",
-            fallback_reason: String::new(),
+            encoding: Encoding::default(),
             gpu_way: String::new(),
             over: false,
         };
@@ -70,11 +68,10 @@ impl Progress {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Notes which encoder is at work, and why it is not the best; and the way, if a graphics card has a part in it.
-    pub fn encode_with(&self, encoder: &'static str, fallback_reason: &str, gpu_way: Option<String>) {
+    /// Notes what is at work, and why it is not the best; and the way, if a graphics card has a part in it.
+    pub fn encode_with(&self, encoding: Encoding, gpu_way: Option<String>) {
         let mut state = lock(&self.state);
-        state.encoder = encoder;
-        fallback_reason.clone_into(&mut state.fallback_reason);
+        state.encoding = encoding;
         state.gpu_way = gpu_way.unwrap_or_default();
         drop(state);
         // Told at once: a driver that kills this process does so as soon as it is called.
@@ -118,12 +115,15 @@ impl Progress {
 
 impl State {
     fn message(&self) -> TranscodeProgressed {
+        let Encoding { encoder, fallback_reason, decoder, gpu_driver } = self.encoding.clone();
         TranscodeProgressed {
             phase: name_of(&Phase::ALL, self.phase).to_owned(),
             fraction: self.fraction,
-            encoder: self.encoder.to_owned(),
-            fallback_reason: self.fallback_reason.clone(),
+            encoder,
+            fallback_reason,
             gpu_way: self.gpu_way.clone(),
+            decoder,
+            gpu_driver,
         }
     }
 }

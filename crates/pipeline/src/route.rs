@@ -10,11 +10,13 @@
 //! ```
 
 use crate::{
-    catalog::{Decoder, Encoder, Installed},
+    catalog::{Decoder, ENCODERS, Encoder, Installed},
+    check,
     probe::{Picture, Probed, Rotation},
 };
 use clipfleet_contract::pipeline::Transcode;
-use clipfleet_domain::reframe::Reframe;
+use clipfleet_domain::{fallback::Fallback, lifecycle::Encoding, reframe::Reframe};
+use std::fmt;
 
 /// Where a stage works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,20 @@ impl Way {
         Self { decode, frames: Unit::Cpu, encoder, lacking: Vec::new() }
     }
 
+    /// What is told of a clip that is made this way, `reasons` being why no better one is taken.
+    pub fn encoding(&self, reasons: &Reasons) -> Encoding {
+        Encoding {
+            encoder: self.encoder.name.to_owned(),
+            fallback_reason: reasons.to_string(),
+            decoder: self.decode.1.element.to_owned(),
+            gpu_driver: if self.uses_gpu() {
+                check::driver().unwrap_or_else(|| "unknown".into())
+            } else {
+                String::new()
+            },
+        }
+    }
+
     /// Whether a graphics card has a part in it.
     pub fn uses_gpu(&self) -> bool {
         self.decode.0 == Unit::Gpu || self.frames == Unit::Gpu || self.encoder.on_gpu
@@ -82,13 +98,38 @@ impl Way {
     }
 }
 
+/// Why better ways than one are not taken: kinds, and words for people.
+#[derive(Debug, Clone, Default)]
+pub struct Reasons(Vec<(Fallback, String)>);
+
+impl Reasons {
+    /// Notes another, unless it is known already.
+    pub fn add(&mut self, kind: Fallback, words: String) {
+        if !self.0.iter().any(|(_, known)| *known == words) {
+            self.0.push((kind, words));
+        }
+    }
+
+    /// The gravest kind among them.
+    pub fn gravest(&self) -> Option<Fallback> {
+        self.0.iter().map(|(kind, _)| *kind).max()
+    }
+}
+
+impl fmt::Display for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.0.iter().map(|(_, words)| words.as_str()).collect();
+        f.write_str(&words.join("; "))
+    }
+}
+
 /// The ways that an order may take, best first, and why better ones are passed over.
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
     /// To be tried in this order.
     pub ways: Vec<Way>,
     /// What was passed over before the first.
-    pub passed_over: Vec<String>,
+    pub passed_over: Reasons,
 }
 
 /// Chooses for an order on a source.
@@ -98,9 +139,7 @@ pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choi
     for route in ROUTES.iter().filter(allowed) {
         match way(route, order, probed, installed) {
             Ok(way) => choice.ways.push(way),
-            Err(Some(reason)) if choice.ways.is_empty() && !choice.passed_over.contains(&reason) => {
-                choice.passed_over.push(reason);
-            }
+            Err(Some((kind, words))) if choice.ways.is_empty() => choice.passed_over.add(kind, words),
             Err(_) => {}
         }
     }
@@ -108,24 +147,34 @@ pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choi
 }
 
 /// An error without a reason: nobody who has no card misses one, and an encoder that was asked for by name is named elsewhere.
-fn way(route: &Route, order: &Transcode, probed: &Probed, installed: &Installed) -> Result<Way, Option<String>> {
+fn way(
+    route: &Route,
+    order: &Transcode,
+    probed: &Probed,
+    installed: &Installed,
+) -> Result<Way, Option<(Fallback, String)>> {
+    let missing = |words| Some((Fallback::Missing, words));
+    let unsupported = |words| Some((Fallback::Unsupported, words));
+    let row_on_gpu = ENCODERS.iter().any(|row| row.name == route.encoder && row.on_gpu);
+    let on_gpu = row_on_gpu || route.decode == Unit::Gpu || route.frames == Unit::Gpu;
+    if let Some(reason) = order.passed_over.clone().filter(|_| on_gpu) {
+        return Err(Some((Fallback::CardOff, reason)));
+    }
     let Some(encoder) = installed.encoders(route.encoder).first().copied() else {
         let reason = installed.refusal(route.encoder).map(|reason| format!("{}: {reason}", route.encoder));
         let missed = order.encoder == "auto" && (route.encoder != "nvh264enc" || installed.has_gpu());
-        return Err(reason.filter(|_| missed));
+        return Err(reason.filter(|_| missed).and_then(missing));
     };
-    let on_gpu = encoder.on_gpu || route.decode == Unit::Gpu || route.frames == Unit::Gpu;
-    if on_gpu && (!installed.has_gpu() || order.passed_over.is_some()) {
+    if on_gpu && !installed.has_gpu() {
         return Err(None);
     }
     let decoder = match route.decode {
         Unit::Cpu => probed.video.decoder,
-        Unit::Gpu => decoder_on_gpu(probed, installed).map_err(Some)?,
+        Unit::Gpu => decoder_on_gpu(probed, installed).map_err(unsupported)?,
     };
     if route.frames == Unit::Gpu {
-        let reason =
-            frames_on_cpu(&order.clip.reframe, probed).map(str::to_owned).or_else(|| installed.no_gpu_frames());
-        reason.map_or(Ok(()), |reason| Err(Some(reason)))?;
+        let reason = frames_on_cpu(&order.clip.reframe, probed).map(str::to_owned).and_then(unsupported);
+        reason.or_else(|| installed.no_gpu_frames().and_then(missing)).map_or(Ok(()), |reason| Err(Some(reason)))?;
     }
     let lacking = installed.lacking(encoder.name).to_vec();
     Ok(Way { decode: (route.decode, decoder), frames: route.frames, encoder, lacking })

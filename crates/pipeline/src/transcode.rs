@@ -6,6 +6,7 @@ use crate::{
     bus::{self, ElementError, What},
     catalog::{AAC_PRIMING, Installed},
     cover::{COVER_FILE, Cover},
+    driver_log,
     elements::{FramesReport, SamplesReport},
     ends, failure,
     leveling::{self, Allowance, Decision, Leveling, meter::Measured},
@@ -14,7 +15,7 @@ use crate::{
     plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
     probe::{self, Probed},
     progress::Progress,
-    route::{self, Choice, Way},
+    route::{self, Choice, Reasons, Way},
     run::{self, Outcome},
     source::Source,
     verify::{
@@ -25,7 +26,9 @@ use crate::{
     },
 };
 use clipfleet_contract::{pipeline::Transcode, v1::TranscodeFinished};
-use clipfleet_domain::{audio::NormalizeLoudness, clip::Window, failure::Failure, progress::Phase};
+use clipfleet_domain::{
+    audio::NormalizeLoudness, clip::Window, failure::Failure, fallback::Fallback, progress::Phase, rendition::name_of,
+};
 use gstreamer::prelude::*;
 use std::{
     sync::Arc,
@@ -83,7 +86,7 @@ enum Listened {
 /// A run that gave a file.
 struct Made {
     way: Way,
-    fallback_reason: String,
+    reasons: Reasons,
     encoded: Encoded,
 }
 
@@ -124,20 +127,17 @@ impl Job<'_> {
     /// Makes the clip and proves it, its sound treated as decided: by the best way there is, or the next ones should that fail.
     fn prove(&self, probed: &Probed, loudness: Option<(NormalizeLoudness, Decision)>) -> Result<Transcoded, Failure> {
         let wanted = self.order.encoder.as_str();
-        let Choice { ways, passed_over } = route::choose(self.order, probed, self.installed);
-        let mut reasons: Vec<String> = self.order.passed_over.iter().cloned().chain(passed_over).collect();
+        let Choice { ways, passed_over: mut reasons } = route::choose(self.order, probed, self.installed);
         let mut last = None;
         for way in ways {
-            let fallback_reason = reasons.join("; ");
-            self.progress.encode_with(way.encoder.name, &fallback_reason, way.uses_gpu().then(|| way.name()));
-            match self
-                .prove_by(way.clone(), fallback_reason, probed, loudness)
-                .map_err(|trouble| self.judge(&way, trouble))
-            {
+            self.progress.encode_with(way.encoding(&reasons), way.uses_gpu().then(|| way.name()));
+            driver_log::forget();
+            let made = self.prove_by(way.clone(), reasons.clone(), probed, loudness);
+            match made.map_err(|trouble| self.judge(&way, trouble)) {
                 Ok(made) => return Ok(made),
                 Err(Trouble::Way(failed)) => {
                     tracing::warn!(way = way.name(), reason = failed.message, "this way failed");
-                    reasons.push(format!("{}: {}", way.name(), failed.message));
+                    reasons.add(kind_of(&way, &failed), format!("{}: {}", way.name(), failed.message));
                     last = Some(failed);
                 }
                 Err(Trouble::Other(failed)) => return Err(failed),
@@ -148,28 +148,31 @@ impl Job<'_> {
 
     /// Whatever goes wrong on a graphics card may go well without it, unless the source itself was found to end too early.
     fn judge(&self, way: &Way, trouble: Trouble) -> Trouble {
+        if !way.uses_gpu() || self.source.failure().is_some() {
+            return trouble;
+        }
         match trouble {
-            Trouble::Other(failed)
-                if way.uses_gpu() && !failure::is_about_the_window(&failed) && self.source.failure().is_none() =>
-            {
-                // What fails on the card often shows first as a source that does not go on.
-                Trouble::Way(failure::encode_failed(format!("with a graphics card: {}", failed.message)))
+            // No other way finds a longer source or a larger disk.
+            Trouble::Other(failed) if failure::is_about_the_window(&failed) || failed.is_the_machines() => {
+                Trouble::Other(failed)
             }
-            trouble => trouble,
+            Trouble::Other(failed) | Trouble::Way(failed) => {
+                Trouble::Way(failure::on_the_card(failed, driver_log::first()))
+            }
         }
     }
 
     fn prove_by(
         &self,
         way: Way,
-        fallback_reason: String,
+        reasons: Reasons,
         probed: &Probed,
         loudness: Option<(NormalizeLoudness, Decision)>,
     ) -> Result<Transcoded, Trouble> {
         let leveling = loudness.and_then(|(_, decision)| decision.leveling());
         let encoded = self.encode(&way, probed, leveling)?;
         self.progress.leave_gpu();
-        let made = Made { way, fallback_reason, encoded };
+        let made = Made { way, reasons, encoded };
         self.check_end(probed, &made.encoded)?;
         let verifying = Instant::now();
         self.progress.reach(Phase::Verifying, 0.0);
@@ -204,6 +207,7 @@ impl Job<'_> {
         let noted = [("source_frozen", &input.frozen), ("source_black", &input.black)];
         let notes = noted.into_iter().filter(|(_, runs)| !runs.is_empty()).map(|(note, _)| note).collect();
         let rounded = manifest::rounded;
+        let encoding = made.way.encoding(&made.reasons);
         Manifest {
             version: manifest::VERSION,
             frames: expected.frames,
@@ -216,9 +220,11 @@ impl Job<'_> {
             audio_codec: "mp4a.40.2",
             audio_sample_rate_hz: SAMPLE_RATE,
             audio_channels: 2,
-            encoder: made.way.encoder.name.to_owned(),
-            fallback_reason: made.fallback_reason.clone(),
-            decoder: made.way.decode.1.element.to_owned(),
+            encoder: encoding.encoder,
+            fallback_reason: encoding.fallback_reason,
+            fallback_kind: made.reasons.gravest().map_or("", |kind| name_of(&Fallback::ALL, kind)),
+            decoder: encoding.decoder,
+            gpu_driver: encoding.gpu_driver,
             source_has_audio: probed.audio.is_some(),
             av_offset_ms: proof.av_offset_ms.map(rounded),
             end_difference_ms: rounded(proof.end_difference_ms),
@@ -386,6 +392,18 @@ fn finished(manifest: &Manifest) -> TranscodeFinished {
         encode_ms: manifest.encode_ms,
         verify_ms: manifest.verify_ms,
         manifest: manifest.to_json(),
+        decoder: manifest.decoder.clone(),
+        gpu_driver: manifest.gpu_driver.clone(),
+        fallback_kind: manifest.fallback_kind.to_owned(),
+    }
+}
+
+/// What the failure of a way says, and of whom.
+fn kind_of(way: &Way, failed: &Failure) -> Fallback {
+    match way.uses_gpu() {
+        true if failure::is_of_the_proof(failed) => Fallback::CardWrong,
+        true => Fallback::CardFailed,
+        false => Fallback::EncoderFailed,
     }
 }
 

@@ -149,6 +149,11 @@ impl Batch {
         self.slate.due.is_none() && self.clips.values().all(|clip| clip.slate.due.is_none())
     }
 
+    /// Whether nothing more will be told of it, and all of it is stored.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.is_terminal() && self.is_clean()
+    }
+
     /// The slate of a clip's document, or of its own.
     pub(crate) fn slate(&self, clip: Option<&ClipId>) -> Option<&Slate> {
         match clip {

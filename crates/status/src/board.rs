@@ -7,14 +7,20 @@ use clipfleet_domain::{
     ids::{BatchId, ClipId},
     job::{BatchContext, FleetEvent},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
 const MAX_BATCHES: usize = 2_000;
 
-/// Clips of them, which is what takes the memory: about 2 kB each. What is not yet written stays even beyond; its leases bound it.
-const MAX_CLIPS_KEPT: usize = 100_000;
+/// Clips of them, which is what takes the memory: about 6 kB each. What is not yet written stays even beyond; its leases bound it.
+const MAX_CLIPS_KEPT: usize = 20_000;
+
+/// How long a batch that is over is kept: facts that were told twice, or late, come within it. So memory is that of what is at work.
+const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 /// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
 /// so that who reads the batch and then its clips knows at least as much as the batch says.
@@ -62,12 +68,13 @@ impl Board {
         clips: &[Document],
         now: Instant,
     ) {
-        self.make_room();
+        self.make_room(now);
         self.batches.insert(context.id.clone(), Batch::take_up(context, batch, clips, now));
         self.note(Key::Batch(context.id.clone()));
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Instant) {
+        self.batches.retain(|_, batch| now.duration_since(batch.heard_at) < AFTER_THE_END || !batch.is_over());
         let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(Batch::clips).sum::<usize>();
         while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
             let clean = self.batches.iter().filter(|(_, batch)| batch.is_clean());
@@ -151,7 +158,6 @@ mod tests {
         lifecycle::{ClipEvent, ClipFact, Encoding},
         progress::Phase,
     };
-    use std::time::Duration;
 
     fn context() -> BatchContext {
         BatchContext {
@@ -291,6 +297,26 @@ mod tests {
         }
         assert_eq!(board.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
         assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_forgotten_after_a_while_and_what_is_at_work_is_not() {
+        let mut board = Board::default();
+        let now = Instant::now();
+        let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), size: 1, ..context() };
+        for id in ["done", "at-work"] {
+            board.take_up(&of(id), None, &[], now);
+            board.fold(&FleetEvent { batch: of(id), ..progressed(20) }, now);
+        }
+        let end = clip_event(ClipFact::Cancelled, 90);
+        board.fold(&FleetEvent { batch: of("done"), ..end }, now);
+        let later = now + AFTER_THE_END;
+        board.take_up(&of("new"), None, &[], later);
+        assert!(board.knows(&of("done").id), "its end is not written yet");
+        write_all(&mut board, later);
+        board.take_up(&of("newer"), None, &[], later + AFTER_THE_END);
+        assert!(!board.knows(&of("done").id) && board.knows(&of("at-work").id));
+        assert!(write_all(&mut board, later + AFTER_THE_END).is_empty(), "and nothing of it is due");
     }
 
     #[tokio::test]

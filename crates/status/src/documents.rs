@@ -54,6 +54,8 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("worker".into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
         ("encoder".into(), text(&view.encoding.encoder)),
         ("fallbackReason".into(), text(&view.encoding.fallback_reason)),
+        ("decoder".into(), text(&view.encoding.decoder)),
+        ("gpuDriver".into(), text(&view.encoding.gpu_driver)),
         ("reused".into(), Value::Bool(output.is_some_and(|output| output.reused))),
         ("outputUri".into(), text(output.map_or("", |output| &output.uri))),
         ("outputUrl".into(), text(output.map_or("", |output| &output.url))),
@@ -99,6 +101,8 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
         encoding: Encoding {
             encoder: as_text(get("encoder")).to_owned(),
             fallback_reason: as_text(get("fallbackReason")).to_owned(),
+            decoder: as_text(get("decoder")).to_owned(),
+            gpu_driver: as_text(get("gpuDriver")).to_owned(),
         },
         output: (state == State::Completed).then(|| Output {
             uri: as_text(get("outputUri")).to_owned(),
@@ -225,7 +229,12 @@ mod tests {
             percent: 42,
             eta_seconds: Some(3),
             attempt: Some(attempt),
-            encoding: Encoding { encoder: "x264enc".into(), fallback_reason: "no GPU".into() },
+            encoding: Encoding {
+                encoder: "x264enc".into(),
+                fallback_reason: "no NVENC".into(),
+                decoder: "nvh264dec".into(),
+                gpu_driver: "580.65".into(),
+            },
             created_at_ms: Some(1_000),
             started_at_ms: Some(1_234),
             updated_at_ms: 2_000,

@@ -12,11 +12,14 @@
 
 mod attempt;
 mod blocks;
+mod card;
 mod companions;
 mod control;
 mod lease;
 mod media;
 mod pipeline;
+mod program;
+mod ready;
 mod report;
 mod rest;
 mod result;
@@ -28,7 +31,7 @@ mod wanted;
 
 pub use blocks::SourceReader;
 pub use media::{Ended, Media, Progress};
-pub use pipeline::check;
+pub use program::{Gpu, Program};
 
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::ids::{AttemptId, BadId, WorkerId};
@@ -53,6 +56,8 @@ pub struct Config {
     pub slots: usize,
     /// The pipeline program.
     pub pipeline: PathBuf,
+    /// Whether it uses graphics cards.
+    pub gpu: Gpu,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
     /// Directory under which attempts get theirs.
@@ -127,20 +132,35 @@ async fn work(
     listen: std::net::SocketAddr,
 ) -> io::Result<()> {
     let id = new_identity()?;
-    let capabilities = pipeline::check(&config.pipeline).await?;
-    let Config { slots, pipeline, encoder, scratch, cache_mib } = config;
+    let Config { slots, pipeline, gpu, encoder, scratch, cache_mib } = config;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
+    let program = Program::new(pipeline, gpu, directory.path());
+    let (capabilities, card) = card::examine(&program).await?;
+    let card = Arc::new(card);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
     let facts = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
-    let tell = move |paused: bool| {
-        let mut facts = facts.clone();
-        facts["paused"] = paused.into();
-        readiness.ready(facts);
-    };
-    let media = Arc::new(pipeline::Pipelines::new(pipeline, encoder));
+    let answer = Arc::new(ready::Answer::new(readiness, facts, Arc::clone(&card)));
+    let (media, answering) =
+        (Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&card))), Arc::clone(&answer));
+    let tell = move |paused: bool| answering.paused(paused);
     let (clock, asleep) = (Clock::system(), Arc::new(lease::asleep));
     let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib };
-    lease_and_make(around, directory, tell, stop).await
+    // What is told to stop hands its work back.
+    let stop = stop.child_token();
+    let watching = async {
+        card.went_off().await;
+        answer.renew();
+        if card.ends_worker().is_some() {
+            stop.cancel();
+        }
+        std::future::pending::<()>().await;
+    };
+    let worked = tokio::select! {
+        biased;
+        worked = lease_and_make(around, directory, tell, stop.clone()) => worked,
+        () = watching => Ok(()),
+    };
+    card.ends_worker().map_or(worked, |reason| Err(io::Error::other(reason)))
 }
 
 /// Leases jobs and makes their clips until told to stop. This is the whole worker but for its process.

@@ -14,7 +14,9 @@
 
 use crate::{
     blocks::{MAX_RANGE, SourceReader},
+    card::{self, Card, Part},
     media::{Ended, Media, Progress},
+    program::Program,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,7 +32,7 @@ use std::{
     collections::VecDeque,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -56,9 +58,6 @@ const STALLED: &str = "pipeline_stalled";
 /// The setting that leaves the choice of the encoder, and so of doing without a graphics card, to the media process.
 const ANY_ENCODER: &str = "auto";
 
-/// Longest time of the start-up check; the first run on a machine may have to scan GStreamer's plugins.
-const CHECK: Duration = Duration::from_secs(60);
-
 /// Messages to the process waiting to be written: each range is at most [`MAX_RANGE`].
 const WAITING: usize = 4;
 
@@ -71,68 +70,30 @@ const LINE_BYTES: usize = 16 << 10;
 /// Lines of the process's log that are kept to explain a crash.
 const LAST_LINES: usize = 8;
 
-/// The switch that keeps a process from graphics cards.
-const GPU_ENABLED: &str = "GPU_ENABLED";
-
-/// What the process may see of the environment: where programs, libraries and caches are, and its own switches. No credentials.
-const ENVIRONMENT: [&str; 9] = [
-    "PATH",
-    "HOME",
-    "LANG",
-    "LD_LIBRARY_PATH",
-    "XDG_CACHE_HOME",
-    "CLIPFLEET_LOG",
-    GPU_ENABLED,
-    "NVIDIA_VISIBLE_DEVICES",
-    "FONTCONFIG_FILE",
-];
-
-/// Asks the program what it can do on this machine. An error says what is missing.
-pub async fn check(program: &Path) -> io::Result<serde_json::Value> {
-    let failed =
-        |text: String| io::Error::other(format!("failed to check the media program {}: {text}", program.display()));
-    let mut command = command(program);
-    command.arg("--check").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = timeout(CHECK, command.output()).await.map_err(|_| failed(format!("no answer in {CHECK:?}")))?;
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    if output.status.success() {
-        return Ok(report);
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(failed(format!("{}; {} {}", output.status, stderr.trim(), report)))
-}
-
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    let kept = std::env::vars_os().filter(|(name, _)| {
-        name.to_str()
-            .is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with("GST_") || name.starts_with("LC_"))
-    });
-    command.env_clear().envs(kept).kill_on_drop(true);
-    command
-}
-
 /// A started process that has not got its order yet.
 struct Waiting {
     child: Child,
     socket: UnixStream,
     log: Log,
+    /// Whether it lets the graphics card rest.
+    without_gpu: bool,
 }
 
 /// Where attempts get their processes from.
 pub(crate) struct Pipelines {
-    program: PathBuf,
+    program: Program,
     /// `auto`, or the name of one encoder.
     encoder: String,
+    /// What the clips tell of the graphics card.
+    card: Arc<Card>,
     /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
     spare: Mutex<Option<Waiting>>,
 }
 
 impl Pipelines {
     /// Starts the first spare process. Call within a runtime.
-    pub(crate) fn new(program: PathBuf, encoder: String) -> Self {
-        let pipelines = Self { program, encoder, spare: Mutex::default() };
+    pub(crate) fn new(program: Program, encoder: String, card: Arc<Card>) -> Self {
+        let pipelines = Self { program, encoder, card, spare: Mutex::default() };
         pipelines.prepare();
         pipelines
     }
@@ -140,15 +101,31 @@ impl Pipelines {
     /// The spare process, or a new one should that have died.
     fn take(&self) -> io::Result<Waiting> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        spare.take_if(|waiting| !matches!(waiting.child.try_wait(), Ok(None)));
-        spare.map_or_else(|| spawn(command(&self.program)), Ok)
+        // One that was started before the card failed has already loaded its driver.
+        let without_gpu = self.card.off().is_some();
+        spare.take_if(|waiting| waiting.without_gpu != without_gpu || !matches!(waiting.child.try_wait(), Ok(None)));
+        spare.map_or_else(|| self.spawn(), Ok)
+    }
+
+    fn spawn(&self) -> io::Result<Waiting> {
+        let without_gpu = self.card.off().is_some();
+        let program = if without_gpu { self.program.without_gpu() } else { self.program.clone() };
+        Ok(Waiting { without_gpu, ..spawn(program.command())? })
     }
 
     /// Starts the process of the next attempt. Failing is not an error yet: the attempt will try again and say so.
     fn prepare(&self) {
-        match spawn(command(&self.program)) {
+        match self.spawn() {
             Ok(waiting) => *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting),
             Err(error) => tracing::warn!(%error, "failed to start a spare media process"),
+        }
+    }
+
+    /// Notes what a clip tells of the card, which is tested again in the background if that is bad.
+    fn note(&self, part: Part) {
+        if self.card.note(part) {
+            let (card, program) = (Arc::clone(&self.card), self.program.clone());
+            tokio::spawn(async move { card.tested(program.check().await) });
         }
     }
 }
@@ -160,19 +137,18 @@ impl Media for Pipelines {
         let waiting = self.take();
         self.prepare();
         let mut gpu_way = String::new();
-        let order = start(job, directory, &self.encoder, "");
+        let order = start(job, directory, &self.encoder, &self.card.off().unwrap_or_default());
         let ended = self.run(waiting, order, source.clone(), progress, &mut gpu_way).await;
         let Some(reason) = lost_on_card(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
+        self.note(Part::Failed);
         tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the graphics card");
         // A process that hangs in the kernel outlives its end for a while: what it may still write goes to files without a name.
         if let Err(error) = empty(directory) {
             tracing::warn!(%error, "not made again: the attempt's directory cannot be emptied");
             return ended;
         }
-        let mut command = command(&self.program);
-        command.env(GPU_ENABLED, "false");
         let order = start(job, directory, &self.encoder, &reason);
-        self.run(spawn(command), order, source, progress, &mut gpu_way).await
+        self.run(spawn(self.program.without_gpu().command()), order, source, progress, &mut gpu_way).await
     }
 }
 
@@ -187,10 +163,10 @@ impl Pipelines {
         progress: Progress<'_>,
         gpu_way: &mut String,
     ) -> Ended {
-        let Waiting { mut child, socket, log } = match waiting {
+        let Waiting { mut child, socket, log, .. } = match waiting {
             Ok(waiting) => waiting,
             Err(error) => {
-                let message = format!("failed to start {}: {error}", self.program.display());
+                let message = format!("failed to start {}: {error}", self.program.path().display());
                 return Ended::Failed(Failure::transient("pipeline_not_started", message));
             }
         };
@@ -213,6 +189,10 @@ impl Pipelines {
         };
         if timeout(EXIT, child.wait()).await.is_err() {
             let _ = child.start_kill();
+        }
+        if let Ended::Finished(finished) = &ended {
+            card::count(finished);
+            self.note(Part::of(finished));
         }
         ended
     }
@@ -240,7 +220,7 @@ fn spawn(mut command: Command) -> io::Result<Waiting> {
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let log = Log::follow(child.stderr.take());
-    Ok(Waiting { child, socket: UnixStream::from_std(ours)?, log })
+    Ok(Waiting { child, socket: UnixStream::from_std(ours)?, log, without_gpu: false })
 }
 
 fn frames() -> LengthDelimitedCodec {
@@ -299,7 +279,12 @@ async fn converse(
             }
             Said::Progressed(progressed) => {
                 let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
-                let encoding = Encoding { encoder: progressed.encoder, fallback_reason: progressed.fallback_reason };
+                let encoding = Encoding {
+                    encoder: progressed.encoder,
+                    fallback_reason: progressed.fallback_reason,
+                    decoder: progressed.decoder,
+                    gpu_driver: progressed.gpu_driver,
+                };
                 *gpu_way = match encoding.fallback_reason.as_str() {
                     earlier if !earlier.is_empty() && !progressed.gpu_way.is_empty() => {
                         format!("{earlier}; {}", progressed.gpu_way)

@@ -23,6 +23,8 @@ const BATCH: &str = "clipfleet-batch";
 const ATTEMPT: &str = "clipfleet-attempt";
 const DURATION_MS: &str = "clipfleet-duration-ms";
 const ENCODER: &str = "clipfleet-encoder";
+const DECODER: &str = "clipfleet-decoder";
+const GPU_DRIVER: &str = "clipfleet-gpu-driver";
 
 /// The visible result's name.
 pub(crate) fn name(job: &Job) -> ObjectName {
@@ -50,7 +52,12 @@ pub(crate) async fn publish(
 ) -> Result<Made, Failure> {
     let started = Instant::now();
     let output = name(job);
-    let encoding = Encoding { encoder: finished.encoder.clone(), fallback_reason: finished.fallback_reason.clone() };
+    let encoding = Encoding {
+        encoder: finished.encoder.clone(),
+        fallback_reason: finished.fallback_reason.clone(),
+        decoder: finished.decoder.clone(),
+        gpu_driver: finished.gpu_driver.clone(),
+    };
     reporter.progress(Phase::Uploading, 0.0, encoding.clone());
     let cover = directory.join(&finished.cover);
     reporter.hold().still().await;
@@ -62,6 +69,8 @@ pub(crate) async fn publish(
         (ATTEMPT.to_owned(), reporter.attempt_id().to_string()),
         (DURATION_MS.to_owned(), finished.duration_ms.to_string()),
         (ENCODER.to_owned(), finished.encoder.clone()),
+        (DECODER.to_owned(), finished.decoder.clone()),
+        (GPU_DRIVER.to_owned(), finished.gpu_driver.clone()),
     ]);
     let new = NewObject { content_type: "video/mp4".into(), metadata };
     reporter.hold().still().await;
@@ -111,7 +120,12 @@ async fn adopt(worker: &Worker, job: &Job, reporter: &Reporter, found: &ObjectIn
     }
     let duration_ms = label(DURATION_MS).parse().unwrap_or_else(|_| job.clip.window.length_ms());
     let timings = Timings { queued_ms: reporter.queued_ms(), total_ms: reporter.total_ms(), ..Timings::default() };
-    let encoding = Encoding { encoder: label(ENCODER).to_owned(), fallback_reason: String::new() };
+    let encoding = Encoding {
+        encoder: label(ENCODER).to_owned(),
+        fallback_reason: String::new(),
+        decoder: label(DECODER).to_owned(),
+        gpu_driver: label(GPU_DRIVER).to_owned(),
+    };
     let metadata =
         companions::those_there(worker, found.metadata.clone()).await.map_err(|error| unreachable(&error))?;
     let found = ObjectInfo { metadata, ..found.clone() };

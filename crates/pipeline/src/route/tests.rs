@@ -13,7 +13,7 @@ fn l4() -> Installed {
 /// What is tried, and what was passed over before.
 fn chosen(order: &Transcode, probed: &Probed, installed: &Installed) -> String {
     let Choice { ways, passed_over } = choose(order, probed, installed);
-    let mut lines: Vec<String> = passed_over.iter().map(|reason| format!("({reason})")).collect();
+    let mut lines: Vec<String> = passed_over.0.iter().map(|(_, reason)| format!("({reason})")).collect();
     lines.extend(ways.iter().map(Way::name));
     lines.join("\n")
 }
@@ -60,14 +60,14 @@ fn what_the_card_cannot_do_is_done_beside_it() {
         let mut probed = upload();
         change(&mut probed.picture);
         let choice = choose(&order(0, 1_000), &probed, &l4());
-        format!("{}: {}", choice.passed_over.join("; "), choice.ways[0].name())
+        format!("{}: {}", choice.passed_over, choice.ways[0].name())
     };
     insta::assert_snapshot!(picture(|picture| picture.plain_samples = false), @"pictures other than 8-bit 4:2:0 are decoded on the CPU: avdec_h264+nvh264enc");
     insta::assert_snapshot!(picture(|picture| picture.plain_colours = false), @"colours other than BT.709 are converted on the CPU: nvh264dec+nvh264enc");
     insta::assert_snapshot!(picture(|picture| picture.interlaced = true), @"interlaced pictures are decoded on the CPU: avdec_h264+nvh264enc");
     let of = |order: &Transcode, probed: &Probed| {
         let choice = choose(order, probed, &l4());
-        format!("{}: {}", choice.passed_over.join("; "), choice.ways[0].name())
+        format!("{}: {}", choice.passed_over, choice.ways[0].name())
     };
     insta::assert_snapshot!(of(&order(0, 1_000), &turned()), @"turned pictures are reframed on the CPU: nvh264dec+nvh264enc");
     insta::assert_snapshot!(of(&order(0, 1_000), &Probed { video: stream("avdec_h265"), ..upload() }), @"the card does not decode HEVC: avdec_h265+nvh264enc");
@@ -82,6 +82,7 @@ fn what_the_card_cannot_do_is_done_beside_it() {
 fn a_card_that_failed_in_an_earlier_process_is_left_alone() {
     let order = Transcode { passed_over: Some("nvh264dec+cuda+nvh264enc: died".into()), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
+    (nvh264dec+cuda+nvh264enc: died)
     avdec_h264+x264enc
     avdec_h264+openh264enc
     ");
@@ -96,4 +97,31 @@ fn an_encoder_asked_for_by_name_is_the_only_one() {
     ");
     let cpu = Installed::imagined(false, &["x264enc"], &[]);
     assert_eq!(chosen(&named("nvh264enc"), &upload(), &cpu), "");
+}
+
+#[test]
+fn a_card_that_the_worker_lets_rest_is_not_touched_and_each_clip_says_why() {
+    let order = Transcode { passed_over: Some("the card failed its test".into()), ..order(0, 1_000) };
+    insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
+    (the card failed its test)
+    avdec_h264+x264enc
+    avdec_h264+openh264enc
+    ");
+    assert_eq!(choose(&order, &upload(), &l4()).passed_over.gravest(), Some(Fallback::CardOff));
+}
+
+#[test]
+fn a_clip_counts_by_its_gravest_reason() {
+    let mut reframed = order(0, 1_000);
+    reframed.clip.reframe = Reframe::FitBlur;
+    let Choice { ways, passed_over: mut reasons } = choose(&reframed, &upload(), &l4());
+    assert_eq!(reasons.gravest(), Some(Fallback::Unsupported));
+    reasons.add(Fallback::CardFailed, "out of memory".into());
+    reasons.add(Fallback::Unsupported, "fit_blur is drawn on the CPU".into());
+    assert_eq!(reasons.gravest(), Some(Fallback::CardFailed));
+    let Encoding { encoder, fallback_reason, decoder, gpu_driver } = ways[0].encoding(&reasons);
+    assert_eq!((encoder.as_str(), decoder.as_str(), gpu_driver.is_empty()), ("nvh264enc", "nvh264dec", false));
+    assert_eq!(fallback_reason, "fit_blur is drawn on the CPU; out of memory");
+    let cpu = Way::on_the_processor(&upload(), &ENCODERS[1]).encoding(&Reasons::default());
+    assert_eq!((cpu.gpu_driver.as_str(), Reasons::default().gravest()), ("", None));
 }

@@ -38,8 +38,12 @@ pub struct Manifest {
     pub encoder: String,
     /// Why it is not the preferred one; empty when it is.
     pub fallback_reason: String,
+    /// The gravest kind of that reason (see `domain/fallback.rs`); empty when there is none.
+    pub fallback_kind: &'static str,
     /// Decoder of the source's picture.
     pub decoder: String,
+    /// Version of the graphics card's driver, or `unknown`; empty where no card had a part in it.
+    pub gpu_driver: String,
     /// Whether the source has sound; otherwise the clip's is silence.
     pub source_has_audio: bool,
     /// How much later the sound is than the picture, where that is largest; absent when the sound is too even to say.

@@ -1,0 +1,306 @@
+//! The acceptance of a graphics card: what `clipfleet-pipeline --test-gpu` runs on a machine that has one. Every row of its table is
+//! something that no double of a driver can show: real pixels, real speed, real rate control. Nothing is skipped: what cannot be run fails.
+//!
+//! ```text
+//! card       it is there, and passes a worker's test of it
+//! pictures   decoded, cropped and scaled on the card, against the same on the processor, plane by plane; and how fast
+//! rate       whether quality decides on the bits of the card's encoder, under the cap
+//! clips      whole clips, proved as every clip is; one alone and several at once
+//! ```
+
+mod likeness;
+mod material;
+mod pictures;
+mod rate;
+mod table;
+
+use crate::{
+    catalog::{ENCODERS, Installed},
+    check::{self, SelfTest},
+    probe::{self, Probed},
+    progress::Progress,
+    route::{self, Choice, Way},
+    transcode::{self, Transcoded},
+};
+use clipfleet_contract::pipeline::Transcode;
+use clipfleet_domain::{
+    audio::Audio,
+    clip::{Clip, Window},
+    failure::Failure,
+    fallback::Fallback,
+    ids::ClipId,
+    reframe::Reframe,
+    rendition::{Rendition, name_of},
+};
+use likeness::Bounds;
+use material::Material;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+use table::Table;
+
+/// What the card's scaler, which is bilinear, may differ by from the processor's, which is bicubic: dB, brightness and colours.
+///
+/// Measured with the card's own kernel run on a processor (`tests/double`), Y, Cb, Cr: 50.6, 44.8, 42.5 and 54.2, 43.7, 42.2 on the
+/// material made here, 48.8, 39.4, 49.4 on a test picture with noise. The bounds leave a card some rounding. A crop that is off by a pixel is
+/// worse by far, and is looked for besides.
+const BOUNDS: Bounds = Bounds { luma_db: 42.0, chroma_db: 37.0 };
+
+/// Clips at once: one alone, one for each encoder of an L4, and twice as many.
+const AT_ONCE: [usize; 3] = [1, 2, 4];
+
+/// The option for cards without an encoder.
+pub const WITHOUT_ENCODER: &str = "--without-encoder";
+
+/// What is to be tried.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Recordings; material is made if there are none.
+    pub sources: Vec<PathBuf>,
+    /// Whether the card is to have an encoder. A100, H100 and H200 have none; that they are such cards has to be said.
+    pub encoder: bool,
+}
+
+impl Trial {
+    /// From a command line.
+    pub fn of<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        let (options, sources): (Vec<&str>, Vec<&str>) =
+            arguments.into_iter().partition(|argument| *argument == WITHOUT_ENCODER);
+        Self { sources: sources.into_iter().map(PathBuf::from).collect(), encoder: options.is_empty() }
+    }
+
+    /// Runs everything. Prints the table; says whether all of it passed.
+    pub fn run(&self) -> bool {
+        let directory = std::env::temp_dir().join(format!("clipfleet-gpu-{}", std::process::id()));
+        let mut table = Table::default();
+        match std::fs::create_dir_all(&directory) {
+            Ok(()) => self.judge(&directory, &mut table),
+            Err(error) => table.row("directory", Err(format!("{}: {error}", directory.display()))),
+        }
+        let _ = std::fs::remove_dir_all(&directory);
+        table.end()
+    }
+
+    fn judge(&self, directory: &Path, table: &mut Table) {
+        let installed = match Installed::start() {
+            Ok(installed) => Arc::new(installed),
+            Err(error) => return table.row("GStreamer", Err(error.to_string())),
+        };
+        if !card(&installed, table) {
+            return;
+        }
+        if self.encoder {
+            bits(&installed, table);
+        }
+        match material::gather(directory, &self.sources, &installed) {
+            Ok(materials) => {
+                for material in &materials {
+                    if let Err(failed) = compare(material, &installed, table) {
+                        table.row(&format!("{}: compared", material.name), Err(failed.message));
+                    }
+                }
+                if let Some(material) = materials.first() {
+                    self.clips(material, directory, &installed, table);
+                }
+            }
+            Err(failed) => table.row("material", Err(failed.message)),
+        }
+    }
+
+    /// Whole clips, as a worker's process makes them.
+    fn clips(&self, material: &Material, directory: &Path, installed: &Arc<Installed>, table: &mut Table) {
+        for number in AT_ONCE {
+            let told = several(number, material, directory, installed, self.encoder);
+            table.row(&format!("clips: {number} at once, made and proved"), told);
+        }
+    }
+}
+
+/// Whether there is a card that works.
+fn card(installed: &Installed, table: &mut Table) -> bool {
+    let report = check::check(installed);
+    let gpu = report.gpu;
+    let driver = gpu.driver.as_deref().unwrap_or("unknown");
+    let elements = gpu.elements.join(" ");
+    table.row(
+        "card: it is there",
+        if gpu.enabled {
+            Ok(format!("driver {driver}; GStreamer {}; {elements}", report.gstreamer))
+        } else {
+            Err(gpu.note)
+        },
+    );
+    let Some(SelfTest { passed, milliseconds, reason }) = gpu.self_test else { return false };
+    // The first use compiles the kernels; the second shows what a warm card takes.
+    table.row(
+        "card: a worker's test of it",
+        if passed { Ok(format!("{milliseconds} ms, kernels compiled")) } else { Err(reason) },
+    );
+    let frames = installed.no_gpu_frames().map_or_else(|| Ok("by cudaconvertscale".to_owned()), Err);
+    table.row("card: crops and scales in its memory", frames);
+    passed
+}
+
+/// Pictures of the card against those of the processor.
+fn compare(material: &Material, installed: &Arc<Installed>, table: &mut Table) -> Result<(), Failure> {
+    let source = material.open()?;
+    let probed = probe::probe(&source, installed)?;
+    let order = order(material, Path::new(""))?;
+    let (card, processor) = ways(&order, &probed, installed).map_err(crate::failure::internal)?;
+    let name = &material.name;
+    table.row(&format!("{name}: stays in the card's memory"), on_card(&card));
+    let compared = pictures::compare([(&order, &card), (&order, &processor)], &probed, material)?;
+    table.row(&format!("{name}: as the processor's, plane by plane"), compared.within(BOUNDS));
+    table.row(&format!("{name}: to the pixel in its place"), compared.in_place());
+    let fast = pictures::speed(&order, &probed, &card, material)?;
+    let slow = pictures::speed(&order, &probed, &processor, material)?;
+    let told = format!(
+        "{fast:.0} fps decoded, cropped and scaled (the processor: {slow:.0}); wanted {:.0}",
+        material.least_fps
+    );
+    table.row(&format!("{name}: speed"), if fast >= material.least_fps { Ok(told) } else { Err(told) });
+    Ok(())
+}
+
+/// The best way with the card, and the best without.
+fn ways(order: &Transcode, probed: &Probed, installed: &Installed) -> Result<(Way, Way), String> {
+    let Choice { ways, passed_over } = route::choose(order, probed, installed);
+    let best = |on_card| ways.iter().find(|way| way.uses_gpu() == on_card).cloned();
+    let card = best(true).ok_or_else(|| format!("no way with the card: {passed_over}"))?;
+    let processor = best(false).ok_or("no way without the card")?;
+    Ok((card, processor))
+}
+
+fn on_card(way: &Way) -> Result<String, String> {
+    let told = way.name();
+    if way.decode.0 == route::Unit::Gpu && way.frames == route::Unit::Gpu { Ok(told) } else { Err(told) }
+}
+
+/// The encoder, the question of the average bit rate, and the cap.
+fn bits(installed: &Installed, table: &mut Table) {
+    let encodes = installed.refusal("nvh264enc").map_or_else(
+        || {
+            let lacking = installed.lacking("nvh264enc");
+            Ok(if lacking.is_empty() { "with all settings".into() } else { format!("without {}", lacking.join(", ")) })
+        },
+        |reason| Err(format!("nvh264enc: {reason}")),
+    );
+    table.row("card: encodes H.264", encodes);
+    let Some(encoder) = ENCODERS.iter().find(|row| row.on_gpu && installed.refusal(row.name).is_none()) else {
+        return table.row("rate: quality decides", Err("the card has no encoder".into()));
+    };
+    match rate::measure(encoder, installed.lacking(encoder.name)) {
+        Ok(measured) => {
+            table.row("rate: quality decides, not the average", measured.quality_decides());
+            table.row("rate: the cap holds", measured.cap_holds());
+        }
+        Err(failed) => table.row("rate: measured", Err(failed.message)),
+    }
+}
+
+/// Makes a clip several times at once; what is told of the last, and of all.
+fn several(
+    number: usize,
+    material: &Material,
+    directory: &Path,
+    installed: &Arc<Installed>,
+    encoder: bool,
+) -> Result<String, String> {
+    let began = Instant::now();
+    let made: Vec<Result<Transcoded, Failure>> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..number)
+            .map(|clip| scope.spawn(move || make(material, &directory.join(format!("{number}-{clip}")), installed)))
+            .collect();
+        let ended = |maker: std::thread::ScopedJoinHandle<'_, _>| {
+            maker.join().unwrap_or_else(|_| Err(crate::failure::internal("it panicked")))
+        };
+        makers.into_iter().map(ended).collect()
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let mut told = String::new();
+    let mut frames = 0;
+    for clip in made {
+        let manifest = clip.map_err(|failed| failed.message)?.manifest;
+        let expected = if encoder { "" } else { name_of(&Fallback::ALL, Fallback::Missing) };
+        if manifest.fallback_kind != expected {
+            return Err(format!("{}+{}: {}", manifest.decoder, manifest.encoder, manifest.fallback_reason));
+        }
+        frames += manifest.frames;
+        let kbps = manifest.size_bytes as f64 * 8.0 / manifest.duration_ms.max(1) as f64;
+        told = format!(
+            "{}+{}, {kbps:.0} kbit/s, pictures off by {} levels, encode {} ms, verify {} ms",
+            manifest.decoder,
+            manifest.encoder,
+            manifest.picture_difference.mean_levels,
+            manifest.encode_ms,
+            manifest.verify_ms
+        );
+    }
+    Ok(format!("{:.0} fps in all; {told}", f64::from(frames) / seconds))
+}
+
+fn make(material: &Material, directory: &Path, installed: &Arc<Installed>) -> Result<Transcoded, Failure> {
+    std::fs::create_dir_all(directory).map_err(crate::failure::internal)?;
+    transcode::transcode(&order(material, directory)?, &material.open()?, installed, &Progress::default())
+}
+
+/// A clip of all the material, as people mostly order it.
+fn order(material: &Material, directory: &Path) -> Result<Transcode, Failure> {
+    let bad = |what: &str| crate::failure::internal(what);
+    Ok(Transcode {
+        source_size_bytes: material.size(),
+        clip: Clip {
+            id: ClipId::parse("acceptance").map_err(|_| bad("an id"))?,
+            window: Window::new(0, material.length_ms).map_err(|_| bad("a window"))?,
+            reframe: Reframe::default(),
+            cover_at_ms: None,
+            audio: Audio::default(),
+        },
+        rendition: Rendition::default(),
+        directory: directory.to_owned(),
+        encoder: "auto".into(),
+        passed_over: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_domain::reframe::MilliPercent;
+
+    #[test]
+    fn a_command_line_names_files_and_may_say_that_the_card_has_no_encoder() {
+        let Trial { sources, encoder } = Trial::of(["a.mp4", WITHOUT_ENCODER, "b.mp4"]);
+        assert_eq!((sources.len(), encoder), (2, false));
+        assert!(Trial::of([]).encoder);
+    }
+
+    /// On the processor both times: what is compared is real, whatever the card.
+    #[test]
+    fn equal_ways_show_equal_pictures_and_another_crop_does_not_pass_for_the_same() {
+        let installed = Arc::new(Installed::start().expect("GStreamer"));
+        let directory = std::env::temp_dir().join(format!("clipfleet-acceptance-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let material = material::make(&directory, "small", (640, 360), 1, 0.0).expect("material");
+        let _ = std::fs::remove_dir_all(&directory);
+        let probed = probe::probe(&material.open().expect("a source"), &installed).expect("a probe");
+        assert!(
+            probed.picture.plain_colours && probed.picture.plain_samples,
+            "a card must be able to take it: {probed:?}"
+        );
+        let order = order(&material, Path::new("")).expect("an order");
+        let encoder = ENCODERS.iter().find(|row| installed.encoder_names().contains(&row.name)).expect("an encoder");
+        let way = Way::on_the_processor(&probed, encoder);
+        let same = pictures::compare([(&order, &way), (&order, &way)], &probed, &material).expect("compared");
+        assert!(same.within(BOUNDS).is_ok() && same.in_place().is_ok(), "{same:?}");
+        let mut aside = order.clone();
+        let position = MilliPercent::parse(53.0, 0, 100).expect("a position");
+        let zoom = MilliPercent::parse(100.0, 100, 200).expect("a zoom");
+        aside.clip.reframe = Reframe::AutoCenter { position, zoom };
+        let other = pictures::compare([(&order, &way), (&aside, &way)], &probed, &material).expect("compared");
+        assert!(other.within(BOUNDS).is_err(), "{other:?}");
+        assert!(pictures::speed(&order, &probed, &way, &material).expect("a speed") > 1.0);
+    }
+}

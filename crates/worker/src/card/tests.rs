@@ -1,0 +1,350 @@
+//! The card through good and bad clips, alone and in a whole worker with a media program of its own.
+
+use super::*;
+use crate::{Config, run};
+use clipfleet_cloud::{Body, Cloud, Message, NewObject, ObjectName, SubscriptionSpec, memory::Memory};
+use clipfleet_contract::{
+    batch, event, job, names,
+    v1::{FromPipeline, ToPipeline, from_pipeline, to_pipeline},
+};
+use clipfleet_domain::{
+    batch::BucketPolicy,
+    job::{FleetFact, Job, PinnedSource},
+    lifecycle::{ClipFact, Encoding},
+};
+use prost::Message as _;
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::{
+        fd::AsFd as _,
+        unix::{fs::PermissionsExt as _, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+fn report(passed: bool) -> Value {
+    json!({"gpu": {"note": "the graphics card failed its test: nvencoder: NV_ENC_ERR_GENERIC", "selfTest": {"passed": passed}}})
+}
+
+fn used(must: bool) -> Card {
+    Card::new(must, verdict(&report(true)))
+}
+
+fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
+    let (fallback_kind, gpu_driver) = (fallback_kind.to_owned(), gpu_driver.to_owned());
+    TranscodeFinished { fallback_kind, gpu_driver, ..TranscodeFinished::default() }
+}
+
+#[test]
+fn only_what_the_processor_made_after_it_failed_speaks_against_the_card() {
+    let part = |kind, driver| Part::of(&finished(kind, driver));
+    assert_eq!((part("", "580.65"), part("unsupported", "unknown")), (Part::Done, Part::Done));
+    assert_eq!((part("card_failed", ""), part("card_wrong", "580.65")), (Part::Failed, Part::Failed));
+    assert_eq!((part("", ""), part("card_off", ""), part("encoder_failed", "")), (Part::None, Part::None, Part::None));
+}
+
+#[test]
+fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
+    let card = used(false);
+    let failed = |times: u32| (0..times).map(|_| card.note(Part::Failed)).collect::<Vec<_>>();
+    assert_eq!(failed(2), [false, false]);
+    assert!(!card.note(Part::Done) && !card.note(Part::None));
+    assert_eq!(failed(5), [false, false, true, false, false], "one test at a time");
+    card.tested(Ok(report(true)));
+    assert_eq!((card.off(), failed(3)), (None, vec![false, false, true]));
+    card.tested(Ok(report(false)));
+    let reason = card.off().unwrap();
+    assert!(reason.ends_with("nvencoder: NV_ENC_ERR_GENERIC"), "{reason}");
+    assert_eq!(card.facts(), json!({"state": "off", "reason": reason}));
+    assert_eq!((card.ends_worker(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
+}
+
+#[test]
+fn a_card_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
+    for report in [Ok(report(false)), Ok(json!({"gpu": {}})), Err(io::Error::other("no answer in 60s"))] {
+        let card = used(true);
+        assert_eq!(card.ends_worker(), None);
+        card.tested(report);
+        assert!(card.ends_worker().is_some() && card.went_off.is_cancelled());
+    }
+}
+
+#[test]
+fn where_there_is_no_card_nothing_is_ever_tested() {
+    let card = Card::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
+    assert!((0..9).all(|_| !card.note(Part::Failed)));
+    assert_eq!((card.facts(), card.off()), (json!({"state": "none"}), None));
+}
+
+/// A media program that does what the shell says.
+fn program(directory: &Path, gpu: Gpu, script: &str) -> Program {
+    let path = directory.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Program::new(path, gpu, directory)
+}
+
+#[tokio::test]
+async fn a_card_that_kills_whoever_tests_it_is_let_rest_from_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let deadly = r#"if [ "$GPU_ENABLED" = false ]; then echo '{"usable": true}'; else kill -SEGV $$; fi"#;
+    let (report, card) = examine(&program(directory.path(), Gpu::Auto, deadly)).await.unwrap();
+    assert_eq!(report, json!({"usable": true}));
+    assert!(card.off().unwrap().contains("signal: 11"), "{:?}", card.off());
+    let refused = examine(&program(directory.path(), Gpu::True, deadly)).await.err().unwrap();
+    assert!(refused.to_string().contains("signal: 11"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_machine_that_can_make_no_clip_is_refused_with_or_without_a_card() {
+    let directory = tempfile::tempdir().unwrap();
+    let lacking = r#"echo '{"missing": ["element mp4mux"]}'; exit 1"#;
+    let refused = examine(&program(directory.path(), Gpu::Auto, lacking)).await.err().unwrap();
+    assert!(refused.to_string().contains("mp4mux"), "{refused}");
+}
+
+#[test]
+fn metrics_grow_by_no_name_that_is_not_an_elements() {
+    assert_eq!(
+        (label("nvh264enc"), label("x\n"), label(&"x".repeat(99))),
+        ("nvh264enc".into(), "other".into(), "other".into())
+    );
+}
+
+/// How long anything may take here that takes well under a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the card of [`plays_the_media_program`] makes of every clip.
+const FAILED: &str = "nvh264dec+cuda+nvh264enc: nvencoder: NV_ENC_ERR_GENERIC";
+
+/// A worker in this process, on a cloud in memory, whose media program is this very program: see [`plays_the_media_program`].
+struct Stage {
+    cloud: Cloud,
+    memory: Memory,
+    directory: tempfile::TempDir,
+    address: SocketAddr,
+    worker: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Stage {
+    async fn new(gpu: Gpu) -> Self {
+        let memory = Memory::new();
+        let (cloud, _) = memory.connect();
+        for (topic, name) in
+            [(names::CLIP_JOBS, names::CLIP_JOBS_WORKER), (names::PROGRESS_EVENTS, names::PROGRESS_EVENTS_STATUS)]
+        {
+            cloud.queue.ensure_topic(topic).await.unwrap();
+            let (name, topic, ack_deadline) = (name.to_owned(), topic.to_owned(), Duration::from_secs(20));
+            let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
+            cloud.queue.ensure_subscription(&spec).await.unwrap();
+        }
+        cloud.objects.ensure_bucket("media").await.unwrap();
+        let source = ObjectName::new("media", "a.mp4");
+        cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            slots: 2,
+            pipeline: media_program(directory.path()),
+            gpu,
+            encoder: "auto".into(),
+            scratch: directory.path().join("scratch"),
+            cache_mib: 16,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let worker = tokio::spawn(run(config, listener, cloud.clone(), stop.clone()));
+        let stage = Self { cloud, memory, directory, address, worker, stop };
+        stage.answers("/ready", r#""state":"used""#).await;
+        stage
+    }
+
+    /// From now on the card fails its test.
+    fn break_card(&self) {
+        fs::write(self.directory.path().join("broken"), "").unwrap();
+    }
+
+    async fn order(&self, clip: &str) {
+        let request = format!(
+            r#"{{"batchId":"b-{clip}","ownerUid":"u1","projectId":"p1","source":{{"uri":"gs://media/a.mp4"}},
+                "clips":[{{"clipId":"{clip}","startMs":0,"endMs":1000}}]}}"#
+        );
+        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let batch = batch::check(&batch::from_json(request.as_bytes()).unwrap(), &policy, "").unwrap();
+        let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
+        let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 0, 0);
+        let message = Message { data: job::encode(&job).into(), ..Message::default() };
+        self.cloud.queue.publish(names::CLIP_JOBS, message).await.unwrap();
+    }
+
+    /// The first fact about a clip that is wanted.
+    async fn fact(&self, clip: &str, wanted: impl Fn(&ClipFact) -> bool) -> ClipFact {
+        let mut facts = self.cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
+        let found = timeout(PATIENCE, async {
+            loop {
+                let delivery = facts.next().await.unwrap().unwrap();
+                let fleet = event::decode(&delivery.message.data).unwrap();
+                delivery.ack();
+                match fleet.fact {
+                    FleetFact::Clip { id, event } if id.as_str() == clip && wanted(&event.fact) => return event.fact,
+                    _ => {}
+                }
+            }
+        });
+        let found = found.await.expect("a fact");
+        facts.close().await;
+        found
+    }
+
+    /// Has a clip made, and says with what.
+    async fn make(&self, clip: &str) -> Encoding {
+        self.order(clip).await;
+        match self.fact(clip, |fact| matches!(fact, ClipFact::Completed { .. } | ClipFact::Failed(_))).await {
+            ClipFact::Completed { encoding, .. } => encoding,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn get(&self, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Waits until the worker's answer has these words.
+    async fn answers(&self, path: &str, words: &str) -> String {
+        let mut last = String::new();
+        let waiting = timeout(PATIENCE, async {
+            loop {
+                last = self.get(path).await.unwrap_or_else(|error| error.to_string());
+                if last.contains(words) {
+                    return last.clone();
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waiting.await.unwrap_or_else(|_| panic!("{path} never had {words}"))
+    }
+}
+
+/// A program that answers `--check` by itself, and else is [`plays_the_media_program`].
+fn media_program(directory: &Path) -> PathBuf {
+    let (ours, path) = (std::env::current_exe().unwrap(), directory.join("program"));
+    let [passed, failed] = [true, false].map(|passed| report(passed).to_string());
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ \"$1\" = --check ]; then\n\
+         if [ -e '{directory}/broken' ]; then echo '{failed}'; else echo '{passed}'; fi; exit\n\
+         fi\n\
+         exec '{ours}' --quiet --ignored --exact card::tests::plays_the_media_program\n",
+        directory = directory.display(),
+        ours = ours.display(),
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// With a card, every clip fails on it and is then made on the processor; a clip named `endless` is never done.
+#[test]
+#[ignore = "the media program of the tests below, which start it"]
+fn plays_the_media_program() {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let mut length = [0; 4];
+    // Not started by a worker, or not needed.
+    if socket.peer_addr().is_err() || socket.read_exact(&mut length).is_err() {
+        return;
+    }
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    socket.read_exact(&mut bytes).unwrap();
+    let Some(to_pipeline::Message::Start(order)) = ToPipeline::decode(bytes.as_slice()).unwrap().message else {
+        panic!("no order");
+    };
+    if order.clip.unwrap().clip_id == "endless" {
+        let _ = socket.read_exact(&mut length);
+        return;
+    }
+    let directory = PathBuf::from(order.directory);
+    for file in ["clip.mp4", "cover.jpg"] {
+        fs::write(directory.join(file), file).unwrap();
+    }
+    let with_card = std::env::var("GPU_ENABLED").as_deref() != Ok("false");
+    let (fallback_kind, fallback_reason) =
+        if with_card { ("card_failed", FAILED) } else { ("card_off", order.passed_over.as_str()) };
+    let finished = TranscodeFinished {
+        file: "clip.mp4".into(),
+        cover: "cover.jpg".into(),
+        manifest: "{}".into(),
+        encoder: "x264enc".into(),
+        decoder: "avdec_h264".into(),
+        fallback_kind: fallback_kind.into(),
+        fallback_reason: fallback_reason.into(),
+        ..TranscodeFinished::default()
+    };
+    let told = FromPipeline { message: Some(from_pipeline::Message::Finished(finished)) }.encode_to_vec();
+    let length = u32::try_from(told.len()).unwrap().to_le_bytes();
+    socket.write_all(&[&length[..], &told].concat()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_fails_clip_after_clip_and_then_its_test_is_let_rest_and_every_clip_says_why() {
+    let stage = Stage::new(Gpu::Auto).await;
+    stage.break_card();
+    for number in 0..MAX_CARD_FAILURES {
+        let encoding = stage.make(&format!("c{number}")).await;
+        assert_eq!((encoding.fallback_reason.as_str(), encoding.decoder.as_str()), (FAILED, "avdec_h264"));
+    }
+    let ready = stage.answers("/ready", r#""state":"off""#).await;
+    assert!(ready.starts_with("HTTP/1.0 200") && ready.contains("NV_ENC_ERR_GENERIC"), "{ready}");
+    let reason = report(false)["gpu"]["note"].as_str().unwrap().to_owned();
+    assert_eq!(stage.make("after").await.fallback_reason, reason);
+    let metrics = stage.get("/metrics").await.unwrap();
+    for told in
+        ["clipfleet_gpu_quarantined", r#"clipfleet_fallbacks_total{kind="card_failed"}"#, "clipfleet_gpu_retests_total"]
+    {
+        assert!(metrics.contains(told), "{told} is missing in {metrics}");
+    }
+    stage.stop.cancel();
+    stage.worker.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_must_have_a_card_hands_its_work_back_and_ends_when_the_card_fails() {
+    let mut stage = Stage::new(Gpu::True).await;
+    stage.break_card();
+    stage.order("endless").await;
+    stage.fact("endless", |fact| *fact == ClipFact::Started).await;
+    for number in 1..MAX_CARD_FAILURES {
+        stage.make(&format!("c{number}")).await;
+    }
+    // This one may be done in time or not.
+    stage.order("last").await;
+    let ended = timeout(PATIENCE, &mut stage.worker).await.expect("it ends").unwrap().unwrap_err();
+    assert!(ended.to_string().contains("NV_ENC_ERR_GENERIC"), "{ended}");
+    stage.fact("endless", |fact| *fact == ClipFact::Interrupted).await;
+    let unsettled = stage.memory.unsettled(names::CLIP_JOBS_WORKER);
+    assert!((1..=2).contains(&unsettled), "another worker gets it: {unsettled}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_passes_its_test_again_stays_in_use() {
+    let stage = Stage::new(Gpu::Auto).await;
+    for number in 0..=MAX_CARD_FAILURES {
+        assert_eq!(stage.make(&format!("c{number}")).await.fallback_reason, FAILED);
+    }
+    stage.answers("/metrics", r#"clipfleet_gpu_retests_total{outcome="passed"}"#).await;
+    assert!(stage.get("/ready").await.unwrap().contains(r#""state":"used""#));
+    stage.stop.cancel();
+    stage.worker.await.unwrap().unwrap();
+}
