@@ -44,4 +44,4 @@ if [[ ! -f $tools/stamp || $(<"$tools/stamp") != "$wanted" ]]; then
 fi
 
 cd "$here"
-INFRA_TOOLS=$tools CLIPFLEET=$program PYTHONDONTWRITEBYTECODE=1 "$tools/requirements/bin/python" -m unittest --verbose "$@"
+INFRA_TOOLS=$tools CLIPFLEET=$program PYTHONDONTWRITEBYTECODE=1 "$tools/requirements/bin/python" -W ignore::FutureWarning -m unittest --verbose "$@"

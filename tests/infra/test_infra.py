@@ -91,7 +91,6 @@ class Configuration(unittest.TestCase):
             "requesters": ["allUsers"],
             "operators": ["allAuthenticatedUsers"],
             "l4_quota": 1.5,
-            "gpu_worker": {"initial_count": 4},  # of 3 cards
             "cpu_worker": {"memory_gib": 8, "slots": 2},
             "notification_emails": ["nobody"],
             "runbook_url": "http://example.com",
@@ -104,7 +103,7 @@ class Configuration(unittest.TestCase):
         self.assertIsNone(plan)
         for name, value in wrong.items():
             with self.subTest(name):
-                self.assertRegex(complaint, rf'variable "{name}" \{{', f"{name} = {value!r} was taken")
+                self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
 
     def test_workers_have_what_they_need(self):
         wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
