@@ -84,7 +84,6 @@ class Configuration(unittest.TestCase):
             "project": "X",
             "region": "europe-north1",
             "services_image": "registry.example/services:latest",
-            "worker_image": "registry.example/worker",
             "source_buckets": ["gs://uploads"],
             "results_retention_days": 7,
             "browser_origins": ["*"],
@@ -107,12 +106,17 @@ class Configuration(unittest.TestCase):
 
     def test_workers_have_what_they_need(self):
         wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
-        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], gpu_worker=wrong)
+        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong)
         self.assertIsNone(plan)
         complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "both images or neither"]:
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "named by digest"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
+
+    def test_images_come_in_pairs(self):
+        plan, complaint = workspace.plan(services_image=IMAGES["services_image"])
+        self.assertIsNone(plan)
+        self.assertIn("both images or neither", " ".join(complaint.split()))
 
     def test_nothing_runs_before_images_are_there(self):
         for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
