@@ -30,7 +30,7 @@ resource "google_storage_bucket" "results" {
     }
   }
 
-  # Uploads that a dying worker left half done.
+  # For other tools that write here; what a dying worker left half sent ends by itself after a week, and costs nothing meanwhile.
   lifecycle_rule {
     condition {
       age = 1
