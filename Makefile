@@ -4,13 +4,14 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
 	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
+	@echo "make test-infra    the Terraform of infra/, without an account: valid, and equal to what the programs say"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -49,6 +50,9 @@ test-double:
 test-gpu: setup
 	$(CARGO) build --release --workspace --bins
 	target/release/clipfleet-pipeline --test-gpu $(SOURCES)
+# Takes programs that are built already (make test and make demo do), or CLIPFLEET=PROGRAM.
+test-infra: setup
+	@tests/infra/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

@@ -1,0 +1,129 @@
+# Topics and subscriptions, as crates/cli/src/topology.rs makes them on one machine; tests/infra holds the two together.
+#
+# No Pub/Sub schema is attached. Messages on export-requests come in two encodings (JSON and binary), and a schema allows one. The other
+# topics carry what our own programs of one build wrote, and a schema (one self-contained file, each revision committed before the programs
+# that need it) would add a step at which a rollout can stop the fleet and catch nothing that both sides do not check when they parse.
+
+locals {
+  topics = toset(["export-requests", "clip-jobs", "clip-jobs-dead-letter", "progress-events"])
+
+  subscriptions = merge(
+    {
+      # A request that is handed back waits for something that is down: soon, but not at once.
+      export-requests-dispatcher = {
+        topic = "export-requests", reader = "dispatcher", ack_deadline = 60, backoff = [1, 60], dead_letter = null
+      }
+      # Both short, so that a dead worker's clip starts elsewhere within the minute. Living workers extend their leases.
+      clip-jobs-worker = {
+        topic = "clip-jobs", reader = "worker", ack_deadline = 20, backoff = [1, 30], dead_letter = "clip-jobs-dead-letter"
+      }
+      clip-jobs-dead-letter-status = {
+        topic = "clip-jobs-dead-letter", reader = "status", ack_deadline = 60, backoff = [1, 60], dead_letter = null
+      }
+      progress-events-status = {
+        topic = "progress-events", reader = "status", ack_deadline = 60, backoff = [1, 10], dead_letter = null
+      }
+    },
+    var.scaler_enabled ? {
+      progress-events-scaler = {
+        topic = "progress-events", reader = "scaler", ack_deadline = 60, backoff = [1, 10], dead_letter = null
+      }
+    } : {},
+  )
+
+  dead_lettered = { for name, it in local.subscriptions : name => it if it.dead_letter != null }
+
+  # The most that Pub/Sub can be told; domain::limits ends a clip long before.
+  max_delivery_attempts = 100
+
+  publishers = {
+    "dispatcher to clip-jobs"       = { role = "dispatcher", topic = "clip-jobs" }
+    "dispatcher to progress-events" = { role = "dispatcher", topic = "progress-events" }
+    "worker to progress-events"     = { role = "worker", topic = "progress-events" }
+  }
+
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+resource "google_pubsub_topic" "this" {
+  for_each = local.topics
+
+  name = each.value
+
+  # Messages name people's videos: they are kept in the region, from wherever they are published.
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_pubsub_subscription" "this" {
+  for_each = local.subscriptions
+
+  name                 = each.key
+  topic                = google_pubsub_topic.this[each.value.topic].id
+  ack_deadline_seconds = each.value.ack_deadline
+  # The longest there is: an outage over a long weekend costs no clip.
+  message_retention_duration = "604800s"
+
+  # A fleet that rests for a month is still there after it.
+  expiration_policy {
+    ttl = ""
+  }
+
+  retry_policy {
+    minimum_backoff = "${each.value.backoff[0]}s"
+    maximum_backoff = "${each.value.backoff[1]}s"
+  }
+
+  dynamic "dead_letter_policy" {
+    for_each = each.value.dead_letter == null ? [] : [each.value.dead_letter]
+    content {
+      dead_letter_topic     = google_pubsub_topic.this[dead_letter_policy.value].id
+      max_delivery_attempts = local.max_delivery_attempts
+    }
+  }
+}
+
+resource "google_pubsub_subscription_iam_member" "reader" {
+  for_each = local.subscriptions
+
+  subscription = google_pubsub_subscription.this[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.account[each.value.reader]
+}
+
+resource "google_pubsub_topic_iam_member" "publisher" {
+  for_each = local.publishers
+
+  topic  = google_pubsub_topic.this[each.value.topic].name
+  role   = "roles/pubsub.publisher"
+  member = local.account[each.value.role]
+}
+
+resource "google_pubsub_topic_iam_member" "requester" {
+  for_each = var.requesters
+
+  topic  = google_pubsub_topic.this["export-requests"].name
+  role   = "roles/pubsub.publisher"
+  member = each.value
+}
+
+# Pub/Sub itself moves what is given up: it publishes it to the one topic and acknowledges it on the other's subscription. Without these two
+# rights it goes on delivering for ever, and says so nowhere but in a metric.
+resource "google_pubsub_topic_iam_member" "dead_letter_agent" {
+  for_each = local.dead_lettered
+
+  topic  = google_pubsub_topic.this[each.value.dead_letter].name
+  role   = "roles/pubsub.publisher"
+  member = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription_iam_member" "dead_letter_agent" {
+  for_each = local.dead_lettered
+
+  subscription = google_pubsub_subscription.this[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}

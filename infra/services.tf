@@ -1,0 +1,118 @@
+# Dispatcher and status. Both pull from Pub/Sub besides answering HTTP, so both always have an instance, with its processor always on: what
+# scales to zero receives nothing.
+
+locals {
+  services = {
+    dispatcher = {
+      environment = {
+        CLIPFLEET_DEFAULT_BUCKET  = google_storage_bucket.results.name
+        CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
+      }
+      # A second one takes over at once when the first is moved; both may pull.
+      max_instances = 3
+      cpu           = "1"
+      memory        = "512Mi"
+    }
+    status = {
+      environment = {}
+      # One folds 10,000 facts a second. A second would be right, too, but both would write the same documents and read them again and again.
+      max_instances = 1
+      cpu           = "1"
+      memory        = "1Gi"
+    }
+  }
+
+  invokers = {
+    for pair in setproduct(["dispatcher"], setunion(var.requesters, var.operators)) : "${pair[0]} ${pair[1]}" => { service = pair[0], member = pair[1] }
+  }
+}
+
+resource "google_cloud_run_v2_service" "role" {
+  for_each = { for role, it in local.services : role => it if local.deployed == 1 }
+
+  name                = "clipfleet-${each.key}"
+  location            = var.region
+  description         = local.roles[each.key]
+  deletion_protection = var.deletion_protection
+  # Callers are authenticated by IAM; functions call from outside the network, and nobody calls status.
+  ingress = each.key == "dispatcher" ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+  template {
+    service_account                  = google_service_account.role[each.key].email
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+    timeout                          = "60s"
+    max_instance_request_concurrency = 80
+
+    scaling {
+      min_instance_count = 1
+      max_instance_count = each.value.max_instances
+    }
+
+    containers {
+      image = var.services_image
+      args  = [each.key]
+
+      # Cloud Run sets PORT, and the role listens there.
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        cpu_idle          = false
+        startup_cpu_boost = true
+        limits = {
+          cpu    = each.value.cpu
+          memory = each.value.memory
+        }
+      }
+
+      dynamic "env" {
+        for_each = { for name, value in merge(local.role_environment, each.value.environment) : name => value if value != "" }
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # Ready when it has reached what it needs; a role that cannot (missing rights, say) never replaces one that can.
+      startup_probe {
+        period_seconds    = 2
+        timeout_seconds   = 1
+        failure_threshold = 60
+        http_get {
+          path = "/ready"
+        }
+      }
+
+      # `/health` says that the process lives, and no more: an outage of Pub/Sub must not restart it.
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 3
+        failure_threshold = 6
+        http_get {
+          path = "/health"
+        }
+      }
+    }
+  }
+
+  # Who rolls out decides how much traffic a new revision gets.
+  lifecycle {
+    ignore_changes = [traffic, client, client_version]
+  }
+
+  depends_on = [
+    google_project_iam_member.database,
+    google_pubsub_subscription_iam_member.reader,
+    google_pubsub_topic_iam_member.publisher,
+  ]
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = { for key, it in local.invokers : key => it if local.deployed == 1 }
+
+  name     = google_cloud_run_v2_service.role[each.value.service].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value.member
+}

@@ -1,0 +1,270 @@
+variable "project" {
+  description = "Id of the Google Cloud project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "region" {
+  description = "Region of everything. It has to offer L4 on Cloud Run."
+  type        = string
+  default     = "europe-west4"
+
+  # us-central1 and asia-south1 have L4, too, but by invitation.
+  validation {
+    condition     = contains(["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "us-central1", "asia-south1"], var.region)
+    error_message = "Cloud Run offers L4 in us-east4, europe-west1, europe-west4, asia-southeast1 and, by invitation, in us-central1 and asia-south1."
+  }
+}
+
+variable "firestore_location" {
+  description = "Location of the Firestore database; it can never be changed. Null: the region."
+  type        = string
+  default     = null
+}
+
+variable "create_database" {
+  description = "Whether the (default) database is made here. False where the product has one already: only indexes and TTL are added to it then."
+  type        = bool
+  default     = true
+}
+
+variable "release_firestore_rules" {
+  description = "Whether firestore.rules becomes the database's rules. A database has one set of rules: where the product has its own, merge the file into it by hand and leave this false."
+  type        = bool
+  default     = false
+}
+
+variable "services_image" {
+  description = "Image of dispatcher, status and scaler, by digest. Null: the services and pools are not made yet (first apply, before anything was pushed)."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.services_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.services_image))
+    error_message = "An image is named by digest (NAME@sha256:...): a tag may come to mean something else between plan and start."
+  }
+}
+
+variable "worker_image" {
+  description = "Image of the workers, by digest. Null: as for services_image."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.worker_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.worker_image))
+    error_message = "An image is named by digest (NAME@sha256:...): a tag may come to mean something else between plan and start."
+  }
+
+  validation {
+    condition     = (var.worker_image == null) == (var.services_image == null)
+    error_message = "Set both images or neither: the roles are deployed from one build."
+  }
+}
+
+variable "source_buckets" {
+  description = "Existing buckets that sources lie in. Workers and dispatcher may read them; nothing else about them is managed here."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for bucket in var.source_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", bucket))])
+    error_message = "Give bucket names, without gs://."
+  }
+}
+
+variable "results_bucket" {
+  description = "Name of the bucket of results, which is made here. Null: PROJECT-clips."
+  type        = string
+  default     = null
+}
+
+variable "results_retention_days" {
+  description = "Days after which results are deleted. Null: never."
+  type        = number
+  default     = null
+
+  # A status document lives 30 days and names its result.
+  validation {
+    condition     = var.results_retention_days == null || try(var.results_retention_days >= 30, false)
+    error_message = "Results live at least as long as the documents that name them: 30 days."
+  }
+}
+
+variable "browser_origins" {
+  description = "Origins of pages that play or download results."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.browser_origins : can(regex("^https://[^/*]+$|^http://localhost(:[0-9]+)?$", origin))])
+    error_message = "An origin is https://HOST or http://localhost:PORT, without path or asterisk."
+  }
+}
+
+variable "requesters" {
+  description = "Who may ask for exports, by topic or HTTP: the accounts of Cloud Functions, for example serviceAccount:web@PROJECT.iam.gserviceaccount.com."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.requesters : can(regex("^(serviceAccount|group|user):", member))])
+    error_message = "A requester is serviceAccount:..., group:... or user:...; never allUsers."
+  }
+}
+
+variable "operators" {
+  description = "People who may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.operators : can(regex("^(serviceAccount|group|user):", member))])
+    error_message = "An operator is serviceAccount:..., group:... or user:...; never allUsers."
+  }
+}
+
+variable "l4_quota" {
+  description = "L4 of the project in the region, as Google granted them (without zonal redundancy). The pool must never be asked for more."
+  type        = number
+  default     = 3
+
+  validation {
+    condition     = var.l4_quota >= 0 && var.l4_quota <= 1000 && floor(var.l4_quota) == var.l4_quota
+    error_message = "A whole number of cards from 0 to 1000."
+  }
+}
+
+variable "gpu_worker" {
+  description = "Shape of a worker with an L4. `slots` clips at once: one H.264 session uses one of the card's two encoders, so fewer than 2 leave one idle."
+  type = object({
+    cpu           = optional(number, 8)
+    memory_gib    = optional(number, 32)
+    slots         = optional(number, 2)
+    cache_mib     = optional(number, 512)
+    initial_count = optional(number, 0)
+    # `auto` goes on without a card that fails its self-test, at a CPU's speed and a card's price, and an alert says so; `true` refuses to start.
+    gpu_enabled = optional(string, "auto")
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = contains([4, 8], var.gpu_worker.cpu) && var.gpu_worker.memory_gib >= 16 && var.gpu_worker.memory_gib <= 32
+    error_message = "An L4 needs at least 4 vCPU and 16 GiB; Cloud Run offers up to 8 vCPU and 32 GiB."
+  }
+
+  # Cloud Run's disk is memory: a slot takes up to 4 GiB for its process and twice a clip of up to 2 GiB (see domain::limits).
+  validation {
+    condition     = var.gpu_worker.slots >= 1 && var.gpu_worker.slots * 6 <= var.gpu_worker.memory_gib - 2
+    error_message = "Each slot takes up to 6 GiB (process and scratch files), and 2 GiB are kept for the worker itself: fewer slots or more memory."
+  }
+
+  validation {
+    condition     = contains(["auto", "true"], var.gpu_worker.gpu_enabled)
+    error_message = "auto or true; who wants no card uses the CPU pool."
+  }
+
+  validation {
+    condition     = var.gpu_worker.initial_count >= 0 && var.gpu_worker.initial_count <= var.l4_quota
+    error_message = "Not more instances than cards (l4_quota)."
+  }
+}
+
+variable "cpu_worker" {
+  description = "Shape of a worker without a card. The pool is made with no instance: it is what is turned on when cards are missing."
+  type = object({
+    cpu           = optional(number, 8)
+    memory_gib    = optional(number, 16)
+    slots         = optional(number, 2)
+    cache_mib     = optional(number, 256)
+    initial_count = optional(number, 0)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = contains([2, 4, 6, 8], var.cpu_worker.cpu) && var.cpu_worker.memory_gib >= 8 && var.cpu_worker.memory_gib <= 32
+    error_message = "2, 4, 6 or 8 vCPU and 8 to 32 GiB."
+  }
+
+  validation {
+    condition     = var.cpu_worker.slots >= 1 && var.cpu_worker.slots * 6 <= var.cpu_worker.memory_gib - 2
+    error_message = "Each slot takes up to 6 GiB (process and scratch files), and 2 GiB are kept for the worker itself: fewer slots or more memory."
+  }
+}
+
+variable "scaler_enabled" {
+  description = "Whether the scaler's service, account and subscription are made. The program has no scaler role yet: leave it false, or point services_image to a build that has one."
+  type        = bool
+  default     = false
+}
+
+variable "notification_emails" {
+  description = "Whom alerts and the budget write to."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for address in var.notification_emails : can(regex("^[^@ ]+@[^@ ]+$", address))])
+    error_message = "Give e-mail addresses."
+  }
+}
+
+variable "notification_channels" {
+  description = "Further notification channels by their full names (pagers are made by hand: they hold secrets)."
+  type        = set(string)
+  default     = []
+}
+
+variable "runbook_url" {
+  description = "Where deploy/runbook.md can be read; alerts link to its sections."
+  type        = string
+
+  validation {
+    condition     = can(regex("^https://[^#]+$", var.runbook_url))
+    error_message = "An https address without fragment."
+  }
+}
+
+variable "queue_age_alert_minutes" {
+  description = "Age of the oldest unfinished clip job that wakes someone. It counts waiting and working, so it must be well above the longest usual batch."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.queue_age_alert_minutes >= 5 && var.queue_age_alert_minutes <= 1440
+    error_message = "5 minutes to a day."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account that the budget is made in. Null: no budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "A billing account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "monthly_budget" {
+  description = "Whole units of the billing account's currency per month. One L4 worker that never stops costs about 830 USD."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.monthly_budget > 0 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "A whole number above 0."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether what holds data (database, results) and what does work (services, pools) is protected from `terraform destroy`."
+  type        = bool
+  default     = true
+}

@@ -1,0 +1,132 @@
+# Two pools that lease from the same subscription: one with a card, one without. Neither scales itself (Cloud Run does not scale pools with
+# cards, and picks any instance to stop): whoever owns the count sets it, and Terraform only says what it is at first.
+
+locals {
+  pools = {
+    gpu = {
+      shape       = var.gpu_worker
+      accelerator = true
+      environment = { GPU_ENABLED = var.gpu_worker.gpu_enabled }
+    }
+    cpu = {
+      shape       = var.cpu_worker
+      accelerator = false
+      environment = { GPU_ENABLED = "false" }
+    }
+  }
+}
+
+resource "google_cloud_run_v2_worker_pool" "worker" {
+  for_each = { for name, it in local.pools : name => it if local.deployed == 1 }
+
+  name                = "clipfleet-worker-${each.key}"
+  location            = var.region
+  description         = "Makes clips, ${each.value.accelerator ? "on an L4" : "on processors"}"
+  deletion_protection = var.deletion_protection
+
+  scaling {
+    scaling_mode          = "MANUAL"
+    manual_instance_count = each.value.shape.initial_count
+  }
+
+  template {
+    service_account = google_service_account.role["worker"].email
+    # A zone's outage costs clips a minute, not the batch; redundancy costs half as much again, from a quota of its own.
+    gpu_zonal_redundancy_disabled = each.value.accelerator ? true : null
+
+    dynamic "node_selector" {
+      for_each = each.value.accelerator ? ["nvidia-l4"] : []
+      content {
+        accelerator = node_selector.value
+      }
+    }
+
+    containers {
+      image = var.worker_image
+      args  = ["worker"]
+
+      resources {
+        limits = merge(
+          {
+            cpu    = tostring(each.value.shape.cpu)
+            memory = "${each.value.shape.memory_gib}Gi"
+          },
+          each.value.accelerator ? { "nvidia.com/gpu" = "1" } : {},
+        )
+      }
+
+      dynamic "env" {
+        for_each = merge(local.role_environment, each.value.environment, {
+          # A pool has no PORT; probes ask here.
+          CLIPFLEET_LISTEN    = "0.0.0.0:8080"
+          CLIPFLEET_SLOTS     = tostring(each.value.shape.slots)
+          CLIPFLEET_CACHE_MIB = tostring(each.value.shape.cache_mib)
+        })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # The self-test of encoders comes before ready; Cloud Run waits 4 minutes at most.
+      startup_probe {
+        period_seconds    = 5
+        timeout_seconds   = 3
+        failure_threshold = 46
+        http_get {
+          path = "/ready"
+          port = 8080
+        }
+      }
+
+      # The process lives. A card that hangs costs an attempt, not the instance.
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 6
+        http_get {
+          path = "/health"
+          port = 8080
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    ignore_changes = [
+      # The scaler's, or an operator's: an apply in the middle of a batch must not set it back.
+      scaling[0].manual_instance_count,
+      # Whoever rolls out decides how many instances run a new revision.
+      instance_splits,
+      client,
+      client_version,
+    ]
+  }
+
+  depends_on = [
+    google_project_iam_member.database,
+    google_pubsub_subscription_iam_member.reader,
+    google_pubsub_topic_iam_member.publisher,
+    google_storage_bucket_iam_member.worker_results,
+  ]
+}
+
+# Setting the count is a change of the pool, and a change of a pool needs the right to act as its account.
+resource "google_cloud_run_v2_worker_pool_iam_member" "operator" {
+  for_each = {
+    for pair in setproduct(keys(local.pools), var.operators) : "${pair[0]} ${pair[1]}" => { pool = pair[0], member = pair[1] } if local.deployed == 1
+  }
+
+  name     = google_cloud_run_v2_worker_pool.worker[each.value.pool].name
+  location = var.region
+  role     = "roles/run.developer"
+  member   = each.value.member
+}
+
+resource "google_service_account_iam_member" "operator_acts_as_worker" {
+  for_each = var.operators
+
+  service_account_id = google_service_account.role["worker"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}

