@@ -4,12 +4,13 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double soak bench setup clients format clean
+.PHONY: help demo test test-double test-functions soak bench setup clients format clean
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
+	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -43,6 +44,13 @@ test-double:
 	tests/double/smoke.sh
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --test double -- --ignored
+
+# CLIPFLEET_PROGRAMS names a folder of built programs; without it they are built.
+test-functions: clients
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
+endif
+	deploy/functions/test/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests
