@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
 	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
 	@echo "make test-infra    the Terraform of infra/, without an account: valid, and equal to what the programs say"
+	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -53,6 +54,12 @@ test-gpu: setup
 # Takes programs that are built already (make test and make demo do), or CLIPFLEET=PROGRAM.
 test-infra: setup
 	@tests/infra/run.sh
+# CLIPFLEET_PROGRAMS names a folder of built programs; without it they are built.
+test-functions: clients
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
+endif
+	deploy/functions/test/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests
