@@ -51,9 +51,11 @@ test-double:
 test-gpu: setup
 	$(CARGO) build --release --workspace --bins
 	target/release/clipfleet-pipeline --test-gpu $(SOURCES)
+
 # Takes programs that are built already (make test and make demo do), or CLIPFLEET=PROGRAM.
 test-infra: setup
 	@tests/infra/run.sh
+
 # CLIPFLEET_PROGRAMS names a folder of built programs; without it they are built.
 test-functions: clients
 ifndef CLIPFLEET_PROGRAMS

@@ -55,8 +55,8 @@ pub(crate) struct Ledger {
     stood_still: BTreeMap<String, (Instant, Instant)>,
     /// Since when documents show a later attempt.
     superseded: BTreeMap<String, Instant>,
-    /// The sum of its clips' generations when a batch was last written.
-    generations: BTreeMap<String, i64>,
+    /// How often a batch's progress fell.
+    falls: BTreeMap<String, i64>,
     /// Disturbances that may each cost any clip an attempt.
     disturbances: u32,
     /// When each attempt said that it started.
