@@ -63,7 +63,7 @@ fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
             "gop_length": 60, "idr_period": 60, "strict_gop": false,
             "frame_interval_p": 3, "b_adapt": false, "lookahead": 20, "i_adapt": false, "zero_latency": false,
             "spatial_aq": true, "aq_strength": 8, "temporal_aq": false,
-            "size": [1080, 1920], "display_aspect": [1080, 1920], "frame_rate": [30, 1],
+            "size": [1080, 1920], "display_aspect": [9, 16], "frame_rate": [30, 1],
             "profile": "high", "cabac": true, "colour": [1, 1, 1], "full_range": false,
         }),
     );

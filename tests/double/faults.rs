@@ -52,8 +52,7 @@ fn survives(fault: &str, way: &str, tried: &[(&str, &str)]) -> Made {
 #[test]
 #[ignore = "make test-double"]
 fn an_encoder_that_opens_no_session_is_done_without() {
-    for fault in ["open-out-of-memory", "session-limit"] {
-        let refused = "session";
+    for (fault, refused) in [("open-out-of-memory", "OUT_OF_MEMORY"), ("session-limit", "INCOMPATIBLE_CLIENT_KEY")] {
         survives(fault, "nvh264dec x264enc", &[(CHAIN, refused), (MEMORY, refused), (ENCODE, refused)]);
     }
 }
@@ -134,7 +133,7 @@ fn where_nothing_is_left_to_do_without_the_card_the_failure_is_clear() {
     for (fault, code, parts) in [
         ("no-device", "encoder_unavailable", ["\"nvh264enc\" is not available", "x264enc"]),
         ("no-nvenc", "encoder_unavailable", ["\"nvh264enc\" is not available", "x264enc"]),
-        ("open-out-of-memory", "encode_failed", ["video-encoder", "session"]),
+        ("open-out-of-memory", "encode_failed", ["nvencoder", "OUT_OF_MEMORY"]),
         ("encode-hang-after=20", "pipeline_stalled", ["no progress for 20 s", "waiting for the graphics card"]),
     ] {
         println!("{fault}");
