@@ -1,0 +1,193 @@
+//! Stories of clips in every order of their facts.
+
+use super::*;
+use crate::ids::{AttemptId, WorkerId};
+
+fn attempt(number: u32, sequence: u64) -> Option<Attempt> {
+    Some(Attempt {
+        id: AttemptId::parse(&format!("a{number}")).unwrap(),
+        number,
+        started_at_ms: 1_000 * i64::from(number),
+        worker: WorkerId::parse("w").unwrap(),
+        sequence,
+    })
+}
+
+fn event(at_ms: i64, attempt: Option<Attempt>, fact: ClipFact) -> ClipEvent {
+    ClipEvent { generation: 0, at_ms, attempt, fact }
+}
+
+fn progressed(percent: u8) -> ClipFact {
+    let encoding = Encoding { encoder: format!("encoder {percent}"), ..Encoding::default() };
+    ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
+}
+
+fn story() -> Vec<ClipEvent> {
+    vec![
+        event(0, None, ClipFact::Queued),
+        event(1_000, attempt(1, 0), ClipFact::Started),
+        event(1_500, attempt(1, 1), progressed(60)),
+        event(1_800, attempt(1, 2), ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
+        event(2_000, attempt(2, 0), ClipFact::Started),
+        event(2_200, attempt(2, 1), ClipFact::Postponed(Failure::transient("source_unavailable", "no answer"))),
+        event(2_500, attempt(3, 1), progressed(30)),
+        event(
+            3_000,
+            attempt(3, 2),
+            ClipFact::Completed {
+                output: Output { uri: "gs://b/o".into(), ..Output::default() },
+                encoding: Encoding::default(),
+            },
+        ),
+    ]
+}
+
+fn fold<'a>(events: impl IntoIterator<Item = &'a ClipEvent>) -> ClipView {
+    let mut view = ClipView::default();
+    for event in events {
+        view.fold(event);
+    }
+    view
+}
+
+/// Every order of `n` facts.
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![vec![]];
+    }
+    let shorter = permutations(n - 1);
+    shorter
+        .iter()
+        .flat_map(|order| {
+            (0..n).map(|at| {
+                let mut order = order.clone();
+                order.insert(at, n - 1);
+                order
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn the_order_of_facts_does_not_matter() {
+    let story = story();
+    let ended = |attempt, fact| [&story[1..7], &[event(3_000, attempt, fact)]].concat();
+    let stories = [
+        story.clone(),
+        story[..7].to_vec(),
+        ended(None, ClipFact::Cancelled),
+        ended(None, ClipFact::Failed(Failure::dead_lettered("100"))),
+        ended(attempt(2, 2), ClipFact::Failed(Failure::permanent("source_gone", "gone"))),
+    ];
+    for facts in stories {
+        let expected = fold(&facts);
+        for order in permutations(facts.len()) {
+            assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn later_progress_of_an_attempt_tells_all_that_earlier_progress_did() {
+    let story = story();
+    let of = |number, sequence, percent| event(1_600, attempt(number, sequence), progressed(percent));
+    let (earlier, later) = (of(1, 3, 20), of(1, 7, 40));
+    assert!(later.supersedes(&earlier) && !earlier.supersedes(&later) && !later.supersedes(&later));
+    assert!(!of(2, 9, 40).supersedes(&earlier), "another attempt has its own percent");
+    assert!(!ClipEvent { generation: 1, ..later.clone() }.supersedes(&earlier));
+    assert!(
+        story
+            .iter()
+            .filter(|event| !matches!(event.fact, ClipFact::Progressed { .. }))
+            .all(|told| { !later.supersedes(told) && !told.supersedes(&earlier) })
+    );
+    let without = fold(story[..2].iter().chain([&later]));
+    assert_eq!(fold(story[..2].iter().chain([&earlier, &later])), without);
+}
+
+#[test]
+fn attempts_are_counted_by_their_ends() {
+    let view = fold(&story());
+    let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+    assert_eq!((counts.crashes, counts.postponements, counts.interruptions, counts.lost), (1, 1, 0, 0));
+    let mut last = fold(&story()[..4]);
+    last.fold(&event(1_900, attempt(2, 1), ClipFact::Failed(Failure::crash("pipeline_crashed", "again"))));
+    assert_eq!(last.tally.counts(None).crashes, 2, "the one that ended the clip, too");
+    let mut view = fold(&story()[..5]);
+    view.fold(&event(2_100, attempt(4, 0), ClipFact::Started));
+    view.fold(&event(2_300, attempt(5, 0), ClipFact::Interrupted));
+    let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+    assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 are unheard of");
+}
+
+#[test]
+fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
+    let of = |generation, event: ClipEvent| ClipEvent { generation, ..event };
+    let failed = Failure::permanent("source_gone", "gone");
+    let facts = [
+        event(0, None, ClipFact::Queued),
+        event(1_500, attempt(1, 1), ClipFact::Failed(failed.clone())),
+        of(1, event(2_000, None, ClipFact::Queued)),
+        of(1, event(2_500, attempt(2, 1), progressed(40))),
+        of(1, event(3_000, None, ClipFact::Cancelled)),
+        of(2, event(4_000, None, ClipFact::Queued)),
+    ];
+    let expected = fold(&facts);
+    let endings: Vec<_> = expected.history.endings().map(|(n, end)| (n, end.state, end.at_ms)).collect();
+    assert_eq!(endings, [(0, State::Failed, 1_500), (1, State::Cancelled, 3_000)]);
+    assert_eq!(expected.history.endings().next().unwrap().1.failure, Some(failed));
+    assert_eq!((expected.tally.attempts().count(), expected.state), (0, State::Queued));
+    for order in permutations(facts.len()) {
+        assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
+    }
+}
+
+#[test]
+fn repeating_facts_changes_nothing() {
+    let story = story();
+    let mut view = fold(&story);
+    assert!(story.iter().all(|event| !view.fold(event)));
+}
+
+#[test]
+fn percent_never_falls_when_a_second_attempt_starts_over() {
+    let mut view = ClipView::default();
+    let mut last = 0;
+    for event in story() {
+        view.fold(&event);
+        assert!(view.percent >= last);
+        last = view.percent;
+    }
+    assert_eq!((view.state, view.percent, view.phase), (State::Completed, 100, Phase::Done));
+}
+
+#[test]
+fn a_terminal_state_changes_only_by_a_new_generation() {
+    let mut view = fold(&story());
+    assert!(!view.fold(&event(4_000, None, ClipFact::Cancelled)));
+    assert!(!view.fold(&event(4_000, attempt(3, 9), ClipFact::Failed(Failure::permanent("source_gone", "gone")))));
+    view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipFact::Queued) });
+    assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
+    let (zombie, late) = (attempt(1, 9), Failure::permanent("source_gone", "gone"));
+    assert!(!view.fold(&event(1_600, zombie.clone(), progressed(80))), "a zombie of the old generation is not heard");
+    assert!(!view.fold(&event(1_600, zombie, ClipFact::Failed(late))), "not even in its history");
+}
+
+#[test]
+fn a_batch_is_the_sum_of_its_clips() {
+    let view = |state, percent| ClipView { state, percent, ..ClipView::default() };
+    let of = |clips: &[ClipView], total| {
+        let batch = BatchView::of(clips, total);
+        (batch.state, batch.percent)
+    };
+    let (queued, half) = (view(State::Queued, 0), view(State::Processing, 50));
+    let (done, failed, cancelled) = (view(State::Completed, 100), view(State::Failed, 40), view(State::Cancelled, 0));
+    assert_eq!(of(&[], 3), (State::Queued, 0));
+    assert_eq!(of(&[queued.clone(), queued.clone()], 2), (State::Queued, 0));
+    assert_eq!(of(&[queued, half.clone()], 2), (State::Processing, 25));
+    assert_eq!(of(std::slice::from_ref(&done), 2), (State::Processing, 50));
+    assert_eq!(of(&[done.clone(), done.clone()], 2), (State::Completed, 100));
+    assert_eq!(of(&[done, failed.clone()], 2), (State::Partial, 100));
+    assert_eq!(of(&[failed, cancelled.clone()], 2), (State::Failed, 100));
+    assert_eq!(of(&[cancelled.clone(), cancelled], 2), (State::Cancelled, 100));
+}
