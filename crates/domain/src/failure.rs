@@ -19,19 +19,12 @@ impl FieldViolation {
 /// The code of a clip whose job the queue gave up after its last delivery.
 pub const DEAD_LETTERED: &str = "dead_lettered";
 
-/// Codes of attempts whose media process died, hung, ran out of time, or made no clip that is as it should be, whatever the report says of
-/// trying again: what happens three times at one clip is the clip's doing, and each time all its work was for nothing.
-const CRASHES: [&str; 9] = [
-    "pipeline_crashed",
-    "pipeline_stalled",
-    "pipeline_overdue",
-    "encode_failed",
-    "encode_frozen",
-    "encode_black",
-    "encode_slip",
-    "encode_mismatch",
-    "verify_failed",
-];
+/// Codes of attempts whose media process died, hung, ran out of time or could not encode, whatever the report says of trying again: what
+/// happens three times at one clip is the clip's doing, and each time all its work was for nothing.
+const CRASHES: [&str; 4] = ["pipeline_crashed", "pipeline_stalled", "pipeline_overdue", "encode_failed"];
+
+/// Codes of clips that were made and are not what they should be. Their attempts count as crashes, too.
+const OF_THE_PROOF: [&str; 5] = ["verify_failed", "encode_frozen", "encode_black", "encode_slip", "encode_mismatch"];
 
 /// Codes of failures that the machine is to blame for: every clip would meet them there, and none elsewhere.
 const OF_THE_MACHINE: [&str; 3] = ["scratch_unavailable", "scratch_full", "pipeline_not_started"];
@@ -87,10 +80,15 @@ impl Failure {
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
         match self.code.as_str() {
-            code if CRASHES.contains(&code) => Class::Crash,
+            code if CRASHES.contains(&code) || self.is_of_the_proof() => Class::Crash,
             _ if self.retryable => Class::Transient,
             _ => Class::Permanent,
         }
+    }
+
+    /// Whether a clip was made that is not what it should be.
+    pub fn is_of_the_proof(&self) -> bool {
+        OF_THE_PROOF.contains(&self.code.as_str())
     }
 
     /// Whether the machine is to blame, and not the clip or a service.

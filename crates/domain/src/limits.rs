@@ -49,8 +49,8 @@ pub const MAX_PIPELINE_BYTES: u64 = 4 << 30;
 /// is a frame of 2160p, well under a second, or a range of the source that Cloud Storage retries.
 pub const MAX_STALL_SECONDS: u64 = 120;
 
-/// Attempts at a clip whose media process crashes, hangs, runs out of time or makes a bad clip, before the clip fails. Two can be bad luck with a
-/// machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
+/// Attempts at a clip whose media process crashes, hangs, runs out of time or makes a bad clip, before the clip fails. Two can be bad
+/// luck with a machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
 pub const MAX_CRASHES: u32 = 3;
 
 /// Clips in a row that a graphics card fails, though the processor makes them, before the card is tested again. Two clips of one batch

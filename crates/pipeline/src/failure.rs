@@ -83,18 +83,12 @@ pub fn is_about_the_window(failure: &Failure) -> bool {
 /// else is mostly what others noticed of it: a card that takes no more pictures looks like a source that does not go on.
 pub fn on_the_card(failed: Failure, driver: Option<String>) -> Failure {
     match driver {
-        _ if is_of_the_proof(&failed) => {
+        _ if failed.is_of_the_proof() => {
             Failure { message: format!("on the graphics card: {}", failed.message), ..failed }
         }
         Some(line) => encode_failed(format!("on the graphics card: {line}")),
         None => encode_failed(format!("with a graphics card: {}", failed.message)),
     }
-}
-
-/// Whether a failure says that what was made is not what it should be.
-pub fn is_of_the_proof(failure: &Failure) -> bool {
-    ["verify_failed", "encode_frozen", "encode_black", "encode_slip", "encode_mismatch"]
-        .contains(&failure.code.as_str())
 }
 
 /// The output is not what was asked for.

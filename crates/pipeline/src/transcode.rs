@@ -401,7 +401,7 @@ fn finished(manifest: &Manifest) -> TranscodeFinished {
 /// What the failure of a way says, and of whom.
 fn kind_of(way: &Way, failed: &Failure) -> Fallback {
     match way.uses_gpu() {
-        true if failure::is_of_the_proof(failed) => Fallback::CardWrong,
+        true if failed.is_of_the_proof() => Fallback::CardWrong,
         true => Fallback::CardFailed,
         false => Fallback::EncoderFailed,
     }
