@@ -155,14 +155,7 @@ impl Batch {
     }
 
     /// The slate of a clip's document, or of its own.
-    pub(crate) fn slate(&self, clip: Option<&ClipId>) -> Option<&Slate> {
-        match clip {
-            None => Some(&self.slate),
-            Some(clip) => self.clips.get(clip).map(|clip| &clip.slate),
-        }
-    }
-
-    pub(crate) fn slate_mut(&mut self, clip: Option<&ClipId>) -> Option<&mut Slate> {
+    pub(crate) fn slate(&mut self, clip: Option<&ClipId>) -> Option<&mut Slate> {
         match clip {
             None => Some(&mut self.slate),
             Some(clip) => self.clips.get_mut(clip).map(|clip| &mut clip.slate),

@@ -1,7 +1,10 @@
 //! What the service knows of the batches it has heard of lately: folded views, which of them are not yet written, and when
 //! each may be written next. No I/O; time comes in.
 
-use crate::batch::Batch;
+use crate::{
+    batch::Batch,
+    slate::{Place, Slate, Turn},
+};
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_domain::{
     ids::{BatchId, ClipId},
@@ -49,10 +52,8 @@ impl Key {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     batches: HashMap<BatchId, Batch>,
-    /// Documents that differ from what is stored, and when each is to be written.
-    dirty: HashMap<Key, Instant>,
-    /// The same by time: a look at what is due visits nothing else.
-    agenda: BTreeSet<(Instant, Key)>,
+    /// Documents that differ from what is stored, by whose turn it is and when: a look at what is due visits nothing else.
+    agenda: BTreeSet<(Place, Key)>,
 }
 
 impl Board {
@@ -70,7 +71,7 @@ impl Board {
     ) {
         self.make_room(now);
         self.batches.insert(context.id.clone(), Batch::take_up(context, batch, clips, now));
-        self.note(Key::Batch(context.id.clone()));
+        self.file(&Key::Batch(context.id.clone()));
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -86,7 +87,6 @@ impl Board {
     /// Forgets a batch, unwritten changes included: its documents were changed by someone else.
     pub(crate) fn forget(&mut self, batch: &BatchId) {
         self.batches.remove(batch);
-        self.dirty.retain(|key, _| key.batch() != batch);
         self.agenda.retain(|(_, key)| key.batch() != batch);
     }
 
@@ -96,35 +96,44 @@ impl Board {
         let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
         let clips = batch.fold(&event.batch, &event.fact, now);
         let keys = clips.into_iter().map(|clip| Key::Clip(id.clone(), clip)).chain([Key::Batch(id.clone())]);
-        keys.filter(|key| self.note(key.clone())).collect()
+        keys.filter(|key| self.file(key)).collect()
     }
 
-    /// Notes when a document is to be written. Says whether it is.
-    fn note(&mut self, key: Key) -> bool {
-        let due = self.batches.get(key.batch()).and_then(|batch| batch.slate(key.clip())?.due);
-        let before = match due {
-            Some(due) => self.dirty.insert(key.clone(), due),
-            None => self.dirty.remove(&key),
+    /// Puts a document where its slate says it is due. Says whether it is to be written.
+    fn file(&mut self, key: &Key) -> bool {
+        let Some(slate) = self.slate(key) else { return false };
+        let turn = match key {
+            _ if !slate.urgent => Turn::Rest,
+            Key::Clip(..) => Turn::Clip,
+            Key::Batch(_) => Turn::Batch,
         };
-        if before != due {
+        let place = slate.due.map(|due| (turn, due));
+        let before = std::mem::replace(&mut slate.filed, place);
+        if before != place {
             if let Some(before) = before {
                 self.agenda.remove(&(before, key.clone()));
             }
-            self.agenda.extend(due.map(|due| (due, key)));
+            self.agenda.extend(place.map(|place| (place, key.clone())));
         }
-        due.is_some()
+        place.is_some()
     }
 
-    /// The documents that may be written now.
+    fn slate(&mut self, key: &Key) -> Option<&mut Slate> {
+        self.batches.get_mut(key.batch())?.slate(key.clip())
+    }
+
+    /// The documents that may be written now, those first whose turn it is. Clips stand before batches.
     pub(crate) fn due(&self, now: Instant, at_most: usize) -> Vec<(Key, Write)> {
-        let mut due: Vec<&Key> = self.agenda.iter().take_while(|(due, _)| *due <= now).map(|(_, key)| key).collect();
+        // What is urgent is due since it was touched, so the agenda's order is that of time from there on.
+        let due = self.agenda.iter().take_while(|((_, due), _)| *due <= now).map(|(_, key)| key);
+        let mut due: Vec<&Key> = due.take(at_most).collect();
         due.sort_unstable();
-        due.into_iter().filter_map(|key| Some((key.clone(), self.write(key)?))).take(at_most).collect()
+        due.into_iter().filter_map(|key| Some((key.clone(), self.write(key)?))).collect()
     }
 
     /// When the next document becomes due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.agenda.first().map(|(due, _)| *due)
+        self.agenda.first().map(|((_, due), _)| *due)
     }
 
     fn write(&self, key: &Key) -> Option<Write> {
@@ -137,11 +146,10 @@ impl Board {
 
     /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.
     pub(crate) fn written(&mut self, key: &Key, version: Version, now: Instant) {
-        let slate = self.batches.get_mut(key.batch()).and_then(|batch| batch.slate_mut(key.clip()));
-        if let Some(slate) = slate {
+        if let Some(slate) = self.slate(key) {
             slate.written(version, now);
         }
-        self.note(key.clone());
+        self.file(key);
     }
 }
 
@@ -297,6 +305,24 @@ mod tests {
         }
         assert_eq!(board.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
         assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
+    }
+
+    #[tokio::test]
+    async fn an_end_is_written_before_the_progress_of_others_and_before_the_batch_that_counts_it() {
+        let mut board = Board::default();
+        let start = Instant::now();
+        let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), ..context() };
+        for id in ["a", "b"] {
+            board.take_up(&of(id), None, &[], start);
+            board.fold(&FleetEvent { batch: of(id), ..progressed(20) }, start);
+        }
+        write_all(&mut board, start);
+        let now = start + BETWEEN_WRITES;
+        board.fold(&FleetEvent { batch: of("a"), ..progressed(30) }, start);
+        board.fold(&FleetEvent { batch: of("b"), ..clip_event(ClipFact::Cancelled, 90) }, now);
+        let first: Vec<String> = board.due(now, 1).into_iter().map(|(_, write)| write.path).collect();
+        assert_eq!(first, ["exportBatches/b/clips/c1"]);
+        assert_eq!(board.due(now, 9).len(), 4);
     }
 
     #[tokio::test]

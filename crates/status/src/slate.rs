@@ -7,6 +7,21 @@ use tokio::time::Instant;
 /// At most one write per second and document, which is what Firestore sustains; a change of status goes out at once.
 pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 
+/// A place on the board's agenda.
+pub(crate) type Place = (Turn, Instant);
+
+/// Whose turn it is when more is due than can be written: so progress is written less often where documents are written slowly, and an
+/// end is told as soon as ever. What a batch counts is never written before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Turn {
+    /// A clip's change of state.
+    Clip,
+    /// A batch's.
+    Batch,
+    /// Progress.
+    Rest,
+}
+
 /// A document's state of being written.
 #[derive(Debug, Default)]
 pub(crate) struct Slate {
@@ -14,6 +29,10 @@ pub(crate) struct Slate {
     pub(crate) version: Option<Version>,
     /// When it is to be written; `None` while it says what is stored.
     pub(crate) due: Option<Instant>,
+    /// Whether that is at once, whatever else waits.
+    pub(crate) urgent: bool,
+    /// Where the board's agenda has it.
+    pub(crate) filed: Option<Place>,
     written_at: Option<Instant>,
 }
 
@@ -27,12 +46,13 @@ impl Slate {
     pub(crate) fn touch(&mut self, urgent: bool, now: Instant) {
         let rested = self.written_at.map_or(now, |written| written + BETWEEN_WRITES);
         let at = if urgent { now } else { rested };
+        self.urgent |= urgent;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// Notes that it was.
     pub(crate) fn written(&mut self, version: Version, now: Instant) {
-        *self = Self { version: Some(version), due: None, written_at: Some(now) };
+        (self.version, self.due, self.urgent, self.written_at) = (Some(version), None, false, Some(now));
     }
 
     pub(crate) fn precondition(&self) -> Precondition {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Facts folded before the first of them is written: the larger, the fewer writes in a storm; the smaller, the fresher.
-const BURST: usize = 1_000;
+/// Facts folded before the next commit: the larger, the fewer writes in a storm; the smaller, the fresher. Folding so many takes less
+/// time than a commit.
+const BURST: usize = 4_000;
 
 /// Documents in one commit; the service's own limit is 500.
 const WRITES_PER_COMMIT: usize = 400;
@@ -36,7 +37,8 @@ pub(crate) async fn run(
     loop {
         let next_due = writer.board.next_due();
         let mut burst = Vec::new();
-        // In this order, so that a simulation repeats; what is due is written after every burst, so facts keep no document waiting.
+        // In this order, so that a simulation repeats. A commit follows every burst and a burst every commit: facts keep no document
+        // waiting, nor do documents keep facts, of which the later then take the place of the earlier.
         tokio::select! {
             biased;
             () = stop.cancelled() => return writer.finish().await,
@@ -76,30 +78,30 @@ impl Writer {
         Ok(())
     }
 
-    async fn write_due(&mut self) -> Result<(), CloudError> {
-        loop {
-            let due = self.board.due(Instant::now(), WRITES_PER_COMMIT);
-            if due.is_empty() {
-                return Ok(());
-            }
-            let (keys, writes): (Vec<Key>, Vec<_>) = due.into_iter().unzip();
-            match self.cloud.documents.commit(writes).await {
-                Ok(versions) => {
-                    metrics::counter!("clipfleet_documents_written_total").increment(versions.len() as u64);
-                    let now = Instant::now();
-                    for (key, version) in keys.iter().zip(versions) {
-                        self.board.written(key, version, now);
-                        self.waiting.written(key);
-                    }
-                }
-                // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
-                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
-                    tracing::warn!(%error, "documents changed by another writer, reading them again");
-                    keys.iter().for_each(|key| self.drop_batch(key.batch()));
-                }
-                Err(error) => return Err(error),
-            }
+    /// Writes what is due, as much as one commit takes. Says whether there was anything.
+    async fn write_due(&mut self) -> Result<bool, CloudError> {
+        let due = self.board.due(Instant::now(), WRITES_PER_COMMIT);
+        if due.is_empty() {
+            return Ok(false);
         }
+        let (keys, writes): (Vec<Key>, Vec<_>) = due.into_iter().unzip();
+        match self.cloud.documents.commit(writes).await {
+            Ok(versions) => {
+                metrics::counter!("clipfleet_documents_written_total").increment(versions.len() as u64);
+                let now = Instant::now();
+                for (key, version) in keys.iter().zip(versions) {
+                    self.board.written(key, version, now);
+                    self.waiting.written(key);
+                }
+            }
+            // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
+                tracing::warn!(%error, "documents changed by another writer, reading them again");
+                keys.iter().for_each(|key| self.drop_batch(key.batch()));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 
     fn drop_batch(&mut self, batch: &BatchId) {
@@ -110,7 +112,11 @@ impl Writer {
     /// One last write, so that an orderly end leaves nothing to repeat; what it cannot write comes again.
     async fn finish(mut self) -> Result<(), CloudError> {
         const LONGEST: Duration = Duration::from_secs(3);
-        match tokio::time::timeout(LONGEST, self.write_due()).await {
+        let writing = async {
+            while self.write_due().await? {}
+            Ok::<_, CloudError>(())
+        };
+        match tokio::time::timeout(LONGEST, writing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "documents not written before the end"),
             Err(_) => tracing::warn!("documents not written before the end: no answer"),
