@@ -33,33 +33,21 @@ resource "google_firestore_database" "this" {
 
 # The programs' own searches ask for one field's value in the order of names, which needs no composite index. These two are for pages: a
 # person's batches, and a project's, newest first. The security rules make every query name its owner.
-resource "google_firestore_index" "batches_of_owner" {
+resource "google_firestore_index" "batches_of" {
+  for_each = {
+    owner   = ["ownerUid"]
+    project = ["ownerUid", "projectId"]
+  }
+
   database   = "(default)"
   collection = "exportBatches"
 
-  fields {
-    field_path = "ownerUid"
-    order      = "ASCENDING"
-  }
-  fields {
-    field_path = "createdAt"
-    order      = "DESCENDING"
-  }
-
-  depends_on = [google_firestore_database.this]
-}
-
-resource "google_firestore_index" "batches_of_project" {
-  database   = "(default)"
-  collection = "exportBatches"
-
-  fields {
-    field_path = "ownerUid"
-    order      = "ASCENDING"
-  }
-  fields {
-    field_path = "projectId"
-    order      = "ASCENDING"
+  dynamic "fields" {
+    for_each = each.value
+    content {
+      field_path = fields.value
+      order      = "ASCENDING"
+    }
   }
   fields {
     field_path = "createdAt"

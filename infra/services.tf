@@ -1,5 +1,5 @@
-# Dispatcher and status. Both pull from Pub/Sub besides answering HTTP, so both always have an instance, with its processor always on: what
-# scales to zero receives nothing.
+# Dispatcher, status and, where it is enabled, the scaler. All pull from Pub/Sub besides answering HTTP, so each always has an instance, with its
+# processor always on: what scales to zero receives nothing.
 
 locals {
   services = {
@@ -20,6 +20,13 @@ locals {
       cpu           = "1"
       memory        = "1Gi"
     }
+    scaler = {
+      environment = {}
+      # One writer of the pools' counts.
+      max_instances = 1
+      cpu           = "1"
+      memory        = "512Mi"
+    }
   }
 
   invokers = {
@@ -28,7 +35,7 @@ locals {
 }
 
 resource "google_cloud_run_v2_service" "role" {
-  for_each = { for role, it in local.services : role => it if local.deployed == 1 }
+  for_each = { for role, it in local.services : role => it if local.deployed == 1 && contains(keys(local.roles), role) }
 
   name                = "clipfleet-${each.key}"
   location            = var.region
