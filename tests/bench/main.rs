@@ -6,14 +6,10 @@ mod media;
 mod servers;
 mod status;
 
+use crate::status::Teller;
 use clipfleet_cloud::Message;
-use clipfleet_contract::{event, names};
-use clipfleet_domain::{
-    attempt::Attempt,
-    ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
-    job::{BatchContext, FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact},
-};
+use clipfleet_contract::names;
+use clipfleet_domain::lifecycle::ClipFact;
 use clipfleet_tests::fleet::{Fleet, clips, request, text};
 use std::{
     path::Path,
@@ -82,29 +78,14 @@ async fn queue_latency(fleet: &Fleet) {
     print_latency("queue, publish to receive (confirmed and durable)", samples);
 }
 
-/// From publishing a fact to reading its document: a change of status each time, since progress waits for its second.
+/// From publishing a fact to reading its batch's document: a change of status each time, since progress waits for its second.
 async fn document_latency(fleet: &Fleet) {
     let mut samples = Vec::new();
     for n in 0..SAMPLES {
-        let batch = BatchContext {
-            id: BatchId::parse(&format!("latency-{n}")).unwrap(),
-            owner: OwnerUid::parse("u1").unwrap(),
-            project: ProjectId::parse("p1").unwrap(),
-            size: 1,
-        };
-        let attempt = Attempt {
-            id: AttemptId::parse("a1").unwrap(),
-            number: 1,
-            started_at_ms: 1,
-            worker: WorkerId::parse("w1").unwrap(),
-            sequence: 1,
-        };
-        let event = ClipEvent { generation: 0, at_ms: 1, attempt: Some(attempt), fact: ClipFact::Started };
-        let path = names::batch_document(&batch.id);
-        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
-        let data = event::encode(&FleetEvent { batch, fact }).into();
+        let mut teller = Teller::new(&format!("latency-{n}"), 1, "c1");
+        let (message, path) = (teller.tell(ClipFact::Started, 1), names::batch_document(&teller.batch.id));
         let started = Instant::now();
-        fleet.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
+        fleet.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
         loop {
             let document = fleet.document(&path).await;
             if document.is_some_and(|document| text(&document, "status") == "processing") {

@@ -1,7 +1,7 @@
 //! The status service under a storm: a fleet of thousands of clips that report all at once.
 
 use crate::{print_latency, servers::Server};
-use clipfleet_cloud::{Cloud, Message};
+use clipfleet_cloud::{Cloud, Document, Message};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
@@ -38,30 +38,31 @@ const WATCHED: usize = 50;
 /// Longest wait for what was published to be seen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a clip has told so far.
-struct Teller {
-    batch: BatchContext,
+/// A clip that tells of itself, and what it has told so far.
+pub(crate) struct Teller {
+    pub(crate) batch: BatchContext,
     clip: ClipId,
     sequence: u64,
     percent: u8,
 }
 
 impl Teller {
-    fn new(number: usize) -> Self {
+    /// A clip of a batch with so many.
+    pub(crate) fn new(batch: &str, size: usize, clip: &str) -> Self {
         let batch = BatchContext {
-            id: BatchId::parse(&format!("storm-{}", number / BATCH)).unwrap(),
+            id: BatchId::parse(batch).unwrap(),
             owner: OwnerUid::parse("u1").unwrap(),
             project: ProjectId::parse("p1").unwrap(),
-            size: BATCH as u32,
+            size: size as u32,
         };
-        Self { batch, clip: ClipId::parse(&format!("clip-{}", number % BATCH)).unwrap(), sequence: 0, percent: 0 }
+        Self { batch, clip: ClipId::parse(clip).unwrap(), sequence: 0, percent: 0 }
     }
 
     fn document(&self) -> String {
         names::clip_document(&self.batch.id, &self.clip)
     }
 
-    fn tell(&mut self, fact: ClipFact, at_ms: i64) -> Message {
+    pub(crate) fn tell(&mut self, fact: ClipFact, at_ms: i64) -> Message {
         self.sequence += 1;
         let attempt = Attempt {
             id: AttemptId::parse(&format!("{}-{}", self.batch.id, self.clip)).unwrap(),
@@ -101,7 +102,9 @@ pub(crate) async fn storm(directory: &Path) {
         crate::servers::ensure_queue(&cloud, topic, subscription).await;
     }
     let status = role(server.address(), &["status", "--listen", "127.0.0.1:0"]);
-    let mut tellers: Vec<Teller> = (0..CLIPS).map(Teller::new).collect();
+    let mut tellers: Vec<Teller> = (0..CLIPS)
+        .map(|n| Teller::new(&format!("storm-{}", n / BATCH), BATCH, &format!("clip-{}", n % BATCH)))
+        .collect();
     let watched: Vec<String> = tellers.iter().rev().take(WATCHED).map(Teller::document).collect();
     let watching = tokio::spawn(watch(cloud.clone(), watched));
 
@@ -183,11 +186,8 @@ async fn covered(cloud: &Cloud, tellers: &[Teller]) -> Duration {
     let paths: Vec<String> = tellers.iter().map(Teller::document).collect();
     loop {
         let found = cloud.documents.get(&paths).await.unwrap();
-        let shown = |(found, teller): (&Option<clipfleet_cloud::Document>, &Teller)| {
-            found.as_ref().is_some_and(|found| {
-                found.fields["fold"] != clipfleet_cloud::Value::Null
-                    && found.fields["progress"] == clipfleet_cloud::Value::Integer(teller.percent.into())
-            })
+        let shown = |(found, teller): (&Option<Document>, &Teller)| {
+            found.as_ref().and_then(|found| found.integer("progress")) == Some(teller.percent.into())
         };
         if found.iter().zip(tellers).all(shown) {
             return started.elapsed();

@@ -30,6 +30,7 @@ mod topology;
 mod weather;
 mod world;
 
+use clipfleet_tests::asked;
 use mutation::Mutation;
 use run::run;
 use seeds::{report, run_seeds};
@@ -42,7 +43,7 @@ const SOAK_SEEDS: u64 = 100_000;
 /// The environment's name for a seed to replay.
 const SEED: &str = "CLIPFLEET_SIMULATION_SEED";
 
-/// The environment's name for the seeds of a soak, `17000..60000`, when some were run before.
+/// The environment's name for the seeds of a soak, when some were run before.
 const SOME_SEEDS: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
 /// What many seeds must reach: a simulation in which these do not happen would prove nothing.
@@ -75,14 +76,6 @@ const MUST_REACH: [&str; 26] = [
     "queued -> cancelled",
 ];
 
-/// The seeds that somebody asked for, or all.
-fn asked(all: Range<u64>) -> Range<u64> {
-    let Ok(asked) = env::var(SOME_SEEDS) else { return all };
-    let ends = asked.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-    let (from, to) = ends.unwrap_or_else(|| panic!("{SOME_SEEDS}={asked}: give two numbers, 17000..60000"));
-    from..to
-}
-
 fn green(seeds: Range<u64>, longest: Duration) {
     let summary = run_seeds(seeds.clone(), None, longest);
     if let Some(red) = &summary.red {
@@ -102,7 +95,7 @@ fn every_seed_keeps_every_promise() {
 #[test]
 #[ignore = "takes long; part of `make soak`"]
 fn a_hundred_thousand_seeds_keep_every_promise() {
-    green(asked(0..SOAK_SEEDS), Duration::from_secs(4 * 3_600));
+    green(asked::numbers(SOME_SEEDS, 0..SOAK_SEEDS), Duration::from_secs(4 * 3_600));
 }
 
 #[test]

@@ -2,30 +2,22 @@
 
 use clipfleet_domain::limits::MAX_STALL_SECONDS;
 use clipfleet_tests::{
+    asked,
     fixtures::directory,
     mutation,
     pipeline_process::{Fate, Order, start},
 };
-use std::{env, ops::Range, thread, time::Duration};
+use std::{thread, time::Duration};
 
-/// Files.
+/// Files. `CLIPFLEET_DAMAGED` asks for some of them, `1719..1720`, or for as many as `500`.
 const FILES: u64 = 10_000;
-
-/// Which of them: all, or those that `CLIPFLEET_DAMAGED` names, `1719..1720` or as many as `500`.
-fn asked() -> Range<u64> {
-    let Ok(asked) = env::var("CLIPFLEET_DAMAGED") else { return 0..FILES };
-    let (from, to) = asked.split_once("..").unwrap_or(("0", &asked));
-    let number =
-        |text: &str| text.parse().unwrap_or_else(|_| panic!("CLIPFLEET_DAMAGED={asked}: give 500 or 1719..1720"));
-    number(from)..number(to)
-}
 
 #[test]
 #[ignore = "soak: about 20 minutes on 2 cores"]
 fn ten_thousand_damaged_files_end_with_a_code() {
     let directory = directory();
     let seeds = mutation::seeds(directory.path());
-    let files = asked();
+    let files = asked::numbers("CLIPFLEET_DAMAGED", 0..FILES);
     let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let share = (files.end - files.start).div_ceil(lanes);
     let tallies: Vec<_> = thread::scope(|scope| {

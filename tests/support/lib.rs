@@ -1,5 +1,6 @@
 //! What the tests of the whole share: sources and readers of results, and stand-ins for parts of the fleet.
 
+pub mod asked;
 pub mod clip;
 pub mod fixtures;
 pub mod fleet;
