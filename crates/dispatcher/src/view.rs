@@ -11,15 +11,14 @@ use serde_json::{Map, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Dispatch {
-    /// The batch's document with its clips' documents under `clips`. A batch accepted so recently that no document exists
-    /// yet is shown as queued.
+    /// The batch's document with its clips' documents, which tell at least as much, under `clips`. A batch accepted so recently that
+    /// no document exists yet is shown as queued.
     pub async fn show(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
-        let batch_path = names::batch_document(id);
-        let clips_path = names::clip_documents(id);
-        let batch_paths = [batch_path];
-        let (batch, clips) =
-            tokio::try_join!(self.cloud.documents.get(&batch_paths), self.cloud.documents.list(&clips_path))?;
-        let Some(batch) = batch.into_iter().next().flatten() else { return self.show_recorded(id).await };
+        // One after the other: clips are written before what their batch counts, so a batch that says it is completed is shown
+        // with completed clips. Read at the same time, the clips could be those of a moment earlier.
+        let batch = self.cloud.documents.get(&[names::batch_document(id)]).await?.into_iter().next().flatten();
+        let Some(batch) = batch else { return self.show_recorded(id).await };
+        let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
         let mut shown = to_json(&batch.fields);
         shown.insert("batchId".into(), json!(id.as_str()));
         shown.insert(
@@ -64,4 +63,59 @@ pub(crate) fn rfc3339(at: SystemTime) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
     let time = pbjson_types::Timestamp { seconds, nanos: since_epoch.subsec_millis() as i32 * 1_000_000 };
     serde_json::to_value(time).ok().and_then(|text| text.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use clipfleet_cloud::{Cloud, CloudError, Document, Documents, Precondition, Search, Version, Write, memory};
+    use clipfleet_domain::batch::BucketPolicy;
+    use clipfleet_service::clock::Clock;
+    use std::{sync::Arc, time::Duration};
+
+    /// A store whose `get` takes a second to arrive there.
+    struct Slow(Arc<dyn Documents>);
+
+    #[async_trait]
+    impl Documents for Slow {
+        async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.0.get(paths).await
+        }
+
+        async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+            self.0.list(collection).await
+        }
+
+        async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+            self.0.find(collection, search).await
+        }
+
+        async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+            self.0.commit(writes).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_completed_batch_is_never_shown_with_a_clip_that_is_not() {
+        let cloud = memory::cloud();
+        let write = async |status: &str| {
+            let fields: Fields = [("status".to_owned(), Value::String(status.into()))].into();
+            let paths = ["exportBatches/b1/clips/c1", "exportBatches/b1"].map(ToOwned::to_owned);
+            let writes = paths.map(|path| Write { path, fields: fields.clone(), precondition: Precondition::None });
+            cloud.documents.commit(writes.into()).await.unwrap();
+        };
+        write("processing").await;
+        let slow = Cloud { documents: Arc::new(Slow(cloud.documents.clone())), ..cloud.clone() };
+        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let dispatch = Dispatch::new(slow, policy, Clock::starting_at(0));
+        let id = BatchId::parse("b1").unwrap();
+        let (shown, ()) = tokio::join!(dispatch.show(&id), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            write("completed").await;
+        });
+        let shown = shown.unwrap();
+        assert_eq!((&shown["status"], &shown["clips"][0]["status"]), (&json!("completed"), &json!("completed")));
+    }
 }
