@@ -52,7 +52,8 @@ const LISTEN: Setting = Setting {
     default: "",
     help: "address to listen on [default: 0.0.0.0:PORT if PORT is set, else 127.0.0.1 and a free port]",
 };
-const PORT: Setting = Setting {
+/// Where a role listens if no address is given.
+pub(crate) const PORT: Setting = Setting {
     flag: "port",
     env: "PORT",
     default: "",
@@ -64,6 +65,8 @@ pub(crate) const LOG_FORMAT: Setting =
 
 /// Settings of every role.
 pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT];
+/// Those of them that do not say which cloud.
+pub(crate) const PROCESS: &[Setting] = &[LISTEN, PORT, LOG_FORMAT];
 /// Settings of roles that judge buckets.
 pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
 
@@ -81,6 +84,21 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     let pubsub = reader.take(&PUBSUB, optional);
     let firestore = reader.take(&FIRESTORE, optional);
     let storage = reader.take(&STORAGE, optional);
+    let process = process(reader);
+    let (project, pubsub, firestore, storage) = (project?, pubsub?, firestore?, storage?);
+    let ProcessSettings { listen, log_format } = process?;
+    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, log_format })
+}
+
+/// Where a process answers, and how it logs.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) log_format: LogFormat,
+}
+
+/// Reads [`PROCESS`].
+pub(crate) fn process(reader: &mut Reader<'_>) -> Option<ProcessSettings> {
     let port = reader.take(&PORT, |text| if text.is_empty() { Ok(None) } else { port(text).map(Some) });
     let port = port.flatten();
     let listen = reader.take(&LISTEN, |text| match (text, port) {
@@ -89,9 +107,7 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
         (given, _) => given.parse().map_err(|_| format!("must be an address such as 127.0.0.1:8080, got {given:?}")),
     });
     let log_format = reader.take(&LOG_FORMAT, log_format);
-    let (project, pubsub, firestore, storage) = (project?, pubsub?, firestore?, storage?);
-    let (listen, log_format) = (listen?, log_format?);
-    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, log_format })
+    Some(ProcessSettings { listen: listen?, log_format: log_format? })
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -7,11 +7,13 @@ mod batch;
 mod client;
 mod cloud;
 mod doctor;
+mod emulator;
 mod exit;
 mod export;
 mod fleet;
 mod operate;
 mod progress;
+mod ready;
 mod roles;
 mod source;
 mod topology;
@@ -27,20 +29,26 @@ fn command() -> Command {
         .about("Exports every clip of a long video to vertical shorts at once")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(export::ExportArgs::augment_args(
-            Command::new("export").about("Export clips of a video; starts a fleet for it unless a server is named"),
-        ))
+        .subcommand(
+            export::ExportArgs::augment_args(Command::new("export"))
+                .about("Export clips of a video; starts a fleet for it unless a server is named"),
+        )
         .subcommand(up::command())
-        .subcommand(batch::BatchArgs::augment_args(
-            Command::new("batch").about("Show, watch, cancel or retry a batch on a running fleet"),
-        ))
-        .subcommand(operate::FleetArgs::augment_args(
-            Command::new("fleet").about("Pause a running fleet, let it go on, or say which"),
-        ))
-        .subcommand(operate::DeadLetterArgs::augment_args(
-            Command::new("dead-letters").about("List, show or redrive clips that the queue gave up"),
-        ))
+        .subcommand(
+            batch::BatchArgs::augment_args(Command::new("batch"))
+                .about("Show, watch, cancel or retry a batch on a running fleet"),
+        )
+        .subcommand(
+            operate::FleetArgs::augment_args(Command::new("fleet"))
+                .about("Pause a running fleet, let it go on, or say which"),
+        )
+        .subcommand(
+            operate::DeadLetterArgs::augment_args(Command::new("dead-letters"))
+                .about("List, show or redrive clips that the queue gave up"),
+        )
         .subcommand(doctor::command())
+        .subcommand(ready::command())
+        .subcommand(emulator::command())
         .subcommands(roles::commands())
 }
 
@@ -58,6 +66,8 @@ fn main() -> ExitCode {
             Some(("fleet", matches)) => operate::fleet(matches).await,
             Some(("dead-letters", matches)) => operate::dead_letters(matches).await,
             Some(("doctor", matches)) => doctor::run(matches).await,
+            Some(("ready", matches)) => ready::run(matches).await,
+            Some(("emulator", matches)) => emulator::run(matches).await,
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),
         }

@@ -14,11 +14,13 @@ use clipfleet_service::{
 };
 use std::{path::PathBuf, process::ExitCode};
 
-const DATA: Setting =
+/// Where everything durable lies.
+pub(crate) const DATA: Setting =
     Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "directory of everything durable" };
 const LISTEN: Setting =
     Setting { flag: "listen", env: "CLIPFLEET_LISTEN", default: "127.0.0.1:8080", help: "address of the HTTP API" };
-const EMULATOR: Setting = Setting {
+/// Where the embedded servers listen.
+pub(crate) const EMULATOR: Setting = Setting {
     flag: "emulator",
     env: "CLIPFLEET_EMULATOR",
     default: "127.0.0.1:8085",

@@ -1,0 +1,43 @@
+//! `clipfleet emulator`: the embedded servers with all that a fleet needs on them, for roles that run elsewhere, in containers
+//! for example. `clipfleet up` has them in its own process.
+
+use crate::{
+    cloud,
+    exit::Failed,
+    topology,
+    up::{DATA, EMULATOR},
+};
+use clap::{ArgMatches, Command};
+use clipfleet_local::{Config, LocalCloud};
+use clipfleet_service::{
+    health::{self, Readiness},
+    settings::{Reader, declare, parsed},
+    shutdown, telemetry,
+};
+use serde_json::json;
+use std::{path::PathBuf, process::ExitCode};
+
+pub(crate) fn command() -> Command {
+    let about = "Run the embedded Pub/Sub, Firestore and Storage servers alone, with a fleet's topics and bucket";
+    declare(Command::new("emulator").about(about), &[&[DATA, EMULATOR], cloud::PROCESS])
+}
+
+pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let data = reader.take(&DATA, |text| Ok(PathBuf::from(text)));
+    let listen = reader.take(&EMULATOR, parsed("an address such as 127.0.0.1:8085"));
+    let process = cloud::process(&mut reader);
+    let ((data, listen), process) = reader.finish(data.zip(listen).zip(process))?;
+
+    telemetry::start_logging(process.log_format, "info");
+    let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
+    let listener = health::bind(process.listen).await.map_err(|error| Failed::because("start", error))?;
+    let local = LocalCloud::start(Config { data, listen }).await;
+    let local = local.map_err(|error| Failed::because("start the embedded servers", error))?;
+    topology::ensure(&cloud::connect(&cloud::local_endpoints(local.address())).await?).await?;
+    let readiness = Readiness::default();
+    readiness.ready(json!({"address": local.address().to_string()}));
+    let served = health::serve(listener, health::routes(readiness), stop).await;
+    local.stop().await;
+    served.map(|()| ExitCode::SUCCESS).map_err(|error| Failed::because("answer", error))
+}
