@@ -27,3 +27,8 @@ output "service_accounts" {
   description = "Account of each role."
   value       = { for role, account in google_service_account.role : role => account.email }
 }
+
+output "project" {
+  description = "Id of the project."
+  value       = var.project
+}

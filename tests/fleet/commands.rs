@@ -100,16 +100,24 @@ async fn the_doctor_tells_what_works_and_what_to_do_about_what_does_not() {
     assert!(said(&alone).contains("x264enc") && said(&alone).contains("GPU"), "{}", said(&alone));
 
     let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
-    let ask = |servers: &str| {
+    let ask = |servers: &str, more: &[&str]| {
         let hosts = ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"];
-        Command::new(program()).arg("doctor").envs(hosts.map(|name| (name, servers))).output().unwrap()
+        Command::new(program()).arg("doctor").args(more).envs(hosts.map(|name| (name, servers))).output().unwrap()
     };
-    let well = ask(&fleet.servers);
+    let well = ask(&fleet.servers, &[]);
     assert_eq!(well.status.code(), Some(0), "{}", said(&well));
     assert!(said(&well).contains(&format!("read documents at {}", fleet.servers)), "{}", said(&well));
-    let servers = fleet.servers.clone();
+    let deployed = ask(&fleet.servers, &["--cloud", "--server", &fleet.api]);
+    assert_eq!(deployed.status.code(), Some(0), "{}", said(&deployed));
+    assert!(said(&deployed).contains(&format!("dispatcher at {}", fleet.api)), "{}", said(&deployed));
+    assert!(!said(&deployed).contains("x264enc"), "{}", said(&deployed));
+    let (servers, api) = (fleet.servers.clone(), fleet.api.clone());
     assert_eq!(fleet.stop().await, Some(0));
-    let ill = ask(&servers);
+    let ill = ask(&servers, &["--server", &api]);
     assert_eq!(ill.status.code(), Some(1), "{}", said(&ill));
     assert!(said(&ill).contains("-> start the server"), "{}", said(&ill));
+    assert!(said(&ill).contains("BROKEN dispatcher at"), "{}", said(&ill));
+    let nowhere = clipfleet(directory.path(), &["doctor", "--cloud"]);
+    assert_eq!(nowhere.status.code(), Some(1), "{}", said(&nowhere));
+    assert!(said(&nowhere).contains("-> set GOOGLE_CLOUD_PROJECT"), "{}", said(&nowhere));
 }

@@ -1,11 +1,12 @@
 //! `clipfleet doctor`: what works here, and what to do about what does not.
 
 use crate::{
-    cloud::{self, ROLE, RoleSettings},
+    client::Client,
+    cloud::{self, BUCKETS, ROLE, RoleSettings},
     exit::Failed,
     roles,
 };
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use clipfleet_cloud::{Cloud, ErrorKind, ObjectName};
 use clipfleet_contract::names;
 use clipfleet_service::settings::{Reader, declare};
@@ -17,10 +18,15 @@ use std::{fmt, path::Path, process::ExitCode, time::Duration};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn command() -> Command {
-    declare(
-        Command::new("doctor").about("Tell what works here, and what to do about what does not"),
-        &[ROLE, &[roles::GPU]],
-    )
+    let cloud = Arg::new("cloud").long("cloud").action(ArgAction::SetTrue);
+    let server = Arg::new("server").long("server").value_name("URL").env("CLIPFLEET_SERVER").hide_env_values(true);
+    let token = Arg::new("token").long("token").env("CLIPFLEET_TOKEN").hide_env_values(true);
+    let command = Command::new("doctor")
+        .about("Tell what works here, and what to do about what does not")
+        .arg(cloud.help("Look at a deployment and not at this machine's media"))
+        .arg(server.help("Ask this dispatcher, too, for example https://clipfleet-dispatcher-xyz.run.app"))
+        .arg(token.help("Identity token for a dispatcher that wants one"));
+    declare(command, &[ROLE, BUCKETS, &[roles::GPU]])
 }
 
 /// One finding: how it is, and the remedy when it is not well.
@@ -66,16 +72,27 @@ impl fmt::Display for Finding {
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let settings = cloud::role(&mut reader).zip(reader.take(&roles::GPU, roles::gpu_mode));
-    let (settings, gpu) = reader.finish(settings)?;
-    let mut findings = media(gpu).await;
-    findings.push(scratch(&std::env::temp_dir()));
-    findings.extend(endpoints(&settings).await);
+    let (settings, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
+    let gpu = reader.take(&roles::GPU, roles::gpu_mode);
+    let ((settings, buckets), gpu) = reader.finish(settings.zip(buckets).zip(gpu))?;
+    let asked = |name| matches.get_one::<String>(name);
+    let deployment = matches.get_flag("cloud");
+    let (mut findings, subject) = if deployment {
+        (Vec::new(), "This deployment")
+    } else {
+        let mut findings = media(gpu).await;
+        findings.push(scratch(&std::env::temp_dir()));
+        (findings, "This machine")
+    };
+    findings.extend(endpoints(&settings, &buckets.default_bucket, deployment).await);
+    if let Some(server) = asked("server") {
+        findings.push(dispatcher(server, asked("token").cloned()).await);
+    }
     findings.iter().for_each(|finding| println!("{finding}"));
     let broken = findings.iter().filter(|finding| finding.verdict == Verdict::Broken).count();
     match broken {
-        0 => println!("\nThis machine can export clips."),
-        number => println!("\n{number} things must be mended before this machine can export clips."),
+        0 => println!("\n{subject} can export clips."),
+        number => println!("\n{number} things must be mended before {} can export clips.", subject.to_lowercase()),
     }
     Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -153,25 +170,32 @@ fn scratch(directory: &Path) -> Finding {
     }
 }
 
-/// Whether the configured servers answer and hold what the fleet needs.
-async fn endpoints(settings: &RoleSettings) -> Vec<Finding> {
+/// Whether the configured servers answer and hold what the fleet needs. `needed`: whether there must be some.
+async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<Finding> {
     let endpoints = &settings.endpoints;
     let hosts = [&endpoints.pubsub, &endpoints.firestore, &endpoints.storage];
     if hosts.iter().all(|host| host.is_none()) && endpoints.project == names::LOCAL_PROJECT {
-        let remedy = "for `clipfleet up` and `clipfleet export` nothing; else set GOOGLE_CLOUD_PROJECT, or the *_EMULATOR_HOST variables";
-        return vec![Finding::lacks("cloud: none configured, the embedded servers are used", remedy)];
+        let (what, remedy) = ("cloud: none configured", "set GOOGLE_CLOUD_PROJECT, or the *_EMULATOR_HOST variables");
+        return vec![if needed {
+            Finding::broken(what, remedy)
+        } else {
+            Finding::lacks(
+                format!("{what}, the embedded servers are used"),
+                format!("for `clipfleet up` and `clipfleet export` nothing; else {remedy}"),
+            )
+        }];
     }
     let cloud = match cloud::connect(endpoints).await {
         Ok(cloud) => cloud,
         Err(failed) => {
             let remedy = "log in with application default credentials, or set the *_EMULATOR_HOST variables";
-            return vec![Finding::broken(format!("cloud: {failed:?}"), remedy)];
+            return vec![Finding::broken(format!("cloud: {failed}"), remedy)];
         }
     };
     let place = |host: &Option<String>, google: &str| host.clone().unwrap_or_else(|| google.to_owned());
     vec![
         documents(&cloud, &place(&endpoints.firestore, "firestore.googleapis.com")).await,
-        objects(&cloud, &place(&endpoints.storage, "storage.googleapis.com")).await,
+        objects(&cloud, bucket, &place(&endpoints.storage, "storage.googleapis.com")).await,
         queue(&cloud, &place(&endpoints.pubsub, "pubsub.googleapis.com")).await,
     ]
 }
@@ -186,15 +210,30 @@ async fn documents(cloud: &Cloud, place: &str) -> Finding {
     )
 }
 
-async fn objects(cloud: &Cloud, place: &str) -> Finding {
-    let name = ObjectName::new(names::LOCAL_BUCKET, "doctor");
+async fn objects(cloud: &Cloud, bucket: &str, place: &str) -> Finding {
+    let name = ObjectName::new(bucket, "doctor");
     let asked = tokio::time::timeout(PATIENCE, cloud.objects.stat(&name, None)).await;
     // An object that is not there is an answer.
     let asked = asked.map(|stat| match stat {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     });
-    judge("look up objects", place, "roles/storage.objectViewer on the bucket", asked)
+    judge(&format!("look up objects in {bucket}"), place, "roles/storage.objectViewer on the bucket", asked)
+}
+
+/// Whether a dispatcher answers, and whether it holds the fleet up.
+async fn dispatcher(server: &str, token: Option<String>) -> Finding {
+    let asked = async { Client::new(server, token)?.get("/fleet").await };
+    match asked.await {
+        Ok(fleet) if fleet["paused"] == true => {
+            Finding::lacks(format!("dispatcher at {server}: the fleet is paused"), "clipfleet fleet resume")
+        }
+        Ok(_) => Finding::works(format!("dispatcher at {server}")),
+        Err(failed) => Finding::broken(
+            format!("dispatcher at {server}: {failed}"),
+            "correct the address; 401 and 403: give an identity token of someone who may invoke it (gcloud auth print-identity-token)",
+        ),
+    }
 }
 
 async fn queue(cloud: &Cloud, place: &str) -> Finding {

@@ -1,7 +1,7 @@
 //! How the program ends: 0 all well, 1 something failed, 2 used wrongly, 64 settings that cannot be used.
 
 use clipfleet_service::settings::{BadSettings, EXIT_BAD_SETTINGS};
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt, fmt::Display, process::ExitCode};
 
 /// Used wrongly: the request itself cannot be right.
 pub(crate) const USAGE: u8 = 2;
@@ -25,6 +25,12 @@ impl Failed {
     }
 }
 
+impl Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl From<BadSettings> for Failed {
     fn from(bad: BadSettings) -> Self {
         Self { text: bad.to_string(), status: EXIT_BAD_SETTINGS }
@@ -33,6 +39,6 @@ impl From<BadSettings> for Failed {
 
 /// Says why, on standard error.
 pub(crate) fn report(failed: Failed) -> ExitCode {
-    eprintln!("clipfleet: {}", failed.text);
+    eprintln!("clipfleet: {failed}");
     ExitCode::from(failed.status)
 }

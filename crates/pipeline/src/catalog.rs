@@ -55,7 +55,7 @@ pub const DECODERS: &[Decoder] = &[
     video("HEVC", "video/x-h265", "avdec_h265", LIBAV),
     video("VP8", "video/x-vp8", "vp8dec", GOOD),
     video("VP9", "video/x-vp9", "vp9dec", GOOD),
-    parsed("av1parse", video("AV1", "video/x-av1", "dav1ddec", "gstreamer1.0-plugins-rs")),
+    parsed("av1parse", video("AV1", "video/x-av1", "dav1ddec", "gstreamer1.0-dav1d")),
     parsed("av1parse", video("AV1", "video/x-av1", "av1dec", BAD)),
     video("MPEG-4 Visual", "video/mpeg,mpegversion=4", "avdec_mpeg4", LIBAV),
     video("MPEG-2", "video/mpeg,mpegversion=[1,2]", "avdec_mpeg2video", LIBAV),
