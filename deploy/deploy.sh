@@ -53,7 +53,7 @@ pool() { gcloud run worker-pools "$@" --project="$project" --region="$region"; }
 
 # The revision that a pool's instances run, all or most of them; nothing where there is no such pool yet.
 running() {
-  pool describe "$1" --format='value(instanceSplitStatuses.revision)' 2>/dev/null | tr ';' '\n' | head -n 1
+  { pool describe "$1" --format='value(instanceSplitStatuses.revision)' 2>/dev/null || true; } | tr ';' '\n' | head -n 1
 }
 
 apply() {

@@ -65,7 +65,7 @@ arguments() {
 
 build() {
   local common
-  read -ra common < <(arguments | tr '\n' ' ')
+  read -ra common <<<"$(arguments | tr '\n' ' ')"
   for image in worker services; do
     case $builder in
     docker) docker buildx build --load "${common[@]}" --target "$image" --tag "clipfleet-$image" "$@" . ;;
@@ -81,7 +81,7 @@ push() {
   [[ $builder == docker ]] || fail "images are pushed with docker buildx, which adds the SBOM" "install it, or use deploy/deploy.sh --builder cloud"
   check
   local common version
-  read -ra common < <(arguments | tr '\n' ' ')
+  read -ra common <<<"$(arguments | tr '\n' ' ')"
   version=${VERSION:-$(git describe --always --dirty 2>/dev/null)} || fail "VERSION is not set, and this is no git checkout" "VERSION=1.2.3"
   # The engine's own builder makes no attestations.
   docker buildx inspect clipfleet >/dev/null 2>&1 || docker buildx create --name clipfleet --driver docker-container >/dev/null

@@ -32,11 +32,11 @@ export CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
 "$program" doctor --cloud || fail "the deployment lacks something" "mend what the doctor calls BROKEN, each with its remedy above"
 
 clips=$(mktemp -d)
-trap 'rm -rf "$clips"' EXIT
 "$program" export "$source" --clip smoke=0-10 --out "$clips" --json >"$clips/status.json" ||
-  fail "the clip was not made" "$(sed -n 's/^ *"\(code\|message\)": "\(.*\)",*$/\2/p' "$clips/status.json" | tr '\n' ' '): see deploy/runbook.md"
+  fail "the clip was not made" "see what the program said above, $clips/status.json and deploy/runbook.md"
 file=$(find "$clips" -name '*.mp4' -size +10k)
 [[ -n $file ]] || fail "no file came back" "look at the batch: clipfleet batch show, and the worker's log"
 # Which encoder made it tells whether the card is used.
 sed -nE 's/^ *"(encoder|fallbackReason|totalMs|encodeMs|queueMs)": (.*[^,]),?$/smoke: \1 \2/p' "$clips/status.json"
 echo "smoke: a clip of 10 s came back, $(stat --format=%s "$file") bytes"
+rm -r "$clips"

@@ -23,7 +23,7 @@ class Workspace:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        for file in [*INFRA.glob("*.tf"), *INFRA.glob("*.rules"), *INFRA.glob("*.tfvars")]:
+        for file in [*INFRA.glob("*.tf"), *INFRA.glob("*.rules"), INFRA / "example.tfvars"]:
             # State stays here.
             if file.name != "backend.tf":
                 shutil.copy(file, self.folder)
