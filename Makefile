@@ -4,15 +4,16 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests"
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
 	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
-	@echo "make test-infra    the Terraform of infra/, without an account: valid, and equal to what the programs say"
+	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
+	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -62,6 +63,11 @@ ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 endif
 	deploy/functions/test/run.sh
+
+# Takes the programs that make test built, and the validators that make test-infra installed.
+test-images:
+	@deploy/setup.sh buildah mmdebstrap
+	@tests/images/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests
