@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of clips, queues or Google.
 
+mod cloud_log;
+
 pub mod clock;
 pub mod health;
 pub mod settings;

@@ -1,5 +1,6 @@
 //! Logs to standard error, metrics for `/metrics`.
 
+use crate::cloud_log::CloudLog;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -30,7 +31,7 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
     // A second start (tests, embedding) keeps the first.
     let _ = match format {
         LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(layer.event_format(CloudLog)).try_init(),
     };
 }
 
