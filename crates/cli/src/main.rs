@@ -1,5 +1,5 @@
 //! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), clients of a running one (`batch`,
-//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`), and a check of what works here (`doctor`).
+//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`, `scaler`), what a fleet would cost (`plan`), and a check of what works here (`doctor`).
 //!
 //! It decides nothing about clips: it reads settings, starts roles, and shows what the fleet says.
 
@@ -11,8 +11,11 @@ mod exit;
 mod export;
 mod fleet;
 mod operate;
+mod plan;
+mod price;
 mod progress;
 mod roles;
+mod scaling;
 mod source;
 mod topology;
 mod up;
@@ -41,6 +44,7 @@ fn command() -> Command {
             Command::new("dead-letters").about("List, show or redrive clips that the queue gave up"),
         ))
         .subcommand(doctor::command())
+        .subcommand(plan::command())
         .subcommands(roles::commands())
 }
 
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
             Some(("fleet", matches)) => operate::fleet(matches).await,
             Some(("dead-letters", matches)) => operate::dead_letters(matches).await,
             Some(("doctor", matches)) => doctor::run(matches).await,
+            Some(("plan", matches)) => plan::run(matches),
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),
         }
