@@ -72,10 +72,14 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     assert!(took("slotMs") >= phases.iter().sum(), "{clip:#}");
     let price = (8.0 * 11.244 + 16.0 * 1.235) / slots as f64;
     assert_eq!(took("costMicroUsd"), (price * took("slotMs") as f64 / 1_000.0).round() as i64);
-    let beside = manifest_bytes + reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap().len();
+    let beside =
+        manifest_bytes + reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap().len();
     assert_eq!(took("bytesWritten"), (bytes.len() + beside) as i64);
     let both: i64 = clips(&shown).values().map(|clip| clip["usage"]["bytesRead"].as_i64().unwrap()).sum();
-    assert!(both > 0 && both <= std::fs::metadata(&video).unwrap().len() as i64, "each block is read once by one worker");
+    assert!(
+        both > 0 && both <= std::fs::metadata(&video).unwrap().len() as i64,
+        "each block is read once by one worker"
+    );
     assert!(manifest["usage"]["slotMs"].as_i64().is_some_and(|ms| ms > 0 && ms <= took("slotMs")), "{manifest:#}");
     let cover = reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap();
     assert_eq!(cover.headers()["content-type"], "image/jpeg");

@@ -71,7 +71,9 @@ pub(crate) fn command() -> Command {
         Arg::new(name).long(name).value_name("N").required(true).help(help).value_parser(value_parser!(f64))
     };
     let command = Command::new("plan")
-        .about("Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without cards")
+        .about(
+            "Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without cards",
+        )
         .arg(needed(BATCHES, "batches per hour, at random around that rate, all day"))
         .arg(needed(CLIPS, "clips per batch"))
         .arg(needed(SECONDS, "length of a clip, seconds of 1080p30"))
@@ -95,8 +97,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let cpu = kind(&mut reader, "cpu", CPU_MACHINE, [&CPU_SLOTS, &CPU_RATE, &CPU_COLD]);
     let policy = scaling::policy(&mut reader, 1);
     let prices = price::prices(&mut reader);
-    let (kinds, (policy, prices)) =
-        reader.finish(gpu.zip(cpu).map(|(gpu, cpu)| [gpu, cpu]).zip(policy.zip(prices)))?;
+    let (kinds, (policy, prices)) = reader.finish(gpu.zip(cpu).map(|(gpu, cpu)| [gpu, cpu]).zip(policy.zip(prices)))?;
     let asked = |name: &str, least: f64, most: f64| match matches.get_one::<f64>(name).copied() {
         Some(given) if (least..=most).contains(&given) => Ok(given),
         given => Err(Failed::usage(format!(
@@ -185,7 +186,18 @@ fn print(rows: &[Row], policy: &Policy, demand: &Demand) {
     println!("{} batches with {} clips in a simulated day", demand.batches.len(), demand.clips());
     println!(
         "{:6}{:>10}{:>6}{:>12}{:>10}{:>12}{:>10}{:>13}{:>8}{:>8}{:>12}{:>12}",
-        "pool", "instances", "most", "wait p50", "p95", "batch p50", "p95", "utilisation", "idle", "lost", "USD/month", "USD/clip"
+        "pool",
+        "instances",
+        "most",
+        "wait p50",
+        "p95",
+        "batch p50",
+        "p95",
+        "utilisation",
+        "idle",
+        "lost",
+        "USD/month",
+        "USD/clip"
     );
     for row in rows {
         println!(

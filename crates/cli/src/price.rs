@@ -48,7 +48,8 @@ fn amounts(text: &str, most: f64) -> Result<[f64; 3], String> {
     let wrong = |reason: String| format!("must be such as vcpu=8,gib=16,gpu=0: {reason}, got {text:?}");
     let mut found = [None; 3];
     for part in text.split(',') {
-        let (name, amount) = part.split_once('=').ok_or_else(|| wrong(format!("{:?} is no name=number", part.trim())))?;
+        let (name, amount) =
+            part.split_once('=').ok_or_else(|| wrong(format!("{:?} is no name=number", part.trim())))?;
         let name = name.trim();
         let place = NAMES.iter().position(|known| *known == name);
         let place = place.ok_or_else(|| wrong(format!("{name:?} is none of {}", NAMES.join(", "))))?;

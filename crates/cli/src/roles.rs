@@ -56,13 +56,20 @@ pub(crate) fn commands() -> Vec<Command> {
     let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
     vec![
         declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS]),
-        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER, COST]).arg(
-            clap::Arg::new(DIE_WITH_PARENT)
-                .long(DIE_WITH_PARENT)
-                .action(ArgAction::SetTrue)
-                .help("Stop when the process that started this one ends"),
-        )
-        .arg(clap::Arg::new(WORKER_ID).long(WORKER_ID).value_name("ID").hide(true).help("Its identity, new at each start")),
+        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER, COST])
+            .arg(
+                clap::Arg::new(DIE_WITH_PARENT)
+                    .long(DIE_WITH_PARENT)
+                    .action(ArgAction::SetTrue)
+                    .help("Stop when the process that started this one ends"),
+            )
+            .arg(
+                clap::Arg::new(WORKER_ID)
+                    .long(WORKER_ID)
+                    .value_name("ID")
+                    .hide(true)
+                    .help("Its identity, new at each start"),
+            ),
         declare(role("scaler", "Run the scaler: sets how many workers there are"), &[ROLE, SCALER, POLICY]),
         declare(role("status", "Run the status service: folds events into documents"), &[ROLE]),
     ]

@@ -33,12 +33,8 @@ const DRY_RUN: Setting = Setting {
     default: "false",
     help: "true: decide and log, and set nothing",
 };
-const MIN: Setting = Setting {
-    flag: "scaler-min",
-    env: "CLIPFLEET_SCALER_MIN",
-    default: "0",
-    help: "workers that are always there",
-};
+const MIN: Setting =
+    Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "workers that are always there" };
 const MAX: Setting =
     Setting { flag: "scaler-max", env: "CLIPFLEET_SCALER_MAX", default: "3", help: "the most workers: the quota" };
 const WARM: Setting = Setting {
@@ -186,7 +182,9 @@ pub(crate) async fn run(
     let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
     if pool != LOCAL_POOL {
         let pool = WorkerPool::connect(&pool, run_host.as_deref()).await.map_err(|error| failed(&error))?;
-        return clipfleet_scaler::run(config, listener, cloud, Arc::new(pool), stop).await.map_err(|error| failed(&error));
+        return clipfleet_scaler::run(config, listener, cloud, Arc::new(pool), stop)
+            .await
+            .map_err(|error| failed(&error));
     }
     let spec = WorkerSpec { endpoints: role.endpoints.clone(), slots: slots as usize, scratch, logs: None };
     let (crew, mut failures) = Crew::start(0, spec);
@@ -204,8 +202,15 @@ pub(crate) fn local_config(slots: usize, workers: (usize, usize), (drain_seconds
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (min, max) = (count(workers.0), count(workers.1));
     // Whoever is ended here is idle, and starts again in a second.
-    let policy =
-        Policy { slots: count(slots), min, max, drain_seconds, idle_seconds, surplus_seconds: idle_seconds, ..Policy::default() };
+    let policy = Policy {
+        slots: count(slots),
+        min,
+        max,
+        drain_seconds,
+        idle_seconds,
+        surplus_seconds: idle_seconds,
+        ..Policy::default()
+    };
     Config { pool: LOCAL_POOL.to_owned(), policy, first_rate: clipfleet_scaler::FIRST_RATE, dry_run: false }
 }
 

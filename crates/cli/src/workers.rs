@@ -140,7 +140,11 @@ async fn keep(
 
 fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("worker").arg(format!("--{DIE_WITH_PARENT}")).arg(format!("--{WORKER_ID}={id}")).envs(cloud::environment(&spec.endpoints));
+    command
+        .arg("worker")
+        .arg(format!("--{DIE_WITH_PARENT}"))
+        .arg(format!("--{WORKER_ID}={id}"))
+        .envs(cloud::environment(&spec.endpoints));
     command
         .arg("--slots")
         .arg(spec.slots.to_string())

@@ -95,12 +95,19 @@ impl Board {
     }
 
     /// Takes up a batch, or what its documents say of one that was taken up before: its clips with their work, and their views.
-    pub(crate) fn take_up(&mut self, id: &BatchId, clips: Vec<(ClipId, Work)>, mut views: BTreeMap<ClipId, ClipView>, now_ms: i64) {
+    pub(crate) fn take_up(
+        &mut self,
+        id: &BatchId,
+        clips: Vec<(ClipId, Work)>,
+        mut views: BTreeMap<ClipId, ClipView>,
+        now_ms: i64,
+    ) {
         let batch = self.batches.entry(id.clone()).or_insert_with(|| Batch { clips: BTreeMap::new(), heard_at_ms: 0 });
         batch.heard_at_ms = now_ms;
         for (id, work) in clips {
             let shown = views.remove(&id).unwrap_or_default();
-            let clip = batch.clips.entry(id).or_insert_with(|| Clip { work, view: ClipView::default(), heard_at_ms: 0 });
+            let clip =
+                batch.clips.entry(id).or_insert_with(|| Clip { work, view: ClipView::default(), heard_at_ms: 0 });
             if is_later(&shown, &clip.view) {
                 clip.view = shown;
                 clip.heard_at_ms = now_ms;
@@ -191,11 +198,6 @@ impl Board {
     pub(crate) fn len(&self) -> usize {
         self.batches.len()
     }
-
-    /// Whether nothing is known.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
 }
 
 /// Whether what a document shows is further than what is known: facts may be ahead of documents, and documents of missed facts.
@@ -206,7 +208,8 @@ fn is_later(shown: &ClipView, known: &ClipView) -> bool {
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Equal if known.state.is_terminal() => false,
         std::cmp::Ordering::Equal => {
-            let ended = shown.attempt.as_ref().map(|attempt| &attempt.id) == known.attempt.as_ref().map(|attempt| &attempt.id)
+            let ended = shown.attempt.as_ref().map(|attempt| &attempt.id)
+                == known.attempt.as_ref().map(|attempt| &attempt.id)
                 && shown.phase == Phase::Queued
                 && known.phase != Phase::Queued;
             shown.state.is_terminal() || order(shown) > order(known) || ended

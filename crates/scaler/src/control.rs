@@ -263,7 +263,11 @@ impl Control<'_> {
                     Pool { asked: count, ends_idle, ..Pool::default() }
                 });
                 if pool.asked != count {
-                    tracing::warn!(workers = count, asked = pool.asked, "the size of the pool is not the one that was set");
+                    tracing::warn!(
+                        workers = count,
+                        asked = pool.asked,
+                        "the size of the pool is not the one that was set"
+                    );
                     pool.asked = count;
                 }
             }
@@ -297,7 +301,9 @@ async fn answered(call: &mut Option<JoinHandle<Answer>>) -> Answer {
         None => pending().await,
         Some(running) => match running.await {
             Ok(answer) => answer,
-            Err(error) => Answer::Count(Err(CloudError::new(ErrorKind::Unavailable, format!("call the pool: {error}")))),
+            Err(error) => {
+                Answer::Count(Err(CloudError::new(ErrorKind::Unavailable, format!("call the pool: {error}"))))
+            }
         },
     }
 }

@@ -1,7 +1,10 @@
 //! The documents that the board is built from: the dispatcher's record, which says what each clip is, and the clips' own, which say where
 //! they stand.
 
-use crate::{board::{Board, MAX_BATCHES}, work::Work};
+use crate::{
+    board::{Board, MAX_BATCHES},
+    work::Work,
+};
 use clipfleet_cloud::{Cloud, CloudError, Document, Search, Value};
 use clipfleet_contract::{batch, names, standing::Standing};
 use clipfleet_domain::{

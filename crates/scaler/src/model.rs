@@ -48,7 +48,11 @@ const HANDED_BACK_MS: i64 = 2_000;
 enum Event {
     Submit(usize),
     Ready(u64),
-    Done { worker: u64, slot: usize, run: u64 },
+    Done {
+        worker: u64,
+        slot: usize,
+        run: u64,
+    },
     /// A clip can be taken again.
     Return(Clip),
     Look,
@@ -194,7 +198,8 @@ impl World<'_> {
 
     /// Gives free slots their clips.
     fn fill(&mut self) {
-        let ids: Vec<u64> = self.workers.iter().filter(|(_, worker)| worker.ready_ms.is_some()).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> =
+            self.workers.iter().filter(|(_, worker)| worker.ready_ms.is_some()).map(|(id, _)| *id).collect();
         for id in ids {
             for slot in 0..self.fleet.slots as usize {
                 if self.workers[&id].slots[slot].is_none() && !self.start(id, slot) {

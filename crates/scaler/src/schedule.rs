@@ -55,7 +55,8 @@ fn period(text: &str) -> Result<Period, String> {
     let day = |name: &str| DAYS.iter().position(|known| *known == name).ok_or_else(|| wrong("a day is not known"));
     let (first, last) = days.split_once('-').unwrap_or((days, days));
     let (from, to) = times.trim().split_once('-').ok_or_else(|| wrong("an end is missing"))?;
-    let minutes = (minute(from).ok_or_else(|| wrong("a time is none"))?, minute(to).ok_or_else(|| wrong("a time is none"))?);
+    let minutes =
+        (minute(from).ok_or_else(|| wrong("a time is none"))?, minute(to).ok_or_else(|| wrong("a time is none"))?);
     if minutes.0 >= minutes.1 {
         return Err(wrong("it ends before it begins; give two periods around midnight"));
     }

@@ -128,7 +128,9 @@ impl Seat {
             }
         };
         let written = timeout(left, self.write(note, Precondition::Unchanged(version), false)).await;
-        match written.unwrap_or_else(|_| Err(CloudError::new(ErrorKind::Unavailable, "keep the scaler's seat: no answer in time"))) {
+        match written.unwrap_or_else(|_| {
+            Err(CloudError::new(ErrorKind::Unavailable, "keep the scaler's seat: no answer in time"))
+        }) {
             Err(error) if is_lost(&error) => {
                 self.held = None;
                 Err(error)
@@ -174,10 +176,13 @@ fn is_lost(error: &CloudError) -> bool {
 
 fn note(document: &Document) -> Note {
     let speed = match document.fields.get(SPEED) {
-        Some(Value::Map(fields)) => fields.iter().filter_map(|(quality, rate)| match rate {
-            Value::Double(rate) => Some((quality.clone(), *rate)),
-            _ => None,
-        }).collect(),
+        Some(Value::Map(fields)) => fields
+            .iter()
+            .filter_map(|(quality, rate)| match rate {
+                Value::Double(rate) => Some((quality.clone(), *rate)),
+                _ => None,
+            })
+            .collect(),
         _ => BTreeMap::new(),
     };
     let target = document.integer(TARGET).and_then(|target| u32::try_from(target).ok());

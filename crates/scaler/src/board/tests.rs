@@ -20,7 +20,13 @@ fn context(batch: &str) -> BatchContext {
     BatchContext { id: BatchId::parse(batch).unwrap(), owner, project, size: 3 }
 }
 
-fn event(clip: &str, generation: u32, attempt: Option<(&str, u32, &str, u64)>, at_ms: i64, fact: ClipFact) -> FleetEvent {
+fn event(
+    clip: &str,
+    generation: u32,
+    attempt: Option<(&str, u32, &str, u64)>,
+    at_ms: i64,
+    fact: ClipFact,
+) -> FleetEvent {
     let attempt = attempt.map(|(id, number, worker, sequence)| Attempt {
         id: AttemptId::parse(id).unwrap(),
         number,
@@ -83,7 +89,7 @@ fn what_was_found_ready_teaches_nothing() {
     let mut board = board();
     let before = board.speed().clone();
     board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, completed(40, true)), 1_000);
-    assert_eq!((board.speed(), board.take_served()), (&before, 0.04));
+    assert_eq!((board.take_served(), board.speed()), (0.04, &before));
 }
 
 #[test]
@@ -149,7 +155,7 @@ fn what_is_over_is_forgotten_and_what_is_silent_is_to_be_read() {
         board.fold(&event(clip, 0, None, 60_000, ClipFact::Cancelled), 60_000);
     }
     assert_eq!((board.look(119_999, 10), board.len()), (vec![], 1));
-    assert_eq!((board.look(120_000, 10), board.is_empty()), (vec![], true));
+    assert_eq!((board.look(120_000, 10), board.len()), (vec![], 0));
 }
 
 #[test]

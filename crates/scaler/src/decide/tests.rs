@@ -18,7 +18,14 @@ fn policy() -> Policy {
 }
 
 fn load(waiting: u32, at_work: u32, busy_workers: u32, outstanding_seconds: f64) -> Load {
-    Load { waiting, at_work, busy_workers, outstanding_seconds, at_risk_seconds: f64::from(at_work) * 3.0, paused: false }
+    Load {
+        waiting,
+        at_work,
+        busy_workers,
+        outstanding_seconds,
+        at_risk_seconds: f64::from(at_work) * 3.0,
+        paused: false,
+    }
 }
 
 fn pool(asked: u32) -> Pool {

@@ -70,7 +70,19 @@ fn share(part: f64, whole: f64) -> f64 {
 /// Runs beside one another, as text.
 pub fn table(rows: &[(&str, &Report)]) -> String {
     let mut text = String::new();
-    let head = ["first call", "wait p50", "p95", "batch p50", "p95", "idle", "lost", "interrupted", "instances", "most", "calls"];
+    let head = [
+        "first call",
+        "wait p50",
+        "p95",
+        "batch p50",
+        "p95",
+        "idle",
+        "lost",
+        "interrupted",
+        "instances",
+        "most",
+        "calls",
+    ];
     let _ = write!(text, "{:44}", "");
     for name in head {
         let _ = write!(text, " {name:>11}");
