@@ -144,6 +144,11 @@ impl Board {
         std::mem::take(&mut self.served_seconds)
     }
 
+    /// Whether no more batches are taken up. Those left out are read when there is room again.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batches.len() >= MAX_BATCHES
+    }
+
     /// What there is to do, and who does it.
     pub(crate) fn load(&self, now_ms: i64) -> Load {
         let mut load = Load { paused: self.paused, ..Load::default() };

@@ -71,6 +71,12 @@ struct Control<'a> {
     /// Not set before, after a failure.
     wait_until: Instant,
     pause: Duration,
+    /// All open batches have been read once: before, the fleet would look idle.
+    known: bool,
+    /// After which record reading goes on; `None` while none is to be read.
+    reading: Option<String>,
+    /// Batches were left out for want of room.
+    left_out: bool,
     /// A dry run says the same thing once.
     said: Option<u32>,
 }
@@ -89,6 +95,9 @@ pub(crate) async fn hold(scaler: &Scaler, seat: &mut Seat, stop: &CancellationTo
         note,
         wait_until: now,
         pause: FIRST_PAUSE,
+        known: false,
+        reading: Some(String::new()),
+        left_out: false,
         said: None,
     };
     // Facts are kept from here on, so that what happens while documents are read is not missed.
@@ -108,9 +117,8 @@ impl Control<'_> {
         let mut renew_at = Instant::now() + RENEW;
         let (mut look_at, mut count_at) = (Instant::now(), Instant::now());
         let (mut decide_at, mut decided_at) = (Instant::now(), Instant::now());
-        let mut read = false;
         loop {
-            let wake = decide_at.min(renew_at);
+            let wake = decide_at.min(renew_at).min(look_at);
             let mut fact = None;
             tokio::select! {
                 biased;
@@ -142,8 +150,9 @@ impl Control<'_> {
             }
             if now >= look_at {
                 look_at = now + LOOK;
-                // What is read at first may take longer than the seat lasts; it is then read on.
-                match timeout(self.seat.lasts().saturating_sub(MARGIN), self.look(&mut read)).await {
+                // The seat is renewed between two looks, and reading goes on where it stopped.
+                match timeout(self.seat.lasts().saturating_sub(MARGIN), self.look()).await {
+                    Ok(Ok(())) if self.reading.is_some() => look_at = now,
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "documents not read, trying again"),
                     Err(_) => tracing::warn!("documents not read in time, trying again"),
@@ -156,8 +165,7 @@ impl Control<'_> {
             }
             if now >= decide_at {
                 (decide_at, decided_at) = (now + TICK, now);
-                // A fleet whose batches are not known yet would look idle.
-                if read && !self.act().await {
+                if self.known && !self.act().await {
                     return Ok(Ended::Lost);
                 }
             }
@@ -180,10 +188,16 @@ impl Control<'_> {
         let now_ms = self.scaler.clock.now_ms();
         let new = !self.board.knows(&event.batch.id, now_ms);
         // Of a refused batch there is no record, and nothing to do.
+        if new && self.board.is_full() {
+            self.left_out = true;
+            delivery.ack();
+            return false;
+        }
         if new && !matches!(event.fact, FleetFact::BatchRefused { .. }) {
             let reading = documents::take_up(&self.scaler.cloud, &mut self.board, &event.batch.id, now_ms);
-            let read = timeout(self.seat.lasts().saturating_sub(MARGIN), reading).await;
-            if let Ok(Err(error)) = read {
+            let late = |_| Err(CloudError::new(ErrorKind::Unavailable, "read its documents: no answer in time"));
+            let read = timeout(self.seat.lasts().saturating_sub(MARGIN), reading).await.unwrap_or_else(late);
+            if let Err(error) = read {
                 tracing::warn!(batch = %event.batch.id, %error, "fact handed back");
                 delivery.nack();
                 return false;
@@ -195,13 +209,20 @@ impl Control<'_> {
     }
 
     /// Reads what facts may have left out.
-    async fn look(&mut self, read: &mut bool) -> Result<(), CloudError> {
+    async fn look(&mut self) -> Result<(), CloudError> {
         let (cloud, now_ms) = (&self.scaler.cloud, self.scaler.clock.now_ms());
         self.board.set_paused(documents::paused(cloud).await?);
-        if !*read {
-            documents::take_up_open(cloud, &mut self.board, now_ms).await?;
-            *read = true;
-            tracing::info!(batches = self.board.len(), "open batches were read");
+        if self.left_out && !self.board.is_full() {
+            self.left_out = false;
+            self.reading.get_or_insert_default();
+        }
+        if let Some(after) = &mut self.reading {
+            if !documents::take_up_open(cloud, &mut self.board, after, now_ms).await? {
+                return Ok(());
+            }
+            (self.reading, self.known) = (None, true);
+            self.left_out = self.board.is_full();
+            tracing::info!(batches = self.board.len(), left_out = self.left_out, "open batches were read");
         }
         for batch in self.board.look(now_ms, READ_AT_ONCE) {
             documents::take_up(cloud, &mut self.board, &batch, now_ms).await?;

@@ -19,25 +19,27 @@ use std::collections::BTreeMap;
 /// Records read at once.
 const PAGE: u32 = 100;
 
-/// Puts every batch on the board that is not known to be over.
-pub(crate) async fn take_up_open(cloud: &Cloud, board: &mut Board, now_ms: i64) -> Result<(), CloudError> {
-    let mut after = String::new();
-    while board.len() < MAX_BATCHES {
-        let search = Search { after: &after, ..Search::new(names::RECORD_OPEN, Value::Bool(true), PAGE) };
-        let records = cloud.documents.find(names::REQUESTS, search).await?;
-        for record in &records {
-            let id = record.path.rsplit('/').next().unwrap_or_default();
-            if let Ok(id) = BatchId::parse(id) {
-                take_up_recorded(cloud, board, &id, record, now_ms).await?;
+/// Puts the batches on the board that are not known to be over, a page of them: those that follow `after`, which is moved on with each. Says
+/// whether these were the last.
+pub(crate) async fn take_up_open(
+    cloud: &Cloud,
+    board: &mut Board,
+    after: &mut String,
+    now_ms: i64,
+) -> Result<bool, CloudError> {
+    let search = Search { after: after.as_str(), ..Search::new(names::RECORD_OPEN, Value::Bool(true), PAGE) };
+    let records = cloud.documents.find(names::REQUESTS, search).await?;
+    for record in &records {
+        let id = record.path.rsplit('/').next().unwrap_or_default();
+        if let Ok(id) = BatchId::parse(id) {
+            if board.len() >= MAX_BATCHES {
+                return Ok(true);
             }
+            take_up_recorded(cloud, board, &id, record, now_ms).await?;
         }
-        match records.last().filter(|_| records.len() == PAGE as usize) {
-            None => return Ok(()),
-            Some(last) => after = last.path.rsplit('/').next().unwrap_or_default().to_owned(),
-        }
+        id.clone_into(after);
     }
-    tracing::warn!(batches = board.len(), "more batches are open than can be watched; the others follow as these end");
-    Ok(())
+    Ok(records.len() < PAGE as usize)
 }
 
 /// Puts one batch on the board, or notes that it has no record.

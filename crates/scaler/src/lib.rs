@@ -91,7 +91,7 @@ pub async fn scale(
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let holder = format!("s-{}", Uuid::now_v7().simple());
-    let mut seat = Seat::new(cloud.clone(), names::scaler_document(&config.pool), holder.clone());
+    let mut seat = Seat::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
     let Config { policy, first_rate, dry_run, pool } = config;
     let scaler = Scaler { cloud, clock, backend, policy, first_rate, dry_run };
     let tell = |holds: bool| {

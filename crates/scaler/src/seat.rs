@@ -13,9 +13,10 @@
 //! lost the seat without knowing it fails at that write.
 
 use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_service::clock::Clock;
 use std::{
     collections::BTreeMap,
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 use tokio::time::{Instant, timeout};
 
@@ -42,6 +43,7 @@ pub(crate) struct Note {
 /// A scaler's claim to the seat.
 pub(crate) struct Seat {
     cloud: Cloud,
+    clock: Clock,
     path: String,
     holder: String,
     held: Option<Held>,
@@ -64,8 +66,8 @@ const SPEED: &str = "slotSecondsPerClipSecond";
 const RENEWED_AT: &str = "renewedAt";
 
 impl Seat {
-    pub(crate) fn new(cloud: Cloud, path: String, holder: String) -> Self {
-        Self { cloud, path, holder, held: None, seen: None, left: Note::default() }
+    pub(crate) fn new(cloud: Cloud, clock: Clock, path: String, holder: String) -> Self {
+        Self { cloud, clock, path, holder, held: None, seen: None, left: Note::default() }
     }
 
     /// How long the seat is held for certain; nothing once it is lost.
@@ -152,6 +154,7 @@ impl Seat {
 
     async fn write(&mut self, note: &Note, precondition: Precondition, released: bool) -> Result<(), CloudError> {
         let until = Instant::now() + LASTS;
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.now_ms().unsigned_abs());
         let speed = note.speed.iter().map(|(quality, rate)| (quality.clone(), Value::Double(*rate))).collect();
         let fields = Fields::from([
             (HOLDER.into(), Value::String(self.holder.clone())),
@@ -159,7 +162,7 @@ impl Seat {
             (TARGET.into(), note.target.map_or(Value::Null, |target| Value::Integer(i64::from(target)))),
             (REASON.into(), Value::String(note.reason.to_owned())),
             (SPEED.into(), Value::Map(speed)),
-            (RENEWED_AT.into(), Value::Timestamp(SystemTime::now())),
+            (RENEWED_AT.into(), Value::Timestamp(now)),
         ]);
         let write = Write { path: self.path.clone(), fields, precondition };
         let version = self.cloud.documents.commit(vec![write]).await?.first().copied();
@@ -195,7 +198,9 @@ mod tests {
     use clipfleet_cloud::memory;
 
     fn seats(cloud: &Cloud) -> [Seat; 2] {
-        ["one", "two"].map(|holder| Seat::new(cloud.clone(), "fleetControl/scaler-test".into(), holder.into()))
+        ["one", "two"].map(|holder| {
+            Seat::new(cloud.clone(), Clock::starting_at(0), "fleetControl/scaler-test".into(), holder.into())
+        })
     }
 
     #[tokio::test(start_paused = true)]
