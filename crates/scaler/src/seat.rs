@@ -213,7 +213,8 @@ mod tests {
             tokio::time::sleep(RENEW).await;
         }
         // It is frozen. The other takes over, and knows what it knew.
-        let mut waited = Duration::ZERO;
+        // Since it was renewed last.
+        let mut waited = RENEW;
         while !two.take().await.unwrap() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             waited += Duration::from_secs(1);
