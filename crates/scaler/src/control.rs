@@ -130,15 +130,14 @@ impl Control<'_> {
                 () = sleep_until(wake) => {}
                 delivery = facts.next() => fact = Some(delivery),
             }
-            match fact {
-                Some(Some(Ok(delivery))) => {
-                    if self.fold(delivery).await {
-                        decide_at = decide_at.min(decided_at + SOONEST);
-                    }
-                }
+            let more = match fact {
+                Some(Some(Ok(delivery))) => self.fold(delivery).await,
                 Some(Some(Err(error))) => return Err(error),
                 Some(None) => return Ok(Ended::Stopped),
-                None => {}
+                None => false,
+            };
+            if more {
+                decide_at = decide_at.min(decided_at + SOONEST);
             }
             let now = Instant::now();
             if now >= renew_at {

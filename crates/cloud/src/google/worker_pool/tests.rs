@@ -73,7 +73,7 @@ async fn change(
     if let Some(status) = double.refusals.pop_front() {
         return refusal(status);
     }
-    if body["etag"] != double.etag.to_string() {
+    if body["etag"].as_str() != Some(double.etag.to_string().as_str()) {
         return refusal(409);
     }
     double.count = body["scaling"]["manualInstanceCount"].as_i64().unwrap();
