@@ -236,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_recorded_tells_each_clip_and_its_length() {
+        let recorded = to_message(&checked(GOOD).unwrap());
+        let (rendition, clips) = recorded_clips(&recorded).unwrap();
+        let clips: Vec<_> = clips.iter().map(|(id, length_ms)| (id.as_str(), *length_ms)).collect();
+        assert_eq!((rendition, clips), (Rendition::default(), vec![("c1", 45_000), ("c2", 1_000)]));
+        let mut damaged = recorded;
+        damaged.clips[1].clip_id = "no id".into();
+        assert!(recorded_clips(&damaged).unwrap_err().to_string().contains("clipId"));
+    }
+
+    #[test]
     fn json_and_binary_requests_mean_the_same_and_survive_a_round_trip() {
         let batch = checked(GOOD).unwrap();
         let message = to_message(&batch);
