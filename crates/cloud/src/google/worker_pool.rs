@@ -16,8 +16,9 @@ use google_cloud_wkt::FieldMask;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long an operation may take after the service took it. Ours change a number; instances start and end afterwards.
-const OPERATION: Duration = Duration::from_secs(120);
+/// How long an operation is watched after the service took it: long enough to hear that there is no quota, short enough that the next change
+/// does not wait until instances have started. Whether the service ends it then is for its own logs to say.
+const WATCHED: Duration = Duration::from_secs(15);
 
 /// Between two looks at an operation.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub struct WorkerPool {
     client: WorkerPools,
     /// `projects/P/locations/L/workerPools/W`.
     name: String,
+    watched: Duration,
 }
 
 impl WorkerPool {
@@ -47,7 +49,7 @@ impl WorkerPool {
             builder = builder.with_endpoint(url);
         }
         let client = builder.build().await.map_err(|error| errors::build("cloud run", error))?;
-        Ok(Self { client, name: name.to_owned() })
+        Ok(Self { client, name: name.to_owned(), watched: WATCHED })
     }
 
     /// The number of instances that the pool was last told to have.
@@ -58,7 +60,7 @@ impl WorkerPool {
         u32::try_from(count).map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: {count} is no size")))
     }
 
-    /// Sets the number of instances, and waits until the service has taken it up. The service is told within `within` or not at all, as far
+    /// Sets the number of instances, and watches for a while whether the service can. The service is told within `within` or not at all, as far
     /// as this side can see. `Conflict` when the pool was changed by someone else in between: read, and decide again.
     pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
         let doing = format!("set the size of {} to {instances}", self.name);
@@ -68,7 +70,10 @@ impl WorkerPool {
             repeat(within, || self.patch(&doing, instances, &pool.etag)).await
         };
         let operation = timeout(within, telling).await.map_err(|_| errors::timeout(&doing))??;
-        timeout(OPERATION, self.finished(&doing, operation)).await.map_err(|_| errors::timeout(&doing))?
+        timeout(self.watched, self.finished(&doing, operation)).await.unwrap_or_else(|_| {
+            tracing::info!(pool = self.name, instances, "the service is still at it");
+            Ok(())
+        })
     }
 
     async fn get(&self, doing: &str) -> Result<model::WorkerPool, CloudError> {

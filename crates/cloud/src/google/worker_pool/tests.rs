@@ -178,6 +178,16 @@ async fn an_operation_that_fails_says_why() {
 }
 
 #[tokio::test]
+async fn an_operation_that_takes_long_is_left_to_the_service() {
+    let (pool, double) = start(Double { slowness: 1_000, ..Double::default() }).await;
+    let pool = WorkerPool { watched: Duration::from_secs(2), ..pool };
+    let started = Instant::now();
+    pool.set_instances(4, WITHIN).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(seen(&double), (4, 1));
+}
+
+#[tokio::test]
 async fn a_service_that_stays_overloaded_is_given_up_in_time() {
     let refusals = std::iter::repeat_n(503, 1_000).collect();
     let (pool, double) = start(Double { refusals, ..Double::default() }).await;
