@@ -8,7 +8,7 @@ locals {
       worker     = "Makes clips"
       status     = "Folds events into documents"
     },
-    var.scaler_enabled ? { scaler = "Sets the size of the worker pools" } : {},
+    var.scaler_enabled ? { scaler = "Sets the size of a worker pool" } : {},
   )
 
   account = { for role, account in google_service_account.role : role => account.member }

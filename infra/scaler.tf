@@ -1,9 +1,8 @@
-# What the scaler may do: set the pools' counts. The program has no such role yet, so nothing of it is made unless scaler_enabled says so; its
-# service comes from services.tf, subscription and account from queue.tf and accounts.tf.
+# What the scaler may do: set one pool's count. Its service comes from services.tf, subscription and account from queue.tf and accounts.tf.
 
-# `run.developer` may change a pool's image as well as its count; there is no narrower role. It is bound on the two pools and nothing else.
+# `run.developer` may change a pool's image as well as its count; there is no narrower role. It is bound on the one pool and nothing else.
 resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
-  for_each = { for name, it in local.pools : name => it if var.scaler_enabled && local.deployed == 1 }
+  for_each = { for name, it in local.pools : name => it if var.scaler_enabled && local.deployed == 1 && name == var.scaler.pool }
 
   name     = google_cloud_run_v2_worker_pool.worker[each.key].name
   location = var.region

@@ -198,9 +198,54 @@ variable "cpu_worker" {
 }
 
 variable "scaler_enabled" {
-  description = "Whether the scaler's service, account and subscription are made. The program has no scaler role yet: leave it false, or point services_image to a build that has one."
+  description = "Whether the scaler's service, account and subscription are made. Without it people set the pools' sizes."
   type        = bool
-  default     = false
+  default     = true
+}
+
+variable "scaler" {
+  description = "What the scaler is asked for; deploy/scaling.md has the formula. `pool` is the one whose size it sets, `dry_run` decides and logs only, `warm` is a minimum by the hour in UTC such as `mon-fri 07:00-19:00=1`. The most is l4_quota, or max_cpu_instances."
+  type = object({
+    pool              = optional(string, "gpu")
+    dry_run           = optional(bool, false)
+    min               = optional(number, 0)
+    warm              = optional(string, "")
+    drain_seconds     = optional(number, 120)
+    max_cpu_instances = optional(number, 10)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = contains(["gpu", "cpu"], var.scaler.pool)
+    error_message = "One pool has one scaler: gpu or cpu."
+  }
+
+  validation {
+    condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
+    error_message = "Not more workers always than there may be at most (l4_quota, or max_cpu_instances)."
+  }
+
+  validation {
+    condition     = var.scaler.pool == "cpu" || !var.scaler_enabled || var.l4_quota >= 1
+    error_message = "A pool of cards needs a quota of at least one (l4_quota); without any, scale the cpu pool."
+  }
+
+  validation {
+    condition     = var.scaler.drain_seconds >= 1 && var.scaler.drain_seconds <= 86400 && var.scaler.max_cpu_instances >= 1
+    error_message = "drain_seconds is 1 to 86400, max_cpu_instances at least 1."
+  }
+
+  validation {
+    condition     = var.scaler.warm == "" || can(regex("^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}=[0-9]+(;|$)", var.scaler.warm))
+    error_message = "warm is such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`, in UTC."
+  }
+}
+
+variable "prices" {
+  description = "US dollars per second that clips' estimated costs are made of, such as `vcpu=0.000011244,gib=0.000001235,gpu=0.0001867`. Null: the list prices of us-central1 that the program knows."
+  type        = string
+  default     = null
 }
 
 variable "notification_emails" {

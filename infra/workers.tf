@@ -7,11 +7,13 @@ locals {
       shape       = var.gpu_worker
       accelerator = true
       environment = { GPU_ENABLED = var.gpu_worker.gpu_enabled }
+      gpus        = 1
     }
     cpu = {
       shape       = var.cpu_worker
       accelerator = false
       environment = { GPU_ENABLED = "false" }
+      gpus        = 0
     }
   }
 }
@@ -56,11 +58,13 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
       }
 
       dynamic "env" {
-        for_each = merge(local.role_environment, each.value.environment, {
+        for_each = merge(local.role_environment, each.value.environment, var.prices == null ? {} : { CLIPFLEET_PRICES = var.prices }, {
           # A pool has no PORT; probes ask here.
           CLIPFLEET_LISTEN    = "0.0.0.0:8080"
           CLIPFLEET_SLOTS     = tostring(each.value.shape.slots)
           CLIPFLEET_CACHE_MIB = tostring(each.value.shape.cache_mib)
+          # What a clip costs is its share of this.
+          CLIPFLEET_MACHINE = "vcpu=${each.value.shape.cpu},gib=${each.value.shape.memory_gib},gpu=${each.value.gpus}"
         })
         content {
           name  = env.key

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
 mod media;
+mod scaling;
 mod servers;
 mod status;
 
@@ -26,9 +27,12 @@ async fn main() {
     let source = media::h264(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
-    // `make bench` runs all; a name of one of the four runs that alone.
+    // `make bench` runs all; a name of one of the five runs that alone.
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if wanted("scaler") {
+        scaling::figures();
+    }
     if wanted("servers") {
         servers::figures(directory.path()).await;
     }

@@ -17,8 +17,9 @@ fn source(directory: &Path) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     let directory = fixtures::directory();
-    let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
-    let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
+    let (video, slots) = (source(directory.path()), 2);
+    let fleet = Fleet::start(&directory.path().join("data"), 1, slots).await;
+    let uri = fleet.upload(&video, "source.mp4").await;
     let answer = fleet.submit(&request("b1", &uri, &[("one", 0, 5_000), ("two", 3_500, 11_000)])).await;
     assert_eq!(
         answer,
@@ -60,10 +61,26 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     assert_eq!(json!(bytes.len()), clip["outputSizeBytes"]);
     let manifest = clip["manifestUri"].as_str().unwrap().strip_prefix("gs://").unwrap();
     let manifest = reqwest::get(format!("http://{}/{manifest}", fleet.servers)).await.unwrap().bytes().await.unwrap();
+    let manifest_bytes = manifest.len();
     let digest = hex::encode(sha2::Sha256::digest(&manifest));
     assert_eq!(json!(digest), clip["manifestSha256"]);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&manifest["frames"], &manifest["sizeBytes"]), (&json!(225), &clip["outputSizeBytes"]));
+    // What it took: the slot's time holds every phase, at the price of half the machine that is assumed where none is named.
+    let took = |name: &str| clip["usage"][name].as_i64().unwrap();
+    let phases = ["fetchMs", "encodeMs", "verifyMs", "uploadMs"].map(|phase| clip["timings"][phase].as_i64().unwrap());
+    assert!(took("slotMs") >= phases.iter().sum(), "{clip:#}");
+    let price = (8.0 * 11.244 + 16.0 * 1.235) / slots as f64;
+    assert_eq!(took("costMicroUsd"), (price * took("slotMs") as f64 / 1_000.0).round() as i64);
+    let beside =
+        manifest_bytes + reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap().len();
+    assert_eq!(took("bytesWritten"), (bytes.len() + beside) as i64);
+    let both: i64 = clips(&shown).values().map(|clip| clip["usage"]["bytesRead"].as_i64().unwrap()).sum();
+    assert!(
+        both > 0 && both <= std::fs::metadata(&video).unwrap().len() as i64,
+        "each block is read once by one worker"
+    );
+    assert!(manifest["usage"]["slotMs"].as_i64().is_some_and(|ms| ms > 0 && ms <= took("slotMs")), "{manifest:#}");
     let cover = reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap();
     assert_eq!(cover.headers()["content-type"], "image/jpeg");
     assert!(cover.bytes().await.unwrap().starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");

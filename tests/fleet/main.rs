@@ -11,3 +11,4 @@ mod export;
 mod from_python;
 mod poison;
 mod refusals;
+mod scaling;

@@ -22,15 +22,15 @@ PROJECT = "example-project"  # of example.tfvars
 
 
 def setUpModule():
-    global workspace, planned, first, scaled
+    global workspace, planned, first, unscaled
     folder = tempfile.TemporaryDirectory()
     unittest.addModuleCleanup(folder.cleanup)
     workspace = Workspace(folder.name)
     planned = must(workspace.plan(**IMAGES))
-    # Before anything was pushed; and with the scaler and everything that is off by default.
+    # Before anything was pushed; and without the scaler, with everything that is off by default.
     first = must(workspace.plan())
-    everything = {"scaler_enabled": True, "release_firestore_rules": True, "results_retention_days": 90}
-    scaled = must(workspace.plan(**IMAGES, **everything))
+    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90}
+    unscaled = must(workspace.plan(**IMAGES, **everything))
 
 
 def must(outcome):
@@ -105,11 +105,12 @@ class Configuration(unittest.TestCase):
                 self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
 
     def test_workers_have_what_they_need(self):
+        unfit = {"pool": "tpu", "min": 11, "warm": "weekdays", "drain_seconds": 0}
         wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
-        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong)
+        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong, scaler=unfit)
         self.assertIsNone(plan)
         complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "named by digest"]:
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "named by digest", "One pool has one scaler", "Not more workers always", "warm is such as", "drain_seconds is"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
 
@@ -125,7 +126,7 @@ class Configuration(unittest.TestCase):
 
 
 class Fleet:
-    """`clipfleet up` without workers: topics and subscriptions as the program makes them."""
+    """`clipfleet up` that scales, without anything to do: topics and subscriptions as the program makes them."""
 
     def __enter__(self):
         self.data = tempfile.TemporaryDirectory()
@@ -135,7 +136,7 @@ class Fleet:
                 free.bind(("127.0.0.1", 0))
                 ports.append(free.getsockname()[1])
         self.pubsub = f"http://127.0.0.1:{ports[1]}/v1/projects/clipfleet-local"
-        command = [PROGRAM, "up", "--data", self.data.name, "--workers", "0", "--log-format", "json"]
+        command = [PROGRAM, "up", "--data", self.data.name, "--workers", "0..1", "--log-format", "json"]
         command += ["--listen", f"127.0.0.1:{ports[0]}", "--emulator", f"127.0.0.1:{ports[1]}"]
         self.log = open(Path(self.data.name) / "log", "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
@@ -236,7 +237,7 @@ class Roles(unittest.TestCase):
                 yield container["args"][0], {variable["name"]: variable["value"] for variable in container["env"]}
 
     def test_roles_and_their_settings_exist_and_are_good(self):
-        self.assertEqual({role for role, _ in self.deployed()}, {"dispatcher", "status", "worker"})
+        self.assertEqual({role for role, _ in self.deployed()}, {"dispatcher", "status", "scaler", "worker"})
         for role, environment in self.deployed():
             with self.subTest(role):
                 told = subprocess.run([PROGRAM, role, "--help"], capture_output=True, text=True, check=True).stdout
@@ -255,14 +256,21 @@ class Roles(unittest.TestCase):
                 bare = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "CLIPFLEET_PIPELINE": "/bin/true"})
                 self.assertNotEqual(printed.stdout, bare.stdout, "the settings change nothing")
 
-    def test_a_scaler_is_not_deployed_by_a_program_that_has_none(self):
-        told = subprocess.run([PROGRAM, "scaler", "--help"], capture_output=True, text=True)
-        if told.returncode == 0:
-            self.skipTest("the program has a scaler now: let scaler_enabled be true by default, and check its settings above")
-        names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [planned, scaled]]
-        self.assertEqual(names[0], {"clipfleet-dispatcher", "clipfleet-status"})
-        self.assertEqual(names[1] - names[0], {"clipfleet-scaler"})
-        self.assertIn("progress-events-scaler", resources(scaled, "google_pubsub_subscription"))
+    def test_the_scaler_can_be_left_out(self):
+        names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [planned, unscaled]]
+        self.assertEqual(names[0] - names[1], {"clipfleet-scaler"})
+        self.assertNotIn("progress-events-scaler", resources(unscaled, "google_pubsub_subscription"))
+        self.assertNotIn("scaler", resources(unscaled, "google_service_account"))
+
+    def test_the_scaler_knows_its_pool(self):
+        environment = next(it for role, it in self.deployed() if role == "scaler")
+        pool = resources(planned, "google_cloud_run_v2_worker_pool")["gpu"]
+        self.assertEqual(environment["CLIPFLEET_SCALER_POOL"], f"projects/{PROJECT}/locations/europe-west4/workerPools/{pool['name']}")
+        self.assertEqual(environment["CLIPFLEET_SCALER_MAX"], "3", "the quota")
+        of_pool = {it["name"]: it["value"] for it in pool["template"][0]["containers"][0]["env"]}
+        self.assertEqual(environment["CLIPFLEET_SLOTS"], of_pool["CLIPFLEET_SLOTS"])
+        self.assertEqual(of_pool["CLIPFLEET_MACHINE"], "vcpu=8,gib=32,gpu=1")
+        self.assertEqual(pool["scaling"][0]["manual_instance_count"], 0, "the scaler starts from nothing")
 
     def test_pools_have_their_machines(self):
         pools = resources(planned, "google_cloud_run_v2_worker_pool")
@@ -321,22 +329,21 @@ class Rights(unittest.TestCase):
         ("scaler", "roles/pubsub.subscriber", "progress-events-scaler"),
         ("scaler", "roles/datastore.user", "project"),
         ("scaler", "roles/run.developer", "clipfleet-worker-gpu"),
-        ("scaler", "roles/run.developer", "clipfleet-worker-cpu"),
         ("scaler", "roles/iam.serviceAccountUser", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
     }
 
     def test_each_role_may_do_this_and_no_more(self):
-        self.assertEqual(set(of_role(planned)), self.EXPECTED)
-        self.assertEqual(set(of_role(scaled)), self.EXPECTED | self.SCALER)
+        self.assertEqual(set(of_role(planned)), self.EXPECTED | self.SCALER)
+        self.assertEqual(set(of_role(unscaled)), self.EXPECTED)
 
     def test_on_the_project_only_the_database_is_granted(self):
-        for it in rights(scaled):
+        for it in rights(planned):
             if it["kind"] == "google_project_iam_member":
                 self.assertIn(it["role"], {"roles/datastore.user", "roles/datastore.viewer"})
                 self.assertIn("/databases/(default)", it["condition"][0]["expression"])
 
     def test_nobody_unnamed_may_anything(self):
-        for it in rights(scaled):
+        for it in rights(planned):
             self.assertNotIn(it["member"], {"allUsers", "allAuthenticatedUsers"})
             self.assertNotIn(it["role"], {"roles/owner", "roles/editor"})
 
@@ -388,7 +395,7 @@ class Documents(unittest.TestCase):
                     expected = {"get": "isOwner() || isNotThereYet()", "list": "isOwner()"}
                     self.assertEqual(condition, expected[verb])
         self.assertEqual(re.findall(r"match (/\S+)", rules)[1:], ["/exportBatches/{batch}", "/clips/{clip}", "/{document=**}"])
-        self.assertEqual(resources(scaled, "google_firebaserules_release")[0]["name"], "cloud.firestore")
+        self.assertEqual(resources(unscaled, "google_firebaserules_release")[0]["name"], "cloud.firestore")
 
 
 class Watching(unittest.TestCase):

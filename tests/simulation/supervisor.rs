@@ -13,7 +13,7 @@ use crate::{
 };
 use clipfleet_cloud::Cloud;
 use clipfleet_dispatcher::Dispatch;
-use clipfleet_domain::{batch::BucketPolicy, ids::WorkerId};
+use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use clipfleet_worker::Surroundings;
 use std::{sync::Arc, time::Duration};
@@ -164,6 +164,7 @@ impl Place {
                     slots: self.slots,
                     scratch: self.world.scratch.clone(),
                     cache_mib: CACHE_MIB,
+                    price: SlotPrice::default(),
                 };
                 let working = clipfleet_worker::make_clips(around, stop);
                 tokio::spawn(async { working.await.map_err(|error| error.to_string()) })

@@ -200,6 +200,8 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
 
     let scratch = directory();
     let config = Config {
+        id: None,
+        price: clipfleet_domain::cost::SlotPrice::default(),
         slots: 2,
         pipeline: binary(),
         gpu: Gpu::default(),

@@ -55,8 +55,22 @@ impl Fleet {
     pub async fn start_with(data: &Path, workers: usize, slots: usize, settings: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(program());
         command.envs(settings.iter().copied());
+        Self::launch(command, data, &workers.to_string(), slots).await
+    }
+
+    /// Starts a fleet that scales itself, between the least and the most of `workers`, such as `0..4`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_scaling(data: &Path, workers: &str, slots: usize, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program());
+        command.envs(settings.iter().copied());
+        Self::launch(command, data, workers, slots).await
+    }
+
+    async fn launch(mut command: Command, data: &Path, workers: &str, slots: usize) -> Self {
         command.arg("up").arg("--data").arg(data).args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
-        command.args(["--workers", &workers.to_string(), "--slots", &slots.to_string()]);
+        command.args(["--workers", workers, "--slots", &slots.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("clipfleet up starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();

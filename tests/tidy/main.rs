@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The import table: what each crate may use of ours. Dependencies for tests are free.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("contract", &["domain"]),
     ("cloud", &[]),
@@ -18,10 +18,14 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("dispatcher", &["domain", "contract", "cloud", "service"]),
     ("worker", &["domain", "contract", "cloud", "service"]),
     ("status", &["domain", "contract", "cloud", "service"]),
+    ("scaler", &["domain", "contract", "cloud", "service"]),
     ("pipeline", &["domain", "contract"]),
     ("local", &[]),
-    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local"]),
-    ("tests", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local", "pipeline"]),
+    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local"]),
+    (
+        "tests",
+        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local", "pipeline"],
+    ),
 ];
 
 /// Who alone may use certain outside packages.

@@ -153,8 +153,9 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         None => {
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let (data, workers, slots) = (args.data.clone(), args.workers.max(1), args.slots.max(1));
-            let mut fleet =
-                Fleet::start(FleetSpec { data, listen: any, emulator: any, workers, slots, quiet: true }).await?;
+            let (workers, times) = ((workers, workers), (0.0, 0.0));
+            let spec = FleetSpec { data, listen: any, emulator: any, workers, slots, times, quiet: true };
+            let mut fleet = Fleet::start(spec).await?;
             let client = Client::new(&fleet.api.to_string(), None)?;
             let cloud = fleet.cloud.clone();
             let ended = tokio::select! {

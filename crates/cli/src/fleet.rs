@@ -1,7 +1,13 @@
-//! The whole fleet on this machine: embedded servers, dispatcher and status in this process, workers as processes of their own.
+//! The whole fleet on this machine: embedded servers, dispatcher, status and, where it scales, the scaler in this process, workers as processes of their own.
 //! Every role speaks to the servers through the same clients as in Google Cloud.
 
-use crate::{cloud, exit::Failed, topology, workers, workers::WorkerSpec};
+use crate::{
+    cloud,
+    exit::Failed,
+    scaling::{self, LocalPool},
+    topology,
+    workers::{Crew, WorkerSpec},
+};
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
 use clipfleet_domain::batch::BucketPolicy;
@@ -10,8 +16,9 @@ use clipfleet_service::health;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// What kind of fleet.
@@ -23,8 +30,11 @@ pub(crate) struct FleetSpec {
     pub(crate) listen: SocketAddr,
     /// The embedded servers.
     pub(crate) emulator: SocketAddr,
-    pub(crate) workers: usize,
+    /// The least and the most; between the two it scales itself.
+    pub(crate) workers: (usize, usize),
     pub(crate) slots: usize,
+    /// Drain target and idle time of a fleet that scales, seconds.
+    pub(crate) times: (f64, f64),
     /// Workers write their logs to files in the data directory instead of our standard error.
     pub(crate) quiet: bool,
 }
@@ -36,9 +46,9 @@ pub(crate) struct Fleet {
     pub(crate) api: SocketAddr,
     local: LocalCloud,
     stop: CancellationToken,
-    stop_workers: CancellationToken,
     roles: JoinSet<std::io::Result<()>>,
-    workers: JoinSet<Result<(), Failed>>,
+    workers: Arc<Crew>,
+    failures: mpsc::Receiver<Failed>,
 }
 
 impl Fleet {
@@ -49,13 +59,13 @@ impl Fleet {
         let local = local.await.map_err(|error| Failed::because("start the embedded servers", error))?;
         let endpoints = cloud::local_endpoints(local.address());
         let cloud = cloud::connect(&endpoints).await?;
-        topology::ensure(&cloud).await?;
+        let scales = spec.workers.0 < spec.workers.1;
+        topology::ensure(&cloud, scales).await?;
 
         let listener = health::bind(spec.listen).await.map_err(|error| Failed::because("start the API", error))?;
         let api = listener.local_addr().map_err(|error| Failed::because("start the API", error))?;
-        let unseen = health::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
-        let unseen = unseen.map_err(|error| Failed::because("start the status service", error))?;
-        let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
+        let unseen = unseen("the status service").await?;
+        let stop = CancellationToken::new();
         let bucket = names::LOCAL_BUCKET.to_owned();
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
         let mut roles = JoinSet::new();
@@ -67,8 +77,14 @@ impl Fleet {
             scratch: spec.data.join("scratch"),
             logs: spec.quiet.then(|| spec.data.join("logs")),
         };
-        let workers = workers::keep(spec.workers, &worker_spec, &stop_workers);
-        Ok(Self { cloud, endpoints, api, local, stop, stop_workers, roles, workers })
+        let (workers, failures) = Crew::start(spec.workers.0, worker_spec);
+        if scales {
+            let config = scaling::local_config(spec.slots, spec.workers, spec.times);
+            let listener = self::unseen("the scaler").await?;
+            let pool = Arc::new(LocalPool(Arc::clone(&workers)));
+            roles.spawn(clipfleet_scaler::run(config, listener, cloud.clone(), pool, stop.clone()));
+        }
+        Ok(Self { cloud, endpoints, api, local, stop, roles, workers, failures })
     }
 
     /// Returns when a part of the fleet ended that should not have.
@@ -79,17 +95,22 @@ impl Fleet {
                 Ok(Err(error)) => Failed::because("keep the fleet running", error),
                 Err(error) => Failed::because("keep the fleet running", error),
             },
-            Some(Ok(Err(failed))) = self.workers.join_next() => failed,
+            Some(failed) = self.failures.recv() => failed,
         }
     }
 
     /// Ends it in order: workers hand back their clips, roles finish what they hold, the servers close last.
     pub(crate) async fn stop(mut self) {
-        self.stop_workers.cancel();
-        while self.workers.join_next().await.is_some() {}
+        self.workers.stop().await;
         self.stop.cancel();
         while self.roles.join_next().await.is_some() {}
         drop(self.cloud);
         self.local.stop().await;
     }
+}
+
+/// Where a role answers that nobody asks.
+async fn unseen(role: &str) -> Result<TcpListener, Failed> {
+    let bound = health::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
+    bound.map_err(|error| Failed::because(format!("start {role}"), error))
 }

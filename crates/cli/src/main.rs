@@ -1,5 +1,5 @@
 //! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), clients of a running one (`batch`,
-//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`), and a check of what works here (`doctor`).
+//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`, `scaler`), what a fleet would cost (`plan`), and a check of what works here (`doctor`).
 //!
 //! It decides nothing about clips: it reads settings, starts roles, and shows what the fleet says.
 
@@ -12,9 +12,12 @@ mod exit;
 mod export;
 mod fleet;
 mod operate;
+mod plan;
+mod price;
 mod progress;
 mod ready;
 mod roles;
+mod scaling;
 mod source;
 mod topology;
 mod up;
@@ -49,6 +52,7 @@ fn command() -> Command {
         .subcommand(doctor::command())
         .subcommand(ready::command())
         .subcommand(emulator::command())
+        .subcommand(plan::command())
         .subcommands(roles::commands())
 }
 
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
             Some(("doctor", matches)) => doctor::run(matches).await,
             Some(("ready", matches)) => ready::run(matches).await,
             Some(("emulator", matches)) => emulator::run(matches).await,
+            Some(("plan", matches)) => plan::run(matches),
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),
         }

@@ -3,8 +3,11 @@
 use crate::{
     cloud::{self, BUCKETS, ROLE, RoleSettings},
     exit::Failed,
+    price::{self, COST},
+    scaling::{self, POLICY, SCALER},
 };
 use clap::{ArgAction, ArgMatches, Command, arg};
+use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
     settings::{Reader, Setting, declare, number, required},
@@ -30,7 +33,7 @@ pub(crate) const GPU: Setting = Setting {
     default: "auto",
     help: "graphics cards: auto (one that passes its test), true (nothing else will do) or false",
 };
-const SCRATCH: Setting = Setting {
+pub(crate) const SCRATCH: Setting = Setting {
     flag: "scratch",
     env: "CLIPFLEET_SCRATCH",
     default: "",
@@ -42,6 +45,9 @@ const CACHE: Setting =
 /// Settings of the worker role alone.
 pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
+/// Name of the flag that names a worker; whoever starts several knows by it who is busy.
+pub(crate) const WORKER_ID: &str = "worker-id";
+
 /// Name of the flag that ties a worker's life to its parent's.
 pub(crate) const DIE_WITH_PARENT: &str = "die-with-parent";
 
@@ -50,12 +56,21 @@ pub(crate) fn commands() -> Vec<Command> {
     let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
     vec![
         declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS]),
-        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER]).arg(
-            clap::Arg::new(DIE_WITH_PARENT)
-                .long(DIE_WITH_PARENT)
-                .action(ArgAction::SetTrue)
-                .help("Stop when the process that started this one ends"),
-        ),
+        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER, COST])
+            .arg(
+                clap::Arg::new(DIE_WITH_PARENT)
+                    .long(DIE_WITH_PARENT)
+                    .action(ArgAction::SetTrue)
+                    .help("Stop when the process that started this one ends"),
+            )
+            .arg(
+                clap::Arg::new(WORKER_ID)
+                    .long(WORKER_ID)
+                    .value_name("ID")
+                    .hide(true)
+                    .help("Its identity, new at each start"),
+            ),
+        declare(role("scaler", "Run the scaler: sets how many workers there are"), &[ROLE, SCALER, POLICY]),
         declare(role("status", "Run the status service: folds events into documents"), &[ROLE]),
     ]
 }
@@ -64,6 +79,7 @@ pub(crate) async fn run(role: &str, matches: &ArgMatches) -> Result<ExitCode, Fa
     match role {
         "dispatcher" => dispatcher(matches).await,
         "worker" => worker(matches).await,
+        "scaler" => scaler(matches).await,
         _ => status(matches).await,
     }
 }
@@ -99,13 +115,28 @@ async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     ended(clipfleet_status::run(listener, cloud, stop).await, "run the status service")
 }
 
+async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
+    let mut reader = Reader::new(matches);
+    let (role, settings) = (cloud::role(&mut reader), scaling::settings(&mut reader));
+    if printed(matches, &reader) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (role, settings) = reader.finish(role.zip(settings))?;
+    let (stop, listener, cloud) = start(&role).await?;
+    scaling::run(settings, &role, listener, cloud, stop).await.map(|()| ExitCode::SUCCESS)
+}
+
 async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, config) = (cloud::role(&mut reader), worker_config(&mut reader));
     if printed(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
-    let (role, config) = reader.finish(role.zip(config))?;
+    let (role, mut config) = reader.finish(role.zip(config))?;
+    if let Some(id) = matches.get_one::<String>(WORKER_ID) {
+        let id = WorkerId::parse(id).map_err(|reason| Failed::usage(format!("--{WORKER_ID} {reason}")))?;
+        config.id = Some(id);
+    }
     if matches.get_flag(DIE_WITH_PARENT) {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .map_err(|error| Failed::because("follow the parent process", error))?;
@@ -120,17 +151,27 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
     let pipeline = reader.take(&PIPELINE, |text| if text.is_empty() { beside_us() } else { Ok(PathBuf::from(text)) });
     let gpu = reader.take(&GPU, gpu_mode);
     let encoder = reader.take(&ENCODER, required);
-    let scratch = reader.take(&SCRATCH, |text| {
-        Ok(if text.is_empty() { std::env::temp_dir().join("clipfleet-scratch") } else { PathBuf::from(text) })
-    });
+    let scratch = scratch(reader);
     let cache_mib = reader.take(&CACHE, number(16_u64, 65_536));
+    let cost = price::cost(reader);
+    let slots = slots?;
+    let (prices, machine) = cost?;
     Some(clipfleet_worker::Config {
-        slots: slots?,
+        id: None,
+        slots,
         pipeline: pipeline?,
         gpu: gpu?,
         encoder: encoder?,
         scratch: scratch?,
         cache_mib: cache_mib?,
+        price: SlotPrice::of(&machine, &prices, slots),
+    })
+}
+
+/// Reads [`SCRATCH`].
+pub(crate) fn scratch(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    reader.take(&SCRATCH, |text| {
+        Ok(if text.is_empty() { std::env::temp_dir().join("clipfleet-scratch") } else { PathBuf::from(text) })
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 const TOPICS: [&str; 4] =
     [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS];
 
-fn subscriptions() -> [SubscriptionSpec; 4] {
+fn subscriptions(scales: bool) -> Vec<SubscriptionSpec> {
     let spec =
         |name: &str, topic: &str, dead_letter: Option<&str>, ack_deadline: u64, backoff: (u64, u64)| SubscriptionSpec {
             name: name.to_owned(),
@@ -19,7 +19,7 @@ fn subscriptions() -> [SubscriptionSpec; 4] {
             dead_letter: dead_letter.map(|topic| (topic.to_owned(), MAX_DELIVERY_ATTEMPTS)),
             backoff: Some((Duration::from_secs(backoff.0), Duration::from_secs(backoff.1))),
         };
-    [
+    let mut all = vec![
         // A request that is handed back waits for something that is down: soon, but not at once.
         spec(names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, None, 60, (1, 60)),
         // Both short, so that a dead worker's clip starts elsewhere within the minute, however often that happens to it: the queue waits after
@@ -27,19 +27,24 @@ fn subscriptions() -> [SubscriptionSpec; 4] {
         spec(names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some(names::CLIP_JOBS_DEAD_LETTER), 20, (1, 30)),
         spec(names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, None, 60, (1, 60)),
         spec(names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None, 60, (1, 10)),
-    ]
+    ];
+    // What nobody reads would be kept for a week.
+    if scales {
+        all.push(spec(names::PROGRESS_EVENTS_SCALER, names::PROGRESS_EVENTS, None, 60, (1, 10)));
+    }
+    all
 }
 
 /// Makes what is missing.
-pub(crate) async fn ensure(cloud: &Cloud) -> Result<(), Failed> {
-    make(cloud).await.map_err(|error| Failed::because("prepare topics, subscriptions and bucket", error))
+pub(crate) async fn ensure(cloud: &Cloud, scales: bool) -> Result<(), Failed> {
+    make(cloud, scales).await.map_err(|error| Failed::because("prepare topics, subscriptions and bucket", error))
 }
 
-async fn make(cloud: &Cloud) -> Result<(), CloudError> {
+async fn make(cloud: &Cloud, scales: bool) -> Result<(), CloudError> {
     for topic in TOPICS {
         cloud.queue.ensure_topic(topic).await?;
     }
-    for spec in subscriptions() {
+    for spec in subscriptions(scales) {
         cloud.queue.ensure_subscription(&spec).await?;
     }
     cloud.objects.ensure_bucket(names::LOCAL_BUCKET).await

@@ -1,20 +1,27 @@
-//! Worker processes of a fleet on this machine: started, started again when they die, and ended in order.
+//! Worker processes of a fleet on this machine: as many as are asked for, started again when they die, and ended in order.
 
-use crate::{cloud, exit::Failed, roles::DIE_WITH_PARENT};
+use crate::{
+    cloud,
+    exit::Failed,
+    roles::{DIE_WITH_PARENT, WORKER_ID},
+};
 use clipfleet_cloud::google::Endpoints;
+use clipfleet_domain::ids::WorkerId;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     process::{Child, Command},
-    task::JoinSet,
+    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A worker that died is started again after this long, doubling while it keeps dying young.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -34,21 +41,85 @@ pub(crate) struct WorkerSpec {
     pub(crate) logs: Option<PathBuf>,
 }
 
-/// Keeps `count` workers alive until told to stop, then ends them.
-pub(crate) fn keep(count: usize, spec: &WorkerSpec, stop: &CancellationToken) -> JoinSet<Result<(), Failed>> {
-    let mut keepers = JoinSet::new();
-    for number in 1..=count {
-        keepers.spawn(keep_one(number, spec.clone(), stop.clone()));
-    }
-    keepers
+/// Workers whose number can be changed. Each is kept alive until it is one too many, or until all are told to stop.
+pub(crate) struct Crew {
+    spec: WorkerSpec,
+    places: Mutex<Vec<Place>>,
+    keepers: TaskTracker,
+    failures: mpsc::Sender<Failed>,
 }
 
-async fn keep_one(number: usize, spec: WorkerSpec, stop: CancellationToken) -> Result<(), Failed> {
+/// Room for one worker.
+struct Place {
+    number: usize,
+    /// The identity of the process that is there now.
+    worker: Arc<Mutex<Option<WorkerId>>>,
+    stop: CancellationToken,
+}
+
+impl Crew {
+    /// Starts so many. What keeps workers from being started comes out of the receiver.
+    pub(crate) fn start(count: usize, spec: WorkerSpec) -> (Arc<Self>, mpsc::Receiver<Failed>) {
+        let (failures, receiver) = mpsc::channel(1);
+        let crew = Arc::new(Self { spec, places: Mutex::default(), keepers: TaskTracker::new(), failures });
+        crew.set(count, &BTreeSet::new());
+        (crew, receiver)
+    }
+
+    /// How many there are, those apart that are being ended.
+    pub(crate) fn count(&self) -> usize {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Starts more, or ends some. None of those who are busy is ended: then more stay than were asked for.
+    pub(crate) fn set(&self, count: usize, busy: &BTreeSet<WorkerId>) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        while places.len() < count {
+            let free = |number: &usize| !places.iter().any(|place| place.number == *number);
+            let number = (1..).find(free).unwrap_or(1);
+            let place = Place { number, worker: Arc::default(), stop: CancellationToken::new() };
+            let keeping = keep(number, self.spec.clone(), Arc::clone(&place.worker), place.stop.clone());
+            let failures = self.failures.clone();
+            self.keepers.spawn(async move {
+                if let Err(failed) = keeping.await {
+                    // Of several failures one is enough.
+                    let _ = failures.try_send(failed);
+                }
+            });
+            places.push(place);
+        }
+        while places.len() > count {
+            let idle = |place: &Place| {
+                let worker = place.worker.lock().unwrap_or_else(PoisonError::into_inner);
+                worker.as_ref().is_none_or(|worker| !busy.contains(worker))
+            };
+            let Some(last) = places.iter().rposition(idle) else { return };
+            places.remove(last).stop.cancel();
+        }
+    }
+
+    /// Ends all, in order.
+    pub(crate) async fn stop(&self) {
+        let places = std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner));
+        places.iter().for_each(|place| place.stop.cancel());
+        self.keepers.close();
+        self.keepers.wait().await;
+    }
+}
+
+async fn keep(
+    number: usize,
+    spec: WorkerSpec,
+    worker: Arc<Mutex<Option<WorkerId>>>,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
     let mut pause = FIRST_PAUSE;
     loop {
         let born = Instant::now();
-        let mut child =
-            spawn(number, &spec).map_err(|error| Failed::because(format!("start worker {number}"), error))?;
+        let failed = |error| Failed::because(format!("start worker {number}"), error);
+        let id = clipfleet_worker::new_identity().map_err(failed)?;
+        let mut child = spawn(number, &id, &spec).map_err(failed)?;
+        *worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         tokio::select! {
             () = stop.cancelled() => {
                 end(&mut child).await;
@@ -67,9 +138,13 @@ async fn keep_one(number: usize, spec: WorkerSpec, stop: CancellationToken) -> R
     }
 }
 
-fn spawn(number: usize, spec: &WorkerSpec) -> std::io::Result<Child> {
+fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("worker").arg(format!("--{DIE_WITH_PARENT}")).envs(cloud::environment(&spec.endpoints));
+    command
+        .arg("worker")
+        .arg(format!("--{DIE_WITH_PARENT}"))
+        .arg(format!("--{WORKER_ID}={id}"))
+        .envs(cloud::environment(&spec.endpoints));
     command
         .arg("--slots")
         .arg(spec.slots.to_string())

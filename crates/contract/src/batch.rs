@@ -47,6 +47,12 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) struct Violations(pub(crate) Vec<FieldViolation>);
 
 impl Violations {
+    /// All of it, about a message of our own.
+    fn malformed(&self) -> Malformed {
+        let list: Vec<String> = self.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
+        Malformed(list.join("; "))
+    }
+
     pub(crate) fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|reason| self.0.push(FieldViolation::new(field, reason.to_string()))).ok()
     }
@@ -157,6 +163,18 @@ pub fn to_message(batch: &Batch) -> v1::ExportBatch {
     }
 }
 
+/// The form and the clips, with their lengths in milliseconds, of a request that this fleet recorded.
+pub fn recorded_clips(request: &v1::ExportBatch) -> Result<(Rendition, Vec<(ClipId, i64)>), Malformed> {
+    let mut violations = Violations::default();
+    let rendition = rendition(request.output.as_ref().unwrap_or(&v1::Output::default()), "output.", &mut violations);
+    let clips = request.clips.iter().map(|clip| {
+        let id = violations.take("clipId", ClipId::parse(&clip.clip_id))?;
+        Some((id, (clip.end_ms - clip.start_ms).clamp(0, MAX_CLIP_MS)))
+    });
+    let clips: Option<Vec<_>> = clips.collect();
+    rendition.zip(clips).ok_or_else(|| violations.malformed())
+}
+
 pub(crate) fn output_message(rendition: Rendition, prefix: &str) -> v1::Output {
     v1::Output {
         quality: name_of(&Quality::ALL, rendition.quality).to_owned(),
@@ -185,10 +203,7 @@ pub(crate) fn trusted(
     let mut violations = Violations::default();
     let clip = clip(clip_part.unwrap_or(&v1::Clip::default()), "clip.", &mut violations);
     let rendition = rendition(output.unwrap_or(&v1::Output::default()), "output.", &mut violations);
-    clip.zip(rendition).ok_or_else(|| {
-        let list: Vec<String> = violations.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
-        Malformed(list.join("; "))
-    })
+    clip.zip(rendition).ok_or_else(|| violations.malformed())
 }
 
 #[cfg(test)]
@@ -218,6 +233,17 @@ mod tests {
         assert_eq!(batch.rendition, Rendition::default());
         assert_eq!(batch.prefix.as_uri().to_string(), "gs://media/processed-clips/u1/");
         assert_eq!(batch.clips[1].window.start_ms(), 1000);
+    }
+
+    #[test]
+    fn what_was_recorded_tells_each_clip_and_its_length() {
+        let recorded = to_message(&checked(GOOD).unwrap());
+        let (rendition, clips) = recorded_clips(&recorded).unwrap();
+        let clips: Vec<_> = clips.iter().map(|(id, length_ms)| (id.as_str(), *length_ms)).collect();
+        assert_eq!((rendition, clips), (Rendition::default(), vec![("c1", 45_000), ("c2", 1_000)]));
+        let mut damaged = recorded;
+        damaged.clips[1].clip_id = "no id".into();
+        assert!(recorded_clips(&damaged).unwrap_err().to_string().contains("clipId"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::{Malformed, job::context, v1};
 use clipfleet_domain::{
     attempt::Attempt,
+    cost::Usage,
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::{FleetEvent, FleetFact},
@@ -159,6 +160,7 @@ fn fact(fact: &ClipFact) -> Fact {
             cover_url: output.cover.url.clone(),
             decoder: encoding.decoder.clone(),
             gpu_driver: encoding.gpu_driver.clone(),
+            usage: Some(usage(&output.usage)),
         }),
         ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
@@ -192,6 +194,7 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 duration_ms: message.duration_ms,
                 reused: message.reused,
                 timings: decode_timings(message.timings.unwrap_or_default()),
+                usage: decode_usage(message.usage.unwrap_or_default()),
                 manifest: ManifestRef { uri: message.manifest_uri, sha256: message.manifest_sha256 },
                 cover: CoverRef { uri: message.cover_uri, url: message.cover_url },
             },
@@ -220,6 +223,16 @@ fn decode_timings(message: v1::Timings) -> Timings {
     Timings { queued_ms, fetch_ms, encode_ms, verify_ms, upload_ms, total_ms }
 }
 
+fn usage(usage: &Usage) -> v1::Usage {
+    let Usage { slot_ms, bytes_read, bytes_written, cost_micro_usd } = *usage;
+    v1::Usage { slot_ms, bytes_read, bytes_written, cost_micro_usd }
+}
+
+fn decode_usage(message: v1::Usage) -> Usage {
+    let v1::Usage { slot_ms, bytes_read, bytes_written, cost_micro_usd } = message;
+    Usage { slot_ms, bytes_read, bytes_written, cost_micro_usd }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +259,7 @@ mod tests {
                     uri: "gs://b/o".into(),
                     size_bytes: 5,
                     reused: true,
+                    usage: Usage { slot_ms: 6, bytes_read: 7, bytes_written: 8, cost_micro_usd: 9 },
                     manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
                     cover: CoverRef { uri: "gs://b/c".into(), url: "https://c".into() },
                     ..Output::default()

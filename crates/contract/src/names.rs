@@ -19,6 +19,8 @@ pub const CLIP_JOBS_WORKER: &str = "clip-jobs-worker";
 pub const CLIP_JOBS_DEAD_LETTER_STATUS: &str = "clip-jobs-dead-letter-status";
 /// The status service's subscription to [`PROGRESS_EVENTS`].
 pub const PROGRESS_EVENTS_STATUS: &str = "progress-events-status";
+/// The scaler's subscription to [`PROGRESS_EVENTS`].
+pub const PROGRESS_EVENTS_SCALER: &str = "progress-events-scaler";
 
 /// Collection of batch status documents.
 pub const BATCHES: &str = "exportBatches";
@@ -27,6 +29,11 @@ pub const REQUESTS: &str = "exportRequests";
 
 /// What operators ask of the whole fleet. Written by the dispatcher, read by workers. Not for clients.
 pub const CONTROL_DOCUMENT: &str = "fleetControl/fleet";
+/// Field of a record in [`REQUESTS`]: the request as proto-JSON, every default filled in. Written by the dispatcher, read by the scaler too.
+pub const RECORD_REQUEST: &str = "request";
+/// Field of a record in [`REQUESTS`]: not all clips of the batch are known to be over. Written by the dispatcher, read by the scaler too.
+pub const RECORD_OPEN: &str = "open";
+
 /// Field of [`CONTROL_DOCUMENT`]: workers take nothing new.
 pub const PAUSED: &str = "paused";
 /// Field of [`CONTROL_DOCUMENT`]: since when it says so.
@@ -47,6 +54,11 @@ pub fn clip_document(batch: &BatchId, clip: &ClipId) -> String {
     format!("{BATCHES}/{batch}/clips/{clip}")
 }
 
+/// Who sets the size of a pool of workers, and what was learned. Written and read by scalers. Not for clients.
+pub fn scaler_document(pool: &str) -> String {
+    format!("fleetControl/scaler-{pool}")
+}
+
 /// The dispatcher's record of a request.
 pub fn request_document(batch: &BatchId) -> String {
     format!("{REQUESTS}/{batch}")
@@ -60,6 +72,10 @@ pub const GENERATION: &str = "generation";
 pub const PHASE: &str = "phase";
 /// Field of a status document: its last change.
 pub const UPDATED_AT: &str = "updatedAt";
+/// Field of a status document: percent.
+pub const PROGRESS: &str = "progress";
+/// Field of a clip's status document: the worker of the latest attempt.
+pub const WORKER: &str = "worker";
 /// Field of a clip's status document: number of the latest attempt.
 pub const ATTEMPT: &str = "attempt";
 /// Field of a clip's status document: id of the latest attempt.

@@ -35,15 +35,12 @@ pub(crate) struct Stored {
 }
 
 const DIGEST: &str = "digest";
-const REQUEST: &str = "request";
 const SOURCE_GENERATION: &str = "sourceGeneration";
 const SOURCE_SIZE: &str = "sourceSizeBytes";
 const ACCEPTED_AT: &str = "acceptedAtMs";
 const EXPIRES_AT: &str = "expiresAt";
 /// Field by which unfinished dispatches are found.
 pub(crate) const DISPATCHED: &str = "dispatched";
-/// Field by which batches that may need reconciling are found.
-const OPEN: &str = "open";
 const REPAIRS: &str = "repairs";
 const REPAIRED_AT: &str = "repairedAtMs";
 
@@ -62,12 +59,12 @@ impl Record {
         let size = i64::try_from(self.source.size_bytes).unwrap_or(i64::MAX);
         Ok(Fields::from([
             (DIGEST.into(), Value::String(self.digest.clone())),
-            (REQUEST.into(), Value::String(request)),
+            (names::RECORD_REQUEST.into(), Value::String(request)),
             (SOURCE_GENERATION.into(), Value::Integer(self.source.generation)),
             (SOURCE_SIZE.into(), Value::Integer(size)),
             (ACCEPTED_AT.into(), Value::Integer(self.accepted_at_ms)),
             (DISPATCHED.into(), Value::Bool(self.dispatched)),
-            (OPEN.into(), Value::Bool(self.open)),
+            (names::RECORD_OPEN.into(), Value::Bool(self.open)),
             (REPAIRS.into(), Value::Integer(i64::from(self.repairs))),
             (REPAIRED_AT.into(), Value::Integer(self.repaired_at_ms)),
             (EXPIRES_AT.into(), Value::Timestamp(expires_at)),
@@ -75,7 +72,7 @@ impl Record {
     }
 
     fn parse(document: &Document) -> Option<Self> {
-        let request = batch::from_json(document.text(REQUEST)?.as_bytes()).ok()?;
+        let request = batch::from_json(document.text(names::RECORD_REQUEST)?.as_bytes()).ok()?;
         let uri = clipfleet_domain::source::ObjectUri::parse(&request.source.as_ref()?.uri).ok()?;
         Some(Self {
             digest: document.text(DIGEST)?.to_owned(),
@@ -87,7 +84,7 @@ impl Record {
             request,
             accepted_at_ms: document.integer(ACCEPTED_AT)?,
             dispatched: document.is(DISPATCHED),
-            open: document.is(OPEN),
+            open: document.is(names::RECORD_OPEN),
             repairs: document.integer(REPAIRS).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
             repaired_at_ms: document.integer(REPAIRED_AT).unwrap_or(0),
         })
@@ -169,7 +166,7 @@ pub(crate) async fn unfinished(cloud: &Cloud, limit: u32) -> Result<Vec<Stored>,
 
 /// Records of batches that are not known to be over, in the order of their ids from the one after `after` on, at most `limit`.
 pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Vec<Stored>, CloudError> {
-    let search = Search { after, ..Search::new(OPEN, Value::Bool(true), limit) };
+    let search = Search { after, ..Search::new(names::RECORD_OPEN, Value::Bool(true), limit) };
     let documents = cloud.documents.find(names::REQUESTS, search).await?;
     documents.iter().map(stored).collect()
 }

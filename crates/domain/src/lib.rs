@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod audio;
 pub mod batch;
 pub mod clip;
+pub mod cost;
 pub mod crop_path;
 pub mod failure;
 pub mod fallback;

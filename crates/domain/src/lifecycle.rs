@@ -23,6 +23,7 @@ pub use batch::BatchView;
 
 use crate::{
     attempt::Attempt,
+    cost::Usage,
     failure::{Class, DEAD_LETTERED, Failure},
     history::{Ending, History},
     progress::Phase,
@@ -96,6 +97,8 @@ pub struct Output {
     pub reused: bool,
     /// Where the time went.
     pub timings: Timings,
+    /// What it took.
+    pub usage: Usage,
     /// What was made and how it was proved.
     pub manifest: ManifestRef,
     /// One picture of it.

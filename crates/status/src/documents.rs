@@ -10,10 +10,11 @@ use crate::{
 use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names::{
     ATTEMPT, ATTEMPT_ID, ATTEMPT_STARTED_AT, CRASHES, FOLD, GENERATION, HAS_DEAD_LETTERS, INTERRUPTIONS, LOST_ATTEMPTS,
-    PHASE, POSTPONEMENTS, STATUS, UPDATED_AT,
+    PHASE, POSTPONEMENTS, PROGRESS, STATUS, UPDATED_AT, WORKER,
 };
 use clipfleet_domain::{
     attempt::Attempt,
+    cost::Usage,
     failure::Failure,
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
@@ -39,7 +40,7 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("clipId".into(), text(clip.as_str())),
         (STATUS.into(), text(name_of(&State::ALL, view.state))),
         (PHASE.into(), text(name_of(&Phase::ALL, view.phase))),
-        ("progress".into(), integer(i64::from(view.percent))),
+        (PROGRESS.into(), integer(i64::from(view.percent))),
         ("etaSeconds".into(), maybe_integer(view.eta_seconds.map(i64::from))),
         (GENERATION.into(), integer(i64::from(view.generation))),
         (ATTEMPT.into(), integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),
@@ -51,7 +52,7 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         (LOST_ATTEMPTS.into(), integer(i64::from(counts.lost))),
         ("setbacks".into(), past::setbacks_value(&view.tally)),
         ("history".into(), past::history_value(&view.history)),
-        ("worker".into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
+        (WORKER.into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
         ("encoder".into(), text(&view.encoding.encoder)),
         ("fallbackReason".into(), text(&view.encoding.fallback_reason)),
         ("decoder".into(), text(&view.encoding.decoder)),
@@ -67,6 +68,7 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         ("coverUrl".into(), text(output.map_or("", |output| &output.cover.url))),
         ("error".into(), view.failure.as_ref().map_or(Value::Null, failure_value)),
         ("timings".into(), output.map_or(Value::Null, |output| timings_value(&output.timings))),
+        ("usage".into(), output.map_or(Value::Null, |output| usage_value(&output.usage))),
         ("createdAt".into(), instant(view.created_at_ms)),
         ("startedAt".into(), instant(view.started_at_ms)),
         (UPDATED_AT.into(), instant(Some(view.updated_at_ms))),
@@ -86,7 +88,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
             id,
             number: as_integer(get(ATTEMPT)).try_into().ok()?,
             started_at_ms: as_instant(get(ATTEMPT_STARTED_AT))?,
-            worker: WorkerId::parse(as_text(get("worker"))).ok()?,
+            worker: WorkerId::parse(as_text(get(WORKER))).ok()?,
             sequence: as_integer(fold("sequence")) as u64,
         })
     });
@@ -95,7 +97,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
         generation: as_integer(get(GENERATION)).try_into().ok()?,
         state,
         phase: by_name(&Phase::ALL, as_text(get(PHASE))).ok()?,
-        percent: as_integer(get("progress")).try_into().ok()?,
+        percent: as_integer(get(PROGRESS)).try_into().ok()?,
         eta_seconds: maybe(get("etaSeconds")).and_then(|value| as_integer(value).try_into().ok()),
         attempt,
         encoding: Encoding {
@@ -111,6 +113,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
             duration_ms: as_integer(get("durationMs")),
             reused: get("reused") == &Value::Bool(true),
             timings: as_timings(get("timings")),
+            usage: as_usage(get("usage")),
             manifest: ManifestRef {
                 uri: as_text(get("manifestUri")).to_owned(),
                 sha256: as_text(get("manifestSha256")).to_owned(),
@@ -133,7 +136,7 @@ pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Opti
         ("ownerUid".into(), text(batch.owner.as_str())),
         ("projectId".into(), text(batch.project.as_str())),
         (STATUS.into(), text(name_of(&State::ALL, view.state))),
-        ("progress".into(), integer(i64::from(view.percent))),
+        (PROGRESS.into(), integer(i64::from(view.percent))),
         ("totalClips".into(), integer(i64::from(view.total))),
         ("completedClips".into(), integer(i64::from(view.completed))),
         ("failedClips".into(), integer(i64::from(view.failed))),
@@ -150,7 +153,7 @@ pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Opti
 }
 
 /// What moves while clips are at work, and so is written again soon by whoever hears of it.
-const MOVING: [&str; 3] = ["progress", "etaSeconds", UPDATED_AT];
+const MOVING: [&str; 3] = [PROGRESS, "etaSeconds", UPDATED_AT];
 
 /// Whether a batch's document lacks something that its clips' documents tell and that may come from no one any more.
 pub(crate) fn is_behind(document: &Fields, view: &BatchView, fields: &Fields) -> bool {
@@ -160,7 +163,7 @@ pub(crate) fn is_behind(document: &Fields, view: &BatchView, fields: &Fields) ->
 
 /// The percent that a document shows.
 pub(crate) fn percent(fields: &Fields) -> u8 {
-    fields.get("progress").and_then(|value| as_integer(value).try_into().ok()).unwrap_or(0)
+    fields.get(PROGRESS).and_then(|value| as_integer(value).try_into().ok()).unwrap_or(0)
 }
 
 /// Why and when (Unix time, milliseconds) a batch was refused, if its document says it was.
@@ -191,6 +194,27 @@ fn as_timings(value: &Value) -> Timings {
         verify_ms: ms("verifyMs"),
         upload_ms: ms("uploadMs"),
         total_ms: ms("totalMs"),
+    }
+}
+
+fn usage_value(usage: &Usage) -> Value {
+    let Usage { slot_ms, bytes_read, bytes_written, cost_micro_usd } = *usage;
+    let named = [
+        ("slotMs", slot_ms),
+        ("bytesRead", bytes_read),
+        ("bytesWritten", bytes_written),
+        ("costMicroUsd", cost_micro_usd),
+    ];
+    Value::Map(named.map(|(name, number)| (name.to_owned(), integer(number))).into())
+}
+
+fn as_usage(value: &Value) -> Usage {
+    let number = |name| as_integer(member(value, name));
+    Usage {
+        slot_ms: number("slotMs"),
+        bytes_read: number("bytesRead"),
+        bytes_written: number("bytesWritten"),
+        cost_micro_usd: number("costMicroUsd"),
     }
 }
 
@@ -247,6 +271,7 @@ mod tests {
             duration_ms: 8,
             reused: true,
             timings: Timings { queued_ms: 1, fetch_ms: 2, encode_ms: 3, verify_ms: 4, upload_ms: 5, total_ms: 6 },
+            usage: Usage { slot_ms: 6, bytes_read: 7, bytes_written: 8, cost_micro_usd: 9 },
             manifest: ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() },
             cover: CoverRef { uri: "gs://b/c".into(), url: "https://c".into() },
         };

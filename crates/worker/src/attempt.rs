@@ -165,6 +165,7 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
         Failure::transient("scratch_unavailable", message)
     })?;
     let source = SourceReader::new(worker.blocks.clone(), &job.source);
+    let reading = source.clone();
     let progress = |phase, fraction, encoding| reporter.progress(phase, fraction, encoding);
     let deadline_ms = attempt_deadline_ms(job.clip.window.length_ms());
     let deadline = Duration::from_millis(deadline_ms.unsigned_abs());
@@ -179,7 +180,7 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
         }
     };
     reporter.objects_may_follow();
-    result::publish(worker, job, reporter, directory.path(), finished).await
+    result::publish(worker, job, reporter, directory.path(), (finished, reading.fetched())).await
 }
 
 /// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.

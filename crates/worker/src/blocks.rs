@@ -5,7 +5,13 @@ use bytes::{Bytes, BytesMut};
 use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
 use clipfleet_domain::{failure::Failure, job::PinnedSource};
 use moka::future::Cache;
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Bytes of a block: at 8 Mbit/s one second of video. Smaller costs requests, larger costs bytes around the clip's edges.
 const BLOCK: u64 = 1 << 20;
@@ -37,12 +43,19 @@ pub struct SourceReader {
     name: ObjectName,
     generation: i64,
     size: u64,
+    /// Bytes that this reader and its clones had to fetch.
+    fetched: Arc<AtomicU64>,
 }
 
 impl SourceReader {
     pub(crate) fn new(blocks: Blocks, source: &PinnedSource) -> Self {
         let name = ObjectName::new(source.uri.bucket(), source.uri.object());
-        Self { blocks, name, generation: source.generation, size: source.size_bytes }
+        Self { blocks, name, generation: source.generation, size: source.size_bytes, fetched: Arc::default() }
+    }
+
+    /// Bytes that had to be fetched for it so far; what others had fetched already is not counted.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// The bytes of a range within the source.
@@ -78,7 +91,9 @@ impl SourceReader {
         let range = index * BLOCK..((index + 1) * BLOCK).min(self.size);
         let read = async {
             metrics::counter!("clipfleet_source_bytes_total").increment(range.end - range.start);
-            self.blocks.objects.read(&self.name, self.generation, range.clone()).await
+            let read = self.blocks.objects.read(&self.name, self.generation, range.clone()).await?;
+            self.fetched.fetch_add(read.len() as u64, Ordering::Relaxed);
+            Ok::<_, CloudError>(read)
         };
         self.blocks.cache.try_get_with(key, read).await.map_err(|error| self.explain(&error))
     }
@@ -125,6 +140,7 @@ mod tests {
             let read = reader.read(start..end).await.unwrap();
             assert!(read[..] == content[start as usize..end as usize], "{start}..{end}");
         }
+        assert_eq!(reader.fetched(), info.size, "each block was fetched once");
         assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, "pipeline_protocol");
         let gone = PinnedSource { generation: info.generation + 1, ..source };
         let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &gone);

@@ -34,7 +34,10 @@ pub use media::{Ended, Media, Progress};
 pub use program::{Gpu, Program};
 
 use clipfleet_cloud::{Cloud, CloudError};
-use clipfleet_domain::ids::{AttemptId, BadId, WorkerId};
+use clipfleet_domain::{
+    cost::SlotPrice,
+    ids::{AttemptId, BadId, WorkerId},
+};
 use clipfleet_service::{clock::Clock, health, telemetry};
 use std::{
     io,
@@ -52,6 +55,8 @@ use uuid::Uuid;
 /// How a worker is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Its identity, which must be new at each start; `None` makes one. Whoever starts workers names them to know who is who.
+    pub id: Option<WorkerId>,
     /// Clips worked on at once.
     pub slots: usize,
     /// The pipeline program.
@@ -64,6 +69,8 @@ pub struct Config {
     pub scratch: PathBuf,
     /// Memory for source blocks shared by the slots, MiB.
     pub cache_mib: u64,
+    /// What a slot costs.
+    pub price: SlotPrice,
 }
 
 /// What a worker is given by the process around it.
@@ -84,12 +91,15 @@ pub struct Surroundings {
     pub scratch: PathBuf,
     /// Memory for source blocks shared by the slots, MiB.
     pub cache_mib: u64,
+    /// What a slot costs.
+    pub price: SlotPrice,
 }
 
 /// What every attempt of a worker shares.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) slots: usize,
+    pub(crate) price: SlotPrice,
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
     pub(crate) blocks: blocks::Blocks,
@@ -131,8 +141,8 @@ async fn work(
     stop: CancellationToken,
     listen: std::net::SocketAddr,
 ) -> io::Result<()> {
-    let id = new_identity()?;
-    let Config { slots, pipeline, gpu, encoder, scratch, cache_mib } = config;
+    let Config { id, slots, pipeline, gpu, encoder, scratch, cache_mib, price } = config;
+    let id = id.map_or_else(new_identity, Ok)?;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
     let program = Program::new(pipeline, gpu, directory.path());
     let (capabilities, card) = card::examine(&program).await?;
@@ -144,7 +154,7 @@ async fn work(
         (Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&card))), Arc::clone(&answer));
     let tell = move |paused: bool| answering.paused(paused);
     let (clock, asleep) = (Clock::system(), Arc::new(lease::asleep));
-    let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib };
+    let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib, price };
     // What is told to stop hands its work back.
     let stop = stop.child_token();
     let watching = async {
@@ -175,15 +185,15 @@ async fn lease_and_make(
     tell: impl Fn(bool) + Send,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, .. } = around;
+    let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, price, .. } = around;
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
     let (pulse, _beating) = lease::Pulse::start(asleep);
     let (rest, attempts) = (rest::Rest::default(), AtomicU64::new(0));
-    let worker = Worker { id, slots, cloud, clock, blocks, media, scratch, pulse, rest, attempts };
+    let worker = Worker { id, slots, price, cloud, clock, blocks, media, scratch, pulse, rest, attempts };
     slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 
 /// New at each start: a restarted worker must not be taken for the one before it.
-fn new_identity() -> io::Result<WorkerId> {
+pub fn new_identity() -> io::Result<WorkerId> {
     WorkerId::parse(&format!("w-{}", Uuid::now_v7().simple())).map_err(io::Error::other)
 }

@@ -101,6 +101,11 @@ impl Reporter {
         (self.voice.clock.now_ms() - self.voice.job.queued_at_ms).max(0)
     }
 
+    /// From the start of this attempt to now, milliseconds.
+    pub(crate) fn slot_ms(&self) -> i64 {
+        (self.voice.clock.now_ms() - self.voice.attempt.started_at_ms).max(0)
+    }
+
     /// Tells a fact; returns when it is confirmed, and never when the lease is lost. After any but the first, what progress was still
     /// unsaid stays unsaid.
     pub(crate) async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {

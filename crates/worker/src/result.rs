@@ -4,6 +4,7 @@ use crate::{Worker, companions, report::Reporter};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{
+    cost::Usage,
     failure::Failure,
     job::Job,
     lifecycle::{Encoding, Output, Timings},
@@ -48,7 +49,7 @@ pub(crate) async fn publish(
     job: &Job,
     reporter: &Reporter,
     directory: &Path,
-    finished: TranscodeFinished,
+    (finished, bytes_read): (TranscodeFinished, u64),
 ) -> Result<Made, Failure> {
     let started = Instant::now();
     let output = name(job);
@@ -61,7 +62,10 @@ pub(crate) async fn publish(
     reporter.progress(Phase::Uploading, 0.0, encoding.clone());
     let cover = directory.join(&finished.cover);
     reporter.hold().still().await;
-    let stored = companions::store(worker, &output, reporter.attempt_id(), finished.manifest, cover).await;
+    let cover_bytes = tokio::fs::metadata(&cover).await.map_or(0, |cover| cover.len());
+    let manifest = with_usage(finished.manifest, &usage(worker, reporter, bytes_read, 0));
+    let beside_bytes = manifest.len() as u64 + cover_bytes;
+    let stored = companions::store(worker, &output, reporter.attempt_id(), manifest, cover).await;
     let mut metadata = stored.map_err(|error| unreachable(&error))?;
     metadata.extend([
         (SETTINGS_HASH.to_owned(), job.settings_hash.clone()),
@@ -92,7 +96,25 @@ pub(crate) async fn publish(
         total_ms: reporter.total_ms(),
     };
     let described = describe(worker, job, &info, finished.duration_ms).await.map_err(|error| unreachable(&error))?;
-    Ok((Output { timings, ..described }, encoding))
+    let usage = usage(worker, reporter, bytes_read, info.size + beside_bytes);
+    Ok((Output { timings, usage, ..described }, encoding))
+}
+
+/// What the attempt has taken so far.
+fn usage(worker: &Worker, reporter: &Reporter, bytes_read: u64, bytes_written: u64) -> Usage {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let slot_ms = reporter.slot_ms();
+    let cost_micro_usd = worker.price.micro_usd(slot_ms);
+    Usage { slot_ms, bytes_read: bytes(bytes_read), bytes_written: bytes(bytes_written), cost_micro_usd }
+}
+
+/// A manifest with what the clip took until it was proved. Storing follows, which only the document can tell of.
+fn with_usage(manifest: String, usage: &Usage) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(&manifest) else { return manifest };
+    let Usage { slot_ms, bytes_read, cost_micro_usd, .. } = *usage;
+    let told = serde_json::json!({"slotMs": slot_ms, "bytesRead": bytes_read, "costMicroUsd": cost_micro_usd});
+    fields.insert("usage".to_owned(), told);
+    serde_json::Value::Object(fields).to_string()
 }
 
 /// Removes what an attempt that made nothing visible has stored beside the clip.
@@ -131,7 +153,7 @@ async fn adopt(worker: &Worker, job: &Job, reporter: &Reporter, found: &ObjectIn
     let found = ObjectInfo { metadata, ..found.clone() };
     let described = describe(worker, job, &found, duration_ms).await.map_err(|error| unreachable(&error))?;
     let reused = label(BATCH) != job.batch.id.as_str();
-    Ok((Output { reused, timings, ..described }, encoding))
+    Ok((Output { reused, timings, usage: usage(worker, reporter, 0, 0), ..described }, encoding))
 }
 
 async fn describe(worker: &Worker, job: &Job, info: &ObjectInfo, duration_ms: i64) -> Result<Output, CloudError> {

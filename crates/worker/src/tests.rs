@@ -9,6 +9,7 @@ use clipfleet_cloud::{
 use clipfleet_contract::{batch, job, names, v1::TranscodeFinished};
 use clipfleet_domain::{
     batch::BucketPolicy,
+    cost::{Machine, Prices, SlotPrice},
     failure::Failure,
     ids::WorkerId,
     job::{Job, PinnedSource},
@@ -142,7 +143,8 @@ impl Stage {
         let (media, scratch) = (Arc::clone(&self.media) as Arc<dyn Media>, self.scratch.path().to_owned());
         let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
         let (clock, asleep) = (self.clock, Arc::new(|| Duration::ZERO));
-        let around = Surroundings { id, cloud, clock, asleep, media, slots: 2, scratch, cache_mib: 16 };
+        let price = SlotPrice::of(&Machine::default(), &Prices::default(), 2);
+        let around = Surroundings { id, cloud, clock, asleep, media, slots: 2, scratch, cache_mib: 16, price };
         let stop = CancellationToken::new();
         (link, stop.clone(), tokio::spawn(make_clips(around, stop)))
     }

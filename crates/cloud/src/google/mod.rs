@@ -12,6 +12,9 @@ mod queue;
 mod rpc;
 mod subscription;
 mod values;
+mod worker_pool;
+
+pub use worker_pool::WorkerPool;
 
 use crate::{Cloud, CloudError};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};

@@ -9,6 +9,7 @@ use clipfleet_contract::{
 };
 use clipfleet_domain::{
     batch::BucketPolicy,
+    cost::SlotPrice,
     job::{FleetFact, Job, PinnedSource},
     lifecycle::{ClipFact, Encoding},
 };
@@ -153,12 +154,14 @@ impl Stage {
         cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
+            id: None,
             slots: 2,
             pipeline: media_program(directory.path()),
             gpu,
             encoder: "auto".into(),
             scratch: directory.path().join("scratch"),
             cache_mib: 16,
+            price: SlotPrice::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());

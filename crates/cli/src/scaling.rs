@@ -1,0 +1,234 @@
+//! The scaler as a role of a real fleet, and its settings; and the pool that is made of processes on this machine.
+
+use crate::{
+    cloud::RoleSettings,
+    exit::Failed,
+    roles::{SCRATCH, SLOTS, scratch},
+    workers::{Crew, WorkerSpec},
+};
+use async_trait::async_trait;
+use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};
+use clipfleet_domain::ids::WorkerId;
+use clipfleet_scaler::{Backend, Config, Policy};
+use clipfleet_service::settings::{Reader, Setting, number, optional, required};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const POOL: Setting = Setting {
+    flag: "scaler-pool",
+    env: "CLIPFLEET_SCALER_POOL",
+    default: "",
+    help: "the pool whose size is set: projects/P/locations/L/workerPools/W, or `local` for processes of this machine",
+};
+const RUN_HOST: Setting = Setting {
+    flag: "run-host",
+    env: "CLIPFLEET_RUN_HOST",
+    default: "",
+    help: "host:port of a Cloud Run Admin API to use instead of Google's, without credentials",
+};
+const DRY_RUN: Setting = Setting {
+    flag: "scaler-dry-run",
+    env: "CLIPFLEET_SCALER_DRY_RUN",
+    default: "false",
+    help: "true: decide and log, and set nothing",
+};
+const MIN: Setting =
+    Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "workers that are always there" };
+const MAX: Setting =
+    Setting { flag: "scaler-max", env: "CLIPFLEET_SCALER_MAX", default: "3", help: "the most workers: the quota" };
+const WARM: Setting = Setting {
+    flag: "scaler-warm",
+    env: "CLIPFLEET_SCALER_WARM",
+    default: "",
+    help: "a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`",
+};
+const DRAIN: Setting = Setting {
+    flag: "scaler-drain-seconds",
+    env: "CLIPFLEET_SCALER_DRAIN_SECONDS",
+    default: "120",
+    help: "seconds in which what is outstanding should be done",
+};
+const STEP_OUT: Setting = Setting {
+    flag: "scaler-step-out",
+    env: "CLIPFLEET_SCALER_STEP_OUT",
+    default: "20",
+    help: "the most workers added by one decision",
+};
+const STEP_IN: Setting = Setting {
+    flag: "scaler-step-in",
+    env: "CLIPFLEET_SCALER_STEP_IN",
+    default: "5",
+    help: "the most workers taken away by one decision while others work",
+};
+const SURPLUS: Setting = Setting {
+    flag: "scaler-surplus-seconds",
+    env: "CLIPFLEET_SCALER_SURPLUS_SECONDS",
+    default: "20",
+    help: "seconds that fewer must have been enough before any is taken away while others work",
+};
+const IDLE: Setting = Setting {
+    flag: "scaler-idle-seconds",
+    env: "CLIPFLEET_SCALER_IDLE_SECONDS",
+    default: "10",
+    help: "seconds without anything to do before all but the minimum are taken away",
+};
+const WASTE: Setting = Setting {
+    flag: "scaler-waste",
+    env: "CLIPFLEET_SCALER_WASTE",
+    default: "0.005",
+    help: "share of all slot-seconds that may be lost by taking away workers that are busy, 0 to 1",
+};
+const RATE: Setting = Setting {
+    flag: "scaler-first-rate",
+    env: "CLIPFLEET_SCALER_FIRST_RATE",
+    default: "0.3",
+    help: "slot-seconds per second of a 1080p30 clip, until it is learned",
+};
+/// As [`DRAIN`], where workers cost nothing but this machine's time.
+const LOCAL_DRAIN: Setting = Setting { default: "5", ..DRAIN };
+
+/// Settings of a pool's policy.
+pub(crate) const POLICY: &[Setting] = &[MIN, MAX, WARM, DRAIN, STEP_OUT, STEP_IN, SURPLUS, IDLE, WASTE];
+/// Settings of the scaler role.
+pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, RATE, SLOTS, SCRATCH];
+/// Settings of a fleet on this machine that scales.
+pub(crate) const LOCAL: &[Setting] = &[LOCAL_DRAIN, IDLE];
+
+/// Name of the pool of processes on this machine.
+const LOCAL_POOL: &str = "local";
+
+/// What the scaler role is given.
+pub(crate) struct ScalerSettings {
+    pool: String,
+    run_host: Option<String>,
+    dry_run: bool,
+    first_rate: f64,
+    policy: Policy,
+    scratch: PathBuf,
+}
+
+/// Reads [`SCALER`] and [`POLICY`].
+pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
+    let pool = reader.take(&POOL, required);
+    let run_host = reader.take(&RUN_HOST, optional);
+    let dry_run = reader.take(&DRY_RUN, truth);
+    let first_rate = reader.take(&RATE, number(0.001, 1_000.0));
+    let slots = reader.take(&SLOTS, number(1_u32, 64));
+    let scratch = scratch(reader);
+    let policy = slots.and_then(|slots| policy(reader, slots));
+    Some(ScalerSettings {
+        pool: pool?,
+        run_host: run_host?,
+        dry_run: dry_run?,
+        first_rate: first_rate?,
+        policy: policy?,
+        scratch: scratch?,
+    })
+}
+
+/// Reads [`POLICY`], for workers with so many slots.
+pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
+    let max = reader.take(&MAX, number(1_u32, 10_000));
+    let most = max.unwrap_or(10_000);
+    let min = reader.take(&MIN, number(0, most));
+    let warm = reader.take(&WARM, |text| match text.parse::<clipfleet_scaler::Schedule>() {
+        Ok(schedule) if schedule.most() > most => Err(format!("must ask for at most {most} workers, got {text:?}")),
+        parsed => parsed,
+    });
+    let drain_seconds = reader.take(&DRAIN, number(1.0, 86_400.0));
+    let step_out = reader.take(&STEP_OUT, number(1_u32, 10_000));
+    let step_in = reader.take(&STEP_IN, number(1_u32, 10_000));
+    let surplus_seconds = reader.take(&SURPLUS, number(0.0, 86_400.0));
+    let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
+    let waste = reader.take(&WASTE, number(0.0, 1.0));
+    Some(Policy {
+        slots,
+        drain_seconds: drain_seconds?,
+        min: min?,
+        max: max?,
+        warm: warm?,
+        step_out: step_out?,
+        step_in: step_in?,
+        surplus_seconds: surplus_seconds?,
+        idle_seconds: idle_seconds?,
+        waste: waste?,
+    })
+}
+
+/// Reads [`LOCAL`]: drain target and idle time, seconds.
+pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
+    let drain_seconds = reader.take(&LOCAL_DRAIN, number(1.0, 86_400.0));
+    let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
+    drain_seconds.zip(idle_seconds)
+}
+
+fn truth(text: &str) -> Result<bool, String> {
+    text.trim().parse().map_err(|_| format!("must be true or false, got {text:?}"))
+}
+
+/// Runs the scaler until told to stop.
+pub(crate) async fn run(
+    settings: ScalerSettings,
+    role: &RoleSettings,
+    listener: TcpListener,
+    cloud: Cloud,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
+    let ScalerSettings { pool, run_host, dry_run, first_rate, policy, scratch } = settings;
+    let slots = policy.slots;
+    let short = pool.rsplit('/').next().unwrap_or_default().to_owned();
+    let config = Config { pool: short, policy, first_rate, dry_run };
+    let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
+    if pool != LOCAL_POOL {
+        let pool = WorkerPool::connect(&pool, run_host.as_deref()).await.map_err(|error| failed(&error))?;
+        return clipfleet_scaler::run(config, listener, cloud, Arc::new(pool), stop)
+            .await
+            .map_err(|error| failed(&error));
+    }
+    let spec = WorkerSpec { endpoints: role.endpoints.clone(), slots: slots as usize, scratch, logs: None };
+    let (crew, mut failures) = Crew::start(0, spec);
+    let backend = Arc::new(LocalPool(Arc::clone(&crew)));
+    let ended = tokio::select! {
+        ended = clipfleet_scaler::run(config, listener, cloud, backend, stop) => ended.map_err(|error| failed(&error)),
+        Some(failure) = failures.recv() => Err(failure),
+    };
+    crew.stop().await;
+    ended
+}
+
+/// The scaler of a fleet on this machine: how it is set up for a least and a most number of workers.
+pub(crate) fn local_config(slots: usize, workers: (usize, usize), (drain_seconds, idle_seconds): (f64, f64)) -> Config {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let (min, max) = (count(workers.0), count(workers.1));
+    // Whoever is ended here is idle, and starts again in a second.
+    let policy = Policy {
+        slots: count(slots),
+        min,
+        max,
+        drain_seconds,
+        idle_seconds,
+        surplus_seconds: idle_seconds,
+        ..Policy::default()
+    };
+    Config { pool: LOCAL_POOL.to_owned(), policy, first_rate: clipfleet_scaler::FIRST_RATE, dry_run: false }
+}
+
+/// Worker processes of this machine, of which idle ones are ended.
+pub(crate) struct LocalPool(pub(crate) Arc<Crew>);
+
+#[async_trait]
+impl Backend for LocalPool {
+    fn ends_idle(&self) -> bool {
+        true
+    }
+
+    async fn count(&self) -> Result<u32, CloudError> {
+        Ok(u32::try_from(self.0.count()).unwrap_or(u32::MAX))
+    }
+
+    async fn set(&self, count: u32, busy: &BTreeSet<WorkerId>, _: Duration) -> Result<(), CloudError> {
+        self.0.set(count as usize, busy);
+        Ok(())
+    }
+}

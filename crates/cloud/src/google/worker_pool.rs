@@ -1,0 +1,164 @@
+//! The number of instances of a Cloud Run worker pool, through the Admin API: read, and set.
+
+use super::{Access, Endpoints, errors, patience};
+use crate::{CloudError, ErrorKind};
+use google_cloud_gax::{
+    error::{Error, rpc::Code},
+    options::RequestOptionsBuilder as _,
+    retry_policy::NeverRetry,
+};
+use google_cloud_longrunning::model::Operation;
+use google_cloud_run_v2::{
+    client::WorkerPools,
+    model::{self, WorkerPoolScaling},
+};
+use google_cloud_wkt::FieldMask;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long an operation is watched after the service took it: long enough to hear that there is no quota, short enough that the next change
+/// does not wait until instances have started. Whether the service ends it then is for its own logs to say.
+const WATCHED: Duration = Duration::from_secs(15);
+
+/// Between two looks at an operation.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One worker pool.
+#[derive(Debug, Clone)]
+pub struct WorkerPool {
+    client: WorkerPools,
+    /// `projects/P/locations/L/workerPools/W`.
+    name: String,
+    watched: Duration,
+}
+
+impl WorkerPool {
+    /// A pool by its full name, `projects/P/locations/L/workerPools/W`, with the credentials of the environment; or at another address than
+    /// Google's, without any.
+    pub async fn connect(name: &str, address: Option<&str>) -> Result<Self, CloudError> {
+        check_name(name)?;
+        let access = match address {
+            // Credentials are looked for only where there is somebody to show them to.
+            Some(_) => Access { google: None },
+            None => Access::new(&Endpoints::default())?,
+        };
+        let place = access.place(address);
+        // Repeating is ours: the client would not repeat a change, and ours may be.
+        let mut builder = WorkerPools::builder().with_credentials(place.credentials).with_retry_policy(NeverRetry);
+        if let Some(url) = place.emulator {
+            builder = builder.with_endpoint(url);
+        }
+        let client = builder.build().await.map_err(|error| errors::build("cloud run", error))?;
+        Ok(Self { client, name: name.to_owned(), watched: WATCHED })
+    }
+
+    /// The number of instances that the pool was last told to have.
+    pub async fn instances(&self) -> Result<u32, CloudError> {
+        let doing = format!("read the size of {}", self.name);
+        let pool = repeat(patience::TOTAL, || self.get(&doing)).await?;
+        let count = pool.scaling.and_then(|scaling| scaling.manual_instance_count).unwrap_or(0);
+        u32::try_from(count).map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: {count} is no size")))
+    }
+
+    /// Sets the number of instances, and watches for a while whether the service can. The service is told within `within` or not at all, as far
+    /// as this side can see. `Conflict` when the pool was changed by someone else in between: read, and decide again.
+    pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
+        let doing = format!("set the size of {} to {instances}", self.name);
+        let telling = async {
+            let pool = repeat(within, || self.get(&doing)).await?;
+            // A call that is repeated although the first one was heard meets its own change as a conflict.
+            repeat(within, || self.patch(&doing, instances, &pool.etag)).await
+        };
+        let operation = timeout(within, telling).await.map_err(|_| errors::timeout(&doing))??;
+        timeout(self.watched, self.finished(&doing, operation)).await.unwrap_or_else(|_| {
+            tracing::info!(pool = self.name, instances, "the service is still at it");
+            Ok(())
+        })
+    }
+
+    async fn get(&self, doing: &str) -> Result<model::WorkerPool, CloudError> {
+        let request = self.client.get_worker_pool().set_name(&self.name).with_attempt_timeout(patience::ATTEMPT);
+        request.send().await.map_err(|error| errors::call(doing, error))
+    }
+
+    /// Names the state of the pool that is meant, so that of two writers the later one is refused.
+    async fn patch(&self, doing: &str, instances: u32, etag: &str) -> Result<Operation, CloudError> {
+        let instances = i32::try_from(instances)
+            .map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: no pool is as large")))?;
+        let pool = model::WorkerPool::new()
+            .set_name(&self.name)
+            .set_etag(etag)
+            .set_scaling(WorkerPoolScaling::new().set_manual_instance_count(instances));
+        let mask = FieldMask::default().set_paths(["scaling.manual_instance_count"]);
+        let request = self.client.update_worker_pool().set_worker_pool(pool).set_update_mask(mask);
+        request.with_attempt_timeout(patience::ATTEMPT).send().await.map_err(|error| refused(doing, error))
+    }
+
+    async fn finished(&self, doing: &str, mut operation: Operation) -> Result<(), CloudError> {
+        while !operation.done {
+            sleep(LOOK).await;
+            let look = || async {
+                let request = self.client.get_operation().set_name(&operation.name);
+                let request = request.with_attempt_timeout(patience::ATTEMPT);
+                request.send().await.map_err(|error| errors::call(doing, error))
+            };
+            operation = repeat(patience::TOTAL, look).await?;
+        }
+        match operation.error() {
+            None => Ok(()),
+            Some(status) => {
+                let status = google_cloud_gax::error::rpc::Status::from(status.as_ref());
+                Err(errors::call(doing, Error::service(status)))
+            }
+        }
+    }
+}
+
+/// A change that the service did not take. 409 says that the pool is in another state than was meant, or in the middle of another change.
+fn refused(doing: &str, error: Error) -> CloudError {
+    let conflict = error.http_status_code() == Some(409)
+        || error.status().is_some_and(|status| matches!(status.code, Code::Aborted | Code::FailedPrecondition));
+    let told = errors::call(doing, error);
+    if conflict { CloudError::new(ErrorKind::Conflict, told.to_string()).because(told) } else { told }
+}
+
+/// Calls until it succeeds, fails for good, or patience ends.
+async fn repeat<T, F: Future<Output = Result<T, CloudError>>>(
+    total: Duration,
+    call: impl Fn() -> F,
+) -> Result<T, CloudError> {
+    let end = Instant::now() + total;
+    let mut failures = 0;
+    loop {
+        let error = match call().await {
+            Err(error) if error.is_transient() => error,
+            done => return done,
+        };
+        failures += 1;
+        let pause = patience::pause(failures);
+        if Instant::now() + pause >= end {
+            return Err(error);
+        }
+        tracing::debug!(%error, failures, "call to cloud run repeated");
+        sleep(pause).await;
+    }
+}
+
+/// Refuses what is no worker pool's full name.
+fn check_name(name: &str) -> Result<(), CloudError> {
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts[..] {
+        ["projects", project, "locations", location, "workerPools", pool]
+            if [project, location, pool].iter().all(|part| !part.is_empty()) =>
+        {
+            Ok(())
+        }
+        _ => Err(CloudError::new(
+            ErrorKind::Invalid,
+            format!("address worker pool `{name}`: its name is projects/P/locations/L/workerPools/W"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

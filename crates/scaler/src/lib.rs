@@ -1,0 +1,128 @@
+//! The scaler: sets how many workers there are by what is to be done, which it hears from the fleet itself and not from a metric that is
+//! minutes old.
+//!
+//! ```text
+//!  [progress-events] ──▶ Board ──▶ decide ──▶ confirm the seat ──▶ Backend: a Cloud Run worker pool, or processes here
+//!  records, documents ──▶ (at start, and of what was silent)         fleetControl/scaler-{pool}
+//! ```
+//!
+//! Facts make it quick, documents make it right: it keeps nothing that cannot be read again, so it may end at any time. One scaler at a time
+//! holds the seat and sets the size; others wait. Without any, workers stay as they are and clips are made, only not by more or fewer.
+
+mod backend;
+mod board;
+mod control;
+mod decide;
+mod documents;
+pub mod model;
+mod schedule;
+mod seat;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use backend::Backend;
+pub use decide::{Decision, Load, Policy, Pool, Reason, decide};
+pub use schedule::Schedule;
+pub use work::{FIRST_RATE, FIXED_SECONDS, Speed, Work};
+
+use clipfleet_cloud::{Cloud, CloudError};
+use clipfleet_contract::names;
+use clipfleet_service::{clock::Clock, health, telemetry};
+use control::Ended;
+use seat::Seat;
+use std::{io, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often a scaler without the seat tries to take it.
+const TRY: Duration = Duration::from_secs(2);
+
+/// How a scaler is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Short name of the pool: of all scalers with this name one works.
+    pub pool: String,
+    /// What is asked of it.
+    pub policy: Policy,
+    /// Slot-seconds per second of 1080p30 before any clip was seen.
+    pub first_rate: f64,
+    /// Everything but setting the size.
+    pub dry_run: bool,
+}
+
+/// What every part of a scaler shares.
+pub(crate) struct Scaler {
+    cloud: Cloud,
+    clock: Clock,
+    backend: Arc<dyn Backend>,
+    policy: Policy,
+    first_rate: f64,
+    dry_run: bool,
+}
+
+/// Runs with health endpoints until told to stop.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    cloud: Cloud,
+    backend: Arc<dyn Backend>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    telemetry::metrics();
+    let readiness = health::Readiness::default();
+    tracing::info!(listen = %listener.local_addr()?, pool = config.pool, dry_run = config.dry_run, "scaler listens");
+    let scaling = tokio::spawn(scale(config, cloud, Clock::system(), backend, readiness.clone(), stop.clone()));
+    let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
+    stop.cancel();
+    let scaled = scaling.await;
+    served?;
+    scaled.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// Scales until told to stop, or until waiting cannot mend an error (no such subscription). This is the whole scaler but for its process.
+pub async fn scale(
+    config: Config,
+    cloud: Cloud,
+    clock: Clock,
+    backend: Arc<dyn Backend>,
+    readiness: health::Readiness,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    let holder = format!("s-{}", Uuid::now_v7().simple());
+    let mut seat = Seat::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
+    let Config { policy, first_rate, dry_run, pool } = config;
+    let scaler = Scaler { cloud, clock, backend, policy, first_rate, dry_run };
+    let tell = |holds: bool| {
+        metrics::gauge!("clipfleet_scaler_holds_seat").set(f64::from(u8::from(holds)));
+        let facts = serde_json::json!({"role": "scaler", "scaler": holder, "pool": pool, "holdsSeat": holds, "dryRun": dry_run});
+        readiness.ready(facts);
+    };
+    loop {
+        match seat.take().await {
+            Ok(true) => {
+                tracing::info!(scaler = holder, pool, "the scaler's seat was taken");
+                tell(true);
+                let ended = control::hold(&scaler, &mut seat, &stop).await;
+                tell(false);
+                match ended {
+                    Ok(Ended::Stopped) => return Ok(()),
+                    Ok(Ended::Lost) => tracing::warn!(scaler = holder, pool, "the scaler's seat was lost"),
+                    Err(error) => {
+                        tracing::error!(%error, "nothing is scaled any more");
+                        readiness.not_ready(error.to_string());
+                        return Err(error);
+                    }
+                }
+            }
+            Ok(false) => tell(false),
+            Err(error) => tracing::warn!(%error, "the scaler's seat could not be looked at"),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(TRY) => {}
+        }
+    }
+}

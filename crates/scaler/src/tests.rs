@@ -1,0 +1,303 @@
+//! The whole scaler on the cloud in memory and on virtual time, with a pool that notes what it is told.
+
+use super::*;
+use async_trait::async_trait;
+use clipfleet_cloud::{
+    ErrorKind, Fields, Message, Precondition, SubscriptionSpec, Value, Write,
+    memory::{self},
+};
+use clipfleet_contract::event;
+use clipfleet_domain::{
+    attempt::Attempt,
+    ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
+    job::{BatchContext, FleetEvent, FleetFact},
+    lifecycle::{ClipEvent, ClipFact, Encoding, Output},
+};
+use std::{collections::BTreeSet, sync::Mutex};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+#[derive(Default)]
+struct Recorder {
+    count: Mutex<u32>,
+    calls: Mutex<Vec<u32>>,
+    busy: Mutex<usize>,
+    failures: Mutex<u32>,
+}
+
+#[async_trait]
+impl Backend for Recorder {
+    fn ends_idle(&self) -> bool {
+        true
+    }
+
+    async fn count(&self) -> Result<u32, CloudError> {
+        Ok(*self.count.lock().unwrap())
+    }
+
+    async fn set(&self, count: u32, busy: &BTreeSet<WorkerId>, _: Duration) -> Result<(), CloudError> {
+        self.calls.lock().unwrap().push(count);
+        *self.busy.lock().unwrap() = busy.len();
+        let mut failures = self.failures.lock().unwrap();
+        if *failures > 0 {
+            *failures -= 1;
+            return Err(CloudError::new(ErrorKind::Unavailable, "set it: overloaded"));
+        }
+        *self.count.lock().unwrap() = count;
+        Ok(())
+    }
+}
+
+struct Stage {
+    cloud: Cloud,
+    pool: Arc<Recorder>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let cloud = memory::cloud();
+        cloud.queue.ensure_topic(names::PROGRESS_EVENTS).await.unwrap();
+        let spec = SubscriptionSpec {
+            name: names::PROGRESS_EVENTS_SCALER.into(),
+            topic: names::PROGRESS_EVENTS.into(),
+            ack_deadline: Duration::from_secs(60),
+            dead_letter: None,
+            backoff: None,
+        };
+        cloud.queue.ensure_subscription(&spec).await.unwrap();
+        Self { cloud, pool: Arc::default() }
+    }
+
+    fn scaler(&self, dry_run: bool) -> (CancellationToken, JoinHandle<Result<(), CloudError>>) {
+        let policy = Policy { slots: 1, drain_seconds: 60.0, max: 10, ..Policy::default() };
+        let config = Config { pool: "test".into(), policy, first_rate: 0.3, dry_run };
+        let (stop, readiness) = (CancellationToken::new(), health::Readiness::default());
+        let (cloud, backend): (_, Arc<dyn Backend>) = (self.cloud.clone(), self.pool.clone());
+        let clock = Clock::starting_at(1_000_000);
+        (stop.clone(), tokio::spawn(scale(config, cloud, clock, backend, readiness, stop)))
+    }
+
+    /// The dispatcher's part: the record, then the fact.
+    async fn record(&self, batch: &str, clips: usize) {
+        let clips: Vec<_> = (0..clips)
+            .map(|n| serde_json::json!({"clipId": format!("c{n}"), "startMs": 1_000, "endMs": 31_000}))
+            .collect();
+        let request = serde_json::json!({"batchId": batch, "ownerUid": "u1", "projectId": "p1", "clips": clips,
+            "source": {"uri": "gs://media/a.mp4"}, "output": {"quality": "1080p", "aspect": "9:16", "fps": 30}});
+        let fields = Fields::from([
+            (names::RECORD_REQUEST.into(), Value::String(request.to_string())),
+            (names::RECORD_OPEN.into(), Value::Bool(true)),
+        ]);
+        let path = names::request_document(&BatchId::parse(batch).unwrap());
+        let write = Write { path, fields, precondition: Precondition::Absent };
+        self.cloud.documents.commit(vec![write]).await.unwrap();
+    }
+
+    async fn publish(&self, batch: &str, fact: FleetFact) {
+        let context = BatchContext {
+            id: BatchId::parse(batch).unwrap(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: ProjectId::parse("p1").unwrap(),
+            size: 1,
+        };
+        let data = event::encode(&FleetEvent { batch: context, fact }).into();
+        self.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
+    }
+
+    async fn submit(&self, batch: &str, clips: usize) {
+        self.record(batch, clips).await;
+        self.publish(batch, FleetFact::BatchQueued { at_ms: 1_000_000, clips: vec![] }).await;
+    }
+
+    async fn tell(&self, batch: &str, clip: usize, worker: &str, fact: ClipFact) {
+        let attempt = Attempt {
+            id: AttemptId::parse(&format!("a{clip}")).unwrap(),
+            number: 1,
+            started_at_ms: 1_000_000,
+            worker: WorkerId::parse(worker).unwrap(),
+            sequence: if fact == ClipFact::Started { 1 } else { 2 },
+        };
+        let event = ClipEvent { generation: 0, at_ms: 1_010_000, attempt: Some(attempt), fact };
+        self.publish(batch, FleetFact::Clip { id: ClipId::parse(&format!("c{clip}")).unwrap(), event }).await;
+    }
+
+    async fn complete(&self, batch: &str, clip: usize) {
+        let fact = ClipFact::Completed { output: Output::default(), encoding: Encoding::default() };
+        self.tell(batch, clip, "w1", fact).await;
+    }
+
+    fn calls(&self) -> Vec<u32> {
+        self.pool.calls.lock().unwrap().clone()
+    }
+
+    async fn until(&self, calls: &[u32]) -> Duration {
+        let started = Instant::now();
+        while self.calls() != calls {
+            assert!(started.elapsed() < Duration::from_secs(120), "{:?} instead of {calls:?}", self.calls());
+            sleep(Duration::from_millis(10)).await;
+        }
+        started.elapsed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_has_its_workers_asked_for_within_a_second_and_they_go_when_it_is_over() {
+    let stage = Stage::new().await;
+    let (stop, scaling) = stage.scaler(false);
+    sleep(Duration::from_secs(5)).await;
+    // Thirty clips of ten slot-seconds, in a minute: five workers.
+    stage.submit("b1", 30).await;
+    let heard = stage.until(&[5]).await;
+    assert!(heard <= Duration::from_secs(1), "{heard:?}");
+    for clip in 0..30 {
+        stage.complete("b1", clip).await;
+    }
+    let idle = stage.until(&[5, 0]).await;
+    assert!(idle >= Duration::from_secs(8) && idle < Duration::from_secs(20), "{idle:?}");
+    stop.cancel();
+    scaling.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_busy_is_told_to_the_pool_and_stays() {
+    let stage = Stage::new().await;
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    stage.until(&[5]).await;
+    for clip in 2..30 {
+        stage.complete("b1", clip).await;
+    }
+    let telling = async {
+        loop {
+            for clip in 0..2 {
+                stage.tell("b1", clip, ["w1", "w2"][clip], ClipFact::Started).await;
+            }
+            sleep(Duration::from_secs(3)).await;
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        _ = stage.until(&[5, 2]) => {}
+    }
+    assert_eq!(*stage.pool.busy.lock().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaler_that_starts_in_the_middle_reads_what_it_missed() {
+    let stage = Stage::new().await;
+    // Another scaler has taken the facts and died.
+    stage.record("b1", 12).await;
+    stage.record("b2", 18).await;
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.until(&[5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaler_that_dies_is_followed_by_the_one_that_waits() {
+    let stage = Stage::new().await;
+    let (_first_stop, first) = stage.scaler(false);
+    sleep(Duration::from_secs(1)).await;
+    let (stop, second) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    stage.until(&[5]).await;
+    first.abort();
+    stage.submit("b2", 30).await;
+    let followed = stage.until(&[5, 10]).await;
+    assert!(followed < Duration::from_secs(25), "{followed:?}");
+    stop.cancel();
+    second.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_scalers_one_sets_the_size() {
+    let stage = Stage::new().await;
+    let scalers = [stage.scaler(false), stage.scaler(false), stage.scaler(false)];
+    sleep(Duration::from_secs(5)).await;
+    stage.submit("b1", 30).await;
+    stage.until(&[5]).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(stage.calls(), [5]);
+    // One that is told to stop lets the next one take over at once, which sees nothing to change.
+    scalers[0].0.cancel();
+    sleep(Duration::from_secs(5)).await;
+    stage.submit("b2", 30).await;
+    let followed = stage.until(&[5, 10]).await;
+    assert!(followed < Duration::from_secs(2), "{followed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaler_whose_seat_was_taken_sets_nothing() {
+    let stage = Stage::new().await;
+    let (_stop, _scaling) = stage.scaler(false);
+    sleep(Duration::from_secs(5)).await;
+    // Another has written the document; this one thinks that it still holds the seat.
+    let fields = Fields::from([("holder".into(), Value::String("another".into()))]);
+    let write = Write { path: names::scaler_document("test"), fields, precondition: Precondition::None };
+    stage.cloud.documents.commit(vec![write]).await.unwrap();
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(stage.calls(), Vec::<u32>::new());
+    // The other one says nothing more: the seat is taken back, and what was missed is read.
+    stage.until(&[5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_sets_nothing() {
+    let stage = Stage::new().await;
+    let (_stop, _scaling) = stage.scaler(true);
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.calls(), Vec::<u32>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_set_is_set_later() {
+    let stage = Stage::new().await;
+    *stage.pool.failures.lock().unwrap() = 3;
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    let took = stage.until(&[5, 5, 5, 5]).await;
+    assert!(took >= Duration::from_secs(6), "with growing pauses: {took:?}");
+    assert_eq!(stage.pool.count().await.unwrap(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_that_someone_else_set_is_noticed() {
+    let stage = Stage::new().await;
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    stage.until(&[5]).await;
+    *stage.pool.count.lock().unwrap() = 1;
+    stage.until(&[5, 5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_is_paused_gets_no_workers_until_it_goes_on() {
+    let stage = Stage::new().await;
+    let pause = |paused| Write {
+        path: names::CONTROL_DOCUMENT.into(),
+        fields: Fields::from([(names::PAUSED.into(), Value::Bool(paused))]),
+        precondition: Precondition::None,
+    };
+    stage.cloud.documents.commit(vec![pause(true)]).await.unwrap();
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(stage.calls(), Vec::<u32>::new());
+    stage.cloud.documents.commit(vec![pause(false)]).await.unwrap();
+    stage.until(&[5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_nobody_can_read_and_batches_of_others_do_no_harm() {
+    let stage = Stage::new().await;
+    let (_stop, scaling) = stage.scaler(false);
+    let garbage = Message { data: "garbage".into(), ..Message::default() };
+    stage.cloud.queue.publish(names::PROGRESS_EVENTS, garbage).await.unwrap();
+    stage.tell("unrecorded", 0, "w1", ClipFact::Started).await;
+    stage.submit("b1", 30).await;
+    stage.until(&[5]).await;
+    assert!(!scaling.is_finished());
+}
