@@ -34,7 +34,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let listener = health::bind(process.listen).await.map_err(|error| Failed::because("start", error))?;
     let local = LocalCloud::start(Config { data, listen }).await;
     let local = local.map_err(|error| Failed::because("start the embedded servers", error))?;
-    topology::ensure(&cloud::connect(&cloud::local_endpoints(local.address())).await?).await?;
+    topology::ensure(&cloud::connect(&cloud::local_endpoints(local.address())).await?, true).await?;
     let readiness = Readiness::default();
     readiness.ready(json!({"address": local.address().to_string()}));
     let served = health::serve(listener, health::routes(readiness), stop).await;
