@@ -9,5 +9,6 @@ mod control;
 mod durability;
 mod export;
 mod from_python;
+mod mirror;
 mod poison;
 mod refusals;

@@ -153,8 +153,16 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         None => {
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let (data, workers, slots) = (args.data.clone(), args.workers.max(1), args.slots.max(1));
-            let mut fleet =
-                Fleet::start(FleetSpec { data, listen: any, emulator: any, workers, slots, quiet: true }).await?;
+            let mut fleet = Fleet::start(FleetSpec {
+                data,
+                listen: any,
+                emulator: any,
+                workers,
+                slots,
+                status: clipfleet_status::Config::default(),
+                quiet: true,
+            })
+            .await?;
             let client = Client::new(&fleet.api.to_string(), None)?;
             let cloud = fleet.cloud.clone();
             let ended = tokio::select! {

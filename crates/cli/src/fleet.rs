@@ -25,6 +25,7 @@ pub(crate) struct FleetSpec {
     pub(crate) emulator: SocketAddr,
     pub(crate) workers: usize,
     pub(crate) slots: usize,
+    pub(crate) status: clipfleet_status::Config,
     /// Workers write their logs to files in the data directory instead of our standard error.
     pub(crate) quiet: bool,
 }
@@ -60,7 +61,7 @@ impl Fleet {
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
         let mut roles = JoinSet::new();
         roles.spawn(clipfleet_dispatcher::run(buckets, listener, cloud.clone(), stop.clone()));
-        roles.spawn(clipfleet_status::run(unseen, cloud.clone(), stop.clone()));
+        roles.spawn(clipfleet_status::run(spec.status, unseen, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,

@@ -4,7 +4,7 @@ use crate::{
     cloud::{self, LOG_FORMAT},
     exit::Failed,
     fleet::{Fleet, FleetSpec},
-    roles::SLOTS,
+    roles::{self, LEGACY_MIRROR, SLOTS},
 };
 use clap::{ArgMatches, Command};
 use clipfleet_service::{
@@ -28,7 +28,7 @@ const WORKERS: Setting = Setting { flag: "workers", env: "CLIPFLEET_WORKERS", de
 
 pub(crate) fn command() -> Command {
     let command = Command::new("up").about("Run the whole fleet on this machine, with no cloud account");
-    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LOG_FORMAT]])
+    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR, LOG_FORMAT]])
 }
 
 fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
@@ -38,6 +38,7 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
     let emulator = reader.take(&EMULATOR, parsed("an address such as 127.0.0.1:8085"));
     let workers = reader.take(&WORKERS, number(0, 256));
     let slots = reader.take(&SLOTS, number(1, 64));
+    let status = roles::status_config(&mut reader);
     let format = reader.take(&LOG_FORMAT, log_format);
     let built = (|| {
         let spec = FleetSpec {
@@ -46,6 +47,7 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
             emulator: emulator?,
             workers: workers?,
             slots: slots?,
+            status: status?,
             quiet: false,
         };
         Some((spec, format?))
