@@ -250,11 +250,11 @@ async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_u
     stage.end().await;
 }
 
-/// A store in which everything of the old product hangs.
-struct Hanging(Cloud);
+/// A store in which whatever is told of to the old product takes so long.
+struct Slow(Cloud, Duration);
 
 #[async_trait]
-impl Documents for Hanging {
+impl Documents for Slow {
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
         self.0.documents.get(paths).await
     }
@@ -271,13 +271,14 @@ impl Documents for Hanging {
         self.0.documents.commit(writes).await
     }
 
-    async fn amend(&self, _: Vec<Write>, _: Amendment) -> Result<(), CloudError> {
-        std::future::pending().await
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        tokio::time::sleep(self.1).await;
+        self.0.documents.amend(writes, amendment).await
     }
 }
 
 fn without_mirror(cloud: Cloud) -> Cloud {
-    Cloud { documents: Arc::new(Hanging(cloud.clone())), ..cloud }
+    Cloud { documents: Arc::new(Slow(cloud.clone(), Duration::from_secs(86_400))), ..cloud }
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,7 +326,10 @@ fn what_waits_is_told_once_and_has_a_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn several_instances_agree_in_the_end() {
-    let stage = Stage::new(|cloud| cloud).await.with_project().await;
+    // What one has read is old by the time it writes; others were there meanwhile.
+    let late = Duration::from_secs(4);
+    let slow = |cloud: Cloud| Cloud { documents: Arc::new(Slow(cloud.clone(), late)), ..cloud };
+    let stage = Stage::new(slow).await.with_project().await;
     let (stop, config) = (stage.stop.clone(), Config { legacy_mirror: true });
     let others: Vec<_> = (0..2)
         .map(|_| {
@@ -334,7 +338,7 @@ async fn several_instances_agree_in_the_end() {
         })
         .collect();
     stage.replay().await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(late * 5).await;
     for (clip, status) in CLIPS.into_iter().zip(["completed", "completed", "failed", "failed"]) {
         assert_eq!(stage.job(clip).await.unwrap().text("status"), Some(status), "{clip}");
         assert_eq!(stage.clip(clip).await["status"], Value::String(status.into()), "{clip}");
@@ -342,5 +346,34 @@ async fn several_instances_agree_in_the_end() {
     stage.end().await;
     for other in others {
         other.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_another_told_of_it_is_not_told() {
+    let cloud = Memory::new().connect().0;
+    let slow = Cloud { documents: Arc::new(Slow(cloud.clone(), Duration::from_secs(4))), ..cloud.clone() };
+    let (project, batch) = (ProjectId::parse("p1").unwrap(), BatchId::parse("b1").unwrap());
+    let clip = ClipId::parse("c1").unwrap();
+    let clips = Clips::from([(batch.clone(), clip.clone())]);
+    let put = async |path: String, status: &str| {
+        let fields = Fields::from([("status".into(), Value::String(status.into()))]);
+        cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::None }]).await.unwrap();
+    };
+    put(legacy::project_document(&project), "theirs").await;
+    // Once while there is no job yet, and once while there is one.
+    for (before, after) in [("queued", "processing"), ("failed", "completed")] {
+        put(names::clip_document(&batch, &clip), before).await;
+        let quick = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            put(names::clip_document(&batch, &clip), after).await;
+            tell(&cloud, &project, &clips).await
+        };
+        let (late, quick) = tokio::join!(tell(&slow, &project, &clips), quick);
+        quick.unwrap();
+        let refused = late.unwrap_err().kind();
+        assert!(matches!(refused, ErrorKind::Conflict | ErrorKind::AlreadyExists), "{refused:?}");
+        let job = cloud.documents.get(&[legacy::job_document(&batch, &clip)]).await.unwrap().remove(0).unwrap();
+        assert_eq!(job.text("status"), Some(after));
     }
 }
