@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images test-firebase
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
+	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -68,6 +69,14 @@ endif
 test-images:
 	@deploy/setup.sh buildah mmdebstrap
 	@tests/images/run.sh
+
+# CLIPFLEET_PROGRAMS as above; CHROMIUM names another browser than Debian's.
+test-firebase: clients
+	@deploy/setup.sh chromium
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --workspace --bins
+endif
+	tests/firebase/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

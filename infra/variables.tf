@@ -94,6 +94,12 @@ variable "results_retention_days" {
   }
 }
 
+variable "legacy_mirror" {
+  description = "Whether the documents of the product that came before (wizardProcessingJobs, clipProcessing of wizardProjects) are kept up to date, too."
+  type        = bool
+  default     = false
+}
+
 variable "browser_origins" {
   description = "Origins of pages that play or download results."
   type        = list(string)

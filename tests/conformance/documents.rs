@@ -1,7 +1,9 @@
 //! What a document store does.
 
 use crate::Backend;
-use clipfleet_cloud::{CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
+use clipfleet_cloud::{
+    Amendment, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
+};
 use std::time::{Duration, SystemTime};
 
 fn write(path: &str, fields: Fields, precondition: Precondition) -> Write {
@@ -212,4 +214,54 @@ pub(crate) async fn a_malformed_commit_is_invalid(backend: &Backend) {
     let error = backend.cloud.documents.commit(many).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(backend.cloud.documents.list(&collection).await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_amendment_changes_its_fields_and_no_other(backend: &Backend) {
+    let collection = backend.name("amended");
+    let path = |id: &str| format!("{collection}/{id}");
+    let map = |entries: &[(&str, Value)]| {
+        Value::Map(entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    };
+    let one = Value::Integer(1);
+    let before = Fields::from([
+        ("title".into(), Value::String("Talk".into())),
+        ("clips".into(), map(&[("a", map(&[("note", one.clone()), ("status", Value::Null)])), ("other", one.clone())])),
+        ("flat".into(), one.clone()),
+    ]);
+    put(backend, &path("there"), before).await;
+    // Names that a path has to quote.
+    let odd = ["wizard--clip-2", "1st", "a.b", "back`tick\\", "é"];
+    let field = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut fields = vec![
+        (field(&["clips", "a", "status"]), Value::String("completed".into())),
+        (field(&["flat", "made", "deep"]), one.clone()),
+    ];
+    fields.extend(odd.map(|name| (field(&["clips", name, "status"]), Value::String(name.into()))));
+    let amendment = Amendment { path: path("there"), fields };
+    let beside = write(&path("beside"), number(2), Precondition::Absent);
+    backend.cloud.documents.amend(vec![beside], amendment.clone()).await.unwrap();
+
+    let mut clips = vec![
+        ("a", map(&[("note", one.clone()), ("status", Value::String("completed".into()))])),
+        ("other", one.clone()),
+    ];
+    clips.extend(odd.map(|name| (name, map(&[("status", Value::String(name.into()))]))));
+    let expected = Fields::from([
+        ("title".into(), Value::String("Talk".into())),
+        ("clips".into(), map(&clips)),
+        ("flat".into(), map(&[("made", map(&[("deep", one)]))])),
+    ]);
+    assert_eq!(get(backend, &path("there")).await.unwrap().fields, expected);
+    assert_eq!(get(backend, &path("beside")).await.unwrap().fields, number(2));
+
+    // All or nothing, with what is written beside it.
+    let documents = &backend.cloud.documents;
+    let absent = || vec![write(&path("beside"), number(3), Precondition::Absent)];
+    let error = documents.amend(absent(), amendment.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+    let fresh = || vec![write(&path("fresh"), number(3), Precondition::None)];
+    let error = documents.amend(fresh(), Amendment { path: path("missing"), ..amendment }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(get(backend, &path("fresh")).await, None);
+    assert_eq!(get(backend, &path("missing")).await, None);
 }

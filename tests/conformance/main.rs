@@ -97,7 +97,8 @@ suite! {
             a_write_that_changes_nothing_keeps_the_version,
             of_many_increments_none_is_lost,
             list_and_find_in_id_order,
-            a_malformed_commit_is_invalid;
+            a_malformed_commit_is_invalid,
+            an_amendment_changes_its_fields_and_no_other;
     }
     on the wire {
         objects: download_url_works_by_plain_http_get;

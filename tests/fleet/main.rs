@@ -9,6 +9,7 @@ mod control;
 mod durability;
 mod export;
 mod from_python;
+mod mirror;
 mod poison;
 mod refusals;
 mod scaling;

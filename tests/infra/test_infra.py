@@ -29,7 +29,7 @@ def setUpModule():
     planned = must(workspace.plan(**IMAGES))
     # Before anything was pushed; and without the scaler, with everything that is off by default.
     first = must(workspace.plan())
-    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90}
+    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90, "legacy_mirror": True}
     unscaled = must(workspace.plan(**IMAGES, **everything))
 
 
@@ -272,6 +272,12 @@ class Roles(unittest.TestCase):
         self.assertEqual(of_pool["CLIPFLEET_MACHINE"], "vcpu=8,gib=32,gpu=1")
         self.assertEqual(pool["scaling"][0]["manual_instance_count"], 0, "the scaler starts from nothing")
 
+    def test_the_mirror_is_off_unless_asked_for(self):
+        for plan, expected in [(planned, "false"), (unscaled, "true")]:
+            status = resources(plan, "google_cloud_run_v2_service")["status"]["template"][0]["containers"][0]
+            told = {variable["name"]: variable["value"] for variable in status["env"]}
+            self.assertEqual(told["CLIPFLEET_LEGACY_MIRROR"], expected)
+
     def test_pools_have_their_machines(self):
         pools = resources(planned, "google_cloud_run_v2_worker_pool")
         gpu, cpu = pools["gpu"]["template"][0], pools["cpu"]["template"][0]
@@ -396,6 +402,85 @@ class Documents(unittest.TestCase):
                     self.assertEqual(condition, expected[verb])
         self.assertEqual(re.findall(r"match (/\S+)", rules)[1:], ["/exportBatches/{batch}", "/clips/{clip}", "/{document=**}"])
         self.assertEqual(resources(unscaled, "google_firebaserules_release")[0]["name"], "cloud.firestore")
+
+    def allows(self, verb, path, asker, owner):
+        """What the rules say of a request. `asker` is a uid or None; `owner` is the document's ownerUid, or None where there is none.
+
+        No evaluator of rules is to be had without Google's emulator, so this one knows the four conditions that the rules have, by
+        their texts, and fails at any other.
+        """
+        means = {
+            "false": False,
+            "isOwner()": asker is not None and owner is not None and owner == asker,
+            "isOwner() || isNotThereYet()": asker is not None and (owner is None or owner == asker),
+        }
+        rules = re.sub(r"//.*", "", (INFRA / "firestore.rules").read_text())
+        rules = re.sub(r"function \w+\(\) \{[^}]*\}", "", rules)
+        place, allowed = [], False
+        # A match goes down a level, a brace that closes comes up; what is allowed anywhere is allowed.
+        for pattern, verbs, condition, end in re.findall(r"match (\S+) \{|allow ([\w, ]+): if ([^;]+);|(\})", rules):
+            if pattern:
+                place.append(re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\{\w+=\*\*\}", ".+", pattern)))
+            elif end:
+                del place[-1:]
+            elif re.fullmatch("".join(place), f"/databases/(default)/documents/{path}"):
+                named = {"read": {"get", "list"}, "write": {"create", "update", "delete"}}
+                meant = set().union(*(named.get(one, {one}) for one in verbs.split(", ")))
+                allowed |= verb in meant and means[condition]
+        return allowed
+
+    def test_the_rules_mean_what_the_table_says(self):
+        batch, clip = "exportBatches/b1", "exportBatches/b1/clips/c1"
+        for path in [batch, clip]:
+            for verb, asker, owner, expected in [
+                ("get", "u1", "u1", True),
+                ("get", "u2", "u1", False),
+                ("get", None, "u1", False),
+                ("get", "u1", None, True),  # not there yet: a listener may wait for it
+                ("get", None, None, False),
+                ("list", "u1", "u1", True),
+                ("list", "u2", "u1", False),
+                ("list", None, "u1", False),
+                ("list", "u1", None, False),  # what is not there is in no list
+            ]:
+                with self.subTest(verb=verb, path=path, asker=asker, owner=owner):
+                    self.assertEqual(self.allows(verb, path, asker, owner), expected)
+            for verb in ["create", "update", "delete"]:
+                for asker in ["u1", "u2", None]:
+                    for owner in ["u1", None]:
+                        self.assertFalse(self.allows(verb, path, asker, owner), f"{asker} may {verb} {path}")
+        for path in ["exportRequests/b1", "fleetControl/fleet", "other/x", "exportBatches/b1/other/x", "exportBatches/b1/clips/c1/below/x"]:
+            for verb in ["get", "list", "create", "update", "delete"]:
+                for asker in ["u1", None]:
+                    for owner in ["u1", None]:
+                        self.assertFalse(self.allows(verb, path, asker, owner), f"{asker} may {verb} {path}")
+
+    def test_queries_of_pages_name_their_owner_and_have_their_index(self):
+        """Those that the README shows and those of our own pages, as the SDK writes them."""
+        pages = [ROOT / "README.md", *(ROOT / "deploy/functions").glob("*.js"), *(ROOT / "crates").glob("console/**/*.js")]
+        query = r"query\(\s*collection\(([^()]*)\)((?:,\s*(?:where|orderBy|limit)\([^()]*\))*)\s*,?\s*\)"
+        found = [match for page in pages for match in re.findall(query, page.read_text())]
+        self.assertGreaterEqual(len(found), 3, "the README shows three")
+        indexes = [
+            (it["collection"], tuple((field["field_path"], field["order"]) for field in it["fields"]))
+            for it in resources(planned, "google_firestore_index").values()
+        ]
+        unindexed = {(it["collection"], it["field"]) for it in resources(planned, "google_firestore_field").values()}
+        for place, parts in found:
+            with self.subTest(place=place, parts=parts):
+                collection = re.findall(r"[`'\"]([^`'\"]+)[`'\"]", place)[-1].split("/")[-1]
+                equal = re.findall(r"where\('(\w+)', '==', ", parts)
+                orders = re.findall(r"orderBy\('(\w+)'(?:, '(\w+)')?\)", parts)
+                self.assertEqual(len(equal), parts.count("where("), "ranges are not looked at here yet: write that first")
+                self.assertIn("ownerUid", equal, "the rules refuse a list that may hold what is others'")
+                for field in [*equal, *(field for field, _ in orders)]:
+                    self.assertNotIn((collection, field), unindexed)
+                    self.assertIn(f'"{field}"', self.writers, "no document has this field")
+                if orders:
+                    ways = {"": "ASCENDING", "asc": "ASCENDING", "desc": "DESCENDING"}
+                    ordered = tuple((field, ways[way]) for field, way in orders)
+                    fits = [fields for of, fields in indexes if of == collection and fields[len(equal):] == ordered]
+                    self.assertIn(set(equal), [{field for field, _ in fields[: len(equal)]} for fields in fits], "no index")
 
 
 class Watching(unittest.TestCase):

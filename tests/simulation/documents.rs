@@ -5,7 +5,7 @@ use crate::{
     process::{Process, Role},
 };
 use async_trait::async_trait;
-use clipfleet_cloud::{CloudError, Document, Documents, Precondition, Search, Version, Write};
+use clipfleet_cloud::{Amendment, CloudError, Document, Documents, Precondition, Search, Version, Write};
 use clipfleet_contract::names;
 use std::sync::Arc;
 
@@ -68,5 +68,12 @@ impl Documents for SimDocuments {
             Ok(versions)
         };
         self.0.send("write documents", effect).await
+    }
+
+    /// Of the mirror, which is off here.
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        let process = Arc::clone(&self.0);
+        let effect = async move { process.world.cloud.documents.amend(writes, amendment).await };
+        self.0.send("amend a document", effect).await
     }
 }

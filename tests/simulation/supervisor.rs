@@ -171,7 +171,13 @@ impl Place {
             }
             Role::Status if self.world.is(Mutation::LastFactWins) => tokio::spawn(lastfact::run(cloud, stop)),
             Role::Status => {
-                let folding = clipfleet_status::fold(cloud, clock, Readiness::default(), stop);
+                let folding = clipfleet_status::fold(
+                    clipfleet_status::Config::default(),
+                    cloud,
+                    clock,
+                    Readiness::default(),
+                    stop,
+                );
                 tokio::spawn(async { folding.await.map_err(|error| error.to_string()) })
             }
         }

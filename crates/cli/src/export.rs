@@ -154,7 +154,16 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let (data, workers, slots) = (args.data.clone(), args.workers.max(1), args.slots.max(1));
             let (workers, times) = ((workers, workers), (0.0, 0.0));
-            let spec = FleetSpec { data, listen: any, emulator: any, workers, slots, times, quiet: true };
+            let spec = FleetSpec {
+                data,
+                listen: any,
+                emulator: any,
+                workers,
+                slots,
+                times,
+                status: clipfleet_status::Config::default(),
+                quiet: true,
+            };
             let mut fleet = Fleet::start(spec).await?;
             let client = Client::new(&fleet.api.to_string(), None)?;
             let cloud = fleet.cloud.clone();

@@ -35,6 +35,7 @@ pub(crate) struct FleetSpec {
     pub(crate) slots: usize,
     /// Drain target and idle time of a fleet that scales, seconds.
     pub(crate) times: (f64, f64),
+    pub(crate) status: clipfleet_status::Config,
     /// Workers write their logs to files in the data directory instead of our standard error.
     pub(crate) quiet: bool,
 }
@@ -70,7 +71,7 @@ impl Fleet {
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
         let mut roles = JoinSet::new();
         roles.spawn(clipfleet_dispatcher::run(buckets, listener, cloud.clone(), stop.clone()));
-        roles.spawn(clipfleet_status::run(unseen, cloud.clone(), stop.clone()));
+        roles.spawn(clipfleet_status::run(spec.status, unseen, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,

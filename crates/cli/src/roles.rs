@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, Command, arg};
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
-    settings::{Reader, Setting, declare, number, required},
+    settings::{Reader, Setting, declare, number, parsed, required},
     shutdown, telemetry,
 };
 use std::{path::PathBuf, process::ExitCode};
@@ -42,6 +42,20 @@ pub(crate) const SCRATCH: Setting = Setting {
 const CACHE: Setting =
     Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "memory for source blocks, MiB" };
 
+/// Whether the documents of the product that came before are kept up to date, too.
+pub(crate) const LEGACY_MIRROR: Setting = Setting {
+    flag: "legacy-mirror",
+    env: "CLIPFLEET_LEGACY_MIRROR",
+    default: "false",
+    help: "true: keep wizardProcessingJobs/* and clipProcessing of wizardProjects/* up to date, too",
+};
+
+/// A value of [`LEGACY_MIRROR`].
+pub(crate) fn status_config(reader: &mut Reader<'_>) -> Option<clipfleet_status::Config> {
+    let legacy_mirror = reader.take(&LEGACY_MIRROR, parsed("true or false"))?;
+    Some(clipfleet_status::Config { legacy_mirror })
+}
+
 /// Settings of the worker role alone.
 pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
@@ -71,7 +85,7 @@ pub(crate) fn commands() -> Vec<Command> {
                     .help("Its identity, new at each start"),
             ),
         declare(role("scaler", "Run the scaler: sets how many workers there are"), &[ROLE, SCALER, POLICY]),
-        declare(role("status", "Run the status service: folds events into documents"), &[ROLE]),
+        declare(role("status", "Run the status service: folds events into documents"), &[ROLE, &[LEGACY_MIRROR]]),
     ]
 }
 
@@ -106,13 +120,13 @@ async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 
 async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let role = cloud::role(&mut reader);
+    let (role, config) = (cloud::role(&mut reader), status_config(&mut reader));
     if printed(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
-    let role = reader.finish(role)?;
+    let (role, config) = reader.finish(role.zip(config))?;
     let (stop, listener, cloud) = start(&role).await?;
-    ended(clipfleet_status::run(listener, cloud, stop).await, "run the status service")
+    ended(clipfleet_status::run(config, listener, cloud, stop).await, "run the status service")
 }
 
 async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {

@@ -4,7 +4,7 @@ use crate::{
     cloud::{self, LOG_FORMAT},
     exit::Failed,
     fleet::{Fleet, FleetSpec},
-    roles::SLOTS,
+    roles::{self, LEGACY_MIRROR, SLOTS},
     scaling::{self, LOCAL},
 };
 use clap::{ArgMatches, Command};
@@ -36,7 +36,7 @@ const WORKERS: Setting = Setting {
 
 pub(crate) fn command() -> Command {
     let command = Command::new("up").about("Run the whole fleet on this machine, with no cloud account");
-    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LOG_FORMAT], LOCAL])
+    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR, LOG_FORMAT], LOCAL])
 }
 
 fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
@@ -47,6 +47,7 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
     let workers = reader.take(&WORKERS, worker_range);
     let slots = reader.take(&SLOTS, number(1, 64));
     let times = scaling::local_times(&mut reader);
+    let status = roles::status_config(&mut reader);
     let format = reader.take(&LOG_FORMAT, log_format);
     let built = (|| {
         let spec = FleetSpec {
@@ -56,6 +57,7 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
             workers: workers?,
             slots: slots?,
             times: times?,
+            status: status?,
             quiet: false,
         };
         Some((spec, format?))

@@ -104,6 +104,15 @@ pub struct Write {
     pub precondition: Precondition,
 }
 
+/// Sets single fields of a document that exists; the others stay as they are, whatever their types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Amendment {
+    /// Path relative to the database.
+    pub path: String,
+    /// Each field by the names that lead to it through maps, which are made if need be, and its value. A name may be any text.
+    pub fields: Vec<(Vec<String>, Value)>,
+}
+
 /// What [`Documents::find`] looks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search<'a> {
@@ -139,6 +148,9 @@ pub trait Documents: Send + Sync {
     /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold
     /// is `AlreadyExists` (for `Absent`) or `Conflict`.
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError>;
+
+    /// As [`commit`](Self::commit), with an amendment of another document, which is `NotFound` if there is none.
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError>;
 }
 
 /// The most writes in one commit; what every store of this kind accepts.
@@ -151,6 +163,23 @@ pub(crate) fn check(writes: &[Write]) -> Result<(), CloudError> {
         return Err(CloudError::new(ErrorKind::Invalid, reason));
     }
     writes.iter().try_for_each(|write| split(&write.path).map(drop))
+}
+
+/// Sets a field by the names that lead to it.
+pub(crate) fn set(fields: &mut Fields, names: &[String], value: Value) {
+    match names {
+        [] => {}
+        [name] => drop(fields.insert(name.clone(), value)),
+        [name, below @ ..] => {
+            let inner = fields.entry(name.clone()).or_insert_with(|| Value::Map(Fields::new()));
+            if !matches!(inner, Value::Map(_)) {
+                *inner = Value::Map(Fields::new());
+            }
+            if let Value::Map(inner) = inner {
+                set(inner, below, value);
+            }
+        }
+    }
 }
 
 /// Splits a document's path into its collection and its id.

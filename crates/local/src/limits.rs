@@ -91,6 +91,27 @@ pub(crate) const LISTEN_SILENCE: Duration = Duration::from_secs(30);
 /// Firestore: responses of a stream that were made and not yet taken by the transport.
 pub(crate) const STREAM_RESPONSES: usize = 16;
 
+/// Firestore in browsers: sessions at once; each may hold two of [`CHANNEL_BYTES`] and one request. A page has one, two while it writes.
+pub(crate) const CHANNELS: usize = 500;
+/// How long a browser may be silent before its session is forgotten: longer than the SDK waits (5 to 15 s) after a connection broke.
+pub(crate) const CHANNEL_IDLE: Duration = Duration::from_secs(60);
+/// How long an answer is held open. Each new request acknowledges arrays, and browsers keep the text of an answer until it ends.
+pub(crate) const CHANNEL_LIFE: Duration = Duration::from_secs(60);
+/// Bytes after which an answer ends, for the same reasons; less than [`CHANNEL_BYTES`], or nothing would ever be acknowledged.
+pub(crate) const CHANNEL_ANSWER_BYTES: usize = 512 << 10;
+/// Bytes that were said and not acknowledged, beyond which a stream waits for its browser; one response more may come on top.
+pub(crate) const CHANNEL_BYTES: usize = 1 << 20;
+/// What browsers are promised to hear something within; they wait half as long again before they take a connection for dead.
+pub(crate) const CHANNEL_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// After this long without anything to say, a browser is told just that; early enough for the promise.
+pub(crate) const CHANNEL_NOOP: Duration = Duration::from_secs(20);
+/// Messages in one request, as many as the SDK sends, and messages that wait for their stream.
+pub(crate) const CHANNEL_MESSAGES: usize = 1_000;
+/// Bytes of messages that wait for their stream; a single larger one may wait alone.
+pub(crate) const CHANNEL_FEED_BYTES: usize = 1 << 20;
+/// How long a request waits for its messages to be taken in; the SDK gives a request up after 10 s.
+pub(crate) const CHANNEL_FEED_WAIT: Duration = Duration::from_secs(5);
+
 /// Storage: longest object name in bytes (documented).
 pub(crate) const OBJECT_NAME_BYTES: usize = 1_024;
 /// Storage: largest object metadata, as JSON (generous; Google allows 8 KiB of custom metadata).

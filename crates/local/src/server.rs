@@ -1,4 +1,4 @@
-//! The one port: gRPC (h2c) and JSON (HTTP/1.1 or h2c) side by side, told apart by their paths.
+//! The one port: gRPC (h2c), JSON (HTTP/1.1 or h2c) and browsers' channels side by side, told apart by their paths.
 
 use crate::{
     connection::Link,
@@ -125,7 +125,7 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    let exposed = "X-HTTP-Session-Id, Location, Range, Content-Range, ETag, x-goog-generation, x-goog-metageneration, x-goog-hash, x-goog-stored-content-length";
+    let exposed = "X-HTTP-Session-Id, X-Client-Wire-Protocol, Location, Range, Content-Range, ETag, x-goog-generation, x-goog-metageneration, x-goog-hash, x-goog-stored-content-length";
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
     if let Some(asked) = asked {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -137,6 +137,10 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue
 
 async fn dispatch(State(services): State<Services>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
+    let channel = path.strip_prefix("/google.firestore.v1.Firestore/").and_then(|below| below.strip_suffix("/channel"));
+    if let Some(name) = channel {
+        return firestore::channel(services.firestore, name, request).await;
+    }
     if let Some((service, method)) = grpc_method(&path)
         && request.method() == Method::POST
     {

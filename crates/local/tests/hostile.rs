@@ -278,3 +278,112 @@ async fn requests_that_are_none_are_refused_and_nothing_escapes() {
     }
     besieged.still_stands().await;
 }
+
+/// Requests to a channel that no browser sends, some of them in the right order.
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_that_lie_are_refused_and_those_that_are_left_alone_make_room() {
+    let mut dice = dice();
+    let besieged = Besieged::new().await;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+    let channel = |stream: &str| format!("{}/google.firestore.v1.Firestore/{stream}/channel", besieged.url);
+    let hello = format!(
+        r#"{{"database":"{DATABASE}","addTarget":{{"targetId":2,"documents":{{"documents":["{DATABASE}/documents/c/d"]}}}}}}"#
+    );
+    let open = async |stream: &str, message: String| {
+        let form = [("count", "1".to_owned()), ("ofs", "0".to_owned()), ("req0___data__", message)];
+        let answer =
+            soon(http.post(format!("{}?VER=8&RID=1&CVER=22", channel(stream))).form(&form).send()).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    let session = async |stream: &str| {
+        let (status, text) = open(stream, hello.clone()).await;
+        assert_eq!(status, 200, "{text}");
+        text.split('"').nth(3).unwrap().to_owned()
+    };
+    let known = session("Listen").await;
+    let queries = [
+        "",
+        "VER=7",
+        "VER=8",
+        "VER=8&SID=",
+        "VER=8&SID=nobody",
+        "SID={known}",
+        "SID={known}&RID=rpc",
+        "SID={known}&RID=rpc&AID=-1",
+        "SID={known}&RID=rpc&AID=18446744073709551616",
+        "SID={known}&RID=rpc&AID=9007199254740991",
+        "SID={known}&RID=rpc&AID=0&TYPE=html",
+        "SID={known}&RID=rpc&AID=0&CI=1&TO=x",
+        "SID={known}&RID=7&AID=5",
+        "TYPE=terminate",
+        "SID={known}&RID=rpc&AID=%00",
+        "VER=8&SID=null&RID=1",
+        "SID={known}&SID={known}&AID=0&AID=1",
+    ];
+    let forms = [
+        String::new(),
+        "count=1".into(),
+        "count=1000000".into(),
+        "count=-1".into(),
+        "count=2&ofs=0&req0___data__=x".into(),
+        "count=1&ofs=18446744073709551615&req0___data__={}".into(),
+        "count=1&ofs=9007199254740991&req0___data__={}".into(),
+        format!("count=1&ofs=0&req0___data__={}", "[".repeat(100_000)),
+        "%FF%FE=%00&count=%31".into(),
+        "count=1&ofs=0&req0___data__=".into(),
+        "&".repeat(100_000),
+        "=".repeat(100_000),
+        format!("count=1000&ofs=0{}", "&req0___data__={}".repeat(1_000)),
+    ];
+    for stream in ["Listen", "Write", "Read", "Listen/channel", ".."] {
+        for query in queries {
+            let url = format!("{}?{}", channel(stream), query.replace("{known}", &known));
+            for form in &forms {
+                let answer = soon(http.post(&url).body(form.clone()).send()).await.unwrap();
+                let status = answer.status();
+                assert!(
+                    status.is_client_error() || [200, 501].contains(&status.as_u16()),
+                    "{status} POST {url} {form:.60}"
+                );
+                assert!(soon(answer.text()).await.unwrap().len() < 2_000);
+            }
+            for method in ["GET", "PUT", "DELETE", "HEAD", "PATCH"] {
+                let answer = http.request(reqwest::Method::from_bytes(method.as_bytes()).unwrap(), &url);
+                // Some are right, and their answers stay open.
+                let answer = soon(answer.send()).await.unwrap();
+                assert!(
+                    answer.status().is_client_error() || [200, 501].contains(&answer.status().as_u16()),
+                    "{method} {url}"
+                );
+            }
+        }
+    }
+    // Messages that are none, to streams that are.
+    for _ in 0..300 {
+        let stream = ["Listen", "Write"][dice.usize(0..2)];
+        let message = String::from_utf8_lossy(&mutate(&mut dice, hello.clone().into_bytes())).into_owned();
+        let (status, text) = open(stream, message).await;
+        assert_eq!(status, 200, "{text}");
+        let id = text.split('"').nth(3).unwrap();
+        let asked = http.get(format!("{}?SID={id}&RID=rpc&AID=0&CI=1&TO=1000&TYPE=xmlhttp", channel(stream)));
+        let answer = soon(asked.send()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(soon(answer.text()).await.unwrap().starts_with(|first: char| first.is_ascii_digit()));
+    }
+    // More browsers than there may be, which never come back: the first make room, and who is being answered stays.
+    let stays = session("Listen").await;
+    let held = http.get(format!("{}?SID={stays}&RID=rpc&AID=0&CI=0&TYPE=xmlhttp", channel("Listen")));
+    let mut held = soon(held.send()).await.unwrap();
+    assert!(soon(held.chunk()).await.unwrap().is_some());
+    let first = session("Listen").await;
+    for _ in 0..700 {
+        session(["Listen", "Write"][dice.usize(0..2)]).await;
+    }
+    let ask = async |id: &str| {
+        let query = format!("VER=8&SID={id}&RID=2&AID=0");
+        soon(http.post(format!("{}?{query}", channel("Listen"))).body("count=0").send()).await.unwrap().status()
+    };
+    assert_eq!(ask(&first).await, 400, "it made room");
+    assert_eq!(ask(&stays).await, 200, "it is being answered");
+    besieged.still_stands().await;
+}

@@ -5,7 +5,7 @@ use clipfleet_cloud::{Document, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
-    ids::ClipId,
+    ids::{ClipId, ProjectId},
     job::{BatchContext, FleetFact},
     lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, State},
 };
@@ -138,6 +138,10 @@ impl Batch {
                 BatchView { percent: view.percent.max(self.read), ..view }
             }
         }
+    }
+
+    pub(crate) fn project(&self) -> &ProjectId {
+        &self.context.project
     }
 
     pub(crate) fn clips(&self) -> usize {

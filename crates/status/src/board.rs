@@ -7,7 +7,7 @@ use crate::{
 };
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_domain::{
-    ids::{BatchId, ClipId},
+    ids::{BatchId, ClipId, ProjectId},
     job::{BatchContext, FleetEvent},
 };
 use std::{
@@ -59,6 +59,11 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn knows(&self, batch: &BatchId) -> bool {
         self.batches.contains_key(batch)
+    }
+
+    /// The project of a batch that is known.
+    pub(crate) fn project(&self, batch: &BatchId) -> Option<&ProjectId> {
+        self.batches.get(batch).map(Batch::project)
     }
 
     /// Takes up a batch as its documents say, or as new. The clips' were read after the batch's.
@@ -161,7 +166,7 @@ mod tests {
     use clipfleet_domain::{
         attempt::Attempt,
         failure::Failure,
-        ids::{AttemptId, OwnerUid, ProjectId, WorkerId},
+        ids::{AttemptId, OwnerUid, WorkerId},
         job::FleetFact,
         lifecycle::{ClipEvent, ClipFact, Encoding},
         progress::Phase,

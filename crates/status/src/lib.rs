@@ -4,7 +4,7 @@
 //! ```text
 //!  [progress-events] ───────┐
 //!                           ├─▶ Board (fold in memory) ─▶ one commit per burst ─▶ documents ─▶ settle the leases
-//!  [clip-jobs-dead-letter] ─┘
+//!  [clip-jobs-dead-letter] ─┘                                                    └─▶ mirror, if asked for
 //! ```
 //!
 //! A fact's lease is settled only after a write that covers it, so a crash loses nothing: facts come again and folding them
@@ -15,6 +15,7 @@ mod batch;
 mod board;
 mod documents;
 mod intake;
+mod mirror;
 mod past;
 mod slate;
 mod values;
@@ -27,12 +28,19 @@ use std::io;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// What the service does besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Config {
+    /// Keeps the documents of the product that came before up to date, too: `wizardProcessingJobs/*` and `wizardProjects/*`.
+    pub legacy_mirror: bool,
+}
+
 /// Runs with health endpoints until told to stop.
-pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
+pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
     telemetry::metrics();
     let readiness = health::Readiness::default();
-    tracing::info!(listen = %listener.local_addr()?, "status service listens");
-    let folding = tokio::spawn(fold(cloud, Clock::system(), readiness.clone(), stop.clone()));
+    tracing::info!(listen = %listener.local_addr()?, legacy_mirror = config.legacy_mirror, "status service listens");
+    let folding = tokio::spawn(fold(config, cloud, Clock::system(), readiness.clone(), stop.clone()));
     let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
     stop.cancel();
     let folded = folding.await;
@@ -42,6 +50,7 @@ pub async fn run(listener: TcpListener, cloud: Cloud, stop: CancellationToken) -
 
 /// Folds facts until told to stop, or until waiting cannot mend an error (no such subscription).
 pub async fn fold(
+    config: Config,
     cloud: Cloud,
     clock: Clock,
     readiness: health::Readiness,
@@ -49,7 +58,8 @@ pub async fn fold(
 ) -> Result<(), CloudError> {
     let (facts, intake) = intake::start(&cloud, clock, stop.clone());
     readiness.ready(serde_json::json!({"role": "status"}));
-    let folded = writer::run(cloud, facts, stop).await;
+    let mirror = config.legacy_mirror.then(|| mirror::Mirror::start(cloud.clone()));
+    let folded = writer::run(cloud, mirror, facts, stop).await;
     if let Err(error) = &folded {
         tracing::error!(%error, "no facts are folded any more");
         readiness.not_ready(error.to_string());

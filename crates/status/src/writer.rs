@@ -3,11 +3,15 @@
 use crate::{
     board::{Board, Key},
     intake::Fact,
+    mirror::Mirror,
     waiting::Waiting,
 };
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind};
 use clipfleet_contract::names;
-use clipfleet_domain::{ids::BatchId, job::BatchContext};
+use clipfleet_domain::{
+    ids::{BatchId, ClipId},
+    job::BatchContext,
+};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -26,14 +30,16 @@ struct Writer {
     cloud: Cloud,
     board: Board,
     waiting: Waiting,
+    mirror: Option<Mirror>,
 }
 
 pub(crate) async fn run(
     cloud: Cloud,
+    mirror: Option<Mirror>,
     mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default() };
+    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default(), mirror };
     loop {
         let next_due = writer.board.next_due();
         let mut burst = Vec::new();
@@ -75,7 +81,22 @@ impl Writer {
         let batch = self.cloud.documents.get(&[names::batch_document(&context.id)]).await?.into_iter().next().flatten();
         let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
+        // What an instance that ended could not mirror any more.
+        let stored = clips.iter().filter_map(|clip| ClipId::parse(clip.path.rsplit('/').next()?).ok());
+        self.mirror(stored.map(|clip| Key::Clip(context.id.clone(), clip)).collect());
         Ok(())
+    }
+
+    /// Has the mirror show clips that are stored.
+    fn mirror(&self, keys: Vec<Key>) {
+        let Some(mirror) = &self.mirror else { return };
+        for key in keys {
+            if let Key::Clip(batch, clip) = key
+                && let Some(project) = self.board.project(&batch)
+            {
+                mirror.tell(project, [(batch, clip)]);
+            }
+        }
     }
 
     /// Writes what is due, as much as one commit takes. Says whether there was anything.
@@ -93,6 +114,7 @@ impl Writer {
                     self.board.written(key, version, now);
                     self.waiting.written(key);
                 }
+                self.mirror(keys);
             }
             // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
@@ -120,6 +142,9 @@ impl Writer {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "documents not written before the end"),
             Err(_) => tracing::warn!("documents not written before the end: no answer"),
+        }
+        if let Some(mirror) = self.mirror {
+            mirror.close().await;
         }
         Ok(())
     }

@@ -113,7 +113,13 @@ impl Stage {
         cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
         let clock = Clock::starting_at(1_000_000);
         let (status, readiness) = (memory.connect().0, Readiness::default());
-        let status = clipfleet_status::fold(status, clock, readiness, CancellationToken::new());
+        let status = clipfleet_status::fold(
+            clipfleet_status::Config::default(),
+            status,
+            clock,
+            readiness,
+            CancellationToken::new(),
+        );
         let _status = tokio::spawn(async move { drop(status.await) });
         let media = Arc::new(Acting { play, made: AtomicU32::new(0) });
         let scratch = tempfile::tempdir().unwrap();

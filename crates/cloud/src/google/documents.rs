@@ -2,8 +2,8 @@
 
 use super::{Place, rpc::Rpc, values};
 use crate::{
-    CloudError, Document, Documents, ErrorKind, Precondition, Search, Version, Write,
-    documents::{check, split},
+    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Version, Write,
+    documents::{check, set, split},
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -78,6 +78,23 @@ impl Firestore {
         wire::Write {
             current_document: condition.map(|condition| wire::Precondition { condition_type: Some(condition) }),
             operation: Some(Operation::Update(document)),
+            ..wire::Write::default()
+        }
+    }
+
+    fn amendment(&self, Amendment { path, fields }: Amendment) -> wire::Write {
+        let field_paths = fields.iter().map(|(names, _)| field_path(names)).collect();
+        let mut nested = Fields::new();
+        fields.into_iter().for_each(|(names, value)| set(&mut nested, &names, value));
+        let document = wire::Document {
+            name: self.name(&path),
+            fields: values::fields_to_wire(nested),
+            ..wire::Document::default()
+        };
+        wire::Write {
+            current_document: Some(wire::Precondition { condition_type: Some(ConditionType::Exists(true)) }),
+            operation: Some(Operation::Update(document)),
+            update_mask: Some(wire::DocumentMask { field_paths }),
             ..wire::Write::default()
         }
     }
@@ -160,13 +177,35 @@ impl Documents for Firestore {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, format!("{doing}: the answer has no update times")))
     }
+
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        check(&writes)?;
+        split(&amendment.path)?;
+        let doing = format!("amend {} beside {} writes", amendment.path, writes.len());
+        let mut writes: Vec<_> = writes.into_iter().map(|write| self.write(write)).collect();
+        writes.push(self.amendment(amendment));
+        let message = wire::CommitRequest { database: self.database.clone(), writes, transaction: Vec::new() };
+        let committed = self.rpc.call(&doing, message, |mut client, request| async move {
+            client.commit(request).await.map(Response::into_inner)
+        });
+        committed.await.map(drop)
+    }
 }
 
-/// A field by name; one that is not a plain word is quoted.
+/// A field by name.
 fn field(name: &str) -> query::FieldReference {
+    query::FieldReference { field_path: quoted(name) }
+}
+
+/// A field by the names that lead to it.
+fn field_path(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(".")
+}
+
+/// One name of a field's path; one that is not a plain word is quoted.
+fn quoted(name: &str) -> String {
     let plain = !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-    let quoted = || format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"));
-    query::FieldReference { field_path: if plain { name.to_owned() } else { quoted() } }
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")) }
 }

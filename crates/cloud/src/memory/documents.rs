@@ -2,8 +2,8 @@
 
 use super::{Call, Client};
 use crate::{
-    CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
-    documents::{check, split},
+    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
+    documents::{check, set, split},
 };
 use async_trait::async_trait;
 use std::{
@@ -108,5 +108,20 @@ impl Documents for Arc<Client> {
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
         check(&writes)?;
         self.call(Call::Commit, "write documents", |state| state.documents.commit(writes))
+    }
+
+    async fn amend(&self, mut writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        check(&writes)?;
+        split(&amendment.path)?;
+        self.call(Call::Commit, "amend a document", |state| {
+            let Amendment { path, fields } = amendment;
+            let Some(found) = state.documents.documents.get(&path) else {
+                return Err(CloudError::new(ErrorKind::NotFound, format!("amend {path}: there is none")));
+            };
+            let mut amended = found.fields.clone();
+            fields.into_iter().for_each(|(names, value)| set(&mut amended, &names, value));
+            writes.push(Write { path, fields: amended, precondition: Precondition::None });
+            state.documents.commit(writes).map(drop)
+        })
     }
 }

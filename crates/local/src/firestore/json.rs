@@ -184,7 +184,8 @@ pub(super) fn committed(response: &fs::CommitResponse) -> Value {
         .done()
 }
 
-fn write_result(result: &fs::WriteResult) -> Value {
+/// Writes what became of one write.
+pub(super) fn write_result(result: &fs::WriteResult) -> Value {
     Object::new()
         .maybe("updateTime", result.update_time.map(|at| at.to_string()))
         .list("transformResults", result.transform_results.iter().map(value).collect())

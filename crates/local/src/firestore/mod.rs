@@ -9,6 +9,7 @@
 //! Not here yet, and refused by name: reads at a past time, pipelines, vector search. A listener that comes back after changes
 //! gets its result anew: deletions are not remembered.
 
+mod channel;
 mod grpc;
 mod json;
 mod methods;
@@ -22,6 +23,7 @@ mod value;
 mod watch;
 mod write;
 
+pub(crate) use channel::channel;
 pub(crate) use grpc::firestore;
 pub(crate) use rest::handle as rest;
 
@@ -51,6 +53,8 @@ pub(crate) struct Firestore {
     ticker: Arc<Ticker>,
     transactions: Transactions,
     hub: Arc<Hub>,
+    /// Browsers' streams.
+    channels: channel::Sessions,
     /// Fires when the server stops.
     stop: CancellationToken,
 }
@@ -83,7 +87,8 @@ impl Firestore {
         // Times go on from the last commit, even when the clock was set back.
         ticker.raise(version);
         let hub = Arc::new(Hub::new(version));
-        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default(), hub, stop }))
+        let channels = channel::Sessions::default();
+        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default(), hub, channels, stop }))
     }
 
     fn now(&self) -> Timestamp {

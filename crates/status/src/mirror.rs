@@ -1,0 +1,195 @@
+//! The mirror: what clips' documents say, in the documents of the product that came before, so that a page which reads those goes on
+//! unchanged. Off unless asked for.
+//!
+//! ```text
+//!  writer ── "this clip was written" ──▶ pending (a set) ── once a second ──▶ read clip and job ──▶ one commit per project
+//!                                                                                     wizardProcessingJobs/{batch}:{clip}
+//!                                                                                     wizardProjects/{project}  clipProcessing.{clip}
+//! ```
+//! It is best effort and in nobody's way: a task of its own, told of clips by name and never asked to wait. It tells what the stored
+//! documents say at the time, so that it need not be told again what it missed, and what several instances write agrees in the end: a job
+//! is written only if it is as it was when the clip was read.
+
+mod legacy;
+#[cfg(test)]
+mod tests;
+
+use clipfleet_cloud::{Amendment, Cloud, CloudError, ErrorKind, Precondition, Write};
+use clipfleet_contract::names;
+use clipfleet_domain::ids::{BatchId, ClipId, ProjectId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinHandle, time::sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Between two writes of a project's document: what Firestore sustains. Pages of the old product look every five seconds.
+const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+
+/// Wait after a failed call.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Clips that wait, at most; a hundred bytes each. One more is left out, and told when it is written next. As many as the board keeps.
+const PENDING: usize = 20_000;
+
+/// Clips in one commit: their jobs are a write each, of which there may be 500, and one amendment names eight fields of each.
+const CLIPS_PER_COMMIT: usize = 200;
+
+/// How long the last round may take when the service stops.
+const LAST_ROUND: Duration = Duration::from_secs(3);
+
+type Clips = BTreeSet<(BatchId, ClipId)>;
+
+/// Clips whose mirror may lag, by the project they belong to.
+#[derive(Default)]
+struct Pending {
+    clips: Mutex<BTreeMap<ProjectId, Clips>>,
+    more: Notify,
+}
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProjectId, Clips>> {
+        self.clips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
+        let mut pending = self.lock();
+        let mut room = PENDING.saturating_sub(pending.values().map(BTreeSet::len).sum());
+        for clip in clips {
+            let known = pending.get(project).is_some_and(|waiting| waiting.contains(&clip));
+            if known {
+                continue;
+            }
+            if room == 0 {
+                metrics::counter!("clipfleet_mirror_left_out_total").increment(1);
+                continue;
+            }
+            pending.entry(project.clone()).or_default().insert(clip);
+            room -= 1;
+        }
+        drop(pending);
+        self.more.notify_one();
+    }
+}
+
+/// The running mirror.
+pub(crate) struct Mirror {
+    pending: Arc<Pending>,
+    /// The task ends with it.
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Mirror {
+    /// Starts it.
+    pub(crate) fn start(cloud: Cloud) -> Self {
+        let (pending, stop) = (Arc::new(Pending::default()), CancellationToken::new());
+        let task = tokio::spawn(run(cloud, Arc::clone(&pending), stop.clone()));
+        Self { pending, stop: stop.drop_guard(), task }
+    }
+
+    /// Clips of a project were written. Returns at once.
+    pub(crate) fn tell(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
+        self.pending.add(project, clips);
+    }
+
+    /// Tells what is left, within reason.
+    pub(crate) async fn close(self) {
+        drop(self.stop);
+        let _ = self.task.await;
+    }
+}
+
+async fn run(cloud: Cloud, pending: Arc<Pending>, stop: CancellationToken) {
+    let late = async {
+        stop.cancelled().await;
+        sleep(LAST_ROUND).await;
+    };
+    tokio::select! {
+        biased;
+        () = follow(&cloud, &pending, &stop) => {}
+        () = late => tracing::warn!("the mirror lacks what happened last"),
+    }
+}
+
+/// Tells of what waits, round by round, until told to stop; then of what is left.
+async fn follow(cloud: &Cloud, pending: &Pending, stop: &CancellationToken) {
+    loop {
+        // In this order, so that a simulation repeats.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = pending.more.notified() => {}
+        }
+        let rest = if round(cloud, pending).await { BETWEEN_WRITES } else { AFTER_FAILURE };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = sleep(rest) => {}
+        }
+    }
+    while !pending.lock().is_empty() && round(cloud, pending).await {}
+}
+
+/// Tells of every project once. Says whether all went well; what did not, waits again.
+async fn round(cloud: &Cloud, pending: &Pending) -> bool {
+    let taken = std::mem::take(&mut *pending.lock());
+    let mut well = true;
+    for (project, mut clips) in taken {
+        let later = clips.iter().nth(CLIPS_PER_COMMIT).cloned().map(|first| clips.split_off(&first));
+        match tell(cloud, &project, &clips).await {
+            Ok(()) => {}
+            // Waiting mends nothing: a project whose document is full, say.
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                tracing::warn!(%project, %error, "clips not mirrored");
+                metrics::counter!("clipfleet_mirror_failures_total").increment(1);
+            }
+            Err(error) => {
+                tracing::debug!(%project, %error, "clips not mirrored, trying again");
+                metrics::counter!("clipfleet_mirror_failures_total").increment(1);
+                // Another instance told of the same clip, which is no reason to wait for long.
+                well &= matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists);
+                pending.add(&project, clips);
+            }
+        }
+        if let Some(later) = later {
+            pending.add(&project, later);
+        }
+    }
+    well
+}
+
+/// Brings some clips of a project up to date.
+async fn tell(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(), CloudError> {
+    let shown = clips.iter().map(|(batch, clip)| names::clip_document(batch, clip));
+    let jobs = clips.iter().map(|(batch, clip)| legacy::job_document(batch, clip));
+    let found = cloud.documents.get(&shown.chain(jobs).collect::<Vec<_>>()).await?;
+    let (shown, jobs) = found.split_at(clips.len());
+    let (mut writes, mut fields) = (Vec::new(), Vec::new());
+    for (((batch, clip), shown), job) in clips.iter().zip(shown).zip(jobs) {
+        // A document that expired has nothing to tell.
+        let Some(shown) = shown else { continue };
+        let told = legacy::job_fields(project, batch, clip, &shown.fields);
+        if job.as_ref().is_some_and(|job| job.fields == told) {
+            continue;
+        }
+        fields.extend(legacy::project_fields(batch, clip, &shown.fields));
+        let path = legacy::job_document(batch, clip);
+        let precondition = job.as_ref().map_or(Precondition::Absent, |job| Precondition::Unchanged(job.version));
+        writes.push(Write { path, fields: told, precondition });
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let amendment = Amendment { path: legacy::project_document(project), fields };
+    match cloud.documents.amend(writes.clone(), amendment).await {
+        // Projects are not ours to make, and one that is full is not ours to empty: jobs are told all the same.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+            tracing::debug!(%project, %error, "a project is not mirrored, its jobs are");
+            cloud.documents.commit(writes).await.map(drop)
+        }
+        amended => amended,
+    }
+}

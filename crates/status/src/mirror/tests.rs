@@ -1,0 +1,379 @@
+//! The mirror behind the whole service, on a cloud in memory and on virtual time.
+
+use super::*;
+use crate::{Config, fold};
+use async_trait::async_trait;
+use clipfleet_cloud::{
+    Document, Documents, Fields, Message, Search, SubscriptionSpec, Value, Version,
+    memory::{Call, Fault, Memory},
+};
+use clipfleet_service::{clock::Clock, health::Readiness};
+use std::time::UNIX_EPOCH;
+use tokio::time::Instant;
+
+/// The facts of a real batch of a fleet with one worker of one slot: two clips that complete, one whose window lies beyond the end of the
+/// source, and one that is cancelled. Each line is the time since the first in milliseconds, and the message in hexadecimal.
+const RECORDED: &str = include_str!("recorded.txt");
+
+const CLIPS: [&str; 4] = ["clip-1", "wizard--clip-2", "too--late", "unwanted"];
+
+struct Stage {
+    memory: Memory,
+    cloud: Cloud,
+    stop: CancellationToken,
+    folding: JoinHandle<Result<(), CloudError>>,
+}
+
+impl Stage {
+    /// A status service with the mirror, whose own view of the cloud `wrap` may change.
+    async fn new(wrap: impl FnOnce(Cloud) -> Cloud) -> Self {
+        let memory = Memory::new();
+        let (cloud, _) = memory.connect();
+        for (name, topic) in [
+            (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS),
+            (names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER),
+        ] {
+            cloud.queue.ensure_topic(topic).await.unwrap();
+            let (name, topic, ack_deadline) = (name.to_owned(), topic.to_owned(), Duration::from_secs(60));
+            let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
+            cloud.queue.ensure_subscription(&spec).await.unwrap();
+        }
+        let (theirs, stop) = (wrap(memory.connect().0), CancellationToken::new());
+        let config = Config { legacy_mirror: true };
+        let folding = fold(config, theirs, Clock::starting_at(0), Readiness::default(), stop.clone());
+        Self { memory, cloud, stop, folding: tokio::spawn(folding) }
+    }
+
+    /// The product's own document of the project.
+    async fn with_project(self) -> Self {
+        let noted = Fields::from([("note".into(), Value::String("kept".into()))]);
+        let clips = Fields::from([("clip-1".into(), Value::Map(noted.clone())), ("other".into(), Value::Map(noted))]);
+        let title = Value::String("Talk".into());
+        let fields = Fields::from([("title".into(), title), ("clipProcessing".into(), Value::Map(clips))]);
+        let path = "wizardProjects/wizard--p-1".to_owned();
+        self.cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::Absent }]).await.unwrap();
+        self
+    }
+
+    /// Publishes what was recorded, as it was spaced.
+    async fn replay(&self) {
+        let began = Instant::now();
+        for line in RECORDED.lines() {
+            let (ms, hex) = line.split_once(' ').unwrap();
+            tokio::time::sleep_until(began + Duration::from_millis(ms.parse().unwrap())).await;
+            let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            let data: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+            let message = Message { data: data.into(), ..Message::default() };
+            self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
+        }
+    }
+
+    async fn get(&self, path: &str) -> Option<Document> {
+        self.cloud.documents.get(&[path.to_owned()]).await.unwrap().remove(0)
+    }
+
+    async fn job(&self, clip: &str) -> Option<Document> {
+        self.get(&format!("wizardProcessingJobs/b1:{clip}")).await
+    }
+
+    /// A clip of the project's document.
+    async fn clip(&self, clip: &str) -> Fields {
+        let project = self.get("wizardProjects/wizard--p-1").await.unwrap();
+        let Value::Map(clips) = &project.fields["clipProcessing"] else { panic!("{project:?}") };
+        let Value::Map(clip) = &clips[clip] else { panic!("{clips:?}") };
+        clip.clone()
+    }
+
+    /// Stops the service, as a signal does.
+    async fn end(self) -> Memory {
+        self.stop.cancel();
+        self.folding.await.unwrap().unwrap();
+        self.memory
+    }
+}
+
+/// Fields as one line, in the order of their names: times are milliseconds since the batch was accepted.
+fn line(fields: &Fields) -> String {
+    let accepted = UNIX_EPOCH + Duration::from_millis(1_795_657_505_165);
+    let value = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Timestamp(at) => format!("+{}", at.duration_since(accepted).unwrap().as_millis()),
+        other => panic!("{other:?}"),
+    };
+    fields.iter().map(|(name, field)| format!("{name}={}", value(field))).collect::<Vec<_>>().join(" ")
+}
+
+/// The end of every clip as a job, without what names it.
+const GOLDEN: [&str; 4] = [
+    "completedAt=+2643 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/processed-clips%2Fu1%2Fclip-1-d9970eca9b337da948cb.mp4?alt=media progress=100 startedAt=+12 status=completed updatedAt=+2643",
+    "completedAt=+5521 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/processed-clips%2Fu1%2Fwizard--clip-2-dfac18c2f53bb66ce3eb.mp4?alt=media progress=100 startedAt=+2737 status=completed updatedAt=+5521",
+    "completedAt=+8429 createdAt=+0 error=the window 9000-60000 ms lies beyond the end of the source at 12000 ms; choose an end of at most 12000 ms outputUrl=- progress=5 startedAt=+5535 status=failed updatedAt=+8429",
+    "completedAt=+1081 createdAt=+0 error=the export was cancelled outputUrl=- progress=0 startedAt=- status=failed updatedAt=+1081",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
+    let stage = Stage::new(|cloud| cloud).await.with_project().await;
+    let began = Instant::now();
+    let watching = async {
+        let mut seen: BTreeMap<&str, Vec<(String, i64)>> = BTreeMap::new();
+        while began.elapsed() < Duration::from_secs(11) {
+            for clip in CLIPS {
+                let Some(job) = stage.job(clip).await else { continue };
+                let now = (job.text("status").unwrap().to_owned(), job.integer("progress").unwrap());
+                let states = seen.entry(clip).or_default();
+                if states.last() != Some(&now) {
+                    states.push(now);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        seen
+    };
+    let (seen, ()) = tokio::join!(watching, stage.replay());
+
+    for (clip, golden) in CLIPS.into_iter().zip(GOLDEN) {
+        let golden = golden.replacen("completedAt", &format!("batchId=b1 clipId={clip} completedAt"), 1);
+        let golden = golden.replacen(" outputUrl=", &format!(" jobId=b1:{clip} outputUrl="), 1);
+        let mut job = stage.job(clip).await.unwrap().fields;
+        assert_eq!(job.remove("ownerUid"), Some(Value::String("u1".into())));
+        assert_eq!(job.remove("projectId"), Some(Value::String("wizard--p-1".into())));
+        assert_eq!(line(&job), golden);
+        for ours in ["batchId", "clipId"] {
+            job.remove(ours);
+        }
+        let mut shown = stage.clip(clip).await;
+        if clip == "clip-1" {
+            assert_eq!(shown.remove("note"), Some(Value::String("kept".into())), "what a page keeps beside stays");
+        }
+        assert_eq!(shown, job, "the project says the same");
+    }
+    let states =
+        |clip: &str| seen[clip].iter().map(|(status, progress)| format!("{status} {progress}")).collect::<Vec<_>>();
+    let (first, last) = (states("clip-1"), states("unwanted"));
+    assert_eq!(last, ["queued 0", "failed 0"]);
+    assert_eq!(first.first().map(String::as_str), Some("queued 0"));
+    assert!(first.iter().any(|state| state.starts_with("processing")), "{first:?}");
+    for clip in CLIPS {
+        let percents: Vec<i64> = seen[clip].iter().map(|(_, percent)| *percent).collect();
+        assert!(percents.is_sorted(), "{percents:?}");
+    }
+    let project = stage.get("wizardProjects/wizard--p-1").await.unwrap();
+    assert_eq!((project.text("title"), project.fields.len()), (Some("Talk"), 2));
+    assert_eq!(stage.clip("other").await.len(), 1);
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_looks_every_five_seconds_sees_each_end() {
+    let stage = Stage::new(|cloud| cloud).await.with_project().await;
+    let began = Instant::now();
+    // As the old page does: until the status is one of these two, or it gives up.
+    let polling = async {
+        let mut waiting = CLIPS.to_vec();
+        let mut ends = BTreeMap::new();
+        while !waiting.is_empty() && began.elapsed() < Duration::from_secs(60) {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let clips = stage.get("wizardProjects/wizard--p-1").await.unwrap();
+            let Value::Map(clips) = &clips.fields["clipProcessing"] else { panic!("{clips:?}") };
+            waiting.retain(|clip| {
+                let Some(Value::Map(shown)) = clips.get(*clip) else { return true };
+                match &shown.get("status") {
+                    Some(Value::String(status)) if ["completed", "failed"].contains(&status.as_str()) => {
+                        ends.insert(
+                            *clip,
+                            (status.clone(), shown["outputUrl"] != Value::Null, began.elapsed().as_secs()),
+                        );
+                        false
+                    }
+                    _ => true,
+                }
+            });
+        }
+        ends
+    };
+    let (ends, ()) = tokio::join!(polling, stage.replay());
+    let end = |status: &str, url, at| (status.to_owned(), url, at);
+    assert_eq!(ends["clip-1"], end("completed", true, 5));
+    assert_eq!(ends["unwanted"], end("failed", false, 5));
+    assert_eq!(ends["wizard--clip-2"], end("completed", true, 10));
+    assert_eq!(ends["too--late"], end("failed", false, 10));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_that_is_not_there_is_not_made_and_its_jobs_are_told() {
+    let stage = Stage::new(|cloud| cloud).await;
+    stage.replay().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.get("wizardProjects/wizard--p-1").await, None);
+    assert_eq!(stage.job("clip-1").await.unwrap().text("status"), Some("completed"));
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_last_is_told_before_the_service_stops() {
+    let stage = Stage::new(|cloud| cloud).await.with_project().await;
+    stage.replay().await;
+    // The end is folded and written; its second is not over.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let memory = stage.end().await;
+    let documents = memory.connect().0.documents;
+    let job = documents.get(&["wizardProcessingJobs/b1:too--late".to_owned()]).await.unwrap().remove(0).unwrap();
+    assert_eq!(job.text("status"), Some("failed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_up() {
+    let stage = Stage::new(without_mirror).await.with_project().await;
+    stage.replay().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.job("clip-1").await, None);
+    let memory = stage.end().await;
+    let (theirs, stop) = (memory.connect().0, CancellationToken::new());
+    let folding =
+        fold(Config { legacy_mirror: true }, theirs, Clock::starting_at(0), Readiness::default(), stop.clone());
+    let folding = tokio::spawn(folding);
+    let stage = Stage { cloud: memory.connect().0, memory, stop, folding };
+    // Any fact of the batch that comes again.
+    let last = RECORDED.lines().last().unwrap().split_once(' ').unwrap().1;
+    let byte = |at| u8::from_str_radix(&last[at..at + 2], 16).unwrap();
+    let data: Vec<u8> = (0..last.len()).step_by(2).map(byte).collect();
+    let message = Message { data: data.into(), ..Message::default() };
+    stage.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (clip, status) in CLIPS.into_iter().zip(["completed", "completed", "failed", "failed"]) {
+        assert_eq!(stage.job(clip).await.unwrap().text("status"), Some(status));
+    }
+    stage.end().await;
+}
+
+/// A store in which whatever is told of to the old product takes so long.
+struct Slow(Cloud, Duration);
+
+#[async_trait]
+impl Documents for Slow {
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+        self.0.documents.get(paths).await
+    }
+
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+        self.0.documents.list(collection).await
+    }
+
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+        self.0.documents.find(collection, search).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        self.0.documents.commit(writes).await
+    }
+
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        tokio::time::sleep(self.1).await;
+        self.0.documents.amend(writes, amendment).await
+    }
+}
+
+fn without_mirror(cloud: Cloud) -> Cloud {
+    Cloud { documents: Arc::new(Slow(cloud.clone(), Duration::from_secs(86_400))), ..cloud }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_hangs_keeps_nothing_waiting() {
+    let stage = Stage::new(without_mirror).await.with_project().await;
+    stage.replay().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let batch = stage.get("exportBatches/b1").await.unwrap();
+    assert_eq!(batch.text("status"), Some("partial"), "the main documents are as ever");
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS), 0, "so are the leases");
+    let stopping = Instant::now();
+    stage.end().await;
+    assert!(stopping.elapsed() <= LAST_ROUND + Duration::from_millis(10), "{:?}", stopping.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_whose_calls_fail_catches_up() {
+    let stage = Stage::new(|cloud| cloud).await.with_project().await;
+    stage.replay().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Nothing but the mirror calls now.
+    stage.memory.fail_next(Call::Get, Fault::Refused(ErrorKind::Unavailable));
+    stage.memory.fail_next(Call::Commit, Fault::AnswerLost);
+    tokio::time::sleep(AFTER_FAILURE * 2 + BETWEEN_WRITES * 2).await;
+    assert_eq!(stage.job("too--late").await.unwrap().text("status"), Some("failed"));
+    assert_eq!(stage.clip("too--late").await["status"], Value::String("failed".into()));
+    stage.end().await;
+}
+
+#[test]
+fn what_waits_is_told_once_and_has_a_bound() {
+    let (pending, project) = (Pending::default(), ProjectId::parse("p1").unwrap());
+    let batch = BatchId::parse("b1").unwrap();
+    let clip = |number: usize| (batch.clone(), ClipId::parse(&format!("c{number}")).unwrap());
+    for _ in 0..3 {
+        pending.add(&project, [clip(1)]);
+    }
+    let waiting = || pending.lock().values().map(BTreeSet::len).sum::<usize>();
+    assert_eq!(waiting(), 1);
+    pending.add(&project, (0..PENDING + 100).map(clip));
+    assert_eq!(waiting(), PENDING);
+    pending.add(&ProjectId::parse("p2").unwrap(), [clip(1)]);
+    assert_eq!(waiting(), PENDING);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_instances_agree_in_the_end() {
+    // What one has read is old by the time it writes; others were there meanwhile.
+    let late = Duration::from_secs(4);
+    let slow = |cloud: Cloud| Cloud { documents: Arc::new(Slow(cloud.clone(), late)), ..cloud };
+    let stage = Stage::new(slow).await.with_project().await;
+    let (stop, config) = (stage.stop.clone(), Config { legacy_mirror: true });
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let cloud = stage.memory.connect().0;
+            tokio::spawn(fold(config, cloud, Clock::starting_at(0), Readiness::default(), stop.clone()))
+        })
+        .collect();
+    stage.replay().await;
+    tokio::time::sleep(late * 5).await;
+    for (clip, status) in CLIPS.into_iter().zip(["completed", "completed", "failed", "failed"]) {
+        assert_eq!(stage.job(clip).await.unwrap().text("status"), Some(status), "{clip}");
+        assert_eq!(stage.clip(clip).await["status"], Value::String(status.into()), "{clip}");
+    }
+    stage.end().await;
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_another_told_of_it_is_not_told() {
+    let cloud = Memory::new().connect().0;
+    let slow = Cloud { documents: Arc::new(Slow(cloud.clone(), Duration::from_secs(4))), ..cloud.clone() };
+    let (project, batch) = (ProjectId::parse("p1").unwrap(), BatchId::parse("b1").unwrap());
+    let clip = ClipId::parse("c1").unwrap();
+    let clips = Clips::from([(batch.clone(), clip.clone())]);
+    let put = async |path: String, status: &str| {
+        let fields = Fields::from([("status".into(), Value::String(status.into()))]);
+        cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::None }]).await.unwrap();
+    };
+    put(legacy::project_document(&project), "theirs").await;
+    // Once while there is no job yet, and once while there is one.
+    for (before, after) in [("queued", "processing"), ("failed", "completed")] {
+        put(names::clip_document(&batch, &clip), before).await;
+        let quick = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            put(names::clip_document(&batch, &clip), after).await;
+            tell(&cloud, &project, &clips).await
+        };
+        let (late, quick) = tokio::join!(tell(&slow, &project, &clips), quick);
+        quick.unwrap();
+        let refused = late.unwrap_err().kind();
+        assert!(matches!(refused, ErrorKind::Conflict | ErrorKind::AlreadyExists), "{refused:?}");
+        let job = cloud.documents.get(&[legacy::job_document(&batch, &clip)]).await.unwrap().remove(0).unwrap();
+        assert_eq!(job.text("status"), Some(after));
+    }
+}

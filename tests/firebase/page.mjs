@@ -1,0 +1,132 @@
+// What the tests do in the page, with the SDK alone. Everything that comes out is plain JSON.
+
+import { initializeApp } from 'firebase/app';
+import * as full from 'firebase/firestore';
+import * as lite from 'firebase/firestore/lite';
+
+const clients = [];
+const watches = [];
+
+/** Fields as JSON: times as milliseconds. */
+function plain(value) {
+  if (value instanceof full.Timestamp || value instanceof lite.Timestamp) {
+    return value.toMillis();
+  }
+  if (Array.isArray(value)) {
+    return value.map(plain);
+  }
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));
+  }
+  return value;
+}
+
+function query(sdk, db, { collection, where = [], orderBy = [], limit }) {
+  const parts = [...where.map((part) => sdk.where(...part)), ...orderBy.map((part) => sdk.orderBy(...part))];
+  return sdk.query(sdk.collection(db, collection), ...parts, ...(limit ? [sdk.limit(limit)] : []));
+}
+
+/** A reference to what a test names: the path of a document, or a query. */
+function reference(sdk, db, what) {
+  return typeof what === 'string' ? sdk.doc(db, what) : query(sdk, db, what);
+}
+
+function seen(snapshot) {
+  const { fromCache, hasPendingWrites } = snapshot.metadata ?? {};
+  const about = { at: Date.now(), fromCache, hasPendingWrites };
+  if (snapshot.docs) {
+    return { ...about, docs: snapshot.docs.map((doc) => ({ id: doc.id, ...plain(doc.data()) })) };
+  }
+  return { ...about, exists: snapshot.exists(), data: plain(snapshot.data()) ?? null };
+}
+
+async function outcome(promise) {
+  try {
+    return { done: plain((await promise) ?? null) };
+  } catch (error) {
+    return { code: error.code, message: error.message };
+  }
+}
+
+window.api = {
+  /** Connects one more client, as a developer would. */
+  connect({ sdk: name, project, host, port, settings = {} }) {
+    const sdk = name === 'lite' ? lite : full;
+    const app = initializeApp({ projectId: project, apiKey: 'none' }, `client-${clients.length}`);
+    const db = sdk.initializeFirestore(app, settings);
+    sdk.connectFirestoreEmulator(db, host, port);
+    return clients.push({ sdk, db }) - 1;
+  },
+
+  /** Listens; snapshots pile up, and `window.heard`, if the test gave one, hears of each. */
+  watch(client, what) {
+    const { sdk, db } = clients[client];
+    const watch = { snapshots: [], error: null };
+    const number = watches.push(watch) - 1;
+    watch.end = sdk.onSnapshot(reference(sdk, db, what), (snapshot) => {
+      watch.snapshots.push(seen(snapshot));
+      window.heard?.(number, watch.snapshots.at(-1));
+    }, (error) => { watch.error = { code: error.code, message: error.message }; });
+    return number;
+  },
+
+  snapshots: (watch) => watches[watch],
+  unwatch: (watch) => watches[watch].end(),
+
+  /** Ends a client, as a page does that closes. */
+  leave: (client) => clients[client].sdk.terminate(clients[client].db),
+
+  async get(client, what) {
+    const { sdk, db } = clients[client];
+    const read = typeof what === 'string' ? sdk.getDoc : sdk.getDocs;
+    return seen(await read(reference(sdk, db, what)));
+  },
+
+  async count(client, what) {
+    const { sdk, db } = clients[client];
+    const counted = await (sdk.getCountFromServer ?? sdk.getCount)(query(sdk, db, what));
+    return counted.data().count;
+  },
+
+  set: (client, path, fields, options = {}) => {
+    const { sdk, db } = clients[client];
+    return outcome(sdk.setDoc(sdk.doc(db, path), fields, options));
+  },
+
+  update: (client, path, fields) => {
+    const { sdk, db } = clients[client];
+    return outcome(sdk.updateDoc(sdk.doc(db, path), fields));
+  },
+
+  delete: (client, path) => {
+    const { sdk, db } = clients[client];
+    return outcome(sdk.deleteDoc(sdk.doc(db, path)));
+  },
+
+  /** Every kind of write that the SDK computes with. */
+  reckon: (client, path) => {
+    const { sdk, db } = clients[client];
+    const { increment, arrayUnion, arrayRemove, deleteField, serverTimestamp } = sdk;
+    const fields = { number: increment(5), list: arrayUnion('b'), gone: deleteField(), at: serverTimestamp() };
+    return outcome(sdk.updateDoc(sdk.doc(db, path), fields).then(() => sdk.updateDoc(sdk.doc(db, path), { list: arrayRemove('a') })));
+  },
+
+  /** Adds one to a number of a document, in a transaction. */
+  transact: (client, path) => {
+    const { sdk, db } = clients[client];
+    const document = sdk.doc(db, path);
+    return outcome(sdk.runTransaction(db, async (transaction) => {
+      const found = await transaction.get(document);
+      transaction.set(document, { number: (found.data()?.number ?? 0) + 1 });
+    }));
+  },
+
+  /** Writes several documents at once. */
+  batch: (client, entries) => {
+    const { sdk, db } = clients[client];
+    const batch = sdk.writeBatch(db);
+    entries.forEach(([path, fields]) => batch.set(sdk.doc(db, path), fields));
+    return outcome(batch.commit());
+  },
+};
+window.ready = true;

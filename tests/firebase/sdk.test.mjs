@@ -1,0 +1,248 @@
+// The unmodified Firebase web SDK in a browser, against the embedded servers.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { deleteDoc, doc, getDoc, setDoc, terminate, updateDoc } from 'firebase/firestore';
+import { folder, freePort, otherClient, pause, spread, startBrowser, startServers, until } from './support.mjs';
+
+let data, servers, browser, other, quiet;
+const ends = [];
+
+before(async () => {
+  data = await folder();
+  ends.push(data.end);
+  servers = await startServers(data.path, await freePort());
+  ends.push(() => servers.end());
+  browser = await startBrowser();
+  ends.push(browser.end);
+  other = otherClient(servers.port);
+  ends.push(() => terminate(other));
+  // Looked at by the last test but one: nothing happens here for as long as the others take.
+  quiet = await browser.open();
+  quiet.since = Date.now();
+  await setDoc(doc(other, 'quiet/one'), { number: 1 });
+  quiet.watch = await quiet.api.watch(await quiet.connect(servers.port), 'quiet/one');
+});
+
+after(async () => {
+  for (const end of ends.reverse()) {
+    await end();
+  }
+});
+
+/** Waits until the last snapshot of a watch satisfies a condition; all its snapshots. */
+async function settled(api, watch, condition) {
+  return until('the snapshot', async () => {
+    const { snapshots, error } = await api.snapshots(watch);
+    assert.equal(error, null);
+    return snapshots.length > 0 && condition(snapshots.at(-1)) ? snapshots : undefined;
+  });
+}
+
+test('a page polls with firestore/lite', async (t) => {
+  const { api, connect, complaints, requests } = await browser.open(t);
+  const client = await connect(servers.port, 'lite');
+  assert.equal((await api.get(client, 'lite/none')).exists, false);
+  for (let number = 0; number < 5; number += 1) {
+    await setDoc(doc(other, 'lite/one'), { number, name: 'für Élise 🎬' });
+    assert.deepEqual((await api.get(client, 'lite/one')).data, { number, name: 'für Élise 🎬' });
+  }
+  assert.deepEqual(await api.set(client, 'lite/two', { number: 7 }), { done: null });
+  assert.deepEqual(await api.update(client, 'lite/two', { number: 8 }), { done: null });
+  assert.equal((await getDoc(doc(other, 'lite/two'))).data().number, 8);
+  const found = await api.get(client, { collection: 'lite', where: [['number', '>', 3]], orderBy: [['number', 'desc']] });
+  assert.deepEqual(found.docs.map(({ id, number }) => [id, number]), [['two', 8], ['one', 4]]);
+  assert.equal(await api.count(client, { collection: 'lite' }), 2);
+  assert.equal((await api.update(client, 'lite/missing', { number: 1 })).code, 'not-found');
+  assert.deepEqual(await api.delete(client, 'lite/two'), { done: null });
+  assert.equal((await api.get(client, 'lite/two')).exists, false);
+  assert.ok(requests.some((url) => url.includes(':batchGet')), 'it asked');
+  assert.ok(!requests.some((url) => url.includes('/channel')), 'it polled');
+  // The browser tells of the 404 that the SDK was meant to get, and the SDK of what it makes of it.
+  assert.deepEqual(complaints.filter((text) => !text.includes('404') && !text.includes('"not-found"')), []);
+});
+
+const ROUNDS = 100;
+for (const [way, settings] of [
+  ['as it comes', {}],
+  ['forced to long polls', { experimentalForceLongPolling: true }],
+  ['by XMLHttpRequest', { useFetchStreams: false, experimentalAutoDetectLongPolling: false }],
+]) {
+  test(`a listener hears of every change in order: ${way}`, async (t) => {
+    let arrived = () => {};
+    const { api, connect, complaints } = await browser.open(t, (_watch, snapshot) => arrived(snapshot));
+    const path = `changes/${way.replaceAll(' ', '-')}`;
+    const watch = await api.watch(await connect(servers.port, 'full', settings), path);
+    const first = (await settled(api, watch, ({ fromCache }) => !fromCache))[0];
+    assert.equal(first.exists, false, 'what is not there yet may be listened to');
+    const took = [];
+    for (let number = 0; number < ROUNDS; number += 1) {
+      const heard = new Promise((resolve) => { arrived = (snapshot) => snapshot.data?.number === number && resolve(snapshot); });
+      const sent = Date.now();
+      await setDoc(doc(other, path), { number });
+      took.push((await heard).at - sent);
+    }
+    const { snapshots } = await api.snapshots(watch);
+    assert.deepEqual(snapshots.slice(1).map((snapshot) => snapshot.data.number), [...Array(ROUNDS).keys()]);
+    console.log(`write sent to callback, ${way}: ${spread(took)}`);
+    assert.deepEqual(complaints, []);
+  });
+}
+
+test('twenty listeners at once hear of what is theirs', async (t) => {
+  const { api, connect, complaints, requests } = await browser.open(t);
+  const client = await connect(servers.port);
+  const names = [...Array(20).keys()].map((number) => `many/${number}`);
+  const watches = [];
+  for (const name of names) {
+    watches.push(await api.watch(client, name));
+  }
+  const all = await api.watch(client, { collection: 'many' });
+  for (let round = 0; round < 5; round += 1) {
+    await Promise.all(names.map((name, index) => setDoc(doc(other, name), { index, round })));
+  }
+  for (const [index, watch] of watches.entries()) {
+    const snapshots = await settled(api, watch, ({ data }) => data?.round === 4);
+    const theirs = snapshots.filter(({ exists }) => exists);
+    assert.ok(theirs.every(({ data }) => data.index === index));
+    const rounds = theirs.map(({ data }) => data.round);
+    assert.deepEqual(rounds, [...rounds].sort(), 'in order');
+  }
+  await settled(api, all, ({ docs }) => docs.length === 20 && docs.every(({ round }) => round === 4));
+  const sessions = new Set(requests.map((url) => new URL(url).searchParams.get('SID')).filter(Boolean));
+  assert.equal(sessions.size, 1, 'one stream carries them all');
+  assert.deepEqual(complaints, []);
+});
+
+test('a listener of a query sees documents come, move and go', async (t) => {
+  const { api, connect, complaints } = await browser.open(t);
+  const what = { collection: 'clips', where: [['owner', '==', 'u1']], orderBy: [['rank', 'desc']], limit: 3 };
+  const watch = await api.watch(await connect(servers.port), what);
+  const shows = (...ids) => settled(api, watch, ({ docs, fromCache }) => !fromCache && docs.map(({ id }) => id).join() === ids.join());
+  const put = (id, owner, rank) => setDoc(doc(other, `clips/${id}`), { owner, rank });
+  await shows();
+  await put('a', 'u1', 1);
+  await put('b', 'u1', 2);
+  await put('x', 'u2', 9);
+  await shows('b', 'a');
+  await put('c', 'u1', 3);
+  await put('d', 'u1', 4);
+  await shows('d', 'c', 'b');
+  await put('a', 'u1', 5);
+  await shows('a', 'd', 'c');
+  await deleteDoc(doc(other, 'clips/d'));
+  await shows('a', 'c', 'b');
+  await updateDoc(doc(other, 'clips/c'), { owner: 'u2' });
+  const snapshots = await shows('a', 'b');
+  assert.ok(snapshots.every(({ docs }) => docs.every(({ owner }) => owner === 'u1')));
+  assert.deepEqual(complaints, []);
+});
+
+test('a page writes, and hears why it may not', async (t) => {
+  const { api, connect, complaints } = await browser.open(t);
+  const client = await connect(servers.port);
+  const read = async (path) => (await getDoc(doc(other, path))).data();
+  assert.deepEqual(await api.set(client, 'writes/one', { number: 1, list: ['a'], gone: true, text: 'ö🎬\u2028' }), { done: null });
+  assert.deepEqual(await read('writes/one'), { number: 1, list: ['a'], gone: true, text: 'ö🎬\u2028' });
+  assert.deepEqual(await api.set(client, 'writes/one', { more: null }, { merge: true }), { done: null });
+  assert.deepEqual(await api.reckon(client, 'writes/one'), { done: null });
+  const { at, ...rest } = await read('writes/one');
+  assert.deepEqual(rest, { number: 6, list: ['b'], text: 'ö🎬\u2028', more: null });
+  assert.ok(Math.abs(at.toMillis() - Date.now()) < 60_000);
+  const entries = [...Array(100).keys()].map((number) => [`writes/batch-${number}`, { number, text: 'x'.repeat(2_000) }]);
+  assert.deepEqual(await api.batch(client, entries), { done: null });
+  assert.equal((await read('writes/batch-99')).number, 99);
+  const ways = await Promise.all([...Array(5).keys()].map(() => api.transact(client, 'writes/counter')));
+  assert.deepEqual(ways, Array(5).fill({ done: null }));
+  assert.deepEqual(await read('writes/counter'), { number: 5 });
+  assert.deepEqual(await api.delete(client, 'writes/one'), { done: null });
+  assert.equal(await read('writes/one'), undefined);
+
+  const refused = await api.update(client, 'writes/missing', { number: 1 });
+  assert.equal(refused.code, 'not-found');
+  const large = await api.set(client, 'writes/large', { text: 'x'.repeat((1 << 20) + 1) });
+  assert.equal(large.code, 'invalid-argument', JSON.stringify(large));
+  assert.deepEqual(await api.set(client, 'writes/two', { number: 2 }), { done: null }, 'the stream is opened anew');
+  // A transaction that meets another is refused and tried again by the SDK; both it and the browser tell of it.
+  assert.deepEqual(complaints.filter((text) => !/409|"already-exists"|"failed-precondition"|"aborted"/.test(text)), []);
+});
+
+test('more than the server keeps for a page reaches it', async (t) => {
+  const { api, connect, complaints, requests } = await browser.open(t);
+  const text = 'ü'.repeat(150_000);
+  for (let number = 0; number < 20; number += 1) {
+    await setDoc(doc(other, `large/${number}`), { number, text });
+  }
+  const watch = await api.watch(await connect(servers.port), { collection: 'large' });
+  const [snapshot] = (await settled(api, watch, ({ docs, fromCache }) => !fromCache && docs.length === 20)).slice(-1);
+  assert.ok(snapshot.docs.every((found) => found.text === text));
+  const answers = requests.filter((url) => url.includes('RID=rpc'));
+  assert.ok(answers.length > 3, `${answers.length} answers, each acknowledged by the request for the next`);
+  assert.deepEqual(complaints, []);
+});
+
+test('clients that leave take their sessions and connections along', async (t) => {
+  const { api, connect, complaints, requests } = await browser.open(t);
+  // One after the other more than a browser has connections.
+  for (let round = 0; round < 10; round += 1) {
+    const client = await connect(servers.port);
+    const watch = await api.watch(client, 'leaving/one');
+    await settled(api, watch, ({ fromCache }) => !fromCache);
+    await api.leave(client);
+  }
+  assert.ok(requests.some((url) => url.includes('TYPE=terminate')));
+  const sessions = [...new Set(requests.map((url) => new URL(url).searchParams.get('SID')).filter(Boolean))];
+  assert.equal(sessions.length, 10);
+  // The servers have forgotten them, which they would not for a minute had they not been told.
+  const channel = `http://127.0.0.1:${servers.port}/google.firestore.v1.Firestore/Listen/channel`;
+  await until('all are forgotten', async () => {
+    const asked = sessions.map((id) => fetch(`${channel}?VER=8&SID=${id}&RID=1&AID=0`, { method: 'POST' }));
+    return (await Promise.all(asked)).every(({ status }) => status === 400);
+  });
+  assert.deepEqual(complaints, []);
+});
+
+test('a listener of what never changes still listens after longer than the SDK trusts a silent connection', async (t) => {
+  const SILENCE_MS = 60_000;
+  await pause(Math.max(0, quiet.since + SILENCE_MS - Date.now()));
+  await setDoc(doc(other, 'quiet/one'), { number: 2 });
+  const snapshots = await settled(quiet.api, quiet.watch, ({ data }) => data.number === 2);
+  assert.deepEqual(snapshots.map(({ data }) => data.number), [1, 2]);
+  const sessions = new Set(quiet.requests.map((url) => new URL(url).searchParams.get('SID')).filter(Boolean));
+  assert.equal(sessions.size, 1, 'on the stream that it began with');
+  assert.deepEqual(quiet.complaints, []);
+});
+
+test('servers that are killed and come back cost a listener nothing but time', async (t) => {
+  const { api, connect } = await browser.open(t);
+  const client = await connect(servers.port);
+  const write = async (path, fields) => (fields ? setDoc(doc(other, path), fields) : deleteDoc(doc(other, path)));
+  for (let number = 0; number < 10; number += 1) {
+    await write(`kept/${number}`, { number, round: 0 });
+  }
+  const one = await api.watch(client, 'kept/0');
+  const all = await api.watch(client, { collection: 'kept', orderBy: [['number', 'asc']] });
+  await settled(api, all, ({ docs, fromCache }) => !fromCache && docs.length === 10);
+  let expected = 0;
+  for (let round = 1; round <= 2; round += 1) {
+    await servers.end('SIGKILL');
+    const gone = Date.now();
+    // While nobody is connected: the last words before are kept, others are said before the page is back.
+    const writing = (async () => {
+      await write('kept/0', { number: 0, round });
+      await write(`kept/${9 - round}`, null);
+      await write(`kept/${10 + round}`, { number: 10 + round, round });
+    })();
+    servers = await startServers(data.path, servers.port);
+    await writing;
+    expected = 10;
+    const snapshots = await settled(api, all, ({ docs, fromCache }) => !fromCache && docs.length === expected && docs[0].round === round);
+    const ids = snapshots.at(-1).docs.map(({ id }) => Number(id));
+    assert.ok(!ids.includes(9 - round) && ids.includes(10 + round), `${ids}`);
+    await settled(api, one, ({ data }) => data.round === round);
+    console.log(`killed, started again, and the page up to date again: ${snapshots.at(-1).at - gone} ms`);
+  }
+  const { snapshots } = await api.snapshots(one);
+  const rounds = snapshots.map(({ data }) => data.round);
+  assert.deepEqual([...new Set(rounds)], [0, 1, 2], 'every state that was stored, in order');
+});
