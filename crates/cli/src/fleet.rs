@@ -1,7 +1,13 @@
 //! The whole fleet on this machine: embedded servers, dispatcher and status in this process, workers as processes of their own.
 //! Every role speaks to the servers through the same clients as in Google Cloud.
 
-use crate::{cloud, exit::Failed, topology, workers, workers::WorkerSpec};
+use crate::{
+    cloud,
+    console::{self, ConsoleSpec},
+    exit::Failed,
+    topology, workers,
+    workers::WorkerSpec,
+};
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
 use clipfleet_domain::batch::BucketPolicy;
@@ -57,9 +63,15 @@ impl Fleet {
         let unseen = unseen.map_err(|error| Failed::because("start the status service", error))?;
         let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
         let bucket = names::LOCAL_BUCKET.to_owned();
+        let console = ConsoleSpec {
+            storage: endpoints.storage.clone(),
+            bucket: bucket.clone(),
+            workers: Some((spec.workers, spec.slots)),
+        };
+        let page = console::routes(&console);
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
         let mut roles = JoinSet::new();
-        roles.spawn(clipfleet_dispatcher::run(buckets, listener, cloud.clone(), stop.clone()));
+        roles.spawn(clipfleet_dispatcher::run(buckets, listener, page, cloud.clone(), stop.clone()));
         roles.spawn(clipfleet_status::run(unseen, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),

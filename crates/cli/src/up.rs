@@ -16,8 +16,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 const DATA: Setting =
     Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "directory of everything durable" };
-const LISTEN: Setting =
-    Setting { flag: "listen", env: "CLIPFLEET_LISTEN", default: "127.0.0.1:8080", help: "address of the HTTP API" };
+const LISTEN: Setting = Setting {
+    flag: "listen",
+    env: "CLIPFLEET_LISTEN",
+    default: "127.0.0.1:8080",
+    help: "address of the HTTP API and the console",
+};
 const EMULATOR: Setting = Setting {
     flag: "emulator",
     env: "CLIPFLEET_EMULATOR",
@@ -60,6 +64,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let (workers, slots, data) = (spec.workers, spec.slots, spec.data.clone());
     let mut fleet = Fleet::start(spec).await?;
     println!("clipfleet is up: {workers} workers with {slots} slots each; data in {}", data.display());
+    println!("  console    http://{}/", fleet.api);
     println!("  API        http://{}/v1/batches", fleet.api);
     for (name, value) in cloud::environment(&fleet.endpoints) {
         println!("  export {name}={value}");
