@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-browser
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
 	@echo "make test-infra    the Terraform of infra/, without an account: valid, and equal to what the programs say"
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
+	@echo "make test-browser  the console in Chromium and its client, against a fleet"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -62,6 +63,14 @@ ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 endif
 	deploy/functions/test/run.sh
+
+# CLIPFLEET_PROGRAMS as above.
+test-browser: clients
+	@deploy/setup.sh chromium fonts-dejavu-core
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
+endif
+	tests/browser/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The import table: what each crate may use of ours. Dependencies for tests are free.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("contract", &["domain"]),
     ("cloud", &[]),
@@ -20,7 +20,8 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("status", &["domain", "contract", "cloud", "service"]),
     ("pipeline", &["domain", "contract"]),
     ("local", &[]),
-    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local"]),
+    ("console", &[]),
+    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local", "console"]),
     ("tests", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "local", "pipeline"]),
 ];
 
