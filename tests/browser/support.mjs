@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 
 /** Longest wait for anything the fleet is asked to do. It bounds a hang; nothing measures speed by it. */
-export const PATIENCE_MS = 240_000;
+export const PATIENCE_MS = 120_000;
 
 /** Makes a video of some seconds, 1280x720 at 30 pictures a second: a counter on moving colours, and a tone. */
 export function makeSource(path, seconds) {

@@ -345,15 +345,18 @@ export function watchBatch(batchId, callback, { transport = restPolling(), clipI
  *   => {stop: () => void, refresh?: () => void}} Transport
  */
 
+/** So long a batch that nobody knows is taken for one on its way, milliseconds; then it is an error. */
+const UNKNOWN_MS = 30_000;
+
 /** Polls the dispatcher: `GET /v1/batches/{batch}`. Options as of {@link exportAll}, and `everyMs`. */
 export function restPolling({ everyMs = 1_000, ...options } = {}) {
-  return polling(everyMs, async (batchId, signal) => {
+  return polling(everyMs, async (batchId, signal, sinceMs) => {
     try {
       const { clips, ...batch } = await once('GET', pathOf(batchId), { ...options, signal });
       return { batch, clips };
     } catch (error) {
       // A request that went by the topic may not have been taken yet.
-      if (error.status === 404) {
+      if (error.status === 404 && Date.now() - sinceMs < UNKNOWN_MS) {
         return { batch: null, clips: [] };
       }
       throw error;
@@ -442,12 +445,13 @@ function polling(everyMs, look) {
       wake = () => { clearTimeout(timer); resolve(); };
     });
     let asked = false;
+    const sinceMs = Date.now();
     const loop = async () => {
       let tries = 0;
       while (!end.signal.aborted) {
         asked = false;
         try {
-          const news = await look(batchId, end.signal);
+          const news = await look(batchId, end.signal, sinceMs);
           tries = 0;
           next(news);
           const over = news.batch !== null && isOver(news.batch.status) && news.clips.every((clip) => isOver(clip.status));

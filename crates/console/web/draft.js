@@ -124,6 +124,10 @@ export class Draft extends EventTarget {
     const keyframes = clip.reframe.keyframes
       .map((keyframe) => ({ ...keyframe, atMs: keyframe.atMs - (clip.reframe === before.reframe ? moved : 0) }))
       .filter((keyframe) => keyframe.atMs >= 0 && keyframe.atMs <= endMs - startMs);
+    if (keyframes.length === 0 && clip.reframe.keyframes.length > 0) {
+      // A path has at least one.
+      keyframes.push({ ...clip.reframe.keyframes[0], atMs: 0 });
+    }
     return { ...clip, startMs, endMs, reframe: { ...clip.reframe, keyframes } };
   }
 

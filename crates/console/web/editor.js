@@ -160,7 +160,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   const option = (value, text = value) => h('option', { value }, text);
   const qualityName = (quality) => (quality === 'high' ? '1080p, finer' : quality);
   const quality = h('select', { id: 'quality', onchange: () => draft.setOutput({ quality: quality.value }) }, QUALITIES.map((it) => option(it, qualityName(it))));
-  const fps = h('select', { id: 'fps', onchange: () => draft.setOutput({ fps: Number(fps.value) }) }, FPS.map((it) => option(it, `${it} per second`)));
+  const fps = h('select', { id: 'fps', onchange: () => draft.setOutput({ fps: Number(fps.value) }) }, FPS.map((it) => option(it, `${it} fps`)));
   const aspects = ASPECTS.map((aspect) => {
     const input = h('input', { type: 'radio', name: 'aspect', value: aspect, onchange: () => draft.setOutput({ aspect }) });
     return { aspect, input, element: h('label', {}, input, h('span', {}, aspect)) };
@@ -172,7 +172,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     h('div', { class: 'choice', role: 'radiogroup', 'aria-label': 'Shape' }, aspects.map((it) => it.element)),
     h('div', { class: 'fields' },
       h('label', { for: 'quality' }, 'Quality'), quality,
-      h('label', { for: 'fps' }, 'Pictures'), fps),
+      h('label', { for: 'fps' }, 'Frame rate'), fps),
     h('label', { class: 'check' }, loudness, h('span', {}, 'Even loudness, −14 LUFS')),
     pixels);
 
@@ -258,8 +258,11 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   const KEYS = { ' ': toggle, k: toggle, i: () => mark('start'), o: () => mark('end'), n: () => draft.add(hereMs()) };
   const STEPS = { ArrowLeft: -1_000, ArrowRight: 1_000, ',': -1_000 / 30, '.': 1_000 / 30 };
   addEventListener('keydown', (event) => {
-    const busy = event.target.closest?.('input, select, textarea, button, a, summary, [role=slider]');
-    if (element.closest('[hidden]') || !element.isConnected || busy || event.ctrlKey || event.metaKey || event.altKey) {
+    // Letters are for whoever writes; the space bar and arrows for whatever has the focus and uses them.
+    const writes = event.target.closest?.('input:not([type=checkbox]), select, textarea');
+    const presses = event.target.closest?.('button, a, summary, [role=slider], video') && /^( |Arrow.*)$/.test(event.key);
+    const elsewhere = element.hidden || element.closest('[hidden]') || event.ctrlKey || event.metaKey || event.altKey;
+    if (writes || presses || elsewhere) {
       return;
     }
     const step = STEPS[event.key];

@@ -63,9 +63,10 @@ export class Uploads {
       this.#store(file, object);
     };
     try {
-      const known = await fetch(address(this.#storage, object), { signal: end.signal });
-      const there = known.ok && Number((await known.json()).size) === file.size;
-      if (!there) {
+      // A list that may be empty: asking for an object that is not there would be an error on the console.
+      const listed = await fetch(`${this.#storage.url}/storage/v1/b/${this.#storage.bucket}/o?${new URLSearchParams({ prefix: object })}`, { signal: end.signal });
+      const { items = [] } = listed.ok ? await listed.json() : {};
+      if (!items.some(({ name, size }) => name === object && Number(size) === file.size)) {
         const query = new URLSearchParams({ uploadType: 'media', name: object });
         const url = `${this.#storage.url}/upload/storage/v1/b/${this.#storage.bucket}/o?${query}`;
         await send(url, file, (share) => learn({ uploaded: Math.min(share, 0.999) }), end.signal);
