@@ -167,7 +167,9 @@ export function createBatchCard(batchId, { settings, transport, title, level = '
     const done = all.filter(([, clip]) => clip.status === 'completed').length;
     const total = batch.totalClips ?? all.length;
     card.dataset.status = batch.status;
-    set(batch.status === 'completed' ? 100 : batch.progress);
+    // What the rows show; the document counts a clip that is over as whole, however it ended.
+    const mean = all.reduce((sum, [, clip]) => sum + clip.progress, 0) / Math.max(all.length, 1);
+    set(batch.status === 'completed' ? 100 : Math.floor(mean));
     const eta = batch.status === 'processing' && batch.etaSeconds > 0 ? ` · ${span(batch.etaSeconds)} left` : '';
     write(state, isOver(batch.status) && batch.status !== 'partial'
       ? `${STATES[batch.status]} · ${count(total, 'clip')}`

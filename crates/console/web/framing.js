@@ -167,6 +167,7 @@ export function createFraming({ draft, video, nowMs, seek }) {
   /** Draws this moment. */
   function draw() {
     const picture = source();
+    monitor.hidden = !picture;
     if (!draft.selected || !picture) {
       overlay.toggleAttribute('hidden', true);
       return;
