@@ -52,7 +52,10 @@ fn milli(percent: f64, low: u32, high: u32) -> MilliPercent {
 }
 
 fn targets() -> Vec<(&'static str, Size)> {
-    Aspect::ALL.iter().map(|(aspect, name)| (*name, Rendition { aspect: *aspect, ..Rendition::default() }.size())).collect()
+    Aspect::ALL
+        .iter()
+        .map(|(aspect, name)| (*name, Rendition { aspect: *aspect, ..Rendition::default() }.size()))
+        .collect()
 }
 
 fn sizes() -> Vec<Value> {
@@ -139,5 +142,8 @@ fn the_table_says_what_the_fleet_computes() {
     }
     let kept = fs::read_to_string(TABLE).unwrap_or_default();
     let differs = kept.lines().zip(computed.lines()).find(|(kept, computed)| kept != computed);
-    assert!(kept == computed, "reframe-cases.json is not what the fleet computes, first at {differs:?}; see this file's head");
+    assert!(
+        kept == computed,
+        "reframe-cases.json is not what the fleet computes, first at {differs:?}; see this file's head"
+    );
 }
