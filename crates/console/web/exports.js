@@ -152,6 +152,12 @@ export function createBatchCard(batchId, { settings, transport, title, level = '
   const card = h('details', { class: 'card batch', open, 'data-batch': batchId, ontoggle: () => (card.open ? follow() : rest()) },
     summary, h('div', { class: 'pair end' }, stop, again, forget), note, list);
 
+  // Before anybody looks closer, what is remembered has to do.
+  bar.hidden = true;
+  if (known) {
+    write(state, [known.status && STATES[known.status], count(known.clipIds?.length ?? 0, 'clip')].filter(Boolean).join(' · '));
+  }
+
   let watch = null;
   function follow() {
     watch ??= watchBatch(batchId, update, { transport, onError: (error) => write(note, `${error.message}. Trying again.`) });
@@ -167,6 +173,7 @@ export function createBatchCard(batchId, { settings, transport, title, level = '
     const done = all.filter(([, clip]) => clip.status === 'completed').length;
     const total = batch.totalClips ?? all.length;
     card.dataset.status = batch.status;
+    bar.hidden = false;
     // What the rows show; the document counts a clip that is over as whole, however it ended.
     const mean = all.reduce((sum, [, clip]) => sum + clip.progress, 0) / Math.max(all.length, 1);
     set(batch.status === 'completed' ? 100 : Math.floor(mean));
