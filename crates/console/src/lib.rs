@@ -95,7 +95,8 @@ mod tests {
         let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/web")).unwrap();
         let mut there: Vec<_> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let mut offered: Vec<_> = FILES.iter().map(|file| file.name.to_owned()).collect();
-        (there.sort(), offered.sort());
+        there.sort();
+        offered.sort();
         assert_eq!(there, offered);
     }
 

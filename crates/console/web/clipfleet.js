@@ -209,7 +209,7 @@ export const retry = (batchId, clipId, options = {}) => act('retry', batchId, cl
 async function act(verb, batchId, clipId, options) {
   const answer = await call('POST', `${pathOf(batchId, clipId)}:${verb}`, options);
   if (verb === 'retry') {
-    amend(batchId, { over: false }, options.storage);
+    amend(batchId, { over: false, status: null }, options.storage);
   }
   watching.get(batchId)?.forEach((watch) => watch.refresh());
   return (answer.clips ?? []).map((clip) => clip.clipId);
