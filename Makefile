@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images test-firebase
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images test-firebase test-browser
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
+	@echo "make test-browser  the console in Chromium and its client, against a fleet"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -77,6 +78,14 @@ ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --workspace --bins
 endif
 	tests/firebase/run.sh
+
+# CLIPFLEET_PROGRAMS as above.
+test-browser: clients
+	@deploy/setup.sh chromium fonts-dejavu-core
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
+endif
+	tests/browser/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

@@ -5,6 +5,7 @@
 
 mod chaos;
 mod commands;
+mod console;
 mod control;
 mod durability;
 mod export;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The import table: what each crate may use of ours. Dependencies for tests are free.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("contract", &["domain"]),
     ("cloud", &[]),
@@ -21,7 +21,11 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     ("scaler", &["domain", "contract", "cloud", "service"]),
     ("pipeline", &["domain", "contract"]),
     ("local", &[]),
-    ("cli", &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local"]),
+    ("console", &[]),
+    (
+        "cli",
+        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local", "console"],
+    ),
     (
         "tests",
         &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local", "pipeline"],

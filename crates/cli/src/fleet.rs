@@ -3,6 +3,7 @@
 
 use crate::{
     cloud,
+    console::{self, ConsoleSpec},
     exit::Failed,
     scaling::{self, LocalPool},
     topology,
@@ -68,9 +69,15 @@ impl Fleet {
         let unseen = unseen("the status service").await?;
         let stop = CancellationToken::new();
         let bucket = names::LOCAL_BUCKET.to_owned();
+        let console = ConsoleSpec {
+            storage: endpoints.storage.clone(),
+            bucket: bucket.clone(),
+            workers: Some((spec.workers.1, spec.slots)),
+        };
+        let page = console::routes(&console);
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
         let mut roles = JoinSet::new();
-        roles.spawn(clipfleet_dispatcher::run(buckets, listener, cloud.clone(), stop.clone()));
+        roles.spawn(clipfleet_dispatcher::run(buckets, listener, page, cloud.clone(), stop.clone()));
         roles.spawn(clipfleet_status::run(spec.status, unseen, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),

@@ -6,6 +6,7 @@
 mod batch;
 mod client;
 mod cloud;
+mod console;
 mod doctor;
 mod emulator;
 mod exit;

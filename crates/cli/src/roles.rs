@@ -2,6 +2,7 @@
 
 use crate::{
     cloud::{self, BUCKETS, ROLE, RoleSettings},
+    console::{self, ConsoleSpec},
     exit::Failed,
     price::{self, COST},
     scaling::{self, POLICY, SCALER},
@@ -56,6 +57,13 @@ pub(crate) fn status_config(reader: &mut Reader<'_>) -> Option<clipfleet_status:
     Some(clipfleet_status::Config { legacy_mirror })
 }
 
+const CONSOLE: Setting = Setting {
+    flag: "console",
+    env: "CLIPFLEET_CONSOLE",
+    default: "false",
+    help: "serve the web page beside the HTTP API: true or false; whoever reaches it may do what the API may",
+};
+
 /// Settings of the worker role alone.
 pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
@@ -69,7 +77,8 @@ pub(crate) fn commands() -> Vec<Command> {
     let print = || arg!(--"print-config" "Print the effective settings and end").action(ArgAction::SetTrue);
     let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
     vec![
-        declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS]),
+        declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS, &[CONSOLE]])
+            .mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true")),
         declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER, COST])
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
@@ -110,12 +119,20 @@ fn printed(matches: &ArgMatches, reader: &Reader<'_>) -> bool {
 async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
+    let console = reader.take(&CONSOLE, parsed("true or false"));
     if printed(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
-    let (role, buckets) = reader.finish(role.zip(buckets))?;
+    let ((role, buckets), console) = reader.finish(role.zip(buckets).zip(console))?;
     let (stop, listener, cloud) = start(&role).await?;
-    ended(clipfleet_dispatcher::run(buckets, listener, cloud, stop).await, "run the dispatcher")
+    let page = match console {
+        true => {
+            let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
+            console::routes(&ConsoleSpec { storage, bucket, workers: None })
+        }
+        false => axum::Router::new(),
+    };
+    ended(clipfleet_dispatcher::run(buckets, listener, page, cloud, stop).await, "run the dispatcher")
 }
 
 async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {

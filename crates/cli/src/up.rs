@@ -18,8 +18,12 @@ use std::{path::PathBuf, process::ExitCode};
 /// Where everything durable lies.
 pub(crate) const DATA: Setting =
     Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "directory of everything durable" };
-const LISTEN: Setting =
-    Setting { flag: "listen", env: "CLIPFLEET_LISTEN", default: "127.0.0.1:8080", help: "address of the HTTP API" };
+const LISTEN: Setting = Setting {
+    flag: "listen",
+    env: "CLIPFLEET_LISTEN",
+    default: "127.0.0.1:8080",
+    help: "address of the HTTP API and the console",
+};
 /// Where the embedded servers listen.
 pub(crate) const EMULATOR: Setting = Setting {
     flag: "emulator",
@@ -90,6 +94,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         (least, most) => format!("{least} to {most}"),
     };
     println!("clipfleet is up: {workers} workers with {slots} slots each; data in {}", data.display());
+    println!("  console    http://{}/", fleet.api);
     println!("  API        http://{}/v1/batches", fleet.api);
     for (name, value) in cloud::environment(&fleet.endpoints) {
         println!("  export {name}={value}");

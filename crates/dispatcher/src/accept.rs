@@ -1,6 +1,9 @@
 //! Accepting a batch: check, pin the source, write the record, publish.
 
-use crate::record::{self, Record, Stored};
+use crate::{
+    record::{self, Record, Stored},
+    work::Board,
+};
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Message, ObjectName};
 use clipfleet_contract::{batch, event, job, names, v1};
 use clipfleet_domain::{
@@ -42,13 +45,14 @@ impl From<CloudError> for Refusal {
 pub struct Dispatch {
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
+    pub(crate) work: Board,
     policy: BucketPolicy,
 }
 
 impl Dispatch {
     /// Works on a cloud, under a policy.
     pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
-        Self { cloud, clock, policy }
+        Self { cloud, clock, work: Board::default(), policy }
     }
 
     /// Takes a request. The same request again gives the same answer and dispatches nothing new.

@@ -9,6 +9,7 @@
 //! GET  /v1/dead-letters/{batch}              200 those of a batch
 //! POST /v1/dead-letters/{batch}:redrive      202 · 404; /clips/{clip}:redrive for one, 409 when it is none
 //! GET  /v1/fleet                             200 whether the fleet is paused
+//! GET  /v1/fleet/work                        200 what waits, what is made, and by which workers
 //! POST /v1/fleet:pause|resume                200
 //! ```
 
@@ -58,6 +59,7 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .route("/v1/dead-letters/{batch}", get(dead_letters_of).post(redrive_batch))
         .route("/v1/dead-letters/{batch}/clips/{clip}", post(redrive_clip))
         .route("/v1/fleet", get(fleet))
+        .route("/v1/fleet/work", get(work))
         .route("/v1/fleet:pause", post(pause))
         .route("/v1/fleet:resume", post(resume))
         .fallback(no_route)
@@ -190,6 +192,10 @@ fn no_action(verb: &str, known: &str) -> Refusal {
 
 async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> Answer {
     Ok(asked(dispatch.fleet().await.map_err(Refusal::from)?))
+}
+
+async fn work(State(dispatch): State<Arc<Dispatch>>) -> Answer {
+    Ok(Json(dispatch.work().await?).into_response())
 }
 
 async fn pause(State(dispatch): State<Arc<Dispatch>>) -> Answer {

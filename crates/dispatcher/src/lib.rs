@@ -21,12 +21,14 @@ mod repair;
 #[cfg(test)]
 mod tests;
 mod view;
+mod work;
 
 pub use accept::{Dispatch, Refusal};
 pub use control::Again;
 pub use fleet::Asked;
 pub use http::routes;
 
+use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{clock::Clock, health, telemetry};
@@ -34,17 +36,19 @@ use std::{io, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request.
+/// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request; `beside` are
+/// routes of the caller's that are served there, too, such as a web page.
 pub async fn run(
     buckets: BucketPolicy,
     listener: TcpListener,
+    beside: Router,
     cloud: Cloud,
     stop: CancellationToken,
 ) -> io::Result<()> {
     telemetry::metrics();
     let readiness = health::Readiness::default();
     let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
-    let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone()));
+    let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone())).merge(beside);
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
 
     let attending = tokio::spawn(attend(dispatch, readiness, stop.clone()));

@@ -277,3 +277,26 @@ async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
     assert_eq!(redriven, [ClipId::parse("c1").unwrap()]);
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_and_what_is_made_is_counted_from_the_documents_of_open_batches() {
+    let stage = Stage::new().await;
+    let counted = async || {
+        let work = stage.dispatch.work().await.unwrap();
+        let open = work["batches"].as_array().unwrap().len();
+        [work["queuedClips"].as_u64().unwrap(), work["processingClips"].as_u64().unwrap(), open as u64]
+    };
+    assert_eq!(counted().await, [0, 0, 0]);
+    stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
+    assert_eq!(counted().await, [0, 0, 0], "the answer is given again for a while");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(counted().await, [3, 0, 1], "before the first document all wait");
+    stage.status(&[("c1", "completed", 0), ("c2", "processing", 0), ("c3", "queued", 0)]).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(counted().await, [1, 1, 1]);
+    let work = stage.dispatch.work().await.unwrap();
+    assert_eq!((&work["workers"][0]["clips"][0]["clipId"], &work["more"]), (&"c2".into(), &false.into()));
+    stage.status(&[("c1", "completed", 0), ("c2", "failed", 0), ("c3", "cancelled", 0)]).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(counted().await, [0, 0, 0]);
+}

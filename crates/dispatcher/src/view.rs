@@ -69,7 +69,9 @@ pub(crate) fn rfc3339(at: SystemTime) -> String {
 mod tests {
     use super::*;
     use async_trait::async_trait;
-    use clipfleet_cloud::{Cloud, CloudError, Document, Documents, Precondition, Search, Version, Write, memory};
+    use clipfleet_cloud::{
+        Amendment, Cloud, CloudError, Document, Documents, Precondition, Search, Version, Write, memory,
+    };
     use clipfleet_domain::batch::BucketPolicy;
     use clipfleet_service::clock::Clock;
     use std::{sync::Arc, time::Duration};
@@ -94,6 +96,10 @@ mod tests {
 
         async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
             self.0.commit(writes).await
+        }
+
+        async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+            self.0.amend(writes, amendment).await
         }
     }
 

@@ -43,10 +43,10 @@ function start(name, program, args, env, ready) {
   });
 }
 
-/** Starts a fleet with one slot on `data`. */
-export async function startFleet(data) {
+/** Starts a fleet of one worker on `data`. */
+export async function startFleet(data, slots = 1) {
   const program = join(process.env.CLIPFLEET_PROGRAMS, 'clipfleet');
-  const args = ['up', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', '1'];
+  const args = ['up', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
   let api, servers;
   const fleet = await start('the fleet', program, args, process.env, (line) => {
     api ??= line.match(/^\s*API\s+(http:\S+)\/v1\/batches$/)?.[1];

@@ -1,0 +1,540 @@
+// The browser client of Clipfleet: starts all clips of a video at once, follows each, and finds them again after a reload.
+//
+// One file without dependencies; copy it, or import it from a fleet that serves its console (`/console/clipfleet.js`).
+// What it talks to: the dispatcher's HTTP API, and for progress either that or Firestore through the functions of the Firebase
+// SDK, which the caller passes in, so that this file fits any version of it. All of it is described in crates/console/README.md.
+
+/**
+ * Where a clip stands; the value of one key of `activeExports`.
+ * @typedef {object} ClipExport
+ * @property {'queued'|'processing'|'completed'|'failed'|'cancelled'} status
+ * @property {number} progress whole percents; never falls, except that a retry begins anew
+ * @property {string} phase queued, fetching, encoding, verifying, uploading or done
+ * @property {number|null} etaSeconds
+ * @property {string|null} outputUrl where the finished clip can be played and downloaded; may expire
+ * @property {{code: string, message: string, retryable: boolean}|null} error
+ * @property {number} generation 0, and one more with each retry
+ * @property {number} attempt
+ * @property {string|null} worker
+ * @property {string|null} encoder
+ * @property {string|null} decoder
+ * @property {string|null} fallbackReason why it is not made in the best way there is
+ * @property {string|null} coverUrl a picture of the clip
+ * @property {string|null} outputUri
+ * @property {number|null} outputSizeBytes
+ * @property {number|null} durationMs
+ */
+
+/**
+ * @typedef {object} BatchExport
+ * @property {string} batchId
+ * @property {'queued'|'processing'|'completed'|'partial'|'failed'|'cancelled'} status
+ * @property {number} progress mean of the clips, percent
+ * @property {number|null} totalClips
+ * @property {number|null} etaSeconds
+ * @property {object|null} error
+ */
+
+/** A request that was refused or not answered. `retryable` says whether the same may succeed later. */
+export class ClipfleetError extends Error {
+  constructor(code, message, { status = 0, details = [], retryable = false } = {}) {
+    super(message);
+    this.name = 'ClipfleetError';
+    Object.assign(this, { code, status, details, retryable });
+  }
+}
+
+/** Whether nothing more will happen to a clip or batch by itself. */
+export const isOver = (status) => ['completed', 'partial', 'failed', 'cancelled'].includes(status);
+
+/* ---------- the HTTP API ---------- */
+
+/** Waits between tries, milliseconds: half a second, doubled to 8 s, each drawn from its upper half so that pages do not knock together. */
+const backoff = (tries) => Math.min(8_000, 500 * 2 ** tries) * (0.5 + Math.random() / 2);
+
+/** Longest wait for one answer, milliseconds; a cold start included. */
+const ANSWER_MS = 15_000;
+
+const pause = (ms, signal) => new Promise((resolve, reject) => {
+  const stop = () => { clearTimeout(timer); reject(signal.reason); };
+  const timer = setTimeout(() => { signal?.removeEventListener('abort', stop); resolve(); }, ms);
+  signal?.addEventListener('abort', stop, { once: true });
+});
+
+async function once(method, path, { api = '', headers, signal, fetch = globalThis.fetch }, body) {
+  signal?.throwIfAborted();
+  const late = AbortSignal.timeout(ANSWER_MS);
+  const either = new AbortController();
+  const forward = (event) => either.abort(event.target.reason);
+  for (const source of [late, signal]) {
+    source?.addEventListener('abort', forward, { once: true });
+  }
+  try {
+    const given = typeof headers === 'function' ? await headers() : headers;
+    const all = { ...(body && { 'content-type': 'application/json' }), ...given };
+    const response = await fetch(api + path, { method, headers: all, body: body && JSON.stringify(body), signal: either.signal });
+    const text = await response.text();
+    let answer = null;
+    try {
+      answer = JSON.parse(text);
+    } catch {
+      // A page of some front end; the status says enough.
+    }
+    if (response.ok && answer !== null) {
+      return answer;
+    }
+    const { code = 'unexpected_answer', message = `the server answered ${response.status}`, details = [] } = answer?.error ?? {};
+    const retryable = response.status === 429 || response.status >= 500;
+    throw new ClipfleetError(code, message, { status: response.status, details, retryable });
+  } catch (error) {
+    if (error instanceof ClipfleetError || signal?.aborted) {
+      throw error;
+    }
+    const why = late.aborted ? `no answer within ${ANSWER_MS / 1_000} s` : error.message;
+    throw new ClipfleetError('unreachable', `the fleet cannot be reached (${why})`, { retryable: true });
+  } finally {
+    signal?.removeEventListener('abort', forward);
+  }
+}
+
+/** One request to the dispatcher; what may pass is asked again for `patienceMs`. Every request of the API may be repeated. */
+async function call(method, path, options, body) {
+  const until = Date.now() + (options.patienceMs ?? 30_000);
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await once(method, path, options, body);
+    } catch (error) {
+      const wait = backoff(tries);
+      if (!error.retryable || Date.now() + wait > until) {
+        throw error;
+      }
+      await pause(wait, options.signal);
+    }
+  }
+}
+
+const pathOf = (batchId, clipId) =>
+  `/v1/batches/${encodeURIComponent(batchId)}` + (clipId === undefined || clipId === null ? '' : `/clips/${encodeURIComponent(clipId)}`);
+
+/* ---------- Export All ---------- */
+
+function newBatchId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  const time = Date.now().toString(36).padStart(9, '0');
+  return `web-${time}-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+}
+
+/** Which clips an error is about: index to reasons. Nothing if it is (also) about something else. */
+function blamed(error) {
+  const details = Array.isArray(error?.details) ? error.details : error?.details?.violations ?? [];
+  const by = new Map();
+  for (const { field = '', reason = '' } of details) {
+    const index = /^clips\[(\d+)\]/.exec(field)?.[1];
+    if (index === undefined) {
+      return new Map();
+    }
+    const said = `${field.replace(/^clips\[\d+\]\.?/, '') || 'clip'} ${reason}`;
+    by.set(Number(index), [...(by.get(Number(index)) ?? []), { field, reason, said }]);
+  }
+  return by;
+}
+
+/**
+ * Starts every clip at once. A clip that is refused does not keep the others from starting: the outcome is one entry per clip, as
+ * of `Promise.allSettled`, in the order given. Safe to repeat with the same `batchId`: nothing is made twice.
+ *
+ * @param {Array<{clipId?: string, startMs: number, endMs: number, reframe?: object, audio?: object, coverAtMs?: number}>} clips
+ * @param {object} options
+ * @param {string|{uri: string, generation?: string}} options.source `gs://bucket/object`
+ * @param {string} options.ownerUid
+ * @param {string} options.projectId
+ * @param {object} [options.output] quality, aspect, fps, prefix
+ * @param {string} [options.batchId] makes it idempotent; made up when left out
+ * @param {string} [options.api] address of the dispatcher; this page's own when left out
+ * @param {object|(() => object|Promise<object>)} [options.headers] for example `authorization`
+ * @param {(request: object) => Promise<object>} [options.submit] sends the request in another way, such as a callable function
+ * @param {Storage|null} [options.storage] where batches are remembered; `localStorage` when left out, `null` for nowhere
+ * @param {object} [options.note] kept with the remembered batch, for example a title
+ * @param {AbortSignal} [options.signal]
+ * @returns {Promise<{batchId: string, results: Array<{clipId: string, status: 'fulfilled', value: {document: string}}
+ *   | {clipId: string, status: 'rejected', reason: Error}>}>}
+ */
+export async function exportAll(clips, options) {
+  if (!Array.isArray(clips) || clips.length === 0) {
+    throw new TypeError('exportAll: clips must be an array of at least one clip');
+  }
+  const { source, ownerUid, projectId, output, submit, storage, note } = options;
+  const batchId = options.batchId ?? newBatchId();
+  const send = submit ?? ((request) => call('POST', '/v1/batches', options, request));
+  const all = clips.map((clip, index) => ({ ...clip, clipId: clip.clipId ?? `clip-${index + 1}` }));
+  const base = { batchId, ownerUid, projectId, source: typeof source === 'string' ? { uri: source } : source, ...(output && { output }) };
+  const outcome = new Map();
+  const refuse = (index, reason) => outcome.set(index, { clipId: all[index].clipId, status: 'rejected', reason });
+
+  let waiting = all.map((_, index) => index);
+  // Each round starts the rest or refuses at least one clip. A refused request leaves nothing behind, so the id is still free.
+  while (waiting.length > 0) {
+    try {
+      const answer = await send({ ...base, clips: waiting.map((index) => all[index]) });
+      const documents = new Map((answer?.clips ?? []).map((clip) => [clip.clipId, clip.document]));
+      for (const index of waiting) {
+        const { clipId } = all[index];
+        const document = documents.get(clipId) ?? `exportBatches/${batchId}/clips/${clipId}`;
+        outcome.set(index, { clipId, status: 'fulfilled', value: { document } });
+      }
+      remember({ batchId, clipIds: waiting.map((index) => all[index].clipId), createdAt: Date.now(), over: false, ...note }, storage);
+      break;
+    } catch (error) {
+      const bad = blamed(error);
+      if (bad.size === 0 || Array.from(bad.keys()).some((index) => index >= waiting.length)) {
+        waiting.forEach((index) => refuse(index, error));
+        break;
+      }
+      for (const [index, reasons] of bad) {
+        const message = reasons.map(({ said }) => said).join('; ');
+        refuse(waiting[index], new ClipfleetError(error.code ?? 'invalid_request', message, { status: error.status, details: reasons }));
+      }
+      waiting = waiting.filter((_, index) => !bad.has(index));
+    }
+  }
+  return { batchId, results: all.map((_, index) => outcome.get(index)) };
+}
+
+/** Cancels a batch's clips that are not over, or one of them. Resolves to the ids concerned. */
+export const cancel = (batchId, clipId, options = {}) => act('cancel', batchId, clipId, options);
+
+/** Starts a batch's failed and cancelled clips again, or one of them, as a new generation. Resolves to the ids concerned. */
+export const retry = (batchId, clipId, options = {}) => act('retry', batchId, clipId, options);
+
+async function act(verb, batchId, clipId, options) {
+  const answer = await call('POST', `${pathOf(batchId, clipId)}:${verb}`, options);
+  if (verb === 'retry') {
+    amend(batchId, { over: false, status: null }, options.storage);
+  }
+  watching.get(batchId)?.forEach((watch) => watch.refresh());
+  return (answer.clips ?? []).map((clip) => clip.clipId);
+}
+
+/* ---------- following a batch ---------- */
+
+/** A clip before the first document of it exists. */
+export const QUEUED = Object.freeze({
+  status: 'queued', progress: 0, phase: 'queued', etaSeconds: null, outputUrl: null, error: null, generation: 0, attempt: 0,
+  worker: null, encoder: null, decoder: null, fallbackReason: null, coverUrl: null, outputUri: null, outputSizeBytes: null, durationMs: null,
+});
+
+/**
+ * What a clip's document makes of what was known. Answers may come late and in any order: an earlier generation, or a clip at work
+ * that was known to be over, changes nothing, and percents never fall.
+ */
+export function fold(known, document) {
+  const generation = Number(document.generation ?? 0);
+  const same = known !== undefined && generation === known.generation;
+  if (known && (generation < known.generation || (same && isOver(known.status) && !isOver(document.status)))) {
+    return known;
+  }
+  const next = { ...QUEUED };
+  for (const name of Object.keys(QUEUED)) {
+    const value = document[name];
+    if (value !== undefined && value !== null && value !== '') {
+      next[name] = value;
+    }
+  }
+  next.generation = generation;
+  next.progress = Math.max(same ? known.progress : 0, Number(document.progress ?? 0));
+  if (isOver(next.status)) {
+    next.etaSeconds = null;
+  }
+  return known && JSON.stringify(known) === JSON.stringify(next) ? known : next;
+}
+
+function foldBatch(known, document, batchId, began) {
+  const whole = { status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null };
+  for (const name of Object.keys(whole)) {
+    whole[name] = document?.[name] ?? whole[name];
+  }
+  whole.progress = Math.max(Number(whole.progress), began ? 0 : known?.progress ?? 0);
+  return { batchId, ...whole };
+}
+
+/** Watches of this page by batch, so that a cancel or retry shows at once. */
+const watching = new Map();
+
+/**
+ * Follows a batch until told to stop.
+ *
+ * @param {string} batchId
+ * @param {(activeExports: Object<string, ClipExport>, batch: BatchExport) => void} callback called with a new object whenever
+ *   something changed; clips that did not are the same objects as before
+ * @param {object} [options]
+ * @param {Transport} [options.transport] `restPolling()` when left out
+ * @param {string[]} [options.clipIds] known ids: shown as queued until their documents exist
+ * @param {(error: Error) => void} [options.onError] told of each failed look; the watch goes on
+ * @param {AbortSignal} [options.signal] stops the watch
+ * @returns {{stop: () => void, refresh: () => void, done: Promise<Object<string, ClipExport>>}} `done` resolves the first time that every
+ *   clip is over
+ */
+export function watchBatch(batchId, callback, { transport = restPolling(), clipIds, onError, signal, storage } = {}) {
+  const known = recall(storage).find((batch) => batch.batchId === batchId);
+  let exports = Object.fromEntries((clipIds ?? known?.clipIds ?? []).map((clipId) => [clipId, QUEUED]));
+  let batch = foldBatch(undefined, null, batchId, true);
+  let stopped = false;
+  let finish;
+  const done = new Promise((resolve) => { finish = resolve; });
+
+  const next = ({ batch: batchDocument, clips }) => {
+    if (stopped) {
+      return;
+    }
+    const found = {};
+    for (const document of clips) {
+      found[document.clipId] = fold(exports[document.clipId], document);
+    }
+    const began = Object.entries(found).some(([id, clip]) => clip.generation > (exports[id]?.generation ?? 0));
+    const whole = foldBatch(batch, batchDocument, batchId, began);
+    if (whole.status === 'failed' && clips.length === 0) {
+      // Refused as a whole: there are no clips, only the reason.
+      Object.keys(exports).forEach((id) => { found[id] = { ...QUEUED, status: 'failed', error: whole.error }; });
+    }
+    const changed = Object.entries(found).some(([id, clip]) => exports[id] !== clip);
+    if (changed || JSON.stringify(whole) !== JSON.stringify(batch) || !told) {
+      exports = { ...exports, ...found };
+      batch = whole;
+      tell();
+    }
+  };
+  let told = false;
+  const tell = () => {
+    told = true;
+    callback(exports, batch);
+    const every = Object.values(exports);
+    if (isOver(batch.status) && every.length >= (batch.totalClips ?? 0) && every.every((clip) => isOver(clip.status))) {
+      amend(batchId, { over: true, status: batch.status }, storage);
+      finish(exports);
+    }
+  };
+  const error = (reason) => stopped || onError?.(reason);
+
+  const source = transport(batchId, { next, error });
+  const watch = {
+    stop() {
+      stopped = true;
+      source.stop();
+      watching.get(batchId)?.delete(watch);
+      signal?.removeEventListener('abort', watch.stop);
+    },
+    refresh: () => source.refresh?.(),
+    done,
+  };
+  watching.set(batchId, (watching.get(batchId) ?? new Set()).add(watch));
+  if (signal?.aborted) {
+    watch.stop();
+  } else {
+    signal?.addEventListener('abort', watch.stop, { once: true });
+    if (Object.keys(exports).length > 0) {
+      queueMicrotask(() => stopped || told || tell());
+    }
+  }
+  return watch;
+}
+
+/**
+ * How news of a batch comes in: calls `next` with the documents as plain objects (`batch` is null while there is none) and `error` with
+ * what went wrong on the way, until stopped.
+ * @typedef {(batchId: string, observer: {next: (news: {batch: object|null, clips: object[]}) => void, error: (reason: Error) => void})
+ *   => {stop: () => void, refresh?: () => void}} Transport
+ */
+
+/** So long a batch that nobody knows is taken for one on its way, milliseconds; then it is an error. */
+const UNKNOWN_MS = 30_000;
+
+/** Polls the dispatcher: `GET /v1/batches/{batch}`. Options as of {@link exportAll}, and `everyMs`. */
+export function restPolling({ everyMs = 1_000, ...options } = {}) {
+  return polling(everyMs, async (batchId, signal, sinceMs) => {
+    try {
+      const { clips, ...batch } = await once('GET', pathOf(batchId), { ...options, signal });
+      return { batch, clips };
+    } catch (error) {
+      // A request that went by the topic may not have been taken yet.
+      if (error.status === 404 && Date.now() - sinceMs < UNKNOWN_MS) {
+        return { batch: null, clips: [] };
+      }
+      throw error;
+    }
+  });
+}
+
+/**
+ * Polls Firestore with the functions of `firebase/firestore/lite` (or the whole SDK): `doc`, `getDoc`, `collection`, `getDocs`. Rules
+ * that let owners alone read their batches need `ownerUid`, and with it `query` and `where`.
+ */
+export function firestorePolling({ db, doc, getDoc, collection, getDocs, query, where, ownerUid, everyMs = 2_000 }) {
+  const clipsOf = clipsQuery({ db, collection, query, where, ownerUid });
+  return polling(everyMs, async (batchId) => {
+    const [batch, clips] = await Promise.all([getDoc(doc(db, 'exportBatches', batchId)), getDocs(clipsOf(batchId))]);
+    return { batch: batch.exists() ? batch.data() : null, clips: clips.docs.map((clip) => ({ clipId: clip.id, ...clip.data() })) };
+  });
+}
+
+/**
+ * Listens to Firestore with the functions of `firebase/firestore`: `doc`, `collection`, `onSnapshot`. See {@link firestorePolling} for
+ * `ownerUid`. A listener that ended by an error is started again after a while.
+ */
+export function firestoreListener({ db, doc, collection, onSnapshot, query, where, ownerUid }) {
+  const clipsOf = clipsQuery({ db, collection, query, where, ownerUid });
+  return (batchId, { next, error }) => {
+    const seen = { batch: undefined, clips: undefined };
+    const news = (part) => {
+      Object.assign(seen, part);
+      if (seen.batch !== undefined && seen.clips !== undefined) {
+        next({ batch: seen.batch, clips: seen.clips });
+      }
+    };
+    const ends = [
+      listening((ok, failed) => onSnapshot(doc(db, 'exportBatches', batchId), (found) => {
+        ok();
+        news({ batch: found.exists() ? found.data() : null });
+      }, failed), error),
+      listening((ok, failed) => onSnapshot(clipsOf(batchId), (found) => {
+        ok();
+        news({ clips: found.docs.map((clip) => ({ clipId: clip.id, ...clip.data() })) });
+      }, failed), error),
+    ];
+    return { stop: () => ends.forEach((end) => end()) };
+  };
+}
+
+function clipsQuery({ db, collection, query, where, ownerUid }) {
+  if (ownerUid !== undefined && !(query && where)) {
+    throw new TypeError('firestore transport: ownerUid needs the SDK functions query and where');
+  }
+  return (batchId) => {
+    const clips = collection(db, 'exportBatches', batchId, 'clips');
+    return ownerUid === undefined ? clips : query(clips, where('ownerUid', '==', ownerUid));
+  };
+}
+
+/** Keeps a listener alive; returns its end. */
+function listening(listen, error) {
+  let [tries, timer, unsubscribe, stopped] = [0, null, () => {}, false];
+  const start = () => {
+    unsubscribe = listen(() => { tries = 0; }, (reason) => {
+      if (stopped) {
+        return;
+      }
+      error(reason);
+      timer = setTimeout(start, backoff(tries));
+      tries += 1;
+    });
+  };
+  start();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    unsubscribe();
+  };
+}
+
+/** Looks every `everyMs`; ten times as seldom when all is over, since somebody may retry. Failed looks are repeated with backoff. */
+function polling(everyMs, look) {
+  return (batchId, { next, error }) => {
+    const end = new AbortController();
+    let wake = () => {};
+    const rest = (ms) => new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => { clearTimeout(timer); resolve(); };
+    });
+    let asked = false;
+    const sinceMs = Date.now();
+    const loop = async () => {
+      let tries = 0;
+      while (!end.signal.aborted) {
+        asked = false;
+        try {
+          const news = await look(batchId, end.signal, sinceMs);
+          tries = 0;
+          next(news);
+          const over = news.batch !== null && isOver(news.batch.status) && news.clips.every((clip) => isOver(clip.status));
+          if (!asked && !end.signal.aborted) {
+            await rest(over ? 10 * everyMs : everyMs);
+          }
+        } catch (reason) {
+          if (end.signal.aborted) {
+            return;
+          }
+          error(reason);
+          await rest(backoff(tries));
+          tries += 1;
+        }
+      }
+    };
+    loop();
+    const refresh = () => { asked = true; wake(); };
+    return { stop: () => { end.abort(); wake(); }, refresh };
+  };
+}
+
+/* ---------- after a reload ---------- */
+
+const KEY = 'clipfleet.batches';
+
+/** Batches remembered; the oldest are forgotten. */
+const REMEMBERED = 50;
+
+/** Storage may be full, forbidden or absent: then nothing is remembered, and everything else works. */
+const storeOf = (storage) => {
+  try {
+    return storage === undefined ? globalThis.localStorage : storage;
+  } catch {
+    return null;
+  }
+};
+
+function recall(storage) {
+  try {
+    const found = JSON.parse(storeOf(storage)?.getItem(KEY) ?? '[]');
+    return Array.isArray(found) ? found.filter((batch) => typeof batch?.batchId === 'string') : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(batches, storage) {
+  try {
+    storeOf(storage)?.setItem(KEY, JSON.stringify(batches.slice(0, REMEMBERED)));
+  } catch {
+    // See storeOf.
+  }
+}
+
+function remember(batch, storage) {
+  keep([batch, ...recall(storage).filter((known) => known.batchId !== batch.batchId)], storage);
+}
+
+function amend(batchId, fields, storage) {
+  const batches = recall(storage);
+  const known = batches.find((batch) => batch.batchId === batchId);
+  if (known) {
+    Object.assign(known, fields);
+    keep(batches, storage);
+  }
+}
+
+/** The batches that were started from this browser, latest first: `{batchId, clipIds, createdAt, over, status, …note}`. */
+export const rememberedBatches = ({ storage } = {}) => recall(storage);
+
+/** Takes a batch off the list. The batch itself goes on. */
+export const forgetBatch = (batchId, { storage } = {}) =>
+  keep(recall(storage).filter((batch) => batch.batchId !== batchId), storage);
+
+/**
+ * Follows every remembered batch that was not over when the page was left. The options are those of {@link watchBatch}.
+ * @param {(batchId: string, activeExports: Object<string, ClipExport>, batch: BatchExport) => void} callback
+ * @returns {{batchIds: string[], stop: () => void}}
+ */
+export function resume(callback, options = {}) {
+  const left = recall(options.storage).filter((batch) => !batch.over);
+  const watches = left.map(({ batchId, clipIds }) =>
+    watchBatch(batchId, (exports, batch) => callback(batchId, exports, batch), { ...options, clipIds }));
+  return { batchIds: left.map(({ batchId }) => batchId), stop: () => watches.forEach((watch) => watch.stop()) };
+}

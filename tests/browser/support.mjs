@@ -1,0 +1,56 @@
+// What the tests against a fleet share: a source with moving pictures and sound, a fleet on a folder of its own, and patience.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startFleet } from '../../deploy/functions/test/processes.js';
+
+/** Longest wait for anything the fleet is asked to do. It bounds a hang; nothing measures speed by it. */
+export const PATIENCE_MS = 120_000;
+
+/** Makes a video of some seconds, 1280x720 at 30 pictures a second: a counter on moving colours, and a tone. */
+export function makeSource(path, seconds) {
+  const picture = `testsrc2=size=1280x720:rate=30:duration=${seconds}`;
+  const sound = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
+  execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', '-f', 'lavfi', '-i', picture, '-f', 'lavfi', '-i', sound,
+    '-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p', '-g', '60', '-c:a', 'aac', '-movflags', '+faststart', path]);
+}
+
+/** A folder that `end` takes away, with a source of `seconds` and a fleet on it. */
+export async function stage(seconds, slots) {
+  const folder = mkdtempSync(join(tmpdir(), 'clipfleet-browser-'));
+  const source = join(folder, 'Interview – take 2.mp4');
+  makeSource(source, seconds);
+  const fleet = await startFleet(join(folder, 'data'), slots);
+  const end = async () => {
+    await fleet.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { folder, source, fleet, end };
+}
+
+/** Stores a file as an object of the fleet's bucket; its gs:// name. */
+export async function store(fleet, path, name) {
+  const url = `http://${fleet.servers}/upload/storage/v1/b/clipfleet-local/o?uploadType=media&name=${encodeURIComponent(name)}`;
+  const response = await fetch(url, { method: 'POST', body: readFileSync(path) });
+  if (!response.ok) {
+    throw new Error(`the storage answered ${response.status}`);
+  }
+  return `gs://clipfleet-local/${name}`;
+}
+
+/** Waits until a condition gives something. */
+export async function until(what, condition) {
+  const give_up = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await condition();
+    if (found) {
+      return found;
+    }
+    if (Date.now() > give_up) {
+      throw new Error(`${what}: not within ${PATIENCE_MS} ms`);
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+}
