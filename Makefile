@@ -8,7 +8,7 @@ PROGRAMS := target/debug
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
-	@echo "make test    formatting, lints, all tests"
+	@echo "make test    formatting, lints, all tests, the console in Chromium"
 	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
 	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
 	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
@@ -40,6 +40,7 @@ test: setup clients
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --no-fail-fast
+	$(MAKE) test-browser CLIPFLEET_PROGRAMS=$(CURDIR)/$(PROGRAMS)
 
 # The plugin for graphics cards of GStreamer 1.28, in a root of its own, on a driver of ours: see tests/double/README.md.
 test-double:
