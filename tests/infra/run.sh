@@ -18,7 +18,7 @@ command -v python3 >/dev/null || fail "there is no python3" "install python3 and
 program=${CLIPFLEET:-$root/target/debug/clipfleet}
 [[ -x $program ]] || fail "there is no $program" "build it: cargo build --bin clipfleet --bin clipfleet-pipeline, or set CLIPFLEET"
 
-wanted=$( (python3 --version && cat "$here/requirements.txt" "$here/checkov.txt" && echo "$typings") | sha256sum | cut -d' ' -f1)
+wanted=$( (echo promtool && python3 --version && cat "$here/requirements.txt" "$here/checkov.txt" && echo "$typings") | sha256sum | cut -d' ' -f1)
 if [[ ! -f $tools/stamp || $(<"$tools/stamp") != "$wanted" ]]; then
   echo "installing Terraform, validators and the provider's schemas into target/infra-tools"
   rm -rf "$tools"
@@ -40,6 +40,9 @@ if [[ ! -f $tools/stamp || $(<"$tools/stamp") != "$wanted" ]]; then
     fail "npm could not fetch $typings" "check the network, or the registry that npm is configured with"
   tar --extract --gzip --file "$tools/typings/$packed" --directory "$tools/typings"
   rm "$tools/typings/$packed"
+  # Prometheus's linter, without Prometheus.
+  (cd "$tools" && apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb) ||
+    fail "apt-get could not download prometheus" "apt-get update; this needs Debian or Ubuntu"
   echo "$wanted" >"$tools/stamp"
 fi
 

@@ -13,8 +13,12 @@ const ENCODERS = { x264enc: 'x264', openh264enc: 'OpenH264', nvh264enc: 'NVENC',
 function createBar(label) {
   const fill = h('div', { class: 'fill' });
   const bar = h('div', { class: 'bar', role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, fill);
+  let known = false;
   return { bar, set(percent) {
     bar.setAttribute('aria-valuenow', percent);
+    // It glides from figure to figure; where it stands at first, and that it is over, is to be seen at once.
+    fill.style.transition = known && percent < 100 ? '' : 'none';
+    known = true;
     fill.style.transform = `scaleX(${percent / 100})`;
   } };
 }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod fleet;
 mod http;
 mod intake;
+mod meters;
 mod reconcile;
 mod record;
 mod repair;
@@ -45,7 +46,7 @@ pub async fn run(
     cloud: Cloud,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    telemetry::metrics();
+    telemetry::start_metrics(meters::METRICS);
     let readiness = health::Readiness::default();
     let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
     let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone())).merge(beside);

@@ -14,6 +14,7 @@ mod board;
 mod control;
 mod decide;
 mod documents;
+mod meters;
 pub mod model;
 mod schedule;
 mod seat;
@@ -70,7 +71,7 @@ pub async fn run(
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    telemetry::metrics();
+    telemetry::start_metrics(meters::METRICS);
     let readiness = health::Readiness::default();
     tracing::info!(listen = %listener.local_addr()?, pool = config.pool, dry_run = config.dry_run, "scaler listens");
     let scaling = tokio::spawn(scale(config, cloud, Clock::system(), backend, readiness.clone(), stop.clone()));

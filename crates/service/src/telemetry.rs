@@ -35,15 +35,64 @@ pub fn start_logging(format: LogFormat, default_filter: &str) {
     };
 }
 
-/// The process's metrics in Prometheus's text format. The recorder is installed at the first call; values recorded before
-/// are lost, so roles call it when they start.
-pub fn metrics() -> &'static PrometheusHandle {
+/// A metric that a role has, with what `/metrics` says of it. Names follow Prometheus: base units, `_total` for counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence; labels are named in it.
+    pub help: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Metric {
+    /// One that only grows.
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Counter }
+    }
+
+    /// One that goes up and down.
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Gauge }
+    }
+
+    /// How often values fell into which range: of names that end in `_seconds` or `_per_second`.
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Histogram }
+    }
+}
+
+/// Starts a role's metrics: what was recorded before is lost.
+pub fn start_metrics(of_role: &[Metric]) {
+    metrics();
+    for Metric { name, help, kind } in of_role {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *help),
+        }
+    }
+}
+
+/// The process's metrics in Prometheus's text format.
+pub(crate) fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     // Seconds; from the embedded queue's latency to a clip's longest sensible time.
-    const BUCKETS: [f64; 14] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0];
+    const SECONDS: [f64; 14] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0];
+    // Frames, say: from a processor with too much to do to a card with nothing else.
+    const PER_SECOND: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0];
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new();
-        let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS);
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_per_second".into()), &PER_SECOND));
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
         // Fails only when a recorder is there already (an embedding program's): then ours shows nothing, and that is theirs.

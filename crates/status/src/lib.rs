@@ -15,6 +15,7 @@ mod batch;
 mod board;
 mod documents;
 mod intake;
+mod meters;
 mod mirror;
 mod past;
 mod slate;
@@ -37,7 +38,7 @@ pub struct Config {
 
 /// Runs with health endpoints until told to stop.
 pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
-    telemetry::metrics();
+    telemetry::start_metrics(meters::METRICS);
     let readiness = health::Readiness::default();
     tracing::info!(listen = %listener.local_addr()?, legacy_mirror = config.legacy_mirror, "status service listens");
     let folding = tokio::spawn(fold(config, cloud, Clock::system(), readiness.clone(), stop.clone()));

@@ -13,6 +13,7 @@ use crate::{
     blocks::SourceReader,
     lease::Hold,
     media::Ended,
+    meters,
     report::Reporter,
     result::{self, Made},
     wanted::{self, News},
@@ -87,7 +88,9 @@ pub(crate) async fn run(worker: &Worker, leased: Leased, stop: CancellationToken
 fn begin(worker: &Worker, job: &Job, id: AttemptId, delivery_attempt: u32, earlier: &Standing) -> Attempt {
     let number = earlier.latest.as_ref().map_or(0, |latest| latest.number).saturating_add(1).max(delivery_attempt);
     tracing::info!(batch = %job.batch.id, clip = %job.clip.id, attempt = %id, number, "attempt started");
-    Attempt { id, number, started_at_ms: worker.clock.now_ms(), worker: worker.id.clone(), sequence: 0 }
+    let started_at_ms = worker.clock.now_ms();
+    meters::started(job, started_at_ms);
+    Attempt { id, number, started_at_ms, worker: worker.id.clone(), sequence: 0 }
 }
 
 async fn attend(
@@ -113,7 +116,7 @@ async fn attend(
     };
     let fact = match work {
         Ok((output, encoding)) => {
-            metrics::histogram!("clipfleet_clip_seconds").record(output.timings.total_ms as f64 / 1_000.0);
+            meters::completed(job, &output, &encoding);
             tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
             reporter.objects_are_visible();
             worker.rest.made();

@@ -64,6 +64,7 @@ impl SourceReader {
             let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
             return Err(Failure::permanent("pipeline_protocol", message));
         }
+        metrics::counter!("clipfleet_source_bytes_served_total").increment(range.end - range.start);
         let first = self.block(range.start / BLOCK).await?;
         let within = |position: u64| (position % BLOCK) as usize;
         if range.start / BLOCK == (range.end - 1) / BLOCK {

@@ -17,6 +17,7 @@ mod companions;
 mod control;
 mod lease;
 mod media;
+mod meters;
 mod pipeline;
 mod program;
 mod ready;
@@ -120,7 +121,7 @@ impl Worker {
 
 /// Runs with health endpoints until told to stop. Not ready before the pipeline program has passed its check.
 pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
-    telemetry::metrics();
+    telemetry::start_metrics(meters::METRICS);
     let readiness = health::Readiness::default();
     let listen = listener.local_addr()?;
     // Listening comes first: a slow check must not look like a dead process.

@@ -1,0 +1,18 @@
+//! The scaler's metrics, as `/metrics` explains them and `deploy/metrics.md` lists them.
+
+use clipfleet_service::telemetry::Metric;
+
+pub(crate) const METRICS: &[Metric] = &[
+    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
+    Metric::gauge("clipfleet_scaler_busy_workers", "Workers that make clips."),
+    Metric::gauge("clipfleet_scaler_clips_at_work", "Clips that are made."),
+    Metric::counter("clipfleet_scaler_decisions_total", "Decisions, by direction and reason."),
+    Metric::counter("clipfleet_scaler_facts_total", "Facts heard."),
+    Metric::gauge("clipfleet_scaler_holds_seat", "1 for the one scaler that sets the size."),
+    Metric::gauge("clipfleet_scaler_loss_allowance_seconds", "Slot-seconds of work that a scale-in may cost now."),
+    Metric::gauge("clipfleet_scaler_outstanding_seconds", "Slot-seconds predicted for all that is to be done."),
+    Metric::gauge("clipfleet_scaler_waiting_clips", "Clips that wait for a slot."),
+    Metric::gauge("clipfleet_scaler_workers_asked", "Workers last asked for."),
+    Metric::gauge("clipfleet_scaler_workers_wanted", "Workers that the load asks for."),
+    Metric::counter("clipfleet_scaler_writes_total", "Sizes set, by outcome."),
+];

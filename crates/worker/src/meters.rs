@@ -1,0 +1,76 @@
+//! The worker's metrics, as `/metrics` explains them and `deploy/metrics.md` lists them.
+
+use clipfleet_domain::{
+    job::Job,
+    lifecycle::{Encoding, Output},
+};
+use clipfleet_service::telemetry::Metric;
+
+pub(crate) const METRICS: &[Metric] = &[
+    Metric::counter("clipfleet_attempts_total", "Attempts that ended, by outcome."),
+    Metric::gauge("clipfleet_busy_slots", "Clips that are made now."),
+    Metric::histogram("clipfleet_clip_seconds", "From the acceptance of a clip to its completion."),
+    Metric::counter(
+        "clipfleet_clips_made_total",
+        "Clips made, by encoder and decoder; results that were found and not made are left out.",
+    ),
+    Metric::histogram(
+        "clipfleet_encode_frames_per_second",
+        "Frames of a clip by the seconds of its decoding, reframing and encoding, by encoder.",
+    ),
+    Metric::counter(
+        "clipfleet_fallbacks_total",
+        "Clips that were not made the best way that the machine has, by kind.",
+    ),
+    Metric::gauge(
+        "clipfleet_gpu_quarantined",
+        "1 while the graphics card is left alone because it failed clips or its test.",
+    ),
+    Metric::counter("clipfleet_gpu_retests_total", "Tests of a graphics card after clips failed on it, by outcome."),
+    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
+    Metric::histogram(
+        "clipfleet_phase_seconds",
+        "Seconds of a completed clip, by phase: fetch, encode, verify, upload.",
+    ),
+    Metric::histogram(
+        "clipfleet_queue_wait_seconds",
+        "From the acceptance of a clip, or its retry, to the start of an attempt.",
+    ),
+    Metric::counter("clipfleet_source_bytes_served_total", "Bytes of sources given to media processes."),
+    Metric::counter("clipfleet_source_bytes_total", "Bytes of sources fetched from storage."),
+    Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
+    Metric::gauge("clipfleet_worker_resting", "1 while nothing is taken because this machine fails its clips."),
+    Metric::counter(
+        "clipfleet_worker_stood_still_total",
+        "Times that the worker did not run for so long that its leases may be lost: it gave up every clip it held.",
+    ),
+];
+
+/// Notes how long a clip waited for this attempt.
+pub(crate) fn started(job: &Job, now_ms: i64) {
+    metrics::histogram!("clipfleet_queue_wait_seconds").record(seconds(now_ms - job.queued_at_ms));
+}
+
+/// Notes where a completed clip's time went. One that was found, not made, took none.
+pub(crate) fn completed(job: &Job, output: &Output, encoding: &Encoding) {
+    let timings = &output.timings;
+    metrics::histogram!("clipfleet_clip_seconds").record(seconds(timings.total_ms));
+    if timings.encode_ms == 0 {
+        return;
+    }
+    for (phase, took) in [
+        ("fetch", timings.fetch_ms),
+        ("encode", timings.encode_ms),
+        ("verify", timings.verify_ms),
+        ("upload", timings.upload_ms),
+    ] {
+        metrics::histogram!("clipfleet_phase_seconds", "phase" => phase).record(seconds(took));
+    }
+    let frames = seconds(output.duration_ms) * f64::from(job.rendition.fps);
+    metrics::histogram!("clipfleet_encode_frames_per_second", "encoder" => encoding.encoder.clone())
+        .record(frames / seconds(timings.encode_ms));
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms.max(0) as f64 / 1_000.0
+}

@@ -1,0 +1,70 @@
+//! What is measured is described, by `/metrics` and for people.
+
+use crate::{root, sources};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+const ROLES: [&str; 4] = ["dispatcher", "worker", "status", "scaler"];
+
+/// A role's sources without its tests.
+fn shipped(role: &str) -> String {
+    let files = sources(&root().join("crates").join(role).join("src"));
+    let shipped = files.iter().filter(|path| !path.ends_with("tests.rs"));
+    let texts = shipped.map(|path| fs::read_to_string(path).unwrap());
+    texts.map(|text| text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()).collect()
+}
+
+/// The first so many string literals of a text.
+fn literals<const N: usize>(text: &str) -> [&str; N] {
+    let mut quoted = text.split('"').skip(1).step_by(2);
+    std::array::from_fn(|_| quoted.next().unwrap_or_default())
+}
+
+/// Metrics as they are recorded: name and kind.
+fn recorded(text: &str) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for kind in ["counter", "gauge", "histogram"] {
+        for after in text.split(&format!("metrics::{kind}!(")).skip(1) {
+            let [name] = literals(after);
+            found.insert((name.to_owned(), kind.to_owned()));
+        }
+    }
+    found
+}
+
+/// Metrics as their role describes them: name and kind, and the help.
+fn described(text: &str) -> BTreeMap<(String, String), String> {
+    let mut found = BTreeMap::new();
+    for kind in ["counter", "gauge", "histogram"] {
+        for after in text.split(&format!("Metric::{kind}(")).skip(1) {
+            let [name, help] = literals(after);
+            found.insert((name.to_owned(), kind.to_owned()), help.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_metric_is_described_by_its_role_and_in_the_list() {
+    let mut rows: BTreeMap<String, (Vec<&str>, String, String)> = BTreeMap::new();
+    for role in ROLES {
+        let text = shipped(role);
+        let (recorded, described) = (recorded(&text), described(&text));
+        assert!(!recorded.is_empty(), "{role} records nothing: has the way of writing it changed?");
+        assert_eq!(recorded, described.keys().cloned().collect(), "crates/{role}/src/meters.rs");
+        for ((name, kind), help) in described {
+            let row = rows.entry(name.clone()).or_insert((Vec::new(), kind.clone(), help.clone()));
+            assert_eq!((&row.1, &row.2), (&kind, &help), "{name} of {role}");
+            row.0.push(role);
+        }
+    }
+    let rows = rows.into_iter();
+    let expected: Vec<String> = rows
+        .map(|(name, (roles, kind, help))| format!("| `{name}` | {} | {kind} | {help} |", roles.join(", ")))
+        .collect();
+    let list = fs::read_to_string(root().join("deploy/metrics.md")).unwrap();
+    let listed: Vec<&str> = list.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(listed, expected, "deploy/metrics.md");
+}
