@@ -19,6 +19,8 @@ PROGRAM = ROOT / "target/debug/clipfleet"
 USER = 10001
 PATIENCE = 120  # seconds, for anything
 
+os.environ["BUILDAH_ISOLATION"] = "chroot"
+
 
 def said(*command, check=True, **settings):
     told = subprocess.run([str(it) for it in command], capture_output=True, text=True, timeout=PATIENCE * 4, **settings)
