@@ -14,3 +14,4 @@ mod mirror;
 mod poison;
 mod refusals;
 mod scaling;
+mod traces;

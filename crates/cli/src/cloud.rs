@@ -4,7 +4,8 @@ use clipfleet_cloud::{Cloud, google, google::Endpoints};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{
     settings::{Reader, Setting, list, optional, required},
-    telemetry::{LogFormat, log_format},
+    telemetry::{LogFormat, log_format, start_logging},
+    trace::Traces,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -59,14 +60,29 @@ pub(crate) const PORT: Setting = Setting {
     default: "",
     help: "port to listen on at all addresses, as Cloud Run sets it",
 };
-/// How log lines look.
-pub(crate) const LOG_FORMAT: Setting =
+const LOG_FORMAT: Setting =
     Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "text or json" };
 
+const TRACES: Setting = Setting {
+    flag: "otlp-endpoint",
+    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    default: "",
+    help: "collector that traces are sent to by OTLP over gRPC, for example http://127.0.0.1:4317; none if empty",
+};
+const TRACE_SHARE: Setting = Setting {
+    flag: "trace-share",
+    env: "CLIPFLEET_TRACE_SHARE",
+    default: "1",
+    help: "share of traces that is kept, 0 to 1",
+};
+
 /// Settings of every role.
-pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT];
+pub(crate) const ROLE: &[Setting] =
+    &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
 /// Those of them that do not say which cloud.
-pub(crate) const PROCESS: &[Setting] = &[LISTEN, PORT, LOG_FORMAT];
+pub(crate) const PROCESS: &[Setting] = &[LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
+/// What is told of a process.
+pub(crate) const TELEMETRY: &[Setting] = &[LOG_FORMAT, TRACES, TRACE_SHARE];
 /// Settings of roles that judge buckets.
 pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
 
@@ -75,7 +91,41 @@ pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
 pub(crate) struct RoleSettings {
     pub(crate) endpoints: Endpoints,
     pub(crate) listen: SocketAddr,
-    pub(crate) log_format: LogFormat,
+    pub(crate) telemetry: Telemetry,
+}
+
+/// How a process tells what it does.
+#[derive(Debug, Clone)]
+pub(crate) struct Telemetry {
+    log_format: LogFormat,
+    traces: Traces,
+}
+
+impl Telemetry {
+    /// Starts it, as `service`.
+    pub(crate) fn start(&self, service: &str) {
+        start_logging(self.log_format, "info", &format!("clipfleet-{service}"), &self.traces);
+    }
+
+    /// Environment that makes another process of ours send traces to the same place.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let share = (TRACE_SHARE.env, self.traces.share.to_string());
+        let endpoint = self.traces.endpoint.iter().map(|endpoint| (TRACES.env, endpoint.clone()));
+        endpoint.chain([share]).collect()
+    }
+}
+
+/// Reads [`TELEMETRY`].
+pub(crate) fn telemetry(reader: &mut Reader<'_>) -> Option<Telemetry> {
+    let log_format = reader.take(&LOG_FORMAT, log_format);
+    let endpoint = reader.take(&TRACES, optional);
+    let share = reader.take(&TRACE_SHARE, share);
+    Some(Telemetry { log_format: log_format?, traces: Traces { endpoint: endpoint?, share: share? } })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("must be a number from 0 to 1, got {text:?}"))
 }
 
 /// Reads [`ROLE`].
@@ -86,15 +136,15 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     let storage = reader.take(&STORAGE, optional);
     let process = process(reader);
     let (project, pubsub, firestore, storage) = (project?, pubsub?, firestore?, storage?);
-    let ProcessSettings { listen, log_format } = process?;
-    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, log_format })
+    let ProcessSettings { listen, telemetry } = process?;
+    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, telemetry })
 }
 
 /// Where a process answers, and how it logs.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessSettings {
     pub(crate) listen: SocketAddr,
-    pub(crate) log_format: LogFormat,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// Reads [`PROCESS`].
@@ -106,8 +156,8 @@ pub(crate) fn process(reader: &mut Reader<'_>) -> Option<ProcessSettings> {
         ("", None) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         (given, _) => given.parse().map_err(|_| format!("must be an address such as 127.0.0.1:8080, got {given:?}")),
     });
-    let log_format = reader.take(&LOG_FORMAT, log_format);
-    Some(ProcessSettings { listen: listen?, log_format: log_format? })
+    let telemetry = telemetry(reader);
+    Some(ProcessSettings { listen: listen?, telemetry: telemetry? })
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -12,7 +12,7 @@ use clipfleet_local::{Config, LocalCloud};
 use clipfleet_service::{
     health::{self, Readiness},
     settings::{Reader, declare, parsed},
-    shutdown, telemetry,
+    shutdown,
 };
 use serde_json::json;
 use std::{path::PathBuf, process::ExitCode};
@@ -29,7 +29,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let process = cloud::process(&mut reader);
     let ((data, listen), process) = reader.finish(data.zip(listen).zip(process))?;
 
-    telemetry::start_logging(process.log_format, "info");
+    process.telemetry.start("emulator");
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     let listener = health::bind(process.listen).await.map_err(|error| Failed::because("start", error))?;
     let local = LocalCloud::start(Config { data, listen }).await;

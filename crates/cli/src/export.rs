@@ -17,6 +17,7 @@ use clipfleet_contract::{
 use clipfleet_service::{
     shutdown,
     telemetry::{LogFormat, start_logging},
+    trace::Traces,
 };
 use std::{
     collections::HashSet,
@@ -142,7 +143,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let request = request(&args)?;
     std::fs::create_dir_all(&args.out)
         .map_err(|error| Failed::because(format!("create {}", args.out.display()), error))?;
-    start_logging(LogFormat::Text, "error");
+    start_logging(LogFormat::Text, "error", "clipfleet-export", &Traces::default());
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     match &args.server {
         Some(server) => {
@@ -162,6 +163,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
                 slots,
                 times,
                 status: clipfleet_status::Config::default(),
+                telemetry: Vec::new(),
                 quiet: true,
             };
             let mut fleet = Fleet::start(spec).await?;

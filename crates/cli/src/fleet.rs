@@ -37,6 +37,8 @@ pub(crate) struct FleetSpec {
     /// Drain target and idle time of a fleet that scales, seconds.
     pub(crate) times: (f64, f64),
     pub(crate) status: clipfleet_status::Config,
+    /// Environment that tells workers where traces go.
+    pub(crate) telemetry: Vec<(&'static str, String)>,
     /// Workers write their logs to files in the data directory instead of our standard error.
     pub(crate) quiet: bool,
 }
@@ -82,6 +84,7 @@ impl Fleet {
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,
+            telemetry: spec.telemetry,
             scratch: spec.data.join("scratch"),
             logs: spec.quiet.then(|| spec.data.join("logs")),
         };

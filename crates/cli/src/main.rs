@@ -25,6 +25,7 @@ mod up;
 mod workers;
 
 use clap::{Args, Command};
+use clipfleet_service::trace;
 use std::process::ExitCode;
 
 fn command() -> Command {
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::report(exit::Failed::because("start the runtime", error)),
     };
     let ended = runtime.block_on(async {
-        match matches.subcommand() {
+        let ended = match matches.subcommand() {
             Some(("export", matches)) => export::run(matches).await,
             Some(("up", matches)) => up::run(matches).await,
             Some(("batch", matches)) => batch::run(matches).await,
@@ -76,7 +77,9 @@ fn main() -> ExitCode {
             Some(("plan", matches)) => plan::run(matches),
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),
-        }
+        };
+        trace::end().await;
+        ended
     });
     ended.unwrap_or_else(exit::report)
 }

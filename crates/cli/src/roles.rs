@@ -12,7 +12,7 @@ use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
     settings::{Reader, Setting, declare, number, parsed, required},
-    shutdown, telemetry,
+    shutdown,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -124,7 +124,7 @@ async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         return Ok(ExitCode::SUCCESS);
     }
     let ((role, buckets), console) = reader.finish(role.zip(buckets).zip(console))?;
-    let (stop, listener, cloud) = start(&role).await?;
+    let (stop, listener, cloud) = start("dispatcher", &role).await?;
     let page = match console {
         true => {
             let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
@@ -142,7 +142,7 @@ async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         return Ok(ExitCode::SUCCESS);
     }
     let (role, config) = reader.finish(role.zip(config))?;
-    let (stop, listener, cloud) = start(&role).await?;
+    let (stop, listener, cloud) = start("status", &role).await?;
     ended(clipfleet_status::run(config, listener, cloud, stop).await, "run the status service")
 }
 
@@ -153,7 +153,7 @@ async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         return Ok(ExitCode::SUCCESS);
     }
     let (role, settings) = reader.finish(role.zip(settings))?;
-    let (stop, listener, cloud) = start(&role).await?;
+    let (stop, listener, cloud) = start("scaler", &role).await?;
     scaling::run(settings, &role, listener, cloud, stop).await.map(|()| ExitCode::SUCCESS)
 }
 
@@ -172,7 +172,7 @@ async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .map_err(|error| Failed::because("follow the parent process", error))?;
     }
-    let (stop, listener, cloud) = start(&role).await?;
+    let (stop, listener, cloud) = start("worker", &role).await?;
     ended(clipfleet_worker::run(config, listener, cloud, stop).await, "run the worker")
 }
 
@@ -220,9 +220,10 @@ pub(crate) fn beside_us() -> Result<PathBuf, String> {
 }
 
 async fn start(
+    name: &str,
     role: &RoleSettings,
 ) -> Result<(tokio_util::sync::CancellationToken, tokio::net::TcpListener, clipfleet_cloud::Cloud), Failed> {
-    telemetry::start_logging(role.log_format, "info");
+    role.telemetry.start(name);
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     let listener = health::bind(role.listen).await.map_err(|error| Failed::because("start", error))?;
     Ok((stop, listener, cloud::connect(&role.endpoints).await?))

@@ -186,7 +186,8 @@ pub(crate) async fn run(
             .await
             .map_err(|error| failed(&error));
     }
-    let spec = WorkerSpec { endpoints: role.endpoints.clone(), slots: slots as usize, scratch, logs: None };
+    let (endpoints, telemetry) = (role.endpoints.clone(), role.telemetry.environment());
+    let spec = WorkerSpec { endpoints, slots: slots as usize, telemetry, scratch, logs: None };
     let (crew, mut failures) = Crew::start(0, spec);
     let backend = Arc::new(LocalPool(Arc::clone(&crew)));
     let ended = tokio::select! {

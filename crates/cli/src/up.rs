@@ -1,7 +1,7 @@
 //! `clipfleet up`: the fleet, until it is told to stop.
 
 use crate::{
-    cloud::{self, LOG_FORMAT},
+    cloud::{self, TELEMETRY, Telemetry},
     exit::Failed,
     fleet::{Fleet, FleetSpec},
     roles::{self, LEGACY_MIRROR, SLOTS},
@@ -11,7 +11,6 @@ use clap::{ArgMatches, Command};
 use clipfleet_service::{
     settings::{Reader, Setting, declare, number, parsed},
     shutdown,
-    telemetry::{LogFormat, log_format, start_logging},
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -40,10 +39,10 @@ const WORKERS: Setting = Setting {
 
 pub(crate) fn command() -> Command {
     let command = Command::new("up").about("Run the whole fleet on this machine, with no cloud account");
-    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR, LOG_FORMAT], LOCAL])
+    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR], LOCAL, TELEMETRY])
 }
 
-fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
+fn read(matches: &ArgMatches) -> Result<(FleetSpec, Telemetry), Failed> {
     let mut reader = Reader::new(matches);
     let data = reader.take(&DATA, |text| Ok(PathBuf::from(text)));
     let listen = reader.take(&LISTEN, parsed("an address such as 127.0.0.1:8080"));
@@ -52,8 +51,9 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
     let slots = reader.take(&SLOTS, number(1, 64));
     let times = scaling::local_times(&mut reader);
     let status = roles::status_config(&mut reader);
-    let format = reader.take(&LOG_FORMAT, log_format);
+    let telemetry = cloud::telemetry(&mut reader);
     let built = (|| {
+        let telemetry = telemetry?;
         let spec = FleetSpec {
             data: data?,
             listen: listen?,
@@ -62,9 +62,10 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, LogFormat), Failed> {
             slots: slots?,
             times: times?,
             status: status?,
+            telemetry: telemetry.environment(),
             quiet: false,
         };
-        Some((spec, format?))
+        Some((spec, telemetry))
     })();
     Ok(reader.finish(built)?)
 }
@@ -84,8 +85,8 @@ fn worker_range(text: &str) -> Result<(usize, usize), String> {
 }
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
-    let (spec, format) = read(matches)?;
-    start_logging(format, "info");
+    let (spec, telemetry) = read(matches)?;
+    telemetry.start("up");
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     let (workers, slots, data) = (spec.workers, spec.slots, spec.data.clone());
     let mut fleet = Fleet::start(spec).await?;

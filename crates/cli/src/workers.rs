@@ -36,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct WorkerSpec {
     pub(crate) endpoints: Endpoints,
     pub(crate) slots: usize,
+    /// Environment that tells it where traces go.
+    pub(crate) telemetry: Vec<(&'static str, String)>,
     pub(crate) scratch: PathBuf,
     /// Directory for one log file per worker; `None` lets them write to our standard error.
     pub(crate) logs: Option<PathBuf>,
@@ -144,7 +146,8 @@ fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Chi
         .arg("worker")
         .arg(format!("--{DIE_WITH_PARENT}"))
         .arg(format!("--{WORKER_ID}={id}"))
-        .envs(cloud::environment(&spec.endpoints));
+        .envs(cloud::environment(&spec.endpoints))
+        .envs(spec.telemetry.iter().cloned());
     command
         .arg("--slots")
         .arg(spec.slots.to_string())

@@ -14,7 +14,7 @@ use clipfleet_domain::{
     limits::MAX_SOURCE_BYTES,
     source::Source,
 };
-use clipfleet_service::clock::Clock;
+use clipfleet_service::{clock::Clock, trace};
 use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
@@ -59,6 +59,7 @@ impl Dispatch {
     pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
         let generated_id = format!("b-{}", Uuid::now_v7().simple());
         let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
+        tracing::Span::current().record("batch", batch.id.as_str());
         if let Some(known) = record::load(&self.cloud, &batch.id).await? {
             return known_already(&batch, &known.record);
         }
@@ -134,7 +135,8 @@ impl Dispatch {
             (names::ATTRIBUTE_BATCH.to_owned(), job.batch.id.to_string()),
             (names::ATTRIBUTE_CLIP.to_owned(), job.clip.id.to_string()),
         ];
-        let message = Message { data: job::encode(job).into(), attributes: attributes.into() };
+        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let message = Message { data: job::encode(job).into(), attributes };
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
     }
 
@@ -143,7 +145,8 @@ impl Dispatch {
             (names::ATTRIBUTE_BATCH.to_owned(), fact.batch.id.to_string()),
             (names::ATTRIBUTE_FACT.to_owned(), event::kind(fact).to_owned()),
         ];
-        let message = Message { data: event::encode(fact).into(), attributes: attributes.into() };
+        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let message = Message { data: event::encode(fact).into(), attributes };
         self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }
 

@@ -23,7 +23,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Query, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -34,6 +34,7 @@ use clipfleet_domain::{
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
+use clipfleet_service::trace;
 use futures::StreamExt as _;
 use serde_json::json;
 use std::{
@@ -42,6 +43,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument as _;
 
 /// Requests worked on at once; more wait for their turn. Each may hold a body of 2 MiB, and the publisher is busy with a few.
 const REQUESTS_AT_ONCE: usize = 64;
@@ -81,7 +83,14 @@ async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
 
 type Answer = Result<Response, Refused>;
 
-async fn accept(State(dispatch): State<Arc<Dispatch>>, body: Body) -> Answer {
+async fn accept(State(dispatch): State<Arc<Dispatch>>, headers: HeaderMap, body: Body) -> Answer {
+    let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
+    let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    trace::follow(&span, texts);
+    accept_body(&dispatch, body).instrument(span).await
+}
+
+async fn accept_body(dispatch: &Dispatch, body: Body) -> Answer {
     let body = timeout(READING, read(body)).await.unwrap_or_else(|_| {
         let message = format!("the request did not come within {} s", READING.as_secs());
         Err(Failure::permanent("malformed_request", message))

@@ -9,11 +9,12 @@ use clipfleet_domain::{
     ids::{BatchId, OwnerUid, ProjectId},
     job::{BatchContext, FleetEvent, FleetFact},
 };
-use clipfleet_service::health::Readiness;
+use clipfleet_service::{health::Readiness, trace};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Requests worked on at once: a batch of a thousand clips keeps the publisher busy by itself, so a few suffice.
 const REQUESTS_IN_FLIGHT: usize = 8;
@@ -36,7 +37,11 @@ pub(crate) async fn run(
             () = stop.cancelled() => break Ok(()),
             Some(_) = working.join_next() => {}
             request = requests.next() => match request {
-                Some(Ok(delivery)) => { working.spawn(handle(Arc::clone(&dispatch), delivery)); }
+                Some(Ok(delivery)) => {
+                    let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
+                    trace::follow(&span, trace::texts(&delivery.message.attributes));
+                    working.spawn(handle(Arc::clone(&dispatch), delivery).instrument(span));
+                 }
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
             },

@@ -1,6 +1,7 @@
 //! Log lines as Cloud Logging reads them: one JSON object per line, with its names for time, severity and place in the source.
 //! <https://docs.cloud.google.com/logging/docs/structured-logging>
 
+use opentelemetry::{Context, trace::TraceContextExt as _};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use tracing::{
@@ -17,7 +18,16 @@ use tracing_subscriber::{
 };
 
 /// See the module.
-pub(crate) struct CloudLog;
+pub(crate) struct CloudLog {
+    /// Whose traces the lines belong to.
+    project: Option<String>,
+}
+
+impl CloudLog {
+    pub(crate) fn new() -> Self {
+        Self { project: std::env::var("GOOGLE_CLOUD_PROJECT").ok() }
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for CloudLog
 where
@@ -36,6 +46,16 @@ where
         if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
             let place = json!({"file": file, "line": number.to_string()});
             line.0.insert("logging.googleapis.com/sourceLocation".into(), place);
+        }
+        let context = Context::current();
+        let span = context.span().span_context().clone();
+        if span.is_valid() {
+            let trace = span.trace_id().to_string();
+            let trace =
+                self.project.as_ref().map_or(trace.clone(), |project| format!("projects/{project}/traces/{trace}"));
+            line.0.insert("logging.googleapis.com/trace".into(), trace.into());
+            line.0.insert("logging.googleapis.com/spanId".into(), span.span_id().to_string().into());
+            line.0.insert("logging.googleapis.com/trace_sampled".into(), span.is_sampled().into());
         }
         writeln!(writer, "{}", Value::Object(line.0))
     }
@@ -112,7 +132,8 @@ mod tests {
     #[test]
     fn lines_have_the_fields_that_cloud_logging_reads() {
         let lines = Lines::default();
-        let layer = tracing_subscriber::fmt::layer().event_format(CloudLog).with_writer(lines.clone());
+        let layer =
+            tracing_subscriber::fmt::layer().event_format(CloudLog { project: None }).with_writer(lines.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::warn!(clip = %"c\n1", total_ms = 12_u64, reused = false, severity = "none", "clip completed");
             tracing::error!("second");

@@ -1,9 +1,17 @@
 //! Logs to standard error, metrics for `/metrics`.
 
-use crate::cloud_log::CloudLog;
+use crate::{
+    cloud_log::CloudLog,
+    trace::{self, Traces},
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{io::IsTerminal, sync::OnceLock, time::Duration};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +31,31 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// Starts logging, once per process. `default_filter` is a level or an `EnvFilter` directive; `CLIPFLEET_LOG` overrides it.
-pub fn start_logging(format: LogFormat, default_filter: &str) {
+/// Starts logging and, where spans are wanted, tracing as `service`, once per process and within tokio's runtime. `default_filter` is a level or an
+/// `EnvFilter` directive; `CLIPFLEET_LOG` overrides it for log lines.
+pub fn start_logging(format: LogFormat, default_filter: &str, service: &str, traces: &Traces) {
     let filter = EnvFilter::try_from_env("CLIPFLEET_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let registry = tracing_subscriber::registry().with(filter);
+    let (tracer, complaint) = match trace::start(traces, service) {
+        Ok(tracer) => (tracer, None),
+        Err(error) => (None, Some(error)),
+    };
+    // Spans are ours alone: libraries have theirs, which say nothing of clips.
+    let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("clipfleet"));
+    let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours));
+    let registry = tracing_subscriber::registry().with(spans);
+    // Lines say for themselves what they are about.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second start (tests, embedding) keeps the first.
     let _ = match format {
-        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
-        LogFormat::Json => registry.with(layer.event_format(CloudLog)).try_init(),
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter)).try_init()
+        }
+        LogFormat::Json => registry.with(layer.event_format(CloudLog::new()).with_filter(filter)).try_init(),
     };
+    if let Some(error) = complaint {
+        tracing::warn!(%error, endpoint = traces.endpoint, "no traces are sent");
+    }
 }
 
 /// A metric that a role has, with what `/metrics` says of it. Names follow Prometheus: base units, `_total` for counters.

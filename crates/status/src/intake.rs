@@ -7,9 +7,10 @@ use clipfleet_domain::{
     job::{FleetEvent, FleetFact},
     lifecycle::{ClipEvent, ClipFact},
 };
-use clipfleet_service::clock::Clock;
+use clipfleet_service::{clock::Clock, trace};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// Facts held unsettled at once: the latest progress of so many clips, since it takes the place of what came before. About 1 kB each.
 const FACTS_OUTSTANDING: usize = 10_000;
@@ -23,6 +24,8 @@ const DELIVERIES: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 pub(crate) struct Fact {
     pub(crate) event: FleetEvent,
     pub(crate) delivery: Delivery,
+    /// Ends when the documents that cover the fact are written.
+    pub(crate) span: Span,
 }
 
 /// The running intake.
@@ -69,7 +72,10 @@ async fn forward(
         };
         let fact = match delivery {
             Some(Ok(delivery)) => match decode(&delivery.message) {
-                Ok(event) => Ok(Fact { event, delivery }),
+                Ok(event) => {
+                    let span = span(&event, &delivery.message);
+                    Ok(Fact { event, delivery, span })
+                }
                 Err(reason) => {
                     // It would be no clearer the next time: settled, counted, and visible in the log.
                     tracing::error!(message = delivery.message_id, "dropped: {reason}");
@@ -86,6 +92,24 @@ async fn forward(
         }
     }
     deliveries.close().await;
+}
+
+/// Progress is told too often to be of use in a trace.
+fn span(event: &FleetEvent, message: &Message) -> Span {
+    let progress = match &event.fact {
+        FleetFact::Clip { event, .. } => matches!(event.fact, ClipFact::Progressed { .. }),
+        _ => false,
+    };
+    if progress || !trace::is_in(&message.attributes) {
+        return Span::none();
+    }
+    let clip = match &event.fact {
+        FleetFact::Clip { id, .. } => Some(id.as_str()),
+        _ => None,
+    };
+    let span = tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, fact = event::kind(event));
+    trace::follow(&span, trace::texts(&message.attributes));
+    span
 }
 
 fn set_aside(message: &Message, at_ms: i64) -> Result<FleetEvent, String> {

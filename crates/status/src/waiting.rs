@@ -8,9 +8,16 @@ use clipfleet_domain::{
     lifecycle::{ClipEvent, ClipFact},
 };
 use std::{collections::BTreeMap, sync::Arc};
+use tracing::Span;
+
+/// The right to a fact, and the span of its way into documents.
+pub(crate) struct Lease {
+    pub(crate) delivery: Delivery,
+    pub(crate) span: Span,
+}
 
 /// A lease shared by the documents that cover its fact; settled when the last of them is written.
-type Shared = Arc<Delivery>;
+type Shared = Arc<Lease>;
 
 /// What waits for one document.
 #[derive(Default)]
@@ -27,8 +34,8 @@ pub(crate) struct Waiting(BTreeMap<Key, Covered>);
 
 impl Waiting {
     /// Keeps a fact's lease until all of these documents are written; settles it when there are none.
-    pub(crate) fn keep(&mut self, event: FleetEvent, delivery: Delivery, covering: Vec<Key>) {
-        let shared = Arc::new(delivery);
+    pub(crate) fn keep(&mut self, event: FleetEvent, lease: Lease, covering: Vec<Key>) {
+        let shared = Arc::new(lease);
         let progress = match event.fact {
             FleetFact::Clip { id, event } if matches!(event.fact, ClipFact::Progressed { .. }) => Some((id, event)),
             _ => None,
@@ -73,7 +80,8 @@ impl Covered {
 
 /// Gives up one share of a lease; the last one settles it.
 fn settle(shared: Shared) {
-    if let Some(delivery) = Arc::into_inner(shared) {
+    if let Some(Lease { delivery, span }) = Arc::into_inner(shared) {
         delivery.ack();
+        drop(span);
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     board::{Board, Key},
     intake::Fact,
     mirror::Mirror,
-    waiting::Waiting,
+    waiting::{Lease, Waiting},
 };
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind};
 use clipfleet_contract::names;
@@ -64,7 +64,7 @@ pub(crate) async fn run(
 
 impl Writer {
     async fn take(&mut self, fact: Fact) {
-        let Fact { event, delivery } = fact;
+        let Fact { event, delivery, span } = fact;
         if !self.board.knows(&event.batch.id)
             && let Err(error) = self.take_up(&event.batch).await
         {
@@ -73,7 +73,7 @@ impl Writer {
         }
         let covering = self.board.fold(&event, Instant::now());
         metrics::counter!("clipfleet_facts_folded_total").increment(1);
-        self.waiting.keep(event, delivery, covering);
+        self.waiting.keep(event, Lease { delivery, span }, covering);
     }
 
     async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {

@@ -27,6 +27,7 @@ use clipfleet_domain::{
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// What is to become of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +174,8 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
     let deadline_ms = attempt_deadline_ms(job.clip.window.length_ms());
     let deadline = Duration::from_millis(deadline_ms.unsigned_abs());
     // Running out of time drops the future, and that kills the process.
-    let finished = match timeout(deadline, worker.media.make(job, directory.path(), source, &progress)).await {
+    let made = worker.media.make(job, directory.path(), source, &progress).instrument(tracing::info_span!("make"));
+    let finished = match timeout(deadline, made).await {
         Ok(Ended::Finished(finished)) => finished,
         Ok(Ended::Failed(failure)) => return Err(failure),
         Ok(Ended::Crashed(text)) => return Err(Failure::crash("pipeline_crashed", text)),
@@ -183,7 +185,8 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
         }
     };
     reporter.objects_may_follow();
-    result::publish(worker, job, reporter, directory.path(), (finished, reading.fetched())).await
+    let publishing = result::publish(worker, job, reporter, directory.path(), (finished, reading.fetched()));
+    publishing.instrument(tracing::info_span!("publish")).await
 }
 
 /// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.

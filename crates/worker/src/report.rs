@@ -11,8 +11,9 @@ use clipfleet_domain::{
     lifecycle::{ClipEvent, ClipFact, Encoding},
     progress::{self, Phase},
 };
-use clipfleet_service::clock::Clock;
+use clipfleet_service::{clock::Clock, trace};
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -47,11 +48,14 @@ struct Voice {
     attempt: Attempt,
     hold: Hold,
     sequence: AtomicU64,
+    /// The attempt's trace; what is told in the background is of it, too.
+    trace: BTreeMap<String, String>,
 }
 
 impl Reporter {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, hold: Hold) -> Self {
-        let voice = Arc::new(Voice { queue, clock, job: job.clone(), attempt, hold, sequence: AtomicU64::new(0) });
+        let (job, sequence, trace) = (job.clone(), AtomicU64::new(0), trace::labels());
+        let voice = Arc::new(Voice { queue, clock, job, attempt, hold, sequence, trace });
         let alive = ClipFact::Progressed {
             phase: Phase::Fetching,
             percent: 0,
@@ -157,7 +161,8 @@ impl Voice {
             (names::ATTRIBUTE_CLIP.to_owned(), self.job.clip.id.to_string()),
             (names::ATTRIBUTE_FACT.to_owned(), event::kind(&event).to_owned()),
         ];
-        let message = Message { data: event::encode(&event).into(), attributes: attributes.into() };
+        let attributes = attributes.into_iter().chain(self.trace.clone()).collect();
+        let message = Message { data: event::encode(&event).into(), attributes };
         self.hold.still().await;
         self.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }

@@ -8,12 +8,14 @@ use crate::{
 };
 use clipfleet_cloud::{CloudError, Deliveries, Delivery};
 use clipfleet_contract::{job, names};
+use clipfleet_service::trace;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
 const HAND_BACK: Duration = Duration::from_secs(5);
@@ -106,7 +108,12 @@ async fn run_one(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToke
     };
     let Ok(id) = worker.new_attempt() else { return delivery.nack() };
     let leased = Leased { job, delivery_attempt: delivery.delivery_attempt, id, hold: worker.pulse.lease() };
-    let outcome = attempt::run(&worker, leased, stop).await;
+    let (batch, clip) = (leased.job.batch.id.as_str(), leased.job.clip.id.as_str());
+    let span =
+        tracing::info_span!("attempt", batch, clip, attempt = leased.id.as_str(), outcome = tracing::field::Empty);
+    trace::follow(&span, trace::texts(&delivery.message.attributes));
+    let outcome = attempt::run(&worker, leased, stop).instrument(span.clone()).await;
+    span.record("outcome", outcome.name());
     metrics::counter!("clipfleet_attempts_total", "outcome" => outcome.name()).increment(1);
     match outcome {
         Outcome::Over | Outcome::Unwanted => delivery.ack(),
