@@ -23,10 +23,13 @@ locals {
   deployed = var.services_image != null && var.worker_image != null ? 1 : 0
 
   # Settings of every role; see `clipfleet ROLE --help`.
-  role_environment = {
+  role_environment = merge({
     GOOGLE_CLOUD_PROJECT = var.project
     CLIPFLEET_LOG_FORMAT = "json" # log metrics and alerts read its fields
-  }
+    }, var.traces == null ? {} : {
+    OTEL_EXPORTER_OTLP_ENDPOINT = var.traces.endpoint
+    CLIPFLEET_TRACE_SHARE       = tostring(var.traces.share)
+  })
 }
 
 resource "google_project_service" "api" {

@@ -254,6 +254,20 @@ variable "prices" {
   default     = null
 }
 
+variable "traces" {
+  description = "Where traces go: a collector that speaks OTLP over gRPC (see deploy/README.md), and the share of traces that is kept. Null: no traces."
+  type = object({
+    endpoint = string
+    share    = optional(number, 0.1)
+  })
+  default = null
+
+  validation {
+    condition     = var.traces == null || can(regex("^https?://[^/]+$", var.traces.endpoint)) && var.traces.share >= 0 && var.traces.share <= 1
+    error_message = "An endpoint such as http://collector:4317, and a share from 0 to 1."
+  }
+}
+
 variable "notification_emails" {
   description = "Whom alerts and the budget write to."
   type        = set(string)

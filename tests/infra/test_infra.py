@@ -29,7 +29,7 @@ def setUpModule():
     planned = must(workspace.plan(**IMAGES))
     # Before anything was pushed; and without the scaler, with everything that is off by default.
     first = must(workspace.plan())
-    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90, "legacy_mirror": True}
+    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90, "legacy_mirror": True, "traces": {"endpoint": "http://collector:4317"}}
     unscaled = must(workspace.plan(**IMAGES, **everything))
 
 
@@ -255,6 +255,14 @@ class Roles(unittest.TestCase):
                 self.assertEqual(printed.returncode, 0, printed.stderr)
                 bare = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "CLIPFLEET_PIPELINE": "/bin/true"})
                 self.assertNotEqual(printed.stdout, bare.stdout, "the settings change nothing")
+
+    def test_traces_go_where_they_are_asked_to(self):
+        for kind in ("google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"):
+            for plan, expected in [(planned, None), (unscaled, ("http://collector:4317", "0.1"))]:
+                for name, it in resources(plan, kind).items():
+                    told = {variable["name"]: variable["value"] for variable in it["template"][0]["containers"][0]["env"]}
+                    found = (told.get("OTEL_EXPORTER_OTLP_ENDPOINT"), told.get("CLIPFLEET_TRACE_SHARE"))
+                    self.assertEqual(found, expected or (None, None), name)
 
     def test_the_scaler_can_be_left_out(self):
         names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [planned, unscaled]]
