@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 
-/** Longest wait for anything the fleet is asked to do. It bounds a hang; nothing measures speed by it. */
-export const PATIENCE_MS = 120_000;
+export { PATIENCE_MS, until } from '../support/until.mjs';
 
 /** Makes a video of some seconds, 1280x720 at 30 pictures a second: a counter on moving colours, and a tone. */
 export function makeSource(path, seconds) {
@@ -38,19 +37,4 @@ export async function store(fleet, path, name) {
     throw new Error(`the storage answered ${response.status}`);
   }
   return `gs://clipfleet-local/${name}`;
-}
-
-/** Waits until a condition gives something. */
-export async function until(what, condition) {
-  const give_up = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const found = await condition();
-    if (found) {
-      return found;
-    }
-    if (Date.now() > give_up) {
-      throw new Error(`${what}: not within ${PATIENCE_MS} ms`);
-    }
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
-  }
 }

@@ -12,30 +12,13 @@ import { join } from 'node:path';
 import { initializeApp } from 'firebase/app';
 import { connectFirestoreEmulator, getFirestore, setLogLevel } from 'firebase/firestore';
 import { chromium } from 'playwright-core';
+import { PATIENCE_MS, until } from '../support/until.mjs';
+
+export { pause, until } from '../support/until.mjs';
 
 export const PROJECT = 'clipfleet-local';
 
-/** Longest wait for anything. It bounds a hang; nothing measures speed by it. */
-export const PATIENCE_MS = 180_000;
-
 const here = import.meta.dirname;
-
-export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-
-/** Waits until a condition gives something. */
-export async function until(what, condition, every = 20) {
-  const give_up = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const found = await condition();
-    if (found) {
-      return found;
-    }
-    if (Date.now() > give_up) {
-      throw new Error(`${what}: not within ${PATIENCE_MS} ms`);
-    }
-    await pause(every);
-  }
-}
 
 /** A folder that goes when the tests end. */
 export async function folder() {
