@@ -16,6 +16,7 @@ use clipfleet_domain::{
 };
 use clipfleet_service::{clock::Clock, trace};
 use futures::{StreamExt as _, TryStreamExt as _};
+use tracing::Span;
 use uuid::Uuid;
 
 /// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
@@ -49,6 +50,13 @@ pub struct Dispatch {
     policy: BucketPolicy,
 }
 
+/// The span of a request, which continues the caller's trace if its labels or headers name one.
+pub(crate) fn span<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Span {
+    let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
+    trace::follow(&span, labels);
+    span
+}
+
 impl Dispatch {
     /// Works on a cloud, under a policy.
     pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
@@ -59,7 +67,7 @@ impl Dispatch {
     pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
         let generated_id = format!("b-{}", Uuid::now_v7().simple());
         let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
-        tracing::Span::current().record("batch", batch.id.as_str());
+        Span::current().record("batch", batch.id.as_str());
         if let Some(known) = record::load(&self.cloud, &batch.id).await? {
             return known_already(&batch, &known.record);
         }

@@ -14,7 +14,7 @@
 //! ```
 
 use crate::{
-    accept::{Dispatch, Refusal},
+    accept::{self, Dispatch, Refusal},
     control::Again,
     fleet::Asked,
     view::rfc3339,
@@ -34,7 +34,6 @@ use clipfleet_domain::{
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
-use clipfleet_service::trace;
 use futures::StreamExt as _;
 use serde_json::json;
 use std::{
@@ -84,10 +83,8 @@ async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
 type Answer = Result<Response, Refused>;
 
 async fn accept(State(dispatch): State<Arc<Dispatch>>, headers: HeaderMap, body: Body) -> Answer {
-    let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
     let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    trace::follow(&span, texts);
-    accept_body(&dispatch, body).instrument(span).await
+    accept_body(&dispatch, body).instrument(accept::span(texts)).await
 }
 
 async fn accept_body(dispatch: &Dispatch, body: Body) -> Answer {

@@ -1,7 +1,7 @@
 //! Requests from the topic. Each ends in one of three ways: dispatched; refused, which becomes a `failed` batch document; or
 //! handed back because something did not answer. None is dropped and none circles.
 
-use crate::accept::{Dispatch, Refusal};
+use crate::accept::{self, Dispatch, Refusal};
 use clipfleet_cloud::{CloudError, Delivery};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{
@@ -38,8 +38,7 @@ pub(crate) async fn run(
             Some(_) = working.join_next() => {}
             request = requests.next() => match request {
                 Some(Ok(delivery)) => {
-                    let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
-                    trace::follow(&span, trace::texts(&delivery.message.attributes));
+                    let span = accept::span(trace::texts(&delivery.message.attributes));
                     working.spawn(handle(Arc::clone(&dispatch), delivery).instrument(span));
                  }
                 Some(Err(error)) => break Err(error),

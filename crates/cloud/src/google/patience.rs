@@ -1,11 +1,13 @@
 //! How long we wait for Google and how often we ask again; the same for all three services.
 
+use crate::CloudError;
 use google_cloud_gax::{
     backoff_policy::BackoffPolicy,
     exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder},
     retry_state::RetryState,
 };
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// One small call. Such calls take milliseconds; one that takes this long is lost.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(15);
@@ -30,4 +32,26 @@ pub(super) fn backoff() -> ExponentialBackoff {
 /// The wait after the given number of failures in a row.
 pub(super) fn pause(failures: u32) -> Duration {
     backoff().on_failure(&RetryState::new(true).set_attempt_count(failures))
+}
+
+/// Calls until it succeeds, fails for good, or `total` is over.
+pub(super) async fn repeat<T, F: Future<Output = Result<T, CloudError>>>(
+    total: Duration,
+    call: impl Fn() -> F,
+) -> Result<T, CloudError> {
+    let end = Instant::now() + total;
+    let mut failures = 0;
+    loop {
+        let error = match call().await {
+            Err(error) if error.is_transient() => error,
+            done => return done,
+        };
+        failures += 1;
+        let pause = pause(failures);
+        if Instant::now() + pause >= end {
+            return Err(error);
+        }
+        tracing::debug!(%error, failures, "call repeated");
+        sleep(pause).await;
+    }
 }

@@ -7,7 +7,7 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use googleapis_tonic_google_firestore_v1::google::firestore::v1::firestore_client::FirestoreClient;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tonic::{
     Request, Status,
     metadata::MetadataMap,
@@ -57,29 +57,16 @@ impl Rpc {
         M: Clone,
         F: Future<Output = Result<T, Status>>,
     {
-        let end = Instant::now() + patience::TOTAL;
-        let mut failures = 0;
-        loop {
-            let attempt = async {
-                let mut request =
-                    Request::from_parts(self.metadata(doing).await?, tonic::Extensions::default(), message.clone());
-                // Lets the service stop working for us when we stop waiting.
-                request.set_timeout(patience::ATTEMPT);
-                call(self.client.clone(), request).await.map_err(|status| errors::status(doing, status))
-            };
-            let error = match timeout(patience::ATTEMPT, attempt).await.unwrap_or_else(|_| Err(errors::timeout(doing)))
-            {
-                Err(error) if error.is_transient() => error,
-                done => return done,
-            };
-            failures += 1;
-            let pause = patience::pause(failures);
-            if Instant::now() + pause >= end {
-                return Err(error);
-            }
-            tracing::debug!(%error, failures, "firestore call repeated");
-            sleep(pause).await;
-        }
+        let attempt = async || {
+            let mut request =
+                Request::from_parts(self.metadata(doing).await?, tonic::Extensions::default(), message.clone());
+            // Lets the service stop working for us when we stop waiting.
+            request.set_timeout(patience::ATTEMPT);
+            call(self.client.clone(), request).await.map_err(|status| errors::status(doing, status))
+        };
+        let in_time =
+            || async { timeout(patience::ATTEMPT, attempt()).await.unwrap_or_else(|_| Err(errors::timeout(doing))) };
+        patience::repeat(patience::TOTAL, in_time).await
     }
 
     async fn metadata(&self, doing: &str) -> Result<MetadataMap, CloudError> {

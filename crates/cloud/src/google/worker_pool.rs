@@ -14,7 +14,7 @@ use google_cloud_run_v2::{
 };
 use google_cloud_wkt::FieldMask;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// How long an operation is watched after the service took it: long enough to hear that there is no quota, short enough that the next change
 /// does not wait until instances have started. Whether the service ends it then is for its own logs to say.
@@ -55,7 +55,7 @@ impl WorkerPool {
     /// The number of instances that the pool was last told to have.
     pub async fn instances(&self) -> Result<u32, CloudError> {
         let doing = format!("read the size of {}", self.name);
-        let pool = repeat(patience::TOTAL, || self.get(&doing)).await?;
+        let pool = patience::repeat(patience::TOTAL, || self.get(&doing)).await?;
         let count = pool.scaling.and_then(|scaling| scaling.manual_instance_count).unwrap_or(0);
         u32::try_from(count).map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: {count} is no size")))
     }
@@ -65,9 +65,9 @@ impl WorkerPool {
     pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
         let doing = format!("set the size of {} to {instances}", self.name);
         let telling = async {
-            let pool = repeat(within, || self.get(&doing)).await?;
+            let pool = patience::repeat(within, || self.get(&doing)).await?;
             // A call that is repeated although the first one was heard meets its own change as a conflict.
-            repeat(within, || self.patch(&doing, instances, &pool.etag)).await
+            patience::repeat(within, || self.patch(&doing, instances, &pool.etag)).await
         };
         let operation = timeout(within, telling).await.map_err(|_| errors::timeout(&doing))??;
         timeout(self.watched, self.finished(&doing, operation)).await.unwrap_or_else(|_| {
@@ -102,7 +102,7 @@ impl WorkerPool {
                 let request = request.with_attempt_timeout(patience::ATTEMPT);
                 request.send().await.map_err(|error| errors::call(doing, error))
             };
-            operation = repeat(patience::TOTAL, look).await?;
+            operation = patience::repeat(patience::TOTAL, look).await?;
         }
         match operation.error() {
             None => Ok(()),
@@ -120,28 +120,6 @@ fn refused(doing: &str, error: Error) -> CloudError {
         || error.status().is_some_and(|status| matches!(status.code, Code::Aborted | Code::FailedPrecondition));
     let told = errors::call(doing, error);
     if conflict { CloudError::new(ErrorKind::Conflict, told.to_string()).because(told) } else { told }
-}
-
-/// Calls until it succeeds, fails for good, or patience ends.
-async fn repeat<T, F: Future<Output = Result<T, CloudError>>>(
-    total: Duration,
-    call: impl Fn() -> F,
-) -> Result<T, CloudError> {
-    let end = Instant::now() + total;
-    let mut failures = 0;
-    loop {
-        let error = match call().await {
-            Err(error) if error.is_transient() => error,
-            done => return done,
-        };
-        failures += 1;
-        let pause = patience::pause(failures);
-        if Instant::now() + pause >= end {
-            return Err(error);
-        }
-        tracing::debug!(%error, failures, "call to cloud run repeated");
-        sleep(pause).await;
-    }
 }
 
 /// Refuses what is no worker pool's full name.

@@ -14,6 +14,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
+use tokio::time::Instant;
 
 const NAME: &str = "projects/p/locations/europe-west4/workerPools/clipfleet-worker-gpu";
 
