@@ -3,6 +3,7 @@
 use crate::{
     client::Client,
     exit::Failed,
+    operate::Server,
     progress::{Bars, is_over, table},
 };
 use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
@@ -13,12 +14,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Arguments of `clipfleet batch`.
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// The fleet's API.
-    #[arg(long, env = "CLIPFLEET_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
-    server: String,
-    /// Identity token for a server that wants one.
-    #[arg(long, env = "CLIPFLEET_TOKEN", hide_env_values = true, global = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    server: Server,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -37,7 +34,7 @@ enum Verb {
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let args = BatchArgs::from_arg_matches(matches).map_err(|error| Failed::usage(error.to_string()))?;
-    let client = Client::new(&args.server, args.token)?;
+    let client = args.server.client()?;
     match args.verb {
         Verb::Show { batch } => {
             let shown = client.show_raw(&batch).await?;

@@ -17,7 +17,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn client(self) -> Result<Client, Failed> {
+    pub(crate) fn client(self) -> Result<Client, Failed> {
         Client::new(&self.server, self.token)
     }
 }

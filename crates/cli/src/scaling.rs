@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};
 use clipfleet_domain::ids::WorkerId;
 use clipfleet_scaler::{Backend, Config, Policy};
-use clipfleet_service::settings::{Reader, Setting, number, optional, required};
+use clipfleet_service::settings::{Reader, Setting, number, optional, parsed, required};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ pub(crate) struct ScalerSettings {
 pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     let pool = reader.take(&POOL, required);
     let run_host = reader.take(&RUN_HOST, optional);
-    let dry_run = reader.take(&DRY_RUN, truth);
+    let dry_run = reader.take(&DRY_RUN, parsed("true or false"));
     let first_rate = reader.take(&RATE, number(0.001, 1_000.0));
     let slots = reader.take(&SLOTS, number(1_u32, 64));
     let scratch = scratch(reader);
@@ -161,10 +161,6 @@ pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
     let drain_seconds = reader.take(&LOCAL_DRAIN, number(1.0, 86_400.0));
     let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
     drain_seconds.zip(idle_seconds)
-}
-
-fn truth(text: &str) -> Result<bool, String> {
-    text.trim().parse().map_err(|_| format!("must be true or false, got {text:?}"))
 }
 
 /// Runs the scaler until told to stop.
