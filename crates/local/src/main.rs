@@ -1,19 +1,25 @@
-//! The servers of `clipfleet-local` as a process of their own, for trying other clients against them:
-//! `clipfleet-local DATA_FOLDER [ADDRESS]`. Prints the address once it listens; ends on SIGINT or SIGTERM.
+//! The servers of `clipfleet-local` as a process of their own, for trying other clients against them.
 
+use clap::Parser;
 use clipfleet_local::{Config, LocalCloud};
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Pub/Sub, Firestore and Cloud Storage on this machine. Prints its address once it listens; ends on SIGINT or SIGTERM.
+#[derive(Parser)]
+#[command(name = "clipfleet-local", version)]
+struct Arguments {
+    /// Folder for what is stored; made when it is not there
+    data: PathBuf,
+    /// Address to listen at; port 0 takes a free one
+    #[arg(default_value = "127.0.0.1:8085")]
+    listen: SocketAddr,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let (data, listen) = (arguments.next(), arguments.next().unwrap_or_else(|| "127.0.0.1:8085".into()));
-    let (Some(data), Ok(listen)) = (data, listen.parse::<SocketAddr>()) else {
-        eprintln!("usage: clipfleet-local DATA_FOLDER [ADDRESS, for example 127.0.0.1:8085]");
-        return ExitCode::from(2);
-    };
-    let cloud = match LocalCloud::start(Config { data: data.into(), listen }).await {
+    let Arguments { data, listen } = Arguments::parse();
+    let cloud = match LocalCloud::start(Config { data, listen }).await {
         Ok(cloud) => cloud,
         Err(error) => {
             eprintln!("failed to {error}");
