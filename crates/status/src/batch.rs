@@ -28,6 +28,8 @@ pub(crate) struct Batch {
     state: State,
     /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
     read: u8,
+    /// When it was created, as its document says: a clip's document may have been written before the earliest fact of it came.
+    created_at_ms: Option<i64>,
     slate: Slate,
     pub(crate) heard_at: Instant,
 }
@@ -41,6 +43,7 @@ impl Batch {
             clips: BTreeMap::new(),
             state: State::Queued,
             read: 0,
+            created_at_ms: None,
             slate: Slate::default(),
             heard_at: now,
         };
@@ -54,6 +57,7 @@ impl Batch {
             taken.slate = Slate::stored(document.version);
             taken.refusal = documents::refusal(&document.fields);
             taken.read = documents::percent(&document.fields);
+            taken.created_at_ms = documents::created_at(&document.fields);
         }
         let view = taken.view();
         taken.state = view.state;
@@ -135,7 +139,8 @@ impl Batch {
             },
             None => {
                 let view = BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size);
-                BatchView { percent: view.percent.max(self.read), ..view }
+                let created_at_ms = view.created_at_ms.into_iter().chain(self.created_at_ms).min();
+                BatchView { percent: view.percent.max(self.read), created_at_ms, ..view }
             }
         }
     }

@@ -161,7 +161,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slate::BETWEEN_WRITES;
+    use crate::{documents, slate::BETWEEN_WRITES, values::instant};
     use clipfleet_cloud::{Precondition, Value};
     use clipfleet_domain::{
         attempt::Attempt,
@@ -207,6 +207,11 @@ mod tests {
         due.into_iter().map(|(_, write)| write).collect()
     }
 
+    fn stored(write: &Write) -> Document {
+        let version = Version { seconds: 7, nanos: 0 };
+        Document { path: write.path.clone(), fields: write.fields.clone(), version }
+    }
+
     #[tokio::test]
     async fn progress_waits_for_the_second_and_a_status_does_not() {
         let mut board = Board::default();
@@ -245,20 +250,15 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_lacks_what_its_clips_tell_is_written_again_and_its_percent_never_falls() {
         let now = Instant::now();
-        let stored = |write: &Write, seconds| Document {
-            path: write.path.clone(),
-            fields: write.fields.clone(),
-            version: Version { seconds, nanos: 0 },
-        };
-        let (mut board, version) = (Board::default(), 7);
+        let mut board = Board::default();
         board.take_up(&context(), None, &[], now);
         board.fold(&progressed(40), now);
         let before = write_all(&mut board, now);
         board.fold(&clip_event(ClipFact::Failed(Failure::permanent("source_gone", "gone")), 50), now);
-        let clip = stored(&write_all(&mut board, now)[0], version);
+        let clip = stored(&write_all(&mut board, now)[0]);
 
         // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
-        let mut batch = stored(&before[1], version);
+        let mut batch = stored(&before[1]);
         batch.fields.insert("progress".into(), Value::Integer(60));
         let mut board = Board::default();
         board.take_up(&context(), Some(&batch), std::slice::from_ref(&clip), now);
@@ -267,8 +267,27 @@ mod tests {
         assert_eq!(writes[0].fields["failedClips"], Value::Integer(1));
         assert_eq!(writes[0].fields["progress"], Value::Integer(60), "people have read it");
         let mut board = Board::default();
-        board.take_up(&context(), Some(&stored(&writes[0], version)), &[clip], now);
+        board.take_up(&context(), Some(&stored(&writes[0])), &[clip], now);
         assert!(write_all(&mut board, now).is_empty(), "it lacks nothing now");
+    }
+
+    #[tokio::test]
+    async fn a_batch_stays_as_old_as_people_have_read_whatever_its_clips_tell() {
+        let now = Instant::now();
+        let mut board = Board::default();
+        board.take_up(&context(), None, &[], now);
+        board.fold(&clip_event(ClipFact::Started, 1), now);
+        // The clip's creation is told to another instance, which has written the batch and not yet the clip.
+        let [clip, mut batch] = write_all(&mut board, now).try_into().expect("a clip and its batch");
+        batch.fields.insert("createdAt".into(), instant(Some(3)));
+
+        let mut board = Board::default();
+        board.take_up(&context(), Some(&stored(&batch)), &[stored(&clip)], now);
+        board.fold(&progressed(40), now);
+        for write in board.due(now + BETWEEN_WRITES, 100).into_iter().map(|(_, write)| write) {
+            let created = documents::created_at(&write.fields);
+            assert_eq!(created, Some(if write.path == batch.path { 3 } else { 10 }), "{}", write.path);
+        }
     }
 
     #[tokio::test]

@@ -121,7 +121,7 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
             cover: CoverRef { uri: as_text(get("coverUri")).to_owned(), url: as_text(get("coverUrl")).to_owned() },
         }),
         failure: maybe(get("error")).map(as_failure),
-        created_at_ms: as_instant(get("createdAt")),
+        created_at_ms: created_at(fields),
         started_at_ms: as_instant(get("startedAt")),
         updated_at_ms: as_instant(get(UPDATED_AT)).unwrap_or(0),
         completed_at_ms: as_instant(get("completedAt")),
@@ -166,10 +166,15 @@ pub(crate) fn percent(fields: &Fields) -> u8 {
     fields.get(PROGRESS).and_then(|value| as_integer(value).try_into().ok()).unwrap_or(0)
 }
 
+/// When what the document tells of was created. Unix time, milliseconds.
+pub(crate) fn created_at(fields: &Fields) -> Option<i64> {
+    fields.get("createdAt").and_then(as_instant)
+}
+
 /// Why and when (Unix time, milliseconds) a batch was refused, if its document says it was.
 pub(crate) fn refusal(fields: &Fields) -> Option<(Failure, i64)> {
     let failure = fields.get("error").and_then(maybe).map(as_failure)?;
-    Some((failure, fields.get("createdAt").and_then(as_instant)?))
+    Some((failure, created_at(fields)?))
 }
 
 fn timings_value(timings: &Timings) -> Value {
