@@ -9,7 +9,7 @@ locals {
   unindexed = {
     exportBatches  = ["updatedAt", "etaSeconds", "progress"]
     clips          = ["updatedAt", "etaSeconds", "progress", "attemptStartedAt", "fold", "history", "setbacks", "timings", "usage", "outputUrl", "coverUrl"]
-    exportRequests = ["request", "acceptedAtMs", "repairedAtMs"]
+    exportRequests = ["request", "acceptedAtMs", "repairedAtMs", "retried"]
   }
 
   unindexed_fields = merge([

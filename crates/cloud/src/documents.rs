@@ -68,6 +68,18 @@ impl Document {
         }
     }
 
+    /// The whole numbers of a map, by name; none if the document has no such map.
+    pub fn integers(&self, field: &str) -> impl Iterator<Item = (&str, i64)> {
+        let map = match self.fields.get(field) {
+            Some(Value::Map(map)) => Some(map),
+            _ => None,
+        };
+        map.into_iter().flatten().filter_map(|(name, value)| match value {
+            Value::Integer(number) => Some((name.as_str(), *number)),
+            _ => None,
+        })
+    }
+
     /// An instant of the document as Unix time in milliseconds, if the document has it.
     pub fn instant_ms(&self, field: &str) -> Option<i64> {
         match self.fields.get(field) {

@@ -33,6 +33,9 @@ pub const CONTROL_DOCUMENT: &str = "fleetControl/fleet";
 pub const RECORD_REQUEST: &str = "request";
 /// Field of a record in [`REQUESTS`]: not all clips of the batch are known to be over. Written by the dispatcher, read by the scaler too.
 pub const RECORD_OPEN: &str = "open";
+/// Field of a record in [`REQUESTS`]: the generations that were asked for by retries, by clip. Documents of clips may not have heard of them
+/// yet. Written by the dispatcher, read by the scaler too.
+pub const RECORD_RETRIED: &str = "retried";
 
 /// Field of [`CONTROL_DOCUMENT`]: workers take nothing new.
 pub const PAUSED: &str = "paused";

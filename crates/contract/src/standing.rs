@@ -34,6 +34,11 @@ pub struct Latest {
 }
 
 impl Standing {
+    /// The same, where it is known that a generation was asked for: the clip is queued in it until its document has heard of that.
+    pub fn asked(self, generation: u32) -> Self {
+        if generation > self.generation { Self { generation, ..Self::default() } } else { self }
+    }
+
     /// From a clip's document, given as readers of its fields: texts, whole numbers and instants (Unix time, milliseconds).
     pub fn read<'a>(
         text: impl Fn(&str) -> Option<&'a str>,

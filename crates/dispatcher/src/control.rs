@@ -60,9 +60,12 @@ impl Again {
 impl Dispatch {
     /// Gives up a batch's clips, or one of them. Those that are over stay as they are. Returns the clips concerned.
     pub async fn cancel(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
-        let (batch, _, chosen) = self.choose(batch, clip).await?;
-        let running = chosen.into_iter().filter(|chosen| !chosen.standing.state.is_terminal());
-        let cancelling = running.map(async |Chosen { id, standing, .. }| {
+        let (batch, stored, chosen) = self.choose(batch, clip).await?;
+        // A retry that its document has not heard of yet is given up, too.
+        let asked =
+            chosen.into_iter().map(|Chosen { id, standing, .. }| (standing.asked(stored.record.asked(&id)), id));
+        let running = asked.filter(|(standing, _)| !standing.state.is_terminal());
+        let cancelling = running.map(async |(standing, id)| {
             self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await.map(|()| id)
         });
         Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
@@ -80,7 +83,8 @@ impl Dispatch {
         }
         // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
         let now_ms = self.clock.now_ms();
-        record::note_retry(&self.cloud, id, &stored, now_ms).await?;
+        let generations = chosen.iter().map(|chosen| (chosen.id.clone(), chosen.standing.generation + 1));
+        record::note_retry(&self.cloud, id, &stored, generations, now_ms).await?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
@@ -120,7 +124,7 @@ impl Dispatch {
         Ok((batch, stored, chosen.collect()))
     }
 
-    async fn report_clip(
+    pub(crate) async fn report_clip(
         &self,
         batch: &Batch,
         clip: &ClipId,

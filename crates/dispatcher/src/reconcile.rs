@@ -17,7 +17,7 @@ use clipfleet_domain::{
     failure::Failure,
     ids::{BatchId, ClipId},
     job::{BatchContext, FleetEvent, FleetFact, Job},
-    lifecycle::State,
+    lifecycle::{ClipFact, State},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -84,16 +84,23 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     let documents = dispatch.cloud.documents.get(&[names::batch_document(&id)]).await?;
     let batch_document = documents.first().and_then(Option::as_ref);
     let shown = batch_document.map(standing).unwrap_or_default();
-    if !stored.record.dispatched
-        || !(shown.state.is_terminal() || is_overdue(dispatch, &stored.record, &shown, resumed_ms))
-    {
+    let overdue = is_overdue(dispatch, &stored.record, &shown, resumed_ms);
+    if !stored.record.dispatched || !(shown.state.is_terminal() || overdue) {
         return Ok(0);
     }
     let batch = dispatch.recorded(&stored.record)?;
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
     let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
-    let waiting = batch.clips.iter().filter(|clip| !standings.get(clip.id.as_str()).is_some_and(is_over));
+    // Of a retry that its document has not heard of yet, only the record knows.
+    let is_over = |clip: &ClipId| {
+        let shown = standings.get(clip.as_str()).cloned().unwrap_or_default();
+        shown.asked(stored.record.asked(clip)).state.is_terminal()
+    };
+    let waiting = batch.clips.iter().filter(|clip| !is_over(&clip.id));
     let waiting: Vec<ClipId> = waiting.map(|clip| clip.id.clone()).take(room).collect();
+    if !waiting.is_empty() && !overdue {
+        return Ok(0);
+    }
     let now_ms = dispatch.clock.now_ms();
     // The record is changed first, under the state it was read in: of several dispatchers one goes on, and a retry keeps it open.
     let noted = if waiting.is_empty() {
@@ -121,10 +128,6 @@ fn is_overdue(dispatch: &Dispatch, record: &Record, shown: &Standing, resumed_ms
     dispatch.clock.now_ms() - heard_ms.unwrap_or(0) >= patience
 }
 
-fn is_over(standing: &Standing) -> bool {
-    standing.state.is_terminal()
-}
-
 fn id_of(document: &Document) -> &str {
     document.path.rsplit('/').next().unwrap_or_default()
 }
@@ -144,10 +147,19 @@ async fn publish_again(
     let planned = batch.plan(record.source.generation);
     let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
     for work in planned.into_iter().filter(|work| waiting.contains(&work.clip.id)) {
-        let known = standings.get(work.clip.id.as_str());
-        let generation = known.map_or(0, |standing| standing.generation);
-        let queued_at_ms = known.filter(|_| generation > 0).map_or(record.accepted_at_ms, |known| known.updated_at_ms);
+        let clip = work.clip.id.clone();
+        let known = standings.get(clip.as_str()).cloned().unwrap_or_default();
+        let generation = known.generation.max(record.asked(&clip));
+        let untold = generation > known.generation;
+        let queued_at_ms = match generation {
+            0 => record.accepted_at_ms,
+            _ if untold => dispatch.clock.now_ms(),
+            _ => known.updated_at_ms,
+        };
         dispatch.enqueue(&Job::new(batch, work, record.source.clone(), generation, queued_at_ms)).await?;
+        if untold {
+            dispatch.report_clip(batch, &clip, generation, ClipFact::Queued).await?;
+        }
     }
     Ok(())
 }

@@ -2,10 +2,18 @@
 
 use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
 use clipfleet_contract::{batch, names, v1};
-use clipfleet_domain::{batch::Batch, ids::BatchId, job::PinnedSource, limits::RETENTION_DAYS};
+use clipfleet_domain::{
+    batch::Batch,
+    ids::{BatchId, ClipId},
+    job::PinnedSource,
+    limits::RETENTION_DAYS,
+};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// A request that was accepted, and how far it got.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) dispatched: bool,
     /// Not all of its clips are known to be over.
     pub(crate) open: bool,
+    /// The generations that were asked for by retries, by clip: what documents say of earlier ones is old.
+    pub(crate) retried: BTreeMap<ClipId, u32>,
     /// How often jobs were published again since the last retry.
     pub(crate) repairs: u32,
     /// When that was, or the last retry; Unix time, milliseconds.
@@ -48,7 +58,17 @@ impl Record {
     pub(crate) fn new(batch: &Batch, source: PinnedSource, accepted_at_ms: i64) -> Self {
         let request = batch::to_message(batch);
         let digest = digest(&request);
-        Self { digest, request, source, accepted_at_ms, dispatched: false, open: true, repairs: 0, repaired_at_ms: 0 }
+        Self {
+            digest,
+            request,
+            source,
+            accepted_at_ms,
+            dispatched: false,
+            open: true,
+            retried: BTreeMap::new(),
+            repairs: 0,
+            repaired_at_ms: 0,
+        }
     }
 
     fn fields(&self) -> Result<Fields, CloudError> {
@@ -57,6 +77,8 @@ impl Record {
         let accepted = Duration::from_millis(self.accepted_at_ms.unsigned_abs());
         let expires_at = UNIX_EPOCH + accepted + Duration::from_secs(RETENTION_DAYS * 24 * 3_600);
         let size = i64::try_from(self.source.size_bytes).unwrap_or(i64::MAX);
+        let retried =
+            self.retried.iter().map(|(clip, generation)| (clip.to_string(), Value::Integer((*generation).into())));
         Ok(Fields::from([
             (DIGEST.into(), Value::String(self.digest.clone())),
             (names::RECORD_REQUEST.into(), Value::String(request)),
@@ -65,10 +87,16 @@ impl Record {
             (ACCEPTED_AT.into(), Value::Integer(self.accepted_at_ms)),
             (DISPATCHED.into(), Value::Bool(self.dispatched)),
             (names::RECORD_OPEN.into(), Value::Bool(self.open)),
+            (names::RECORD_RETRIED.into(), Value::Map(retried.collect())),
             (REPAIRS.into(), Value::Integer(i64::from(self.repairs))),
             (REPAIRED_AT.into(), Value::Integer(self.repaired_at_ms)),
             (EXPIRES_AT.into(), Value::Timestamp(expires_at)),
         ]))
+    }
+
+    /// The generation that was asked for last, as far as by a retry.
+    pub(crate) fn asked(&self, clip: &ClipId) -> u32 {
+        self.retried.get(clip).copied().unwrap_or(0)
     }
 
     fn parse(document: &Document) -> Option<Self> {
@@ -85,6 +113,10 @@ impl Record {
             accepted_at_ms: document.integer(ACCEPTED_AT)?,
             dispatched: document.is(DISPATCHED),
             open: document.is(names::RECORD_OPEN),
+            retried: document
+                .integers(names::RECORD_RETRIED)
+                .filter_map(|(clip, generation)| Some((ClipId::parse(clip).ok()?, u32::try_from(generation).ok()?)))
+                .collect(),
             repairs: document.integer(REPAIRS).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
             repaired_at_ms: document.integer(REPAIRED_AT).unwrap_or(0),
         })
@@ -128,10 +160,17 @@ pub(crate) async fn note_repair(
     change(cloud, batch, stored, Record { repairs, repaired_at_ms: now_ms, ..stored.record.clone() }).await
 }
 
-/// Notes that clips are about to be retried: the batch is open again, if it was not.
-pub(crate) async fn note_retry(cloud: &Cloud, batch: &BatchId, stored: &Stored, now_ms: i64) -> Result<(), CloudError> {
-    change(cloud, batch, stored, Record { open: true, repairs: 0, repaired_at_ms: now_ms, ..stored.record.clone() })
-        .await
+/// Notes that clips are about to be retried, in these generations: the batch is open again, if it was not.
+pub(crate) async fn note_retry(
+    cloud: &Cloud,
+    batch: &BatchId,
+    stored: &Stored,
+    retrying: impl Iterator<Item = (ClipId, u32)>,
+    now_ms: i64,
+) -> Result<(), CloudError> {
+    let mut record = Record { open: true, repairs: 0, repaired_at_ms: now_ms, ..stored.record.clone() };
+    record.retried.extend(retrying);
+    change(cloud, batch, stored, record).await
 }
 
 async fn change(cloud: &Cloud, batch: &BatchId, stored: &Stored, record: Record) -> Result<(), CloudError> {

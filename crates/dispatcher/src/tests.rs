@@ -249,6 +249,27 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_cancelling() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
+    stage.status(&[("c1", "failed", 0), ("c2", "completed", 0)]).await;
+    let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
+    stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap();
+    stage.jobs_by_clip().await;
+    // Status is away, and the retry's job is lost.
+    stage.look_after(1_000).await;
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 1);
+    assert_eq!(stage.jobs(), 0, "the silence may be honest");
+    let told = stage.memory.unsettled(names::PROGRESS_EVENTS);
+    stage.look_after(SILENT_MS).await;
+    let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
+    let job = job::decode(&delivery.message.data).unwrap();
+    assert_eq!((&job.clip.id, job.generation), (&c1, 1));
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
+    assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), [c1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_dispatchers_that_look_at_once_one_publishes() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();

@@ -74,7 +74,16 @@ async fn take_up_recorded(
         let clip = ClipId::parse(document.path.rsplit('/').next()?).ok()?;
         Some((clip, view(document)))
     });
-    let views: BTreeMap<_, _> = views.collect();
+    let mut views: BTreeMap<_, _> = views.collect();
+    // Of a retry that its document has not heard of yet, only the record knows.
+    for (clip, generation) in record.integers(names::RECORD_RETRIED) {
+        if let (Ok(clip), Ok(generation)) = (ClipId::parse(clip), u32::try_from(generation)) {
+            let shown = views.entry(clip).or_default();
+            if generation > shown.generation {
+                *shown = ClipView { generation, ..ClipView::default() };
+            }
+        }
+    }
     let clips = clips.into_iter().map(|(clip, length_ms)| (clip, Work::of(length_ms, &rendition)));
     board.take_up(id, clips.collect(), views, now_ms);
     Ok(())

@@ -81,6 +81,12 @@ impl Stage {
 
     /// The dispatcher's part: the record, then the fact.
     async fn record(&self, batch: &str, clips: usize) {
+        self.record_retried(batch, clips, 0).await;
+    }
+
+    /// The same for a batch whose first clips were retried once.
+    async fn record_retried(&self, batch: &str, clips: usize, retried: usize) {
+        let retried = (0..retried).map(|n| (format!("c{n}"), Value::Integer(1))).collect();
         let clips: Vec<_> = (0..clips)
             .map(|n| serde_json::json!({"clipId": format!("c{n}"), "startMs": 1_000, "endMs": 31_000}))
             .collect();
@@ -89,6 +95,7 @@ impl Stage {
         let fields = Fields::from([
             (names::RECORD_REQUEST.into(), Value::String(request.to_string())),
             (names::RECORD_OPEN.into(), Value::Bool(true)),
+            (names::RECORD_RETRIED.into(), Value::Map(retried)),
         ]);
         let path = names::request_document(&BatchId::parse(batch).unwrap());
         let write = Write { path, fields, precondition: Precondition::Absent };
@@ -192,6 +199,20 @@ async fn a_scaler_that_starts_in_the_middle_reads_what_it_missed() {
     stage.record("b2", 18).await;
     let (_stop, _scaling) = stage.scaler(false);
     stage.until(&[5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_no_document_has_heard_of_has_its_workers() {
+    let stage = Stage::new().await;
+    stage.record_retried("b1", 30, 12).await;
+    let over = |clip: usize| Write {
+        path: format!("exportBatches/b1/clips/c{clip}"),
+        fields: Fields::from([("status".into(), Value::String("cancelled".into()))]),
+        precondition: Precondition::None,
+    };
+    stage.cloud.documents.commit((0..30).map(over).collect()).await.unwrap();
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.until(&[2]).await;
 }
 
 #[tokio::test(start_paused = true)]
