@@ -21,8 +21,11 @@ impl SimDocuments {
     fn mutate(&self, writes: &mut [Write]) {
         let world = &self.0.world;
         for write in writes {
-            let record = write.path.starts_with(names::REQUESTS);
-            let blind = if record { Mutation::RecordsWithoutDedupe } else { Mutation::BlindStatusWrites };
+            let blind = match write.path.split('/').next().unwrap_or_default() {
+                names::REQUESTS => Mutation::RecordsWithoutDedupe,
+                names::BATCHES => Mutation::BlindStatusWrites,
+                _ => Mutation::SeatForEveryone,
+            };
             if world.is(blind) {
                 write.precondition = Precondition::None;
             }
@@ -41,6 +44,9 @@ impl Documents for SimDocuments {
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
                 documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::ATTEMPT_ID)));
             }
+            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForPause) {
+                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::PAUSED)));
+            }
             Ok(documents)
         };
         self.0.call("read documents", effect).await
@@ -51,7 +57,14 @@ impl Documents for SimDocuments {
     }
 
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
-        self.0.call("search documents", self.store().find(collection, search)).await
+        let effect = async {
+            let reconciles = self.0.role == Role::Dispatcher && search.field == names::RECORD_OPEN;
+            if reconciles && self.0.world.is(Mutation::NoLookForOpenBatches) {
+                return Ok(Vec::new());
+            }
+            self.store().find(collection, search).await
+        };
+        self.0.call("search documents", effect).await
     }
 
     async fn commit(&self, mut writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
@@ -64,7 +77,7 @@ impl Documents for SimDocuments {
                 let (status, progress) = (shown(names::STATUS), shown("progress"));
                 process.world.trace(&process.name, format_args!("writes {} {status} {progress}", write.path));
             }
-            process.world.observe(|ledger, counts| ledger.written(&writes, counts));
+            process.world.observe(|ledger, counts| ledger.written(&process.name, &writes, counts));
             Ok(versions)
         };
         self.0.send("write documents", effect).await

@@ -69,12 +69,18 @@ impl Ledger {
         let mut view = ClipView::default();
         facts.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
         let mut ends: Vec<ClipEvent> = facts.iter().filter(|event| ends(event)).cloned().collect();
+        // Status itself says that a job was set aside, at a time of its own, which only the document tells.
+        let aside = |generation: u32, told: &str| ClipEvent {
+            generation,
+            at_ms: millis(fields.get(told)).unwrap_or(0),
+            attempt: None,
+            fact: ClipFact::Failed(Failure::dead_lettered("")),
+        };
         if set_aside.contains(&generation) {
-            // Status itself says so, at a time of its own, which only the document tells.
-            let failure = Failure::dead_lettered("");
-            let at_ms = millis(fields.get("completedAt")).unwrap_or(0);
-            ends.push(ClipEvent { generation, at_ms, attempt: None, fact: ClipFact::Failed(failure) });
+            ends.push(aside(generation, "completedAt"));
         }
+        let before = set_aside.iter().filter(|before| **before < generation);
+        before.for_each(|before| fold_in(&mut view, &aside(*before, "createdAt")));
         let mut why = format!("{path} is {:?}, which is no end that was published", shown.state);
         for (index, end) in ends.iter().enumerate() {
             let mut view = view.clone();

@@ -59,6 +59,10 @@ pub(crate) struct Ledger {
     falls: BTreeMap<String, i64>,
     /// Disturbances that may each cost any clip an attempt.
     disturbances: u32,
+    /// Since when workers are to take nothing new.
+    paused_since: Option<Instant>,
+    /// Who wrote the document of the pool's seat last.
+    seat: Option<String>,
     /// When each attempt said that it started.
     began: BTreeMap<String, Instant>,
 }

@@ -1,9 +1,10 @@
-//! The whole fleet, simulated: dispatchers, workers and status on a cloud in memory and virtual time, everything that happens decided
+//! The whole fleet, simulated: dispatchers, workers, status and scalers on a cloud in memory and virtual time, everything that happens decided
 //! by one seed.
 //!
 //! ```text
 //!  people ──▶ dispatchers ──▶ queue ──▶ workers ──▶ queue ──▶ status ──▶ documents
-//!                 └───────────────┴──── each process's own cloud ────┴───────┘
+//!                 │               │          └── pool ◀── scalers ◀─┴───────┤
+//!                 └───────────────┴──── each process's own cloud ────────────┘
 //!                      refuses, loses answers, delivers twice and late, loses leases, kills its caller
 //! ```
 //!
@@ -20,7 +21,9 @@ mod ledger;
 mod media;
 mod mutation;
 mod objects;
+mod operators;
 mod people;
+mod pool;
 mod process;
 mod queue;
 mod run;
@@ -47,13 +50,14 @@ const SEED: &str = "CLIPFLEET_SIMULATION_SEED";
 const SOME_SEEDS: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
 /// What many seeds must reach: a simulation in which these do not happen would prove nothing.
-const MUST_REACH: [&str; 26] = [
+const MUST_REACH: [&str; 35] = [
     "a batch was sent twice at once",
     "a call lost its answer",
     "a call was refused",
     "a call was slow",
     "a delivery came twice",
     "a delivery was held up",
+    "a job was lost",
     "a job was set aside",
     "a later attempt took over",
     "a lease of clip-jobs-worker was left by the dead",
@@ -65,11 +69,19 @@ const MUST_REACH: [&str; 26] = [
     "a process was killed",
     "a process was told to stop",
     "a settlement was lost",
+    "a silent batch was mended",
+    "a worker was dismissed",
+    "another scaler took the seat",
     "another request came under a used id",
     "cancelled -> queued (retried)",
     "failed -> queued (retried)",
     "media: crash",
     "media: transient failure",
+    "redriven",
+    "the fleet was let go on",
+    "the fleet was paused",
+    "the pool grew",
+    "the pool shrank",
     "processing -> cancelled",
     "processing -> completed",
     "processing -> failed",
@@ -180,6 +192,21 @@ fn a_worker_that_does_not_look_whether_it_is_wanted_is_caught() {
 #[test]
 fn a_status_that_writes_without_looking_is_caught() {
     caught(Mutation::BlindStatusWrites);
+}
+
+#[test]
+fn a_worker_that_does_not_look_for_a_pause_is_caught() {
+    caught(Mutation::NoLookForPause);
+}
+
+#[test]
+fn a_dispatcher_that_does_not_look_for_open_batches_is_caught() {
+    caught(Mutation::NoLookForOpenBatches);
+}
+
+#[test]
+fn a_seat_that_anyone_can_write_is_caught() {
+    caught(Mutation::SeatForEveryone);
 }
 
 #[test]

@@ -22,6 +22,12 @@ pub(crate) enum Mutation {
     NoLookForResults,
     /// Cancellation is read: a worker finds no document.
     NoLookWhetherWanted,
+    /// Pausing is read: workers find that nothing was asked of the fleet.
+    NoLookForPause,
+    /// Reconciliation: no dispatcher finds a batch that is open.
+    NoLookForOpenBatches,
+    /// The scaler's seat: whoever writes its document has it.
+    SeatForEveryone,
     /// Status writes only what it has read: documents are written whatever they say by now.
     BlindStatusWrites,
 }

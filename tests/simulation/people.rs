@@ -107,7 +107,9 @@ impl Person {
     async fn send(&self) {
         let request = self.request();
         loop {
-            match self.ask("send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await {
+            match ask(&self.world, &self.batch, "send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await)
+                .await
+            {
                 Some(Ok(_)) => return self.promise(),
                 Some(Err(Refusal::Unavailable(_))) | None => sleep(self.world.draw_ms(500, 4_000)).await,
                 Some(Err(refusal)) => {
@@ -124,7 +126,8 @@ impl Person {
         request.clips.truncate(1);
         request.clips[0].end_ms += 1_000;
         if let Some(Ok(_)) =
-            self.ask("send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await
+            ask(&self.world, &self.batch, "send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await)
+                .await
         {
             self.world.violated(format!("{} was taken twice, for different requests", self.batch));
         }
@@ -137,36 +140,36 @@ impl Person {
         let clip = self.clips.get(chosen).map(|clip| ClipId::parse(clip).unwrap());
         let cancels = self.world.draw(|rng| rng.bool());
         let verb = if cancels { "cancel" } else { "retry" };
-        let answer = self
-            .ask(verb, async |dispatch: Arc<Dispatch>| match cancels {
-                true => dispatch.cancel(&batch, clip.as_ref()).await,
-                false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
-            })
-            .await;
+        let answer = ask(&self.world, &self.batch, verb, async |dispatch: Arc<Dispatch>| match cancels {
+            true => dispatch.cancel(&batch, clip.as_ref()).await,
+            false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
+        })
+        .await;
         if let Some(Ok(clips)) = answer {
             self.world.count(&format!("{verb}: {}", if clips.is_empty() { "nothing to do" } else { "done" }));
         }
     }
+}
 
-    /// Asks any dispatcher that can be reached; `None` when there is none, or no answer.
-    async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
-        &self,
-        verb: &str,
-        ask: impl FnOnce(Arc<Dispatch>) -> F,
-    ) -> Option<Result<T, Refusal>> {
-        let reachable: Vec<_> = self.world.lock().dispatchers.values().cloned().collect();
-        let chosen = self.world.draw(|rng| rng.choice(reachable))?;
-        self.world.trace(&self.batch, format_args!("asks to {verb}"));
-        let answer = timeout(PATIENCE, ask(chosen)).await.ok();
-        let said = match &answer {
-            None => "nothing".to_owned(),
-            Some(Ok(_)) => "yes".to_owned(),
-            Some(Err(Refusal::Unavailable(error))) => format!("try again: {error}"),
-            Some(Err(Refusal::Invalid(failure) | Refusal::Conflict(failure) | Refusal::NotFound(failure))) => {
-                format!("no: {}", failure.code)
-            }
-        };
-        self.world.trace(&self.batch, format_args!("asked to {verb} and heard {said}"));
-        answer
-    }
+/// Asks any dispatcher that can be reached; `None` when there is none, or no answer.
+pub(crate) async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
+    world: &World,
+    who: &str,
+    verb: &str,
+    ask: impl FnOnce(Arc<Dispatch>) -> F,
+) -> Option<Result<T, Refusal>> {
+    let reachable: Vec<_> = world.lock().dispatchers.values().cloned().collect();
+    let chosen = world.draw(|rng| rng.choice(reachable))?;
+    world.trace(who, format_args!("asks to {verb}"));
+    let answer = timeout(PATIENCE, ask(chosen)).await.ok();
+    let said = match &answer {
+        None => "nothing".to_owned(),
+        Some(Ok(_)) => "yes".to_owned(),
+        Some(Err(Refusal::Unavailable(error))) => format!("try again: {error}"),
+        Some(Err(Refusal::Invalid(failure) | Refusal::Conflict(failure) | Refusal::NotFound(failure))) => {
+            format!("no: {}", failure.code)
+        }
+    };
+    world.trace(who, format_args!("asked to {verb} and heard {said}"));
+    answer
 }

@@ -20,6 +20,7 @@ pub(crate) enum Role {
     Dispatcher,
     Worker,
     Status,
+    Scaler,
 }
 
 /// How a process is.

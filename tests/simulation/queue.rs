@@ -3,6 +3,7 @@
 use crate::{mutation::Mutation, process::Process, topology};
 use async_trait::async_trait;
 use clipfleet_cloud::{CloudError, Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
+use clipfleet_contract::names;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -59,7 +60,11 @@ async fn publish(process: &Arc<Process>, topic: &str, message: Message) -> Resul
     let (sender, to, asked) = (Arc::clone(process), topic.to_owned(), Instant::now());
     let effect = async move {
         let world = &sender.world;
-        let id = world.cloud.queue.publish(&to, message.clone()).await?;
+        let lost = to == names::CLIP_JOBS && world.happens("a job was lost", |weather| weather.job_lost);
+        let id = match lost {
+            true => "nowhere".to_owned(),
+            false => world.cloud.queue.publish(&to, message.clone()).await?,
+        };
         let labels: Vec<&str> = message.attributes.values().map(String::as_str).collect();
         world.trace(&sender.name, format_args!("publishes {to} {id} {}", labels.join(" ")));
         world.observe(|ledger, counts| ledger.published(&sender.name, asked, &to, &message.data, counts));
@@ -126,7 +131,7 @@ impl Feed {
     }
 
     async fn deliver(self, message: Message, id: String, attempt: u32, number: Option<u64>) {
-        let Self { process, room, sender, closing, .. } = self;
+        let Self { process, subscription, room, sender, closing, .. } = self;
         let arriving = async {
             let delay = if process.world.happens("a delivery was held up", |weather| weather.held_up) {
                 process.world.draw_ms(100, 10_000)
@@ -143,10 +148,14 @@ impl Feed {
             permit = arriving => permit,
         };
         let arrived = permit.is_some();
+        let holder = Arc::clone(&process);
         let lease = SimLease { process, number, _room: permit };
         let delivery = Delivery::new(message, id, attempt, Box::new(lease));
         // What did not arrive before the stream was closed is handed back by being dropped.
         if arrived {
+            if subscription == names::CLIP_JOBS_WORKER {
+                holder.world.observe(|ledger, _| ledger.job_taken(&holder.name));
+            }
             let _ = sender.send(Ok(delivery)).await;
         }
     }

@@ -7,13 +7,16 @@ use crate::{
     media::SimMedia,
     mutation::Mutation,
     objects::SimObjects,
+    pool::{POOL, SimPool},
     process::{Process, Role},
     queue::SimQueue,
+    weather::Scale,
     world::World,
 };
 use clipfleet_cloud::Cloud;
 use clipfleet_dispatcher::Dispatch;
 use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
+use clipfleet_scaler::{FIRST_RATE, Policy};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use clipfleet_worker::Surroundings;
 use std::{sync::Arc, time::Duration};
@@ -32,6 +35,9 @@ pub(crate) const BUCKET: &str = "media";
 /// How long a platform waits after asking a process to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// In how many seconds scalers want all done: so few that several workers are worth while for a batch.
+const DRAIN_SECONDS: f64 = 10.0;
+
 /// Memory for source blocks, MiB: more than all sources.
 const CACHE_MIB: u64 = 1;
 
@@ -40,7 +46,8 @@ type Ran = JoinHandle<Result<(), String>>;
 /// What a platform does to a process.
 enum Mishap {
     Killed,
-    Stopped,
+    /// Told to stop, for this reason.
+    Stopped(&'static str),
     Frozen(Duration),
 }
 
@@ -48,14 +55,15 @@ enum Mishap {
 pub(crate) struct Place {
     pub(crate) world: Arc<World>,
     pub(crate) role: Role,
-    pub(crate) index: usize,
-    pub(crate) slots: usize,
+    pub(crate) index: u32,
+    pub(crate) scale: Scale,
 }
 
 impl Place {
     /// Fills the place for as long as the run lasts.
     pub(crate) async fn keep(self) {
         for life in 1.. {
+            self.wanted().await;
             let name = format!("{:?}{}-{life}", self.role, self.index).to_lowercase();
             let process = Process::new(&self.world, self.role, name);
             self.live(&process).await;
@@ -65,8 +73,23 @@ impl Place {
         }
     }
 
-    fn index_of_dispatcher(&self) -> usize {
-        if self.role == Role::Dispatcher { self.index } else { usize::MAX }
+    fn index_of_dispatcher(&self) -> u32 {
+        if self.role == Role::Dispatcher { self.index } else { u32::MAX }
+    }
+
+    /// Returns when there is to be a process at this place: the number of workers is the pool's.
+    async fn wanted(&self) {
+        if self.role == Role::Worker {
+            self.world.pool.wants(self.index).await;
+        }
+    }
+
+    /// Returns when there is not to be one any more.
+    async fn dismissed(&self) {
+        match self.role {
+            Role::Worker => self.world.pool.dismisses(self.index).await,
+            _ => std::future::pending().await,
+        }
     }
 
     /// One life.
@@ -79,6 +102,7 @@ impl Place {
                 biased;
                 () = process.died() => break,
                 ended = &mut ran => return self.ended(process, ended),
+                () = self.dismissed() => Mishap::Stopped("a worker was dismissed"),
                 mishap = self.mishap() => mishap,
             };
             match mishap {
@@ -86,8 +110,8 @@ impl Place {
                     self.world.count("a process was killed");
                     break;
                 }
-                Mishap::Stopped => {
-                    self.world.count("a process was told to stop");
+                Mishap::Stopped(why) => {
+                    self.world.count(why);
                     self.world.trace(&process.name, format_args!("is told to stop"));
                     stop.cancel();
                     if let Ok(ended) = timeout(GRACE, &mut ran).await {
@@ -134,7 +158,7 @@ impl Place {
         }
         match self.world.draw(|rng| rng.u8(..10)) {
             0..4 => Mishap::Killed,
-            4..6 => Mishap::Stopped,
+            4..6 => Mishap::Stopped("a process was told to stop"),
             _ => Mishap::Frozen(self.world.draw_ms(500, 45_000)),
         }
     }
@@ -161,13 +185,26 @@ impl Place {
                     clock,
                     asleep: self.asleep(process),
                     media: Arc::new(SimMedia(Arc::clone(process))),
-                    slots: self.slots,
+                    slots: self.scale.slots as usize,
                     scratch: self.world.scratch.clone(),
                     cache_mib: CACHE_MIB,
                     price: SlotPrice::default(),
                 };
                 let working = clipfleet_worker::make_clips(around, stop);
                 tokio::spawn(async { working.await.map_err(|error| error.to_string()) })
+            }
+            Role::Scaler => {
+                let policy = Policy {
+                    slots: self.scale.slots,
+                    max: self.scale.workers,
+                    drain_seconds: DRAIN_SECONDS,
+                    ..Policy::default()
+                };
+                let config =
+                    clipfleet_scaler::Config { pool: POOL.into(), policy, first_rate: FIRST_RATE, dry_run: false };
+                let pool = Arc::new(SimPool(Arc::clone(process)));
+                let scaling = clipfleet_scaler::scale(config, cloud, clock, pool, Readiness::default(), stop);
+                tokio::spawn(async { scaling.await.map_err(|error| error.to_string()) })
             }
             Role::Status if self.world.is(Mutation::LastFactWins) => tokio::spawn(lastfact::run(cloud, stop)),
             Role::Status => {

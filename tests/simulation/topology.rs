@@ -8,11 +8,12 @@ const TOPICS: [&str; 4] =
     [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS];
 
 /// Subscription, topic, seconds of a lease, shortest and longest backoff in seconds.
-const SUBSCRIPTIONS: [(&str, &str, u64, (u64, u64)); 4] = [
+const SUBSCRIPTIONS: [(&str, &str, u64, (u64, u64)); 5] = [
     (names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, 60, (1, 60)),
     (names::CLIP_JOBS_WORKER, names::CLIP_JOBS, 20, (1, 60)),
     (names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, 60, (1, 60)),
     (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, 60, (1, 10)),
+    (names::PROGRESS_EVENTS_SCALER, names::PROGRESS_EVENTS, 60, (1, 10)),
 ];
 
 /// A subscription's name as it is written here.
@@ -31,12 +32,13 @@ pub(crate) fn deadline(subscription: &str) -> Duration {
     Duration::from_secs(known.map_or(60, |(_, _, seconds, _)| *seconds))
 }
 
-/// Makes them, in a cloud that does not fail. A job is set aside after so many deliveries.
-pub(crate) async fn make(cloud: &Cloud, deliveries: u32) {
+/// Makes them, in a cloud that does not fail. A job is set aside after so many deliveries. Without scalers nobody reads what is theirs.
+pub(crate) async fn make(cloud: &Cloud, deliveries: u32, scaled: bool) {
     for topic in TOPICS {
         cloud.queue.ensure_topic(topic).await.unwrap();
     }
-    for (name, topic, seconds, (shortest, longest)) in SUBSCRIPTIONS {
+    let read = |name: &str| scaled || name != names::PROGRESS_EVENTS_SCALER;
+    for (name, topic, seconds, (shortest, longest)) in SUBSCRIPTIONS.into_iter().filter(|(name, ..)| read(name)) {
         let dead_letter =
             (name == names::CLIP_JOBS_WORKER).then(|| (names::CLIP_JOBS_DEAD_LETTER.to_owned(), deliveries));
         let spec = SubscriptionSpec {

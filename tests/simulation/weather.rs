@@ -28,6 +28,8 @@ pub(crate) struct Weather {
     pub(crate) transient: f64,
     /// Attempts in which the media process dies.
     pub(crate) crash: f64,
+    /// Jobs that vanish from the queue after their publication was confirmed.
+    pub(crate) job_lost: f64,
     /// Mean time from one mishap of a process to the next; none when processes live.
     pub(crate) between_mishaps: Option<Duration>,
     /// How far the clocks of two processes may be from the true time, milliseconds.
@@ -40,10 +42,17 @@ pub(crate) struct Weather {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) batches: usize,
-    pub(crate) dispatchers: usize,
-    pub(crate) workers: usize,
-    pub(crate) statuses: usize,
-    pub(crate) slots: usize,
+    pub(crate) dispatchers: u32,
+    /// At most, where there are scalers.
+    pub(crate) workers: u32,
+    pub(crate) statuses: u32,
+    pub(crate) slots: u32,
+    /// Without any, all workers are there all the time.
+    pub(crate) scalers: u32,
+    /// How often operators pause the fleet.
+    pub(crate) pauses: usize,
+    /// How often they redrive what was set aside.
+    pub(crate) redrives: usize,
     /// Deliveries of a job before it is set aside: few in some seeds, or none would ever be.
     pub(crate) deliveries: u32,
 }
@@ -52,11 +61,14 @@ impl Scale {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         Self {
             batches: rng.usize(1..=3),
-            dispatchers: rng.usize(1..=2),
-            workers: rng.usize(1..=3),
-            statuses: rng.usize(1..=2),
-            slots: rng.usize(1..=2),
-            deliveries: if rng.u8(..3) == 0 { rng.u32(5..=8) } else { MAX_DELIVERY_ATTEMPTS },
+            dispatchers: rng.u32(1..=2),
+            workers: rng.u32(1..=3),
+            statuses: rng.u32(1..=2),
+            slots: rng.u32(1..=2),
+            scalers: if rng.bool() { rng.u32(1..=2) } else { 0 },
+            redrives: rng.usize(0..=2),
+            pauses: if rng.u8(..4) == 0 { rng.usize(1..=2) } else { 0 },
+            deliveries: if rng.u8(..3) == 0 { rng.u32(3..=6) } else { MAX_DELIVERY_ATTEMPTS },
         }
     }
 }
@@ -70,6 +82,8 @@ impl Weather {
         let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.8, 0.3].map(&mut rate);
         let [refused, answer_lost, dies_at_call, slow, doubled, held_up, lease_lost, settlement_lost, transient, crash] =
             rates;
+        // Only in a few, for it takes an hour to be noticed.
+        let job_lost = if !fair && rng.u8(..20) == 0 { 0.3 } else { 0.0 };
         let unquiet = !fair && rng.bool();
         let between_mishaps = unquiet.then(|| Duration::from_millis(rng.u64(5_000..60_000)));
         let skew_ms = if fair || rng.bool() { 0 } else { rng.i64(1..=20_000) };
@@ -84,6 +98,7 @@ impl Weather {
             settlement_lost,
             transient,
             crash,
+            job_lost,
             between_mishaps,
             skew_ms,
             storm,
@@ -103,6 +118,7 @@ impl Weather {
             self.settlement_lost,
             self.transient,
             self.crash,
+            self.job_lost,
         ];
         rates.iter().all(|rate| *rate == 0.0) && self.between_mishaps.is_none() && self.skew_ms == 0
     }
@@ -120,6 +136,7 @@ impl Weather {
             settlement_lost: 0.0,
             transient: 0.0,
             crash: 0.0,
+            job_lost: 0.0,
             between_mishaps: None,
             ..self.clone()
         }

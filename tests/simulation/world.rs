@@ -1,6 +1,6 @@
 //! What everything in a run shares: the one source of chance, the trace, the ledger of what happened, and the cloud itself.
 
-use crate::{ledger::Ledger, mutation::Mutation, weather::Weather};
+use crate::{ledger::Ledger, mutation::Mutation, pool::Pool, weather::Weather};
 use clipfleet_cloud::{Cloud, memory::Memory};
 use clipfleet_dispatcher::Dispatch;
 use fastrand::Rng;
@@ -23,6 +23,7 @@ pub(crate) struct World {
     /// The service behind every process's cloud; it never fails by itself.
     pub(crate) memory: Memory,
     pub(crate) cloud: Cloud,
+    pub(crate) pool: Pool,
     /// Where workers make their directories.
     pub(crate) scratch: PathBuf,
     /// Rung when the run need not go on: something broke.
@@ -39,7 +40,7 @@ pub(crate) struct State {
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) violation: Option<String>,
     /// Dispatchers that people can reach now.
-    pub(crate) dispatchers: BTreeMap<usize, Arc<Dispatch>>,
+    pub(crate) dispatchers: BTreeMap<u32, Arc<Dispatch>>,
     /// The run has ended; what is dropped from now on means nothing.
     pub(crate) over: bool,
 }
@@ -68,7 +69,14 @@ impl Trace {
 }
 
 impl World {
-    pub(crate) fn new(rng: Rng, weather: Weather, mutation: Option<Mutation>, scratch: PathBuf, whole: bool) -> Self {
+    pub(crate) fn new(
+        rng: Rng,
+        weather: Weather,
+        pool: Pool,
+        mutation: Option<Mutation>,
+        scratch: PathBuf,
+        whole: bool,
+    ) -> Self {
         let memory = Memory::new();
         // The link would cut the connection; each simulated process is cut off by its own wrapper instead.
         let (cloud, _) = memory.connect();
@@ -84,7 +92,7 @@ impl World {
             over: false,
         };
         let (started, broken) = (Instant::now(), Notify::new());
-        Self { started, mutation, memory, cloud, scratch, broken, state: Mutex::new(state) }
+        Self { started, mutation, memory, cloud, pool, scratch, broken, state: Mutex::new(state) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -10,7 +10,7 @@ use crate::{
     control::standing,
     record::{self, Record, Stored},
 };
-use clipfleet_cloud::{Document, ErrorKind};
+use clipfleet_cloud::{CloudError, Document, ErrorKind};
 use clipfleet_contract::{names, standing::Standing};
 use clipfleet_domain::{
     batch::Batch,
@@ -37,6 +37,10 @@ pub(crate) const SILENT_MS: i64 = 15 * 60_000;
 
 /// The same of a batch that has not begun: it may wait in a long queue, or for workers to be started.
 const SILENT_IN_QUEUE_MS: i64 = 60 * 60_000;
+
+/// The same of a retry that no document tells of, in a batch that is over otherwise: that takes a second, and there may be nobody else who
+/// knows of it, since a dispatcher that ended before it had published the job gave no answer.
+const UNTOLD_MS: i64 = 60_000;
 
 /// The silence grows twofold each time it was broken in vain, up to this, milliseconds: a day.
 const LONGEST_SILENCE_MS: i64 = 24 * 3_600_000;
@@ -92,40 +96,44 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
     let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
     // Of a retry that its document has not heard of yet, only the record knows.
-    let is_over = |clip: &ClipId| {
-        let shown = standings.get(clip.as_str()).cloned().unwrap_or_default();
-        shown.asked(stored.record.asked(clip)).state.is_terminal()
-    };
-    let waiting = batch.clips.iter().filter(|clip| !is_over(&clip.id));
-    let waiting: Vec<ClipId> = waiting.map(|clip| clip.id.clone()).take(room).collect();
-    if !waiting.is_empty() && !overdue {
-        return Ok(0);
-    }
     let now_ms = dispatch.clock.now_ms();
+    let untold_for_long = patience(UNTOLD_MS, &stored.record) <= now_ms - stored.record.repaired_at_ms;
+    let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
+    let is_over = |clip: &ClipId| shown(clip).asked(stored.record.asked(clip)).state.is_terminal();
+    let is_silent = |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.asked(clip);
+    let waiting: Vec<&ClipId> = batch.clips.iter().map(|clip| &clip.id).filter(|clip| !is_over(clip)).collect();
+    let silent: Vec<ClipId> = waiting.iter().copied().filter(|clip| is_silent(clip)).take(room).cloned().collect();
     // The record is changed first, under the state it was read in: of several dispatchers one goes on, and a retry keeps it open.
-    let noted = if waiting.is_empty() {
-        record::close(&dispatch.cloud, &id, &stored).await
-    } else {
-        record::note_repair(&dispatch.cloud, &id, &stored, now_ms).await
-    };
-    match noted {
-        Err(error) if error.kind() == ErrorKind::Conflict => return Ok(0),
-        noted => noted?,
-    }
     if waiting.is_empty() {
+        changed(record::close(&dispatch.cloud, &id, &stored).await)?;
         return Ok(0);
     }
-    tracing::warn!(batch = %id, clips = waiting.len(), "nothing was heard of these clips for long: their jobs are published again");
-    metrics::counter!("clipfleet_jobs_republished_total").increment(waiting.len() as u64);
-    publish_again(dispatch, &batch, &stored.record, &waiting, &standings).await?;
-    Ok(waiting.len())
+    if silent.is_empty() || !changed(record::note_repair(&dispatch.cloud, &id, &stored, now_ms).await)? {
+        return Ok(0);
+    }
+    tracing::warn!(batch = %id, clips = silent.len(), "nothing was heard of these clips for long: their jobs are published again");
+    metrics::counter!("clipfleet_jobs_republished_total").increment(silent.len() as u64);
+    publish_again(dispatch, &batch, &stored.record, &silent, &standings).await?;
+    Ok(silent.len())
+}
+
+/// Whether a record was changed; another dispatcher may have been quicker.
+fn changed(noted: Result<(), CloudError>) -> Result<bool, CloudError> {
+    match noted {
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+        noted => noted.map(|()| true),
+    }
 }
 
 fn is_overdue(dispatch: &Dispatch, record: &Record, shown: &Standing, resumed_ms: i64) -> bool {
     let heard_ms = [record.accepted_at_ms, record.repaired_at_ms, resumed_ms, shown.updated_at_ms].into_iter().max();
     let silence = if shown.state == State::Queued { SILENT_IN_QUEUE_MS } else { SILENT_MS };
-    let patience = silence.saturating_mul(1 << record.repairs.min(16)).min(LONGEST_SILENCE_MS);
-    dispatch.clock.now_ms() - heard_ms.unwrap_or(0) >= patience
+    dispatch.clock.now_ms() - heard_ms.unwrap_or(0) >= patience(silence, record)
+}
+
+/// A silence and how often it was broken in vain.
+fn patience(silence_ms: i64, record: &Record) -> i64 {
+    silence_ms.saturating_mul(1 << record.repairs.min(16)).min(LONGEST_SILENCE_MS)
 }
 
 fn id_of(document: &Document) -> &str {

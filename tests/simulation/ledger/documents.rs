@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 impl Ledger {
     /// Documents were written together.
-    pub(crate) fn written(&mut self, writes: &[Write], counts: &mut Counts) -> Verdict {
+    pub(crate) fn written(&mut self, process: &str, writes: &[Write], counts: &mut Counts) -> Verdict {
         // Clips first: what a batch says is looked at beside what its clips say by then.
         let (batches, others): (Vec<_>, Vec<_>) = writes.iter().partition(|write| write.path.split('/').count() == 2);
         for Write { path, fields, .. } in others.into_iter().chain(batches) {
@@ -23,8 +23,8 @@ impl Ledger {
                     self.clip_written(&(batch.to_owned(), clip.to_owned()), before.as_ref(), fields, counts)?;
                 }
                 [names::BATCHES, batch] => self.batch_written(batch, before.as_ref(), fields)?,
-                [names::REQUESTS, _] => record_written(path, before.as_ref(), fields)?,
-                _ => {}
+                [names::REQUESTS, _] => record_written(path, before.as_ref(), fields, counts)?,
+                _ => self.control_written(process, path, fields, counts),
             }
         }
         Ok(())
@@ -94,6 +94,25 @@ impl Ledger {
         Ok(())
     }
 
+    /// What operators ask of the fleet, or who sets the size of its pool.
+    fn control_written(&mut self, process: &str, path: &str, fields: &Fields, counts: &mut Counts) {
+        if path == names::CONTROL_DOCUMENT {
+            let paused = fields.get(names::PAUSED) == Some(&Value::Bool(true));
+            count(counts, if paused { "the fleet was paused" } else { "the fleet was let go on" });
+            self.paused_since = paused.then(|| self.paused_since.unwrap_or_else(Instant::now));
+        } else if self.seat.replace(process.to_owned()).is_some_and(|before| before != process) {
+            count(counts, "another scaler took the seat");
+        }
+    }
+
+    /// The size of the pool was set. Only who wrote the seat's document last may do that.
+    pub(crate) fn pool_set(&self, process: &str) -> Verdict {
+        match self.seat.as_deref() {
+            Some(holder) if holder == process => Ok(()),
+            holder => Err(format!("{process} sets the size of the pool, though the seat is held by {holder:?}")),
+        }
+    }
+
     /// A document says nothing that nobody said.
     fn was_published(&self, clip: &ClipKey, now: Standing) -> Verdict {
         let facts = self.facts.get(clip).into_iter().flatten().filter(|event| event.generation == now.generation);
@@ -121,12 +140,15 @@ impl Ledger {
 }
 
 /// What was accepted stays: same request, same source, and never undispatched.
-fn record_written(path: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
+fn record_written(path: &str, before: Option<&Fields>, fields: &Fields, counts: &mut Counts) -> Verdict {
     let Some(before) = before else { return Ok(()) };
     for field in ["digest", "request", "sourceGeneration", "acceptedAtMs"] {
         if before.get(field) != fields.get(field) {
             return Err(format!("{path}: {field} of an accepted request was changed"));
         }
+    }
+    if integer(fields, "repairs") > integer(before, "repairs") {
+        count(counts, "a silent batch was mended");
     }
     if before.get("dispatched") == Some(&Value::Bool(true)) && fields.get("dispatched") != Some(&Value::Bool(true)) {
         return Err(format!("{path}: a dispatched batch is to be dispatched again"));

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// How long media may go on in a process that stood still for longer: it feels its pulse every second.
 const TO_FEEL: Duration = Duration::from_millis(1_500);
 
+/// How long workers may go on to take jobs in a pause: they look every other second.
+const TO_PAUSE: Duration = Duration::from_secs(5);
+
 /// Attempts that a clip may cost by itself, and as many again while nobody counts because status is away.
 const MOST_ATTEMPTS: u32 = 2 * (MAX_CRASHES + MAX_POSTPONEMENTS);
 
@@ -67,6 +70,17 @@ impl Ledger {
             return Ok(());
         }
         Err(format!("{process} {does} for {clip:?} generation {generation}, which nobody wants since {late:?}"))
+    }
+
+    /// A job reached a worker: none does in a pause, but for a moment that it takes to notice.
+    pub(crate) fn job_taken(&self, process: &str) -> Verdict {
+        let Some(since) = self.paused_since else { return Ok(()) };
+        let known = self.excuses.get(process).map_or(since, |excuse| *excuse.max(&since));
+        let late = known.elapsed();
+        if late <= TO_PAUSE {
+            return Ok(());
+        }
+        Err(format!("{process} takes a job, though the fleet is paused since {late:?}"))
     }
 
     /// Nothing is done by an attempt whose lease is another's, once it can know. `asked` is when it set out to do it.
