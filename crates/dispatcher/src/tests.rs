@@ -270,6 +270,21 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_batch_that_finds_no_room_in_a_look_waits_for_another() {
+    let stage = Stage::new().await;
+    let clips: Vec<String> = (0..1_000).map(|n| format!("c{n}")).collect();
+    stage.dispatch.accept(&request(&clips.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap();
+    let after = v1::ExportBatch { batch_id: "b2".into(), ..request(&["c1"]) };
+    stage.dispatch.accept(&after).await.unwrap();
+    let before = stage.jobs();
+    stage.look_after(4 * SILENT_MS).await;
+    assert_eq!(stage.jobs(), before + 1_000);
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 2);
+    stage.look_after(0).await;
+    assert_eq!(stage.jobs(), before + 1_001);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_dispatchers_that_look_at_once_one_publishes() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
