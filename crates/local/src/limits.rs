@@ -12,7 +12,7 @@ pub(crate) const JSON_BODY_BYTES: usize = 16 << 20;
 pub(crate) const STORE_BATCH: usize = 1_000;
 
 /// Pages of the database kept in memory, in bytes; the system's own cache holds the rest of the file.
-pub(crate) const STORE_CACHE_BYTES: usize = 64 << 20;
+pub(crate) const STORE_CACHE_BYTES: usize = 16 << 20;
 
 /// How long `stop` lets requests in progress finish before it cuts them off.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
