@@ -104,8 +104,8 @@ async fn play(world: &Arc<World>, scale: Scale) {
     }
     people.spawn(operators::pause(Arc::clone(world), scale.pauses));
     people.spawn(operators::redrive(Arc::clone(world), scale.redrives));
-    // Who is dismissed while at work has begun it in vain.
     let within = if world.lock().weather.job_lost > 0.0 { IS_MENDED } else { COMES_RIGHT };
+    // Who is dismissed while at work has begun it in vain.
     let fair = world.lock().weather.is_fair() && scale.scalers == 0;
     let storm = world.lock().weather.storm;
     sleep(storm).await;

@@ -1,7 +1,7 @@
 //! Pause and resume: one document that says what operators ask of the whole fleet, read by every worker.
 
 use crate::accept::{Dispatch, Refusal};
-use clipfleet_cloud::{CloudError, Fields, Precondition, Value, Write};
+use clipfleet_cloud::{CloudError, Document, Fields, Precondition, Value, Write};
 use clipfleet_contract::names;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,29 +17,40 @@ pub struct Asked {
 impl Dispatch {
     /// What is asked of the fleet.
     pub async fn fleet(&self) -> Result<Asked, CloudError> {
+        Ok(self.control().await?.as_ref().map(asked).unwrap_or_default())
+    }
+
+    pub(crate) async fn control(&self) -> Result<Option<Document>, CloudError> {
         let documents = self.cloud.documents.get(&[names::CONTROL_DOCUMENT.to_owned()]).await?;
-        Ok(documents.first().and_then(Option::as_ref).map_or_else(Asked::default, |document| Asked {
-            paused: document.is(names::PAUSED),
-            since_ms: document.instant_ms(names::CHANGED_AT),
-        }))
+        Ok(documents.into_iter().next().flatten())
     }
 
     /// Pauses the fleet or lets it go on. Asking for what holds already changes nothing.
     pub async fn set_paused(&self, paused: bool) -> Result<Asked, Refusal> {
-        let known = self.fleet().await?;
-        if known.paused == paused {
-            return Ok(known);
+        let found = self.control().await?;
+        match found.as_ref().map(asked).unwrap_or_default() {
+            known if known.paused == paused => Ok(known),
+            _ => self.tell(found, paused).await,
         }
+    }
+
+    /// Writes what is asked over what was found. A pause that was held up must not undo the word of an operator who came later: it finds
+    /// something else, and who asked it looks again.
+    pub(crate) async fn tell(&self, found: Option<Document>, paused: bool) -> Result<Asked, Refusal> {
         let now_ms = self.clock.now_ms();
         let changed_at = UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
         let fields = Fields::from([
             (names::PAUSED.to_owned(), Value::Bool(paused)),
             (names::CHANGED_AT.to_owned(), Value::Timestamp(changed_at)),
         ]);
-        // Two operators at once want the same, or the later one has the last word.
-        let write = Write { path: names::CONTROL_DOCUMENT.to_owned(), fields, precondition: Precondition::None };
+        let precondition = found.map_or(Precondition::Absent, |document| Precondition::Unchanged(document.version));
+        let write = Write { path: names::CONTROL_DOCUMENT.to_owned(), fields, precondition };
         self.cloud.documents.commit(vec![write]).await?;
         tracing::warn!(paused, "the fleet was told");
         Ok(Asked { paused, since_ms: Some(now_ms) })
     }
+}
+
+fn asked(document: &Document) -> Asked {
+    Asked { paused: document.is(names::PAUSED), since_ms: document.instant_ms(names::CHANGED_AT) }
 }

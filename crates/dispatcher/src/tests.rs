@@ -229,6 +229,16 @@ async fn a_paused_fleet_is_silent_for_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_was_held_up_does_not_undo_what_was_asked_later() {
+    let Stage { dispatch, .. } = Stage::new().await;
+    let found = dispatch.control().await.unwrap();
+    dispatch.set_paused(true).await.unwrap();
+    dispatch.set_paused(false).await.unwrap();
+    assert!(dispatch.tell(found, true).await.is_err());
+    assert!(!dispatch.fleet().await.unwrap().paused);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
