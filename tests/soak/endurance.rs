@@ -2,13 +2,14 @@
 
 use clipfleet_cloud::ObjectName;
 use clipfleet_tests::{
+    asked,
     fixtures::{Recipe, directory},
     fleet::{Fleet, request},
     pipeline_process::resident_kib,
 };
 use serde_json::json;
 use std::{
-    env, fs,
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -61,8 +62,7 @@ fn entries(directory: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "soak: half an hour"]
 async fn half_an_hour_of_work_leaves_nothing_behind() {
-    let minutes = env::var("CLIPFLEET_SOAK_MINUTES").ok().and_then(|asked| asked.parse().ok()).unwrap_or(MINUTES);
-    let length = Duration::from_secs(minutes * 60);
+    let length = Duration::from_secs(asked::number("CLIPFLEET_SOAK_MINUTES", MINUTES) * 60);
     let directory = directory();
     let data = directory.path().join("data");
     let recipe = Recipe { width: 320, height: 180, pictures: 300, ..Recipe::default() };

@@ -2,6 +2,15 @@
 
 use std::{env, ops::Range};
 
+/// The number that a variable asks for; the usual one when it is not set.
+///
+/// # Panics
+/// When it says something else.
+pub fn number(variable: &str, usual: u64) -> u64 {
+    let Ok(asked) = env::var(variable) else { return usual };
+    asked.parse().unwrap_or_else(|_| panic!("{variable}={asked}: give a whole number"))
+}
+
 /// The numbers that a variable asks for, `17000..60000`, or as many as `500`; all when it is not set.
 ///
 /// # Panics
