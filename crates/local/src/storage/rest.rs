@@ -150,7 +150,7 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
             };
             Ok(ok(&json::page(&service.list_objects(&bucket, listing).await?, &base_url)))
         }
-        (Method::GET, Target::Object { bucket, object }) if query.text("alt") == "media" => {
+        (Method::GET | Method::HEAD, Target::Object { bucket, object }) if query.text("alt") == "media" => {
             download::media(service, bucket, object, query, Wanted::of(&request)).await
         }
         (Method::GET, Target::Object { bucket, object }) => {
