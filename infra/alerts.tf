@@ -6,7 +6,7 @@ locals {
   }
 
   # `over`: with a denominator a share, else a plain figure. `seconds`: how long it has to hold.
-  alerts = {
+  alerts = merge(local.alerts_of_scaler, {
     requests-wait = {
       title   = "Requests wait"
       filter  = local.backlog_of["export-requests-dispatcher"]
@@ -115,7 +115,18 @@ locals {
       over    = 0
       seconds = 0
     }
-  }
+  })
+
+  # Only who holds the seat takes facts: when nobody does, they pile up.
+  alerts_of_scaler = { for name, backlog in local.backlog_of : "scaling-stopped" => {
+    title   = "Scaling stopped"
+    filter  = backlog
+    per     = null
+    aligner = "ALIGN_MAX"
+    window  = 60
+    over    = 120
+    seconds = 120
+  } if name == "progress-events-scaler" }
 
   channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.notification_channels))
 }

@@ -523,7 +523,7 @@ class Watching(unittest.TestCase):
         runbook = (ROOT / "deploy/runbook.md").read_text()
         headings = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")): heading for heading in re.findall(r"^#+ (.+)$", runbook, re.M)}
         alerts = resources(planned, "google_monitoring_alert_policy")
-        self.assertGreaterEqual(len(alerts), 12)
+        self.assertGreaterEqual(len(alerts), 13)
         for name, alert in alerts.items():
             documentation = alert["documentation"][0]
             anchor = documentation["links"][0]["url"].split("#")[1]
