@@ -70,17 +70,19 @@ impl Ledger {
         facts.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
         let mut ends: Vec<ClipEvent> = facts.iter().filter(|event| ends(event)).cloned().collect();
         // Status itself says that a job was set aside, at a time of its own, which only the document tells.
-        let aside = |generation: u32, told: &str| ClipEvent {
+        let told = |field: &str, generation: u32, fact: ClipFact| ClipEvent {
             generation,
-            at_ms: millis(fields.get(told)).unwrap_or(0),
+            at_ms: millis(fields.get(field)).unwrap_or(0),
             attempt: None,
-            fact: ClipFact::Failed(Failure::dead_lettered("")),
+            fact,
         };
         if set_aside.contains(&generation) {
-            ends.push(aside(generation, "completedAt"));
+            ends.push(told("completedAt", generation, ClipFact::Failed(Failure::dead_lettered(""))));
         }
-        let before = set_aside.iter().filter(|before| **before < generation);
-        before.for_each(|before| fold_in(&mut view, &aside(*before, "createdAt")));
+        if !set_aside.is_empty() {
+            // Where that was not what counted, it may still be the earliest that was heard.
+            fold_in(&mut view, &told("createdAt", 0, ClipFact::Queued));
+        }
         let mut why = format!("{path} is {:?}, which is no end that was published", shown.state);
         for (index, end) in ends.iter().enumerate() {
             let mut view = view.clone();

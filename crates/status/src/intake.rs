@@ -116,7 +116,8 @@ fn set_aside(message: &Message, at_ms: i64) -> Result<FleetEvent, String> {
     let job = job::decode(&message.data).map_err(|bad| bad.to_string())?;
     let deliveries = message.attributes.get(DELIVERIES).map_or("its last", String::as_str);
     let fact = ClipFact::Failed(Failure::dead_lettered(deliveries));
-    let event = ClipEvent { generation: job.generation, at_ms, attempt: None, fact };
+    // Whatever the clocks say: nothing is given up before it was queued.
+    let event = ClipEvent { generation: job.generation, at_ms: at_ms.max(job.queued_at_ms), attempt: None, fact };
     Ok(FleetEvent { batch: job.batch, fact: FleetFact::Clip { id: job.clip.id, event } })
 }
 
@@ -143,6 +144,9 @@ mod tests {
         let ClipFact::Failed(failure) = event.fact else { panic!("a failure") };
         assert_eq!((failure.code.as_str(), failure.retryable), (DEAD_LETTERED, true));
         assert!(failure.message.contains("100"), "{}", failure.message);
+        let early =
+            set_aside(&Message { data: job::encode(&Job { queued_at_ms: 12, ..job }).into(), ..Message::default() }, 9);
+        assert!(matches!(early.unwrap().fact, FleetFact::Clip { event, .. } if event.at_ms == 12));
         assert!(set_aside(&Message::default(), 9).is_err());
     }
 }
