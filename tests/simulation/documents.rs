@@ -31,6 +31,13 @@ impl SimDocuments {
             }
         }
     }
+
+    /// The same for what was read of records.
+    fn forget_retries<'a>(&self, documents: impl Iterator<Item = &'a mut Document>) {
+        if self.0.world.is(Mutation::NoLookForRetries) {
+            documents.for_each(|document| drop(document.fields.remove(names::RECORD_RETRIED)));
+        }
+    }
 }
 
 #[async_trait]
@@ -44,6 +51,7 @@ impl Documents for SimDocuments {
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
                 documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::ATTEMPT_ID)));
             }
+            self.forget_retries(documents.iter_mut().flatten());
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForPause) {
                 documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::PAUSED)));
             }
@@ -62,7 +70,9 @@ impl Documents for SimDocuments {
             if reconciles && self.0.world.is(Mutation::NoLookForOpenBatches) {
                 return Ok(Vec::new());
             }
-            self.store().find(collection, search).await
+            let mut documents = self.store().find(collection, search).await?;
+            self.forget_retries(documents.iter_mut());
+            Ok(documents)
         };
         self.0.call("search documents", effect).await
     }

@@ -1,6 +1,6 @@
 //! What must be true once a run is quiet: nothing forgotten, and every document the fold of the facts that were published.
 
-use crate::ledger::{ClipKey, Ledger, Standing, text};
+use crate::ledger::{ClipKey, Ledger, Standing, integer, text};
 use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names;
 use clipfleet_domain::{
@@ -25,7 +25,16 @@ impl Ledger {
             paths.into_iter().chain([batch_path])
         });
         let refused = self.refused.iter().map(|batch| format!("{}/{batch}", names::BATCHES));
-        clips.chain(refused).find(|path| over(path) != Some(true))
+        clips.chain(refused).find(|path| over(path) != Some(true)).or_else(|| self.untold())
+    }
+
+    /// The first clip of which a generation was asked for that its document has not heard of.
+    fn untold(&self) -> Option<String> {
+        self.asked.iter().find_map(|((batch, clip), asked)| {
+            let path = format!("{}/{batch}/clips/{clip}", names::BATCHES);
+            let shown = self.documents.get(&path).map_or(0, |fields| integer(fields, names::GENERATION));
+            (shown < *asked).then_some(path)
+        })
     }
 
     /// Compares every document with the facts.

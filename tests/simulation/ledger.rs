@@ -61,6 +61,8 @@ pub(crate) struct Ledger {
     disturbances: u32,
     /// Since when workers are to take nothing new.
     paused_since: Option<Instant>,
+    /// The last generation of each clip that a retry asked for, by the records.
+    pub(crate) asked: BTreeMap<ClipKey, i64>,
     /// Who wrote the document of the pool's seat last.
     seat: Option<String>,
     /// When each attempt said that it started.

@@ -205,6 +205,11 @@ fn a_dispatcher_that_does_not_look_for_open_batches_is_caught() {
 }
 
 #[test]
+fn a_record_that_does_not_tell_of_retries_is_caught() {
+    caught(Mutation::NoLookForRetries);
+}
+
+#[test]
 fn a_seat_that_anyone_can_write_is_caught() {
     caught(Mutation::SeatForEveryone);
 }

@@ -26,6 +26,8 @@ pub(crate) enum Mutation {
     NoLookForPause,
     /// Reconciliation: no dispatcher finds a batch that is open.
     NoLookForOpenBatches,
+    /// What retries ask for: nobody finds it in the dispatcher's record.
+    NoLookForRetries,
     /// The scaler's seat: whoever writes its document has it.
     SeatForEveryone,
     /// Status writes only what it has read: documents are written whatever they say by now.

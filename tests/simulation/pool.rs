@@ -85,7 +85,9 @@ impl Backend for SimPool {
             world.trace(&process.name, format_args!("sets the pool to {count}"));
             world.observe(|ledger, _| ledger.pool_set(&process.name));
             let before = world.pool.set(count);
-            world.count(if count > before { "the pool grew" } else { "the pool shrank" });
+            if count != before {
+                world.count(if count > before { "the pool grew" } else { "the pool shrank" });
+            }
             Ok(())
         };
         self.0.send("set the pool's size", effect).await

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// After the storm everything is over within this time: backoff of a minute, leases, a few attempts. Storm included it is less than the
-/// silence after which the reconciler publishes jobs again, so that what it mends is not hidden here.
+/// silence after which the reconciler publishes jobs again, so that what it mends is not hidden here, but for retries that broke off.
 const COMES_RIGHT: Duration = Duration::from_secs(12 * 60);
 
 /// The same where jobs were lost and the reconciler is to mend it, after an hour of silence.

@@ -42,8 +42,9 @@ const OUTSIDE: [(&str, &[&str]); 3] =
 /// What the pure core must not know.
 const NOT_IN_DOMAIN: [&str; 6] = ["tokio", "serde", "serde_json", "prost", "tracing", "uuid"];
 
-/// The folders that may stand at the top beside dotted ones: ours, and two that are made and never committed.
-const TOP: [&str; 8] = ["crates", "deploy", "docker", "infra", "proto", "tests", "target", "demo-output"];
+/// The folders that may stand at the top beside dotted ones: ours, and those that are made and never committed.
+const TOP: [&str; 10] =
+    ["crates", "deploy", "docker", "infra", "proto", "tests", "target", "demo-output", "clips", "node_modules"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! Cancel and retry. Both are facts published to the fleet; nothing is written here.
+//! Cancel and retry. Both are facts published to the fleet; no status document is written here.
 
 use crate::{
     accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch},
@@ -83,16 +83,23 @@ impl Dispatch {
         }
         // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
         let now_ms = self.clock.now_ms();
-        let generations = chosen.iter().map(|chosen| (chosen.id.clone(), chosen.standing.generation + 1));
-        record::note_retry(&self.cloud, id, &stored, generations, now_ms).await?;
+        // Beyond what was asked before, too: that may have been cancelled since, or never got as far as the queue.
+        let generations: HashMap<ClipId, u32> = chosen
+            .iter()
+            .map(|Chosen { id, standing, .. }| (id.clone(), standing.generation.max(stored.record.asked(id)) + 1))
+            .collect();
+        let noted = generations.iter().map(|(clip, generation)| (clip.clone(), *generation));
+        record::note_retry(&self.cloud, id, &stored, noted, now_ms).await?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
-        let work = chosen.into_iter().filter_map(|chosen| Some((planned.remove(&chosen.id)?, chosen)));
-        let retrying = work.map(async |(work, Chosen { id, standing, .. })| {
-            let generation = standing.generation + 1;
+        let work = chosen.into_iter().filter_map(|Chosen { id, .. }| {
+            let (work, generation) = (planned.remove(&id)?, *generations.get(&id)?);
+            Some((work, id, generation))
+        });
+        let retrying = work.map(async |(work, id, generation)| {
             // The job first: should this process end between the two, the worker's own reports move the document on.
             self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;
             self.report_clip(&batch, &id, generation, ClipFact::Queued).await?;

@@ -30,7 +30,11 @@ impl Dispatch {
         let found = self.control().await?;
         match found.as_ref().map(asked).unwrap_or_default() {
             known if known.paused == paused => Ok(known),
-            _ => self.tell(found, paused).await,
+            _ => match (self.tell(found, paused).await, self.fleet().await) {
+                // Another said so first, or this one's own word arrived and its answer did not.
+                (Err(_), Ok(known)) if known.paused == paused => Ok(known),
+                (told, _) => told,
+            },
         }
     }
 

@@ -38,8 +38,8 @@ pub(crate) const SILENT_MS: i64 = 15 * 60_000;
 /// The same of a batch that has not begun: it may wait in a long queue, or for workers to be started.
 const SILENT_IN_QUEUE_MS: i64 = 60 * 60_000;
 
-/// The same of a retry that no document tells of, in a batch that is over otherwise: that takes a second, and there may be nobody else who
-/// knows of it, since a dispatcher that ended before it had published the job gave no answer.
+/// The same of a retry that no document tells of: that takes a second, and there may be nobody else who knows of it, since a dispatcher that
+/// ended before it had published the job gave no answer. It counts as a repair like the others, so each makes the next one wait longer.
 const UNTOLD_MS: i64 = 60_000;
 
 /// The silence grows twofold each time it was broken in vain, up to this, milliseconds: a day.
@@ -88,16 +88,17 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     let documents = dispatch.cloud.documents.get(&[names::batch_document(&id)]).await?;
     let batch_document = documents.first().and_then(Option::as_ref);
     let shown = batch_document.map(standing).unwrap_or_default();
+    let now_ms = dispatch.clock.now_ms();
     let overdue = is_overdue(dispatch, &stored.record, &shown, resumed_ms);
-    if !stored.record.dispatched || !(shown.state.is_terminal() || overdue) {
+    let untold_for_long = !stored.record.retried.is_empty()
+        && patience(UNTOLD_MS, &stored.record) <= now_ms - stored.record.repaired_at_ms;
+    if !stored.record.dispatched || !(shown.state.is_terminal() || overdue || untold_for_long) {
         return Ok(0);
     }
     let batch = dispatch.recorded(&stored.record)?;
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
     let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
     // Of a retry that its document has not heard of yet, only the record knows.
-    let now_ms = dispatch.clock.now_ms();
-    let untold_for_long = patience(UNTOLD_MS, &stored.record) <= now_ms - stored.record.repaired_at_ms;
     let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
     let is_over = |clip: &ClipId| shown(clip).asked(stored.record.asked(clip)).state.is_terminal();
     let is_silent = |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.asked(clip);

@@ -276,7 +276,34 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     let job = job::decode(&delivery.message.data).unwrap();
     assert_eq!((&job.clip.id, job.generation), (&c1, 1));
     assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
-    assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), [c1]);
+    delivery.ack();
+    assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), [c1.clone()]);
+    // No document has heard of that either: a retry is of a generation of its own.
+    assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
+    let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
+    assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 2);
+    stage.status(&[("c1", "completed", 1), ("c2", "completed", 0)]).await;
+    stage.look_after(1_000).await;
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 1);
+    stage.status(&[("c1", "completed", 2), ("c2", "completed", 0)]).await;
+    stage.look_after(1_000).await;
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_broke_off_in_a_batch_at_work_does_not_wait_for_its_end() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
+    stage.jobs_by_clip().await;
+    stage.status(&[("c1", "failed", 0), ("c2", "processing", 0)]).await;
+    stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Invalid));
+    let b1 = BatchId::parse("b1").unwrap();
+    assert!(stage.dispatch.retry(&b1, None, Again::Ended).await.is_err());
+    stage.look_after(59_000).await;
+    stage.status(&[("c1", "failed", 0), ("c2", "processing", 0)]).await;
+    assert_eq!(stage.jobs(), 0);
+    stage.look_after(1_000).await;
+    assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,10 @@ impl Ledger {
                     self.clip_written(&(batch.to_owned(), clip.to_owned()), before.as_ref(), fields, counts)?;
                 }
                 [names::BATCHES, batch] => self.batch_written(batch, before.as_ref(), fields)?,
-                [names::REQUESTS, _] => record_written(path, before.as_ref(), fields, counts)?,
+                [names::REQUESTS, batch] => {
+                    self.retries_noted(batch, fields);
+                    record_written(path, before.as_ref(), fields, counts)?;
+                }
                 _ => self.control_written(process, path, fields, counts),
             }
         }
@@ -92,6 +95,16 @@ impl Ledger {
             return Err(format!("the progress of batch {batch} fell from {was} to {now}, though no clip started over"));
         }
         Ok(())
+    }
+
+    /// What a record says of retries stays asked for, whatever it says later.
+    fn retries_noted(&mut self, batch: &str, fields: &Fields) {
+        let Some(Value::Map(retried)) = fields.get(names::RECORD_RETRIED) else { return };
+        for (clip, generation) in retried {
+            let Value::Integer(generation) = generation else { continue };
+            let asked = self.asked.entry((batch.to_owned(), clip.clone())).or_default();
+            *asked = (*asked).max(*generation);
+        }
     }
 
     /// What operators ask of the fleet, or who sets the size of its pool.
