@@ -138,7 +138,7 @@ pub(crate) async fn create(cloud: &Cloud, batch: &BatchId, record: Record) -> Re
 pub(crate) async fn mark_dispatched(cloud: &Cloud, batch: &BatchId, stored: Stored) -> Result<(), CloudError> {
     let record = Record { dispatched: true, ..stored.record };
     match put(cloud, batch, &record, Precondition::Unchanged(stored.version)).await {
-        // Another dispatcher repaired the same batch meanwhile: it is dispatched either way.
+        // Another dispatcher has repaired the batch meanwhile, or a clip was retried, and then the repair will: jobs that come twice do no harm.
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
         other => other.map(|_| ()),
     }
