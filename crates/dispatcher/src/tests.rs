@@ -277,7 +277,7 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     assert_eq!((&job.clip.id, job.generation), (&c1, 1));
     assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
     delivery.ack();
-    assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), [c1.clone()]);
+    assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), std::slice::from_ref(&c1));
     // No document has heard of that either: a retry is of a generation of its own.
     assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
     let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
