@@ -107,9 +107,7 @@ impl Person {
     async fn send(&self) {
         let request = self.request();
         loop {
-            match ask(&self.world, &self.batch, "send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await)
-                .await
-            {
+            match self.ask("send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await {
                 Some(Ok(_)) => return self.promise(),
                 Some(Err(Refusal::Unavailable(_))) | None => sleep(self.world.draw_ms(500, 4_000)).await,
                 Some(Err(refusal)) => {
@@ -126,8 +124,7 @@ impl Person {
         request.clips.truncate(1);
         request.clips[0].end_ms += 1_000;
         if let Some(Ok(_)) =
-            ask(&self.world, &self.batch, "send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await)
-                .await
+            self.ask("send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await
         {
             self.world.violated(format!("{} was taken twice, for different requests", self.batch));
         }
@@ -140,14 +137,23 @@ impl Person {
         let clip = self.clips.get(chosen).map(|clip| ClipId::parse(clip).unwrap());
         let cancels = self.world.draw(|rng| rng.bool());
         let verb = if cancels { "cancel" } else { "retry" };
-        let answer = ask(&self.world, &self.batch, verb, async |dispatch: Arc<Dispatch>| match cancels {
-            true => dispatch.cancel(&batch, clip.as_ref()).await,
-            false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
-        })
-        .await;
+        let answer = self
+            .ask(verb, async |dispatch: Arc<Dispatch>| match cancels {
+                true => dispatch.cancel(&batch, clip.as_ref()).await,
+                false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
+            })
+            .await;
         if let Some(Ok(clips)) = answer {
             self.world.count(&format!("{verb}: {}", if clips.is_empty() { "nothing to do" } else { "done" }));
         }
+    }
+
+    async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
+        &self,
+        verb: &str,
+        question: impl FnOnce(Arc<Dispatch>) -> F,
+    ) -> Option<Result<T, Refusal>> {
+        ask(&self.world, &self.batch, verb, question).await
     }
 }
 
@@ -156,12 +162,12 @@ pub(crate) async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
     world: &World,
     who: &str,
     verb: &str,
-    ask: impl FnOnce(Arc<Dispatch>) -> F,
+    question: impl FnOnce(Arc<Dispatch>) -> F,
 ) -> Option<Result<T, Refusal>> {
     let reachable: Vec<_> = world.lock().dispatchers.values().cloned().collect();
     let chosen = world.draw(|rng| rng.choice(reachable))?;
     world.trace(who, format_args!("asks to {verb}"));
-    let answer = timeout(PATIENCE, ask(chosen)).await.ok();
+    let answer = timeout(PATIENCE, question(chosen)).await.ok();
     let said = match &answer {
         None => "nothing".to_owned(),
         Some(Ok(_)) => "yes".to_owned(),

@@ -151,6 +151,11 @@ pub trait Documents: Send + Sync {
     /// Reads documents by path, in the order asked; `None` for those that do not exist. Any number of paths.
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError>;
 
+    /// One document, if there is one.
+    async fn get_one(&self, path: String) -> Result<Option<Document>, CloudError> {
+        Ok(self.get(&[path]).await?.pop().flatten())
+    }
+
     /// All documents of a collection (for example `exportBatches/b1/clips`) in the order of their ids.
     async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError>;
 

@@ -2,7 +2,12 @@
 
 use crate::names;
 use clipfleet_domain::{
-    attempt::Attempt, ids::AttemptId, lifecycle::State, progress::Phase, rendition::by_name, tally::Counts,
+    attempt::Attempt,
+    ids::{AttemptId, ClipId},
+    lifecycle::State,
+    progress::Phase,
+    rendition::by_name,
+    tally::Counts,
 };
 
 /// Where a clip stands, as far as its document says. The default is that of a clip without a document: queued.
@@ -20,6 +25,11 @@ pub struct Standing {
     pub updated_at_ms: i64,
 }
 
+/// The generations that retries asked for, by clip, from the whole numbers of a record's [`names::RECORD_RETRIED`].
+pub fn retried<'a>(numbers: impl Iterator<Item = (&'a str, i64)>) -> impl Iterator<Item = (ClipId, u32)> {
+    numbers.filter_map(|(clip, generation)| Some((ClipId::parse(clip).ok()?, u32::try_from(generation).ok()?)))
+}
+
 /// The latest attempt that a document shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latest {
@@ -35,7 +45,7 @@ pub struct Latest {
 
 impl Standing {
     /// The same, where it is known that a generation was asked for: the clip is queued in it until its document has heard of that.
-    pub fn asked(self, generation: u32) -> Self {
+    pub fn at_least(self, generation: u32) -> Self {
         if generation > self.generation { Self { generation, ..Self::default() } } else { self }
     }
 

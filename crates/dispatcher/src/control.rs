@@ -63,7 +63,7 @@ impl Dispatch {
         let (batch, stored, chosen) = self.choose(batch, clip).await?;
         // A retry that its document has not heard of yet is given up, too.
         let asked =
-            chosen.into_iter().map(|Chosen { id, standing, .. }| (standing.asked(stored.record.asked(&id)), id));
+            chosen.into_iter().map(|Chosen { id, standing, .. }| (standing.at_least(stored.record.asked(&id)), id));
         let running = asked.filter(|(standing, _)| !standing.state.is_terminal());
         let cancelling = running.map(async |(standing, id)| {
             self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await.map(|()| id)
@@ -84,21 +84,18 @@ impl Dispatch {
         // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
         let now_ms = self.clock.now_ms();
         // Beyond what was asked before, too: that may have been cancelled since, or never got as far as the queue.
-        let generations: HashMap<ClipId, u32> = chosen
-            .iter()
-            .map(|Chosen { id, standing, .. }| (id.clone(), standing.generation.max(stored.record.asked(id)) + 1))
-            .collect();
-        let noted = generations.iter().map(|(clip, generation)| (clip.clone(), *generation));
-        record::note_retry(&self.cloud, id, &stored, noted, now_ms).await?;
+        let next = |Chosen { id, standing, .. }: Chosen| {
+            let generation = standing.generation.max(stored.record.asked(&id)) + 1;
+            (id, generation)
+        };
+        let again: Vec<(ClipId, u32)> = chosen.into_iter().map(next).collect();
+        record::note_retry(&self.cloud, id, &stored, &again, now_ms).await?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
-        let work = chosen.into_iter().filter_map(|Chosen { id, .. }| {
-            let (work, generation) = (planned.remove(&id)?, *generations.get(&id)?);
-            Some((work, id, generation))
-        });
+        let work = again.into_iter().filter_map(|(id, generation)| Some((planned.remove(&id)?, id, generation)));
         let retrying = work.map(async |(work, id, generation)| {
             // The job first: should this process end between the two, the worker's own reports move the document on.
             self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;

@@ -21,21 +21,25 @@ impl Dispatch {
     }
 
     pub(crate) async fn control(&self) -> Result<Option<Document>, CloudError> {
-        let documents = self.cloud.documents.get(&[names::CONTROL_DOCUMENT.to_owned()]).await?;
-        Ok(documents.into_iter().next().flatten())
+        self.cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await
     }
 
     /// Pauses the fleet or lets it go on. Asking for what holds already changes nothing.
     pub async fn set_paused(&self, paused: bool) -> Result<Asked, Refusal> {
         let found = self.control().await?;
-        match found.as_ref().map(asked).unwrap_or_default() {
-            known if known.paused == paused => Ok(known),
-            _ => match (self.tell(found, paused).await, self.fleet().await) {
-                // Another said so first, or this one's own word arrived and its answer did not.
-                (Err(_), Ok(known)) if known.paused == paused => Ok(known),
-                (told, _) => told,
-            },
+        let known = found.as_ref().map(asked).unwrap_or_default();
+        if known.paused == paused {
+            return Ok(known);
         }
+        let told = self.tell(found, paused).await;
+        // Another said so first, or this one's own word arrived and its answer did not.
+        if told.is_err()
+            && let Ok(known) = self.fleet().await
+            && known.paused == paused
+        {
+            return Ok(known);
+        }
+        told
     }
 
     /// Writes what is asked over what was found. A pause that was held up must not undo the word of an operator who came later: it finds

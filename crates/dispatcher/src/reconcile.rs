@@ -85,22 +85,21 @@ pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Ref
 /// Mends one batch if it was silent for too long. Returns how many jobs were published.
 async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usize) -> Result<usize, Refusal> {
     let Ok(id) = BatchId::parse(&stored.record.request.batch_id) else { return Ok(0) };
-    let documents = dispatch.cloud.documents.get(&[names::batch_document(&id)]).await?;
-    let batch_document = documents.first().and_then(Option::as_ref);
-    let shown = batch_document.map(standing).unwrap_or_default();
+    let document = dispatch.cloud.documents.get_one(names::batch_document(&id)).await?;
+    let of_batch = document.as_ref().map(standing).unwrap_or_default();
     let now_ms = dispatch.clock.now_ms();
-    let overdue = is_overdue(dispatch, &stored.record, &shown, resumed_ms);
+    let overdue = is_overdue(dispatch, &stored.record, &of_batch, resumed_ms);
     let untold_for_long = !stored.record.retried.is_empty()
         && patience(UNTOLD_MS, &stored.record) <= now_ms - stored.record.repaired_at_ms;
-    if !stored.record.dispatched || !(shown.state.is_terminal() || overdue || untold_for_long) {
+    if !stored.record.dispatched || !(of_batch.state.is_terminal() || overdue || untold_for_long) {
         return Ok(0);
     }
     let batch = dispatch.recorded(&stored.record)?;
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
     let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
-    // Of a retry that its document has not heard of yet, only the record knows.
     let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
-    let is_over = |clip: &ClipId| shown(clip).asked(stored.record.asked(clip)).state.is_terminal();
+    // Of a retry that its document has not heard of yet, only the record knows.
+    let is_over = |clip: &ClipId| shown(clip).at_least(stored.record.asked(clip)).state.is_terminal();
     let is_silent = |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.asked(clip);
     let waiting: Vec<&ClipId> = batch.clips.iter().map(|clip| &clip.id).filter(|clip| !is_over(clip)).collect();
     let silent: Vec<ClipId> = waiting.iter().copied().filter(|clip| is_silent(clip)).take(room).cloned().collect();
@@ -145,17 +144,17 @@ async fn publish_again(
     dispatch: &Dispatch,
     batch: &Batch,
     record: &Record,
-    waiting: &[ClipId],
+    silent: &[ClipId],
     standings: &HashMap<&str, Standing>,
 ) -> Result<(), Refusal> {
-    if waiting.iter().any(|clip| !standings.contains_key(clip.as_str())) {
+    if silent.iter().any(|clip| !standings.contains_key(clip.as_str())) {
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
         let fact = FleetFact::BatchQueued { at_ms: record.accepted_at_ms, clips };
         dispatch.report(&FleetEvent { batch: BatchContext::of(batch), fact }).await?;
     }
     let planned = batch.plan(record.source.generation);
     let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
-    for work in planned.into_iter().filter(|work| waiting.contains(&work.clip.id)) {
+    for work in planned.into_iter().filter(|work| silent.contains(&work.clip.id)) {
         let clip = work.clip.id.clone();
         let known = standings.get(clip.as_str()).cloned().unwrap_or_default();
         let generation = known.generation.max(record.asked(&clip));

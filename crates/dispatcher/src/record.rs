@@ -1,7 +1,7 @@
 //! The dispatcher's own memory: one document per accepted request.
 
 use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write};
-use clipfleet_contract::{batch, names, v1};
+use clipfleet_contract::{batch, names, standing, v1};
 use clipfleet_domain::{
     batch::Batch,
     ids::{BatchId, ClipId},
@@ -113,10 +113,7 @@ impl Record {
             accepted_at_ms: document.integer(ACCEPTED_AT)?,
             dispatched: document.is(DISPATCHED),
             open: document.is(names::RECORD_OPEN),
-            retried: document
-                .integers(names::RECORD_RETRIED)
-                .filter_map(|(clip, generation)| Some((ClipId::parse(clip).ok()?, u32::try_from(generation).ok()?)))
-                .collect(),
+            retried: standing::retried(document.integers(names::RECORD_RETRIED)).collect(),
             repairs: document.integer(REPAIRS).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
             repaired_at_ms: document.integer(REPAIRED_AT).unwrap_or(0),
         })
@@ -165,11 +162,11 @@ pub(crate) async fn note_retry(
     cloud: &Cloud,
     batch: &BatchId,
     stored: &Stored,
-    retrying: impl Iterator<Item = (ClipId, u32)>,
+    retrying: &[(ClipId, u32)],
     now_ms: i64,
 ) -> Result<(), CloudError> {
     let mut record = Record { open: true, repairs: 0, repaired_at_ms: now_ms, ..stored.record.clone() };
-    record.retried.extend(retrying);
+    record.retried.extend(retrying.iter().cloned());
     change(cloud, batch, stored, record).await
 }
 
@@ -193,8 +190,7 @@ async fn put(
 
 /// The record of a batch, if there is one.
 pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored>, CloudError> {
-    let documents = cloud.documents.get(&[names::request_document(batch)]).await?;
-    documents.into_iter().next().flatten().map(|document| stored(&document)).transpose()
+    cloud.documents.get_one(names::request_document(batch)).await?.map(|document| stored(&document)).transpose()
 }
 
 /// Records whose dispatch did not finish, at most `limit`, with the time they were accepted.

@@ -16,7 +16,7 @@ impl Dispatch {
     pub async fn show(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
         // One after the other: clips are written before what their batch counts, so a batch that says it is completed is shown
         // with completed clips. Read at the same time, the clips could be those of a moment earlier.
-        let batch = self.cloud.documents.get(&[names::batch_document(id)]).await?.into_iter().next().flatten();
+        let batch = self.cloud.documents.get_one(names::batch_document(id)).await?;
         let Some(batch) = batch else { return self.show_recorded(id).await };
         let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
         let mut shown = to_json(&batch.fields);

@@ -70,8 +70,7 @@ impl Dispatch {
         for stored in records {
             let request = stored.record.request;
             let Ok(id) = BatchId::parse(&request.batch_id) else { continue };
-            let found = self.cloud.documents.get(&[names::batch_document(&id)]).await?;
-            let Some(document) = found.into_iter().next().flatten() else {
+            let Some(document) = self.cloud.documents.get_one(names::batch_document(&id)).await? else {
                 // Accepted a moment ago.
                 queued += request.clips.len();
                 batches.push(json!({"batchId": id.as_str(), "status": "queued", "totalClips": request.clips.len()}));

@@ -6,7 +6,10 @@ use crate::{
     work::Work,
 };
 use clipfleet_cloud::{Cloud, CloudError, Document, Search, Value};
-use clipfleet_contract::{batch, names, standing::Standing};
+use clipfleet_contract::{
+    batch, names,
+    standing::{self, Standing},
+};
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{BatchId, ClipId, WorkerId},
@@ -44,8 +47,7 @@ pub(crate) async fn take_up_open(
 
 /// Puts one batch on the board, or notes that it has no record.
 pub(crate) async fn take_up(cloud: &Cloud, board: &mut Board, id: &BatchId, now_ms: i64) -> Result<(), CloudError> {
-    let records = cloud.documents.get(&[names::request_document(id)]).await?;
-    match records.into_iter().next().flatten() {
+    match cloud.documents.get_one(names::request_document(id)).await? {
         Some(record) => take_up_recorded(cloud, board, id, &record, now_ms).await,
         None => {
             board.forget(id);
@@ -76,12 +78,10 @@ async fn take_up_recorded(
     });
     let mut views: BTreeMap<_, _> = views.collect();
     // Of a retry that its document has not heard of yet, only the record knows.
-    for (clip, generation) in record.integers(names::RECORD_RETRIED) {
-        if let (Ok(clip), Ok(generation)) = (ClipId::parse(clip), u32::try_from(generation)) {
-            let shown = views.entry(clip).or_default();
-            if generation > shown.generation {
-                *shown = ClipView { generation, ..ClipView::default() };
-            }
+    for (clip, generation) in standing::retried(record.integers(names::RECORD_RETRIED)) {
+        let shown = views.entry(clip).or_default();
+        if generation > shown.generation {
+            *shown = ClipView { generation, ..ClipView::default() };
         }
     }
     let clips = clips.into_iter().map(|(clip, length_ms)| (clip, Work::of(length_ms, &rendition)));
@@ -91,8 +91,8 @@ async fn take_up_recorded(
 
 /// Reads whether workers take new clips.
 pub(crate) async fn paused(cloud: &Cloud) -> Result<bool, CloudError> {
-    let documents = cloud.documents.get(&[names::CONTROL_DOCUMENT.to_owned()]).await?;
-    Ok(documents.first().and_then(Option::as_ref).is_some_and(|document| document.is(names::PAUSED)))
+    let document = cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await?;
+    Ok(document.is_some_and(|document| document.is(names::PAUSED)))
 }
 
 /// As much of a clip as its document tells about who works at it.

@@ -77,7 +77,7 @@ impl Seat {
 
     /// Tries to take the seat. Says whether it is held now.
     pub(crate) async fn take(&mut self) -> Result<bool, CloudError> {
-        let found = self.cloud.documents.get(std::slice::from_ref(&self.path)).await?.into_iter().next().flatten();
+        let found = self.cloud.documents.get_one(self.path.clone()).await?;
         let precondition = match &found {
             None => Precondition::Absent,
             Some(document) => {

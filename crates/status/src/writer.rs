@@ -78,7 +78,7 @@ impl Writer {
 
     async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
         // In this order: the clips then tell at least as much as the batch, and are not taken for news that it lacks.
-        let batch = self.cloud.documents.get(&[names::batch_document(&context.id)]).await?.into_iter().next().flatten();
+        let batch = self.cloud.documents.get_one(names::batch_document(&context.id)).await?;
         let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
         // What an instance that ended could not mirror any more.

@@ -59,6 +59,6 @@ async fn keep_looking(cloud: Cloud, tell: watch::Sender<bool>) {
 }
 
 async fn paused(cloud: &Cloud) -> Result<bool, CloudError> {
-    let documents = cloud.documents.get(&[names::CONTROL_DOCUMENT.to_owned()]).await?;
-    Ok(documents.first().and_then(Option::as_ref).is_some_and(|document| document.is(names::PAUSED)))
+    let document = cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await?;
+    Ok(document.is_some_and(|document| document.is(names::PAUSED)))
 }

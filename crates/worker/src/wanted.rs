@@ -26,8 +26,7 @@ const SILENCE_BY_CLOCK_MS: i64 = 12_000;
 /// Where the clip's generation stands by its document. One that does not exist yet says nothing.
 pub(crate) async fn look(cloud: &Cloud, job: &Job) -> Result<Standing, CloudError> {
     let path = names::clip_document(&job.batch.id, &job.clip.id);
-    let documents = cloud.documents.get(&[path]).await?;
-    Ok(documents.first().and_then(Option::as_ref).map_or_else(Standing::default, |document| {
+    Ok(cloud.documents.get_one(path).await?.map_or_else(Standing::default, |document| {
         Standing::read(
             |field| document.text(field),
             |field| document.integer(field),

@@ -64,19 +64,22 @@ impl Ledger {
     /// Nothing is done for a clip that nobody waits for, but for a moment that it takes to notice.
     pub(super) fn still_wanted(&self, process: &str, clip: &ClipKey, generation: u32, does: &str) -> Verdict {
         let Some((until, since)) = self.unwanted.get(clip) else { return Ok(()) };
-        let known = self.excuses.get(process).map_or(*since, |excuse| *excuse.max(since));
-        let late = known.elapsed();
+        let late = self.late(process, *since);
         if *until < generation || late <= TO_STOP {
             return Ok(());
         }
         Err(format!("{process} {does} for {clip:?} generation {generation}, which nobody wants since {late:?}"))
     }
 
+    /// How long a process could have known what holds since then.
+    fn late(&self, process: &str, since: Instant) -> Duration {
+        self.excuses.get(process).map_or(since, |excuse| since.max(*excuse)).elapsed()
+    }
+
     /// A job reached a worker: none does in a pause, but for a moment that it takes to notice.
     pub(crate) fn job_taken(&self, process: &str) -> Verdict {
         let Some(since) = self.paused_since else { return Ok(()) };
-        let known = self.excuses.get(process).map_or(since, |excuse| *excuse.max(&since));
-        let late = known.elapsed();
+        let late = self.late(process, since);
         if late <= TO_PAUSE {
             return Ok(());
         }
@@ -96,12 +99,9 @@ impl Ledger {
             ));
         }
         if let Some(since) = self.superseded.get(attempt) {
-            let known = self.excuses.get(process).map_or(*since, |excuse| *excuse.max(since));
-            if known.elapsed() > TO_STOP {
-                return Err(format!(
-                    "{process} {does} in {attempt}, although a later attempt shows since {:?}",
-                    known.elapsed()
-                ));
+            let late = self.late(process, *since);
+            if late > TO_STOP {
+                return Err(format!("{process} {does} in {attempt}, although a later attempt shows since {late:?}"));
             }
         }
         Ok(())
