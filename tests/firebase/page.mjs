@@ -111,14 +111,23 @@ window.api = {
     return outcome(sdk.updateDoc(sdk.doc(db, path), fields).then(() => sdk.updateDoc(sdk.doc(db, path), { list: arrayRemove('a') })));
   },
 
-  /** Adds one to a number of a document, in a transaction. */
-  transact: (client, path) => {
+  /** Adds one to a number of a document in several transactions, all of which have read it before the first writes. */
+  transact: (client, path, times) => {
     const { sdk, db } = clients[client];
     const document = sdk.doc(db, path);
-    return outcome(sdk.runTransaction(db, async (transaction) => {
+    let reads = 0;
+    let release;
+    const all = new Promise((resolve) => { release = resolve; });
+    const once = () => outcome(sdk.runTransaction(db, async (transaction) => {
       const found = await transaction.get(document);
+      reads += 1;
+      if (reads === times) {
+        release();
+      }
+      await all;
       transaction.set(document, { number: (found.data()?.number ?? 0) + 1 });
     }));
+    return Promise.all(Array.from({ length: times }, once));
   },
 
   /** Writes several documents at once. */

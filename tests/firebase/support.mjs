@@ -96,7 +96,7 @@ export async function startBrowser() {
     const complaints = [];
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type()) && !isExpected(message.text())) {
-        complaints.push(message.text());
+        complaints.push(`${message.text()} (${message.location().url})`);
       }
     });
     page.on('pageerror', (error) => complaints.push(error.message));
