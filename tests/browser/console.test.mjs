@@ -304,8 +304,8 @@ test('history and fleet say what there is; the fleet can be paused', { timeout: 
   await until('it is paused', async () => (await badge.textContent()) === 'Paused');
   assert.equal(await page.locator('#pulse').textContent(), 'Fleet paused');
 
-  // Work that waits is shown as waiting, once the workers know: they look every two seconds.
-  await page.waitForTimeout(3_000);
+  // Work that waits is shown as waiting, once the worker knows: it looks every two seconds.
+  await until('the worker knows', () => place.fleet.said.some((line) => line.includes('nothing new is taken for now')));
   await page.getByRole('link', { name: 'Export', exact: true }).click();
   await page.locator('#quality').selectOption('1440p');
   await page.getByRole('button', { name: 'Export all 3 clips' }).click();

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { doc, onSnapshot, terminate } from 'firebase/firestore';
 import { startFleet } from '../../deploy/functions/test/processes.js';
-import { folder, freePort, otherClient, pause, spread, startBrowser, startUp, until } from './support.mjs';
+import { folder, freePort, otherClient, spread, startBrowser, startUp, until } from './support.mjs';
 
 const CLIPS = ['intro', 'wizard--clip-2', 'end'];
 const BATCH = 'exportBatches/firebase-1';
@@ -50,7 +50,7 @@ const shown = ({ status, progress }) => `${status} ${progress}`;
 /** The different ones in a row. */
 const changes = (all) => all.filter((one, index) => one !== all[index - 1]);
 
-test('a page sees every status and percent of a batch, in order, by listening and by polling', async (t) => {
+test('a page sees a batch move in order, by listening and by polling, as another client does', async (t) => {
   const documents = [BATCH, ...CLIPS.map((clip) => `${BATCH}/clips/${clip}`)];
   const { api, connect, complaints } = await browser.open(t);
   const [listening, polling] = [await connect(port), await connect(port, 'lite')];
@@ -63,11 +63,12 @@ test('a page sees every status and percent of a batch, in order, by listening an
   // Another client, by gRPC, is the witness.
   const witness = new Map(documents.map((path) => [path, []]));
   const stops = documents.map((path) => onSnapshot(doc(other, path), (snapshot) => {
-    if (snapshot.exists()) {
-      witness.get(path).push(shown(snapshot.data()));
-    }
+    witness.get(path).push({ exists: snapshot.exists(), data: snapshot.data() });
   }));
-  await until('the page listens', async () => (await api.snapshots(watches[3])).snapshots.some(({ fromCache }) => !fromCache));
+  for (const [index, path] of documents.entries()) {
+    await until('the page listens', async () => (await api.snapshots(watches[index])).snapshots.some(({ fromCache }) => !fromCache));
+    await until('the witness, too', () => witness.get(path).length > 0);
+  }
 
   const clips = CLIPS.map((clipId, index) => ({ clipId, startMs: index * 10_000, endMs: index * 10_000 + 14_000 }));
   const request = { batchId: 'firebase-1', ownerUid: 'u1', projectId: 'p1', source: { uri: 'gs://clipfleet-local/uploads/talk.mp4' },
@@ -85,9 +86,10 @@ test('a page sees every status and percent of a batch, in order, by listening an
     assert.ok(all.docs.length === 0 || all.docs.length === CLIPS.length);
     return FINAL.includes(polled.get(BATCH).at(-1).status);
   }, 250);
-  await until('the page has heard of the end', async () => FINAL.includes((await api.snapshots(watches[0])).snapshots.at(-1).data?.status));
-  await until('the witness, too', () => FINAL.some((status) => witness.get(BATCH).at(-1)?.startsWith(status)));
-  await pause(200);
+  for (const watch of watches) {
+    await until('the page has heard of the end', async () => FINAL.includes((await api.snapshots(watch)).snapshots.at(-1).data?.status));
+  }
+  await until('the witness, too', () => documents.every((path) => FINAL.includes(witness.get(path).at(-1).data?.status)));
   stops.forEach((stop) => stop());
 
   const soon = [];
@@ -95,11 +97,12 @@ test('a page sees every status and percent of a batch, in order, by listening an
     const { snapshots, error } = await api.snapshots(watches[index]);
     assert.equal(error, null);
     assert.equal(snapshots[0].exists, false, 'before the first fact there is no document, and that is no error');
-    const data = snapshots.filter(({ exists }) => exists).map((snapshot) => snapshot.data);
+    const states = (all) => all.filter(({ exists }) => exists).map(({ data }) => data);
+    const data = states(snapshots);
     const heard = changes(data.map(shown));
     console.log(`  ${path}: ${heard.join(', ')}`);
-    assert.deepEqual(heard, changes(witness.get(path)), 'what another client sees');
-    for (const [name, seen] of [['listened', data], ['polled', polled.get(path)]]) {
+    // Who listens may miss a state that the next one followed at once, so the page and the witness need not have seen the same.
+    for (const [name, seen] of [['listened', data], ['witnessed', states(witness.get(path))], ['polled', polled.get(path)]]) {
       const statuses = changes(seen.map(({ status }) => status));
       const percents = seen.map(({ progress }) => progress);
       assert.deepEqual(statuses, ['queued', 'processing', 'completed'].filter((status) => statuses.includes(status)), `${path}, ${name}`);

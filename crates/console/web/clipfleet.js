@@ -301,15 +301,24 @@ export function watchBatch(batchId, callback, { transport = restPolling(), clipI
       exports = { ...exports, ...found };
       batch = whole;
       tell();
+      note();
     }
   };
   let told = false;
   const tell = () => {
     told = true;
     callback(exports, batch);
+  };
+  let over = known?.over === true;
+  const note = () => {
     const every = Object.values(exports);
-    if (isOver(batch.status) && every.length >= (batch.totalClips ?? 0) && every.every((clip) => isOver(clip.status))) {
-      amend(batchId, { over: true, status: batch.status }, storage);
+    const now = isOver(batch.status) && every.length >= (batch.totalClips ?? 0) && every.every((clip) => isOver(clip.status));
+    // An end may be taken back: documents that have not heard of a retry yet still tell of the end before it.
+    if (now || over) {
+      amend(batchId, { over: now, status: now ? batch.status : null }, storage);
+    }
+    over = now;
+    if (now) {
       finish(exports);
     }
   };

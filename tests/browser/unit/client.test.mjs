@@ -162,6 +162,24 @@ test('cancel and retry look at once, and a retried batch is remembered as going 
   watch.stop();
 });
 
+test('an end that documents told of before they heard of a retry is taken back', async () => {
+  const storage = memory();
+  const { fetch } = answering((_, __, body) => accepted(body));
+  await exportAll(clips, { ...request, fetch, storage });
+  const { lines, transport } = spoken();
+  const resumed = resume(() => {}, { transport, storage });
+  const told = (...statuses) => lines.next({
+    batch: { status: statuses.includes('processing') ? 'processing' : 'partial', progress: 50, totalClips: 3 },
+    clips: statuses.map((status, index) => ({ clipId: 'abc'[index], status, progress: 0, generation: status === 'processing' ? 1 : 0 })),
+  });
+  told('completed', 'completed', 'cancelled');
+  const remembered = () => rememberedBatches({ storage }).map(({ over, status }) => [over, status])[0];
+  assert.deepEqual(remembered(), [true, 'partial']);
+  told('completed', 'completed', 'processing');
+  assert.deepEqual(remembered(), [false, null]);
+  resumed.stop();
+});
+
 test('after a reload every batch that was not over is followed again', async () => {
   const storage = memory();
   const { fetch } = answering((_, __, body) => accepted(body));
