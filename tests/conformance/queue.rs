@@ -221,7 +221,8 @@ pub(crate) async fn close_hands_back_what_was_not_taken(backend: &Backend) {
     done.ack();
     let started = Instant::now();
     closing.close().await;
-    assert!(started.elapsed() < Duration::from_secs(2), "nothing held it up, and it took {:?}", started.elapsed());
+    // It waits three seconds for what hangs.
+    assert!(started.elapsed() < Duration::from_secs(3), "nothing held it up, and it took {:?}", started.elapsed());
     let mut next = queue.subscribe(&subscription, 4);
     for _ in 0..3 {
         let delivery = within(Duration::from_secs(5), &mut next).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// A batch of half-second squares, the cheapest clips there are.
@@ -116,7 +116,7 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let started = Instant::now();
-    let (mut kills, mut submitted) = (Vec::new(), 0);
+    let (mut kills, mut submitted, mut done_at_last_kill) = (Vec::new(), 0, 0);
     loop {
         let left = unfinished(&fleet, submitted).await;
         if left <= FEW && submitted < batches {
@@ -126,10 +126,13 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
             break;
         }
         assert!(started.elapsed() < patience, "{left} clips are unfinished");
-        if kills.last().is_none_or(|last: &Instant| last.elapsed() >= every) {
+        // Where clips take longer than the workers live, none would ever be completed: each kill leaves time for one.
+        let done = submitted * CLIPS - left;
+        if kills.last().is_none_or(|last: &Instant| last.elapsed() >= every && done > done_at_last_kill) {
             // It may have been killed just now and be not yet replaced.
             if let Some(victim) = random.choice(&fleet.workers()) {
                 kills.push(Instant::now());
+                done_at_last_kill = done;
                 signal(*victim, "-KILL");
             }
         }
@@ -182,32 +185,30 @@ async fn two_hundred_clips_survive_workers_that_are_killed_every_few_seconds() {
 #[tokio::test]
 async fn a_worker_that_was_frozen_past_its_lease_publishes_nothing_when_it_wakes() {
     let directory = fixtures::directory();
-    let source = Recipe { pictures: 360, ..Recipe::default() }.make(directory.path(), "source");
+    let source = Recipe { pictures: 720, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 2, 1).await;
     let witness = Witness::of(&fleet.cloud).await;
     let uri = fleet.upload(&source, "source.mp4").await;
-    fleet.submit(&request("b1", &uri, &[("c", 0, 12_000)])).await;
-    fleet.until("b1", |shown| shown["clips"][0]["phase"] == "encoding").await;
-    let busy = fleet.workers().into_iter().find(|worker| children(*worker).len() == 2).expect("one works, one waits");
+    fleet.submit(&request("b1", &uri, &[("c", 0, 24_000)])).await;
+    fleet.until("b1", |shown| shown["clips"][0]["status"] == "processing").await;
+    let (busy, _) = fleet.at_work().await;
     signal(busy, "-STOP");
-    let frozen = Instant::now();
+    let (frozen, frozen_at) = (Instant::now(), SystemTime::now());
     // Its pipeline process goes on for as long as it has bytes to work on: it is the worker that must not speak for it.
     fleet.until("b1", |shown| shown["clips"][0]["attempt"] == 2).await;
     let noticed = frozen.elapsed();
     let shown = fleet.finished("b1").await;
     let document = fleet.document("exportBatches/b1/clips/c").await.unwrap();
-    let (objects, told) = (fleet.results().await, witness.attempts()["c"][0].len());
+    let objects = fleet.results().await;
     signal(busy, "-CONT");
     let woken = Instant::now();
     tokio::time::sleep(Duration::from_secs(10)).await;
     let attempts = &witness.attempts()["c"];
     assert_eq!(attempts.len(), 2, "the zombie and its successor");
-    assert_eq!(
-        attempts[0].len(),
-        told,
-        "not another word of the zombie: {:#?}",
-        &attempts[0][told.min(attempts[0].len())..]
-    );
+    // A word that was on its lips when it froze may be heard late.
+    let frozen_at_ms = frozen_at.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let since: Vec<_> = attempts[0].iter().filter(|heard| heard.event.at_ms as u128 > frozen_at_ms).collect();
+    assert!(since.is_empty(), "not another word of the zombie: {since:#?}");
     assert_eq!(fleet.document("exportBatches/b1/clips/c").await.unwrap(), document);
     assert_eq!(fleet.results().await, objects, "the clip, its manifest and its cover");
     assert_eq!((shown["status"].as_str(), objects.len()), (Some("completed"), 3));
@@ -260,9 +261,17 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
     http.delete(&faults).send().await.unwrap();
     let visible = fleet.results().await.into_iter().filter(|name| name.ends_with(".mp4")).count();
     assert_eq!((all_completed(&shown, 12), visible), (12, 12), "one object per clip, none of them twice");
-    let rules = struck["rules"].as_array().unwrap();
-    let idle: Vec<_> = rules.iter().filter(|rule| rule["struck"] == 0).map(|rule| &rule["on"]).collect();
-    assert!(idle.len() <= 2, "these never struck: {idle:?}");
+    // The others are a matter of luck: how many calls there are depends on what is sent together.
+    for sure in [
+        "google.firestore.v1.Firestore/*",
+        "POST /upload/storage/v1/b/*",
+        "GET /storage/v1/b/*",
+        "google.pubsub.v1.Subscriber/StreamingPull",
+        "projects/*/subscriptions/progress-events-status",
+    ] {
+        let mut rules = struck["rules"].as_array().unwrap().iter();
+        assert!(rules.any(|rule| rule["on"] == sure && rule["struck"] != 0), "{sure} never struck: {struck}");
+    }
     println!("12 clips in {:.0} s; faults: {struck}", started.elapsed().as_secs_f64());
     Toll::of(&witness.attempts(), &[]).print();
 }

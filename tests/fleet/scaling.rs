@@ -121,5 +121,5 @@ async fn a_scaler_that_is_killed_is_followed_by_another_and_loses_nothing() {
 }
 
 fn at_work(shown: &Value) -> bool {
-    shown["clips"].as_array().is_some_and(|clips| clips.iter().any(|clip| clip["phase"] == "encoding"))
+    shown["clips"].as_array().is_some_and(|clips| clips.iter().any(|clip| clip["status"] == "processing"))
 }

@@ -129,6 +129,26 @@ impl Fleet {
         self.until(batch, over).await
     }
 
+    /// A worker of one slot that makes a clip, with its two pipeline processes: the one at work and the one that waits.
+    ///
+    /// # Panics
+    /// When it takes longer than [`PATIENCE`].
+    pub async fn at_work(&self) -> (u32, [u32; 2]) {
+        let started = Instant::now();
+        loop {
+            let found = self.workers().into_iter().find_map(|worker| {
+                let mut pipelines = children(worker);
+                pipelines.sort_unstable();
+                Some((worker, pipelines.try_into().ok()?))
+            });
+            if let Some(found) = found {
+                return found;
+            }
+            assert!(started.elapsed() < PATIENCE, "no worker is at work");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until `GET /v1/batches/{id}` satisfies a condition, and returns it.
     ///
     /// # Panics
