@@ -49,7 +49,7 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let pipeline = Guard::new(gst::Pipeline::with_name("clip"));
     let demuxer = bus::make(plan.container.demuxer())?;
     let input = RangeSource::new(Arc::clone(source));
-    bus::add_linked(&pipeline, &[input.upcast(), demuxer.clone()])?;
+    bus::add_linked(&pipeline, &[input.clone().upcast(), demuxer.clone()])?;
 
     let mut grids = Grids::new(plan.container.time_line());
     let video = chain(&plan.video, directory, &mut grids)?;
@@ -65,7 +65,13 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     into_mux(&audio, mux, "audio_%u")?;
 
     let frames = grids.frames.ok_or_else(|| failure::internal("a plan without a frame grid"))?;
+    let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a sample grid"))?;
     close_behind(&pipeline, &frames)?;
+    let (weak_frames, weak_samples) = (frames.downgrade(), samples.downgrade());
+    input.read_until(move || {
+        weak_frames.upgrade().is_some_and(|frames| frames.is_over())
+            && weak_samples.upgrade().is_some_and(|samples| samples.is_over())
+    });
 
     let mut entries = vec![(Kind::Video, first_pad(&video)?)];
     if plan.audio_from_source {
@@ -77,7 +83,7 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
         demuxer,
         entries: entries.into_iter().map(|(_, pad)| pad).collect(),
         frames,
-        samples: grids.samples.ok_or_else(|| failure::internal("a plan without a sample grid"))?,
+        samples,
         encoded,
     })
 }

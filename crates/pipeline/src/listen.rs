@@ -4,7 +4,7 @@
 //! RangeSource ── demuxer ── queue ── decode ── convert ── resample ── SampleGrid ── Meter ── fakesink      pictures are not decoded
 //! ```
 //!
-//! The samples are those of the run: the same steps, cut by the same grid.
+//! The samples are those of the run: the same steps behind the queue, cut by the same grid.
 
 use crate::{
     build::{self, Grids},
@@ -42,10 +42,13 @@ pub enum Heard {
 pub fn listen(plan: &Listening, source: &Arc<Source>, mut report: impl FnMut(f64)) -> Result<Heard, Failure> {
     let pipeline = bus::Guard::new(gst::Pipeline::with_name("listen"));
     let demuxer = bus::make(plan.container.demuxer())?;
-    bus::add_linked(&pipeline, &[RangeSource::new(Arc::clone(source)).upcast(), demuxer.clone()])?;
+    let input = RangeSource::new(Arc::clone(source));
+    bus::add_linked(&pipeline, &[input.clone().upcast(), demuxer.clone()])?;
     let mut grids = Grids::new(plan.container.time_line());
     let mut chain = build::chain(&plan.steps, Path::new(""), &mut grids)?;
     let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a grid"))?;
+    let weak = samples.downgrade();
+    input.read_until(move || weak.upgrade().is_some_and(|samples| samples.is_over()));
     let sink = bus::make("fakesink")?;
     bus::set(&sink, "sync", "false")?;
     let meter = meter_at(&bus::pad(&sink, "sink")?);

@@ -1,7 +1,7 @@
 //! What the source really is, found by taking it apart up to its first decoded picture.
 //!
 //! ```text
-//! RangeSource ── demuxer ─┬─ video_0 ── queue ── [parser] ── decoder ── fakesink      the first picture ends the probe
+//! RangeSource ── demuxer ─┬─ video_0 ── [parser] ── decoder ── fakesink      the first picture ends the probe
 //!                         └─ all others ── fakesink
 //! ```
 //!
@@ -313,22 +313,24 @@ fn decode(
     findings: &mpsc::Sender<Finding>,
 ) -> Result<(), Failure> {
     let sink = quiet_sink()?;
-    let mut chain = vec![bus::make("queue")?];
+    let mut chain = Vec::new();
     if let Some(parser) = decoder.parser {
         chain.push(bus::make(parser)?);
     }
     chain.extend([bus::make(decoder.element)?, sink.clone()]);
     bus::add_linked(pipeline, &chain)?;
     let sink_pad = bus::pad(&sink, "sink")?;
-    let findings = Mutex::new(Some(findings.clone()));
-    sink_pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let picture = info.buffer().and_then(|buffer| first_picture(pad, buffer, time_line));
-        if let Some(picture) = picture
-            && let Some(findings) = lock(&findings).take()
-        {
-            let _ = findings.send(Finding::Picture(picture));
+    let findings = findings.clone();
+    // Once there is a picture the demuxer's own thread stands still here, so no more is read than the picture needs, however late
+    // the pipeline is stopped.
+    sink_pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER, move |pad, info| {
+        match info.buffer().and_then(|buffer| first_picture(pad, buffer, time_line)) {
+            Some(picture) => {
+                let _ = findings.send(Finding::Picture(picture));
+                gst::PadProbeReturn::Ok
+            }
+            None => gst::PadProbeReturn::Pass,
         }
-        gst::PadProbeReturn::Ok
     });
     bus::join(pipeline, pad, &chain)
 }

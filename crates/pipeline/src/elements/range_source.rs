@@ -3,7 +3,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::source::Source;
+use crate::{lock::lock, source::Source};
 use gst::{glib, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 use gstreamer as gst;
@@ -19,33 +19,50 @@ impl RangeSource {
     /// An element that reads `source`.
     pub fn new(source: Arc<Source>) -> Self {
         let element: Self = glib::Object::new();
-        element.imp().set_source(source);
+        *lock(&element.imp().source) = Some(source);
         element
+    }
+
+    /// Reads no more once `enough` holds: a demuxer goes on as long as any stream has data, even one that nothing takes. Whoever asks is
+    /// left waiting until the pipeline stops, since an end in the middle of a file is damage to some demuxers.
+    pub fn read_until(&self, enough: impl Fn() -> bool + Send + 'static) {
+        *lock(&self.imp().enough) = Some(Box::new(enough));
     }
 }
 
 mod imp {
     use super::*;
-    use crate::{lock::lock, source::ReadError};
+    use crate::source::ReadError;
     use gst_base::subclass::base_src::CreateSuccess;
     use std::sync::{
-        Mutex,
+        Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     };
 
+    /// Whether nothing more is needed.
+    type Enough = Box<dyn Fn() -> bool + Send>;
+
     #[derive(Default)]
     pub struct RangeSource {
-        source: Mutex<Option<Arc<Source>>>,
+        pub(super) source: Mutex<Option<Arc<Source>>>,
+        pub(super) enough: Mutex<Option<Enough>>,
         interrupted: AtomicBool,
+        standing: Mutex<()>,
+        interruption: Condvar,
     }
 
     impl RangeSource {
-        pub(super) fn set_source(&self, source: Arc<Source>) {
-            *lock(&self.source) = Some(source);
-        }
-
         fn source(&self) -> Option<Arc<Source>> {
             lock(&self.source).clone()
+        }
+
+        fn has_enough(&self) -> bool {
+            lock(&self.enough).as_ref().is_some_and(|enough| enough())
+        }
+
+        fn wait_for_interruption(&self) {
+            let standing = lock(&self.standing);
+            drop(self.interruption.wait_while(standing, |()| !self.interrupted.load(Ordering::Acquire)));
         }
     }
 
@@ -104,6 +121,9 @@ mod imp {
 
         fn unlock(&self) -> Result<(), gst::ErrorMessage> {
             self.interrupted.store(true, Ordering::Release);
+            // Whoever is about to wait has seen it, or waits and is woken.
+            drop(lock(&self.standing));
+            self.interruption.notify_all();
             Ok(())
         }
 
@@ -121,6 +141,10 @@ mod imp {
             let source = self.source().ok_or(gst::FlowError::NotNegotiated)?;
             if offset >= source.size() {
                 return Err(gst::FlowError::Eos);
+            }
+            if self.has_enough() {
+                self.wait_for_interruption();
+                return Err(gst::FlowError::Flushing);
             }
             let pieces = source.read(offset, u64::from(length), &self.interrupted).map_err(|error| match error {
                 ReadError::Interrupted => gst::FlowError::Flushing,

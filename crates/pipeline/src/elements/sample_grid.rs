@@ -35,6 +35,11 @@ impl SampleGridElement {
         element
     }
 
+    /// Whether the clip has its samples.
+    pub fn is_over(&self) -> bool {
+        lock(&self.imp().state).over
+    }
+
     /// What went through so far.
     pub fn report(&self) -> SamplesReport {
         lock(&self.imp().state).report
@@ -62,7 +67,7 @@ mod imp {
         time_line: TimeLine,
         rate: u32,
         ended_ns: Option<i64>,
-        over: bool,
+        pub(super) over: bool,
         pub(super) report: SamplesReport,
     }
 

@@ -143,7 +143,8 @@ fn loudness_is_a_stage_between_cut_and_encoder() {
 fn what_is_listened_to_is_what_is_encoded() {
     let listening = listening(&order(60_000, 61_000), &upload(), FIRST).expect("sound");
     let made = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
-    assert_eq!(listening.steps, made.audio[..listening.steps.len()]);
+    // But for the queue ahead of it.
+    assert_eq!(listening.steps[1..], made.audio[1..listening.steps.len()]);
     assert_eq!((listening.seek_ns, listening.start_ns), (made.seek_ns, made.start_ns()));
     assert_eq!(listening.samples, made.expected.samples);
     let mute = Probed { audio: None, ..upload() };
