@@ -6,6 +6,7 @@ use clipfleet_tests::{
     pipeline_process::{Order, binary, start, transcode},
 };
 use std::{
+    collections::BTreeSet,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -18,17 +19,19 @@ fn reports_come_every_second_and_never_go_back() {
     let transcript = transcode(&order, &source);
     transcript.output();
     let order_of = |phase: &str| ["fetching", "encoding", "verifying"].iter().position(|known| *known == phase);
-    let mut last = (Duration::ZERO, Some(0), 0.0);
+    // Until the first the process comes up.
+    let began = transcript.progress.first().expect("a report").0;
+    let mut last = (began, Some(0), 0.0);
     for (at, report) in &transcript.progress {
         let phase = order_of(&report.phase);
         assert!(phase.is_some(), "{report:?}");
         assert!((0.0..=1.0).contains(&report.fraction), "{report:?}");
         assert!(phase > last.1 || report.fraction >= last.2, "{report:?} after {last:?}");
         // They come twice a second; on a machine that is busy with other things one is late now and then.
-        assert!(*at - last.0 < Duration::from_secs(3), "silence of {:?}", *at - last.0);
+        assert!(*at - last.0 < Duration::from_secs(10), "silence of {:?}", *at - last.0);
         last = (*at, phase, report.fraction);
     }
-    assert!(transcript.progress.len() >= 3.max(last.0.as_secs() as usize), "{:?}", transcript.progress);
+    assert!(transcript.progress.len() >= 3.max((last.0 - began).as_secs() as usize), "{:?}", transcript.progress);
     let last = &transcript.progress.last().expect("a report").1;
     assert_eq!(last.encoder, "x264enc");
     let finished = transcript.outcome.expect("a result");
@@ -62,6 +65,28 @@ fn only_what_the_clip_needs_is_read() {
         let elsewhere: Vec<u64> = ranges.iter().map(|(offset, _)| offset >> 20).filter(|block| *block > 0).collect();
         assert_eq!(ranges.len(), elsewhere.len() + 1, "{ranges:?}");
         assert!(elsewhere.len() <= 6 && elsewhere.is_sorted_by(|one, next| one < next), "{ranges:?}");
+    }
+}
+
+#[test]
+fn sound_that_stopped_is_not_looked_for_to_the_end() {
+    let recipe = Recipe { width: 160, height: 90, pictures: 1_800, video: H264_LARGE, ..Recipe::default() };
+    let directory = directory();
+    let source = recipe.make(directory.path(), "source");
+    // As a recording whose microphone was unplugged. Matroska says nowhere that a track ends.
+    let stopped = directory.path().join("stopped.mkv");
+    let mut made = Command::new("ffmpeg");
+    made.args(["-v", "error", "-i"]).arg(&source).args(["-t", "2.5", "-i"]).arg(&source);
+    let made = made.args(["-map", "0:v", "-map", "1:a", "-c", "copy"]).arg(&stopped).status();
+    assert!(made.expect("ffmpeg must be installed for media tests").success());
+
+    let order = Order::of(2_000, 4_000);
+    for normalize_loudness in [None, Some((-14.0, -1.5))] {
+        let transcript = transcode(&Order { normalize_loudness, ..order.clone() }, &stopped);
+        transcript.output();
+        // Half a minute of pictures, and a few seconds that the demuxer waits, of a minute; and the index, which is the last block.
+        let blocks: BTreeSet<u64> = transcript.ranges.iter().map(|(offset, _)| offset >> 20).collect();
+        assert!(blocks.len() < 36 && blocks.range(36..).count() <= 1, "{blocks:?}");
     }
 }
 

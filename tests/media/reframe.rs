@@ -310,7 +310,7 @@ fn turned_pictures_and_wide_pixels_are_reframed_as_they_are_seen() {
 fn a_picture_that_changes_its_size_is_reframed_anew() {
     // As a recorded window that is made narrower: VP8 changes its size at a key frame.
     const VP8: &[&str] =
-        &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "4M", "-pix_fmt", "yuv420p"];
+        &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8", "-b:v", "4M", "-pix_fmt", "yuv420p"];
     let directory = directory();
     let parts = [(640, 360), (360, 640)].map(|(width, height)| {
         let recipe = Recipe {

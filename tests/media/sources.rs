@@ -136,7 +136,7 @@ fn recording_of_a_browser_with_rare_key_frames() {
         "-deadline",
         "realtime",
         "-cpu-used",
-        "8",
+        "-8",
         "-b:v",
         "1M",
         "-g",

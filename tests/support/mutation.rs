@@ -4,11 +4,11 @@ use crate::{
     fixtures::Recipe,
     pipeline_process::{Fate, Order, start_in},
 };
-use clipfleet_domain::limits::MAX_PIPELINE_BYTES;
+use clipfleet_domain::limits::{MAX_PIPELINE_BYTES, MAX_STALL_SECONDS};
 use std::{collections::BTreeMap, fmt, fs, ops::Range, path::Path, time::Duration};
 
-/// Longest time a damaged file may take: the process's own stall guard and a little more.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Longest time a damaged file may take: the process's own stall guard, and as long again for what comes before and after.
+const PATIENCE: Duration = Duration::from_secs(2 * MAX_STALL_SECONDS);
 
 /// Small sources of every container that we read, in which damage is done.
 pub fn seeds(directory: &Path) -> Vec<Vec<u8>> {

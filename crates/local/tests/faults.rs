@@ -78,7 +78,9 @@ async fn a_cut_stream_is_opened_again() {
     let pubsub = bench.pubsub().await.with_queue().await;
     let fault = json!({"cut_answer": {"after_ms": 200}});
     bench.faults(one("google.pubsub.v1.Subscriber/StreamingPull", fault, 2)).await;
-    let mut stream = pubsub.subscriber.subscribe(SUBSCRIPTION).build();
+    // A message that is lost with its stream comes again when its lease is over.
+    let subscribe = pubsub.subscriber.subscribe(SUBSCRIPTION);
+    let mut stream = subscribe.set_max_lease_extension(Duration::from_secs(10)).build();
     for n in 0..6 {
         pubsub.publish(TOPIC, &n.to_string()).await;
         soon(stream.next()).await.unwrap().unwrap().1.ack();
@@ -120,7 +122,9 @@ async fn messages_come_in_another_order_and_all_of_them() {
     for text in &sent {
         pubsub.publish(TOPIC, text).await;
     }
-    let mut stream = pubsub.subscriber.subscribe(SUBSCRIPTION).set_max_outstanding_messages(1).build();
+    // What the stream has in hand when it is dropped comes again when its lease is over.
+    let subscribe = pubsub.subscriber.subscribe(SUBSCRIPTION).set_max_outstanding_messages(1);
+    let mut stream = subscribe.set_max_lease_extension(Duration::from_secs(10)).build();
     let mut received = Vec::new();
     for _ in 0..10 {
         let (message, handler) = soon(stream.next()).await.unwrap().unwrap();

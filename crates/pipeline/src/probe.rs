@@ -173,8 +173,10 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
     pipeline.start(gst::State::Playing)?;
 
     let mut stall = bus::StallGuard::new("reading the head of the source");
-    let mut all_streams = false;
+    let (mut all_streams, mut event) = (false, None);
     let picture = loop {
+        // Looked for ahead of what was found: that all of it was found before the end.
+        event = event.or_else(|| pipeline.next_event());
         match found.recv_timeout(bus::STEP) {
             Ok(Finding::Picture(picture)) => break picture,
             Ok(Finding::Undecodable { codec, remedy }) => {
@@ -186,20 +188,19 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
                     return Err(failure::source_has_no_video());
                 }
             }
-            Err(_) => {}
+            Err(_) => match event {
+                None => stall.check(source.reads())?,
+                Some(event) => {
+                    return Err(source.failure().unwrap_or_else(|| match event {
+                        bus::Event::Ended if all_streams => {
+                            failure::source_truncated("it has no picture that can be decoded")
+                        }
+                        bus::Event::Ended => failure::source_truncated("it ends within its header"),
+                        bus::Event::Failed(error) => classify(&error, &lock(&streams)),
+                    }));
+                }
+            },
         }
-        if let Some(event) = pipeline.next_event() {
-            // A picture may have been found just before the end.
-            if let Ok(Finding::Picture(picture)) = found.try_recv() {
-                break picture;
-            }
-            return Err(source.failure().unwrap_or_else(|| match event {
-                bus::Event::Ended if all_streams => failure::source_truncated("it has no picture that can be decoded"),
-                bus::Event::Ended => failure::source_truncated("it ends within its header"),
-                bus::Event::Failed(error) => classify(&error, &lock(&streams)),
-            }));
-        }
-        stall.check(source.reads())?;
     };
     let declared = demuxer.query_duration::<gst::ClockTime>().map(|length| length.nseconds() as i64);
     let streams = lock(&streams);

@@ -134,6 +134,9 @@ pub struct Hearing {
 /// continuation. Captures round and jitter by less; a larger difference is a real gap.
 const CONTINUATION_MS: i64 = 20;
 
+/// How far the sound of a file may lie behind its pictures. FFmpeg, for one, writes 10 s of pictures before it gives up waiting for sound.
+const MAX_INTERLEAVE_MS: i64 = 30_000;
+
 /// Deals out the samples of the output.
 #[derive(Debug, Clone)]
 pub struct SampleGrid {
@@ -187,6 +190,13 @@ impl SampleGrid {
             Hearing { silence: (first - filled) as u64, skip: (first - begin) as u64, take: (end - first) as u64 };
         self.filled = end as u64;
         hearing
+    }
+
+    /// Whether sound of this clip is not to be expected any more when the pictures are at `time_ns` of the source: however badly the two are
+    /// interleaved, by then it would have come.
+    pub fn is_missed_by(&self, time_ns: i64) -> bool {
+        let end_ns = self.start_ns + i128::from(self.samples) * SECOND / self.rate;
+        i128::from(time_ns) > end_ns + i128::from(MAX_INTERLEAVE_MS) * 1_000_000
     }
 
     /// The source is over: how many silent samples complete the track.
@@ -307,6 +317,12 @@ mod tests {
         let mut grid = SampleGrid::new(0, 48_000, 48_000);
         assert_eq!(grid.offer(250 * MS, 1_024), Hearing { silence: 12_000, skip: 0, take: 1_024 });
         assert_eq!(grid.complete(), 48_000 - 12_000 - 1_024);
+    }
+
+    #[test]
+    fn sound_is_waited_for_longer_than_any_file_is_badly_interleaved() {
+        let grid = SampleGrid::new(5_000 * MS, 48_000, 48_000);
+        assert!(!grid.is_missed_by(36_000 * MS) && grid.is_missed_by(36_000 * MS + 1));
     }
 
     #[test]

@@ -121,6 +121,26 @@ mod imp {
             pieces.into_iter().try_for_each(|piece| self.src.push(piece).map(|_| ()))
         }
 
+        /// The source has no more sound, says `event`.
+        fn end(&self, event: &gst::Event) -> bool {
+            let mut output = Vec::new();
+            {
+                let mut state = lock(&self.state);
+                if state.over {
+                    return true;
+                }
+                state.over = true;
+                // Sound that was over before the clip began ended as early as can be.
+                state.report.ended_ns = Some(state.ended_ns.unwrap_or(i64::MIN / 2));
+                let from = state.grid.dealt();
+                let missing = state.grid.complete();
+                state.silence(from, missing, &mut output);
+            }
+            self.begin(event);
+            let _ = self.push_all(output);
+            self.src.push_event(gst::event::Eos::builder().seqnum(event.seqnum()).build())
+        }
+
         fn event(&self, event: gst::Event) -> bool {
             match event.view() {
                 gst::EventView::Segment(segment) => {
@@ -130,25 +150,13 @@ mod imp {
                     // A format comes first, even where a stream that is empty has none.
                     !self.has_format() || self.src.push_event(clip_segment(&event))
                 }
-                gst::EventView::Eos(_) => {
-                    let mut output = Vec::new();
-                    {
-                        let mut state = lock(&self.state);
-                        if state.over {
-                            return true;
-                        }
-                        state.over = true;
-                        // Sound that was over before the clip began ended as early as can be.
-                        state.report.ended_ns = Some(state.ended_ns.unwrap_or(i64::MIN / 2));
-                        let from = state.grid.dealt();
-                        let missing = state.grid.complete();
-                        state.silence(from, missing, &mut output);
-                    }
-                    self.begin(&event);
-                    let _ = self.push_all(output);
-                    self.src.push_event(event)
+                gst::EventView::Eos(_) => self.end(&event),
+                gst::EventView::Gap(gap) => {
+                    let (time, _) = gap.get();
+                    let is_over = lock(&self.state).is_over_by(time);
+                    !is_over || self.end(&event)
                 }
-                gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
+                gst::EventView::Tag(_) => true,
                 // The default keeps formats to itself.
                 gst::EventView::Caps(_) => {
                     let first = !self.has_format();
@@ -177,6 +185,12 @@ mod imp {
                     Err(_) => self.silence(from + silence, take, output),
                 }
             }
+        }
+
+        /// Matroska does not say when a track ends, its demuxer only that there was nothing of it up to `time`.
+        fn is_over_by(&self, time: gst::ClockTime) -> bool {
+            let time = self.time_line.place(&self.segment, Some(time));
+            time.is_some_and(|time| self.grid.is_missed_by(time))
         }
 
         fn silence(&self, from: u64, count: u64, output: &mut Vec<gst::Buffer>) {

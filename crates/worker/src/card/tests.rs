@@ -18,11 +18,9 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::SocketAddr,
-    os::{
-        fd::AsFd as _,
-        unix::{fs::PermissionsExt as _, net::UnixStream},
-    },
+    os::{fd::AsFd as _, unix::net::UnixStream},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 use tokio::{
@@ -89,9 +87,18 @@ fn where_there_is_no_card_nothing_is_ever_tested() {
 /// A media program that does what the shell says.
 fn program(directory: &Path, gpu: Gpu, script: &str) -> Program {
     let path = directory.join("program");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     Program::new(path, gpu, directory)
+}
+
+/// By a process of its own: what is open for writing cannot be started, and had this one opened it, whatever another test starts
+/// meanwhile would have it open for a moment.
+fn write_program(path: &Path, script: &str) {
+    let write =
+        Command::new("sh").args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(Stdio::piped()).spawn();
+    let mut write = write.unwrap();
+    write.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(write.wait().unwrap().success());
 }
 
 #[tokio::test]
@@ -254,8 +261,7 @@ fn media_program(directory: &Path) -> PathBuf {
         directory = directory.display(),
         ours = ours.display(),
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, &script);
     path
 }
 
