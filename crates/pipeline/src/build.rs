@@ -64,14 +64,10 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let encoded = count_frames(&into_mux(&video, mux, "video_%u")?);
     into_mux(&audio, mux, "audio_%u")?;
 
+    grids.close(&input);
     let frames = grids.frames.ok_or_else(|| failure::internal("a plan without a frame grid"))?;
     let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a sample grid"))?;
     close_behind(&pipeline, &frames)?;
-    let (weak_frames, weak_samples) = (frames.downgrade(), samples.downgrade());
-    input.read_until(move || {
-        weak_frames.upgrade().is_some_and(|frames| frames.is_over())
-            && weak_samples.upgrade().is_some_and(|samples| samples.is_over())
-    });
 
     let mut entries = vec![(Kind::Video, first_pad(&video)?)];
     if plan.audio_from_source {
@@ -99,6 +95,16 @@ pub(crate) struct Grids {
 impl Grids {
     pub(crate) fn new(time_line: TimeLine) -> Self {
         Self { time_line, frames: None, samples: None }
+    }
+
+    /// Once all of them have dealt out the clip, nothing more is read.
+    pub(crate) fn close(&self, input: &RangeSource) {
+        let frames = self.frames.as_ref().map(|frames| frames.downgrade());
+        let samples = self.samples.as_ref().map(|samples| samples.downgrade());
+        input.read_until(move || {
+            frames.as_ref().is_none_or(|frames| frames.upgrade().is_some_and(|frames| frames.is_over()))
+                && samples.as_ref().is_none_or(|samples| samples.upgrade().is_some_and(|samples| samples.is_over()))
+        });
     }
 }
 

@@ -46,9 +46,8 @@ pub fn listen(plan: &Listening, source: &Arc<Source>, mut report: impl FnMut(f64
     bus::add_linked(&pipeline, &[input.clone().upcast(), demuxer.clone()])?;
     let mut grids = Grids::new(plan.container.time_line());
     let mut chain = build::chain(&plan.steps, Path::new(""), &mut grids)?;
+    grids.close(&input);
     let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a grid"))?;
-    let weak = samples.downgrade();
-    input.read_until(move || weak.upgrade().is_some_and(|samples| samples.is_over()));
     let sink = bus::make("fakesink")?;
     bus::set(&sink, "sync", "false")?;
     let meter = meter_at(&bus::pad(&sink, "sink")?);

@@ -194,8 +194,8 @@ pub fn listening(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) ->
     let samples = expected(order.clip.window, &order.rendition).samples;
     let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
     // Nobody waits for another stream here, so no more than a queue's second is read ahead.
-    let mut steps = vec![named("queue", "audio-in", &[])];
-    steps.extend(sound_steps(probed.audio.as_ref()?, start_ns, samples));
+    let queue = named("queue", "audio-in", &[]);
+    let steps = sound_steps(queue, probed.audio.as_ref()?, start_ns, samples);
     Some(Listening { container: probed.container, seek_ns, start_ns, samples, steps })
 }
 
@@ -239,13 +239,9 @@ fn expected(window: Window, rendition: &Rendition) -> Expected {
 fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Vec<Step> {
     let samples = expected.samples;
     let mut steps = match &stream {
-        Some(stream) => {
-            // Unlimited, as is the queue behind the encoder: the two streams of a file may lie any distance apart, and the
-            // multiplexer takes both at the same pace. What waits here is compressed.
-            let mut steps = vec![unlimited_queue("audio-in")];
-            steps.extend(sound_steps(stream, start_ns, samples));
-            steps
-        }
+        // Unlimited, as is the queue behind the encoder: the two streams of a file may lie any distance apart, and the
+        // multiplexer takes both at the same pace. What waits here is compressed.
+        Some(stream) => sound_steps(unlimited_queue("audio-in"), stream, start_ns, samples),
         None => vec![
             with("audiotestsrc", &[("wave", "silence"), ("samplesperbuffer", "4800")]),
             sound_format(),
@@ -257,9 +253,10 @@ fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Ve
     steps
 }
 
-/// From what waits of the sound stream to the clip's samples.
-fn sound_steps(Stream { decoder }: &Stream, start_ns: i64, samples: u64) -> Vec<Step> {
-    let mut steps: Vec<Step> = decoder.parser.map(element).into_iter().collect();
+/// From the demuxer's sound stream to the clip's samples.
+fn sound_steps(queue: Step, Stream { decoder }: &Stream, start_ns: i64, samples: u64) -> Vec<Step> {
+    let mut steps = vec![queue];
+    steps.extend(decoder.parser.map(element));
     steps.extend([element(decoder.element), element("audioconvert"), element("audioresample")]);
     steps.extend([sound_format(), Step::Samples { start_ns, samples }]);
     steps

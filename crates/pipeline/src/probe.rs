@@ -188,16 +188,11 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
                     return Err(failure::source_has_no_video());
                 }
             }
-            Err(_) => match event {
+            Err(_) => match &event {
                 None => stall.check(source.reads())?,
                 Some(event) => {
-                    return Err(source.failure().unwrap_or_else(|| match event {
-                        bus::Event::Ended if all_streams => {
-                            failure::source_truncated("it has no picture that can be decoded")
-                        }
-                        bus::Event::Ended => failure::source_truncated("it ends within its header"),
-                        bus::Event::Failed(error) => classify(&error, &lock(&streams)),
-                    }));
+                    let failure = source.failure();
+                    return Err(failure.unwrap_or_else(|| why_ended(event, all_streams, &lock(&streams))));
                 }
             },
         }
@@ -208,10 +203,15 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
     Ok(Probed { container, video, audio: streams.audio, picture, rotation: streams.rotation, declared_ns: declared })
 }
 
-fn classify(error: &bus::ElementError, streams: &Streams) -> Failure {
-    match error.what {
-        bus::What::Negotiation if streams.video.is_none() => failure::source_has_no_video(),
-        _ => failure::source_truncated(error),
+/// Why there is no picture.
+fn why_ended(event: &bus::Event, all_streams: bool, streams: &Streams) -> Failure {
+    match event {
+        bus::Event::Ended if all_streams => failure::source_truncated("it has no picture that can be decoded"),
+        bus::Event::Ended => failure::source_truncated("it ends within its header"),
+        bus::Event::Failed(error) => match error.what {
+            bus::What::Negotiation if streams.video.is_none() => failure::source_has_no_video(),
+            _ => failure::source_truncated(error),
+        },
     }
 }
 

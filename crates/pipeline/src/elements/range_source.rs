@@ -47,7 +47,6 @@ mod imp {
         pub(super) source: Mutex<Option<Arc<Source>>>,
         pub(super) enough: Mutex<Option<Enough>>,
         interrupted: AtomicBool,
-        standing: Mutex<()>,
         interruption: Condvar,
     }
 
@@ -56,13 +55,14 @@ mod imp {
             lock(&self.source).clone()
         }
 
-        fn has_enough(&self) -> bool {
-            lock(&self.enough).as_ref().is_some_and(|enough| enough())
-        }
-
-        fn wait_for_interruption(&self) {
-            let standing = lock(&self.standing);
-            drop(self.interruption.wait_while(standing, |()| !self.interrupted.load(Ordering::Acquire)));
+        /// Waits to be interrupted if there is enough; whether there was.
+        fn rest(&self) -> bool {
+            let enough = lock(&self.enough);
+            if !enough.as_ref().is_some_and(|enough| enough()) {
+                return false;
+            }
+            drop(self.interruption.wait_while(enough, |_| !self.interrupted.load(Ordering::Acquire)));
+            true
         }
     }
 
@@ -122,7 +122,7 @@ mod imp {
         fn unlock(&self) -> Result<(), gst::ErrorMessage> {
             self.interrupted.store(true, Ordering::Release);
             // Whoever is about to wait has seen it, or waits and is woken.
-            drop(lock(&self.standing));
+            drop(lock(&self.enough));
             self.interruption.notify_all();
             Ok(())
         }
@@ -142,8 +142,7 @@ mod imp {
             if offset >= source.size() {
                 return Err(gst::FlowError::Eos);
             }
-            if self.has_enough() {
-                self.wait_for_interruption();
+            if self.rest() {
                 return Err(gst::FlowError::Flushing);
             }
             let pieces = source.read(offset, u64::from(length), &self.interrupted).map_err(|error| match error {
