@@ -112,7 +112,11 @@ fn a_process_whose_worker_is_gone_leaves_at_once() {
             }
         }
         started.socket.shutdown(std::net::Shutdown::Both).expect("closing");
-        started.wait();
+        assert_eq!(
+            started.wait(),
+            None,
+            "it ended itself in the middle, and did not go on to an end that it cannot tell"
+        );
     }
 }
 

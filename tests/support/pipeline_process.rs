@@ -270,7 +270,7 @@ impl Started {
         (fate, memory, listing(self.directory.path()))
     }
 
-    /// Waits for the process to leave.
+    /// Waits for the process to leave: the code that it exits with, nothing if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
