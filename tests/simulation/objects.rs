@@ -37,7 +37,7 @@ impl Objects for SimObjects {
     }
 
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
-        // Read here and now: the runtime's file reads take real time, which no seed decides.
+        // Read before it is sent: what is on its way arrives though its sender and the sender's directory are gone by then.
         let body = match body {
             Body::File(path) => Bytes::from(std::fs::read(&path).map_err(|error| {
                 CloudError::new(ErrorKind::Unavailable, format!("create {name}: {}: {error}", path.display()))

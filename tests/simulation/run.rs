@@ -15,7 +15,15 @@ use crate::{
 use clipfleet_cloud::{Body, NewObject, ObjectName};
 use clipfleet_contract::names;
 use fastrand::Rng;
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     runtime::Builder,
     task::JoinSet,
@@ -44,7 +52,14 @@ pub(crate) struct Ran {
 
 /// Runs one seed. `whole` keeps the whole trace.
 pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: bool) -> Ran {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let left_virtual_time = Arc::new(AtomicBool::new(false));
+    let left = Arc::clone(&left_virtual_time);
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .on_thread_start(move || left.store(true, Ordering::SeqCst))
+        .build()
+        .expect("a runtime");
     let world = runtime.block_on(async {
         let mut rng = Rng::with_seed(seed);
         let (scale, weather) = (Scale::draw(&mut rng), Weather::draw(&mut rng));
@@ -60,6 +75,9 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: 
             biased;
             () = broken => {}
             () = play(&world, scale) => {}
+        }
+        if left_virtual_time.load(Ordering::SeqCst) {
+            world.violated("something ran on a thread of its own, in real time, which no seed decides".to_owned());
         }
         world.lock().over = true;
         world

@@ -62,7 +62,8 @@ pub(crate) async fn publish(
     reporter.progress(Phase::Uploading, 0.0, encoding.clone());
     let cover = directory.join(&finished.cover);
     reporter.hold().still().await;
-    let cover_bytes = tokio::fs::metadata(&cover).await.map_or(0, |cover| cover.len());
+    // Asked here and now, as everything of the scratch directory: it takes microseconds.
+    let cover_bytes = std::fs::metadata(&cover).map_or(0, |cover| cover.len());
     let manifest = with_usage(finished.manifest, &usage(worker, reporter, bytes_read, 0));
     let beside_bytes = manifest.len() as u64 + cover_bytes;
     let stored = companions::store(worker, &output, reporter.attempt_id(), manifest, cover).await;
