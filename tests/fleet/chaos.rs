@@ -118,7 +118,8 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     let started = Instant::now();
     let (mut kills, mut submitted, mut done_at_last_kill) = (Vec::new(), 0, 0);
     loop {
-        let left = unfinished(&fleet, submitted).await;
+        let left = unfinished(&fleet, submitted, CLIPS).await;
+        let done = submitted * CLIPS - left;
         if left <= FEW && submitted < batches {
             fleet.submit(&small_clips(&format!("b{submitted}"), &uri, CLIPS)).await;
             submitted += 1;
@@ -127,7 +128,6 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
         }
         assert!(started.elapsed() < patience, "{left} clips are unfinished");
         // Where clips take longer than the workers live, none would ever be completed: each kill leaves time for one.
-        let done = submitted * CLIPS - left;
         if kills.last().is_none_or(|last: &Instant| last.elapsed() >= every && done > done_at_last_kill) {
             // It may have been killed just now and be not yet replaced.
             if let Some(victim) = random.choice(&fleet.workers()) {
@@ -159,14 +159,14 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     assert_eq!(fleet.stop().await, Some(0));
 }
 
-/// Clips of the first batches that are not over.
-async fn unfinished(fleet: &Fleet, batches: usize) -> usize {
+/// Clips of the first batches, of so many each, that are not over.
+async fn unfinished(fleet: &Fleet, batches: usize, clips: usize) -> usize {
     let mut left = 0;
     for batch in 0..batches {
         let document = fleet.document(&format!("exportBatches/b{batch}")).await;
         let count = |field| document.as_ref().and_then(|it| it.integer(field)).and_then(|n| usize::try_from(n).ok());
         let over = ["completedClips", "failedClips", "cancelledClips"].map(|field| count(field).unwrap_or(0));
-        left += count("totalClips").unwrap_or(1) - over.iter().sum::<usize>();
+        left += clips - over.iter().sum::<usize>();
     }
     left
 }
