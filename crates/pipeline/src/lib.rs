@@ -16,6 +16,7 @@
 pub mod acceptance;
 pub mod backdrop;
 pub mod build;
+pub mod boxes;
 pub mod bus;
 pub mod catalog;
 pub mod check;

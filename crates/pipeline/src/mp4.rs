@@ -1,8 +1,9 @@
 //! The parts of an MP4 file that say what it shows and when: read, and the sound's edit list corrected in place.
 
+use crate::boxes::{Boxes, Place, box_size, broken};
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -17,13 +18,6 @@ pub struct Edit {
     /// Where the shown part begins in the track, in its time scale; -1 for an empty stretch.
     pub media_time: i64,
     place: Place,
-}
-
-/// Where a number lies in the file, and whether it has 64 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Place {
-    offset: u64,
-    wide: bool,
 }
 
 /// One track.
@@ -91,7 +85,7 @@ impl Movie {
                     file.seek(SeekFrom::Start(position + header))?;
                     let mut bytes = vec![0; (size - header) as usize];
                     file.read_exact(&mut bytes)?;
-                    movie.header(&Boxes { bytes: &bytes, offset: position + header })?;
+                    movie.header(&Boxes::run(&bytes, position + header))?;
                 }
                 _ => {}
             }
@@ -169,7 +163,7 @@ impl Track {
     }
 
     fn description(&mut self, stsd: &Boxes<'_>) -> io::Result<()> {
-        let entries = Boxes { bytes: stsd.bytes.get(8..).unwrap_or_default(), offset: 0 };
+        let entries = Boxes::run(stsd.bytes.get(8..).unwrap_or_default(), 0);
         let Some((codec, entry)) = entries.iter().next() else { return Err(broken("stsd")) };
         self.codec = codec;
         if codec == *b"mp4a" {
@@ -177,7 +171,7 @@ impl Track {
             return Ok(());
         }
         self.size = (entry.u16(24)?, entry.u16(26)?);
-        let details = Boxes { bytes: entry.bytes.get(78..).unwrap_or_default(), offset: 0 };
+        let details = Boxes::run(entry.bytes.get(78..).unwrap_or_default(), 0);
         for (kind, content) in details.iter() {
             match &kind {
                 b"pasp" => self.pixel_aspect = (content.u32(0)?, content.u32(4)?),
@@ -203,86 +197,4 @@ pub fn shift_sound(path: &Path, skip: u32, duration: u64) -> io::Result<()> {
         place.write(&mut file, duration)?;
     }
     edit.place.next().write(&mut file, skip.into())
-}
-
-impl Place {
-    fn next(self) -> Self {
-        Self { offset: self.offset + if self.wide { 8 } else { 4 }, ..self }
-    }
-
-    fn write(self, file: &mut File, number: u64) -> io::Result<()> {
-        file.seek(SeekFrom::Start(self.offset))?;
-        if self.wide {
-            return file.write_all(&number.to_be_bytes());
-        }
-        let narrow = u32::try_from(number).map_err(|_| broken("a duration"))?;
-        file.write_all(&narrow.to_be_bytes())
-    }
-}
-
-/// A run of boxes, or the content of one.
-struct Boxes<'a> {
-    bytes: &'a [u8],
-    /// Where it lies in the file.
-    offset: u64,
-}
-
-impl<'a> Boxes<'a> {
-    fn iter(&self) -> impl Iterator<Item = ([u8; 4], Boxes<'a>)> {
-        let (bytes, offset) = (self.bytes, self.offset);
-        let mut position = 0;
-        std::iter::from_fn(move || {
-            let rest = bytes.get(position..)?;
-            let (header, size) = box_size(rest, rest.len() as u64)?;
-            let kind = rest.get(4..8)?.try_into().ok()?;
-            let content = rest.get(header as usize..size as usize)?;
-            let at = position as u64 + header;
-            position += size as usize;
-            Some((kind, Boxes { bytes: content, offset: offset + at }))
-        })
-    }
-
-    fn array<const N: usize>(&self, at: usize) -> io::Result<[u8; N]> {
-        let bytes = self.bytes.get(at..at + N).ok_or_else(|| broken("a box"))?;
-        bytes.try_into().map_err(|_| broken("a box"))
-    }
-
-    fn u16(&self, at: usize) -> io::Result<u16> {
-        self.array(at).map(u16::from_be_bytes)
-    }
-
-    fn u32(&self, at: usize) -> io::Result<u32> {
-        self.array(at).map(u32::from_be_bytes)
-    }
-
-    fn u64(&self, at: usize) -> io::Result<u64> {
-        self.array(at).map(u64::from_be_bytes)
-    }
-
-    /// A number whose place depends on the box's version.
-    fn versioned(&self, narrow: usize, wide: usize) -> io::Result<u32> {
-        self.u32(if self.u32(0)? >> 24 == 1 { wide } else { narrow })
-    }
-
-    /// The place of a number whose place and width depend on the box's version.
-    fn place(&self, narrow: usize, wide: usize) -> io::Result<Place> {
-        let is_wide = self.u32(0)? >> 24 == 1;
-        let at = if is_wide { wide } else { narrow };
-        Ok(Place { offset: self.offset + at as u64, wide: is_wide })
-    }
-}
-
-/// Bytes of a box's header and of the whole box, which must fit into `room`.
-fn box_size(head: &[u8], room: u64) -> Option<(u64, u64)> {
-    let size = u32::from_be_bytes(head.get(..4)?.try_into().ok()?);
-    let (header, size) = match size {
-        0 => (8, room),
-        1 => (16, u64::from_be_bytes(head.get(8..16)?.try_into().ok()?)),
-        size => (8, u64::from(size)),
-    };
-    (size >= header && size <= room).then_some((header, size))
-}
-
-fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what} is not as expected"))
 }
