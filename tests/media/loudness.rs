@@ -2,6 +2,7 @@
 
 use clipfleet_tests::{
     fixtures::{Recipe, directory},
+    picture::first_picture_ms,
     pipeline_process::{Order, Transcript, transcode},
     sound::Sound,
 };
@@ -166,7 +167,10 @@ fn sound_stays_where_it_is_whatever_it_comes_in() {
         let (after, _, made) = leveled(&source, asked);
         reaches(after, asked);
         let sound = Sound::decode(&made.output());
-        let (expected, heard) = (recipe.beeps().within(1_010, 7_010), sound.beeps_ms());
+        // Recipes count from their first picture, clips on the file's own time line.
+        let zero_ms = first_picture_ms(&source) as f64;
+        let expected = recipe.beeps().within(1_010, 7_010).into_iter().map(|time| time + zero_ms);
+        let (expected, heard): (Vec<f64>, _) = (expected.collect(), sound.beeps_ms());
         assert_eq!(heard.len(), expected.len(), "{name}: {heard:?}");
         for (heard, expected) in heard.iter().zip(&expected) {
             assert!((heard - expected).abs() < CLICK_MS, "{name}: {heard} instead of {expected}");

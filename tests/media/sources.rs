@@ -4,7 +4,7 @@ use clipfleet_tests::{
     clip::{self, frames},
     fixtures::{Recipe, directory},
     mp4::Probe,
-    picture::{MarkPlace, Pictures},
+    picture::{MarkPlace, Pictures, first_picture_ms},
     pipeline_process::{Order, Transcript, transcode},
 };
 use std::path::Path;
@@ -44,7 +44,10 @@ impl Shape {
 }
 
 pub(crate) fn check(recipe: &Recipe, shape: &Shape, source: &Path, order: &Order) -> (Transcript, Vec<f64>) {
-    let transcript = transcode(order, source);
+    // Recipes count from their first picture, clips on the file's own time line.
+    let zero_ms = first_picture_ms(source);
+    let window = (order.window.0 + zero_ms, order.window.1 + zero_ms);
+    let transcript = transcode(&Order { window, ..order.clone() }, source);
     let output = transcript.output();
     clip::check_file(&transcript, shape.output, order);
     check_pictures(recipe, shape, &output, order);

@@ -103,3 +103,18 @@ impl Pictures {
         sum / count.max(1)
     }
 }
+
+/// When a file's first picture is shown on the file's own time line, milliseconds.
+///
+/// # Panics
+/// When `ffprobe` finds no picture.
+pub fn first_picture_ms(source: &Path) -> i64 {
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "stream=start_time", "-of", "csv=p=0"])
+        .arg(source)
+        .output()
+        .expect("ffprobe must be installed for media tests");
+    let text = String::from_utf8_lossy(&probe.stdout);
+    let seconds: f64 = text.trim().trim_end_matches(',').parse().expect("the start of the pictures");
+    (seconds * 1_000.0).round() as i64
+}

@@ -131,7 +131,7 @@ pub fn check_clip_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<Fi
 }
 
 /// Changes when the same request would give another picture or sound, so that old results are not taken for new ones.
-const MEDIA_VERSION: u32 = 2;
+const MEDIA_VERSION: u32 = 3;
 
 /// 80 bits over everything that decides the result's content: enough that two clips of one owner never meet by chance.
 fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {

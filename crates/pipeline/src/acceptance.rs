@@ -287,7 +287,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&directory);
         let probed = probe::probe(&material.open().expect("a source"), &installed).expect("a probe");
         assert!(
-            probed.picture.plain_colours && probed.picture.plain_samples,
+            probed.picture.plain_colours() && probed.picture.plain_samples,
             "a card must be able to take it: {probed:?}"
         );
         let order = order(&material, Path::new("")).expect("an order");

@@ -4,14 +4,14 @@ use crate::{
     backdrop::Backdrop,
     bus::{self, Guard},
     catalog::Kind,
-    elements::{Canvas, FrameGridElement, Leveller, RangeSource, SampleGridElement, TimeLine, ToneMapper},
+    elements::{Canvas, FrameGridElement, Leveller, RangeLimiter, RangeSource, SampleGridElement, ToneMapper},
     failure,
     leveling::{Leveling, amplitude, limiter::Limiter},
     moving_crop::MovingCrop,
     plan::{Crop, ENCODED, Fit, Plan, SAMPLE_RATE, SCALER, Step, shown, stored_crop},
-    probe::kind_of,
     source::Source,
-    timing::{FrameGrid, SampleGrid},
+    timing::SampleGrid,
+    tracks,
 };
 use clipfleet_domain::{
     failure::Failure,
@@ -24,7 +24,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
 };
 
@@ -51,7 +51,7 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let input = RangeSource::new(Arc::clone(source));
     bus::add_linked(&pipeline, &[input.clone().upcast(), demuxer.clone()])?;
 
-    let mut grids = Grids::new(plan.container.time_line());
+    let mut grids = Grids::default();
     let video = chain(&plan.video, directory, &mut grids)?;
     let audio = chain(&plan.audio, directory, &mut grids)?;
     let output = chain(&plan.output, directory, &mut grids)?;
@@ -69,15 +69,15 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
     let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a sample grid"))?;
     close_behind(&pipeline, &frames)?;
 
-    let mut entries = vec![(Kind::Video, first_pad(&video)?)];
+    let mut entries = vec![(Kind::Video, plan.video_stream, first_pad(&video)?)];
     if plan.audio_from_source {
-        entries.push((Kind::Audio, first_pad(&audio)?));
+        entries.push((Kind::Audio, plan.audio_stream, first_pad(&audio)?));
     }
-    connect_streams(&demuxer, entries.clone());
+    tracks::connect(&demuxer, entries.clone());
     Ok(Built {
         pipeline,
         demuxer,
-        entries: entries.into_iter().map(|(_, pad)| pad).collect(),
+        entries: entries.into_iter().map(|(_, _, pad)| pad).collect(),
         frames,
         samples,
         encoded,
@@ -85,18 +85,14 @@ pub fn build(plan: &Plan, source: &Arc<Source>, directory: &Path) -> Result<Buil
 }
 
 /// The elements of a chain that deal out a clip, as they are made.
+#[derive(Default)]
 pub(crate) struct Grids {
-    time_line: TimeLine,
     frames: Option<FrameGridElement>,
     /// Decides which samples are heard.
     pub(crate) samples: Option<SampleGridElement>,
 }
 
 impl Grids {
-    pub(crate) fn new(time_line: TimeLine) -> Self {
-        Self { time_line, frames: None, samples: None }
-    }
-
     /// Once all of them have dealt out the clip, nothing more is read.
     pub(crate) fn close(&self, input: &RangeSource) {
         let frames = self.frames.as_ref().map(|frames| frames.downgrade());
@@ -135,21 +131,21 @@ fn element(step: &Step, directory: &Path, grids: &mut Grids) -> Result<gst::Elem
         }
         Step::Crop(crop) => crop_element(*crop),
         Step::Fit(fit) => fit_element(fit),
+        Step::LimitRange => Ok(RangeLimiter::new().upcast()),
         Step::ToneMap => Ok(ToneMapper::new().upcast()),
         Step::Backdrop { target } => Ok(Canvas::new(*target, Box::new(Backdrop::new(*target))).upcast()),
         Step::MovingCrop { path, target } => {
             let crop = MovingCrop::new(path.clone(), *target);
             Ok(Canvas::new(*target, Box::new(crop)).upcast())
         }
-        Step::Frames { start_ns, fps, frames, patience } => {
-            let grid =
-                FrameGridElement::new(FrameGrid::new(*start_ns, *fps, *frames), grids.time_line, *fps, *patience);
+        Step::Frames(frames) => {
+            let grid = FrameGridElement::new(frames);
             grids.frames = Some(grid.clone());
             Ok(grid.upcast())
         }
-        Step::Samples { start_ns, samples } => {
+        Step::Samples { start_ns, samples, time_line } => {
             let grid = SampleGrid::new(*start_ns, SAMPLE_RATE, *samples);
-            let grid = SampleGridElement::new(grid, grids.time_line, SAMPLE_RATE);
+            let grid = SampleGridElement::new(grid, time_line.clone(), SAMPLE_RATE);
             grids.samples = Some(grid.clone());
             Ok(grid.upcast())
         }
@@ -273,24 +269,4 @@ fn count_frames(pad: &gst::Pad) -> Arc<AtomicU32> {
         gst::PadProbeReturn::Ok
     });
     count
-}
-
-/// Connects the first stream of each kind, as the probe did. Streams that nothing takes are not read on.
-pub(crate) fn connect_streams(demuxer: &gst::Element, entries: Vec<(Kind, gst::Pad)>) {
-    let entries: Vec<(Kind, gst::Pad, AtomicBool)> =
-        entries.into_iter().map(|(kind, pad)| (kind, pad, AtomicBool::new(false))).collect();
-    demuxer.connect_pad_added(move |demuxer, pad| {
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let kind = kind_of(&caps);
-        let free = |taken: &AtomicBool| !taken.swap(true, Ordering::Relaxed);
-        if let Some((_, entry, _)) = entries.iter().find(|(wanted, _, taken)| kind == Some(*wanted) && free(taken))
-            && let Err(error) = pad.link(entry)
-        {
-            gst::element_error!(
-                demuxer,
-                gst::CoreError::Negotiation,
-                ("stream {} does not connect: {error}", pad.name())
-            );
-        }
-    });
 }

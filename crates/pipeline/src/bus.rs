@@ -150,6 +150,9 @@ impl Guard {
 /// What the system says of a full disk; muxers pass it on without GStreamer's own code for it.
 const ENOSPC: &str = "No space left on device";
 
+/// What a streaming thread stops for when two elements do not agree on a format.
+const NOT_NEGOTIATED: &str = "reason not-negotiated";
+
 fn element_error(error: &gst::message::Error) -> ElementError {
     let details = error.debug().unwrap_or_default();
     let element = error.src().map_or_else(|| "pipeline".into(), |src| src.name().to_string());
@@ -157,6 +160,7 @@ fn element_error(error: &gst::message::Error) -> ElementError {
     let what = if text.matches(gst::StreamError::WrongType)
         || text.matches(gst::CoreError::Negotiation)
         || text.matches(gst::StreamError::CodecNotFound)
+        || details.contains(NOT_NEGOTIATED)
     {
         What::Negotiation
     } else if text.matches(gst::ResourceError::NoSpaceLeft) || details.contains(ENOSPC) {
@@ -165,9 +169,11 @@ fn element_error(error: &gst::message::Error) -> ElementError {
         What::Other
     };
     tracing::warn!(element, %details, "{text}");
-    // The last line of the debug text is the reason; the lines before it are places in GStreamer's source.
-    let reason = details.lines().last().unwrap_or_default().trim_end_matches(['.', ':']);
-    ElementError { element, what, message: format!("{} ({reason})", text.message().trim_end_matches('.')) }
+    // The first line of the debug text is a place in somebody's source, the last of the others the reason.
+    let text = text.message().trim_end_matches('.');
+    let reason = details.lines().skip(1).last().map(|reason| reason.trim_end_matches(['.', ':']));
+    let message = reason.map_or_else(|| text.to_owned(), |reason| format!("{text} ({reason})"));
+    ElementError { element, what, message }
 }
 
 impl Deref for Guard {

@@ -1,6 +1,6 @@
 //! What kind of file the source is, from its first bytes. Names and content types are not trusted.
 
-use crate::elements::TimeLine;
+use crate::{edits::EditList, elements::TimeLine};
 
 /// A container that we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,10 @@ impl Container {
         self != Container::IsoFragments
     }
 
-    /// Which of its time stamps agree between its streams.
-    pub fn time_line(self) -> TimeLine {
+    /// How the time stamps of a track with that edit list become times of the file.
+    pub fn time_line(self, edits: &EditList) -> TimeLine {
         match self {
-            Container::IsoMedia | Container::IsoFragments => TimeLine::Edited,
+            Container::IsoMedia | Container::IsoFragments => TimeLine::Edited(edits.clone()),
             Container::Matroska => TimeLine::Stamped,
         }
     }

@@ -19,6 +19,41 @@ pub fn source_truncated(what: impl Display) -> Failure {
     Failure::permanent("source_truncated", format!("the source is incomplete or damaged: {what}; upload it again"))
 }
 
+/// The source's header is longer than we are ready to hold.
+pub fn source_header_too_large(bytes: u64, most: u64) -> Failure {
+    let message = format!("the source's header has {bytes} bytes, at most {most} are read; cut the file into parts");
+    Failure::permanent("source_header_too_large", message)
+}
+
+/// The source's pictures or sound are encrypted.
+pub fn source_encrypted() -> Failure {
+    Failure::permanent("source_encrypted", "the source is encrypted; upload it without copy protection")
+}
+
+/// The clip lies across a place at which the source's edit list goes back in the file.
+pub fn source_edits_go_back(window: Window, at_ms: i64) -> Failure {
+    let (start, end) = (window.start_ms(), window.end_ms());
+    let message = format!(
+        "within the window {start}-{end} ms the source's edit list goes back to earlier media, at {at_ms} ms; \
+         choose a window on one side of {at_ms} ms, or encode the source again"
+    );
+    Failure::permanent("source_edits_go_back", message)
+}
+
+/// The source's sound ends before its track does.
+pub fn source_sound_ends(at_ms: i64, declared_ms: i64) -> Failure {
+    source_truncated(format!("its sound breaks off at {at_ms} ms, but its header declares {declared_ms} ms"))
+}
+
+/// Our elements do not agree on a format for this source: no damage of the source, but our fault.
+pub fn source_unsupported(what: impl Display) -> Failure {
+    let message = format!(
+        "this version cannot convert what the source holds ({what}); the file is not at fault: \
+         convert it to H.264 with AAC, and report it"
+    );
+    Failure::permanent("source_unsupported", message)
+}
+
 /// There is no picture in the source.
 pub fn source_has_no_video() -> Failure {
     Failure::permanent("source_has_no_video", "the source has no video track; upload one with a picture")
@@ -41,15 +76,6 @@ pub fn window_beyond_end(window: Window, end_ms: i64) -> Failure {
         "the window {start}-{end} ms lies beyond the end of the source at {end_ms} ms; choose an end of at most {end_ms} ms"
     );
     Failure::permanent("window_beyond_end", message)
-}
-
-/// Picture and sound of the source end at quite different times.
-pub fn source_duration_mismatch(window: Window, video_end_ms: i64, audio_end_ms: i64) -> Failure {
-    let (start, end) = (window.start_ms(), window.end_ms());
-    let message = format!(
-        "within the window {start}-{end} ms the source's picture ends at {video_end_ms} ms, but its sound goes on to {audio_end_ms} ms; choose an end of at most {video_end_ms} ms"
-    );
-    Failure::permanent("source_duration_mismatch", message)
 }
 
 /// The order names an encoder that is not here.
@@ -76,7 +102,7 @@ pub fn stuck(what: impl Display) -> Failure {
 
 /// Whether a failure says that the clip's window and the source do not fit, which is found without decoding.
 pub fn is_about_the_window(failure: &Failure) -> bool {
-    matches!(failure.code.as_str(), "window_beyond_end" | "source_duration_mismatch")
+    matches!(failure.code.as_str(), "window_beyond_end" | "source_edits_go_back")
 }
 
 /// What failed with a part of a graphics card, and how its driver put it, if it did. The proof knows best what is wrong with a file; all

@@ -9,24 +9,30 @@
 //!                                                                  probe → [listen] → plan → build → run → mp4 → verify
 //! timing (pure) ── elements::FrameGrid, SampleGrid ────────────────────────────┤
 //! leveling (pure) ── elements::Leveller ───────────────────────────────────────┤
+//! range (pure) ── elements::RangeLimiter ──────────────────────────────────────┤
 //! tone (pure) ── elements::ToneMapper ─────────────────────────────────────────┤
 //! paint (pure: moving_crop, backdrop) ── elements::Canvas ─────────────────────┘
 //! ```
 
 pub mod acceptance;
 pub mod backdrop;
-pub mod build;
+pub mod bitstream;
 pub mod boxes;
+pub mod build;
 pub mod bus;
 pub mod catalog;
+pub mod channels;
 pub mod check;
+pub mod colours;
 pub mod container;
 pub mod cover;
 pub mod driver_log;
+pub mod edits;
 pub mod elements;
 pub mod ends;
 pub mod failure;
 pub mod framing;
+pub mod header;
 pub mod leveling;
 pub mod listen;
 mod lock;
@@ -36,6 +42,7 @@ pub mod paint;
 pub mod plan;
 pub mod probe;
 pub mod progress;
+pub mod range;
 pub mod resample;
 pub mod route;
 pub mod run;
@@ -43,6 +50,7 @@ pub mod selftest;
 pub mod source;
 pub mod timing;
 pub mod tone;
+pub mod tracks;
 pub mod transcode;
 pub mod verify;
 pub mod worker_link;

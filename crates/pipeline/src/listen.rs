@@ -17,6 +17,7 @@ use crate::{
     plan::Listening,
     run::{self, Sought},
     source::Source,
+    tracks,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
@@ -44,7 +45,7 @@ pub fn listen(plan: &Listening, source: &Arc<Source>, mut report: impl FnMut(f64
     let demuxer = bus::make(plan.container.demuxer())?;
     let input = RangeSource::new(Arc::clone(source));
     bus::add_linked(&pipeline, &[input.clone().upcast(), demuxer.clone()])?;
-    let mut grids = Grids::new(plan.container.time_line());
+    let mut grids = Grids::default();
     let mut chain = build::chain(&plan.steps, Path::new(""), &mut grids)?;
     grids.close(&input);
     let samples = grids.samples.ok_or_else(|| failure::internal("a plan without a grid"))?;
@@ -54,7 +55,7 @@ pub fn listen(plan: &Listening, source: &Arc<Source>, mut report: impl FnMut(f64
     chain.push(sink);
     bus::add_linked(&pipeline, &chain)?;
     let entry = build::first_pad(&chain)?;
-    build::connect_streams(&demuxer, vec![(Kind::Audio, entry.clone())]);
+    tracks::connect(&demuxer, vec![(Kind::Audio, plan.stream, entry.clone())]);
 
     if let Some(seek_ns) = plan.seek_ns {
         match run::seek_blocked(&pipeline, &demuxer, &[entry], source, seek_ns, || {})? {

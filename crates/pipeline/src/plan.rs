@@ -17,7 +17,11 @@ mod video;
 
 use crate::{
     catalog::{self, AAC_ENCODER, Encoder, PROOF_DECODER, Property},
+    colours::Colours,
     container::Container,
+    edits::{EditList, GoesBack},
+    elements::TimeLine,
+    failure,
     leveling::Leveling,
     probe::{Probed, Stream},
     route::Way,
@@ -91,26 +95,40 @@ pub enum Step {
     },
     /// Brightness of high dynamic range becomes that of standard range.
     ToneMap,
+    /// Numbers of full range become those of limited range.
+    LimitRange,
     /// Pictures become frames of the output.
-    Frames {
-        /// Start of the clip on the source's time line, nanoseconds.
-        start_ns: i64,
-        /// Frames per second.
-        fps: u32,
-        /// Frames of the clip.
-        frames: u32,
-        /// Frames at the end that may repeat the source's last picture.
-        patience: u32,
-    },
+    Frames(Frames),
     /// Sound becomes samples of the output.
     Samples {
         /// Start of the clip on the source's time line, nanoseconds.
         start_ns: i64,
         /// Samples of the clip.
         samples: u64,
+        /// How the sound's times become times of the source.
+        time_line: TimeLine,
     },
     /// Sound is brought to its loudness.
     Loudness(Leveling),
+}
+
+/// How pictures become frames of the output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frames {
+    /// Start of the clip on the source's time line, nanoseconds.
+    pub start_ns: i64,
+    /// Frames per second.
+    pub fps: u32,
+    /// Frames of the clip.
+    pub frames: u32,
+    /// Frames at the end that may repeat the source's last picture.
+    pub max_repeats: u32,
+    /// How the pictures' times become times of the source.
+    pub time_line: TimeLine,
+    /// What is said of their colours outside of what the decoder reads.
+    pub colours: Colours,
+    /// Whether full range is made limited behind, so that nothing before that may touch it.
+    pub range_is_limited_later: bool,
 }
 
 /// What the output must turn out to be.
@@ -138,8 +156,12 @@ impl Expected {
 pub struct Plan {
     /// What is taken apart.
     pub container: Container,
-    /// Where to begin reading, nanoseconds on the source's time line; `None` for the beginning.
+    /// Where to begin reading, nanoseconds on the time line of the earliest track; `None` for the beginning.
     pub seek_ns: Option<i64>,
+    /// Which of the demuxer's streams has the pictures.
+    pub video_stream: Option<u64>,
+    /// Which of the demuxer's streams has the sound.
+    pub audio_stream: Option<u64>,
     /// From the demuxer's picture stream to the multiplexer.
     pub video: Vec<Step>,
     /// From the demuxer's sound stream, or from silence, to the multiplexer.
@@ -156,17 +178,35 @@ pub struct Plan {
     pub on_card: bool,
 }
 
-/// Plans one clip by one way. `preroll_ns` is one of [`PREROLLS_NS`], or `None` to read from the beginning.
-pub fn plan(order: &Transcode, probed: &Probed, way: &Way, preroll_ns: Option<i64>) -> Result<Plan, Failure> {
+/// How reading goes about the ends of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// How long before the clip to begin: one of [`PREROLLS_NS`], or `None` to read from the beginning.
+    pub preroll_ns: Option<i64>,
+    /// Whether the last picture is known to stand until the clip ends.
+    pub holds_last_picture: bool,
+}
+
+impl Reach {
+    /// What any clip can be made with, slowly.
+    pub const FROM_THE_BEGINNING: Self = Self { preroll_ns: None, holds_last_picture: false };
+}
+
+/// Plans one clip by one way.
+pub fn plan(order: &Transcode, probed: &Probed, way: &Way, reach: Reach) -> Result<Plan, Failure> {
     let window = order.clip.window;
     let expected = expected(window, &order.rendition);
-    let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
+    let video = within(&probed.video, window)?;
+    let audio = probed.audio.as_ref().map(|audio| within(audio, window)).transpose()?;
+    let seek_ns = seek(window, probed, [Some(&video), audio.as_ref()], reach.preroll_ns);
     Ok(Plan {
         container: probed.container,
         seek_ns,
-        video: video::steps(order, probed, way, start_ns, &expected)?,
-        audio: audio_steps(probed.audio, start_ns, &expected),
-        audio_from_source: probed.audio.is_some(),
+        video_stream: video.number,
+        audio_stream: audio.as_ref().and_then(|audio| audio.number),
+        video: video::steps(order, &Probed { video, ..probed.clone() }, way, reach.holds_last_picture, &expected)?,
+        audio_from_source: audio.is_some(),
+        audio: audio_steps(audio, start_ns(window), &expected),
         output: output_steps(),
         proof: proof_steps(),
         expected,
@@ -179,8 +219,10 @@ pub fn plan(order: &Transcode, probed: &Probed, way: &Way, preroll_ns: Option<i6
 pub struct Listening {
     /// What is taken apart.
     pub container: Container,
-    /// Where to begin reading, nanoseconds on the source's time line; `None` for the beginning.
+    /// Where to begin reading, nanoseconds on the track's own time line; `None` for the beginning.
     pub seek_ns: Option<i64>,
+    /// Which of the demuxer's streams has the sound.
+    pub stream: Option<u64>,
     /// Start of the clip on the source's time line, nanoseconds.
     pub start_ns: i64,
     /// Samples of the clip.
@@ -189,23 +231,38 @@ pub struct Listening {
     pub steps: Vec<Step>,
 }
 
-/// Plans listening to a clip; `None` for a source without sound. `preroll_ns` is as in [`plan`].
-pub fn listening(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) -> Option<Listening> {
-    let samples = expected(order.clip.window, &order.rendition).samples;
-    let (start_ns, seek_ns) = start_and_seek(order, probed, preroll_ns);
+/// Plans listening to a clip; `None` for a source without sound. `preroll_ns` is as in [`Reach`].
+pub fn listening(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) -> Result<Option<Listening>, Failure> {
+    let Some(audio) = &probed.audio else { return Ok(None) };
+    let window = order.clip.window;
+    let (samples, start_ns) = (expected(window, &order.rendition).samples, start_ns(window));
+    let audio = within(audio, window)?;
+    let seek_ns = seek(window, probed, [Some(&audio), None], preroll_ns);
     // Nobody waits for another stream here, so no more than a queue's second is read ahead.
     let queue = named("queue", "audio-in", &[]);
-    let steps = sound_steps(queue, probed.audio.as_ref()?, start_ns, samples);
-    Some(Listening { container: probed.container, seek_ns, start_ns, samples, steps })
+    let steps = sound_steps(queue, &audio, start_ns, samples);
+    Ok(Some(Listening { container: probed.container, seek_ns, stream: audio.number, start_ns, samples, steps }))
 }
 
-fn start_and_seek(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) -> (i64, Option<i64>) {
-    let start_ns = probed.picture.time_ns + order.clip.window.start_ms() * 1_000_000;
-    let seek_ns = preroll_ns
-        .filter(|_| probed.container.seeks_exactly())
-        .map(|preroll| start_ns - preroll)
-        .filter(|seek| *seek > probed.picture.time_ns);
-    (start_ns, seek_ns)
+/// Clips count on the file's own time line, as players, FFmpeg and transcripts do.
+fn start_ns(window: Window) -> i64 {
+    window.start_ms() * 1_000_000
+}
+
+/// The stream with what of its edit list a clip shows.
+fn within(stream: &Stream, window: Window) -> Result<Stream, Failure> {
+    let TimeLine::Edited(edits) = &stream.time_line else { return Ok(stream.clone()) };
+    let edits = edits.within(start_ns(window), window.end_ms() * 1_000_000);
+    let edits = edits.map_err(|GoesBack(at_ns)| failure::source_edits_go_back(window, at_ns / 1_000_000))?;
+    Ok(Stream { time_line: TimeLine::Edited(edits), ..stream.clone() })
+}
+
+/// Where reading begins, so early that each of the streams is there when the clip begins.
+fn seek(window: Window, probed: &Probed, streams: [Option<&Stream>; 2], preroll_ns: Option<i64>) -> Option<i64> {
+    let preroll_ns = preroll_ns.filter(|_| probed.container.seeks_exactly())?;
+    let streams = streams.into_iter().flatten();
+    let begin = streams.map(|stream| stream.time_line.edits().media_time(start_ns(window))).min()?;
+    Some(begin - preroll_ns).filter(|seek| *seek > probed.picture.time_ns)
 }
 
 impl Plan {
@@ -221,7 +278,7 @@ impl Plan {
     /// Start of the clip on the source's time line, nanoseconds.
     pub fn start_ns(&self) -> i64 {
         let mut starts = self.video.iter().filter_map(|step| match step {
-            Step::Frames { start_ns, .. } => Some(*start_ns),
+            Step::Frames(frames) => Some(frames.start_ns),
             _ => None,
         });
         starts.next_back().unwrap_or(0)
@@ -245,7 +302,7 @@ fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Ve
         None => vec![
             with("audiotestsrc", &[("wave", "silence"), ("samplesperbuffer", "4800")]),
             sound_format(),
-            Step::Samples { start_ns: 0, samples },
+            Step::Samples { start_ns: 0, samples, time_line: TimeLine::Edited(EditList::NONE) },
         ],
     };
     steps.push(Step::Element { factory: AAC_ENCODER, name: "audio-encoder", properties: catalog::aac() });
@@ -254,14 +311,17 @@ fn audio_steps(stream: Option<Stream>, start_ns: i64, expected: &Expected) -> Ve
 }
 
 /// From the demuxer's sound stream to the clip's samples.
-fn sound_steps(queue: Step, Stream { decoder }: &Stream, start_ns: i64, samples: u64) -> Vec<Step> {
+fn sound_steps(queue: Step, stream: &Stream, start_ns: i64, samples: u64) -> Vec<Step> {
     let mut steps = vec![queue];
-    steps.extend(decoder.parser.map(element));
-    steps.extend([element(decoder.element), element("audioconvert"), element("audioresample")]);
-    steps.extend([sound_format(), Step::Samples { start_ns, samples }]);
+    steps.extend(stream.parser.map(element));
+    steps.extend([element(stream.decoder.element), element("audioconvert"), element("audioresample")]);
+    // However many channels there are: the grid mixes them.
+    steps.push(Step::Caps(format!("audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE}")));
+    steps.push(Step::Samples { start_ns, samples, time_line: stream.time_line.clone() });
     steps
 }
 
+/// Left and right, as the encoder takes them.
 fn sound_format() -> Step {
     Step::Caps(format!(
         "audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2,channel-mask=(bitmask)0x3"
@@ -347,15 +407,16 @@ impl fmt::Display for Step {
                 write!(f, "crop left={left} top={top} right={right} bottom={bottom}")
             }
             Step::Fit(fit) => write!(f, "fit {}", fit.caps(fit.size)),
+            Step::LimitRange => write!(f, "limit-range"),
             Step::ToneMap => write!(f, "tone-map"),
             Step::Backdrop { target } => write!(f, "backdrop size={target}"),
             Step::MovingCrop { path, target } => {
                 write!(f, "moving-crop size={target} keyframes={}", path.keyframes().len())
             }
-            Step::Frames { start_ns, fps, frames, patience } => {
-                write!(f, "frame-grid start={start_ns}ns fps={fps} frames={frames} patience={patience}")
+            Step::Frames(Frames { start_ns, fps, frames, max_repeats, .. }) => {
+                write!(f, "frame-grid start={start_ns}ns fps={fps} frames={frames} max-repeats={max_repeats}")
             }
-            Step::Samples { start_ns, samples } => write!(f, "sample-grid start={start_ns}ns samples={samples}"),
+            Step::Samples { start_ns, samples, .. } => write!(f, "sample-grid start={start_ns}ns samples={samples}"),
             Step::Loudness(Leveling { gain_db, ceiling_dbtp }) => {
                 write!(f, "leveller gain={gain_db:.2}dB ceiling={ceiling_dbtp:.2}dBTP")
             }

@@ -1,7 +1,7 @@
 //! What the source really is, found by taking it apart up to its first decoded picture.
 //!
 //! ```text
-//! RangeSource ── demuxer ─┬─ video_0 ── [parser] ── decoder ── fakesink      the first picture ends the probe
+//! RangeSource ── demuxer ─┬─ the chosen pictures ── [parser] ── decoder ── fakesink      the first picture ends the probe
 //!                         └─ all others ── fakesink
 //! ```
 //!
@@ -9,18 +9,20 @@
 //! rate and duration are taken from nothing: time stamps decide, and the end shows itself.
 
 use crate::{
-    bus,
-    catalog::{Decoder, Installed, Kind},
+    bitstream, bus,
+    catalog::{Decoder, Installed},
+    colours::Colours,
     container::{self, Container},
     elements::{RangeSource, TimeLine},
     failure,
+    header::Header,
     lock::lock,
     source::{ReadError, Source},
+    tracks::{self, Candidate, Chosen, Tracks},
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoInfo, VideoTransferFunction};
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc};
 
 /// How the stored picture must be turned to stand upright. Named as GStreamer's `video-direction` values.
@@ -46,20 +48,6 @@ pub enum Rotation {
 }
 
 impl Rotation {
-    /// From the tag `image-orientation`.
-    fn from_tag(tag: &str) -> Self {
-        match tag {
-            "rotate-90" => Rotation::Right,
-            "rotate-180" => Rotation::Half,
-            "rotate-270" => Rotation::Left,
-            "flip-rotate-0" => Rotation::MirrorHorizontal,
-            "flip-rotate-90" => Rotation::Transpose,
-            "flip-rotate-180" => Rotation::MirrorVertical,
-            "flip-rotate-270" => Rotation::Transverse,
-            _ => Rotation::None,
-        }
-    }
-
     /// Value of `videoflip`'s `video-direction`.
     pub fn direction(self) -> &'static str {
         match self {
@@ -91,21 +79,46 @@ pub struct Picture {
     pub pixel_aspect: (u32, u32),
     /// Whether it consists of two fields.
     pub interlaced: bool,
-    /// Whether its brightness is of high dynamic range: HLG, which phones record, or PQ.
-    pub high_range: bool,
     /// Whether it has 8 bits and half as many colours in both directions.
     pub plain_samples: bool,
-    /// Whether its colours are those of every output: ITU-R BT.709, limited range.
-    pub plain_colours: bool,
-    /// When it is shown, nanoseconds on the source's time line: where clip times count from.
+    /// What its numbers mean: nothing is left open.
+    pub colours: Colours,
+    /// When it is shown, nanoseconds on its track's own time line.
     pub time_ns: i64,
 }
 
+impl Picture {
+    /// Whether its brightness is of high dynamic range: HLG, which phones record, or PQ.
+    pub fn high_range(&self) -> bool {
+        self.colours.is_high_range()
+    }
+
+    /// Whether its colours are those of every output: ITU-R BT.709, limited range.
+    pub fn plain_colours(&self) -> bool {
+        self.colours.is_bt709() && !self.is_full_range()
+    }
+
+    /// Whether all numbers are used, and not those from 16 to 235 only.
+    pub fn is_full_range(&self) -> bool {
+        self.colours.full_range == Some(true)
+    }
+}
+
 /// One stream of the source.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stream {
+    /// Which of the demuxer's streams it is: see [`track_number`].
+    pub number: Option<u64>,
     /// How it is decoded.
     pub decoder: &'static Decoder,
+    /// An element needed before the decoder.
+    pub parser: Option<&'static str>,
+    /// What of it lies where on the file's time line.
+    pub time_line: TimeLine,
+    /// What is said of its colours outside the pictures that come out of the decoder.
+    pub colours: Colours,
+    /// When it is over on the file's time line, as far as the header tells.
+    pub end_ns: Option<i64>,
 }
 
 /// The source, as far as a plan needs it.
@@ -123,6 +136,8 @@ pub struct Probed {
     pub rotation: Rotation,
     /// What its header says of its length, nanoseconds; never relied on, only quoted.
     pub declared_ns: Option<i64>,
+    /// Which tracks were chosen, and what others there are.
+    pub tracks: Tracks,
 }
 
 /// The name that [`container::detect`] and the first bytes give.
@@ -148,20 +163,22 @@ pub fn container(source: &Source) -> Result<Container, Failure> {
 
 enum Finding {
     Streams,
-    Picture(Picture),
-    Undecodable { codec: String, remedy: String },
+    /// The first picture, and what is said of its colours by others than its decoder.
+    Picture(Picture, Colours),
+    Refused(Failure),
 }
 
 #[derive(Default)]
 struct Streams {
-    video: Option<Stream>,
-    audio: Option<Stream>,
-    rotation: Rotation,
+    candidates: Vec<Candidate>,
+    chosen: Option<Chosen>,
 }
 
 /// Takes the source apart up to its first picture.
 pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed, Failure> {
     let container = container(source)?;
+    let header = Arc::new(Header::read(container, source)?);
+    source.correct(header.corrections.clone());
     let pipeline = bus::Guard::new(gst::Pipeline::with_name("probe"));
     let demuxer = bus::make(container.demuxer())?;
     let input = RangeSource::new(Arc::clone(source));
@@ -169,25 +186,18 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
 
     let (findings, found) = mpsc::channel();
     let streams = Arc::new(Mutex::new(Streams::default()));
-    watch_pads(&pipeline, &demuxer, container.time_line(), installed, &streams, &findings);
+    watch_pads(&pipeline, &demuxer, (container, &header), installed, &streams, &findings);
     pipeline.start(gst::State::Playing)?;
 
     let mut stall = bus::StallGuard::new("reading the head of the source");
     let (mut all_streams, mut event) = (false, None);
-    let picture = loop {
+    let (picture, said) = loop {
         // Looked for ahead of what was found: that all of it was found before the end.
         event = event.or_else(|| pipeline.next_event());
         match found.recv_timeout(bus::STEP) {
-            Ok(Finding::Picture(picture)) => break picture,
-            Ok(Finding::Undecodable { codec, remedy }) => {
-                return Err(failure::source_codec_unsupported(&codec, remedy));
-            }
-            Ok(Finding::Streams) => {
-                all_streams = true;
-                if lock(&streams).video.is_none() {
-                    return Err(failure::source_has_no_video());
-                }
-            }
+            Ok(Finding::Picture(picture, said)) => break (picture, said),
+            Ok(Finding::Refused(failure)) => return Err(failure),
+            Ok(Finding::Streams) => all_streams = true,
             Err(_) => match &event {
                 None => stall.check(source.reads())?,
                 Some(event) => {
@@ -198,9 +208,19 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
         }
     };
     let declared = demuxer.query_duration::<gst::ClockTime>().map(|length| length.nseconds() as i64);
-    let streams = lock(&streams);
-    let video = streams.video.ok_or_else(failure::source_has_no_video)?;
-    Ok(Probed { container, video, audio: streams.audio, picture, rotation: streams.rotation, declared_ns: declared })
+    let mut streams = lock(&streams);
+    let Chosen { video: (index, video), audio, tracks } =
+        streams.chosen.take().ok_or_else(failure::source_has_no_video)?;
+    let rotation = streams.candidates.get(index).and_then(|candidate| candidate.track.rotation);
+    Ok(Probed {
+        container,
+        video: Stream { colours: said, ..video },
+        audio,
+        picture,
+        rotation: rotation.unwrap_or_default(),
+        declared_ns: header.declared_ns.or(declared),
+        tracks,
+    })
 }
 
 /// Why there is no picture.
@@ -209,125 +229,86 @@ fn why_ended(event: &bus::Event, all_streams: bool, streams: &Streams) -> Failur
         bus::Event::Ended if all_streams => failure::source_truncated("it has no picture that can be decoded"),
         bus::Event::Ended => failure::source_truncated("it ends within its header"),
         bus::Event::Failed(error) => match error.what {
-            bus::What::Negotiation if streams.video.is_none() => failure::source_has_no_video(),
+            bus::What::Negotiation if streams.chosen.is_none() => failure::source_has_no_video(),
+            bus::What::Negotiation => failure::source_unsupported(error),
             _ => failure::source_truncated(error),
         },
     }
 }
 
-/// Connects each stream as it appears: the first of each kind to what decodes it, all others to nothing.
+/// Collects the streams as they appear; once all are known, connects the chosen picture track to what decodes it, all others to
+/// nothing.
 fn watch_pads(
     pipeline: &gst::Pipeline,
     demuxer: &gst::Element,
-    time_line: TimeLine,
+    (container, header): (Container, &Arc<Header>),
     installed: &Arc<Installed>,
     streams: &Arc<Mutex<Streams>>,
     findings: &mpsc::Sender<Finding>,
 ) {
-    let (weak, installed, streams, sender) =
-        (pipeline.downgrade(), Arc::clone(installed), Arc::clone(streams), findings.clone());
+    let (header, collected) = (Arc::clone(header), Arc::clone(streams));
     demuxer.connect_pad_added(move |_, pad| {
-        let Some(pipeline) = weak.upgrade() else { return };
-        let chosen = choose(pad, &installed, &mut lock(&streams));
-        let linked = match chosen {
-            Choice::Decode(decoder) => {
-                watch_rotation(pad, &streams);
-                decode(&pipeline, pad, decoder, time_line, &sender)
-            }
-            Choice::Ignore => discard(&pipeline, pad),
-            Choice::Refuse { codec, remedy } => {
-                let _ = sender.send(Finding::Undecodable { codec, remedy });
-                discard(&pipeline, pad)
-            }
-        };
-        if let Err(failure) = linked {
-            gst::element_error!(pipeline, gst::CoreError::Failed, ("{}", failure.message));
-        }
+        lock(&collected).candidates.push(Candidate::new(pad, container, &header));
     });
+    let (weak, installed, streams) = (pipeline.downgrade(), Arc::clone(installed), Arc::clone(streams));
     let sender = findings.clone();
     demuxer.connect_no_more_pads(move |_| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        // Damaged files have a demuxer say it again.
+        if lock(&streams).chosen.is_some() {
+            return;
+        }
+        if let Err(failure) = connect(&pipeline, &installed, &streams, &sender) {
+            let _ = sender.send(Finding::Refused(failure));
+        }
         let _ = sender.send(Finding::Streams);
     });
 }
 
-enum Choice {
-    Decode(&'static Decoder),
-    Ignore,
-    Refuse { codec: String, remedy: String },
-}
-
-/// The kind of a stream, by the name of its caps.
-pub fn kind_of(caps: &gst::CapsRef) -> Option<Kind> {
-    let name = caps.structure(0)?.name().as_str();
-    match name.split('/').next()? {
-        "video" | "image" => Some(Kind::Video),
-        "audio" => Some(Kind::Audio),
-        _ => None,
-    }
-}
-
-fn choose(pad: &gst::Pad, installed: &Installed, streams: &mut Streams) -> Choice {
-    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-    let slot = match kind_of(&caps) {
-        Some(Kind::Video) if streams.video.is_none() => &mut streams.video,
-        Some(Kind::Audio) if streams.audio.is_none() => &mut streams.audio,
-        _ => return Choice::Ignore,
-    };
-    match installed.decoder(&caps) {
-        Ok(decoder) => {
-            *slot = Some(Stream { decoder });
-            if decoder.kind == Kind::Video { Choice::Decode(decoder) } else { Choice::Ignore }
+/// Chooses among the streams, decodes the pictures, and lets the others' data go.
+fn connect(
+    pipeline: &gst::Pipeline,
+    installed: &Installed,
+    streams: &Arc<Mutex<Streams>>,
+    findings: &mpsc::Sender<Finding>,
+) -> Result<(), Failure> {
+    let mut streams = lock(streams);
+    let chosen = tracks::choose(&streams.candidates, installed)?;
+    for (index, candidate) in streams.candidates.iter().enumerate() {
+        if index == chosen.video.0 {
+            decode(pipeline, &candidate.pad, chosen.video.1.clone(), findings)?;
+        } else {
+            discard(pipeline, &candidate.pad)?;
         }
-        Err((codec, remedy)) => Choice::Refuse { codec, remedy },
     }
-}
-
-fn watch_rotation(pad: &gst::Pad, streams: &Arc<Mutex<Streams>>) {
-    let read =
-        |tags: &gst::TagListRef| tags.get::<gst::tags::ImageOrientation>().map(|value| Rotation::from_tag(value.get()));
-    let mut known = None;
-    pad.sticky_events_foreach(|event| {
-        if let gst::EventView::Tag(tags) = event.view() {
-            known = known.or(read(tags.tag()));
-        }
-        std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
-    });
-    if let Some(rotation) = known {
-        lock(streams).rotation = rotation;
-    }
-    let streams = Arc::clone(streams);
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        if let Some(gst::EventView::Tag(tags)) = info.event().map(|event| event.view())
-            && let Some(rotation) = read(tags.tag())
-        {
-            lock(&streams).rotation = rotation;
-        }
-        gst::PadProbeReturn::Ok
-    });
+    streams.chosen = Some(chosen);
+    Ok(())
 }
 
 fn decode(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
-    decoder: &Decoder,
-    time_line: TimeLine,
+    video: Stream,
     findings: &mpsc::Sender<Finding>,
 ) -> Result<(), Failure> {
     let sink = quiet_sink()?;
     let mut chain = Vec::new();
-    if let Some(parser) = decoder.parser {
+    if let Some(parser) = video.parser {
         chain.push(bus::make(parser)?);
     }
-    chain.extend([bus::make(decoder.element)?, sink.clone()]);
+    chain.extend([bus::make(video.decoder.element)?, sink.clone()]);
     bus::add_linked(pipeline, &chain)?;
+    let coded = watch_coded_colours(pad, video.decoder.codec);
+    tracks::hide_colours(pad);
     let sink_pad = bus::pad(&sink, "sink")?;
     let findings = findings.clone();
     // Once there is a picture the demuxer's own thread stands still here, so no more is read than the picture needs, however late
     // the pipeline is stopped.
     sink_pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER, move |pad, info| {
-        match info.buffer().and_then(|buffer| first_picture(pad, buffer, time_line)) {
+        let said = lock(&coded).or(video.colours);
+        match info.buffer().and_then(|buffer| first_picture(pad, buffer, &video.time_line, said)) {
             Some(picture) => {
-                let _ = findings.send(Finding::Picture(picture));
+                let _ = findings.send(Finding::Picture(picture, said));
                 gst::PadProbeReturn::Ok
             }
             None => gst::PadProbeReturn::Pass,
@@ -336,7 +317,22 @@ fn decode(
     bus::join(pipeline, pad, &chain)
 }
 
-fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> Option<Picture> {
+/// What the first coded picture says of its colours, where its decoder keeps it to itself.
+fn watch_coded_colours(pad: &gst::Pad, codec: &'static str) -> Arc<Mutex<Colours>> {
+    let coded: Arc<Mutex<Colours>> = Arc::default();
+    let seen = Arc::clone(&coded);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(map) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        *lock(&seen) = bitstream::colours(codec, &map);
+        gst::PadProbeReturn::Remove
+    });
+    coded
+}
+
+/// The picture that a decoder gave; `said` is what is said of its colours elsewhere.
+fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: &TimeLine, said: Colours) -> Option<Picture> {
     let caps = pad.current_caps()?;
     let structure = caps.structure(0)?;
     let side = |name| structure.get::<i32>(name).ok().and_then(|side| u32::try_from(side).ok());
@@ -346,27 +342,13 @@ fn first_picture(pad: &gst::Pad, buffer: &gst::Buffer, time_line: TimeLine) -> O
         _ => (1, 1),
     };
     let interlaced = structure.get::<&str>("interlace-mode").is_ok_and(|mode| mode != "progressive");
-    // What a picture does not say of its colours is taken from its size, as every converter does.
-    let colours = VideoInfo::from_caps(&caps).ok().map(|info| info.colorimetry());
-    let high_range = [VideoTransferFunction::AribStdB67, VideoTransferFunction::Smpte2084];
-    let high_range = colours.as_ref().is_some_and(|colours| high_range.contains(&colours.transfer()));
-    let plain_colours = colours.is_some_and(|colours| {
-        colours.matrix() == VideoColorMatrix::Bt709 && colours.range() == VideoColorRange::Range16_235
-    });
     let plain_samples = structure.get::<&str>("format").is_ok_and(|format| ["I420", "NV12", "YV12"].contains(&format));
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let segment = segment.segment().downcast_ref::<gst::ClockTime>()?;
-    let time_ns = time_line.place(segment, buffer.pts()).unwrap_or(0);
-    Some(Picture {
-        width: side("width")?,
-        height: side("height")?,
-        pixel_aspect,
-        interlaced,
-        high_range,
-        plain_samples,
-        plain_colours: plain_colours && !high_range,
-        time_ns,
-    })
+    let time_ns = time_line.media_time(segment, buffer.pts()).unwrap_or(0);
+    let (width, height) = (side("width")?, side("height")?);
+    let colours = Colours::from_caps(&caps).or(said).guessed(height);
+    Some(Picture { width, height, pixel_aspect, interlaced, plain_samples, colours, time_ns })
 }
 
 fn quiet_sink() -> Result<gst::Element, Failure> {

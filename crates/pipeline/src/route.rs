@@ -200,7 +200,7 @@ fn frames_on_cpu(reframe: &Reframe, probed: &Probed) -> Option<&'static str> {
     match () {
         () if !stands_still => Some("a moving crop is drawn on the CPU"),
         () if probed.rotation != Rotation::None => Some("turned pictures are reframed on the CPU"),
-        () if !probed.picture.plain_colours => Some("colours other than BT.709 are converted on the CPU"),
+        () if !probed.picture.plain_colours() => Some("colours other than BT.709 are converted on the CPU"),
         () => None,
     }
 }

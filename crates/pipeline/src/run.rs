@@ -68,7 +68,9 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
         let event = built.pipeline.next_event();
         let frames = built.frames.report();
         let encoded = built.encoded.load(Ordering::Relaxed);
-        if plan.seek_ns.is_some() && frames.first_ns.is_some_and(|first| first > start_ns) {
+        // Pictures that are refreshed bit by bit are whole some time after the place that a seek leads to.
+        let astray = frames.first_is_broken || frames.first_ns.is_some_and(|first| first > start_ns);
+        if plan.seek_ns.is_some() && astray {
             return Ok(Outcome::Astray);
         }
         report(match frames.first_shown {

@@ -11,7 +11,6 @@ use crate::{
     build::{Grids, chain},
     bus::{self, Event, Guard, StallGuard},
     catalog::Encoder,
-    elements::TimeLine,
     failure, plan,
     verify::{
         pictures::{self, Shown},
@@ -38,7 +37,7 @@ pub fn run(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Result<Duratio
     let began = Instant::now();
     let pipeline = Guard::new(gst::Pipeline::with_name("self-test"));
     let steps = plan::self_test(encoder, lacking, on_card);
-    let elements = chain(&steps, Path::new(""), &mut Grids::new(TimeLine::Edited))?;
+    let elements = chain(&steps, Path::new(""), &mut Grids::default())?;
     bus::add_linked(&pipeline, &elements)?;
     let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
     for (tap, name) in [(&entering, "video-encoder"), (&leaving, "proof-out")] {

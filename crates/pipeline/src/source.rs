@@ -3,7 +3,7 @@
 //! Demuxers jump about and read small pieces; the worker is asked for whole blocks, the last few of which stay here. While
 //! reading goes straight on, the next block is asked for in advance.
 
-use crate::{failure, lock::lock};
+use crate::{failure, header::Correction, lock::lock};
 use bytes::Bytes;
 use clipfleet_domain::failure::Failure;
 use std::{
@@ -87,6 +87,8 @@ pub struct Source {
     blocks: Mutex<Blocks>,
     waiting: AtomicUsize,
     failure: Mutex<Option<Failure>>,
+    /// By rising offset.
+    corrections: Mutex<Arc<[Correction]>>,
 }
 
 #[derive(Default)]
@@ -100,7 +102,13 @@ struct Blocks {
 impl Source {
     /// A source whose bytes come from `ranges`.
     pub fn new(ranges: Arc<dyn Ranges>) -> Self {
-        Self { ranges, blocks: Mutex::default(), waiting: AtomicUsize::new(0), failure: Mutex::default() }
+        Self {
+            ranges,
+            blocks: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            failure: Mutex::default(),
+            corrections: Mutex::new(Arc::default()),
+        }
     }
 
     /// Bytes of the source.
@@ -123,8 +131,20 @@ impl Source {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source.
+    /// From now on [`Source::read`] gives these bytes instead of the file's own. They are in order and do not overlap.
+    pub fn correct(&self, corrections: Vec<Correction>) {
+        *lock(&self.corrections) = corrections.into();
+    }
+
+    /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source, as a demuxer shall see them.
     pub fn read(&self, offset: u64, length: u64, interrupted: &AtomicBool) -> Result<Vec<Bytes>, ReadError> {
+        let pieces = self.read_raw(offset, length, interrupted)?;
+        let corrections = Arc::clone(&lock(&self.corrections));
+        Ok(corrected(pieces, offset, &corrections))
+    }
+
+    /// The same as the file has them.
+    pub fn read_raw(&self, offset: u64, length: u64, interrupted: &AtomicBool) -> Result<Vec<Bytes>, ReadError> {
         let end = offset.saturating_add(length).min(self.size());
         let mut pieces = Vec::new();
         let mut position = offset;
@@ -172,6 +192,27 @@ impl Source {
         lock(&self.failure).get_or_insert(failure.clone());
         ReadError::Failed(failure)
     }
+}
+
+/// Pieces that lie at `offset`, with the corrections that touch them. Others stay the cache's own bytes.
+fn corrected(pieces: Vec<Bytes>, offset: u64, corrections: &[Correction]) -> Vec<Bytes> {
+    let end_of = |correction: &Correction| correction.offset + correction.bytes.len() as u64;
+    let mut position = offset;
+    let correct = |piece: Bytes| {
+        let (begin, end) = (position, position + piece.len() as u64);
+        position = end;
+        let first = corrections.partition_point(|correction| end_of(correction) <= begin);
+        let touching = corrections[first..].iter().take_while(|correction| correction.offset < end);
+        let mut changed: Option<Vec<u8>> = None;
+        for correction in touching {
+            let bytes = changed.get_or_insert_with(|| piece.to_vec());
+            let (from, to) = (correction.offset.max(begin), end_of(correction).min(end));
+            let new = &correction.bytes[(from - correction.offset) as usize..(to - correction.offset) as usize];
+            bytes[(from - begin) as usize..(to - begin) as usize].copy_from_slice(new);
+        }
+        changed.map_or(piece, Bytes::from)
+    };
+    pieces.into_iter().map(correct).collect()
 }
 
 impl Blocks {
@@ -242,6 +283,22 @@ mod tests {
         assert_eq!(bytes, (BLOCK_BYTES - 5..BLOCK_BYTES + 5).map(|n| (n / 7) as u8).collect::<Vec<_>>());
         assert_eq!(read(&source, size - 3, 100).unwrap().len(), 3);
         assert_eq!(read(&source, size, 100).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn corrected_bytes_are_seen_whole_and_in_part_and_the_file_keeps_its_own() {
+        let (source, _) = source(3 * BLOCK_BYTES, None);
+        let own = read(&source, 0, 3 * BLOCK_BYTES).unwrap();
+        let correction = |offset, bytes: &[u8]| Correction { offset, bytes: bytes.to_vec() };
+        source.correct(vec![correction(10, b"ab"), correction(BLOCK_BYTES - 1, b"xyz")]);
+        let mut expected = own.clone();
+        expected[10..12].copy_from_slice(b"ab");
+        expected[BLOCK_BYTES as usize - 1..][..3].copy_from_slice(b"xyz");
+        assert!(read(&source, 0, 3 * BLOCK_BYTES).unwrap() == expected);
+        assert_eq!(read(&source, 11, 2).unwrap(), [b'b', own[12]]);
+        assert_eq!(read(&source, BLOCK_BYTES, 3).unwrap(), [b'y', b'z', own[BLOCK_BYTES as usize + 2]]);
+        let raw = source.read_raw(10, 2, &AtomicBool::new(false)).unwrap().concat();
+        assert_eq!(raw, own[10..12]);
     }
 
     #[test]

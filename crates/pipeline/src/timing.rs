@@ -124,6 +124,8 @@ impl FrameGrid {
 pub struct Hearing {
     /// Silent samples to put before it.
     pub silence: u64,
+    /// Samples that the piece becomes before anything else happens to it: a few more or less where its clock drifts.
+    pub stretch_to: u64,
     /// Samples to leave out at its beginning.
     pub skip: u64,
     /// Samples to keep after that.
@@ -133,6 +135,15 @@ pub struct Hearing {
 /// Time stamps may differ this much, in milliseconds, from where the sound before them ended and still be taken as its
 /// continuation. Captures round and jitter by less; a larger difference is a real gap.
 const CONTINUATION_MS: i64 = 20;
+
+/// From this difference on, in milliseconds, sound is stretched until the time stamps are met again: less is how captures round.
+const DRIFT_MS: i64 = 10;
+
+/// Until this difference, in milliseconds.
+const MET_MS: i64 = 1;
+
+/// The most that sound is stretched: one sample in so many. A sixty-fourth is a quarter of a semitone, and more than any clock drifts.
+const MOST_STRETCH: i128 = 64;
 
 /// How far the sound of a file may lie behind its pictures. FFmpeg, for one, writes 10 s of pictures before it gives up waiting for sound.
 const MAX_INTERLEAVE_MS: i64 = 30_000;
@@ -146,12 +157,14 @@ pub struct SampleGrid {
     filled: u64,
     /// Where the sound heard last ended, in samples from the start.
     ended: Option<i128>,
+    /// Whether sound is being stretched to meet its time stamps.
+    drifts: bool,
 }
 
 impl SampleGrid {
     /// A track of `samples` samples at `rate` per second, the first of them at `start_ns` of the source.
     pub fn new(start_ns: i64, rate: u32, samples: u64) -> Self {
-        Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None }
+        Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None, drifts: false }
     }
 
     /// Samples dealt so far.
@@ -174,8 +187,10 @@ impl SampleGrid {
         let stamped = (i128::from(time_ns) - self.start_ns) * self.rate;
         let stamped = (stamped + SECOND / 2).div_euclid(SECOND);
         let tolerance = self.rate * i128::from(CONTINUATION_MS) / 1_000;
-        let begin = self.ended.filter(|ended| (stamped - ended).abs() <= tolerance).unwrap_or(stamped);
-        let end = begin + i128::from(count);
+        let continued = self.ended.filter(|ended| (stamped - ended).abs() <= tolerance);
+        let begin = continued.unwrap_or(stamped);
+        let stretch_to = i128::from(count) + self.stretch(stamped - begin, count);
+        let end = begin + stretch_to;
         self.ended = Some(end);
         let filled = i128::from(self.filled);
         let end = end.min(i128::from(self.samples));
@@ -186,10 +201,21 @@ impl SampleGrid {
         if first >= end {
             return Hearing::default();
         }
-        let hearing =
-            Hearing { silence: (first - filled) as u64, skip: (first - begin) as u64, take: (end - first) as u64 };
         self.filled = end as u64;
-        hearing
+        Hearing {
+            silence: (first - filled) as u64,
+            stretch_to: stretch_to as u64,
+            skip: (first - begin) as u64,
+            take: (end - first) as u64,
+        }
+    }
+
+    /// Samples to add to a piece of `count` samples that lies `late` samples before the time it says.
+    fn stretch(&mut self, late: i128, count: u64) -> i128 {
+        let samples = |ms: i64| self.rate * i128::from(ms) / 1_000;
+        self.drifts = late.abs() > samples(if self.drifts { MET_MS } else { DRIFT_MS });
+        let most = i128::from(count) / MOST_STRETCH;
+        if self.drifts { late.clamp(-most, most) } else { 0 }
     }
 
     /// Whether sound of this clip is not to be expected any more when the pictures are at `time_ns` of the source: however badly the two are
@@ -306,16 +332,19 @@ mod tests {
     fn sound_is_trimmed_padded_and_cut_to_the_sample() {
         let mut grid = SampleGrid::new(1_000 * MS, 48_000, 48_000);
         assert_eq!(grid.offer(800 * MS, 4_800), Hearing::default());
-        assert_eq!(grid.offer(999 * MS, 96), Hearing { silence: 0, skip: 48, take: 48 });
-        assert_eq!(grid.offer(1_500 * MS, 480), Hearing { silence: 24_000 - 48, skip: 0, take: 480 });
-        assert_eq!(grid.offer(1_990 * MS, 4_800), Hearing { silence: 48_000 - 480 - 24_480, skip: 0, take: 480 });
+        assert_eq!(grid.offer(999 * MS, 96), Hearing { silence: 0, stretch_to: 96, skip: 48, take: 48 });
+        let silence = 24_000 - 48;
+        assert_eq!(grid.offer(1_500 * MS, 480), Hearing { silence, stretch_to: 480, skip: 0, take: 480 });
+        let silence = 48_000 - 480 - 24_480;
+        assert_eq!(grid.offer(1_990 * MS, 4_800), Hearing { silence, stretch_to: 4_800, skip: 0, take: 480 });
         assert!(grid.is_full());
     }
 
     #[test]
     fn sound_that_starts_late_or_ends_early_is_completed_with_silence() {
         let mut grid = SampleGrid::new(0, 48_000, 48_000);
-        assert_eq!(grid.offer(250 * MS, 1_024), Hearing { silence: 12_000, skip: 0, take: 1_024 });
+        let hearing = Hearing { silence: 12_000, stretch_to: 1_024, skip: 0, take: 1_024 };
+        assert_eq!(grid.offer(250 * MS, 1_024), hearing);
         assert_eq!(grid.complete(), 48_000 - 12_000 - 1_024);
     }
 
@@ -328,9 +357,28 @@ mod tests {
     #[test]
     fn small_errors_of_time_stamps_are_no_gaps() {
         let mut grid = SampleGrid::new(0, 48_000, 48_000);
-        for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (75, 960)] {
-            assert_eq!(grid.offer(stamp_ms * MS, count), Hearing { silence: 0, skip: 0, take: count });
+        for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (67, 960)] {
+            assert_eq!(
+                grid.offer(stamp_ms * MS, count),
+                Hearing { silence: 0, stretch_to: count, skip: 0, take: count }
+            );
         }
         assert_eq!(grid.offer(120 * MS, 960).silence, 5_760 - 3_840);
+    }
+
+    #[test]
+    fn a_clock_that_drifts_is_followed_without_a_hole() {
+        for percent in [-1, 1] {
+            let mut grid = SampleGrid::new(0, 48_000, 480_000);
+            for packet in 0..400 {
+                let stamp_ns = packet * 1_024 * 1_000_000_000 / 48_000 * (100 + percent) / 100;
+                let before = grid.dealt();
+                let hearing = grid.offer(stamp_ns, 1_024);
+                assert_eq!((hearing.silence, hearing.skip, hearing.take), (0, 0, hearing.stretch_to));
+                assert!(hearing.stretch_to.abs_diff(1_024) <= 16, "{hearing:?}");
+                let away_ms = (grid.time_ns(before) as i64 - stamp_ns) / MS;
+                assert!(away_ms.abs() <= DRIFT_MS + 1, "packet {packet} is {away_ms} ms away");
+            }
+        }
     }
 }

@@ -12,12 +12,13 @@ use crate::{
     leveling::{self, Allowance, Decision, Leveling, meter::Measured},
     listen::{self, Heard},
     mp4,
-    plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, SAMPLE_RATE},
+    plan::{self, END_TOLERANCE_MS, Expected, MEDIA_FILE, OUTPUT_FILE, PREROLLS_NS, Plan, Reach, SAMPLE_RATE},
     probe::{self, Probed},
     progress::Progress,
     route::{self, Choice, Reasons, Way},
     run::{self, Outcome},
     source::Source,
+    tracks::Tracks,
     verify::{
         self, Proof, Witnessed,
         loudness::Levels,
@@ -37,6 +38,19 @@ use std::{
 
 /// How often a clip is made again because AAC made its sound higher or softer than is allowed for.
 const LOUDNESS_RETRIES: u32 = 2;
+
+/// How much earlier than its header says a sound track may end. Packets of sound are at most 120 ms long, and writers count one
+/// more than there is.
+const SOUND_END_TOLERANCE_NS: i64 = 500_000_000;
+
+/// Why a source's pictures end within a clip that does not lie beyond its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// All pictures came; the last one stands while the sound or the track goes on.
+    Stands,
+    /// There should have been more.
+    Unexplained,
+}
 
 /// A clip that was made and proved.
 #[derive(Debug)]
@@ -204,8 +218,13 @@ impl Job<'_> {
     fn manifest(&self, probed: &Probed, made: &Made, proof: &Proof) -> Manifest {
         let expected = made.encoded.plan.expected;
         let Proof { likeness, levels, input, output, .. } = proof.clone();
-        let noted = [("source_frozen", &input.frozen), ("source_black", &input.black)];
-        let notes = noted.into_iter().filter(|(_, runs)| !runs.is_empty()).map(|(note, _)| note).collect();
+        let noted = [
+            ("source_frozen", !input.frozen.is_empty()),
+            ("source_black", !input.black.is_empty()),
+            ("source_channels_discrete", made.encoded.samples.channels_are_discrete),
+        ];
+        let notes = noted.into_iter().filter(|(_, is_so)| *is_so).map(|(note, _)| note).collect();
+        let Tracks { video, audio, of_video, of_audio } = probed.tracks;
         let rounded = manifest::rounded;
         let encoding = made.way.encoding(&made.reasons);
         Manifest {
@@ -226,6 +245,7 @@ impl Job<'_> {
             decoder: encoding.decoder,
             gpu_driver: encoding.gpu_driver,
             source_has_audio: probed.audio.is_some(),
+            source_tracks: manifest::SourceTracks { video, audio, video_tracks: of_video, audio_tracks: of_audio },
             av_offset_ms: proof.av_offset_ms.map(rounded),
             end_difference_ms: rounded(proof.end_difference_ms),
             picture_difference: manifest::PictureDifference {
@@ -252,7 +272,7 @@ impl Job<'_> {
     /// Measures the source's sound within the clip.
     fn listen(&self, probed: &Probed) -> Result<Listened, Failure> {
         for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
-            let Some(plan) = plan::listening(self.order, probed, preroll) else { return Ok(Listened::NoSound) };
+            let Some(plan) = plan::listening(self.order, probed, preroll)? else { return Ok(Listened::NoSound) };
             let report = |fraction: f64| self.progress.reach(Phase::Fetching, 0.5 + fraction / 2.0);
             match listen::listen(&plan, self.source, report)? {
                 Heard::All(measured) => return Ok(Listened::All(measured)),
@@ -265,8 +285,11 @@ impl Job<'_> {
 
     /// Makes the file by one way.
     fn encode(&self, way: &Way, probed: &Probed, leveling: Option<Leveling>) -> Result<Encoded, Trouble> {
-        for preroll in PREROLLS_NS.map(Some).into_iter().chain([None]) {
-            let plan = plan::plan(self.order, probed, way, preroll)?.leveled(leveling);
+        let mut prerolls = PREROLLS_NS.map(Some).into_iter().chain([None]);
+        let led_astray = || Trouble::from(failure::internal("reading from the beginning led astray"));
+        let mut reach = Reach { preroll_ns: prerolls.next().ok_or_else(led_astray)?, holds_last_picture: false };
+        loop {
+            let plan = plan::plan(self.order, probed, way, reach)?.leveled(leveling);
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
             let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
@@ -276,16 +299,19 @@ impl Job<'_> {
                     return Ok(Encoded { plan, frames, samples, witnessed, cover });
                 }
                 Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
-                Outcome::Short(frames) => {
-                    let failed = self.why_short(probed, frames)?;
-                    if let Some(failed) = failed.or((plan.seek_ns.is_none()).then(|| unexplained(frames))) {
-                        return Err(failed.into());
+                Outcome::Short(frames) => match self.why_short(probed, frames)? {
+                    End::Stands if !reach.holds_last_picture => {
+                        tracing::info!("the source's last picture stands to the end of the clip");
+                        reach.holds_last_picture = true;
+                        continue;
                     }
-                }
+                    _ if plan.seek_ns.is_none() => return Err(unexplained(frames).into()),
+                    End::Stands | End::Unexplained => {}
+                },
                 Outcome::Failed(error) => return Err(classify(&error)),
             }
+            reach.preroll_ns = prerolls.next().ok_or_else(led_astray)?;
         }
-        Err(failure::internal("reading from the beginning led astray").into())
     }
 
     fn run(
@@ -311,19 +337,18 @@ impl Job<'_> {
         outcome
     }
 
-    /// Why the source did not suffice, from where it really ends. `None` when it should have sufficed.
-    fn why_short(&self, probed: &Probed, frames: FramesReport) -> Result<Option<Failure>, Failure> {
+    /// Why the pictures did not suffice, from where the source really ends.
+    fn why_short(&self, probed: &Probed, frames: FramesReport) -> Result<End, Failure> {
         let window = self.order.clip.window;
         let ends = ends::find(self.source, probed)?;
-        let end = |ns: i64| (ns - probed.picture.time_ns).max(0) / 1_000_000;
-        let (video_ms, audio_ms) = (end(ends.video_ns), end(ends.audio_ns));
-        tracing::info!(video_ms, audio_ms, ?frames, "the source is too short");
-        let last_ms = video_ms.max(audio_ms);
+        let last_ms = ends.video_ns.max(ends.audio_ns).max(0) / 1_000_000;
+        tracing::info!(?ends, ?frames, "the source's pictures end within the clip");
         if last_ms + END_TOLERANCE_MS < window.end_ms() {
-            return Ok(Some(self.beyond(probed, window, last_ms)));
+            return Err(self.beyond(probed, window, last_ms));
         }
-        let still = video_ms + END_TOLERANCE_MS < window.end_ms();
-        Ok(still.then(|| failure::source_duration_mismatch(window, video_ms, audio_ms)))
+        let decoded = frames.last_ns.zip(ends.last_picture_ns);
+        let all_decoded = decoded.is_some_and(|(decoded, last)| decoded + END_TOLERANCE_MS * 1_000_000 >= last);
+        Ok(if all_decoded { End::Stands } else { End::Unexplained })
     }
 
     /// A window beyond the end is the request's fault, unless the source promised more than it has.
@@ -337,21 +362,22 @@ impl Job<'_> {
         failure::window_beyond_end(window, end_ms)
     }
 
-    /// A clip may end with a still picture while the sound goes on, but not with nothing.
+    /// A clip may end with a still picture while the sound or the track goes on, but not with nothing. Sound may end before the
+    /// clip, but not before its track.
     fn check_end(&self, probed: &Probed, made: &Encoded) -> Result<(), Failure> {
-        let Some(video_ns) = made.frames.ended_ns else { return Ok(()) };
         let window = self.order.clip.window;
-        let missing = |ns: i64| window.end_ms() - (ns - probed.picture.time_ns) / 1_000_000;
-        // Sound that did not end within the clip covers it.
-        let audio_missing = match (probed.audio, made.samples.ended_ns) {
-            (Some(_), None) => 0,
-            (_, ended) => ended.map_or(i64::MAX, missing),
-        };
-        if missing(video_ns).min(audio_missing) <= END_TOLERANCE_MS {
-            return Ok(());
+        let is_missing = |ended_ns: i64| ended_ns / 1_000_000 + END_TOLERANCE_MS < window.end_ms();
+        if made.frames.ended_ns.is_some_and(is_missing) && self.why_short(probed, made.frames)? == End::Unexplained {
+            return Err(unexplained(made.frames));
         }
-        let failed = self.why_short(probed, made.frames)?;
-        failed.map_or(Ok(()), Err)
+        let declared_ns = probed.audio.as_ref().and_then(|audio| audio.end_ns);
+        match made.samples.ended_ns.zip(declared_ns) {
+            Some((ended, declared)) if is_missing(ended) && ended + SOUND_END_TOLERANCE_NS < declared => {
+                let at_ms = |ns: i64| ns.max(0) / 1_000_000;
+                Err(failure::source_sound_ends(at_ms(ended), at_ms(declared)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the multiplexer leaves undone.
@@ -442,6 +468,10 @@ fn classify(error: &ElementError) -> Trouble {
     // What cannot be decoded again is the encoder's fault.
     if error.element == "video-encoder" || error.element.starts_with("proof") {
         return Trouble::Way(failure::encode_failed(error));
+    }
+    // What does not agree on a format are our elements, whatever the source is.
+    if error.what == What::Negotiation {
+        return failure::source_unsupported(error).into();
     }
     let ours = OURS.iter().any(|part| error.element.starts_with(part));
     if ours { failure::encode_failed(error).into() } else { failure::source_truncated(error).into() }

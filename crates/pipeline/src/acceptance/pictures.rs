@@ -14,9 +14,10 @@ use crate::{
     catalog::Kind,
     elements::RangeSource,
     failure,
-    plan::{self, Step},
+    plan::{self, Reach, Step},
     probe::Probed,
     route::Way,
+    tracks,
     verify::tap,
 };
 use clipfleet_contract::pipeline::Transcode;
@@ -48,7 +49,7 @@ type Side<'a> = (&'a Transcode, &'a Way);
 /// Compares two sides picture by picture.
 pub(super) fn compare(sides: [Side<'_>; 2], probed: &Probed, material: &Material) -> Result<Comparison, Failure> {
     let (order, way) = sides[0];
-    let frames = plan::plan(order, probed, way, None)?.expected.frames;
+    let frames = plan::plan(order, probed, way, Reach::FROM_THE_BEGINNING)?.expected.frames;
     std::thread::scope(|scope| {
         let mut running = Vec::new();
         for (order, way) in sides {
@@ -104,7 +105,7 @@ pub(super) fn speed(order: &Transcode, probed: &Probed, way: &Way, material: &Ma
 
 /// Runs the plan of a way up to its encoder; all pictures that enter it are looked at.
 fn pass(order: &Transcode, probed: &Probed, way: &Way, material: &Material, look: Arc<Look>) -> Result<(), Failure> {
-    let plan = plan::plan(order, probed, way, None)?;
+    let plan = plan::plan(order, probed, way, Reach::FROM_THE_BEGINNING)?;
     let source = material.open()?;
     let pipeline = Guard::new(gst::Pipeline::with_name("pictures"));
     let demuxer = bus::make(plan.container.demuxer())?;
@@ -112,7 +113,7 @@ fn pass(order: &Transcode, probed: &Probed, way: &Way, material: &Material, look
     let is_encoder = |step: &Step| matches!(step, Step::Element { name: "video-encoder", .. });
     let before =
         plan.video.iter().position(is_encoder).ok_or_else(|| failure::internal("a plan without an encoder"))?;
-    let mut chain = build::chain(&plan.video[..before], Path::new(""), &mut Grids::new(plan.container.time_line()))?;
+    let mut chain = build::chain(&plan.video[..before], Path::new(""), &mut Grids::default())?;
     let sink = bus::make("fakesink")?;
     bus::set(&sink, "sync", "false")?;
     let seen = Arc::new(AtomicU64::new(0));
@@ -126,7 +127,7 @@ fn pass(order: &Transcode, probed: &Probed, way: &Way, material: &Material, look
     });
     chain.push(sink);
     bus::add_linked(&pipeline, &chain)?;
-    build::connect_streams(&demuxer, vec![(Kind::Video, build::first_pad(&chain)?)]);
+    tracks::connect(&demuxer, vec![(Kind::Video, plan.video_stream, build::first_pad(&chain)?)]);
     pipeline.start(gst::State::Playing)?;
     let mut stall = bus::StallGuard::new("comparing pictures");
     loop {

@@ -9,7 +9,6 @@ use crate::{
     build::{Grids, chain},
     bus::{self, Guard},
     catalog::Encoder,
-    elements::TimeLine,
     failure, plan,
 };
 use clipfleet_domain::{failure::Failure, rendition::Rendition};
@@ -79,7 +78,7 @@ fn kbps(encoder: &Encoder, lacking: &[&str], pattern: &str, changes: &[(&str, &s
     let pipeline = Guard::new(gst::Pipeline::with_name("rate"));
     let rendition = Rendition::default();
     let steps = plan::trial(pattern, SECONDS * rendition.fps, rendition.fps, encoder, lacking, false);
-    let elements = chain(&steps, Path::new(""), &mut Grids::new(TimeLine::Edited))?;
+    let elements = chain(&steps, Path::new(""), &mut Grids::default())?;
     bus::add_linked(&pipeline, &elements)?;
     let named = |name: &str| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a trial without {name}")));
     for (name, value) in changes {

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::{TimeLine, add_pads, clip_segment, filter_pads};
-use crate::{lock::lock, timing::FrameGrid};
+use crate::{colours::Colours, edits::Placed, lock::lock, plan::Frames, timing::FrameGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;
@@ -24,6 +24,10 @@ pub struct FramesReport {
     pub first_shown: Option<Instant>,
     /// The first picture that arrived at all.
     pub first_ns: Option<i64>,
+    /// The last picture that arrived.
+    pub last_ns: Option<i64>,
+    /// The decoder could not make the clip's first picture out of what it had been given so far.
+    pub first_is_broken: bool,
     /// When the source's last picture ends, if the source ended before the clip.
     pub ended_ns: Option<i64>,
     /// Frames dealt so far.
@@ -35,11 +39,10 @@ pub struct FramesReport {
 }
 
 impl FrameGridElement {
-    /// An element that fills `grid` at `fps` frames per second and may repeat the source's last picture over at most
-    /// `patience` frames.
-    pub fn new(grid: FrameGrid, time_line: TimeLine, fps: u32, patience: u32) -> Self {
+    /// An element that deals out those frames.
+    pub fn new(frames: &Frames) -> Self {
         let element: Self = glib::Object::new();
-        element.imp().configure(grid, time_line, fps, patience);
+        element.imp().configure(frames);
         element
     }
 
@@ -56,8 +59,9 @@ impl FrameGridElement {
 
 mod imp {
     use super::*;
-    use crate::timing::Showing;
+    use crate::{plan::END_TOLERANCE_MS, timing::Showing};
     use gst::prelude::*;
+    use gstreamer_video as gst_video;
     use std::sync::{LazyLock, Mutex};
 
     pub struct FrameGridElement {
@@ -69,9 +73,7 @@ mod imp {
     pub(super) struct State {
         segment: gst::FormattedSegment<gst::ClockTime>,
         grid: FrameGrid,
-        time_line: TimeLine,
-        fps: u32,
-        patience: u32,
+        frames: Frames,
         /// The latest picture, shown or not: what a gap repeats. It is pushed when the next one is there, so that nobody else
         /// holds it by then: a decoder's pool throws away a buffer whose memory is shared, and that costs a millisecond.
         held: Option<Held>,
@@ -91,6 +93,17 @@ mod imp {
         Format(gst::Event),
     }
 
+    /// What a picture changed.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Taken {
+        /// More is to come.
+        More,
+        /// The clip has its frames.
+        All,
+        /// The track is over, says its edit list.
+        Ended,
+    }
+
     struct Held {
         buffer: gst::Buffer,
         /// The frame as which it is still to be pushed.
@@ -98,25 +111,32 @@ mod imp {
     }
 
     impl FrameGridElement {
-        pub(super) fn configure(&self, grid: FrameGrid, time_line: TimeLine, fps: u32, patience: u32) {
+        pub(super) fn configure(&self, frames: &Frames) {
             let mut state = lock(&self.state);
-            (state.grid, state.time_line, state.fps, state.patience) = (grid, time_line, fps, patience);
+            state.grid = FrameGrid::new(frames.start_ns, frames.fps, frames.frames);
+            state.frames = frames.clone();
         }
 
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
             let mut output = Vec::new();
-            let over = {
+            let taken = {
                 let mut state = lock(&self.state);
                 if state.over {
                     return Ok(gst::FlowSuccess::Ok);
                 }
-                state.take(buffer, &mut output);
-                state.over = state.grid.is_full();
-                state.over
+                let taken = state.take(buffer, &mut output);
+                state.over = taken == Taken::All;
+                taken
             };
             self.push_all(output)?;
-            if over {
-                self.src.push_event(gst::event::Eos::new());
+            match taken {
+                Taken::More => {}
+                Taken::All => {
+                    self.src.push_event(gst::event::Eos::new());
+                }
+                Taken::Ended => {
+                    self.end(gst::event::Eos::new());
+                }
             }
             Ok(gst::FlowSuccess::Ok)
         }
@@ -132,7 +152,7 @@ mod imp {
         fn event(&self, event: gst::Event) -> bool {
             match event.view() {
                 gst::EventView::Caps(caps) => {
-                    let caps = self.constant_rate(caps.caps());
+                    let caps = self.frame_format(caps.caps());
                     let mut state = lock(&self.state);
                     if state.held.is_some() {
                         state.next_format = Some(caps);
@@ -157,12 +177,18 @@ mod imp {
             }
         }
 
-        fn constant_rate(&self, caps: &gst::CapsRef) -> gst::Event {
-            let fps = gst::Fraction::new(lock(&self.state).fps as i32, 1);
+        /// The decoder's format at the output's rate, with nothing left open about its colours.
+        fn frame_format(&self, caps: &gst::CapsRef) -> gst::Event {
+            let state = lock(&self.state);
+            let fps = gst::Fraction::new(state.frames.fps as i32, 1);
+            let colours = state.colours(caps);
             let mut caps = caps.to_owned();
             for structure in caps.make_mut().iter_mut() {
                 structure.set("framerate", fps);
                 structure.remove_field("max-framerate");
+                if let Some(colours) = colours {
+                    structure.set("colorimetry", colours.to_caps());
+                }
             }
             gst::event::Caps::new(&caps)
         }
@@ -188,14 +214,17 @@ mod imp {
     }
 
     impl State {
-        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<Output>) {
-            let time = self.time_line.place(&self.segment, buffer.pts());
-            let time = time.or(self.last_ns.map(|last| last + self.interval_ns)).unwrap_or(0);
-            match self.last_ns {
-                Some(last) if time > last => self.interval_ns = time - last,
-                _ => self.interval_ns = buffer.duration().map_or(0, |duration| duration.nseconds() as i64),
-            }
+        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<Output>) -> Taken {
+            let media_ns = self.frames.time_line.media_time(&self.segment, buffer.pts());
+            let time = match media_ns.map(|media| self.frames.time_line.edits().place(media)) {
+                Some(Placed::At(time)) => time,
+                Some(Placed::CutOut) => return Taken::More,
+                Some(Placed::Behind) => return Taken::Ended,
+                None => self.last_ns.map_or(0, |last| last + self.interval_ns),
+            };
+            self.interval_ns = self.interval(time, &buffer);
             self.report.first_ns.get_or_insert(time);
+            self.report.last_ns = Some(time);
             let from = self.grid.dealt();
             let (repeats, frame) = match self.grid.offer(time) {
                 Showing::Before | Showing::Skip => (0, None),
@@ -205,23 +234,53 @@ mod imp {
             self.report.dealt = self.grid.dealt();
             self.release(from, repeats, output);
             output.extend(self.next_format.take().map(Output::Format));
+            if frame == Some(0) {
+                self.report.first_is_broken = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+            }
             if frame.is_some() {
                 self.report.first_shown.get_or_insert_with(Instant::now);
             }
             (self.held, self.last_ns) = (Some(Held { buffer, frame }), Some(time));
             if self.grid.is_full() {
                 self.release(self.grid.dealt(), 0, output);
+                return Taken::All;
             }
+            Taken::More
+        }
+
+        /// How long a picture is shown if none follows. An MP4 says it of every picture; what others say is often nonsense, and the time
+        /// since the picture before it a better guess.
+        fn interval(&self, time: i64, buffer: &gst::Buffer) -> i64 {
+            let said = buffer.duration().map_or(0, |duration| duration.nseconds() as i64);
+            let since = self.last_ns.map_or(0, |last| time - last).max(0);
+            match self.frames.time_line {
+                TimeLine::Edited(_) if said > 0 => said,
+                _ if since > 0 => since,
+                _ => said,
+            }
+        }
+
+        /// What pictures of these caps mean; `None` where the caps say it well enough.
+        fn colours(&self, caps: &gst::CapsRef) -> Option<Colours> {
+            let info = gst_video::VideoInfo::from_caps(caps).ok()?;
+            if info.is_rgb() {
+                return None;
+            }
+            let colours = Colours::from_caps(caps).or(self.frames.colours).guessed(info.height());
+            Some(if self.frames.range_is_limited_later { colours.limited() } else { colours })
         }
 
         /// Whether too much is missing.
         fn complete(&mut self, output: &mut Vec<Output>) -> bool {
             let from = self.grid.dealt();
             let missing = self.grid.complete();
-            let frame_ns = 1_000_000_000 / i64::from(self.fps);
-            self.report.ended_ns = self.last_ns.map(|last| last + self.interval_ns.max(frame_ns));
+            let frame_ns = 1_000_000_000 / i64::from(self.frames.fps);
+            let ended = self.last_ns.map(|last| last + self.interval_ns.max(frame_ns));
+            self.report.ended_ns = ended;
             self.report.completed = missing;
-            self.report.short = missing > self.patience || self.held.is_none();
+            let end_ns = self.frames.start_ns + i64::from(self.frames.frames) * frame_ns;
+            let lasts = ended.is_some_and(|ended| ended + END_TOLERANCE_MS * 1_000_000 >= end_ns);
+            self.report.short = self.held.is_none() || missing > self.frames.max_repeats && !lasts;
             if !self.report.short {
                 self.release(from, missing, output);
             }
@@ -271,9 +330,15 @@ mod imp {
             let state = Mutex::new(State {
                 segment: gst::FormattedSegment::new(),
                 grid: FrameGrid::new(0, 1, 0),
-                time_line: TimeLine::Edited,
-                fps: 1,
-                patience: 0,
+                frames: Frames {
+                    start_ns: 0,
+                    fps: 1,
+                    frames: 0,
+                    max_repeats: 0,
+                    time_line: TimeLine::Stamped,
+                    colours: Colours::default(),
+                    range_is_limited_later: false,
+                },
                 held: None,
                 next_format: None,
                 last_ns: None,

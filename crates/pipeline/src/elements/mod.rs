@@ -7,6 +7,7 @@
 mod canvas;
 mod frame_grid;
 mod leveller;
+mod range_limiter;
 mod range_source;
 mod sample_grid;
 mod tone_map;
@@ -14,10 +15,12 @@ mod tone_map;
 pub use canvas::Canvas;
 pub use frame_grid::{FrameGridElement, FramesReport};
 pub use leveller::Leveller;
+pub use range_limiter::RangeLimiter;
 pub use range_source::RangeSource;
 pub use sample_grid::{SampleGridElement, SamplesReport};
 pub use tone_map::ToneMapper;
 
+use crate::edits::EditList;
 use gst::prelude::*;
 use gstreamer as gst;
 
@@ -47,31 +50,45 @@ fn clip_segment(replaced: &gst::Event) -> gst::Event {
     gst::event::Segment::builder(&segment).seqnum(replaced.seqnum()).build()
 }
 
-/// Which time stamps of a demuxer's buffers agree between its streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a demuxer's time stamps become times of the file's own time line, which all its tracks share.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimeLine {
-    /// Those that the segment translates to stream time: MP4 shifts each track by its edit list.
-    Edited,
-    /// The stamps themselves: Matroska has one clock for all tracks, while the demuxer's idea of where that begins changes
+    /// MP4: each track has a time line of its own, which its edit list maps.
+    Edited(EditList),
+    /// Matroska has one clock for all tracks: the stamps themselves, while the demuxer's idea of where that begins changes
     /// with the order in which it meets the first blocks.
     Stamped,
 }
 
 impl TimeLine {
-    /// Where a buffer lies on the source's time line, nanoseconds.
-    pub(crate) fn place(
-        self,
+    /// Where a buffer lies on its track's own time line, nanoseconds.
+    pub(crate) fn media_time(
+        &self,
         segment: &gst::FormattedSegment<gst::ClockTime>,
         stamp: Option<gst::ClockTime>,
     ) -> Option<i64> {
         let stamp = stamp?;
         let placed = match self {
             TimeLine::Stamped => gst::Signed::Positive(stamp),
-            TimeLine::Edited => segment.to_stream_time_full(stamp)?,
+            TimeLine::Edited(_) => segment.to_stream_time_full(stamp)?,
         };
         match placed {
             gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok(),
             gst::Signed::Negative(time) => i64::try_from(time.nseconds()).ok().map(|ns| -ns),
         }
     }
+
+    /// The edit list; empty where there is none.
+    pub(crate) fn edits(&self) -> &EditList {
+        const NONE: &EditList = &EditList::NONE;
+        match self {
+            TimeLine::Edited(edits) => edits,
+            TimeLine::Stamped => NONE,
+        }
+    }
+}
+
+/// Where a buffer of ours lies in the clip, nanoseconds.
+pub(crate) fn clip_time(segment: &gst::FormattedSegment<gst::ClockTime>, stamp: Option<gst::ClockTime>) -> Option<i64> {
+    TimeLine::Edited(EditList::NONE).media_time(segment, stamp)
 }

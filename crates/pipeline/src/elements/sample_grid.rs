@@ -2,8 +2,8 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use super::{TimeLine, add_pads, clip_segment, filter_pads};
-use crate::{lock::lock, timing::SampleGrid};
+use super::{TimeLine, add_pads, clip_segment, filter_pads, stereo};
+use crate::{channels::Downmix, edits::Heard, lock::lock, timing::SampleGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
@@ -25,10 +25,12 @@ pub struct SamplesReport {
     pub first_ns: Option<i64>,
     /// When the source's sound ends on its own time line, nanoseconds; present if it ended before the clip.
     pub ended_ns: Option<i64>,
+    /// There are more than two channels, and they do not say where they belong.
+    pub channels_are_discrete: bool,
 }
 
 impl SampleGridElement {
-    /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point.
+    /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point, mixed from however many channels come.
     pub fn new(grid: SampleGrid, time_line: TimeLine, rate: u32) -> Self {
         let element: Self = glib::Object::new();
         element.imp().configure(grid, time_line, rate);
@@ -50,7 +52,10 @@ mod imp {
     use super::*;
     use crate::timing::Hearing;
     use gst::prelude::*;
-    use std::sync::{LazyLock, Mutex};
+    use std::{
+        ops::Range,
+        sync::{LazyLock, Mutex},
+    };
 
     /// Samples of silence pushed at a time: a second.
     const SILENCE_STEP: u64 = 48_000;
@@ -66,6 +71,9 @@ mod imp {
         grid: SampleGrid,
         time_line: TimeLine,
         rate: u32,
+        downmix: Downmix,
+        /// When the sound that came last ends on its track's own time line.
+        media_end_ns: Option<i64>,
         ended_ns: Option<i64>,
         pub(super) over: bool,
         pub(super) report: SamplesReport,
@@ -79,21 +87,22 @@ mod imp {
 
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
             let mut output = Vec::new();
-            let over = {
+            let (full, ended) = {
                 let mut state = lock(&self.state);
                 if state.over {
                     return Err(gst::FlowError::Eos);
                 }
-                state.take(&buffer, &mut output);
+                let ended = state.take(buffer, &mut output);
                 state.over = state.grid.is_full();
-                state.over
+                (state.over, ended)
             };
             self.push_all(output)?;
-            if over {
+            if full {
                 self.src.push_event(gst::event::Eos::new());
-                return Err(gst::FlowError::Eos);
+            } else if ended {
+                self.end(&gst::event::Eos::new());
             }
-            Ok(gst::FlowSuccess::Ok)
+            if full || ended { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
         }
 
         fn has_format(&self) -> bool {
@@ -105,6 +114,12 @@ mod imp {
             if self.has_format() {
                 return;
             }
+            self.src.push_event(self.format(end.seqnum()));
+            self.src.push_event(clip_segment(end));
+        }
+
+        /// What comes out.
+        fn format(&self, seqnum: gst::Seqnum) -> gst::Event {
             let rate = lock(&self.state).rate as i32;
             let caps = gst::Caps::builder("audio/x-raw")
                 .field("format", "F32LE")
@@ -113,8 +128,7 @@ mod imp {
                 .field("channels", 2)
                 .field("channel-mask", gst::Bitmask::new(0x3))
                 .build();
-            self.src.push_event(gst::event::Caps::builder(&caps).seqnum(end.seqnum()).build());
-            self.src.push_event(clip_segment(end));
+            gst::event::Caps::builder(&caps).seqnum(seqnum).build()
         }
 
         fn push_all(&self, pieces: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
@@ -158,10 +172,17 @@ mod imp {
                 }
                 gst::EventView::Tag(_) => true,
                 // The default keeps formats to itself.
-                gst::EventView::Caps(_) => {
-                    let first = !self.has_format();
-                    let segment = clip_segment(&event);
-                    self.src.push_event(event) && (!first || self.src.push_event(segment))
+                gst::EventView::Caps(caps) => {
+                    let Some(downmix) = downmix_of(caps.caps()) else { return false };
+                    {
+                        let mut state = lock(&self.state);
+                        state.report.channels_are_discrete |= downmix.is_discrete();
+                        state.downmix = downmix;
+                    }
+                    if self.has_format() {
+                        return true;
+                    }
+                    self.src.push_event(self.format(event.seqnum())) && self.src.push_event(clip_segment(&event))
                 }
                 _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),
             }
@@ -169,28 +190,68 @@ mod imp {
     }
 
     impl State {
-        fn take(&mut self, buffer: &gst::Buffer, output: &mut Vec<gst::Buffer>) {
-            let count = (buffer.size() / FRAME_BYTES) as u64;
-            let Some(time) = self.time_line.place(&self.segment, buffer.pts()).or(self.ended_ns) else { return };
+        /// Whether the track is over, says its edit list.
+        fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<gst::Buffer>) -> bool {
+            let Some(piece) = self.mixed(&buffer) else { return false };
+            let count = (piece.size() / FRAME_BYTES) as u64;
+            let stamped = self.time_line.media_time(&self.segment, buffer.pts());
+            let Some(media_ns) = stamped.or(self.media_end_ns) else { return false };
+            let length_ns = self.duration_ns(count);
+            self.media_end_ns = Some(media_ns + length_ns);
+            let (heard, ended) = self.time_line.edits().hear(media_ns, length_ns);
+            for Heard { movie_ns, skip_ns, length_ns: heard_ns } in heard {
+                // The whole piece but for the seams of edits, so that no rounding touches it.
+                let from = self.samples(skip_ns).min(count);
+                let to =
+                    if skip_ns + heard_ns == length_ns { count } else { self.samples(skip_ns + heard_ns).min(count) };
+                self.hear(movie_ns, &piece, from..to.max(from), output);
+            }
+            ended
+        }
+
+        /// Left and right of a piece.
+        fn mixed(&self, buffer: &gst::Buffer) -> Option<gst::Buffer> {
+            if self.downmix.is_stereo() {
+                return Some(buffer.clone());
+            }
+            let bytes = buffer.map_readable().ok()?;
+            let numbers: Vec<f32> = bytes.chunks_exact(SAMPLE_BYTES).map(number).collect();
+            let mixed = numbers.chunks_exact(self.downmix.channels()).flat_map(|sample| self.downmix.mix(sample));
+            Some(gst::Buffer::from_slice(mixed.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()))
+        }
+
+        /// Part of a piece, heard from that time on.
+        fn hear(&mut self, time: i64, piece: &gst::Buffer, part: Range<u64>, output: &mut Vec<gst::Buffer>) {
+            let count = part.end - part.start;
             self.report.first_ns.get_or_insert(time);
             self.ended_ns = Some(time + self.duration_ns(count));
-            let from = self.grid.dealt();
-            let Hearing { silence, skip, take } = self.grid.offer(time, count);
-            self.silence(from, silence, output);
-            if take > 0 {
-                let begin = skip as usize * FRAME_BYTES;
-                let end = begin + take as usize * FRAME_BYTES;
-                match buffer.copy_region(gst::BufferCopyFlags::MEMORY, begin..end) {
-                    Ok(piece) => output.push(self.stamped(audible(piece), from + silence, take)),
-                    Err(_) => self.silence(from + silence, take, output),
-                }
+            let filled = self.grid.dealt();
+            let Hearing { silence, stretch_to, skip, take } = self.grid.offer(time, count);
+            self.silence(filled, silence, output);
+            if take == 0 {
+                return;
+            }
+            let bytes = |samples: Range<u64>| samples.start as usize * FRAME_BYTES..samples.end as usize * FRAME_BYTES;
+            let cut = |piece: &gst::Buffer, part| piece.copy_region(gst::BufferCopyFlags::MEMORY, bytes(part)).ok();
+            let cut = match stretch_to == count {
+                true => cut(piece, part.start + skip..part.start + skip + take),
+                false => cut(piece, part).and_then(|part| cut(&stretched(&part, stretch_to)?, skip..skip + take)),
+            };
+            match cut {
+                Some(cut) => output.push(self.stamped(audible(cut), filled + silence, take)),
+                None => self.silence(filled + silence, take, output),
             }
         }
 
-        /// Matroska does not say when a track ends, its demuxer only that there was nothing of it up to `time`.
+        /// Matroska does not say when a track ends, its demuxer only that there was nothing of it up to `time`. MP4 does say it, and its
+        /// demuxer invents gaps while sound is still to come.
         fn is_over_by(&self, time: gst::ClockTime) -> bool {
-            let time = self.time_line.place(&self.segment, Some(time));
-            time.is_some_and(|time| self.grid.is_missed_by(time))
+            let time = self.time_line.media_time(&self.segment, Some(time));
+            self.time_line == TimeLine::Stamped && time.is_some_and(|time| self.grid.is_missed_by(time))
+        }
+
+        fn samples(&self, ns: i64) -> u64 {
+            ((i128::from(ns) * i128::from(self.rate) + 500_000_000) / 1_000_000_000).max(0) as u64
         }
 
         fn silence(&self, from: u64, count: u64, output: &mut Vec<gst::Buffer>) {
@@ -214,10 +275,36 @@ mod imp {
         }
     }
 
+    fn downmix_of(caps: &gst::CapsRef) -> Option<Downmix> {
+        let structure = caps.structure(0)?;
+        let channels = usize::try_from(structure.get::<i32>("channels").ok()?).ok()?;
+        let mask = structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0);
+        Some(Downmix::new(channels, mask))
+    }
+
+    fn number(bytes: &[u8]) -> f32 {
+        bytes.try_into().map_or(0.0, f32::from_le_bytes)
+    }
+
+    /// The same sound in another number of samples, between which it is taken to be straight.
+    fn stretched(piece: &gst::Buffer, samples: u64) -> Option<gst::Buffer> {
+        let bytes = piece.map_readable().ok()?;
+        let from: Vec<[f32; 2]> = stereo(&bytes).collect();
+        let last = from.len().checked_sub(1)?;
+        let step = last as f64 / (samples.max(2) - 1) as f64;
+        let at = |index: u64| {
+            let place = index as f64 * step;
+            let (before, share) = ((place as usize).min(last), place.fract() as f32);
+            let after = (before + 1).min(last);
+            [0, 1].map(|side| from[before][side] * (1.0 - share) + from[after][side] * share)
+        };
+        let stretched: Vec<u8> = (0..samples).flat_map(|index| at(index)).flat_map(f32::to_le_bytes).collect();
+        Some(gst::Buffer::from_slice(stretched))
+    }
+
     /// Damaged sound decodes to numbers that are none, or thousands of times too loud. What is beyond full scale is cut off, as every
     /// player does.
     fn audible(piece: gst::Buffer) -> gst::Buffer {
-        let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
         let fine = |bytes: &[u8]| bytes.chunks_exact(SAMPLE_BYTES).all(|sample| number(sample).abs() <= 1.0);
         let Ok(bytes) = piece.map_readable() else { return piece };
         if fine(&bytes) {
@@ -250,8 +337,10 @@ mod imp {
             let state = Mutex::new(State {
                 segment: gst::FormattedSegment::new(),
                 grid: SampleGrid::new(0, 1, 0),
-                time_line: TimeLine::Edited,
+                time_line: TimeLine::Stamped,
                 rate: 1,
+                downmix: Downmix::new(2, 0),
+                media_end_ns: None,
                 ended_ns: None,
                 over: false,
                 report: SamplesReport::default(),

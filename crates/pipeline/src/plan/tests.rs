@@ -1,10 +1,12 @@
 //! Plans as snapshots: what would be built for typical orders and sources.
 
 use super::*;
+use crate::edits::Edit;
 use crate::{
     catalog::{DECODERS, ENCODERS, Installed},
     probe::{Picture, Rotation},
     route::{self, Way},
+    tracks::Tracks,
 };
 use clipfleet_domain::{
     audio::Audio,
@@ -15,10 +17,20 @@ use clipfleet_domain::{
     rendition::{Aspect, Quality},
 };
 
-const FIRST: Option<i64> = Some(PREROLLS_NS[0]);
+pub(crate) const BT709: Colours =
+    Colours { full_range: Some(false), matrix: Some(1), transfer: Some(1), primaries: Some(1) };
+
+const FIRST: Reach = Reach { preroll_ns: Some(PREROLLS_NS[0]), holds_last_picture: false };
 
 pub(crate) fn stream(element: &str) -> Stream {
-    Stream { decoder: DECODERS.iter().find(|row| row.element == element).expect("a row") }
+    Stream {
+        number: None,
+        decoder: DECODERS.iter().find(|row| row.element == element).expect("a row"),
+        parser: DECODERS.iter().find(|row| row.element == element).and_then(|row| row.parser),
+        time_line: TimeLine::Edited(EditList::NONE),
+        colours: Colours::default(),
+        end_ns: None,
+    }
 }
 
 pub(crate) fn order(start_ms: i64, end_ms: i64) -> Transcode {
@@ -40,9 +52,8 @@ pub(crate) fn upload() -> Probed {
         height: 1080,
         pixel_aspect: (1, 1),
         interlaced: false,
-        high_range: false,
         plain_samples: true,
-        plain_colours: true,
+        colours: BT709,
         time_ns: 0,
     };
     Probed {
@@ -52,6 +63,7 @@ pub(crate) fn upload() -> Probed {
         picture,
         rotation: Rotation::None,
         declared_ns: None,
+        tracks: Tracks::default(),
     }
 }
 
@@ -82,7 +94,7 @@ fn an_upload_with_sound() {
     video
       queue name=video-in
       avdec_h264 name=video-decoder
-      frame-grid start=200500000000ns fps=30 frames=1350 patience=135
+      frame-grid start=200500000000ns fps=30 frames=1350 max-repeats=135
       queue name=pictures max-size-buffers=3 max-size-bytes=0 max-size-time=0
       crop left=656 top=0 right=658 bottom=0
       videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
@@ -98,9 +110,9 @@ fn an_upload_with_sound() {
       avdec_aac
       audioconvert
       audioresample
-      audio/x-raw,format=F32LE,layout=interleaved,rate=48000,channels=2,channel-mask=(bitmask)0x3
+      audio/x-raw,format=F32LE,layout=interleaved,rate=48000
       sample-grid start=200500000000ns samples=2160000
-      avenc_aac name=audio-encoder bitrate=128000 aac-coder=twoloop
+      avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=false
       queue name=audio-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
     output
       mp4mux name=mux faststart=true faststart-file=clip.media
@@ -120,11 +132,43 @@ fn a_recording_without_sound_cut_at_its_beginning() {
     insta::assert_snapshot!(lines(&plan, &["range-source", "video-dec", "grid", "crop", "silence"]), @"
     range-source ! matroskademux
     vp9dec name=video-decoder
-    frame-grid start=21000000ns fps=30 frames=450 patience=45
+    frame-grid start=0ns fps=30 frames=450 max-repeats=45
     crop left=438 top=0 right=438 bottom=0
     audiotestsrc wave=silence samplesperbuffer=4800
     sample-grid start=0ns samples=720000
     ");
+}
+
+#[test]
+fn full_range_is_limited_behind_the_scaler() {
+    let picture = Picture { colours: Colours { full_range: Some(true), ..BT709 }, ..upload().picture };
+    let full = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 0), FIRST).expect("a plan");
+    insta::assert_snapshot!(lines(&full, &["crop", "format", "limit"]), @"
+    crop left=656 top=0 right=658 bottom=0
+    video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    video/x-raw,format=NV12,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
+    limit-range
+    video/x-h264,profile=high,stream-format=avc,alignment=au
+    audio/x-raw,format=F32LE,layout=interleaved,rate=48000
+    ");
+    // What differs in more than the range is converted as a whole.
+    let colours = Colours { full_range: Some(true), matrix: Some(6), ..BT709 };
+    let picture = Picture { colours, ..upload().picture };
+    let phone = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).expect("a plan");
+    assert_eq!(lines(&phone, &["limit"]), "");
+}
+
+#[test]
+fn reading_begins_where_the_earliest_track_needs_it() {
+    let edits = |media_s: i64| {
+        let media_ns = media_s * 1_000_000_000;
+        TimeLine::Edited(EditList::new(vec![Edit { movie_ns: 0, media_ns, length_ns: None }]))
+    };
+    let video = Stream { time_line: edits(4), ..stream("avdec_h264") };
+    let audio = Some(Stream { time_line: edits(3), ..stream("avdec_aac") });
+    let cut = Probed { video, audio, ..upload() };
+    let plan = plan(&order(1_000, 2_000), &cut, &cpu(&upload(), 1), FIRST).expect("a plan");
+    assert_eq!((plan.start_ns(), plan.seek_ns), (1_000_000_000, Some(3_900_000_000)));
 }
 
 #[test]
@@ -135,20 +179,20 @@ fn loudness_is_a_stage_between_cut_and_encoder() {
     insta::assert_snapshot!(lines(&plain.leveled(Some(leveling)), &["sample-grid", "leveller", "aac name"]), @"
     sample-grid start=0ns samples=48000
     leveller gain=7.25dB ceiling=-3.00dBTP
-    avenc_aac name=audio-encoder bitrate=128000 aac-coder=twoloop
+    avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=false
     ");
 }
 
 #[test]
 fn what_is_listened_to_is_what_is_encoded() {
-    let listening = listening(&order(60_000, 61_000), &upload(), FIRST).expect("sound");
+    let listening = listening(&order(60_000, 61_000), &upload(), FIRST.preroll_ns).expect("a plan").expect("sound");
     let made = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
     // But for the queue ahead of it.
     assert_eq!(listening.steps[1..], made.audio[1..listening.steps.len()]);
     assert_eq!((listening.seek_ns, listening.start_ns), (made.seek_ns, made.start_ns()));
     assert_eq!(listening.samples, made.expected.samples);
     let mute = Probed { audio: None, ..upload() };
-    assert_eq!(super::listening(&order(60_000, 61_000), &mute, FIRST), None);
+    assert_eq!(super::listening(&order(60_000, 61_000), &mute, FIRST.preroll_ns), Ok(None));
 }
 
 #[test]
@@ -203,7 +247,8 @@ fn another_encoder_is_another_row() {
 #[test]
 fn reading_from_the_start_is_only_a_missing_seek() {
     let sought = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
-    let from_start = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), None).expect("a plan");
+    let from_start =
+        plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), Reach::FROM_THE_BEGINNING).expect("a plan");
     assert_eq!(sought.seek_ns, Some(59_900_000_000));
     assert_eq!(from_start, Plan { seek_ns: None, ..sought });
 }
@@ -301,7 +346,7 @@ fn a_card_does_all_or_a_part() {
     insta::assert_snapshot!(all.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
-    frame-grid start=0ns fps=30 frames=30 patience=3
+    frame-grid start=0ns fps=30 frames=30 max-repeats=3
     crop left=656 top=0 right=658 bottom=0
     cudaconvertscale add-borders=false
     video/x-raw(memory:CUDAMemory),format=NV12,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
@@ -311,7 +356,7 @@ fn a_card_does_all_or_a_part() {
     insta::assert_snapshot!(frames.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw
-    frame-grid start=0ns fps=30 frames=30 patience=3
+    frame-grid start=0ns fps=30 frames=30 max-repeats=3
     crop left=656 top=0 right=658 bottom=0
     videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
     video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
@@ -322,7 +367,7 @@ fn a_card_does_all_or_a_part() {
     ");
     insta::assert_snapshot!(encoder.1, @"
     avdec_h264 name=video-decoder
-    frame-grid start=0ns fps=30 frames=30 patience=3
+    frame-grid start=0ns fps=30 frames=30 max-repeats=3
     crop left=656 top=0 right=658 bottom=0
     videoconvertscale method=catrom chroma-resampler=cubic add-borders=false n-threads=2
     video/x-raw,format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
@@ -335,7 +380,7 @@ fn a_card_does_all_or_a_part() {
     insta::assert_snapshot!(scaled.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
-    frame-grid start=0ns fps=30 frames=30 patience=3
+    frame-grid start=0ns fps=30 frames=30 max-repeats=3
     crop left=656 top=0 right=658 bottom=0
     cudaconvertscale add-borders=false
     video/x-raw(memory:CUDAMemory),format=I420,width=1080,height=1920,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive

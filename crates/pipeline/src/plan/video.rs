@@ -1,7 +1,8 @@
 //! The stages of the picture.
 
 use super::{
-    CARD_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Step, element, named, reframe, short_queue, unlimited_queue, with,
+    CARD_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Frames, Step, element, named, reframe, short_queue,
+    unlimited_queue, with,
 };
 use crate::{
     catalog::Encoder,
@@ -14,20 +15,22 @@ use clipfleet_domain::{
     rendition::{Rendition, Size},
 };
 
-/// Share of a clip that the source's last picture may fill while its sound goes on: captures write no picture while nothing
-/// moves. Beyond it the tracks do not belong together.
+/// Share of a clip that the source's last picture may fill before the end of the source is looked for: captures write no
+/// picture while nothing moves.
 const STILL_END_PERCENT: u32 = 10;
 
 pub(super) fn steps(
     order: &Transcode,
     probed: &Probed,
     way: &Way,
-    start_ns: i64,
+    holds_last_picture: bool,
     expected: &Expected,
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![named("queue", "video-in", &[])];
     let (unit, decoder) = way.decode;
-    steps.extend(decoder.parser.map(element));
+    // What decodes by itself parses by itself, too.
+    let parser = if unit == Unit::Cpu { probed.video.parser } else { decoder.parser };
+    steps.extend(parser.map(element));
     // A card's decoder takes no error for one by itself: what it cannot decode would be missing, and the rest pass for the end.
     let settings: &[_] = if unit == Unit::Gpu { &[("max-errors", "0")] } else { &[] };
     steps.push(named(decoder.element, "video-decoder", settings));
@@ -43,13 +46,26 @@ pub(super) fn steps(
     }
     let (fps, frames) = (expected.fps, expected.frames);
     let tolerance = (END_TOLERANCE_MS as u32 * fps).div_ceil(1_000);
-    let patience = (frames * STILL_END_PERCENT / 100).max(tolerance);
-    steps.push(Step::Frames { start_ns, fps, frames, patience });
+    let picture = &probed.picture;
+    let range_is_limited_later = picture.is_full_range() && picture.colours.is_bt709();
+    steps.push(Step::Frames(Frames {
+        start_ns: super::start_ns(order.clip.window),
+        fps,
+        frames,
+        max_repeats: if holds_last_picture { frames } else { (frames * STILL_END_PERCENT / 100).max(tolerance) },
+        time_line: probed.video.time_line.clone(),
+        colours: probed.video.colours,
+        range_is_limited_later,
+    }));
     steps.push(short_queue("pictures"));
     steps.extend(rotate(probed.rotation));
     let range = tone_map(probed.picture);
     let picture = upright(probed.picture, probed.rotation);
     steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, way)?);
+    if range_is_limited_later {
+        // Of fewer pixels than before; the converters leave the range alone where nothing else differs.
+        steps.push(Step::LimitRange);
+    }
     steps.push(short_queue("scaled"));
     steps.extend(encoder_steps(&order.rendition, way.encoder, &way.lacking));
     steps.push(named("tee", ENCODED, &[]));
@@ -59,7 +75,7 @@ pub(super) fn steps(
 
 /// What makes standard range of high dynamic range.
 fn tone_map(picture: Picture) -> Vec<Step> {
-    if !picture.high_range {
+    if !picture.high_range() {
         return Vec::new();
     }
     vec![element("videoconvert"), Step::Caps("video/x-raw,format=I420_10LE".into()), Step::ToneMap]

@@ -63,7 +63,7 @@ fn what_the_card_cannot_do_is_done_beside_it() {
         format!("{}: {}", choice.passed_over, choice.ways[0].name())
     };
     insta::assert_snapshot!(picture(|picture| picture.plain_samples = false), @"pictures other than 8-bit 4:2:0 are decoded on the CPU: avdec_h264+nvh264enc");
-    insta::assert_snapshot!(picture(|picture| picture.plain_colours = false), @"colours other than BT.709 are converted on the CPU: nvh264dec+nvh264enc");
+    insta::assert_snapshot!(picture(|picture| picture.colours.matrix = Some(6)), @"colours other than BT.709 are converted on the CPU: nvh264dec+nvh264enc");
     insta::assert_snapshot!(picture(|picture| picture.interlaced = true), @"interlaced pictures are decoded on the CPU: avdec_h264+nvh264enc");
     let of = |order: &Transcode, probed: &Probed| {
         let choice = choose(order, probed, &l4());

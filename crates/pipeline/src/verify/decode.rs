@@ -12,7 +12,7 @@ use crate::{
     failure,
     lock::lock,
     plan::SAMPLE_RATE,
-    probe::kind_of,
+    tracks::kind_of,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
@@ -94,7 +94,7 @@ fn connect(
     let decoder = installed.decoder(&caps);
     let decoder = decoder.map_err(|(codec, _)| failure::verify_failed(format!("its codec is {codec}")))?;
     let mut chain = vec![bus::make("queue")?];
-    if let Some(parser) = decoder.parser {
+    if let Some(parser) = decoder.parser_for(&caps) {
         chain.push(bus::make(parser)?);
     }
     chain.push(bus::make(decoder.element)?);

@@ -46,13 +46,16 @@ pub struct Manifest {
     pub gpu_driver: String,
     /// Whether the source has sound; otherwise the clip's is silence.
     pub source_has_audio: bool,
+    /// Which tracks of the source are used.
+    pub source_tracks: SourceTracks,
     /// How much later the sound is than the picture, where that is largest; absent when the sound is too even to say.
     pub av_offset_ms: Option<f64>,
     /// How much later the sound ends than the picture.
     pub end_difference_ms: f64,
     /// Difference of decoded pictures from those that entered the encoder, in levels of 0 to 255 over the worst blocks.
     pub picture_difference: PictureDifference,
-    /// What is known of the source: `source_frozen`, `source_black`. No fault of the export.
+    /// What is known of the source: `source_frozen`, `source_black`, `source_channels_discrete` (its channels do not say where they
+    /// belong: the first two are left and right). No fault of the export.
     pub notes: Vec<&'static str>,
     /// Standing and black stretches of the pictures that entered the encoder.
     pub input: Runs,
@@ -69,6 +72,20 @@ pub struct Manifest {
     pub encode_ms: i64,
     /// Time to prove the result.
     pub verify_ms: i64,
+}
+
+/// See [`Manifest::source_tracks`]. Numbers are those of the file: MP4's track ids, Matroska's track numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceTracks {
+    /// The picture track; absent where the file does not number it.
+    pub video: Option<u64>,
+    /// The sound track; absent where there is none.
+    pub audio: Option<u64>,
+    /// Picture tracks that the source has.
+    pub video_tracks: usize,
+    /// Sound tracks that the source has.
+    pub audio_tracks: usize,
 }
 
 /// See [`Manifest::picture_difference`].

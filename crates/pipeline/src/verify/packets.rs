@@ -4,7 +4,7 @@
 //! Half of an encoder's pictures are references of no other. Most of those are spared the decoding: whatever they show is built on
 //! pictures that are looked at, and an encoder that makes them wrongly makes them wrongly where they are looked at, too.
 
-use crate::elements::TimeLine;
+use crate::elements::clip_time;
 use gstreamer as gst;
 use std::hash::{DefaultHasher, Hasher as _};
 
@@ -47,7 +47,7 @@ impl Packets {
             self.setup = caps.and_then(setup);
         }
         self.keys += usize::from(!buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));
-        let time_ns = TimeLine::Edited.place(segment, buffer.pts());
+        let time_ns = clip_time(segment, buffer.pts());
         let (Ok(bytes), Some(time_ns)) = (buffer.map_readable(), time_ns) else {
             // What cannot be read is like nothing else, not even like itself.
             self.setup = None;

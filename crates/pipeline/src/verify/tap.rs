@@ -7,7 +7,7 @@ use super::{
     pictures::Seen,
     sound::{Course, RATE},
 };
-use crate::{elements::TimeLine, lock::lock};
+use crate::{elements::clip_time, lock::lock};
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstreamer as gst;
@@ -125,7 +125,7 @@ fn picture(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Seen> {
 
 /// When a buffer that passes a pad is shown or heard, nanoseconds.
 pub(crate) fn time_of(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<i64> {
-    TimeLine::Edited.place(&segment(pad)?, buffer.pts())
+    clip_time(&segment(pad)?, buffer.pts())
 }
 
 /// Looks at brightness and colours of a picture that passes a pad; `None` if they are not 8-bit numbers.
@@ -157,13 +157,13 @@ fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
     const FRAME_BYTES: usize = 8;
     let samples = |ns: i64| ((i128::from(ns) * i128::from(RATE) + 500_000_000).div_euclid(1_000_000_000)) as i64;
     let Some(segment) = segment(pad) else { return };
-    let Some(at) = TimeLine::Edited.place(&segment, buffer.pts()).map(samples) else { return };
+    let Some(at) = clip_time(&segment, buffer.pts()).map(samples) else { return };
     let Ok(map) = buffer.map_readable() else { return };
     let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
     let frames: Vec<[f32; 2]> =
         map.chunks_exact(FRAME_BYTES).map(|frame| [number(&frame[..4]), number(&frame[4..])]).collect();
     // What an edit list cuts off at either end is decoded, but not heard.
-    let end = TimeLine::Edited.place(&segment, segment.stop()).map_or(i64::MAX, samples);
+    let end = clip_time(&segment, segment.stop()).map_or(i64::MAX, samples);
     let heard = |sample: i64| (sample - at).clamp(0, frames.len() as i64) as usize;
     let (from, to) = (heard(0), heard(end));
     let frames = frames.get(from..to).unwrap_or_default();

@@ -1,0 +1,168 @@
+//! Which of a source's tracks are used: one of pictures, and one of sound if there is any.
+//!
+//! What can be decoded comes before what cannot, what the file enables and recommends before what it does not, larger pictures
+//! before smaller, and earlier tracks before later ones. Pictures of chapters are never chosen.
+
+use crate::{
+    bitstream::usual_colours,
+    catalog::{Decoder, Installed, Kind},
+    colours::Colours,
+    container::Container,
+    elements::TimeLine,
+    failure,
+    header::{Header, Track},
+    probe::Stream,
+};
+use clipfleet_domain::failure::Failure;
+use gst::prelude::*;
+use gstreamer as gst;
+use std::cmp::Reverse;
+
+/// The number of the track behind a demuxer's pad: MP4's track id, Matroska's track number. It stands at the end of the
+/// stream id, in Matroska followed by a colon and the track's UID.
+pub fn track_number(pad: &gst::Pad) -> Option<u64> {
+    let id = pad.stream_id()?;
+    id.rsplit('/').next()?.split(':').next()?.parse().ok()
+}
+
+/// The kind of a stream, by the name of its caps.
+pub fn kind_of(caps: &gst::CapsRef) -> Option<Kind> {
+    let name = caps.structure(0)?.name().as_str();
+    match name.split('/').next()? {
+        "video" | "image" => Some(Kind::Video),
+        "audio" => Some(Kind::Audio),
+        _ => None,
+    }
+}
+
+/// Takes the container's word on colours out of what the decoder hears: it would believe it more than the pictures themselves.
+pub fn hide_colours(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
+        if let gst::EventView::Caps(caps) = event.view()
+            && caps.structure().is_some_and(|structure| structure.has_field("colorimetry"))
+        {
+            let mut without = caps.caps_owned();
+            without.make_mut().iter_mut().for_each(|structure| structure.remove_field("colorimetry"));
+            let event = gst::event::Caps::builder(&without).seqnum(event.seqnum()).build();
+            info.data = Some(gst::PadProbeData::Event(event));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// A track that may be used.
+pub struct Candidate {
+    /// The demuxer's pad.
+    pub pad: gst::Pad,
+    caps: gst::Caps,
+    kind: Option<Kind>,
+    /// What the header says of it.
+    pub track: Track,
+    number: Option<u64>,
+    time_line: TimeLine,
+}
+
+impl Candidate {
+    /// The track behind a pad.
+    pub fn new(pad: &gst::Pad, container: Container, header: &Header) -> Self {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let number = track_number(pad);
+        let track = number.and_then(|number| header.track(number)).cloned().unwrap_or_default();
+        let kind = kind_of(&caps).or(track.kind.filter(|_| track.encrypted));
+        let time_line = container.time_line(&track.edits);
+        Self { pad: pad.clone(), caps, kind, track, number, time_line }
+    }
+
+    fn decoder(&self, installed: &Installed) -> Result<&'static Decoder, Failure> {
+        if self.track.encrypted || self.caps.structure(0).is_some_and(|it| it.name() == "application/x-cenc") {
+            return Err(failure::source_encrypted());
+        }
+        let decoder = installed.decoder(&self.caps);
+        decoder.map_err(|(codec, remedy)| failure::source_codec_unsupported(&codec, remedy))
+    }
+
+    fn pixels(&self) -> i64 {
+        let side = |name| self.caps.structure(0).and_then(|it| it.get::<i32>(name).ok()).unwrap_or(0);
+        i64::from(side("width")) * i64::from(side("height"))
+    }
+
+    fn stream(&self, decoder: &'static Decoder) -> Stream {
+        Stream {
+            number: self.number,
+            decoder,
+            parser: decoder.parser_for(&self.caps),
+            time_line: self.time_line.clone(),
+            colours: self.track.colours.or(Colours::from_caps(&self.caps)).or(usual_colours(decoder.codec)),
+            end_ns: self.track.end_ns(),
+        }
+    }
+}
+
+/// The best of a kind with its place among the candidates, or why none can be decoded; `None` where there is none.
+fn best(candidates: &[Candidate], kind: Kind, installed: &Installed) -> Option<Result<(usize, Stream), Failure>> {
+    let of_kind = candidates.iter().enumerate();
+    let of_kind = of_kind.filter(|(_, it)| it.kind == Some(kind) && !it.track.chapters);
+    let (index, best, decoder) =
+        of_kind.map(|(index, it)| (index, it, it.decoder(installed))).min_by_key(|(index, it, decoder)| {
+            (decoder.is_err(), it.track.disabled, !it.track.default, Reverse(it.pixels()), *index)
+        })?;
+    Some(decoder.map(|decoder| (index, best.stream(decoder))))
+}
+
+/// What is used of the candidates, and how many of each kind there are.
+pub struct Chosen {
+    /// The picture track, and its place among the candidates.
+    pub video: (usize, Stream),
+    /// The sound track, if there is any.
+    pub audio: Option<Stream>,
+    /// For the manifest.
+    pub tracks: Tracks,
+}
+
+/// Which tracks are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tracks {
+    /// The picture track's number in the file.
+    pub video: Option<u64>,
+    /// The sound track's number in the file.
+    pub audio: Option<u64>,
+    /// How many tracks of pictures the file has.
+    pub of_video: usize,
+    /// How many tracks of sound the file has.
+    pub of_audio: usize,
+}
+
+/// Chooses the tracks to use.
+pub fn choose(candidates: &[Candidate], installed: &Installed) -> Result<Chosen, Failure> {
+    let video = best(candidates, Kind::Video, installed).ok_or_else(failure::source_has_no_video)??;
+    let audio = best(candidates, Kind::Audio, installed).transpose()?.map(|(_, stream)| stream);
+    let count = |kind| candidates.iter().filter(|it| it.kind == Some(kind)).count();
+    let tracks = Tracks {
+        video: video.1.number,
+        audio: audio.as_ref().and_then(|audio| audio.number),
+        of_video: count(Kind::Video),
+        of_audio: count(Kind::Audio),
+    };
+    Ok(Chosen { video, audio, tracks })
+}
+
+/// Connects the chosen streams of a demuxer to what takes them. Streams that nothing takes are not read on.
+pub(crate) fn connect(demuxer: &gst::Element, entries: Vec<(Kind, Option<u64>, gst::Pad)>) {
+    demuxer.connect_pad_added(move |demuxer, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let (kind, number) = (kind_of(&caps), track_number(pad));
+        let entry = entries.iter().find(|(wanted, chosen, entry)| {
+            kind == Some(*wanted) && (chosen.is_none() || *chosen == number) && !entry.is_linked()
+        });
+        let Some((_, _, entry)) = entry else { return };
+        hide_colours(pad);
+        if let Err(error) = pad.link(entry) {
+            gst::element_error!(
+                demuxer,
+                gst::CoreError::Negotiation,
+                ("stream {} does not connect: {error}", pad.name())
+            );
+        }
+    });
+}
