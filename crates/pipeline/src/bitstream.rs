@@ -14,11 +14,11 @@ pub fn colours(codec: &str, frame: &[u8]) -> Colours {
     }
 }
 
-/// What is meant where neither the pictures nor the container say it. RFC 6386 knows one colour space for VP8, but browsers record
-/// others and say so in the container, which is why it does not go first.
+/// What is meant where neither the pictures nor the container say it, if that does not depend on the size: browsers and FFmpeg take
+/// VP9 that says nothing for BT.601.
 pub fn usual_colours(codec: &str) -> Colours {
     match codec {
-        "VP8" => Colours { full_range: Some(false), matrix: Some(BT601), ..Colours::default() },
+        "VP9" => Colours { matrix: Some(BT601), ..Colours::default() },
         _ => Colours::default(),
     }
 }

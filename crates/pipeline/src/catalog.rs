@@ -26,9 +26,9 @@ pub struct Decoder {
     pub kind: Kind,
     /// An element needed before it. Demuxers deliver whole frames, so most need none; H.264 is 0.5 ms per frame cheaper so.
     pub parser: Option<&'static str>,
-    /// The stream format whose parameters stand in the container's header, and the element needed before the decoder where they
-    /// stand in the stream: browsers record H.264 so.
-    in_stream: Option<(&'static str, &'static str)>,
+    /// An element needed before it where the decoder does not take a stream as the demuxer gives it: H.264 with its parameters in the
+    /// stream, as browsers record it, or pictures of JPEG that nobody has looked at.
+    otherwise: Option<&'static str>,
     /// The decoding element.
     pub element: &'static str,
     /// The Debian package that has it.
@@ -41,37 +41,33 @@ const BASE: &str = "gstreamer1.0-plugins-base";
 const BAD: &str = "gstreamer1.0-plugins-bad";
 
 const fn video(codec: &'static str, caps: &'static str, element: &'static str, package: &'static str) -> Decoder {
-    Decoder { codec, caps, kind: Kind::Video, parser: None, in_stream: None, element, package }
+    Decoder { codec, caps, kind: Kind::Video, parser: None, otherwise: None, element, package }
 }
 
 const fn audio(codec: &'static str, caps: &'static str, element: &'static str, package: &'static str) -> Decoder {
-    Decoder { codec, caps, kind: Kind::Audio, parser: None, in_stream: None, element, package }
+    Decoder { codec, caps, kind: Kind::Audio, parser: None, otherwise: None, element, package }
 }
 
 const fn parsed(parser: &'static str, decoder: Decoder) -> Decoder {
     Decoder { parser: Some(parser), ..decoder }
 }
 
-/// The decoder parses by itself only what comes in `format` with its parameters in the header; the rest takes `parser`.
-const fn unless(format: &'static str, parser: &'static str, decoder: Decoder) -> Decoder {
-    Decoder { in_stream: Some((format, parser)), ..decoder }
+const fn or_parsed(parser: &'static str, decoder: Decoder) -> Decoder {
+    Decoder { otherwise: Some(parser), ..decoder }
 }
 
 impl Decoder {
     /// The element needed before it for a stream of these caps.
-    pub fn parser_for(&self, caps: &gst::CapsRef) -> Option<&'static str> {
-        let (format, parser) = self.in_stream.map_or((None, None), |(format, parser)| (Some(format), Some(parser)));
-        let in_header = caps.structure(0).is_some_and(|structure| {
-            structure.has_field("codec_data") && structure.get::<&str>("stream-format").ok() == format
-        });
-        self.parser.or(parser.filter(|_| !in_header))
+    pub fn parser_for(&self, caps: &gst::Caps) -> Option<&'static str> {
+        let taken = || gst::ElementFactory::find(self.element).is_some_and(|factory| factory.can_sink_all_caps(caps));
+        self.parser.or_else(|| self.otherwise.filter(|_| !taken()))
     }
 }
 
 /// Every decoder, best first within a codec.
 pub const DECODERS: &[Decoder] = &[
-    unless("avc", "h264parse", video("H.264", "video/x-h264", "avdec_h264", LIBAV)),
-    unless("hvc1", "h265parse", video("HEVC", "video/x-h265", "avdec_h265", LIBAV)),
+    or_parsed("h264parse", video("H.264", "video/x-h264", "avdec_h264", LIBAV)),
+    or_parsed("h265parse", video("HEVC", "video/x-h265", "avdec_h265", LIBAV)),
     video("VP8", "video/x-vp8", "vp8dec", GOOD),
     video("VP9", "video/x-vp9", "vp9dec", GOOD),
     parsed("av1parse", video("AV1", "video/x-av1", "dav1ddec", "gstreamer1.0-dav1d")),
@@ -79,7 +75,7 @@ pub const DECODERS: &[Decoder] = &[
     video("MPEG-4 Visual", "video/mpeg,mpegversion=4", "avdec_mpeg4", LIBAV),
     video("MPEG-2", "video/mpeg,mpegversion=[1,2]", "avdec_mpeg2video", LIBAV),
     video("ProRes", "video/x-prores", "avdec_prores", LIBAV),
-    video("Motion JPEG", "image/jpeg", "avdec_mjpeg", LIBAV),
+    or_parsed("jpegparse", video("Motion JPEG", "image/jpeg", "avdec_mjpeg", LIBAV)),
     parsed("aacparse", audio("AAC", "audio/mpeg,mpegversion={2,4}", "avdec_aac", LIBAV)),
     audio("Opus", "audio/x-opus", "opusdec", BASE),
     audio("Vorbis", "audio/x-vorbis", "vorbisdec", BASE),

@@ -67,7 +67,10 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         let Some(pipeline) = weak.upgrade() else { return };
         let number = track_number(pad);
         let stream = streams.iter().enumerate().find_map(|(index, stream)| {
-            stream.as_ref().filter(|stream| stream.number == number).map(|stream| (index, stream.time_line.clone()))
+            stream
+                .as_ref()
+                .filter(|stream| stream.selection.number == number)
+                .map(|stream| (index, stream.time_line.clone()))
         });
         if let Some((index, time_line)) = stream {
             let tracks = Arc::clone(&noted);
@@ -124,7 +127,7 @@ impl Track {
     fn note(&mut self, pad: &gst::Pad, buffer: &gst::Buffer, time_line: &TimeLine) {
         let Some(segment) = pad.sticky_event::<gst::event::Segment>(0) else { return };
         let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() else { return };
-        let Some(time) = time_line.media_time(segment, buffer.pts()) else { return };
+        let Some(time) = time_line.media_time(segment, buffer.pts().or(buffer.dts())) else { return };
         if let Some(last) = self.last_ns.filter(|last| time > *last) {
             self.interval_ns = time - last;
         }

@@ -7,6 +7,7 @@
 //! | turned and mirrored pictures of MP4 | it knows turns only |
 //! | turned pictures of Matroska | it does not look |
 //! | which tracks are enabled, default, chapters, encrypted | pads do not say it |
+//! | byte order and channels of raw sound in QuickTime | it looks for them in the wrong place, or not at all |
 //! | how long a track is | the demuxer's answer is the movie's |
 //!
 //! A demuxer must not act on what we act on, so it is given the header with some boxes hidden ([`Correction`]): the source
@@ -58,6 +59,10 @@ pub struct Track {
     pub rotation: Option<Rotation>,
     /// What the container says of its colours.
     pub colours: Colours,
+    /// Format of raw samples, by GStreamer's name, where the demuxer does not find it.
+    pub sample_format: Option<&'static str>,
+    /// Where the channels of raw samples belong, by the bits of `GstAudioChannelPosition`, where the demuxer does not find it.
+    pub channel_mask: Option<u64>,
     /// What of it is shown when.
     pub edits: EditList,
     /// Where its media ends, nanoseconds of its own time line; `None` where the header does not tell.

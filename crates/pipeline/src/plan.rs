@@ -26,6 +26,7 @@ use crate::{
     probe::{Probed, Stream},
     route::Way,
     selftest,
+    tracks::Selection,
 };
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
@@ -159,9 +160,9 @@ pub struct Plan {
     /// Where to begin reading, nanoseconds on the time line of the earliest track; `None` for the beginning.
     pub seek_ns: Option<i64>,
     /// Which of the demuxer's streams has the pictures.
-    pub video_stream: Option<u64>,
+    pub video_stream: Selection,
     /// Which of the demuxer's streams has the sound.
-    pub audio_stream: Option<u64>,
+    pub audio_stream: Selection,
     /// From the demuxer's picture stream to the multiplexer.
     pub video: Vec<Step>,
     /// From the demuxer's sound stream, or from silence, to the multiplexer.
@@ -202,8 +203,8 @@ pub fn plan(order: &Transcode, probed: &Probed, way: &Way, reach: Reach) -> Resu
     Ok(Plan {
         container: probed.container,
         seek_ns,
-        video_stream: video.number,
-        audio_stream: audio.as_ref().and_then(|audio| audio.number),
+        video_stream: video.selection,
+        audio_stream: audio.as_ref().map_or_else(Selection::default, |audio| audio.selection),
         video: video::steps(order, &Probed { video, ..probed.clone() }, way, reach.holds_last_picture, &expected)?,
         audio_from_source: audio.is_some(),
         audio: audio_steps(audio, start_ns(window), &expected),
@@ -222,7 +223,7 @@ pub struct Listening {
     /// Where to begin reading, nanoseconds on the track's own time line; `None` for the beginning.
     pub seek_ns: Option<i64>,
     /// Which of the demuxer's streams has the sound.
-    pub stream: Option<u64>,
+    pub stream: Selection,
     /// Start of the clip on the source's time line, nanoseconds.
     pub start_ns: i64,
     /// Samples of the clip.
@@ -241,7 +242,7 @@ pub fn listening(order: &Transcode, probed: &Probed, preroll_ns: Option<i64>) ->
     // Nobody waits for another stream here, so no more than a queue's second is read ahead.
     let queue = named("queue", "audio-in", &[]);
     let steps = sound_steps(queue, &audio, start_ns, samples);
-    Ok(Some(Listening { container: probed.container, seek_ns, stream: audio.number, start_ns, samples, steps }))
+    Ok(Some(Listening { container: probed.container, seek_ns, stream: audio.selection, start_ns, samples, steps }))
 }
 
 /// Clips count on the file's own time line, as players, FFmpeg and transcripts do.

@@ -18,7 +18,7 @@ use crate::{
     header::Header,
     lock::lock,
     source::{ReadError, Source},
-    tracks::{self, Candidate, Chosen, Tracks},
+    tracks::{self, Candidate, Chosen, Selection, Tracks},
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
@@ -107,8 +107,8 @@ impl Picture {
 /// One stream of the source.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Which of the demuxer's streams it is: see [`track_number`].
-    pub number: Option<u64>,
+    /// Which of the demuxer's streams it is.
+    pub selection: Selection,
     /// How it is decoded.
     pub decoder: &'static Decoder,
     /// An element needed before the decoder.
@@ -299,7 +299,7 @@ fn decode(
     chain.extend([bus::make(video.decoder.element)?, sink.clone()]);
     bus::add_linked(pipeline, &chain)?;
     let coded = watch_coded_colours(pad, video.decoder.codec);
-    tracks::hide_colours(pad);
+    video.selection.correct_caps(pad);
     let sink_pad = bus::pad(&sink, "sink")?;
     let findings = findings.clone();
     // Once there is a picture the demuxer's own thread stands still here, so no more is read than the picture needs, however late

@@ -136,8 +136,9 @@ pub struct Hearing {
 /// continuation. Captures round and jitter by less; a larger difference is a real gap.
 const CONTINUATION_MS: i64 = 20;
 
-/// From this difference on, in milliseconds, sound is stretched until the time stamps are met again: less is how captures round.
-const DRIFT_MS: i64 = 10;
+/// From this difference on, in milliseconds, sound is stretched until the time stamps are met again: less is how captures round, and
+/// nobody hears.
+const DRIFT_MS: i64 = 4;
 
 /// Until this difference, in milliseconds.
 const MET_MS: i64 = 1;
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn small_errors_of_time_stamps_are_no_gaps() {
         let mut grid = SampleGrid::new(0, 48_000, 48_000);
-        for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (67, 960)] {
+        for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (63, 960)] {
             assert_eq!(
                 grid.offer(stamp_ms * MS, count),
                 Hearing { silence: 0, stretch_to: count, skip: 0, take: count }

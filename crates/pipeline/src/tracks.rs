@@ -35,20 +35,48 @@ pub fn kind_of(caps: &gst::CapsRef) -> Option<Kind> {
     }
 }
 
-/// Takes the container's word on colours out of what the decoder hears: it would believe it more than the pictures themselves.
-pub fn hide_colours(pad: &gst::Pad) {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
-        if let gst::EventView::Caps(caps) = event.view()
-            && caps.structure().is_some_and(|structure| structure.has_field("colorimetry"))
-        {
-            let mut without = caps.caps_owned();
-            without.make_mut().iter_mut().for_each(|structure| structure.remove_field("colorimetry"));
-            let event = gst::event::Caps::builder(&without).seqnum(event.seqnum()).build();
-            info.data = Some(gst::PadProbeData::Event(event));
+/// Which of a demuxer's streams is used, and what its caps say wrongly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// See [`track_number`].
+    pub number: Option<u64>,
+    /// Format of raw sound, where the demuxer does not find it in the header.
+    pub sample_format: Option<&'static str>,
+    /// Where the channels of raw sound belong, where the demuxer does not find it in the header.
+    pub channel_mask: Option<u64>,
+}
+
+impl Selection {
+    /// Puts the caps of a pad right. Besides, takes the container's word on colours out of what the decoder hears: it would believe it
+    /// more than the pictures themselves.
+    pub fn correct_caps(self, pad: &gst::Pad) {
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
+            if let gst::EventView::Caps(caps) = event.view() {
+                let event =
+                    gst::event::Caps::builder(&self.corrected(caps.caps_owned())).seqnum(event.seqnum()).build();
+                info.data = Some(gst::PadProbeData::Event(event));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn corrected(self, mut caps: gst::Caps) -> gst::Caps {
+        for structure in caps.make_mut().iter_mut() {
+            structure.remove_field("colorimetry");
+            if structure.name() != "audio/x-raw" {
+                continue;
+            }
+            if let Some(format) = self.sample_format {
+                structure.set("format", format);
+            }
+            let said = structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0);
+            if let Some(mask) = self.channel_mask.filter(|_| said == 0) {
+                structure.set("channel-mask", gst::Bitmask::new(mask));
+            }
         }
-        gst::PadProbeReturn::Ok
-    });
+        caps
+    }
 }
 
 /// A track that may be used.
@@ -89,7 +117,11 @@ impl Candidate {
 
     fn stream(&self, decoder: &'static Decoder) -> Stream {
         Stream {
-            number: self.number,
+            selection: Selection {
+                number: self.number,
+                sample_format: self.track.sample_format,
+                channel_mask: self.track.channel_mask,
+            },
             decoder,
             parser: decoder.parser_for(&self.caps),
             time_line: self.time_line.clone(),
@@ -139,8 +171,8 @@ pub fn choose(candidates: &[Candidate], installed: &Installed) -> Result<Chosen,
     let audio = best(candidates, Kind::Audio, installed).transpose()?.map(|(_, stream)| stream);
     let count = |kind| candidates.iter().filter(|it| it.kind == Some(kind)).count();
     let tracks = Tracks {
-        video: video.1.number,
-        audio: audio.as_ref().and_then(|audio| audio.number),
+        video: video.1.selection.number,
+        audio: audio.as_ref().and_then(|audio| audio.selection.number),
         of_video: count(Kind::Video),
         of_audio: count(Kind::Audio),
     };
@@ -148,15 +180,15 @@ pub fn choose(candidates: &[Candidate], installed: &Installed) -> Result<Chosen,
 }
 
 /// Connects the chosen streams of a demuxer to what takes them. Streams that nothing takes are not read on.
-pub(crate) fn connect(demuxer: &gst::Element, entries: Vec<(Kind, Option<u64>, gst::Pad)>) {
+pub(crate) fn connect(demuxer: &gst::Element, entries: Vec<(Kind, Selection, gst::Pad)>) {
     demuxer.connect_pad_added(move |demuxer, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let (kind, number) = (kind_of(&caps), track_number(pad));
         let entry = entries.iter().find(|(wanted, chosen, entry)| {
-            kind == Some(*wanted) && (chosen.is_none() || *chosen == number) && !entry.is_linked()
+            kind == Some(*wanted) && (chosen.number.is_none() || chosen.number == number) && !entry.is_linked()
         });
-        let Some((_, _, entry)) = entry else { return };
-        hide_colours(pad);
+        let Some((_, chosen, entry)) = entry else { return };
+        chosen.correct_caps(pad);
         if let Err(error) = pad.link(entry) {
             gst::element_error!(
                 demuxer,

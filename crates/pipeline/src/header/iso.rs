@@ -167,6 +167,9 @@ impl Raw {
         let entries = Boxes::run(stsd.bytes.get(8..).unwrap_or_default(), stsd.offset + 8);
         for (codec, entry) in entries.iter() {
             self.track.encrypted |= matches!(&codec, b"encv" | b"enca");
+            if self.track.kind == Some(Kind::Audio) {
+                self.sound_description(&codec, &entry)?;
+            }
             // Boxes follow the 78 bytes of a picture's sample entry.
             let details = entry.bytes.get(78..).filter(|_| self.track.kind == Some(Kind::Video));
             let details = Boxes::run(details.unwrap_or_default(), entry.offset + 78);
@@ -179,6 +182,30 @@ impl Raw {
                 let code = |at| content.u16(at).map(|code| u8::try_from(code).unwrap_or(2));
                 self.track.colours = Colours::from_codes(full_range, code(8)?, code(6)?, code(4)?);
                 self.hide(&content);
+            }
+        }
+        Ok(())
+    }
+
+    /// QuickTime's sample entries of sound are of three versions, the later ones longer; boxes follow.
+    fn sound_description(&mut self, codec: &[u8; 4], entry: &Boxes<'_>) -> io::Result<()> {
+        let header = match entry.u16(8)? {
+            0 => 28,
+            1 => 44,
+            _ => 64,
+        };
+        let is_raw = matches!(codec, b"sowt" | b"twos" | b"lpcm" | b"raw " | b"in24" | b"in32" | b"fl32" | b"fl64");
+        let boxes = Boxes::run(entry.bytes.get(header..).unwrap_or_default(), 0);
+        for (kind, content) in boxes.iter().filter(|_| is_raw) {
+            match &kind {
+                b"chan" => self.track.channel_mask = channel_mask(content.u32(4)?, content.u32(8)?),
+                b"wave" => {
+                    let order = content.iter().find(|(kind, _)| kind == b"enda");
+                    if order.map(|(_, enda)| enda.u16(0)).transpose()? == Some(1) {
+                        self.track.sample_format = little_endian(codec);
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -200,6 +227,38 @@ impl Raw {
             ..self.track
         }
     }
+}
+
+/// The demuxer takes these for big-endian.
+fn little_endian(codec: &[u8; 4]) -> Option<&'static str> {
+    Some(match codec {
+        b"in24" => "S24LE",
+        b"in32" => "S32LE",
+        b"fl32" => "F32LE",
+        b"fl64" => "F64LE",
+        _ => return None,
+    })
+}
+
+/// The places of channels by a layout of Core Audio, for those that come in the order of the places; `None` for others and for
+/// channels without a place.
+fn channel_mask(layout: u32, bitmap: u32) -> Option<u64> {
+    const USE_BITMAP: u32 = 1 << 16;
+    if layout == USE_BITMAP {
+        // The first nine places are GStreamer's; behind them it has a second subwoofer before the sides.
+        let sides = u64::from(bitmap >> 9 & 3) << 10;
+        return Some(u64::from(bitmap & 0x1ff) | sides).filter(|mask| *mask != 0);
+    }
+    Some(match layout >> 16 {
+        108 => 0x33,  // left, right, rear left, rear right
+        113 => 0x7,   // left, right, centre
+        115 => 0x107, // left, right, centre, rear centre
+        117 => 0x37,  // left, right, centre, rear left, rear right
+        121 => 0x3f,  // the same with a subwoofer
+        125 => 0x13f, // and a rear centre
+        126 => 0xff,  // and left and right of the centre
+        _ => return None,
+    })
 }
 
 /// The entries that show media.
@@ -339,6 +398,19 @@ mod tests {
         assert_eq!(seen.declared_ns, None);
         assert_eq!((&seen.tracks[0].edits, seen.tracks[0].colours), (&EditList::default(), Colours::default()));
         assert!(bytes.windows(4).any(|kind| kind == b"free") && !bytes.windows(4).any(|kind| kind == b"edts"));
+    }
+
+    #[test]
+    fn raw_sound_of_quicktime_is_read_with_its_byte_order_and_places() {
+        let wave = boxed(b"wave", &[&boxed(b"frma", &[b"fl32"]), &boxed(b"enda", &[&[0, 1]])]);
+        let chan = boxed(b"chan", &[&numbers(&[0, 121 << 16 | 6, 0, 0])]);
+        let mut fixed = [0; 44];
+        fixed[9] = 1;
+        let stsd = [numbers(&[0, 1]), boxed(b"fl32", &[&fixed, &wave, &chan])].concat();
+        let mut raw = Raw { track: Track { kind: Some(Kind::Audio), ..Track::default() }, ..Raw::default() };
+        raw.description(&Boxes::run(&stsd, 0)).unwrap();
+        assert_eq!((raw.track.sample_format, raw.track.channel_mask), (Some("F32LE"), Some(0x3f)));
+        assert_eq!(channel_mask(147 << 16 | 8, 0), None, "discrete channels");
     }
 
     #[test]

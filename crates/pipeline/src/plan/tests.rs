@@ -24,7 +24,7 @@ const FIRST: Reach = Reach { preroll_ns: Some(PREROLLS_NS[0]), holds_last_pictur
 
 pub(crate) fn stream(element: &str) -> Stream {
     Stream {
-        number: None,
+        selection: Selection::default(),
         decoder: DECODERS.iter().find(|row| row.element == element).expect("a row"),
         parser: DECODERS.iter().find(|row| row.element == element).and_then(|row| row.parser),
         time_line: TimeLine::Edited(EditList::NONE),
