@@ -1,5 +1,6 @@
 //! Why a transcode fails: one constructor per stable code. The text names the value and what to do.
 
+use crate::container::{Foreign, Remedy};
 use clipfleet_domain::{clip::Window, failure::Failure};
 use std::fmt::Display;
 
@@ -9,8 +10,12 @@ pub fn source_empty() -> Failure {
 }
 
 /// The source is no container that we read.
-pub fn source_not_media(found: &str) -> Failure {
-    let message = format!("the source is {found}, not a video file; upload MP4, MOV, MKV or WebM");
+pub fn source_not_media(Foreign { name, remedy }: Foreign) -> Failure {
+    let message = match remedy {
+        Remedy::Convert => format!("the source is {name}, which is not read here; convert it to MP4, MOV, MKV or WebM"),
+        Remedy::ChooseAnother => format!("the source is {name}, not a video file; upload MP4, MOV, MKV or WebM"),
+        Remedy::UploadAgain => format!("the source is {name}, as of an upload that broke off; upload it again"),
+    };
     Failure::permanent("source_not_media", message)
 }
 
@@ -155,6 +160,17 @@ pub fn internal(what: impl Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_broken_upload_is_to_be_uploaded_again() {
+        let of = |name, remedy| source_not_media(Foreign { name, remedy }).message;
+        let avi = of("an AVI file", Remedy::Convert);
+        assert_eq!(avi, "the source is an AVI file, which is not read here; convert it to MP4, MOV, MKV or WebM");
+        let pdf = of("a PDF document", Remedy::ChooseAnother);
+        assert_eq!(pdf, "the source is a PDF document, not a video file; upload MP4, MOV, MKV or WebM");
+        let zeros = of("a block of zeros", Remedy::UploadAgain);
+        assert_eq!(zeros, "the source is a block of zeros, as of an upload that broke off; upload it again");
+    }
 
     #[test]
     fn the_drivers_words_take_the_place_of_what_others_noticed() {
