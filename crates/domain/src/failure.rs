@@ -1,5 +1,10 @@
 //! Why a clip or a batch failed: a stable code, a text for people, and whether trying again can help.
 
+use crate::{
+    bounds::bounded,
+    limits::{MAX_CAUSE_CHARS, MAX_DETAILS, MAX_MESSAGE_CHARS},
+};
+
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -7,13 +12,6 @@ pub struct FieldViolation {
     pub field: String,
     /// What is wrong, the value, and what would be right; reads after the field's name.
     pub reason: String,
-}
-
-impl FieldViolation {
-    /// A violation of one field.
-    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: reason.into() }
-    }
 }
 
 /// The code of a clip whose job the queue gave up after its last delivery.
@@ -54,9 +52,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that the same work will meet again.
+    /// A failure that the same work will meet again. The message may hold the words of a foreign server, so it is
+    /// bounded here, where failures are made.
     pub fn permanent(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), retryable: false, details: Vec::new() }
+        let message = bounded(&message.into(), MAX_CAUSE_CHARS);
+        Self { code: code.into(), message, retryable: false, details: Vec::new() }
     }
 
     /// A failure that may not repeat.
@@ -77,6 +77,13 @@ impl Failure {
         Failure::transient("dead_lettered", message)
     }
 
+    /// The same with words of ours before its message.
+    #[must_use]
+    pub fn preceded_by(self, context: &str) -> Self {
+        let message = bounded(&format!("{context}{}", self.message), MAX_MESSAGE_CHARS);
+        Self { message, ..self }
+    }
+
     /// What kind of failure it is.
     pub fn class(&self) -> Class {
         match self.code.as_str() {
@@ -91,17 +98,29 @@ impl Failure {
         OF_THE_PROOF.contains(&self.code.as_str())
     }
 
+    /// Whether it is a verdict on the bytes of the source, as a media process read them. They have no checksum on their
+    /// way, so the first such verdict may be about a damaged reading.
+    pub fn is_of_the_source(&self) -> bool {
+        let of_the_object = ["source_gone", "source_denied"].contains(&self.code.as_str());
+        let of_the_bytes = self.code.starts_with("source_") || self.code == "window_beyond_end";
+        !self.retryable && of_the_bytes && !of_the_object
+    }
+
     /// Whether the machine is to blame, and not the clip or a service.
     pub fn is_the_machines(&self) -> bool {
         OF_THE_MACHINE.contains(&self.code.as_str())
     }
 
-    /// A request with bad fields.
-    pub fn invalid(details: Vec<FieldViolation>) -> Self {
+    /// A request with bad fields, of which the first [`MAX_DETAILS`] are named.
+    pub fn invalid(mut details: Vec<FieldViolation>) -> Self {
         let message = match details.as_slice() {
             [one] => format!("{}: {}", one.field, one.reason),
+            many if many.len() > MAX_DETAILS => {
+                format!("{} fields are invalid; details name the first {MAX_DETAILS}", many.len())
+            }
             many => format!("{} fields are invalid; see details", many.len()),
         };
+        details.truncate(MAX_DETAILS);
         Self { details, ..Self::permanent("invalid_request", message) }
     }
 }

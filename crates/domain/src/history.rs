@@ -10,7 +10,7 @@ pub struct Ending {
     pub state: State,
     /// Unix time, milliseconds.
     pub at_ms: i64,
-    /// Why, if it failed.
+    /// Why, if it failed. Without the details, which are a request's and would take the room of ten.
     pub failure: Option<Failure>,
 }
 
@@ -21,7 +21,8 @@ pub struct History(BTreeMap<u32, Ending>);
 impl History {
     /// Notes how a generation ended.
     pub fn note(&mut self, generation: u32, ending: Ending) {
-        self.0.entry(generation).or_insert(ending);
+        let failure = ending.failure.map(|failure| Failure { details: Vec::new(), ..failure });
+        self.0.entry(generation).or_insert(Ending { failure, ..ending });
         while self.0.len() > MAX_HISTORY {
             self.0.pop_first();
         }

@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod audio;
 pub mod batch;
+pub mod bounds;
 pub mod clip;
 pub mod cost;
 pub mod crop_path;

@@ -77,6 +77,33 @@ pub const MAX_ATTEMPTS_REMEMBERED: usize = 128;
 /// the latest.
 pub const MAX_HISTORY: usize = 10;
 
+/// Characters of the cause that a failure is made with. A sentence of ours has up to 250, and a foreign server's
+/// answer, which may be a whole web page, adds as much as shows what it is.
+pub const MAX_CAUSE_CHARS: usize = 440;
+
+/// Characters of a failure's message: the cause, and what we say before it.
+pub const MAX_MESSAGE_CHARS: usize = 600;
+
+/// Characters of a failure's code. Ours have up to 25.
+pub const MAX_CODE_CHARS: usize = 64;
+
+/// Bad fields that one failure names. Who reads them corrects a kind of mistake, not a thousand fields; together with
+/// the two bounds that follow this is 200 kB of a document at most.
+pub const MAX_DETAILS: usize = 100;
+
+/// Characters of a bad field's path. Ours have up to 40; an unknown field's name may be of any length.
+pub const MAX_FIELD_CHARS: usize = 200;
+
+/// Characters of what is wrong with a field.
+pub const MAX_REASON_CHARS: usize = 300;
+
+/// Characters of the name of an encoder, a decoder or a driver's version.
+pub const MAX_LABEL_CHARS: usize = 128;
+
+/// Bytes of an address in a document. A signed URL of the longest object name has about 4,500, since each byte of the
+/// name may take three.
+pub const MAX_URL_BYTES: usize = 8_192;
+
 /// Longest time of an attempt's media process, milliseconds. Forty times the clip: 1080p30 takes 0.6 times the clip's length on two
 /// cores, 2160p60 eight times that, a machine that is shared four times as much again, and loudness can make a clip twice. A
 /// quarter of an hour more for the source's first bytes, and for the shortest clips. At most 5.5 hours, since leases end after 6.

@@ -21,16 +21,16 @@ pub fn after_failure(failure: Failure, earlier: Counts) -> ClipFact {
         Class::Permanent => ClipFact::Failed(failure),
         Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
             let crashes = earlier.crashes + 1;
-            let message = format!(
-                "{crashes} attempts crashed, hung or made a bad clip; the source may be damaged, or stronger than this machine. The last one: {}",
-                failure.message
+            let context = format!(
+                "{crashes} attempts crashed, hung or made a bad clip; the source may be damaged or exceed this \
+                 worker's resources. The last one: "
             );
-            ClipFact::Failed(Failure { message, retryable: false, ..failure })
+            ClipFact::Failed(Failure { retryable: false, ..failure }.preceded_by(&context))
         }
         Class::Crash => ClipFact::Crashed(failure),
         Class::Transient if earlier.postponements + 1 >= MAX_POSTPONEMENTS => {
-            let message = format!("{} attempts failed; the last one: {}", earlier.postponements + 1, failure.message);
-            ClipFact::Failed(Failure { message, ..failure })
+            let context = format!("{} attempts failed; the last one: ", earlier.postponements + 1);
+            ClipFact::Failed(failure.preceded_by(&context))
         }
         Class::Transient => ClipFact::Postponed(failure),
     }

@@ -1,0 +1,144 @@
+//! Bounds of text that others wrote (storage servers, drivers, codecs, older versions of the fleet), so that none of it
+//! can grow a document, an event or a log line.
+
+use crate::{
+    failure::{Failure, FieldViolation},
+    lifecycle::{CoverRef, Encoding, ManifestRef, Output},
+    limits::{
+        MAX_CODE_CHARS, MAX_DETAILS, MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS,
+        MAX_URL_BYTES,
+    },
+};
+
+/// Characters set aside for the mark of a cut: its words and a count of up to ten digits.
+const MARK_CHARS: usize = 40;
+
+/// The text in one line of at most `max_chars` characters. Control characters become spaces. Of a longer text the
+/// middle is left out and counted: the beginning says what failed, and the end is often the remedy.
+pub fn bounded(text: &str, max_chars: usize) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        let printable = if breaks_lines(c) { ' ' } else { c };
+        if printable == c || !line.ends_with(' ') {
+            line.push(printable);
+        }
+    }
+    let length = line.chars().count();
+    if length <= max_chars {
+        return line;
+    }
+    let kept = max_chars.saturating_sub(MARK_CHARS);
+    let tail = kept / 3;
+    let beginning: String = line.chars().take(kept - tail).collect();
+    let end: String = line.chars().skip(length - tail).collect();
+    format!("{beginning} … ({} characters left out) … {end}", length - kept)
+}
+
+/// Whether a character ends a line, controls a terminal, or reverses what follows it.
+fn breaks_lines(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A name or address that is only of use whole: nothing, if it is too long to be one.
+fn whole(address: String) -> String {
+    if address.len() <= MAX_URL_BYTES { address } else { String::new() }
+}
+
+impl Failure {
+    /// The same with each text within its bound, as of a failure that this process did not make.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let details = self.details.into_iter().take(MAX_DETAILS);
+        Self {
+            code: bounded(&self.code, MAX_CODE_CHARS),
+            message: bounded(&self.message, MAX_MESSAGE_CHARS),
+            retryable: self.retryable,
+            details: details.map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
+        }
+    }
+}
+
+impl FieldViolation {
+    /// A violation of one field. Both texts may hold what a client wrote, so both are bounded.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        Self { field: bounded(&field, MAX_FIELD_CHARS), reason: bounded(&reason, MAX_REASON_CHARS) }
+    }
+}
+
+impl Encoding {
+    /// The same with each text within its bound: drivers and object metadata put words here.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self {
+            encoder: bounded(&self.encoder, MAX_LABEL_CHARS),
+            fallback_reason: bounded(&self.fallback_reason, MAX_MESSAGE_CHARS),
+            decoder: bounded(&self.decoder, MAX_LABEL_CHARS),
+            gpu_driver: bounded(&self.gpu_driver, MAX_LABEL_CHARS),
+        }
+    }
+}
+
+impl Output {
+    /// The same without addresses that are too long to be one: object metadata and signers put words here.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let sha256 = bounded(&self.manifest.sha256, MAX_LABEL_CHARS);
+        Self {
+            uri: whole(self.uri),
+            url: whole(self.url),
+            manifest: ManifestRef { uri: whole(self.manifest.uri), sha256 },
+            cover: CoverRef { uri: whole(self.cover.uri), url: whole(self.cover.url) },
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end_and_counts_what_it_lacks() {
+        let text = format!("failed to write gs://b/o: {}; choose another prefix", "ä".repeat(1_500_000));
+        let short = bounded(&text, 200);
+        assert!(short.chars().count() <= 200, "{short}");
+        assert!(short.starts_with("failed to write gs://b/o: ä") && short.ends_with("; choose another prefix"));
+        let (beginning, rest) = short.split_once(" … (").unwrap();
+        let (count, end) = rest.split_once(" characters left out) … ").unwrap();
+        let kept = beginning.chars().count() + end.chars().count();
+        assert_eq!(count.parse::<usize>().unwrap() + kept, text.chars().count());
+        assert_eq!(bounded(&short, 200), short, "a bounded text stays as it is");
+    }
+
+    #[test]
+    fn a_text_becomes_one_line_and_a_short_one_is_kept() {
+        assert_eq!(bounded("a\r\n\r\nb\u{1b}[31m\u{2028}c\u{202e}d  e", 100), "a b [31m c d  e");
+        assert_eq!(bounded("ä", 1), "ä");
+    }
+
+    #[test]
+    fn every_failure_is_bounded_where_it_is_made_and_where_it_is_read() {
+        let long = "x".repeat(1_500_000);
+        for made in [
+            Failure::permanent("output_refused", long.as_str()),
+            Failure::transient("output_unavailable", long.as_str()),
+            Failure::crash("pipeline_crashed", long.as_str()),
+            Failure::invalid(vec![FieldViolation::new(long.as_str(), long.as_str()); 10_000]),
+            Failure { message: long.clone(), code: long.clone(), retryable: true, details: Vec::new() }.bounded(),
+        ] {
+            assert!(made.message.chars().count() <= MAX_MESSAGE_CHARS, "{}", made.message.len());
+            assert!(made.code.chars().count() <= MAX_CODE_CHARS && made.details.len() <= MAX_DETAILS);
+            assert_eq!(made.clone().bounded(), made);
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_left_out_and_not_cut() {
+        let long = "u".repeat(MAX_URL_BYTES + 1);
+        let output = Output { uri: "gs://b/o".into(), url: long.clone(), size_bytes: 7, ..Output::default() };
+        assert_eq!(output.bounded(), Output { uri: "gs://b/o".into(), size_bytes: 7, ..Output::default() });
+        let encoding = Encoding { gpu_driver: long, ..Encoding::default() }.bounded();
+        assert!(encoding.gpu_driver.chars().count() <= MAX_LABEL_CHARS);
+    }
+}
