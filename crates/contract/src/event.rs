@@ -8,6 +8,7 @@ use clipfleet_domain::{
     ids::{AttemptId, ClipId, WorkerId},
     job::{FleetEvent, FleetFact},
     lifecycle::{ClipEvent, ClipFact, CoverRef, Encoding, ManifestRef, Output, Timings},
+    limits::{MAX_CLIPS, MAX_DETAILS},
     progress::Phase,
     rendition::{by_name, name_of},
 };
@@ -50,6 +51,9 @@ pub fn decode(bytes: &[u8]) -> Result<FleetEvent, Malformed> {
     let batch = context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?;
     let at_ms = message.at_ms;
     let fact = match message.fact.ok_or_else(|| Malformed("has no fact".into()))? {
+        Fact::BatchQueued(queued) if queued.clip_ids.len() > MAX_CLIPS => {
+            return Err(Malformed(format!("has {} clips, more than {MAX_CLIPS}", queued.clip_ids.len())));
+        }
         Fact::BatchQueued(queued) => {
             let clips = queued.clip_ids.iter().map(|id| clip_id(id)).collect::<Result<_, _>>()?;
             FleetFact::BatchQueued { at_ms, clips }
@@ -59,7 +63,8 @@ pub fn decode(bytes: &[u8]) -> Result<FleetEvent, Malformed> {
         }
         other => {
             let attempt = message.attempt.map(decode_attempt).transpose()?;
-            let event = ClipEvent { generation: message.generation, at_ms, attempt, fact: decode_fact(other)? };
+            let fact = bounded(decode_fact(other)?);
+            let event = ClipEvent { generation: message.generation, at_ms, attempt, fact };
             FleetFact::Clip { id: clip_id(&message.clip_id)?, event }
         }
     };
@@ -87,25 +92,17 @@ pub fn kind(event: &FleetEvent) -> &'static str {
 
 /// The message of a failure.
 pub fn error(failure: &Failure) -> v1::Error {
-    let details = failure.details.iter();
-    v1::Error {
-        code: failure.code.clone(),
-        message: failure.message.clone(),
-        retryable: failure.retryable,
-        details: details
-            .map(|bad| v1::FieldViolation { field: bad.field.clone(), reason: bad.reason.clone() })
-            .collect(),
-    }
+    let Failure { code, message, retryable, details } = failure.clone().bounded();
+    let details = details.into_iter().map(|bad| v1::FieldViolation { field: bad.field, reason: bad.reason });
+    v1::Error { code, message, retryable, details: details.collect() }
 }
 
-/// The failure of a message.
+/// The failure of a message, each text within its bound: the message may come from an older version, or from a foreign
+/// sender.
 pub fn failure(error: v1::Error) -> Failure {
-    Failure {
-        code: error.code,
-        message: error.message,
-        retryable: error.retryable,
-        details: error.details.into_iter().map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
-    }
+    let v1::Error { code, message, retryable, details } = error;
+    let details = details.into_iter().take(MAX_DETAILS).map(|bad| FieldViolation::new(bad.field, bad.reason));
+    Failure { code, message, retryable, details: details.collect() }.bounded()
 }
 
 fn clip_id(text: &str) -> Result<ClipId, Malformed> {
@@ -132,40 +129,56 @@ fn decode_attempt(message: v1::Attempt) -> Result<Attempt, Malformed> {
     })
 }
 
-fn fact(fact: &ClipFact) -> Fact {
+/// The same with every text within its bound. Done on both sides of the wire: one side may be of another version.
+fn bounded(fact: ClipFact) -> ClipFact {
     match fact {
+        ClipFact::Progressed { phase, percent, eta_seconds, encoding } => {
+            ClipFact::Progressed { phase, percent, eta_seconds, encoding: encoding.bounded() }
+        }
+        ClipFact::Completed { output, encoding } => {
+            ClipFact::Completed { output: output.bounded(), encoding: encoding.bounded() }
+        }
+        ClipFact::Failed(failure) => ClipFact::Failed(failure.bounded()),
+        ClipFact::Postponed(failure) => ClipFact::Postponed(failure.bounded()),
+        ClipFact::Crashed(failure) => ClipFact::Crashed(failure.bounded()),
+        ClipFact::Queued | ClipFact::Started | ClipFact::Interrupted | ClipFact::Cancelled => fact,
+    }
+}
+
+fn fact(fact: &ClipFact) -> Fact {
+    match bounded(fact.clone()) {
         ClipFact::Queued => Fact::ClipRequeued(v1::ClipRequeued {}),
         ClipFact::Started => Fact::ClipStarted(v1::ClipStarted {}),
         ClipFact::Progressed { phase, percent, eta_seconds, encoding } => Fact::ClipProgressed(v1::ClipProgressed {
-            phase: name_of(&Phase::ALL, *phase).to_owned(),
-            percent: u32::from(*percent),
-            eta_seconds: *eta_seconds,
-            encoder: encoding.encoder.clone(),
-            fallback_reason: encoding.fallback_reason.clone(),
-            decoder: encoding.decoder.clone(),
-            gpu_driver: encoding.gpu_driver.clone(),
+            phase: name_of(&Phase::ALL, phase).to_owned(),
+            percent: u32::from(percent),
+            eta_seconds,
+            encoder: encoding.encoder,
+            fallback_reason: encoding.fallback_reason,
+            decoder: encoding.decoder,
+            gpu_driver: encoding.gpu_driver,
         }),
         ClipFact::Completed { output, encoding } => Fact::ClipCompleted(v1::ClipCompleted {
-            output_uri: output.uri.clone(),
-            output_url: output.url.clone(),
+            output_uri: output.uri,
+            output_url: output.url,
             output_size_bytes: output.size_bytes,
             duration_ms: output.duration_ms,
-            encoder: encoding.encoder.clone(),
-            fallback_reason: encoding.fallback_reason.clone(),
+            encoder: encoding.encoder,
+            fallback_reason: encoding.fallback_reason,
             reused: output.reused,
             timings: Some(timings(&output.timings)),
-            manifest_uri: output.manifest.uri.clone(),
-            manifest_sha256: output.manifest.sha256.clone(),
-            cover_uri: output.cover.uri.clone(),
-            cover_url: output.cover.url.clone(),
-            decoder: encoding.decoder.clone(),
-            gpu_driver: encoding.gpu_driver.clone(),
+            manifest_uri: output.manifest.uri,
+            manifest_sha256: output.manifest.sha256,
+            cover_uri: output.cover.uri,
+            cover_url: output.cover.url,
+            decoder: encoding.decoder,
+            gpu_driver: encoding.gpu_driver,
             usage: Some(usage(&output.usage)),
         }),
-        ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(failure)) }),
+        ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(&failure)) }),
         ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
-        ClipFact::Postponed(failure) => Fact::ClipPostponed(v1::ClipPostponed { error: Some(error(failure)) }),
-        ClipFact::Crashed(failure) => Fact::ClipCrashed(v1::ClipCrashed { error: Some(error(failure)) }),
+        ClipFact::Postponed(failure) => Fact::ClipPostponed(v1::ClipPostponed { error: Some(error(&failure)) }),
+        ClipFact::Crashed(failure) => Fact::ClipCrashed(v1::ClipCrashed { error: Some(error(&failure)) }),
         ClipFact::Cancelled => Fact::ClipCancelled(v1::ClipCancelled {}),
     }
 }
@@ -236,6 +249,54 @@ fn decode_usage(message: v1::Usage) -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_domain::limits::MAX_MESSAGE_CHARS;
+
+    fn clip_event(fact: v1::progress_event::Fact) -> Vec<u8> {
+        let (batch_id, owner_uid, project_id) = ("b1".into(), "u1".into(), "p1".into());
+        let clip_id = "c1".into();
+        v1::ProgressEvent {
+            batch_id,
+            owner_uid,
+            project_id,
+            batch_size: 1,
+            clip_id,
+            fact: Some(fact),
+            ..v1::ProgressEvent::default()
+        }
+        .encode_to_vec()
+    }
+
+    #[test]
+    fn an_event_of_a_foreign_or_older_sender_brings_no_long_text() {
+        let long = "x".repeat(1_500_000);
+        let error = v1::Error { code: long.clone(), message: long.clone(), ..v1::Error::default() };
+        let failed = Fact::ClipFailed(v1::ClipFailed { error: Some(error) });
+        let completed = v1::ClipCompleted {
+            output_uri: "gs://b/o".into(),
+            output_url: long.clone(),
+            fallback_reason: long.clone(),
+            gpu_driver: long.clone(),
+            ..v1::ClipCompleted::default()
+        };
+        for fact in [failed, Fact::ClipCompleted(completed)] {
+            let event = decode(&clip_event(fact)).unwrap();
+            assert!(format!("{event:?}").len() < 3 * MAX_MESSAGE_CHARS, "{event:?}");
+            assert!(encode(&event).len() < 2 * MAX_MESSAGE_CHARS);
+        }
+        let clip_ids = vec!["c1".to_owned(); MAX_CLIPS + 1];
+        let queued = clip_event(Fact::BatchQueued(v1::BatchQueued { clip_ids }));
+        assert_eq!(decode(&queued).unwrap_err().0, "has 1001 clips, more than 1000");
+    }
+
+    #[test]
+    fn an_event_that_is_sent_carries_no_long_text() {
+        let encoding = Encoding { fallback_reason: "x".repeat(1_500_000), ..Encoding::default() };
+        let fact = ClipFact::Completed { output: Output::default(), encoding };
+        let event = ClipEvent { generation: 0, at_ms: 5, attempt: None, fact };
+        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
+        let event = FleetEvent { batch: context("b1", "u1", "p1", 2).unwrap(), fact };
+        assert!(encode(&event).len() < 2 * MAX_MESSAGE_CHARS);
+    }
 
     #[test]
     fn every_fact_survives_the_wire() {
