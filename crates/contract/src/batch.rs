@@ -23,7 +23,7 @@ pub fn from_json(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
 /// Parses a message of the topic: proto-JSON if it looks like an object, the binary form otherwise.
 pub fn from_message(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
     check_length(bytes)?;
-    if bytes.trim_ascii_start().first() == Some(&b'{') {
+    if json::without_mark(bytes).trim_ascii_start().first() == Some(&b'{') {
         return json::parse(bytes);
     }
     v1::ExportBatch::decode(bytes).map_err(|error| {
