@@ -19,8 +19,11 @@ pub enum ErrorKind {
     Unavailable,
 }
 
+/// Bytes of an error's text. A service, or a proxy in front of it, may answer with a whole page; nobody reads more of
+/// it in a log, and no error may grow with what others send.
+const MAX_MESSAGE_BYTES: usize = 1_000;
+
 /// A failed call to the cloud.
-#[derive(Debug)]
 pub struct CloudError {
     kind: ErrorKind,
     message: String,
@@ -29,8 +32,11 @@ pub struct CloudError {
 
 impl CloudError {
     /// An error whose text follows "failed to", for example `read gs://b/o: no such object`.
+    ///
+    /// The text may hold a foreign server's words, so it is cut to [`MAX_MESSAGE_BYTES`] and its control characters
+    /// become spaces.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: bounded(message.into()), source: None }
     }
 
     /// Keeps the error that this one translates.
@@ -51,6 +57,24 @@ impl CloudError {
     }
 }
 
+/// See [`CloudError::new`].
+fn bounded(mut message: String) -> String {
+    let length = message.len();
+    if length > MAX_MESSAGE_BYTES {
+        let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
+        message.truncate(end);
+        message.push_str(&format!("… ({} bytes left out)", length - end));
+    }
+    if message.contains(char::is_control) { message.replace(char::is_control, " ") } else { message }
+}
+
+/// Without its source, whose own form may hold all that a server answered.
+impl fmt::Debug for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudError").field("kind", &self.kind).field("message", &self.message).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -60,5 +84,20 @@ impl fmt::Display for CloudError {
 impl Error for CloudError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_does_not_grow_with_what_a_server_answers() {
+        let answer = format!("read gs://b/o:\r\n{}", "ä".repeat(750_000));
+        let cause = std::io::Error::other(answer.clone());
+        let error = CloudError::new(ErrorKind::Invalid, answer).because(cause);
+        let text = error.to_string();
+        assert!(text.starts_with("read gs://b/o:  ä") && text.ends_with("ä… (1499016 bytes left out)"), "{text}");
+        assert!(format!("{error:?}").len() < 2 * MAX_MESSAGE_BYTES);
     }
 }
