@@ -97,6 +97,15 @@ locals {
       over    = 0
       seconds = 0
     }
+    documents-are-refused = {
+      title   = "Documents are refused"
+      filter  = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["documents_refused"]}\""
+      per     = null
+      aligner = "ALIGN_DELTA"
+      window  = 300
+      over    = 0
+      seconds = 0
+    }
     messages-are-dropped = {
       title   = "Messages are dropped"
       filter  = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["messages_dropped"]}\""

@@ -60,6 +60,11 @@ locals {
       filter = "${local.from_roles} AND jsonPayload.message=\"no facts are folded any more\""
       labels = {}
     }
+    documents_refused = {
+      about  = "Status documents that Firestore refused for good, and records that no dispatcher could read"
+      filter = "${local.from_roles} AND (jsonPayload.message=\"document refused\" OR jsonPayload.message=\"record left out\")"
+      labels = {}
+    }
     messages_dropped = {
       about  = "Messages that no role could read"
       filter = "(${local.from_workers} OR ${local.from_roles}) AND jsonPayload.message=~\"^dropped: \""

@@ -516,7 +516,7 @@ class Watching(unittest.TestCase):
         counted = resources(planned, "google_logging_metric")["clips_failed_by_fleet"]["filter"]
         counted = set(re.search(r"code=~\"\^\(([\w|]+)\)", counted)[1].split("|"))
         # Codes that a worker's "clip failed" never has, and those about sources that are rights or storage.
-        other = {"unavailable", "output_refused", "output_conflict"}
+        other = {"unavailable", "document_refused", "output_refused", "output_conflict"}
         self.assertEqual(counted, (ours - other) | {"source_denied", "source_unavailable"})
 
     def test_every_alert_says_what_to_do(self):

@@ -1,25 +1,71 @@
 //! One batch as the service knows it: the views of its clips, what they come to, and the documents of both.
 
 use crate::{documents, slate::Slate};
-use clipfleet_cloud::{Document, Write};
+use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
+    history::{Ending, History},
     ids::{ClipId, ProjectId},
     job::{BatchContext, FleetFact},
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, State},
+    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, Encoding, State},
+    progress::Phase,
+    tally::Tally,
 };
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Clip {
     view: ClipView,
     slate: Slate,
 }
 
+impl Clip {
+    /// What the document says when it was refused: no more than is needed to know how the clip ended, all of it
+    /// bounded. One that was not over has failed, since nobody could read how it goes on.
+    fn reduced(&self, refused: &Failure) -> ClipView {
+        let view = self.view.clone();
+        let kept = ClipView {
+            encoding: Encoding::default(),
+            tally: Tally::default(),
+            history: History::default(),
+            eta_seconds: None,
+            failure: view.failure.map(|failure| Failure { details: Vec::new(), ..failure }),
+            ..view
+        };
+        if kept.state.is_terminal() {
+            return kept;
+        }
+        let (failure, completed_at_ms) = (Some(refused.clone()), Some(kept.updated_at_ms));
+        ClipView { state: State::Failed, phase: Phase::Done, failure, completed_at_ms, ..kept }
+    }
+
+    /// How it ended, for the batch's document, which tells it where the clip's own cannot.
+    fn ending(&self) -> Ending {
+        let at_ms = self.view.completed_at_ms.unwrap_or(self.view.updated_at_ms);
+        Ending { state: self.view.state, at_ms, failure: self.view.failure.clone() }
+    }
+
+    /// The same, as a batch's document tells it.
+    fn ended(generation: u32, ending: &Ending, version: Option<Version>) -> Self {
+        let view = ClipView {
+            generation,
+            state: ending.state,
+            phase: Phase::Done,
+            failure: ending.failure.clone(),
+            updated_at_ms: ending.at_ms,
+            completed_at_ms: Some(ending.at_ms),
+            ..ClipView::default()
+        };
+        let mut slate = version.map_or_else(Slate::default, Slate::stored);
+        slate.give_up();
+        Self { view, slate }
+    }
+}
+
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Batch {
     context: BatchContext,
     refusal: Option<(Failure, i64)>,
@@ -58,6 +104,13 @@ impl Batch {
             taken.refusal = documents::refusal(&document.fields);
             taken.read = documents::percent(&document.fields);
             taken.created_at_ms = documents::created_at(&document.fields);
+            for (id, generation, ending) in documents::given_up(&document.fields) {
+                let stored = taken.clips.get(&id);
+                if stored.is_none_or(|clip| clip.view.generation <= generation && !clip.view.state.is_terminal()) {
+                    let version = stored.and_then(|clip| clip.slate.version);
+                    taken.clips.insert(id, Clip::ended(generation, &ending, version));
+                }
+            }
         }
         let view = taken.view();
         taken.state = view.state;
@@ -100,7 +153,10 @@ impl Batch {
         let clip = self.clips.entry(id.clone()).or_default();
         let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
         let changed = clip.view.fold(event);
-        if changed || clip.slate.version.is_none() {
+        // What was given up is tried again when the clip starts over; until then its batch's document tells how it
+        // ended.
+        clip.slate.given_up &= clip.view.generation == generation;
+        if (changed || clip.slate.version.is_none()) && !clip.slate.given_up {
             if clip.view.generation != generation {
                 self.read = 0;
             }
@@ -175,9 +231,11 @@ impl Batch {
     pub(crate) fn write(&self) -> Write {
         let view = self.view();
         let refusal = self.refusal.as_ref().map(|(failure, _)| failure);
+        let given_up = self.clips.iter().filter(|(_, clip)| clip.slate.given_up);
+        let given_up = given_up.map(|(id, clip)| (id, clip.view.generation, clip.ending()));
         Write {
             path: names::batch_document(&self.context.id),
-            fields: documents::batch_fields(&self.context, &view, refusal),
+            fields: documents::batch_fields(&self.context, &view, refusal, given_up),
             precondition: self.slate.precondition(),
         }
     }
@@ -185,11 +243,53 @@ impl Batch {
     /// A clip's document.
     pub(crate) fn clip_write(&self, id: &ClipId) -> Option<Write> {
         let clip = self.clips.get(id)?;
-        Some(Write {
+        Some(self.write_of(id, clip, &clip.view))
+    }
+
+    fn write_of(&self, id: &ClipId, clip: &Clip, view: &ClipView) -> Write {
+        Write {
             path: names::clip_document(&self.context.id, id),
-            fields: documents::clip_fields(&self.context, id, &clip.view),
+            fields: documents::clip_fields(&self.context, id, view),
             precondition: clip.slate.precondition(),
-        })
+        }
+    }
+
+    /// The least that a clip's document could say, or its own: a refusal's details are all that is foreign in that.
+    pub(crate) fn reduced_write(&self, clip: Option<&ClipId>, refused: &Failure) -> Option<Write> {
+        match clip {
+            Some(id) => self.clips.get(id).map(|clip| self.write_of(id, clip, &clip.reduced(refused))),
+            None => {
+                let (mut reduced, now) = (self.clone(), self.heard_at);
+                reduced.reduce(None, refused, now);
+                self.refusal.is_some().then(|| reduced.write())
+            }
+        }
+    }
+
+    /// Has a clip's document, or its own, say no more than that.
+    pub(crate) fn reduce(&mut self, clip: Option<&ClipId>, refused: &Failure, now: Instant) {
+        match clip {
+            Some(id) => {
+                if let Some(clip) = self.clips.get_mut(id) {
+                    clip.view = clip.reduced(refused);
+                }
+                self.sum_up(News { told: true, state: true }, now);
+            }
+            None => {
+                if let Some((failure, _)) = &mut self.refusal {
+                    failure.details.clear();
+                }
+            }
+        }
+    }
+
+    /// Notes that a clip's document cannot be written at all: its own document tells how the clip ended.
+    pub(crate) fn give_up(&mut self, id: &ClipId, refused: &Failure) {
+        let now = self.heard_at;
+        self.reduce(Some(id), refused, now);
+        if let Some(clip) = self.clips.get_mut(id) {
+            clip.slate.give_up();
+        }
     }
 }
 

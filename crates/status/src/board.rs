@@ -6,7 +6,9 @@ use crate::{
     slate::{Place, Slate, Turn},
 };
 use clipfleet_cloud::{Document, Version, Write};
+use clipfleet_contract::names;
 use clipfleet_domain::{
+    failure::Failure,
     ids::{BatchId, ClipId, ProjectId},
     job::{BatchContext, FleetEvent},
 };
@@ -34,6 +36,19 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// Whether it is the document of the batch that the other belongs to.
+    pub(crate) fn is_batch_of(&self, other: &Self) -> bool {
+        matches!(self, Key::Batch(batch) if batch == other.batch())
+    }
+
+    /// Where the document lies.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Key::Batch(batch) => names::batch_document(batch),
+            Key::Clip(batch, clip) => names::clip_document(batch, clip),
+        }
+    }
+
     pub(crate) fn batch(&self) -> &BatchId {
         match self {
             Key::Batch(batch) | Key::Clip(batch, _) => batch,
@@ -147,6 +162,47 @@ impl Board {
             None => Some(batch.write()),
             Some(clip) => batch.clip_write(clip),
         }
+    }
+
+    /// The least that a document could say instead of what the store refused. Nothing for one that says no more than
+    /// that anyway.
+    pub(crate) fn reduced(&self, key: &Key, refused: &Failure) -> Option<Write> {
+        self.batches.get(key.batch())?.reduced_write(key.clip(), refused)
+    }
+
+    /// Notes that a document was written as [`reduced`](Self::reduced): it says no more than that from now on.
+    pub(crate) fn reduce(&mut self, key: &Key, refused: &Failure, now: Instant) {
+        if let Some(batch) = self.batches.get_mut(key.batch()) {
+            batch.reduce(key.clip(), refused, now);
+        }
+        self.file(&Key::Batch(key.batch().clone()));
+    }
+
+    /// The document of a clip's batch as it would be once the clip's own was given up.
+    pub(crate) fn batch_without(&self, key: &Key, refused: &Failure) -> Option<Write> {
+        let mut batch = self.batches.get(key.batch())?.clone();
+        batch.give_up(key.clip()?, refused);
+        Some(batch.write())
+    }
+
+    /// Notes that a document cannot be written at all.
+    pub(crate) fn give_up(&mut self, key: &Key, refused: &Failure) {
+        if let (Some(batch), Some(clip)) = (self.batches.get_mut(key.batch()), key.clip()) {
+            batch.give_up(clip, refused);
+        }
+        if let Some(slate) = self.slate(key) {
+            slate.give_up();
+        }
+        self.file(key);
+        self.file(&Key::Batch(key.batch().clone()));
+    }
+
+    /// Notes that a document is not to be written before then.
+    pub(crate) fn postpone(&mut self, key: &Key, until: Instant) {
+        if let Some(slate) = self.slate(key) {
+            slate.postpone(until);
+        }
+        self.file(key);
     }
 
     /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.

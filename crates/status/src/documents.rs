@@ -16,6 +16,7 @@ use clipfleet_domain::{
     attempt::Attempt,
     cost::Usage,
     failure::Failure,
+    history::Ending,
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
     lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, State, Timings},
@@ -105,7 +106,8 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
             fallback_reason: as_text(get("fallbackReason")).to_owned(),
             decoder: as_text(get("decoder")).to_owned(),
             gpu_driver: as_text(get("gpuDriver")).to_owned(),
-        },
+        }
+        .bounded(),
         output: (state == State::Completed).then(|| Output {
             uri: as_text(get("outputUri")).to_owned(),
             url: as_text(get("outputUrl")).to_owned(),
@@ -130,9 +132,22 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
     })
 }
 
-/// A batch's document. `refusal` is set when the batch failed validation and has no clips.
-pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Option<&Failure>) -> Fields {
-    Fields::from([
+/// Field of what is folded on: clips whose own documents the store refuses, each with how it ended.
+const GIVEN_UP: &str = "givenUp";
+
+/// A batch's document. `refusal` is set when the batch failed validation and has no clips; `given_up` are the clips
+/// whose own documents cannot be written, with their generations.
+pub(crate) fn batch_fields<'a>(
+    batch: &BatchContext,
+    view: &BatchView,
+    refusal: Option<&Failure>,
+    given_up: impl Iterator<Item = (&'a ClipId, u32, Ending)>,
+) -> Fields {
+    let given_up: Fields = given_up
+        .map(|(clip, generation, ending)| (clip.to_string(), past::ending_value((generation, &ending))))
+        .collect();
+    let fold = (!given_up.is_empty()).then(|| Value::Map(Fields::from([(GIVEN_UP.into(), Value::Map(given_up))])));
+    let fields = Fields::from([
         ("ownerUid".into(), text(batch.owner.as_str())),
         ("projectId".into(), text(batch.project.as_str())),
         (STATUS.into(), text(name_of(&State::ALL, view.state))),
@@ -149,7 +164,20 @@ pub(crate) fn batch_fields(batch: &BatchContext, view: &BatchView, refusal: Opti
         (UPDATED_AT.into(), instant(Some(view.updated_at_ms))),
         ("completedAt".into(), instant(view.completed_at_ms)),
         ("expiresAt".into(), expiry(view.created_at_ms)),
-    ])
+    ]);
+    fields.into_iter().chain(fold.map(|fold| (FOLD.to_owned(), fold))).collect()
+}
+
+/// The clips of a batch whose own documents cannot be written, as its document tells them, with their generations.
+pub(crate) fn given_up(fields: &Fields) -> impl Iterator<Item = (ClipId, u32, Ending)> {
+    let clips = match fields.get(FOLD).map(|fold| member(fold, GIVEN_UP)) {
+        Some(Value::Map(clips)) => clips.iter().collect(),
+        _ => Vec::new(),
+    };
+    clips.into_iter().filter_map(|(clip, value)| {
+        let (generation, ending) = past::as_ending(value)?;
+        Some((ClipId::parse(clip).ok()?, generation, ending))
+    })
 }
 
 /// What moves while clips are at work, and so is written again soon by whoever hears of it.
@@ -228,10 +256,66 @@ mod tests {
     use super::*;
     use clipfleet_domain::{
         failure::FieldViolation,
-        history::Ending,
         ids::{BatchId, OwnerUid, ProjectId},
         tally::{Ended, Setback},
     };
+
+    /// Bytes of a value as Firestore counts them, names of fields included.
+    fn bytes(value: &Value) -> usize {
+        match value {
+            Value::Null | Value::Bool(_) => 1,
+            Value::Integer(_) | Value::Double(_) | Value::Timestamp(_) => 8,
+            Value::String(text) => text.len() + 1,
+            Value::Array(values) => values.iter().map(bytes).sum(),
+            Value::Map(fields) => fields.iter().map(|(name, value)| name.len() + 1 + bytes(value)).sum(),
+        }
+    }
+
+    #[test]
+    fn the_largest_document_that_events_can_make_fits_into_the_store() {
+        let long = "\u{1f3ac}".repeat(20_000);
+        let details = vec![FieldViolation::new(long.as_str(), long.as_str()); 200];
+        let failure = Failure { code: long.clone(), message: long.clone(), retryable: true, details }.bounded();
+        let attempt = |number: usize| Attempt {
+            id: AttemptId::parse(&format!("{number:0128}")).unwrap(),
+            number: u32::MAX,
+            started_at_ms: i64::MAX / 2,
+            worker: WorkerId::parse(&"w".repeat(128)).unwrap(),
+            sequence: u64::MAX,
+        };
+        let address = "\u{1f3ac}".repeat(2_000);
+        let mut view = ClipView {
+            attempt: Some(attempt(0)),
+            state: State::Completed,
+            encoding: Encoding {
+                encoder: long.clone(),
+                fallback_reason: long.clone(),
+                decoder: long.clone(),
+                gpu_driver: long.clone(),
+            }
+            .bounded(),
+            output: Some(
+                Output {
+                    uri: address.clone(),
+                    url: address.clone(),
+                    manifest: ManifestRef { uri: address.clone(), sha256: long.clone() },
+                    cover: CoverRef { uri: address.clone(), url: address },
+                    ..Output::default()
+                }
+                .bounded(),
+            ),
+            failure: Some(failure.clone()),
+            ..ClipView::default()
+        };
+        for number in 0..1_000 {
+            let setback = Setback { ended: Ended::Crashed, code: failure.code.clone() };
+            view.tally.note(&attempt(number).id, Some(setback));
+            view.history.note(number as u32, Ending { state: State::Failed, at_ms: 1, failure: Some(failure.clone()) });
+        }
+        let fields = clip_fields(&context(), &ClipId::parse(&"c".repeat(128)).unwrap(), &view);
+        let bytes = bytes(&Value::Map(fields));
+        assert!((200_000..1_000_000).contains(&bytes), "{bytes} bytes of 1 MiB");
+    }
 
     fn context() -> BatchContext {
         BatchContext {

@@ -9,6 +9,10 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_mirror_failures_total", "Writes of the legacy mirror that failed."),
     Metric::counter("clipfleet_mirror_left_out_total", "Changes that the legacy mirror had no room for."),
     Metric::counter(
+        "clipfleet_status_documents_refused_total",
+        "Status documents that the database refused for good, by what became of them.",
+    ),
+    Metric::counter(
         "clipfleet_status_write_failures_total",
         "Commits of status documents that failed and were tried again.",
     ),

@@ -138,27 +138,39 @@ async fn round(cloud: &Cloud, pending: &Pending) -> bool {
     let taken = std::mem::take(&mut *pending.lock());
     let mut well = true;
     for (project, mut clips) in taken {
-        let later = clips.iter().nth(CLIPS_PER_COMMIT).cloned().map(|first| clips.split_off(&first));
-        match tell(cloud, &project, &clips).await {
-            Ok(()) => {}
-            // Waiting mends nothing: a project whose document is full, say.
-            Err(error) if error.kind() == ErrorKind::Invalid => {
-                tracing::warn!(%project, %error, "clips not mirrored");
-                metrics::counter!("clipfleet_mirror_failures_total").increment(1);
-            }
-            Err(error) => {
-                tracing::debug!(%project, %error, "clips not mirrored, trying again");
-                metrics::counter!("clipfleet_mirror_failures_total").increment(1);
-                // Another instance told of the same clip, which is no reason to wait for long.
-                well &= matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists);
-                pending.add(&project, clips);
-            }
-        }
-        if let Some(later) = later {
+        if let Some(later) = split_at(&mut clips, CLIPS_PER_COMMIT) {
             pending.add(&project, later);
+        }
+        let mut parts = vec![clips];
+        while let Some(mut clips) = parts.pop() {
+            match tell(cloud, &project, &clips).await {
+                Ok(()) => {}
+                // Waiting mends nothing, but the fault may be one clip's: the others are told without it.
+                Err(error) if error.kind() == ErrorKind::Invalid && clips.len() > 1 => {
+                    let half = clips.len() / 2;
+                    parts.extend(split_at(&mut clips, half));
+                    parts.push(clips);
+                }
+                Err(error) if error.kind() == ErrorKind::Invalid => {
+                    tracing::warn!(%project, ?clips, %error, "clip not mirrored");
+                    metrics::counter!("clipfleet_mirror_failures_total").increment(1);
+                }
+                Err(error) => {
+                    tracing::debug!(%project, %error, "clips not mirrored, trying again");
+                    metrics::counter!("clipfleet_mirror_failures_total").increment(1);
+                    // Another instance told of the same clip, which is no reason to wait for long.
+                    well &= matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists);
+                    pending.add(&project, clips);
+                }
+            }
         }
     }
     well
+}
+
+/// Takes away those that come after the first so many, if there are any.
+fn split_at(clips: &mut Clips, first: usize) -> Option<Clips> {
+    clips.iter().nth(first).cloned().map(|clip| clips.split_off(&clip))
 }
 
 /// Brings some clips of a project up to date.

@@ -6,9 +6,11 @@ use crate::values::{
 use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names::{GENERATION, STATUS};
 use clipfleet_domain::{
+    bounds::bounded,
     history::{Ending, History},
     ids::AttemptId,
     lifecycle::State,
+    limits::MAX_CODE_CHARS,
     rendition::{by_name, name_of},
     tally::{Ended, Setback, Tally},
 };
@@ -32,7 +34,8 @@ pub(crate) fn as_tally(value: &Value) -> Tally {
     let Value::Map(attempts) = value else { return tally };
     for (id, value) in attempts {
         let ended = by_name(&Ended::ALL, as_text(member(value, "ended"))).ok();
-        let setback = ended.map(|ended| Setback { ended, code: as_text(member(value, "code")).to_owned() });
+        let code = || bounded(as_text(member(value, "code")), MAX_CODE_CHARS);
+        let setback = ended.map(|ended| Setback { ended, code: code() });
         if let Ok(id) = AttemptId::parse(id) {
             tally.note(&id, setback);
         }
@@ -50,7 +53,7 @@ pub(crate) fn history_value(history: &History) -> Value {
     Value::Array(history.endings().map(ending_value).collect())
 }
 
-fn ending_value((generation, ending): (u32, &Ending)) -> Value {
+pub(crate) fn ending_value((generation, ending): (u32, &Ending)) -> Value {
     Value::Map(Fields::from([
         (GENERATION.into(), integer(i64::from(generation))),
         (STATUS.into(), text(name_of(&State::ALL, ending.state))),
@@ -62,12 +65,13 @@ fn ending_value((generation, ending): (u32, &Ending)) -> Value {
 pub(crate) fn as_history(value: &Value) -> History {
     let mut history = History::default();
     let Value::Array(endings) = value else { return history };
-    for value in endings {
-        let generation = u32::try_from(as_integer(member(value, GENERATION)));
-        let state = by_name(&State::ALL, as_text(member(value, STATUS)));
-        if let (Ok(generation), Ok(state), Some(at_ms)) = (generation, state, as_instant(member(value, "endedAt"))) {
-            history.note(generation, Ending { state, at_ms, failure: maybe(member(value, "error")).map(as_failure) });
-        }
-    }
+    endings.iter().filter_map(as_ending).for_each(|(generation, ending)| history.note(generation, ending));
     history
+}
+
+pub(crate) fn as_ending(value: &Value) -> Option<(u32, Ending)> {
+    let generation = u32::try_from(as_integer(member(value, GENERATION))).ok()?;
+    let state = by_name(&State::ALL, as_text(member(value, STATUS))).ok()?;
+    let at_ms = as_instant(member(value, "endedAt"))?;
+    Some((generation, Ending { state, at_ms, failure: maybe(member(value, "error")).map(as_failure) }))
 }

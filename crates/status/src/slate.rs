@@ -23,7 +23,7 @@ pub(crate) enum Turn {
 }
 
 /// A document's state of being written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Slate {
     /// What is stored; `None` while nothing is.
     pub(crate) version: Option<Version>,
@@ -33,6 +33,9 @@ pub(crate) struct Slate {
     pub(crate) urgent: bool,
     /// Where the board's agenda has it.
     pub(crate) filed: Option<Place>,
+    /// Whether the store refuses even the least that the document could say. Nothing more is written until the clip
+    /// starts over.
+    pub(crate) given_up: bool,
     written_at: Option<Instant>,
 }
 
@@ -52,7 +55,18 @@ impl Slate {
 
     /// Notes that it was.
     pub(crate) fn written(&mut self, version: Version, now: Instant) {
+        self.given_up = false;
         (self.version, self.due, self.urgent, self.written_at) = (Some(version), None, false, Some(now));
+    }
+
+    /// Notes that the document cannot be written at all.
+    pub(crate) fn give_up(&mut self) {
+        (self.due, self.urgent, self.given_up) = (None, false, true);
+    }
+
+    /// Notes that the document is not to be written before then.
+    pub(crate) fn postpone(&mut self, until: Instant) {
+        (self.due, self.urgent) = (Some(until), false);
     }
 
     pub(crate) fn precondition(&self) -> Precondition {

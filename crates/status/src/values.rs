@@ -36,6 +36,8 @@ pub(crate) fn as_failure(value: &Value) -> Failure {
         retryable: member(value, "retryable") == &Value::Bool(true),
         details,
     }
+    // A document of an older version may hold more than this one writes.
+    .bounded()
 }
 
 pub(crate) fn text(text: &str) -> Value {

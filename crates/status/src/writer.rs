@@ -1,4 +1,16 @@
 //! The loop: take facts in, fold them, write what is due, settle what is covered.
+//!
+//! A document that the store refuses for good (too large, invalid) holds up no other:
+//!
+//! ```text
+//!  commit refused ─▶ split in halves until it is alone ─▶ its reduced form ── written ──▶ its events are settled
+//!                                                             │ refused as well
+//!                                                             ▼
+//!                    the batch's document says how the clip ended ── written ──▶ given up, its events are settled
+//!                                                             │ refused, and nothing else was accepted lately
+//!                                                             ▼
+//!                    postponed with its events: the store, or its settings, may be at fault
+//! ```
 
 use crate::{
     board::{Board, Key},
@@ -6,13 +18,14 @@ use crate::{
     mirror::Mirror,
     waiting::{Lease, Waiting},
 };
-use clipfleet_cloud::{Cloud, CloudError, ErrorKind};
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
+    failure::Failure,
     ids::{BatchId, ClipId},
     job::BatchContext,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +39,28 @@ const WRITES_PER_COMMIT: usize = 400;
 /// Wait after a failed call, so that a service that is down is not hammered.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// Wait before a refused document is tried again while the store accepts nothing at all.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+/// How long a commit that was accepted proves that a refusal is about the refused document and not about the store or
+/// its settings.
+const PROOF_TTL: Duration = Duration::from_secs(60);
+
+/// What became of a commit that was answered.
+enum Committed {
+    Written,
+    /// Another instance wrote one of the documents.
+    Changed,
+    /// The store will never take it as it is.
+    Refused(Arc<CloudError>),
+}
+
 struct Writer {
     cloud: Cloud,
     board: Board,
     waiting: Waiting,
     mirror: Option<Mirror>,
+    accepted_at: Option<Instant>,
 }
 
 pub(crate) async fn run(
@@ -39,7 +69,7 @@ pub(crate) async fn run(
     mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default(), mirror };
+    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default(), mirror, accepted_at: None };
     loop {
         let next_due = writer.board.next_due();
         let mut burst = Vec::new();
@@ -105,25 +135,108 @@ impl Writer {
         if due.is_empty() {
             return Ok(false);
         }
-        let (keys, writes): (Vec<Key>, Vec<_>) = due.into_iter().unzip();
+        for (key, error) in self.write_all(due).await? {
+            self.set_aside(&key, &error).await?;
+        }
+        Ok(true)
+    }
+
+    /// Writes these documents and returns those that the store refuses for good. A commit does all or nothing, so one
+    /// that is refused is split: the other documents are written in at most twice the logarithm of their number of
+    /// further commits.
+    async fn write_all(&mut self, due: Vec<(Key, Write)>) -> Result<Vec<(Key, Arc<CloudError>)>, CloudError> {
+        let (mut parts, mut refused) = (vec![due], Vec::<(Key, Arc<CloudError>)>::new());
+        while let Some(mut part) = parts.pop() {
+            // What a batch counts is never written before it, so a batch waits for its refused clips.
+            part.retain(|(key, _)| !refused.iter().any(|(clip, _)| key.is_batch_of(clip)));
+            if part.is_empty() {
+                continue;
+            }
+            let (keys, writes): (Vec<Key>, Vec<Write>) = part.iter().cloned().unzip();
+            match self.commit(&keys, writes).await? {
+                Committed::Written | Committed::Changed => {}
+                Committed::Refused(error) if part.len() == 1 => {
+                    refused.extend(keys.into_iter().map(|key| (key, Arc::clone(&error))));
+                }
+                Committed::Refused(_) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Commits these documents and settles what they cover. Those that were changed by another instance are read again.
+    async fn commit(&mut self, keys: &[Key], writes: Vec<Write>) -> Result<Committed, CloudError> {
         match self.cloud.documents.commit(writes).await {
             Ok(versions) => {
                 metrics::counter!("clipfleet_documents_written_total").increment(versions.len() as u64);
                 let now = Instant::now();
+                self.accepted_at = Some(now);
                 for (key, version) in keys.iter().zip(versions) {
                     self.board.written(key, version, now);
                     self.waiting.written(key);
                 }
-                self.mirror(keys);
+                self.mirror(keys.to_vec());
+                Ok(Committed::Written)
             }
             // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
                 tracing::warn!(%error, "documents changed by another writer, reading them again");
                 keys.iter().for_each(|key| self.drop_batch(key.batch()));
+                Ok(Committed::Changed)
             }
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Invalid => Ok(Committed::Refused(Arc::new(error))),
+            Err(error) => Err(error),
         }
-        Ok(true)
+    }
+
+    /// Goes around a document that the store refuses for good, so that its events end and the other documents go on.
+    async fn set_aside(&mut self, key: &Key, error: &CloudError) -> Result<(), CloudError> {
+        let refused = Failure::transient(
+            "document_refused",
+            format!("the database refuses the clip's status document, retry the clip; failed to {error}"),
+        );
+        let outcome = self.replace(key, &refused).await?;
+        metrics::counter!("clipfleet_status_documents_refused_total", "outcome" => outcome).increment(1);
+        tracing::error!(document = key.path(), outcome, %error, "document refused");
+        Ok(())
+    }
+
+    /// Takes the steps of the module's drawing. Returns what became of the document.
+    async fn replace(&mut self, key: &Key, refused: &Failure) -> Result<&'static str, CloudError> {
+        if let Some(write) = self.board.reduced(key, refused) {
+            match self.commit(std::slice::from_ref(key), vec![write]).await? {
+                Committed::Written => {
+                    self.board.reduce(key, refused, Instant::now());
+                    return Ok("reduced");
+                }
+                Committed::Changed => return Ok("read_again"),
+                Committed::Refused(_) => {}
+            }
+        }
+        if let Some(write) = self.board.batch_without(key, refused) {
+            match self.commit(&[Key::Batch(key.batch().clone())], vec![write]).await? {
+                Committed::Written => {
+                    self.give_up(key, refused);
+                    return Ok("given_up");
+                }
+                Committed::Changed => return Ok("read_again"),
+                Committed::Refused(_) => {}
+            }
+        }
+        if self.accepted_at.is_some_and(|at| at.elapsed() < PROOF_TTL) {
+            self.give_up(key, refused);
+            return Ok("given_up");
+        }
+        self.board.postpone(key, Instant::now() + AFTER_REFUSAL);
+        Ok("postponed")
+    }
+
+    fn give_up(&mut self, key: &Key, refused: &Failure) {
+        self.board.give_up(key, refused);
+        self.waiting.written(key);
     }
 
     fn drop_batch(&mut self, batch: &BatchId) {
@@ -149,3 +262,6 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Documents that the store refuses for good, behind the whole service, on a cloud in memory and on virtual time.
+
+use crate::{Config, fold};
+use async_trait::async_trait;
+use clipfleet_cloud::{
+    Amendment, Cloud, CloudError, Document, Documents, ErrorKind, Message, Search, SubscriptionSpec, Value, Version,
+    Write, memory::Memory,
+};
+use clipfleet_contract::{event, names};
+use clipfleet_domain::{
+    attempt::Attempt,
+    ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
+    job::{BatchContext, FleetEvent, FleetFact},
+    lifecycle::{ClipEvent, ClipFact, Encoding, Output},
+    progress::Phase,
+};
+use clipfleet_service::{clock::Clock, health::Readiness};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Batches beside the one with the refused document: enough that several commits hold some of them.
+const OTHERS: usize = 50;
+
+/// Whether the store refuses a write for good.
+type Refuses = fn(&Write) -> bool;
+
+struct Refusing {
+    store: Arc<dyn Documents>,
+    refuses: Refuses,
+    on: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Documents for Refusing {
+    async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
+        self.store.get(paths).await
+    }
+
+    async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
+        self.store.list(collection).await
+    }
+
+    async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
+        self.store.find(collection, search).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
+        if self.on.load(Ordering::Relaxed) && writes.iter().any(self.refuses) {
+            return Err(CloudError::new(ErrorKind::Invalid, "commit: a document is too large"));
+        }
+        self.store.commit(writes).await
+    }
+
+    async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
+        self.store.amend(writes, amendment).await
+    }
+}
+
+struct Stage {
+    memory: Memory,
+    cloud: Cloud,
+    refuses: Refuses,
+    /// Whether the store refuses anything.
+    on: Arc<AtomicBool>,
+    running: (CancellationToken, JoinHandle<Result<(), CloudError>>),
+}
+
+fn start(
+    memory: &Memory,
+    refuses: Refuses,
+    on: &Arc<AtomicBool>,
+) -> (CancellationToken, JoinHandle<Result<(), CloudError>>) {
+    let (cloud, _) = memory.connect();
+    let documents = Arc::new(Refusing { store: cloud.documents.clone(), refuses, on: Arc::clone(on) });
+    let (cloud, stop) = (Cloud { documents, ..cloud }, CancellationToken::new());
+    let folding = fold(Config::default(), cloud, Clock::starting_at(0), Readiness::default(), stop.clone());
+    (stop, tokio::spawn(folding))
+}
+
+impl Stage {
+    async fn new(refuses: Refuses) -> Self {
+        let memory = Memory::new();
+        let (cloud, _) = memory.connect();
+        for (name, topic) in [
+            (names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS),
+            (names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER),
+        ] {
+            cloud.queue.ensure_topic(topic).await.unwrap();
+            let (name, topic, ack_deadline) = (name.to_owned(), topic.to_owned(), Duration::from_secs(60));
+            let spec = SubscriptionSpec { name, topic, ack_deadline, dead_letter: None, backoff: None };
+            cloud.queue.ensure_subscription(&spec).await.unwrap();
+        }
+        let on = Arc::new(AtomicBool::new(true));
+        let running = start(&memory, refuses, &on);
+        Self { memory, cloud, refuses, on, running }
+    }
+
+    /// Ends the service as a signal does and starts another.
+    async fn restart(self) -> Self {
+        let (stop, folding) = self.running;
+        stop.cancel();
+        folding.await.unwrap().unwrap();
+        let running = start(&self.memory, self.refuses, &self.on);
+        Self { running, ..self }
+    }
+
+    async fn publish(&self, batch: &str, generation: u32, fact: ClipFact) {
+        let attempt = Attempt {
+            id: AttemptId::parse("a1").unwrap(),
+            number: 1,
+            started_at_ms: 10,
+            worker: WorkerId::parse("w1").unwrap(),
+            sequence: if matches!(fact, ClipFact::Completed { .. }) { 2 } else { 1 },
+        };
+        let event = ClipEvent { generation, at_ms: 20, attempt: Some(attempt), fact };
+        let context = BatchContext {
+            id: BatchId::parse(batch).unwrap(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: ProjectId::parse("p1").unwrap(),
+            size: 1,
+        };
+        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
+        let data = event::encode(&FleetEvent { batch: context, fact }).into();
+        self.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
+    }
+
+    /// Reports of a clip at work and of its end.
+    async fn complete(&self, batch: &str) {
+        let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
+        let phase = Phase::Encoding;
+        let at_work = ClipFact::Progressed { phase, percent: 40, eta_seconds: None, encoding: encoding.clone() };
+        self.publish(batch, 0, at_work).await;
+        let output = Output { uri: "gs://b/o".into(), ..Output::default() };
+        self.publish(batch, 0, ClipFact::Completed { output, encoding }).await;
+    }
+
+    async fn others_complete(&self) {
+        for number in 0..OTHERS {
+            self.complete(&format!("b{number}")).await;
+        }
+    }
+
+    /// Waits until every event is settled.
+    async fn settled(&self) {
+        for _ in 0..3_000 {
+            if self.memory.unsettled(names::PROGRESS_EVENTS_STATUS) == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{} events still circle", self.memory.unsettled(names::PROGRESS_EVENTS_STATUS));
+    }
+
+    async fn document(&self, path: &str) -> Option<Document> {
+        self.cloud.documents.get_one(path.to_owned()).await.unwrap()
+    }
+
+    async fn status(&self, path: &str) -> String {
+        self.document(path).await.and_then(|found| found.text(names::STATUS).map(str::to_owned)).unwrap_or_default()
+    }
+
+    async fn others_are_completed(&self) {
+        for number in 0..OTHERS {
+            for path in [format!("exportBatches/b{number}"), format!("exportBatches/b{number}/clips/c1")] {
+                assert_eq!(self.status(&path).await, "completed", "{path}");
+            }
+        }
+    }
+}
+
+const BATCH: &str = "exportBatches/bad";
+const CLIP: &str = "exportBatches/bad/clips/c1";
+
+/// Refuses what is more than the least that the document could say.
+fn refuses_all_but_the_least(write: &Write) -> bool {
+    write.path == CLIP && write.fields["encoder"] != Value::String(String::new())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_takes_its_place() {
+    let stage = Stage::new(refuses_all_but_the_least).await;
+    let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
+    let at_work = ClipFact::Progressed { phase: Phase::Encoding, percent: 40, eta_seconds: None, encoding };
+    stage.publish("bad", 0, at_work).await;
+    stage.others_complete().await;
+    stage.settled().await;
+    stage.others_are_completed().await;
+    let clip = stage.document(CLIP).await.expect("a short document");
+    assert_eq!(clip.text(names::STATUS), Some("failed"));
+    let Value::Map(error) = &clip.fields["error"] else { panic!("{clip:?}") };
+    assert_eq!((&error["code"], &error["retryable"]), (&Value::String("document_refused".into()), &Value::Bool(true)));
+    assert_eq!(stage.status(BATCH).await, "failed");
+
+    // What its attempt says later changes nothing, and a retry begins anew.
+    stage.complete("bad").await;
+    stage.settled().await;
+    assert_eq!(stage.status(CLIP).await, "failed");
+    stage.publish("bad", 1, ClipFact::Started).await;
+    stage.settled().await;
+    assert_eq!(stage.status(CLIP).await, "processing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
+    let stage = Stage::new(refuses_all_but_the_least).await;
+    let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
+    let output = Output { uri: "gs://b/o".into(), ..Output::default() };
+    stage.publish("bad", 0, ClipFact::Completed { output, encoding }).await;
+    stage.settled().await;
+    let clip = stage.document(CLIP).await.expect("a short document");
+    assert_eq!((clip.text(names::STATUS), clip.text("outputUri")), (Some("completed"), Some("gs://b/o")));
+    assert_eq!(stage.status(BATCH).await, "completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its_batch() {
+    let stage = Stage::new(|write| write.path == CLIP).await;
+    stage.others_complete().await;
+    stage.publish("bad", 0, ClipFact::Started).await;
+    stage.settled().await;
+    stage.others_are_completed().await;
+    assert_eq!(stage.document(CLIP).await, None);
+    let told = stage.document(BATCH).await.unwrap();
+    assert_eq!((told.text(names::STATUS), told.integer("failedClips")), (Some("failed"), Some(1)));
+
+    // Another instance knows it from there, and says nothing else.
+    let stage = stage.restart().await;
+    stage.complete("bad").await;
+    stage.settled().await;
+    assert_eq!(stage.document(BATCH).await.unwrap().fields, told.fields);
+    stage.on.store(false, Ordering::Relaxed);
+    stage.publish("bad", 1, ClipFact::Started).await;
+    stage.settled().await;
+    assert_eq!((stage.status(CLIP).await, stage.status(BATCH).await), ("processing".into(), "processing".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_accepts_nothing_costs_no_event() {
+    let stage = Stage::new(|_| true).await;
+    stage.others_complete().await;
+    sleep(Duration::from_secs(3_600)).await;
+    assert!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS) >= OTHERS, "the ends are kept");
+    stage.on.store(false, Ordering::Relaxed);
+    stage.settled().await;
+    stage.others_are_completed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_refused_documents_of_one_commit_are_all_set_aside() {
+    let stage = Stage::new(|write| write.path.ends_with("0/clips/c1")).await;
+    stage.others_complete().await;
+    stage.settled().await;
+    let mut states = BTreeMap::<String, usize>::new();
+    for number in 0..OTHERS {
+        *states.entry(stage.status(&format!("exportBatches/b{number}")).await).or_default() += 1;
+        let clip = stage.document(&format!("exportBatches/b{number}/clips/c1")).await;
+        assert_eq!(clip.is_none(), number % 10 == 0, "b{number}");
+    }
+    // Clips whose progress could not be shown have failed, and their batches say so.
+    assert_eq!(states, BTreeMap::from([("completed".to_owned(), OTHERS - 5), ("failed".to_owned(), 5)]));
+}
