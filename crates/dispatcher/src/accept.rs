@@ -80,7 +80,7 @@ impl Dispatch {
                 let known = record::load(&self.cloud, &batch.id).await?;
                 return known.map_or(Err(Refusal::Unavailable(error)), |known| known_already(&batch, &known.record));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(record_refused(error)),
         }
         metrics::counter!("clipfleet_batches_accepted_total").increment(1);
         Ok(accepted(&batch))
@@ -161,6 +161,18 @@ impl Dispatch {
     /// A recorded request, checked again.
     pub(crate) fn recorded(&self, record: &Record) -> Result<Batch, Refusal> {
         batch::check(&record.request, &self.policy, "").map_err(Refusal::Invalid)
+    }
+}
+
+/// Why a record could not be written. One that the store will never take is refused, so that its request does not
+/// circle.
+pub(crate) fn record_refused(error: CloudError) -> Refusal {
+    match error.kind() {
+        ErrorKind::Invalid => Refusal::Invalid(Failure::permanent(
+            "document_refused",
+            format!("the database refuses the batch's record, split the batch: failed to {error}"),
+        )),
+        _ => error.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Cancel and retry. Both are facts published to the fleet; no status document is written here.
 
 use crate::{
-    accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch},
+    accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch, record_refused},
     dead_letters::is_dead_letter,
     record::{self, Stored},
 };
@@ -89,7 +89,7 @@ impl Dispatch {
             (id, generation)
         };
         let again: Vec<(ClipId, u32)> = chosen.into_iter().map(next).collect();
-        record::note_retry(&self.cloud, id, &stored, &again, now_ms).await?;
+        record::note_retry(&self.cloud, id, &stored, &again, now_ms).await.map_err(record_refused)?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;

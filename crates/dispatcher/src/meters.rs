@@ -14,4 +14,8 @@ pub(crate) const METRICS: &[Metric] = &[
         "clipfleet_jobs_republished_total",
         "Jobs published again because nothing was heard of their clips.",
     ),
+    Metric::counter(
+        "clipfleet_records_unreadable_total",
+        "Records of batches that this version cannot read, each time they were found and left out.",
+    ),
 ];

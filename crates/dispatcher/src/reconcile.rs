@@ -67,11 +67,9 @@ pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Ref
         return Ok(after.to_owned());
     }
     let resumed_ms = asked.since_ms.unwrap_or(0);
-    let open = record::open(&dispatch.cloud, after, AT_ONCE).await?;
-    let last = open.last().map(|stored| stored.record.request.batch_id.clone());
-    let next = last.filter(|_| open.len() == AT_ONCE as usize).unwrap_or_default();
+    let page = record::open(&dispatch.cloud, after, AT_ONCE).await?;
     let mut room = JOBS_AT_ONCE;
-    for stored in open {
+    for stored in page.records {
         let id = stored.record.request.batch_id.clone();
         // One batch that cannot be mended does not keep the others waiting.
         match examine(dispatch, stored, resumed_ms, room).await {
@@ -79,7 +77,7 @@ pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Ref
             Err(refusal) => tracing::warn!(batch = id, ?refusal, "failed to reconcile"),
         }
     }
-    Ok(next)
+    Ok(page.next)
 }
 
 /// Mends one batch if it was silent for too long. Returns how many jobs were published.

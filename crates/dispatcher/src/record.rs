@@ -193,17 +193,38 @@ pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored
     cloud.documents.get_one(names::request_document(batch)).await?.map(|document| stored(&document)).transpose()
 }
 
-/// Records whose dispatch did not finish, at most `limit`, with the time they were accepted.
-pub(crate) async fn unfinished(cloud: &Cloud, limit: u32) -> Result<Vec<Stored>, CloudError> {
-    let documents = cloud.documents.find(names::REQUESTS, Search::new(DISPATCHED, Value::Bool(false), limit)).await?;
-    documents.iter().map(stored).collect()
+/// Some records, in the order of their ids.
+pub(crate) struct Page {
+    pub(crate) records: Vec<Stored>,
+    /// The id after which the next page begins; empty where this was the last one.
+    pub(crate) next: String,
 }
 
-/// Records of batches that are not known to be over, in the order of their ids from the one after `after` on, at most `limit`.
-pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Vec<Stored>, CloudError> {
-    let search = Search { after, ..Search::new(names::RECORD_OPEN, Value::Bool(true), limit) };
+/// A page of the records whose dispatch did not finish, from the one after `after` on, at most `limit`.
+pub(crate) async fn unfinished(cloud: &Cloud, after: &str, limit: u32) -> Result<Page, CloudError> {
+    page(cloud, Search { after, ..Search::new(DISPATCHED, Value::Bool(false), limit) }).await
+}
+
+/// A page of the records of batches that are not known to be over, from the one after `after` on, at most `limit`.
+pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Page, CloudError> {
+    page(cloud, Search { after, ..Search::new(names::RECORD_OPEN, Value::Bool(true), limit) }).await
+}
+
+/// One record that cannot be read keeps no other waiting: it is left out, counted and logged.
+async fn page(cloud: &Cloud, search: Search<'_>) -> Result<Page, CloudError> {
+    let limit = search.limit as usize;
     let documents = cloud.documents.find(names::REQUESTS, search).await?;
-    documents.iter().map(stored).collect()
+    let last = documents.last().filter(|_| documents.len() >= limit).and_then(|last| last.path.rsplit('/').next());
+    let next = last.unwrap_or_default().to_owned();
+    let readable = |document: &Document| match stored(document) {
+        Ok(stored) => Some(stored),
+        Err(error) => {
+            metrics::counter!("clipfleet_records_unreadable_total").increment(1);
+            tracing::error!(%error, "record left out");
+            None
+        }
+    };
+    Ok(Page { records: documents.iter().filter_map(readable).collect(), next })
 }
 
 fn stored(document: &Document) -> Result<Stored, CloudError> {

@@ -17,9 +17,11 @@ const EVERY: Duration = Duration::from_secs(10);
 const AT_ONCE: u32 = 50;
 
 pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
+    let mut after = String::new();
     loop {
-        if let Err(refusal) = mend(&dispatch).await {
-            tracing::warn!(?refusal, "repair postponed");
+        match mend(&dispatch, &after).await {
+            Ok(next) => after = next,
+            Err(refusal) => tracing::warn!(?refusal, "repair postponed"),
         }
         tokio::select! {
             biased;
@@ -29,8 +31,11 @@ pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
     }
 }
 
-pub(crate) async fn mend(dispatch: &Dispatch) -> Result<(), Refusal> {
-    for stored in record::unfinished(&dispatch.cloud, AT_ONCE).await? {
+/// Mends a page of the batches that follow one, and says after which the next page begins: batches that can never be
+/// mended do not hide those behind them.
+pub(crate) async fn mend(dispatch: &Dispatch, after: &str) -> Result<String, Refusal> {
+    let page = record::unfinished(&dispatch.cloud, after, AT_ONCE).await?;
+    for stored in page.records {
         if dispatch.clock.now_ms() - stored.record.accepted_at_ms < GRACE_MS {
             continue;
         }
@@ -41,7 +46,7 @@ pub(crate) async fn mend(dispatch: &Dispatch) -> Result<(), Refusal> {
             tracing::error!(batch = id, ?refusal, "failed to dispatch");
         }
     }
-    Ok(())
+    Ok(page.next)
 }
 
 async fn finish(dispatch: &Dispatch, stored: record::Stored) -> Result<(), Refusal> {

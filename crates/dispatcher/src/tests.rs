@@ -123,13 +123,57 @@ async fn a_dispatch_that_broke_off_is_finished_by_the_repair() {
     stage.memory.fail_next(Call::Publish, Fault::AnswerLost);
     let broken = stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await;
     assert!(matches!(broken, Err(Refusal::Unavailable(_))));
-    mend(&stage.dispatch).await.unwrap();
+    mend(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs(), 0, "it may still be under way elsewhere");
     tokio::time::advance(Duration::from_millis(GRACE_MS as u64 + 1)).await;
-    mend(&stage.dispatch).await.unwrap();
+    mend(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs_by_clip().await.len(), 3);
-    mend(&stage.dispatch).await.unwrap();
+    mend(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs(), 0, "what is finished is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_keeps_no_batch_from_being_mended_or_counted() {
+    let stage = Stage::new().await;
+    // Written by another version, and first in the order of ids.
+    let fields = Fields::from([("dispatched".into(), Value::Bool(false)), ("open".into(), Value::Bool(true))]);
+    let path = "exportRequests/a0".to_owned();
+    stage.cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::Absent }]).await.unwrap();
+    stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Unavailable));
+    assert!(matches!(stage.dispatch.accept(&request(&["c1"])).await, Err(Refusal::Unavailable(_))));
+    tokio::time::sleep(Duration::from_millis(GRACE_MS as u64)).await;
+    mend(&stage.dispatch, "").await.unwrap();
+    assert_eq!(stage.jobs(), 1);
+    assert_eq!(stage.dispatch.work().await.unwrap()["queuedClips"], 1);
+    stage.look_after(24 * 3_600_000).await;
+    assert_eq!(stage.jobs(), 2, "the look that finds silent batches goes on, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_can_never_be_dispatched_do_not_hide_those_behind_them() {
+    let stage = Stage::new().await;
+    let fields = Fields::from([("dispatched".into(), Value::Bool(false))]);
+    for number in 0..60 {
+        let path = format!("exportRequests/a{number}");
+        let write = Write { path, fields: fields.clone(), precondition: Precondition::Absent };
+        stage.cloud.documents.commit(vec![write]).await.unwrap();
+    }
+    stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Unavailable));
+    assert!(matches!(stage.dispatch.accept(&request(&["c1"])).await, Err(Refusal::Unavailable(_))));
+    tokio::time::sleep(Duration::from_millis(GRACE_MS as u64)).await;
+    let next = mend(&stage.dispatch, "").await.unwrap();
+    assert!(!next.is_empty() && stage.jobs() == 0, "the first page is full of them");
+    assert_eq!(mend(&stage.dispatch, &next).await.unwrap(), "");
+    assert_eq!(stage.jobs(), 1);
+}
+
+#[tokio::test]
+async fn a_request_whose_record_the_database_refuses_for_good_is_refused_and_does_not_circle() {
+    let stage = Stage::new().await;
+    stage.memory.fail_next(Call::Commit, Fault::Refused(ErrorKind::Invalid));
+    let Err(Refusal::Invalid(failure)) = stage.dispatch.accept(&request(&["c1"])).await else { panic!("refused") };
+    assert_eq!((failure.code.as_str(), failure.retryable), ("document_refused", false));
+    assert!(stage.dispatch.accept(&request(&["c1"])).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +184,7 @@ async fn a_record_whose_answer_was_lost_still_leads_to_every_job() {
     // The client sends again, as it should: known, and left to the repair.
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     tokio::time::advance(Duration::from_millis(GRACE_MS as u64 + 1)).await;
-    mend(&stage.dispatch).await.unwrap();
+    mend(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
 
@@ -244,7 +288,7 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "failed", 0)]).await;
-    let open = async || crate::record::open(&stage.cloud, "", 10).await.unwrap().len();
+    let open = async || crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len();
     assert_eq!(open().await, 1);
     stage.look_after(1_000).await;
     assert_eq!(open().await, 0);
@@ -268,7 +312,7 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     stage.jobs_by_clip().await;
     // Status is away, and the retry's job is lost.
     stage.look_after(59_000).await;
-    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 1);
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 1);
     assert_eq!(stage.jobs(), 0, "the silence may be honest");
     let told = stage.memory.unsettled(names::PROGRESS_EVENTS);
     stage.look_after(1_000).await;
@@ -284,10 +328,10 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 2);
     stage.status(&[("c1", "completed", 1), ("c2", "completed", 0)]).await;
     stage.look_after(1_000).await;
-    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 1);
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 1);
     stage.status(&[("c1", "completed", 2), ("c2", "completed", 0)]).await;
     stage.look_after(1_000).await;
-    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 0);
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +360,7 @@ async fn a_silent_batch_that_finds_no_room_in_a_look_waits_for_another() {
     let before = stage.jobs();
     stage.look_after(4 * SILENT_MS).await;
     assert_eq!(stage.jobs(), before + 1_000);
-    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().len(), 2);
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 2);
     stage.look_after(0).await;
     assert_eq!(stage.jobs(), before + 1_001);
 }

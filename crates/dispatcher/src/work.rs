@@ -63,11 +63,11 @@ impl Dispatch {
     }
 
     async fn count(&self, now_ms: i64) -> Result<Json, Refusal> {
-        let records = record::open(&self.cloud, "", BATCHES).await?;
-        let more = records.len() == BATCHES as usize;
+        let page = record::open(&self.cloud, "", BATCHES).await?;
+        let more = !page.next.is_empty();
         let (mut batches, mut queued, mut processing) = (Vec::new(), 0, 0);
         let mut workers: BTreeMap<String, Vec<Json>> = BTreeMap::new();
-        for stored in records {
+        for stored in page.records {
             let request = stored.record.request;
             let Ok(id) = BatchId::parse(&request.batch_id) else { continue };
             let Some(document) = self.cloud.documents.get_one(names::batch_document(&id)).await? else {
