@@ -8,7 +8,10 @@ mod work;
 
 pub(crate) use documents::Standing;
 
-use crate::{media::POISON, world::count};
+use crate::{
+    media::{BROKEN, POISON},
+    world::count,
+};
 use clipfleet_cloud::{Fields, ObjectName, Value};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
@@ -216,7 +219,12 @@ impl Ledger {
     /// How often each promised clip was queued and begun, for seeds in which nothing goes wrong.
     pub(crate) fn done_once(&self) -> Verdict {
         for ((clip, generation), work) in &self.work {
-            let most = if clip.1.ends_with(POISON) { MAX_CRASHES } else { 1 };
+            let most = match &clip.1 {
+                clip if clip.ends_with(POISON) => MAX_CRASHES,
+                // A verdict on the source is believed when a second reading comes to it, too.
+                clip if clip.ends_with(BROKEN) => 2,
+                _ => 1,
+            };
             if work.jobs > 1 || work.starts > most {
                 let Work { jobs, starts, .. } = work;
                 return Err(format!(

@@ -12,10 +12,11 @@ use crate::{
     Worker,
     blocks::SourceReader,
     lease::Hold,
-    media::Ended,
+    media::{Ended, Progress},
     meters,
     report::Reporter,
     result::{self, Made},
+    scratch::empty,
     wanted::{self, News},
 };
 use clipfleet_cloud::{CloudError, ErrorKind};
@@ -24,7 +25,7 @@ use clipfleet_domain::{
     attempt::Attempt, failure::Failure, ids::AttemptId, job::Job, lifecycle::ClipFact, limits::attempt_deadline_ms,
     sequel, tally::Counts,
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -174,7 +175,7 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
     let deadline_ms = attempt_deadline_ms(job.clip.window.length_ms());
     let deadline = Duration::from_millis(deadline_ms.unsigned_abs());
     // Running out of time drops the future, and that kills the process.
-    let made = worker.media.make(job, directory.path(), source, &progress).instrument(tracing::info_span!("make"));
+    let made = make_media(worker, job, directory.path(), source, &progress).instrument(tracing::info_span!("make"));
     let finished = match timeout(deadline, made).await {
         Ok(Ended::Finished(finished)) => finished,
         Ok(Ended::Failed(failure)) => return Err(failure),
@@ -187,6 +188,41 @@ async fn make(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, F
     reporter.objects_may_follow();
     let publishing = result::publish(worker, job, reporter, directory.path(), (finished, reading.fetched()));
     publishing.instrument(tracing::info_span!("publish")).await
+}
+
+/// Makes the clip from the source. A verdict on the source is final only if a second reading comes to one, too: the
+/// first may have been damaged on its way. So a source that is really damaged costs one more reading per clip, and no
+/// more.
+async fn make_media(
+    worker: &Worker,
+    job: &Job,
+    directory: &Path,
+    source: SourceReader,
+    progress: Progress<'_>,
+) -> Ended {
+    let ended = worker.media.make(job, directory, source.clone(), progress).await;
+    if matches!(ended, Ended::Finished(_)) {
+        return ended;
+    }
+    // Whatever failed, damaged bytes may be why: neither this attempt nor a later one is to find them in the cache.
+    source.forget().await;
+    let Ended::Failed(failure) = &ended else { return ended };
+    if !failure.is_of_the_source() {
+        return ended;
+    }
+    let (batch, clip) = (&job.batch.id, &job.clip.id);
+    tracing::warn!(%batch, %clip, code = failure.code, "reading the source once more: {}", failure.message);
+    if let Err(error) = empty(directory) {
+        tracing::warn!(%batch, %clip, %error, "source not read once more: the attempt's directory cannot be emptied");
+        return ended;
+    }
+    let again = worker.media.make(job, directory, source.clone(), progress).await;
+    let outcome = if matches!(again, Ended::Finished(_)) { "intact" } else { "same" };
+    metrics::counter!("clipfleet_source_rereads_total", "outcome" => outcome).increment(1);
+    if !matches!(again, Ended::Finished(_)) {
+        source.forget().await;
+    }
+    again
 }
 
 /// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.

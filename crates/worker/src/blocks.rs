@@ -6,9 +6,10 @@ use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
 use clipfleet_domain::{failure::Failure, job::PinnedSource};
 use moka::future::Cache;
 use std::{
+    collections::BTreeSet,
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -45,17 +46,30 @@ pub struct SourceReader {
     size: u64,
     /// Bytes that this reader and its clones had to fetch.
     fetched: Arc<AtomicU64>,
+    /// Blocks that they read, at most one number per MiB of the source.
+    used: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl SourceReader {
     pub(crate) fn new(blocks: Blocks, source: &PinnedSource) -> Self {
         let name = ObjectName::new(source.uri.bucket(), source.uri.object());
-        Self { blocks, name, generation: source.generation, size: source.size_bytes, fetched: Arc::default() }
+        let (generation, size) = (source.generation, source.size_bytes);
+        Self { blocks, name, generation, size, fetched: Arc::default(), used: Arc::default() }
     }
 
     /// Bytes that had to be fetched for it so far; what others had fetched already is not counted.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Has every block that this reader and its clones read fetched again when it is next asked for, by whomever. A
+    /// ranged read has no checksum: bytes that were damaged on their way look like a damaged source, and would stay in
+    /// the cache.
+    pub(crate) async fn forget(&self) {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        for index in used {
+            self.blocks.cache.invalidate(&(self.name.clone(), self.generation, index)).await;
+        }
     }
 
     /// The bytes of a range within the source.
@@ -88,6 +102,7 @@ impl SourceReader {
     }
 
     async fn block(&self, index: u64) -> Result<Bytes, Failure> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
         let key = (self.name.clone(), self.generation, index);
         let range = index * BLOCK..((index + 1) * BLOCK).min(self.size);
         let read = async {
@@ -142,6 +157,9 @@ mod tests {
             assert!(read[..] == content[start as usize..end as usize], "{start}..{end}");
         }
         assert_eq!(reader.fetched(), info.size, "each block was fetched once");
+        reader.forget().await;
+        assert!(reader.read(0..1).await.unwrap()[..] == content[..1]);
+        assert_eq!(reader.fetched(), info.size + BLOCK, "the block that was asked for was fetched again");
         assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, "pipeline_protocol");
         let gone = PinnedSource { generation: info.generation + 1, ..source };
         let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &gone);

@@ -38,6 +38,10 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     Metric::counter("clipfleet_source_bytes_served_total", "Bytes of sources given to media processes."),
     Metric::counter("clipfleet_source_bytes_total", "Bytes of sources fetched from storage."),
+    Metric::counter(
+        "clipfleet_source_rereads_total",
+        "Sources that were read once more because they looked damaged, by what the second reading found.",
+    ),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_resting", "1 while nothing is taken because this machine fails its clips."),
     Metric::counter(

@@ -17,6 +17,7 @@ use crate::{
     card::{self, Card, Part},
     media::{Ended, Media, Progress},
     program::Program,
+    scratch::empty,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,6 +64,9 @@ const WAITING: usize = 4;
 
 /// Ranges being read for the process. It asks for a handful ahead; each costs memory here while it is read and waits.
 const RANGES_AT_ONCE: usize = 64;
+
+/// What introduces the last lines of a process's log in the message of a crash.
+const LOG_ENDED: &str = "; its log ended: ";
 
 /// Longest line of the process's log; what is longer is left out. Nothing of ours writes such lines, but libraries may.
 const LINE_BYTES: usize = 16 << 10;
@@ -206,12 +210,8 @@ fn lost_on_card(ended: &Ended, gpu_way: &str) -> Option<String> {
         Ended::Failed(failure) if failure.code == STALLED => &failure.message,
         Ended::Failed(_) | Ended::Finished(_) => return None,
     };
-    let reason = text.lines().next().unwrap_or_default();
+    let reason = text.split(LOG_ENDED).next().unwrap_or_default();
     (!gpu_way.is_empty()).then(|| format!("{gpu_way}: {reason}"))
-}
-
-fn empty(directory: &Path) -> io::Result<()> {
-    std::fs::read_dir(directory)?.try_for_each(|entry| std::fs::remove_file(entry?.path()))
 }
 
 fn spawn(mut command: Command) -> io::Result<Waiting> {
@@ -362,7 +362,8 @@ impl Log {
         // Someone else may hold the other end still; what was read until then must do.
         let _ = timeout(EXIT, &mut self.following).await;
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(|line| format!("\n  {line}")).collect()
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        if lines.is_empty() { String::new() } else { format!("{LOG_ENDED}{}", lines.join(" | ")) }
     }
 }
 

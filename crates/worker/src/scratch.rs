@@ -45,6 +45,11 @@ impl Scratch {
     }
 }
 
+/// Removes the files of an attempt's directory, for another process to begin in it.
+pub(crate) fn empty(directory: &Path) -> io::Result<()> {
+    fs::read_dir(directory)?.try_for_each(|entry| fs::remove_file(entry?.path()))
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);

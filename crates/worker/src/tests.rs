@@ -2,8 +2,10 @@
 
 use crate::{Ended, Media, Progress, SourceReader, Surroundings, make_clips};
 use async_trait::async_trait;
+use bytes::Bytes;
 use clipfleet_cloud::{
-    Body, Cloud, Document, Fields, Message, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
+    Body, Cloud, CloudError, Document, Fields, Message, NewObject, ObjectInfo, ObjectName, Objects, Precondition,
+    SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Link, Memory},
 };
 use clipfleet_contract::{batch, job, names, v1::TranscodeFinished};
@@ -20,6 +22,7 @@ use clipfleet_domain::{
 use clipfleet_service::{clock::Clock, health::Readiness};
 use std::{
     io,
+    ops::Range,
     path::Path,
     sync::{
         Arc,
@@ -43,8 +46,50 @@ enum Do {
     Fail,
     /// Something that may pass, and only here.
     FindTheDiskFull,
+    /// A clip, unless the source is not what it was.
+    LookAtTheSource,
+    /// Read the source and die.
+    ReadAndCrash,
+    /// Find the source damaged, whatever it is.
+    BlameTheSource,
     /// Go on for ever, with signs of life.
     Dawdle,
+}
+
+/// Damages the first bytes of so many reads, as a network may: a ranged read has no checksum.
+struct Damaging {
+    objects: Arc<dyn Objects>,
+    left: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Objects for Damaging {
+    async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError> {
+        let read = self.objects.read(name, generation, range).await?;
+        let less = |left: u32| left.checked_sub(1);
+        let damaged = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        Ok(if damaged { read.iter().map(|byte| !byte).collect() } else { read })
+    }
+
+    async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
+        self.objects.ensure_bucket(bucket).await
+    }
+
+    async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError> {
+        self.objects.stat(name, generation).await
+    }
+
+    async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
+        self.objects.create(name, new, body).await
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<(), CloudError> {
+        self.objects.delete(name).await
+    }
+
+    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.objects.download_url(name, lifetime).await
+    }
 }
 
 struct Acting {
@@ -54,10 +99,22 @@ struct Acting {
 
 #[async_trait]
 impl Media for Acting {
-    async fn make(&self, _: &Job, directory: &Path, _: SourceReader, progress: Progress<'_>) -> Ended {
-        let act = (self.play)(self.made.fetch_add(1, Ordering::Relaxed));
+    async fn make(&self, _: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+        let mut act = (self.play)(self.made.fetch_add(1, Ordering::Relaxed));
         progress(Phase::Encoding, 0.5, Encoding::default());
+        if act == Do::LookAtTheSource {
+            let intact = source.read(0..5).await.unwrap() == b"video"[..];
+            act = if intact { Do::Finish(1) } else { Do::BlameTheSource };
+            // As of a process that had begun to write.
+            std::fs::write(directory.join("half.mp4"), "half").unwrap();
+        }
         match act {
+            Do::LookAtTheSource => unreachable!("decided above"),
+            Do::BlameTheSource => Ended::Failed(Failure::permanent("source_truncated", "it breaks off")),
+            Do::ReadAndCrash => {
+                source.read(0..5).await.unwrap();
+                Ended::Crashed("signal 11".into())
+            }
             Do::Crash => Ended::Crashed("signal 11".into()),
             Do::Fail => Ended::Failed(Failure::transient("source_unavailable", "no answer")),
             Do::FindTheDiskFull => Ended::Failed(Failure::transient("scratch_full", "no space left")),
@@ -88,6 +145,8 @@ struct Stage {
     media: Arc<Acting>,
     scratch: tempfile::TempDir,
     workers: AtomicU32,
+    /// Reads of sources that are still to be damaged.
+    damaged: Arc<AtomicU32>,
     _status: JoinHandle<()>,
 }
 
@@ -123,7 +182,8 @@ impl Stage {
         let _status = tokio::spawn(async move { drop(status.await) });
         let media = Arc::new(Acting { play, made: AtomicU32::new(0) });
         let scratch = tempfile::tempdir().unwrap();
-        let stage = Self { memory, cloud, clock, media, scratch, workers: AtomicU32::new(0), _status };
+        let (workers, damaged) = (AtomicU32::new(0), Arc::default());
+        let stage = Self { memory, cloud, clock, media, scratch, workers, damaged, _status };
         stage.enqueue().await;
         stage
     }
@@ -145,6 +205,8 @@ impl Stage {
     /// Starts a worker with two slots.
     fn worker(&self) -> (Link, CancellationToken, JoinHandle<io::Result<()>>) {
         let (cloud, link) = self.memory.connect();
+        let objects = Arc::new(Damaging { objects: cloud.objects.clone(), left: Arc::clone(&self.damaged) });
+        let cloud = Cloud { objects, ..cloud };
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let (media, scratch) = (Arc::clone(&self.media) as Arc<dyn Media>, self.scratch.path().to_owned());
         let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
@@ -232,6 +294,35 @@ async fn the_third_crash_ends_the_clip_and_the_job_is_gone() {
     assert_eq!((code(&document), counts(&document), stage.made()), ("pipeline_crashed", [3, 0, 0, 0], 3));
     sleep(Duration::from_secs(200)).await;
     assert_eq!((stage.memory.unsettled(names::CLIP_JOBS_WORKER), stage.made()), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_read_that_was_damaged_on_its_way_costs_a_second_reading_and_no_clip() {
+    let stage = Stage::new(|_| Do::LookAtTheSource).await;
+    stage.damaged.store(1, Ordering::Relaxed);
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((document.text(names::STATUS), document.integer(names::ATTEMPT)), (Some("completed"), Some(1)));
+    assert_eq!((counts(&document), stage.made()), ([0, 0, 0, 0], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_really_damaged_is_read_twice_and_fails_in_its_first_attempt() {
+    let stage = Stage::new(|_| Do::BlameTheSource).await;
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((code(&document), document.integer(names::ATTEMPT), stage.made()), ("source_truncated", Some(1), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_ended_in_a_crash_is_not_kept_for_the_next_attempt() {
+    // The first attempt reads damaged bytes and dies of them, as decoders do.
+    let stage = Stage::new(|made| if made == 0 { Do::ReadAndCrash } else { Do::LookAtTheSource }).await;
+    stage.damaged.store(1, Ordering::Relaxed);
+    let _worker = stage.worker();
+    let document = stage.over().await;
+    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [1, 0, 0, 0]));
+    assert_eq!(stage.made(), 2, "the second attempt found intact bytes at once");
 }
 
 #[tokio::test(start_paused = true)]
