@@ -155,7 +155,7 @@ async fn dispatch(State(services): State<Services>, request: Request) -> Respons
     if let Some(path) = path.strip_prefix("/v1/") {
         return json_result(json_call(&services, &url::decode(path), request).await);
     }
-    if path == "/" {
+    if path == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
         return Response::new(Body::from("clipfleet-local: Pub/Sub, Firestore and Cloud Storage\n"));
     }
     storage::rest(services.storage, request).await

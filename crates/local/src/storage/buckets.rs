@@ -1,6 +1,6 @@
 //! Buckets: made, described, listed, deleted when empty.
 
-use super::{BUCKET_PREFIX, Storage, error::Refusal, gcs, no_bucket, tables};
+use super::{BUCKET_PREFIX, Storage, conditions::Conditions, error::Refusal, gcs, no_bucket, storage_class, tables};
 use crate::{clock, limits};
 use prost::Message;
 
@@ -17,7 +17,7 @@ impl Storage {
             metageneration: 1,
             location: or(bucket.location, "US"),
             location_type: "multi-region".into(),
-            storage_class: or(bucket.storage_class, "STANDARD"),
+            storage_class: or(storage_class(&bucket.storage_class)?, "STANDARD"),
             create_time: now,
             update_time: now,
             labels: bucket.labels,
@@ -41,10 +41,12 @@ impl Storage {
     }
 
     /// Describes a bucket.
-    pub(super) async fn get_bucket(&self, name: &str) -> Result<gcs::Bucket, Refusal> {
+    pub(super) async fn get_bucket(&self, name: &str, conditions: &Conditions) -> Result<gcs::Bucket, Refusal> {
         let wanted = name.to_owned();
         let found = self.store.read(move |snapshot| tables::bucket(&tables::buckets(snapshot)?, &wanted)).await?;
-        found.ok_or_else(no_bucket)
+        let bucket = found.ok_or_else(no_bucket)?;
+        conditions.check_read(&bucket)?;
+        Ok(bucket)
     }
 
     /// A page of the buckets whose names begin with `prefix`, and what asks for the next. A page token is the last name of the page
@@ -65,12 +67,13 @@ impl Storage {
     }
 
     /// Deletes an empty bucket.
-    pub(super) async fn delete_bucket(&self, name: &str) -> Result<(), Refusal> {
+    pub(super) async fn delete_bucket(&self, name: &str, conditions: Conditions) -> Result<(), Refusal> {
         let name = name.to_owned();
         let deleted = self.store.write(move |transaction| {
             let mut buckets = tables::buckets_mut(transaction)?;
-            if tables::bucket(&buckets, &name)?.is_none() {
-                return Ok(Err(no_bucket()));
+            let Some(bucket) = tables::bucket(&buckets, &name)? else { return Ok(Err(no_bucket())) };
+            if let Err(refusal) = conditions.check_write(Some(&bucket)) {
+                return Ok(Err(refusal));
             }
             let objects = tables::objects_mut(transaction)?;
             if tables::objects_from(&objects, &name, "")?.next().is_some() {

@@ -1,9 +1,10 @@
-//! Preconditions on generation and metageneration.
+//! Preconditions on generation, metageneration and entity tag.
 
 use super::{error::Refusal, gcs};
+use axum::http::{HeaderMap, HeaderName};
 
-/// What must hold of an object for a request to be carried out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What must hold of a resource for a request to be carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     /// The live generation; 0 for none.
     pub(super) generation_match: Option<i64>,
@@ -13,29 +14,85 @@ pub(super) struct Conditions {
     pub(super) metageneration_match: Option<i64>,
     /// Not this metageneration.
     pub(super) metageneration_not_match: Option<i64>,
+    /// One of these entity tags.
+    pub(super) etag_match: Option<Etags>,
+    /// None of these entity tags.
+    pub(super) etag_not_match: Option<Etags>,
+}
+
+/// The entity tags of a header, `*` for any; without their quotes, since Cloud Storage's own have none in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Etags(Vec<String>);
+
+impl Etags {
+    /// Those of a header, if it is there.
+    pub(super) fn of(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
+        let mut values = headers.get_all(name).iter().peekable();
+        values.peek()?;
+        let texts = values.filter_map(|value| value.to_str().ok());
+        Some(Self(texts.flat_map(|text| text.split(',')).map(|tag| bare(tag).to_owned()).collect()))
+    }
+
+    /// Whether the entity tag is among them.
+    pub(super) fn contain(&self, etag: &str) -> bool {
+        self.0.iter().any(|tag| tag == "*" || tag == etag)
+    }
+}
+
+fn bare(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
+}
+
+/// What conditions are held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version<'a> {
+    generation: i64,
+    metageneration: i64,
+    etag: &'a str,
+}
+
+impl<'a> From<&'a gcs::Object> for Version<'a> {
+    fn from(object: &'a gcs::Object) -> Self {
+        Self { generation: object.generation, metageneration: object.metageneration, etag: &object.etag }
+    }
+}
+
+/// Buckets have no generation here; no call takes a condition on it.
+impl<'a> From<&'a gcs::Bucket> for Version<'a> {
+    fn from(bucket: &'a gcs::Bucket) -> Self {
+        Self { generation: 0, metageneration: bucket.metageneration, etag: &bucket.etag }
+    }
 }
 
 impl Conditions {
     /// Checks them for a change.
-    pub(super) fn check_write(&self, current: Option<&gcs::Object>) -> Result<(), Refusal> {
-        let generation = current.map_or(0, |object| object.generation);
-        let metageneration = current.map_or(0, |object| object.metageneration);
+    pub(super) fn check_write<'a>(&self, current: Option<impl Into<Version<'a>>>) -> Result<(), Refusal> {
+        let current = current.map(Into::into);
+        let generation = current.map_or(0, |version| version.generation);
+        let metageneration = current.map_or(0, |version| version.metageneration);
+        let among = |etags: &Etags| current.is_some_and(|version| etags.contain(version.etag));
         let holds = self.generation_match.is_none_or(|wanted| wanted == generation)
             && self.generation_not_match.is_none_or(|unwanted| unwanted != generation)
             && self.metageneration_match.is_none_or(|wanted| wanted == metageneration)
-            && self.metageneration_not_match.is_none_or(|unwanted| unwanted != metageneration);
+            && self.metageneration_not_match.is_none_or(|unwanted| unwanted != metageneration)
+            && self.etag_match.as_ref().is_none_or(among)
+            && !self.etag_not_match.as_ref().is_some_and(among);
         if holds { Ok(()) } else { Err(unmet()) }
     }
 
     /// Checks them for a read: "not this" is then a question whether anything is new.
-    pub(super) fn check_read(&self, object: &gcs::Object) -> Result<(), Refusal> {
-        if self.generation_match.is_some_and(|wanted| wanted != object.generation)
-            || self.metageneration_match.is_some_and(|wanted| wanted != object.metageneration)
+    pub(super) fn check_read<'a>(&self, current: impl Into<Version<'a>>) -> Result<(), Refusal> {
+        let current = current.into();
+        if self.generation_match.is_some_and(|wanted| wanted != current.generation)
+            || self.metageneration_match.is_some_and(|wanted| wanted != current.metageneration)
+            || self.etag_match.as_ref().is_some_and(|wanted| !wanted.contain(current.etag))
         {
             return Err(unmet());
         }
-        if self.generation_not_match == Some(object.generation)
-            || self.metageneration_not_match == Some(object.metageneration)
+        if self.generation_not_match == Some(current.generation)
+            || self.metageneration_not_match == Some(current.metageneration)
+            || self.etag_not_match.as_ref().is_some_and(|known| known.contain(current.etag))
         {
             return Err(Refusal::NotModified);
         }
@@ -50,22 +107,45 @@ fn unmet() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::{HeaderValue, header};
+
+    fn object() -> gcs::Object {
+        gcs::Object { generation: 7, metageneration: 1, etag: "7-1".into(), ..gcs::Object::default() }
+    }
+
+    fn etags(text: &'static str) -> Option<Etags> {
+        let headers = HeaderMap::from_iter([(header::IF_MATCH, HeaderValue::from_static(text))]);
+        Etags::of(&headers, header::IF_MATCH)
+    }
 
     #[test]
     fn zero_means_that_there_is_no_object() {
         let absent = Conditions { generation_match: Some(0), ..Conditions::default() };
         let present = Conditions { generation_not_match: Some(0), ..Conditions::default() };
-        let object = gcs::Object { generation: 7, metageneration: 1, ..gcs::Object::default() };
-        assert!(absent.check_write(None).is_ok());
+        let object = object();
+        assert!(absent.check_write(None::<&gcs::Object>).is_ok());
         assert!(absent.check_write(Some(&object)).is_err());
-        assert!(present.check_write(None).is_err());
+        assert!(present.check_write(None::<&gcs::Object>).is_err());
         assert!(present.check_write(Some(&object)).is_ok());
     }
 
     #[test]
     fn a_reader_that_has_the_generation_is_told_so() {
-        let object = gcs::Object { generation: 7, metageneration: 1, ..gcs::Object::default() };
         let known = Conditions { generation_not_match: Some(7), ..Conditions::default() };
-        assert_eq!(known.check_read(&object), Err(Refusal::NotModified));
+        assert_eq!(known.check_read(&object()), Err(Refusal::NotModified));
+    }
+
+    #[test]
+    fn entity_tags_are_compared_with_and_without_quotes() {
+        for text in ["7-1", "\"7-1\"", "W/\"7-1\"", "\"other\", \"7-1\"", "*"] {
+            let matching = Conditions { etag_match: etags(text), ..Conditions::default() };
+            assert_eq!(matching.check_read(&object()), Ok(()), "{text}");
+            let known = Conditions { etag_not_match: etags(text), ..Conditions::default() };
+            assert_eq!(known.check_read(&object()), Err(Refusal::NotModified), "{text}");
+            assert!(matches!(known.check_write(Some(&object())), Err(Refusal::Precondition(_))), "{text}");
+        }
+        let other = Conditions { etag_match: etags("other"), ..Conditions::default() };
+        assert!(matches!(other.check_read(&object()), Err(Refusal::Precondition(_))));
+        assert!(matches!(other.check_write(None::<&gcs::Object>), Err(Refusal::Precondition(_))));
     }
 }

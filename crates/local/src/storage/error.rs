@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Conflict(String),
     /// A precondition does not hold.
     Precondition(String),
+    /// A hold keeps the object from being replaced or deleted.
+    Held(String),
     /// The caller has this state already.
     NotModified,
     /// The request is malformed, or the bytes are not what was promised.
@@ -43,6 +45,7 @@ impl Refusal {
             Self::NotFound(text) => (StatusCode::NOT_FOUND, "notFound", text.clone()),
             Self::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
             Self::Precondition(text) => (StatusCode::PRECONDITION_FAILED, "conditionNotMet", text.clone()),
+            Self::Held(text) => (StatusCode::FORBIDDEN, "objectUnderActiveHold", text.clone()),
             Self::NotModified => (StatusCode::NOT_MODIFIED, "notModified", "Not Modified".into()),
             Self::Invalid(text) => (StatusCode::BAD_REQUEST, "invalid", text.clone()),
             Self::Range(_) => {
@@ -99,6 +102,7 @@ impl Refusal {
             Self::NotFound(_) => "NoSuchKey",
             Self::Conflict(_) => "Conflict",
             Self::Precondition(_) => "PreconditionFailed",
+            Self::Held(_) => "ObjectUnderActiveHold",
             Self::NotModified => "NotModified",
             Self::Invalid(_) => "InvalidArgument",
             Self::Range(_) => "InvalidRange",
@@ -132,6 +136,7 @@ impl From<Refusal> for Status {
             Refusal::NotFound(_) => Status::not_found(message),
             Refusal::Conflict(_) => Status::already_exists(message),
             Refusal::Precondition(_) => Status::failed_precondition(message),
+            Refusal::Held(_) => Status::permission_denied(message),
             Refusal::NotModified => Status::aborted(message),
             Refusal::Invalid(_) => Status::invalid_argument(message),
             Refusal::Range(_) => Status::out_of_range(message),

@@ -1,7 +1,15 @@
 //! `google.storage.v2.Storage`, the part about metadata: what the official Rust `StorageControl` client needs. Bytes go over
 //! the JSON API.
 
-use super::{BUCKET_PREFIX, Storage, conditions::Conditions, error::Refusal, gcs, list::Listing};
+use super::{
+    BUCKET_PREFIX, Storage,
+    conditions::Conditions,
+    error::Refusal,
+    gcs,
+    glob::Glob,
+    list::Listing,
+    unsupported::{check_bucket_message, check_read_mask, refuse},
+};
 use crate::grpc::{unary, unimplemented};
 use axum::{extract::Request, response::Response};
 use std::sync::Arc;
@@ -15,6 +23,18 @@ macro_rules! conditions {
             generation_not_match: $request.if_generation_not_match,
             metageneration_match: $request.if_metageneration_match,
             metageneration_not_match: $request.if_metageneration_not_match,
+            ..Conditions::default()
+        }
+    };
+}
+
+/// The conditions of a request about one bucket.
+macro_rules! of_bucket {
+    ($request:expr) => {
+        Conditions {
+            metageneration_match: $request.if_metageneration_match,
+            metageneration_not_match: $request.if_metageneration_not_match,
+            ..Conditions::default()
         }
     };
 }
@@ -27,14 +47,15 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         "DeleteObject" => unary(call, |delete| async move { delete_object(&service, delete).await }).await,
         "CreateBucket" => unary(call, |create| async move { create_bucket(&service, create).await }).await,
         "GetBucket" => {
-            unary(
-                call,
-                |get: gcs::GetBucketRequest| async move { Ok(service.get_bucket(bucket_id(&get.name)?).await?) },
-            )
+            unary(call, |get: gcs::GetBucketRequest| async move {
+                check_read_mask(get.read_mask.as_ref())?;
+                Ok(service.get_bucket(bucket_id(&get.name)?, &of_bucket!(get)).await?)
+            })
             .await
         }
         "ListBuckets" => {
             unary(call, |list: gcs::ListBucketsRequest| async move {
+                check_read_mask(list.read_mask.as_ref())?;
                 let prefix = list.prefix.trim_start_matches(BUCKET_PREFIX);
                 let size = usize::try_from(list.page_size).unwrap_or(0);
                 let (buckets, next_page_token) = service.list_buckets(prefix, size, &list.page_token).await?;
@@ -44,7 +65,7 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         }
         "DeleteBucket" => {
             unary(call, |delete: gcs::DeleteBucketRequest| async move {
-                Ok(service.delete_bucket(bucket_id(&delete.name)?).await?)
+                Ok(service.delete_bucket(bucket_id(&delete.name)?, of_bucket!(delete)).await?)
             })
             .await
         }
@@ -53,17 +74,35 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
 }
 
 async fn get_object(service: &Storage, get: gcs::GetObjectRequest) -> Result<gcs::Object, Status> {
+    check_read_mask(get.read_mask.as_ref())?;
+    refuse(get.soft_deleted == Some(true), "field", "soft_deleted", &true)?;
+    refuse(!get.restore_token.is_empty(), "field", "restore_token", &get.restore_token)?;
+    check_keys(get.common_object_request_params.as_ref())?;
     let bucket = bucket_id(&get.bucket)?;
     Ok(service.get_object(bucket, &get.object, generation(get.generation), conditions!(get)).await?)
 }
 
 async fn delete_object(service: &Storage, delete: gcs::DeleteObjectRequest) -> Result<(), Status> {
+    check_keys(delete.common_object_request_params.as_ref())?;
     let bucket = bucket_id(&delete.bucket)?;
     Ok(service.delete_object(bucket, &delete.object, generation(delete.generation), conditions!(delete)).await?)
 }
 
 async fn list_objects(service: &Storage, list: gcs::ListObjectsRequest) -> Result<gcs::ListObjectsResponse, Status> {
+    check_read_mask(list.read_mask.as_ref())?;
+    // `versions` and `include_folders_as_prefixes` add nothing: every version is the live one, and there are no
+    // folders.
+    refuse(list.soft_deleted, "field", "soft_deleted", &true)?;
+    refuse(!list.filter.is_empty(), "field", "filter", &list.filter)?;
+    refuse(
+        !list.match_glob.is_empty() && !list.delimiter.is_empty(),
+        "field",
+        "match_glob with delimiter",
+        &list.match_glob,
+    )?;
+    let glob = Some(list.match_glob).filter(|glob| !glob.is_empty());
     let listing = Listing {
+        glob: glob.map(|glob| Glob::parse(&glob)).transpose()?,
         prefix: list.prefix,
         delimiter: list.delimiter,
         start: list.lexicographic_start,
@@ -77,7 +116,20 @@ async fn list_objects(service: &Storage, list: gcs::ListObjectsRequest) -> Resul
 }
 
 async fn create_bucket(service: &Storage, create: gcs::CreateBucketRequest) -> Result<gcs::Bucket, Status> {
-    Ok(service.create_bucket(&create.bucket_id, create.bucket.unwrap_or_default()).await?)
+    let (acl, object_acl) = (&create.predefined_acl, &create.predefined_default_object_acl);
+    refuse(!acl.is_empty(), "field", "predefined_acl", acl)?;
+    refuse(!object_acl.is_empty(), "field", "predefined_default_object_acl", object_acl)?;
+    refuse(create.enable_object_retention, "field", "enable_object_retention", &true)?;
+    let bucket = create.bucket.unwrap_or_default();
+    check_bucket_message(&bucket)?;
+    Ok(service.create_bucket(&create.bucket_id, bucket).await?)
+}
+
+/// Objects are not encrypted here, so none can be asked for by a customer's key.
+fn check_keys(parameters: Option<&gcs::CommonObjectRequestParams>) -> Result<(), Refusal> {
+    let algorithm = parameters.map_or("", |parameters| &parameters.encryption_algorithm);
+    let keyed = parameters.is_some_and(|parameters| !parameters.encryption_key_bytes.is_empty());
+    refuse(keyed || !algorithm.is_empty(), "field", "common_object_request_params.encryption_algorithm", &algorithm)
 }
 
 fn bucket_id(name: &str) -> Result<&str, Refusal> {

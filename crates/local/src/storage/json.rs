@@ -1,6 +1,6 @@
 //! Cloud Storage's resources in JSON.
 
-use super::{BUCKET_PREFIX, error::Refusal, gcs, list::Page};
+use super::{BUCKET_PREFIX, error::Refusal, gcs, list::Page, storage_class, unsupported};
 use crate::{
     json::{self, Object},
     url,
@@ -53,12 +53,13 @@ pub(super) fn bucket(bucket: &gcs::Bucket, base_url: &str) -> Value {
         .done()
 }
 
-/// Reads a bucket; what this server does not do is not read.
+/// Reads a bucket.
 pub(super) fn bucket_from(value: &Value) -> Result<gcs::Bucket, Refusal> {
+    unsupported::check_bucket(value)?;
     Ok(gcs::Bucket {
         bucket_id: json::text(value, "name")?,
         location: json::text(value, "location")?,
-        storage_class: json::text(value, "storageClass")?,
+        storage_class: storage_class(&json::text(value, "storageClass")?)?,
         labels: json::labels(value, "labels")?,
         ..gcs::Bucket::default()
     })
@@ -95,12 +96,15 @@ pub(super) fn object(object: &gcs::Object, base_url: &str) -> Value {
         .maybe("timeFinalized", at(object.finalize_time))
         .maybe("timeStorageClassUpdated", at(object.update_storage_class_time))
         .maybe("customTime", at(object.custom_time))
+        .maybe("temporaryHold", object.temporary_hold.then_some(true))
+        .maybe("eventBasedHold", object.event_based_hold)
         .labels("metadata", &object.metadata)
         .done()
 }
 
 /// Reads what a writer may say of an object.
 pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
+    unsupported::check_object(value)?;
     let crc32c = match json::text(value, "crc32c")? {
         text if text.is_empty() => None,
         text => Some(crc32c_from(&text)?),
@@ -112,8 +116,12 @@ pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
         content_disposition: json::text(value, "contentDisposition")?,
         content_language: json::text(value, "contentLanguage")?,
         cache_control: json::text(value, "cacheControl")?,
-        storage_class: json::text(value, "storageClass")?,
+        storage_class: storage_class(&json::text(value, "storageClass")?)?,
         custom_time: json::time(value, "customTime")?,
+        temporary_hold: json::flag(value, "temporaryHold")?,
+        event_based_hold: json::member(value, "eventBasedHold")
+            .map(|_| json::flag(value, "eventBasedHold"))
+            .transpose()?,
         metadata: json::labels(value, "metadata")?,
         checksums: Some(gcs::ObjectChecksums { crc32c, md5_hash: json::bytes(value, "md5Hash")? }),
         ..gcs::Object::default()
@@ -129,6 +137,9 @@ pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refus
     }
     let given = object_from(&fields)?;
     let named = |name: &str| patch.get(name).is_some();
+    if !given.storage_class.is_empty() && given.storage_class != object.storage_class {
+        unsupported::refuse(true, "object field", "storageClass", &given.storage_class)?;
+    }
     for (name, field, value) in [
         ("contentType", &mut object.content_type, given.content_type),
         ("contentEncoding", &mut object.content_encoding, given.content_encoding),
@@ -143,6 +154,12 @@ pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refus
     if named("customTime") {
         object.custom_time = given.custom_time;
     }
+    if named("temporaryHold") {
+        object.temporary_hold = given.temporary_hold;
+    }
+    if named("eventBasedHold") {
+        object.event_based_hold = given.event_based_hold;
+    }
     match patch.get("metadata") {
         Some(Value::Null) => object.metadata.clear(),
         Some(Value::Object(labels)) => {
@@ -154,7 +171,8 @@ pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refus
                 }
             }
         }
-        _ => {}
+        None => {}
+        Some(other) => return Err(Refusal::Invalid(format!("Invalid value for metadata: {other}."))),
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Listing a bucket: by prefix, folded at a delimiter, page by page.
 
-use super::{Storage, error::Refusal, gcs, no_bucket, tables};
+use super::{Storage, error::Refusal, gcs, glob::Glob, no_bucket, tables};
 use crate::{json, limits};
 
 /// What to list.
@@ -14,6 +14,8 @@ pub(super) struct Listing {
     pub(super) start: String,
     /// Names are before this, if it is not empty.
     pub(super) end: String,
+    /// Names match this.
+    pub(super) glob: Option<Glob>,
     /// Objects that end in the delimiter are listed as objects as well.
     pub(super) include_trailing_delimiter: bool,
     /// Most objects and prefixes together; 0 for the default.
@@ -68,6 +70,9 @@ fn collect(
         let object = object?;
         if !object.name.starts_with(&listing.prefix) || (!listing.end.is_empty() && object.name >= listing.end) {
             break;
+        }
+        if listing.glob.as_ref().is_some_and(|glob| !glob.matches(&object.name)) {
+            continue;
         }
         let seen = !after.is_empty() && (object.name == after || (folded_before && object.name.starts_with(after)));
         let folded = fold(&object.name, listing);

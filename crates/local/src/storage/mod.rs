@@ -7,13 +7,14 @@
 //! Nothing is closed to anyone, but a signature that a URL carries must be right; see [`signature`].
 //!
 //! Not here, and refused by name: versioning, compose, rewrite and copy, access control, gRPC reads and writes
-//! of bytes.
+//! of bytes, and every field, parameter or header that [`unsupported`] does not list.
 
 mod account;
 mod buckets;
 mod conditions;
 mod error;
 mod files;
+mod glob;
 mod grpc;
 mod json;
 mod list;
@@ -21,8 +22,10 @@ mod multipart;
 mod range;
 mod rest;
 mod resumable;
+mod selection;
 mod signature;
 mod tables;
+mod unsupported;
 
 pub(crate) use grpc::storage;
 pub(crate) use rest::handle as rest;
@@ -123,7 +126,7 @@ impl Storage {
         bucket: &str,
         name: &str,
         generation: Option<i64>,
-        conditions: Conditions,
+        conditions: &Conditions,
     ) -> Result<(gcs::Object, File), Refusal> {
         loop {
             let snapshot = self.store.snapshot()?;
@@ -191,6 +194,9 @@ impl Storage {
                     return Ok(Err(refusal));
                 }
                 let Some(current) = current else { return Ok(Err(no_object(&bucket, &name))) };
+                if let Err(refusal) = check_hold(&current) {
+                    return Ok(Err(refusal));
+                }
                 objects.remove((bucket.as_str(), name.as_str()))?;
                 Ok(Ok(current.generation))
             },
@@ -213,13 +219,14 @@ impl Storage {
     /// Checks early what [`insert`](Self::insert) will check again: whether there is any sense in sending the bytes.
     async fn check_insert(&self, new: &NewObject) -> Result<(), Refusal> {
         check_object_name(&new.resource.name)?;
-        let (bucket, name, conditions) = (new.bucket.clone(), new.resource.name.clone(), new.conditions);
+        let (bucket, name, conditions) = (new.bucket.clone(), new.resource.name.clone(), new.conditions.clone());
         let checked = self.store.read(move |snapshot| {
             if tables::bucket(&tables::buckets(snapshot)?, &bucket)?.is_none() {
                 return Ok(Err(no_bucket()));
             }
             let current = tables::object(&tables::objects(snapshot)?, &bucket, &name)?;
-            Ok(conditions.check_write(current.as_ref()))
+            let checked = conditions.check_write(current.as_ref());
+            Ok(checked.and_then(|()| current.as_ref().map_or(Ok(()), check_hold)))
         });
         checked.await?
     }
@@ -242,31 +249,35 @@ impl Storage {
             Ok::<_, Refusal>(received)
         };
         let received = tokio::task::spawn_blocking(keep).await??;
-        let object = describe(&new.bucket, new.resource, generation, received);
-        let (bucket, stored, conditions) = (new.bucket, object.clone(), new.conditions);
+        let mut object = describe(&new.bucket, new.resource, generation, received);
+        let (bucket, conditions) = (new.bucket, new.conditions);
         let inserted = self.store.write(move |transaction| {
-            if tables::bucket(&tables::buckets_mut(transaction)?, &bucket)?.is_none() {
+            let Some(described) = tables::bucket(&tables::buckets_mut(transaction)?, &bucket)? else {
                 return Ok(Err(no_bucket()));
+            };
+            if object.storage_class.is_empty() {
+                object.storage_class = described.storage_class;
             }
             let mut objects = tables::objects_mut(transaction)?;
-            let current = tables::object(&objects, &bucket, &stored.name)?;
-            if let Err(refusal) = conditions.check_write(current.as_ref()) {
+            let current = tables::object(&objects, &bucket, &object.name)?;
+            let checked = conditions.check_write(current.as_ref());
+            if let Err(refusal) = checked.and_then(|()| current.as_ref().map_or(Ok(()), check_hold)) {
                 return Ok(Err(refusal));
             }
-            objects.insert((bucket.as_str(), stored.name.as_str()), stored.encode_to_vec().as_slice())?;
-            Ok(Ok(current.map(|object| object.generation)))
+            objects.insert((bucket.as_str(), object.name.as_str()), object.encode_to_vec().as_slice())?;
+            Ok(Ok((object, current.map(|current| current.generation))))
         });
         // When the commit itself fails the file stays: it may or may not have reached the disk, and the next start will know.
         let inserted = inserted.await?;
         let superseded = match &inserted {
-            Ok(replaced) => *replaced,
+            Ok((_, replaced)) => *replaced,
             Err(_) => Some(generation),
         };
         if let Some(superseded) = superseded {
             let files = self.files.clone();
             tokio::task::spawn_blocking(move || files.remove(superseded)).await?;
         }
-        inserted.map(|_| object)
+        inserted.map(|(object, _)| object)
     }
 }
 
@@ -311,7 +322,7 @@ fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Receive
         etag: generation.to_string(),
         generation,
         metageneration: 1,
-        storage_class: or(given.storage_class, "STANDARD"),
+        storage_class: given.storage_class,
         size: i64::try_from(received.size).unwrap_or(i64::MAX),
         content_type: or(given.content_type, "application/octet-stream"),
         create_time: now,
@@ -326,7 +337,45 @@ fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Receive
         content_language: given.content_language,
         metadata: given.metadata,
         custom_time: given.custom_time,
+        temporary_hold: given.temporary_hold,
+        event_based_hold: given.event_based_hold,
         ..gcs::Object::default()
+    }
+}
+
+/// Whether an object may be replaced or deleted.
+fn check_hold(object: &gcs::Object) -> Result<(), Refusal> {
+    let kind = if object.temporary_hold {
+        "Temporary"
+    } else if object.event_based_hold == Some(true) {
+        "Event-Based"
+    } else {
+        return Ok(());
+    };
+    let (bucket, name) = (object.bucket.trim_start_matches(BUCKET_PREFIX), &object.name);
+    Err(Refusal::Held(format!(
+        "Object '{bucket}/{name}' is under active {kind} hold and cannot be deleted, overwritten or archived until hold \
+         is removed."
+    )))
+}
+
+/// A storage class by its name, in any case; empty for the default. Classes differ in price only.
+fn storage_class(name: &str) -> Result<String, Refusal> {
+    const CLASSES: [&str; 8] = [
+        "",
+        "STANDARD",
+        "NEARLINE",
+        "COLDLINE",
+        "ARCHIVE",
+        "MULTI_REGIONAL",
+        "REGIONAL",
+        "DURABLE_REDUCED_AVAILABILITY",
+    ];
+    let upper = name.to_ascii_uppercase();
+    if CLASSES.contains(&upper.as_str()) {
+        Ok(upper)
+    } else {
+        Err(Refusal::Invalid(format!("Invalid storage class '{name}'.")))
     }
 }
 

@@ -37,6 +37,13 @@ pub(super) enum Carried {
 }
 
 impl Carried {
+    /// The size of the whole object, where the request tells it.
+    pub(super) fn total(self) -> Option<u64> {
+        match self {
+            Self::Bytes { total, .. } | Self::Nothing { total } => total,
+        }
+    }
+
     /// Parses `bytes a-b/t`, `bytes a-b/*`, `bytes a-*/*`, `bytes */t` or `bytes */*`; without a header the body is the object.
     pub(super) fn parse(header: Option<&str>) -> Result<Self, Refusal> {
         let Some(header) = header else { return Ok(Self::Bytes { start: 0, total: None, last: true }) };

@@ -23,6 +23,8 @@ pub(super) struct Session {
     /// One request at a time; a client that comes back waits until its broken request is noticed.
     turn: tokio::sync::Mutex<Turn>,
     touched: Mutex<Instant>,
+    /// The size that its `x-upload-content-length` promised.
+    declared: Option<u64>,
 }
 
 enum Turn {
@@ -43,8 +45,12 @@ pub(super) enum Progress {
 }
 
 impl Storage {
-    /// Begins an upload; returns its id.
-    pub(super) async fn begin_upload(self: &Arc<Self>, new: NewObject) -> Result<String, Refusal> {
+    /// Begins an upload of a size that may be `declared`; returns its id.
+    pub(super) async fn begin_upload(
+        self: &Arc<Self>,
+        new: NewObject,
+        declared: Option<u64>,
+    ) -> Result<String, Refusal> {
         self.check_insert(&new).await?;
         let upload = self.receive().await?;
         let id = format!("{:x}", self.ticker.tick());
@@ -54,7 +60,8 @@ impl Storage {
             return Err(Refusal::Exhausted("Too many uploads are in progress.".into()));
         }
         let turn = tokio::sync::Mutex::new(Turn::Open(Box::new(new)));
-        sessions.insert(id.clone(), Arc::new(Session { upload, turn, touched: Mutex::new(Instant::now()) }));
+        let touched = Mutex::new(Instant::now());
+        sessions.insert(id.clone(), Arc::new(Session { upload, turn, touched, declared }));
         Ok(id)
     }
 
@@ -82,9 +89,11 @@ impl Storage {
         if let Some(hash) = hash {
             json::expect_hash(new.resource.checksums.get_or_insert_default(), hash)?;
         }
+        session.check_total(carried.total())?;
         if !session.take(carried, body).await? {
             return Ok(Progress::Stored(session.size()));
         }
+        session.check_total(Some(session.size()))?;
         let new = match std::mem::replace(&mut *turn, Turn::Refused(no_upload())) {
             Turn::Open(new) => new,
             other => {
@@ -111,6 +120,16 @@ impl Storage {
 impl Session {
     fn size(&self) -> u64 {
         lock(&self.upload).size()
+    }
+
+    /// Holds a total against the declared one. The upload stays open: its client may have lost bytes on the way.
+    fn check_total(&self, total: Option<u64>) -> Result<(), Refusal> {
+        match (self.declared, total) {
+            (Some(declared), Some(total)) if declared != total => Err(Refusal::Invalid(format!(
+                "The upload has {total} bytes, but x-upload-content-length declared {declared}."
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Appends what a request carries; true when the object is whole.

@@ -4,6 +4,7 @@
 """
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -262,6 +263,35 @@ def test_the_client_can_verify_chunked_uploads(bucket, checksum):
     assert blob.download_as_bytes(checksum=checksum) == content
 
 
+def test_a_declared_size_is_held_against_the_upload(bucket):
+    """Resumable uploads, X-Upload-Content-Length: 400 when another number of bytes is sent; and no object."""
+    name = unique("object")
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={name}"
+    begun = requests.post(url, json={}, headers={"X-Upload-Content-Length": "10"})
+    location = begun.headers["Location"]
+    assert send(location, b"01234", "bytes 0-4/5").status_code == 400
+    assert requests.put(location, data=b"01234").status_code == 400
+    assert not bucket.blob(name).exists()
+
+
+def test_oversized_metadata_is_refused_in_google_words(bucket):
+    """Google's own system test of the client for Node expects these words."""
+    metadata = {"metadata": {"x": "y" * 200_000}}
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={unique('object')}"
+    answer = requests.post(url, json=metadata)
+    assert (answer.status_code, "Metadata part is too large" in answer.text) == (400, True)
+
+
+def test_a_media_upload_may_carry_its_checksum_and_encoding(bucket):
+    """Reference, Objects: insert: contentEncoding; Data validation: x-goog-hash."""
+    name = unique("object")
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=media&contentEncoding=gzip&name={name}"
+    wrong = requests.post(url, data=b"content", headers={"x-goog-hash": f"crc32c={crc32c(b'other')}"})
+    right = requests.post(url, data=b"content", headers={"x-goog-hash": f"crc32c={crc32c(b'content')}"})
+    assert (wrong.status_code, right.status_code) == (400, 200)
+    assert bucket.get_blob(name).content_encoding == "gzip"
+
+
 # Generations and preconditions
 
 
@@ -358,7 +388,137 @@ def test_of_many_creators_one_wins(bucket):
     assert bucket.blob(name).download_as_bytes() == str(winners[0]).encode()
 
 
+@pytest.mark.parametrize("kind", ["temporary_hold", "event_based_hold"])
+def test_a_held_object_is_neither_deleted_nor_replaced(blob, kind):
+    """Object holds: 403 until the hold is released."""
+    blob.upload_from_string(b"x")
+    setattr(blob, kind, True)
+    blob.patch()
+    assert getattr(blob, kind) is True
+    for change in (blob.delete, lambda: blob.upload_from_string(b"y")):
+        with pytest.raises(errors.Forbidden, match="under active .* hold"):
+            change()
+    setattr(blob, kind, False)
+    blob.patch()
+    assert blob.download_as_bytes() == b"x"
+    blob.delete()
+
+
+def test_an_upload_may_be_born_held(bucket):
+    """Reference, Objects: insert, temporaryHold; HTTP status codes, 403 objectUnderActiveHold."""
+    name = unique("object")
+    url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable"
+    location = requests.post(url, json={"name": name, "temporaryHold": True}).headers["Location"]
+    assert requests.put(location, data=b"x").json()["temporaryHold"] is True
+    refused = requests.delete(f"{HOST}/storage/v1/b/{bucket.name}/o/{name}")
+    assert (refused.status_code, refused.json()["error"]["errors"][0]["reason"]) == (403, "objectUnderActiveHold")
+
+
+def test_an_upload_has_the_storage_class_of_its_bucket_or_its_own(gcs):
+    """Storage classes: an object without one has the default of its bucket."""
+    bucket = gcs.bucket(unique("bucket"))
+    bucket.storage_class = "NEARLINE"
+    bucket = gcs.create_bucket(bucket)
+    bucket.blob("default").upload_from_string(b"x")
+    own = bucket.blob("own")
+    own.storage_class = "COLDLINE"
+    own.upload_from_string(b"x")
+    assert [blob.storage_class for blob in bucket.list_blobs()] == ["NEARLINE", "COLDLINE"]
+
+
+def test_reads_may_insist_on_an_entity_tag(bucket, blob):
+    """Request preconditions, If-Match and If-None-Match: 412 and 304, on metadata and on bytes."""
+    blob.upload_from_string(b"x")
+    fresh, etag = bucket.blob(blob.name), blob.etag
+    for read in (fresh.reload, fresh.download_as_bytes, fresh.exists):
+        with pytest.raises(errors.PreconditionFailed):
+            read(if_etag_match="kittens")
+        read(if_etag_match=[etag, "kittens"])
+        with pytest.raises(errors.NotModified):
+            read(if_etag_not_match=etag)
+        read(if_etag_not_match="kittens")
+    with pytest.raises(errors.PreconditionFailed):
+        bucket.reload(if_etag_match="kittens")
+    bucket.reload(if_etag_match=bucket.etag)
+
+
+def test_changes_may_insist_on_an_entity_tag(bucket, blob):
+    """JSON API, If-Match: 412 on patch and delete when the entity tag differs."""
+    blob.upload_from_string(b"x")
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}"
+    assert requests.patch(url, json={"contentType": "a/b"}, headers={"If-Match": "kittens"}).status_code == 412
+    assert requests.delete(url, headers={"If-Match": "kittens"}).status_code == 412
+    assert requests.delete(url, headers={"If-Match": blob.etag}).status_code == 204
+
+
+def test_buckets_may_insist_on_a_metageneration(own_bucket):
+    """Reference, Buckets: get and delete, ifMetagenerationMatch."""
+    own_bucket.reload(if_metageneration_match=1)
+    with pytest.raises(errors.PreconditionFailed):
+        own_bucket.reload(if_metageneration_match=2)
+    url = f"{HOST}/storage/v1/b/{own_bucket.name}?ifMetagenerationMatch"
+    assert (requests.delete(f"{url}=2").status_code, requests.delete(f"{url}=1").status_code) == (412, 204)
+
+
 # Downloading
+
+
+def test_a_download_tells_the_entity_tag_of_the_object(blob):
+    """Google's own system test of this client: the entity tag is the same text after an upload and after a download."""
+    blob.upload_from_string(b"x")
+    uploaded = blob.etag
+    blob.download_as_text()
+    assert blob.etag == uploaded
+
+
+@pytest.fixture
+def packed(bucket):
+    blob = bucket.blob(unique("object"))
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(b"0123456789" * 200_000), content_type="text/plain")
+    return blob
+
+
+def test_a_packed_object_is_unpacked_for_who_cannot(bucket, packed):
+    """Transcoding of gzip-compressed files: without `Accept-Encoding: gzip` decompressed, without Content-Encoding,
+    ranges ignored; with it, or with `Cache-Control: no-transform`, as it is stored."""
+    content = b"0123456789" * 200_000
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{packed.name}?alt=media"
+    plain = requests.get(url, headers={"Accept-Encoding": "identity", "Range": "bytes=0-4"})
+    assert (plain.status_code, plain.content) == (200, content)
+    assert "Content-Encoding" not in plain.headers and plain.headers["x-goog-stored-content-encoding"] == "gzip"
+    stored = requests.get(url, headers={"Accept-Encoding": "gzip"}, stream=True)
+    assert stored.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(stored.raw.read(decode_content=False)) == content
+    packed.cache_control = "no-transform"
+    packed.patch()
+    kept = requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True)
+    assert gzip.decompress(kept.raw.read(decode_content=False)) == content
+
+
+def test_the_client_reads_packed_objects(packed):
+    """The client asks for gzip and unpacks it, or takes the bytes as they are stored."""
+    assert packed.download_as_bytes() == b"0123456789" * 200_000
+    assert gzip.decompress(packed.download_as_bytes(raw_download=True)) == b"0123456789" * 200_000
+
+
+def test_bytes_that_only_claim_to_be_packed_are_sent_as_they_are(bucket):
+    """Ours: an object that says gzip and is not cannot be unpacked."""
+    blob = bucket.blob(unique("object"))
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(b"plain")
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}?alt=media"
+    answer = requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True)
+    assert answer.raw.read(decode_content=False) == b"plain"
+
+
+def test_a_range_of_another_version_is_the_whole_object(bucket, blob):
+    """RFC 9110, If-Range: the range holds only while the entity tag is the same."""
+    blob.upload_from_string(b"0123456789")
+    url = f"{HOST}/{bucket.name}/{blob.name}"
+    etag = requests.get(url).headers["ETag"]
+    ranged = lambda tag: requests.get(url, headers={"Range": "bytes=0-3", "If-Range": tag}).content
+    assert (ranged(etag), ranged('"other"')) == (b"0123", b"0123456789")
 
 
 @pytest.fixture
@@ -561,6 +721,173 @@ def test_a_listing_shows_what_was_just_written_or_deleted(own_bucket):
         assert f"{n}" in names(own_bucket.list_blobs())
         blob.delete()
         assert f"{n}" not in names(own_bucket.list_blobs())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("foo*bar", ["foobar"]),
+        ("foo**bar", ["foo/bar", "foo/foobar", "foobar"]),
+        ("**/foobar", ["foo/foobar", "foobar"]),
+        ("*/ba[rz]", ["foo/bar", "foo/baz"]),
+        ("*/ba[!a-y]", ["foo/baz"]),
+        ("**/{foobar,baz}", ["foo/baz", "foo/foobar", "foobar"]),
+        ("foo/{foo*,*baz}", ["foo/baz", "foo/foobar"]),
+    ],
+)
+def test_lists_match_a_glob(own_bucket, pattern, expected):
+    """Reference, Objects: list, matchGlob; the patterns of Google's own system test of this client."""
+    for name in ("foo/bar", "foo/baz", "foo/foobar", "foobar"):
+        own_bucket.blob(name).upload_from_string(name)
+    assert names(own_bucket.list_blobs(match_glob=pattern)) == expected
+
+
+def test_a_prefix_that_is_an_object_is_listed_where_asked(own_bucket):
+    """Reference, Objects: list, includeTrailingDelimiter; Python's client writes `True`."""
+    for name in ("parent/", "parent/file"):
+        own_bucket.blob(name).upload_from_string(name)
+    without, including = (
+        names(own_bucket.list_blobs(delimiter="/", include_trailing_delimiter=flag)) for flag in (False, True)
+    )
+    assert (without, including) == ([], ["parent/"])
+
+
+def test_a_list_holds_the_fields_that_are_asked_for(own_bucket):
+    """JSON API, Partial response: `fields` selects members."""
+    own_bucket.blob("a").upload_from_string("x", content_type="video/mp4")
+    (found,) = own_bucket.list_blobs(fields="items(name,size),nextPageToken")
+    assert (found.name, found.size, found.content_type, found.etag) == ("a", 1, None, None)
+    answer = requests.get(f"{HOST}/storage/v1/b/{own_bucket.name}/o?fields=items/name")
+    assert answer.json() == {"items": [{"name": "a"}]}
+
+
+def test_a_bucket_of_any_size_can_be_deleted_with_its_objects(own_bucket):
+    """The client lists with `versions=True` before it deletes; every version here is the live one."""
+    own_bucket.blob("a").upload_from_string("x")
+    own_bucket.delete(force=True)
+    assert not own_bucket.exists()
+
+
+# What the local servers do not have is refused by name, never silently ignored. The rule is ours, the code is HTTP's.
+
+
+def not_here(call, name):
+    """Fails unless the call is refused with 501 and the name of what was asked for."""
+    with pytest.raises(errors.MethodNotImplemented) as refused:
+        call()
+    assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("versioning", {"enabled": True}),
+        ("lifecycle", {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 1}}]}),
+        ("retentionPolicy", {"retentionPeriod": "10"}),
+        ("softDeletePolicy", {"retentionDurationSeconds": "604800"}),
+        ("cors", [{"origin": ["*"], "method": ["GET"]}]),
+        ("defaultEventBasedHold", True),
+        ("autoclass", {"enabled": True}),
+        ("hierarchicalNamespace", {"enabled": True}),
+        ("encryption", {"defaultKmsKeyName": "projects/p/locations/eu/keyRings/r/cryptoKeys/k"}),
+        ("customPlacementConfig", {"dataLocations": ["us-east1", "us-west1"]}),
+        ("iamConfiguration", {"publicAccessPrevention": "enforced"}),
+        ("website", {"mainPageSuffix": "index.html"}),
+        ("logging", {"logBucket": "logs"}),
+        ("billing", {"requesterPays": True}),
+        ("somethingNew", "x"),
+    ],
+)
+def test_a_setting_of_a_bucket_that_is_not_here_is_refused_by_its_name(gcs, setting, value):
+    """Ours: the bucket is not made."""
+    name = unique("bucket")
+    answer = requests.post(f"{HOST}/storage/v1/b?project={PROJECT}", json={"name": name, setting: value})
+    assert (answer.status_code, setting in answer.json()["error"]["message"]) == (501, True)
+    assert gcs.lookup_bucket(name) is None
+
+
+def test_keys_of_customers_are_refused(bucket, blob):
+    """Ours: bytes are never stored in the clear where a key was given, and never read as if they were encrypted."""
+    key = os.urandom(32)
+    encrypted = bucket.blob(unique("object"), encryption_key=key)
+    not_here(lambda: encrypted.upload_from_string(b"secret"), "x-goog-encryption")
+    assert not blob.exists()
+    resumable = bucket.blob(unique("object"), encryption_key=key, chunk_size=QUARTER_MEBIBYTE)
+    not_here(lambda: resumable.upload_from_file(io.BytesIO(b"secret")), "x-goog-encryption")
+    blob.upload_from_string(b"x")
+    not_here(lambda: bucket.blob(blob.name, encryption_key=key).download_as_bytes(), "x-goog-encryption")
+    managed = bucket.blob(unique("object"), kms_key_name="projects/p/locations/eu/keyRings/r/cryptoKeys/k")
+    not_here(lambda: managed.upload_from_string(b"secret"), "kmsKeyName")
+
+
+def test_changes_of_an_object_that_are_not_here_are_refused_by_their_name(bucket, blob):
+    """Ours: a patch is carried out as a whole or not at all."""
+    blob.upload_from_string(b"x")
+    url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}"
+    for field, value in {
+        "storageClass": "COLDLINE",
+        "retention": {"mode": "Locked", "retainUntilTime": "2099-01-01T00:00:00Z"},
+        "acl": [{"entity": "allUsers", "role": "READER"}],
+        "contexts": {"custom": {"a": {"value": "b"}}},
+    }.items():
+        answer = requests.patch(url, json={"contentType": "video/mp4", field: value})
+        assert (answer.status_code, field in answer.json()["error"]["message"]) == (501, True)
+    blob.reload()
+    assert (blob.metageneration, blob.storage_class) == (1, "STANDARD")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "GET /b/{bucket}/o?softDeleted=true",
+        "GET /b/{bucket}/o?filter=contexts.x",
+        "GET /b/{bucket}/o?somethingNew=1",
+        "GET /b/{bucket}?generation=7",
+        "GET /b/{bucket}/o/{object}?softDeleted=true",
+        "GET /b/{bucket}/o/{object}?restoreToken=x",
+        "GET /b?softDeleted=true",
+        "PATCH /b/{bucket}/o/{object}?overrideUnlockedRetention=true",
+        "PATCH /b/{bucket}/o/{object}?predefinedAcl=publicRead",
+        "DELETE /b/{bucket}/o/{object}?somethingNew=1",
+        "POST /b?enableObjectRetention=true",
+        "POST /b?predefinedAcl=private",
+    ],
+)
+def test_a_parameter_that_is_not_here_is_refused_by_its_name(bucket, blob, call):
+    """Ours: nothing that is asked for is silently ignored."""
+    blob.upload_from_string(b"x")
+    method, path = call.format(bucket=bucket.name, object=blob.name).split(" ")
+    answer = requests.request(method, f"{HOST}/storage/v1{path}", json={} if method in ("POST", "PATCH") else None)
+    parameter = path.split("?")[1].split("=")[0]
+    assert (answer.status_code, parameter in answer.json()["error"]["message"]) == (501, True)
+    assert blob.exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "projects/{project}/serviceAccount",
+        "projects/{project}/hmacKeys",
+        "nonsense",
+        "b/{bucket}/iam",
+        "b/{bucket}/notificationConfigs",
+        "b/{bucket}/o/{object}/acl",
+    ],
+)
+def test_a_path_that_is_not_here_is_not_taken_for_an_object(bucket, blob, path):
+    """Reference: resources that these servers do not have; 501 and not the 404 of a missing bucket or object."""
+    blob.upload_from_string(b"x")
+    path = path.format(project=PROJECT, bucket=bucket.name, object=blob.name)
+    answer = requests.get(f"{HOST}/storage/v1/{path}")
+    assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (501, "notImplemented")
+
+
+def test_a_post_policy_does_not_seem_to_work(bucket):
+    """Policy documents: forms are posted to the bucket, by some clients to the host; nothing is stored, so 501."""
+    for path in ("", "/", f"/{bucket.name}", f"/{bucket.name}/"):
+        form = {"key": (None, "x"), "policy": (None, "x"), "file": b"content"}
+        assert requests.post(f"{HOST}{path}", files=form).status_code == 501, path
+    assert requests.get(f"{HOST}/").status_code == 200
 
 
 # Signed URLs. The key file is that of the one account the local servers know; signing is the client's own.

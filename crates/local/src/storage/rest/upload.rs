@@ -1,6 +1,8 @@
 //! Writing bytes: `uploadType` media, multipart or resumable.
 
-use super::{Query, Refusal, Storage, Target, no_content, ok, small_body, target, unsupported};
+use super::{
+    CONDITIONS, Query, Refusal, Storage, Target, no_content, small_body, target, too_much_metadata, unsupported,
+};
 use crate::{
     json as fields, limits,
     storage::{
@@ -31,9 +33,10 @@ pub(super) async fn handle(
     request: Request,
 ) -> Result<Response, Refusal> {
     let Target::Objects { bucket } = target(path) else { return Err(unsupported(&request)) };
+    query.check(&["uploadType", "upload_id", "name", "contentEncoding"], &CONDITIONS)?;
     let upload_id = query.text("upload_id");
     match (request.method(), query.text("uploadType").as_str()) {
-        (&Method::PUT | &Method::POST, _) if !upload_id.is_empty() => feed(service, &upload_id, request).await,
+        (&Method::PUT | &Method::POST, _) if !upload_id.is_empty() => feed(service, &upload_id, query, request).await,
         (&Method::DELETE, _) if !upload_id.is_empty() => {
             service.cancel_upload(&upload_id)?;
             // The answer of the real service: "client closed request", which has no name of its own.
@@ -52,9 +55,12 @@ pub(super) async fn handle(
 async fn media(service: &Arc<Storage>, bucket: String, query: &Query, request: Request) -> Result<Response, Refusal> {
     let mut resource =
         gcs::Object { content_type: header_text(&request, header::CONTENT_TYPE), ..gcs::Object::default() };
-    resource.content_encoding = query.text("contentEncoding");
+    let hash = header_text(&request, header::HeaderName::from_static("x-goog-hash"));
+    if !hash.is_empty() {
+        json::expect_hash(resource.checksums.get_or_insert_default(), &hash)?;
+    }
     let new = new_object(bucket, query, resource)?;
-    finish(service, new, receive(service, request.into_body()).await?).await
+    finish(service, new, query, receive(service, request.into_body()).await?).await
 }
 
 /// Takes a body as the bytes of an object.
@@ -115,24 +121,28 @@ async fn multipart(
     if checksums.md5_hash.is_empty() {
         checksums.md5_hash = promised.md5_hash;
     }
-    finish(service, new_object(bucket, query, resource)?, upload).await
+    finish(service, new_object(bucket, query, resource)?, query, upload).await
 }
 
 /// The body is metadata; the bytes come later, to the `Location`.
 async fn begin(service: &Arc<Storage>, bucket: String, query: &Query, request: Request) -> Result<Response, Refusal> {
     let content_type = request.headers().get("x-upload-content-type").and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
+    let declared = match header_text(&request, header::HeaderName::from_static("x-upload-content-length")) {
+        text if text.is_empty() => None,
+        text => Some(text.parse().map_err(|_| Refusal::Invalid(format!("Invalid x-upload-content-length '{text}'.")))?),
+    };
     let mut resource = json::object_from(&fields::parse(&small_body(request).await?)?)?;
     if resource.content_type.is_empty() {
         resource.content_type = content_type;
     }
-    begun(service, new_object(bucket, query, resource)?).await
+    begun(service, new_object(bucket, query, resource)?, declared).await
 }
 
 /// Begins an upload and says where its bytes go.
-pub(super) async fn begun(service: &Arc<Storage>, new: NewObject) -> Result<Response, Refusal> {
+pub(super) async fn begun(service: &Arc<Storage>, new: NewObject, declared: Option<u64>) -> Result<Response, Refusal> {
     let path = format!("{}/upload/storage/v1/b/{}/o", service.base_url, url::encode(&new.bucket));
-    let id = service.begin_upload(new).await?;
+    let id = service.begin_upload(new, declared).await?;
     let location = format!("{path}?uploadType=resumable&upload_id={id}");
     let mut response = Response::new(Body::empty());
     let location = HeaderValue::from_str(&location).map_err(|_| Refusal::Invalid("The bucket has no URL.".into()))?;
@@ -144,12 +154,12 @@ pub(super) async fn begun(service: &Arc<Storage>, new: NewObject) -> Result<Resp
 }
 
 /// Bytes for an upload that was begun.
-pub(super) async fn feed(service: &Arc<Storage>, id: &str, request: Request) -> Result<Response, Refusal> {
+async fn feed(service: &Arc<Storage>, id: &str, query: &Query, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let carried = Carried::parse(text("content-range"))?;
     match service.continue_upload(id, carried, text("x-goog-hash"), body).await? {
-        Progress::Finished(object) => Ok(ok(&json::object(&object, &service.base_url))),
+        Progress::Finished(object) => query.answer(&json::object(&object, &service.base_url)),
         Progress::Stored(bytes) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -164,23 +174,32 @@ pub(super) async fn feed(service: &Arc<Storage>, id: &str, request: Request) -> 
     }
 }
 
-async fn finish(service: &Arc<Storage>, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<Response, Refusal> {
+async fn finish(
+    service: &Arc<Storage>,
+    new: NewObject,
+    query: &Query,
+    upload: Arc<Mutex<Upload>>,
+) -> Result<Response, Refusal> {
     tracing::debug!(object = new.resource.name, bytes = lock(&upload).size(), "object received");
-    Ok(ok(&json::object(&service.insert(new, upload).await?, &service.base_url)))
+    query.answer(&json::object(&service.insert(new, upload).await?, &service.base_url))
 }
 
-/// The name comes from the query, or else from the metadata.
+/// The name and the encoding come from the query, or else from the metadata.
 fn new_object(bucket: String, query: &Query, mut resource: gcs::Object) -> Result<NewObject, Refusal> {
     let name = query.text("name");
     if !name.is_empty() {
         resource.name = name;
+    }
+    let encoding = query.text("contentEncoding");
+    if !encoding.is_empty() {
+        resource.content_encoding = encoding;
     }
     Ok(NewObject { bucket, resource, conditions: query.conditions()? })
 }
 
 fn gather(part: &mut Vec<u8>, data: &[u8]) -> Result<(), Refusal> {
     if part.len() + data.len() > limits::OBJECT_METADATA_BYTES {
-        return Err(Refusal::Invalid(format!("The metadata is larger than {} bytes.", limits::OBJECT_METADATA_BYTES)));
+        return Err(too_much_metadata());
     }
     part.extend_from_slice(data);
     Ok(())

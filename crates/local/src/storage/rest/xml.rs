@@ -8,7 +8,12 @@ use super::{
 };
 use crate::{
     json as fields,
-    storage::{NewObject, conditions::Conditions, gcs, json},
+    storage::{
+        NewObject,
+        conditions::{Conditions, Etags},
+        gcs, json, storage_class,
+        unsupported::{Api, check_headers},
+    },
 };
 use axum::{
     body::Body,
@@ -26,8 +31,18 @@ pub(super) async fn object(
     query: &Query,
     request: Request,
 ) -> Result<Response, Refusal> {
+    if name.is_empty() {
+        return Err(unsupported(&request));
+    }
+    check_headers(request.headers(), Api::Xml)?;
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let shown = ["generation", "response-content-type", "response-content-disposition"];
+    query.check(if reads { &shown } else { &shown[..1] }, &[])?;
     match *request.method() {
-        Method::GET | Method::HEAD => download::media(service, bucket, name, query, Wanted::of(&request)).await,
+        Method::GET | Method::HEAD => {
+            let wanted = Wanted::of(&request, conditions(request.headers())?);
+            download::media(service, bucket, name, query, wanted).await
+        }
         Method::PUT => {
             let new = new_object(bucket, name, &request)?;
             let upload = upload::receive(&service, request.into_body()).await?;
@@ -41,7 +56,7 @@ pub(super) async fn object(
             Ok(response)
         }
         Method::POST if header_text(&request, header::HeaderName::from_static("x-goog-resumable")) == "start" => {
-            let mut response = upload::begun(&service, new_object(bucket, name, &request)?).await?;
+            let mut response = upload::begun(&service, new_object(bucket, name, &request)?, None).await?;
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
@@ -65,6 +80,8 @@ fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObje
         content_disposition: text(header::CONTENT_DISPOSITION),
         content_language: text(header::CONTENT_LANGUAGE),
         cache_control: text(header::CACHE_CONTROL),
+        storage_class: storage_class(&text(header::HeaderName::from_static("x-goog-storage-class")))?,
+        custom_time: custom_time(&text(header::HeaderName::from_static("x-goog-custom-time")))?,
         ..gcs::Object::default()
     };
     for (name, value) in headers {
@@ -85,6 +102,11 @@ fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObje
     Ok(NewObject { bucket, resource, conditions: conditions(headers)? })
 }
 
+fn custom_time(text: &str) -> Result<Option<prost_types::Timestamp>, Refusal> {
+    let malformed = |_| Refusal::Invalid(format!("Invalid x-goog-custom-time '{text}'."));
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(malformed) }
+}
+
 /// Preconditions as headers.
 fn conditions(headers: &HeaderMap) -> Result<Conditions, Refusal> {
     let number = |name: &str| {
@@ -97,6 +119,8 @@ fn conditions(headers: &HeaderMap) -> Result<Conditions, Refusal> {
     Ok(Conditions {
         generation_match: number("x-goog-if-generation-match")?,
         metageneration_match: number("x-goog-if-metageneration-match")?,
+        etag_match: Etags::of(headers, header::IF_MATCH),
+        etag_not_match: Etags::of(headers, header::IF_NONE_MATCH),
         ..Conditions::default()
     })
 }
