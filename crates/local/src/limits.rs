@@ -32,6 +32,8 @@ pub(crate) const ATTRIBUTES: usize = 100;
 pub(crate) const ATTRIBUTE_KEY_BYTES: usize = 256;
 /// Longest attribute value in bytes.
 pub(crate) const ATTRIBUTE_VALUE_BYTES: usize = 1_024;
+/// Pub/Sub: longest ordering key in bytes (documented: 1 KB).
+pub(crate) const ORDERING_KEY_BYTES: usize = 1_024;
 /// Pub/Sub: longest filter in bytes (documented).
 pub(crate) const FILTER_BYTES: usize = 256;
 /// Pub/Sub: deepest nesting of a filter; its parser recurses.

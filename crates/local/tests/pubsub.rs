@@ -274,7 +274,7 @@ async fn messages_travel_over_plain_json_too() {
     let ack = serde_json::json!({"ackIds": [received["ackId"]]}).to_string();
     assert_eq!(post(&format!("{SUBSCRIPTION}:acknowledge"), &ack).await.0, 200);
     let (_, empty) = post(&format!("{SUBSCRIPTION}:pull"), r#"{"maxMessages":10,"returnImmediately":true}"#).await;
-    assert_eq!(empty["receivedMessages"], serde_json::json!([]));
+    assert_eq!(empty, serde_json::json!({}), "as Google's emulator: empty lists are left out");
     let (status, error) = post("projects/test/topics/missing:publish", r#"{"messages":[{"data":"eA=="}]}"#).await;
     assert_eq!((status, error["error"]["status"].as_str()), (404, Some("NOT_FOUND")));
 }

@@ -13,8 +13,7 @@ const DELETED_TOPIC: &str = "_deleted-topic_";
 impl PubSub {
     /// Makes a topic.
     pub(super) async fn create_topic(self: &Arc<Self>, mut topic: ps::Topic) -> Result<ps::Topic, Status> {
-        settings::check_topic(&topic)?;
-        topic.state = ps::topic::State::Active.into();
+        settings::check_topic(&mut topic)?;
         let this = Arc::clone(self);
         finish(async move {
             let _admin = this.admin.lock().await;
@@ -60,6 +59,7 @@ impl PubSub {
         token: &str,
     ) -> Result<(Vec<ps::Topic>, String), Status> {
         names::check_project(project)?;
+        check_token(token, "topics")?;
         let prefix = format!("{project}/topics/");
         let state = lock(&self.state);
         let after = state.topics.range::<str, _>((after(token, &prefix), Bound::Unbounded));
@@ -106,6 +106,7 @@ impl PubSub {
         token: &str,
     ) -> Result<(Vec<String>, String), Status> {
         self.get_topic(topic)?;
+        check_token(token, "subscriptions")?;
         let state = lock(&self.state);
         let after = state.subscriptions.range::<str, _>((after(token, ""), Bound::Unbounded));
         let mut found = after.filter(|(_, subscription)| subscription.is_of(topic)).map(|(name, _)| name.clone());
@@ -119,7 +120,6 @@ impl PubSub {
     ) -> Result<ps::Subscription, Status> {
         settings::check_subscription(&mut new)?;
         names::check(&new.topic, "topics")?;
-        new.state = ps::subscription::State::Active.into();
         let this = Arc::clone(self);
         finish(async move {
             let _admin = this.admin.lock().await;
@@ -127,6 +127,7 @@ impl PubSub {
                 return Err(exists(&new.name));
             }
             this.get_topic(&new.topic)?;
+            this.check_dead_letter_topic(&new)?;
             let number = this.ticker.tick();
             let subscription = Subscription::new(number, new.clone(), this.ticker.tick())?;
             let stored = new.clone();
@@ -136,6 +137,20 @@ impl PubSub {
             Ok(new)
         })
         .await
+    }
+
+    /// A dead letter topic must exist when it is chosen; it may be deleted later.
+    fn check_dead_letter_topic(&self, subscription: &ps::Subscription) -> Result<(), Status> {
+        match &subscription.dead_letter_policy {
+            Some(policy) => self.get_topic(&policy.dead_letter_topic).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns push delivery on, which is refused, or off, which changes nothing.
+    pub(super) fn modify_push_config(&self, request: &ps::ModifyPushConfigRequest) -> Result<(), Status> {
+        self.subscription(&request.subscription)?;
+        settings::refuse_push(request.push_config.as_ref())
     }
 
     /// Describes a subscription.
@@ -151,6 +166,7 @@ impl PubSub {
         token: &str,
     ) -> Result<(Vec<ps::Subscription>, String), Status> {
         names::check_project(project)?;
+        check_token(token, "subscriptions")?;
         let prefix = format!("{project}/subscriptions/");
         let state = lock(&self.state);
         let after = state.subscriptions.range::<str, _>((after(token, &prefix), Bound::Unbounded));
@@ -170,6 +186,9 @@ impl PubSub {
             let _admin = this.admin.lock().await;
             let subscription = this.subscription(&new.name)?;
             let updated = settings::update_subscription(&subscription.settings(), new, &mask)?;
+            if mask.iter().any(|path| path == "dead_letter_policy") {
+                this.check_dead_letter_topic(&updated)?;
+            }
             let (number, stored) = (subscription.number, updated.clone());
             this.store.write(move |transaction| tables::put_subscription(transaction, number, &stored)).await?;
             subscription.reconfigure(updated.clone());
@@ -206,6 +225,11 @@ async fn finish<T: Send + 'static>(
 
 fn exists(name: &str) -> Status {
     Status::already_exists(format!("Resource already exists in the project (resource={name})"))
+}
+
+fn check_token(token: &str, kind: &str) -> Result<(), Status> {
+    let ours = token.is_empty() || names::check(token, kind).is_ok();
+    if ours { Ok(()) } else { Err(Status::invalid_argument(format!("invalid page_token '{token}'"))) }
 }
 
 /// A page token is the last name of the page before.

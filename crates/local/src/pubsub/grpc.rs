@@ -77,6 +77,9 @@ pub(crate) async fn subscriber(service: Arc<PubSub>, method: &str, call: Request
             })
             .await
         }
+        "ModifyPushConfig" => {
+            unary(call, |modify: ps::ModifyPushConfigRequest| async move { service.modify_push_config(&modify) }).await
+        }
         "ModifyAckDeadline" => {
             unary(call, |modify: ps::ModifyAckDeadlineRequest| async move {
                 service.modify_deadline(&modify.subscription, &modify.ack_ids, modify.ack_deadline_seconds)

@@ -1,4 +1,5 @@
-//! Pub/Sub's resources in JSON. Fields this server refuses are read too, so that asking for them is an error and not silence.
+//! Pub/Sub's resources in JSON. Fields that this server refuses are read, too, so that asking for them is an error and
+//! not silence; names that Google does not know are refused as Google refuses them.
 
 use super::ps;
 use crate::json::{self, Object};
@@ -6,17 +7,101 @@ use serde_json::Value;
 use std::collections::HashMap;
 use tonic::Status;
 
+/// An object whose members are all `known`. Protobuf's JSON takes `ackDeadlineSeconds` and `ack_deadline_seconds`
+/// alike.
+pub(super) fn members(value: &Value, known: &[&str]) -> Result<Value, Status> {
+    let members =
+        value.as_object().ok_or_else(|| Status::invalid_argument("invalid JSON payload: expected an object"))?;
+    let one = |(name, member): (&String, &Value)| {
+        let canonical = camel(name);
+        if known.contains(&canonical.as_str()) {
+            Ok((canonical, member.clone()))
+        } else {
+            Err(Status::invalid_argument(format!("invalid JSON payload: unknown name '{name}'")))
+        }
+    };
+    Ok(Value::Object(members.iter().map(one).collect::<Result<_, _>>()?))
+}
+
+/// The name of a field in JSON: `ack_deadline_seconds` is `ackDeadlineSeconds`.
+fn camel(name: &str) -> String {
+    let mut camel = String::new();
+    let mut upper = false;
+    for c in name.chars() {
+        if c == '_' {
+            upper = true;
+        } else {
+            camel.push(if upper { c.to_ascii_uppercase() } else { c });
+            upper = false;
+        }
+    }
+    camel
+}
+
+/// Fields of a topic.
+const TOPIC: [&str; 11] = [
+    "name",
+    "labels",
+    "messageStoragePolicy",
+    "kmsKeyName",
+    "schemaSettings",
+    "satisfiesPzs",
+    "messageRetentionDuration",
+    "state",
+    "ingestionDataSourceSettings",
+    "messageTransforms",
+    "tags",
+];
+
+/// Fields of a subscription.
+const SUBSCRIPTION: [&str; 22] = [
+    "name",
+    "topic",
+    "pushConfig",
+    "bigqueryConfig",
+    "cloudStorageConfig",
+    "bigtableConfig",
+    "ackDeadlineSeconds",
+    "retainAckedMessages",
+    "messageRetentionDuration",
+    "labels",
+    "enableMessageOrdering",
+    "expirationPolicy",
+    "filter",
+    "deadLetterPolicy",
+    "retryPolicy",
+    "detached",
+    "enableExactlyOnceDelivery",
+    "topicMessageRetentionDuration",
+    "state",
+    "analyticsHubSubscriptionInfo",
+    "messageTransforms",
+    "tags",
+];
+
 /// Reads a topic; the name comes from the path.
 pub(super) fn topic_from(value: &Value, name: String) -> Result<ps::Topic, Status> {
+    let value = &members(value, &TOPIC)?;
     Ok(ps::Topic {
         name,
         labels: json::labels(value, "labels")?,
         message_retention_duration: json::duration(value, "messageRetentionDuration")?,
+        message_storage_policy: json::member(value, "messageStoragePolicy").map(storage_policy_from).transpose()?,
+        kms_key_name: json::text(value, "kmsKeyName")?,
+        tags: json::labels(value, "tags")?,
         schema_settings: json::member(value, "schemaSettings").map(|_| ps::SchemaSettings::default()),
         ingestion_data_source_settings: json::member(value, "ingestionDataSourceSettings")
             .map(|_| ps::IngestionDataSourceSettings::default()),
         message_transforms: vec![ps::MessageTransform::default(); json::list(value, "messageTransforms")?.len()],
         ..ps::Topic::default()
+    })
+}
+
+fn storage_policy_from(value: &Value) -> Result<ps::MessageStoragePolicy, Status> {
+    let value = &members(value, &["allowedPersistenceRegions", "enforceInTransit"])?;
+    Ok(ps::MessageStoragePolicy {
+        allowed_persistence_regions: json::texts(value, "allowedPersistenceRegions")?,
+        enforce_in_transit: json::flag(value, "enforceInTransit")?,
     })
 }
 
@@ -32,8 +117,10 @@ pub(super) fn topic(topic: &ps::Topic) -> Value {
 
 /// Reads a subscription; the name comes from the path.
 pub(super) fn subscription_from(value: &Value, name: String) -> Result<ps::Subscription, Status> {
+    let value = &members(value, &SUBSCRIPTION)?;
     let member = |name| json::member(value, name);
     Ok(ps::Subscription {
+        tags: json::labels(value, "tags")?,
         name,
         topic: json::text(value, "topic")?,
         push_config: member("pushConfig").map(push_config_from).transpose()?,
@@ -46,7 +133,9 @@ pub(super) fn subscription_from(value: &Value, name: String) -> Result<ps::Subsc
         labels: json::labels(value, "labels")?,
         enable_message_ordering: json::flag(value, "enableMessageOrdering")?,
         expiration_policy: member("expirationPolicy")
-            .map(|policy| Ok::<_, Status>(ps::ExpirationPolicy { ttl: json::duration(policy, "ttl")? }))
+            .map(|policy| {
+                Ok::<_, Status>(ps::ExpirationPolicy { ttl: json::duration(&members(policy, &["ttl"])?, "ttl")? })
+            })
             .transpose()?,
         filter: json::text(value, "filter")?,
         dead_letter_policy: member("deadLetterPolicy").map(dead_letter_policy_from).transpose()?,
@@ -57,11 +146,22 @@ pub(super) fn subscription_from(value: &Value, name: String) -> Result<ps::Subsc
     })
 }
 
-fn push_config_from(value: &Value) -> Result<ps::PushConfig, Status> {
-    Ok(ps::PushConfig { push_endpoint: json::text(value, "pushEndpoint")?, ..ps::PushConfig::default() })
+pub(super) fn push_config_from(value: &Value) -> Result<ps::PushConfig, Status> {
+    let known = ["pushEndpoint", "attributes", "oidcToken", "pubsubWrapper", "noWrapper"];
+    let value = &members(value, &known)?;
+    // Whatever else there is asks for push delivery, too, which is refused as a whole.
+    let wrapper = known[2..].iter().any(|name| json::member(value, name).is_some());
+    let unwrapped = ps::push_config::Wrapper::NoWrapper(ps::push_config::NoWrapper::default());
+    Ok(ps::PushConfig {
+        push_endpoint: json::text(value, "pushEndpoint")?,
+        attributes: json::labels(value, "attributes")?,
+        wrapper: wrapper.then_some(unwrapped),
+        ..ps::PushConfig::default()
+    })
 }
 
 fn dead_letter_policy_from(value: &Value) -> Result<ps::DeadLetterPolicy, Status> {
+    let value = &members(value, &["deadLetterTopic", "maxDeliveryAttempts"])?;
     Ok(ps::DeadLetterPolicy {
         dead_letter_topic: json::text(value, "deadLetterTopic")?,
         max_delivery_attempts: json::int32(value, "maxDeliveryAttempts")?,
@@ -69,6 +169,7 @@ fn dead_letter_policy_from(value: &Value) -> Result<ps::DeadLetterPolicy, Status
 }
 
 fn retry_policy_from(value: &Value) -> Result<ps::RetryPolicy, Status> {
+    let value = &members(value, &["minimumBackoff", "maximumBackoff"])?;
     Ok(ps::RetryPolicy {
         minimum_backoff: json::duration(value, "minimumBackoff")?,
         maximum_backoff: json::duration(value, "maximumBackoff")?,
@@ -110,7 +211,10 @@ pub(super) fn subscription(subscription: &ps::Subscription) -> Value {
 
 /// Reads the messages of a publish request.
 pub(super) fn messages_from(value: &Value) -> Result<Vec<ps::PubsubMessage>, Status> {
+    let value = &members(value, &["messages"])?;
     let message = |value: &Value| {
+        // The last two are the server's to set; it ignores them, as the real service does.
+        let value = &members(value, &["data", "attributes", "orderingKey", "messageId", "publishTime"])?;
         Ok(ps::PubsubMessage {
             data: json::bytes(value, "data")?,
             attributes: json::labels(value, "attributes")?,
@@ -151,11 +255,20 @@ pub(super) fn mask_from(text: &str) -> Vec<String> {
     text.split(',').filter(|path| !path.trim().is_empty()).map(snake).collect()
 }
 
-/// The first value of each query parameter.
-pub(super) fn parameters(query: &str) -> HashMap<String, String> {
+/// Query parameters of every call that may be ignored without a consequence: form and language of the answer,
+/// credentials and quotas, of which there are none.
+const PARAMETERS: [&str; 9] =
+    ["$alt", "alt", "$.xgafv", "$prettyPrint", "prettyPrint", "access_token", "key", "oauth_token", "quotaUser"];
+
+/// The first value of each query parameter. One that is not `known` is refused, as by the real service.
+pub(super) fn parameters(query: &str, known: &[&str]) -> Result<HashMap<String, String>, Status> {
     let mut parameters = HashMap::new();
     for (name, value) in crate::url::query(query) {
+        let name = if name.contains('_') && !PARAMETERS.contains(&name.as_str()) { camel(&name) } else { name };
+        if !known.contains(&name.as_str()) && !PARAMETERS.contains(&name.as_str()) {
+            return Err(Status::invalid_argument(format!("unknown name '{name}': cannot bind query parameter")));
+        }
         parameters.entry(name).or_insert(value);
     }
-    parameters
+    Ok(parameters)
 }

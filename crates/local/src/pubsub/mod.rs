@@ -112,6 +112,7 @@ impl PubSub {
         if messages.is_empty() || messages.len() > limits::PUBLISH_MESSAGES {
             return Err(Status::invalid_argument(format!("publish 1 to {} messages", limits::PUBLISH_MESSAGES)));
         }
+        names::check(topic, "topics")?;
         messages.iter().try_for_each(settings::check_message)?;
         if messages.iter().map(Message::encoded_len).sum::<usize>() > limits::MESSAGE_BYTES {
             return Err(Status::invalid_argument(format!("a request has more than {} bytes", limits::MESSAGE_BYTES)));
@@ -206,7 +207,7 @@ impl PubSub {
                 subscription.modify(&[delivery.ack_id], Duration::ZERO);
             }
         }
-        leased.into_iter().map(|delivery| received(delivery, counts)).collect()
+        leased.into_iter().map(|delivery| received(subscription.number, delivery, counts)).collect()
     }
 
     /// Takes messages for a unary pull; waits a while for the first.
@@ -237,6 +238,8 @@ impl PubSub {
     /// Settles deliveries for good.
     pub(crate) async fn acknowledge(&self, subscription: &str, acks: &[String]) -> Result<(), Status> {
         let subscription = self.subscription(subscription)?;
+        let acks = parse(&subscription, acks)?;
+        check_any(&acks)?;
         Ok(self.settle(&subscription, acks).await?)
     }
 
@@ -244,9 +247,8 @@ impl PubSub {
     fn settle(
         &self,
         subscription: &Subscription,
-        acks: &[String],
+        mut acks: Vec<AckId>,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let mut acks = parse(acks);
         if !self.faults.are_off() {
             acks.retain(|_| !self.faults.loses_ack(&subscription.name()));
         }
@@ -259,7 +261,9 @@ impl PubSub {
     /// Extends leases; zero hands messages back.
     pub(crate) fn modify_deadline(&self, name: &str, acks: &[String], seconds: i32) -> Result<(), Status> {
         let subscription = self.subscription(name)?;
-        subscription.modify(&parse(acks), settings::deadline(seconds)?);
+        let acks = parse(&subscription, acks)?;
+        check_any(&acks)?;
+        subscription.modify(&acks, settings::deadline(seconds)?);
         Ok(())
     }
 
@@ -363,9 +367,9 @@ fn unpack(encoded: Bytes) -> ps::PubsubMessage {
     ps::PubsubMessage::decode(encoded).unwrap_or_default()
 }
 
-fn received(delivery: Delivery<Bytes>, counts: bool) -> ps::ReceivedMessage {
+fn received(subscription: u64, delivery: Delivery<Bytes>, counts: bool) -> ps::ReceivedMessage {
     ps::ReceivedMessage {
-        ack_id: delivery.ack_id.to_string(),
+        ack_id: format!("{subscription:x}-{}", delivery.ack_id),
         message: Some(unpack(delivery.message)),
         // The real service counts only for subscriptions with a dead letter policy.
         delivery_attempt: if counts { i32::try_from(delivery.attempt).unwrap_or(i32::MAX) } else { 0 },
@@ -385,9 +389,18 @@ fn dead_letter(mut letter: ps::PubsubMessage, from: &ps::Subscription, attempts:
     letter
 }
 
-/// Ids of clients; malformed ones are left out, as unknown ones are.
-fn parse(acks: &[String]) -> Vec<AckId> {
-    acks.iter().filter_map(|ack| ack.parse().ok()).collect()
+/// Ids of clients. One that no delivery of this subscription ever had refuses them all; one that is stale has no
+/// effect.
+fn parse(subscription: &Subscription, acks: &[String]) -> Result<Vec<AckId>, Status> {
+    let one = |ack: &String| {
+        let own = ack.strip_prefix(&format!("{:x}-", subscription.number)).and_then(|ack| ack.parse().ok());
+        own.ok_or_else(|| Status::invalid_argument(format!("the ack id '{ack}' is not of this subscription")))
+    };
+    acks.iter().map(one).collect()
+}
+
+fn check_any(acks: &[AckId]) -> Result<(), Status> {
+    if acks.is_empty() { Err(Status::invalid_argument("ack_ids must name at least one delivery")) } else { Ok(()) }
 }
 
 #[expect(deprecated, reason = "clients still send the field")]

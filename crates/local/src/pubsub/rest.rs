@@ -15,7 +15,12 @@ pub(crate) async fn handle(
     query: &str,
     body: &[u8],
 ) -> Result<Value, Status> {
-    let parameters = json::parameters(query);
+    let known: &[&str] = match *method {
+        Method::GET => &["pageSize", "pageToken"],
+        Method::PATCH => &["updateMask"],
+        _ => &[],
+    };
+    let parameters = json::parameters(query, known)?;
     let (path, verb) = match path.rsplit_once(':') {
         Some((path, verb)) => (path, verb),
         None => (path, ""),
@@ -28,7 +33,7 @@ pub(crate) async fn handle(
         }
         ("GET", ["projects", _, "topics", _], "") => Ok(json::topic(&service.get_topic(path)?)),
         ("PATCH", ["projects", _, "topics", _], "") => {
-            let body = fields::parse(body)?;
+            let body = update_body(&fields::parse(body)?, "topic")?;
             let request = ps::UpdateTopicRequest {
                 topic: Some(json::topic_from(fields::member(&body, "topic").unwrap_or(&body), path.into())?),
                 update_mask: Some(update_mask(&parameters, &body)?),
@@ -60,7 +65,8 @@ pub(crate) async fn handle(
         }
         ("GET", ["projects", _, "subscriptions", _], "") => Ok(json::subscription(&service.get_subscription(path)?)),
         ("PATCH", ["projects", _, "subscriptions", _], "") => {
-            update_subscription(service, path, &parameters, &fields::parse(body)?).await
+            let body = update_body(&fields::parse(body)?, "subscription")?;
+            update_subscription(service, path, &parameters, &body).await
         }
         ("DELETE", ["projects", _, "subscriptions", _], "") => {
             service.delete_subscription(path.into()).await?;
@@ -81,6 +87,7 @@ pub(crate) async fn handle(
 async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Result<Value, Status> {
     match verb {
         "pull" => {
+            let body = &json::members(body, &["maxMessages", "returnImmediately"])?;
             let mut request = ps::PullRequest {
                 subscription: name.into(),
                 max_messages: fields::int32(body, "maxMessages")?,
@@ -88,18 +95,27 @@ async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Resu
             };
             set_immediate(&mut request, fields::flag(body, "returnImmediately")?);
             let received = service.pull(request).await?;
-            Ok(json!({"receivedMessages": received.iter().map(json::received).collect::<Vec<_>>()}))
+            let received = received.iter().map(json::received).collect();
+            Ok(fields::Object::new().list("receivedMessages", received).done())
         }
         "acknowledge" => {
+            let body = &json::members(body, &["ackIds"])?;
             service.acknowledge(name, &fields::texts(body, "ackIds")?).await?;
             Ok(json!({}))
         }
         "modifyAckDeadline" => {
+            let body = &json::members(body, &["ackIds", "ackDeadlineSeconds"])?;
             service.modify_deadline(
                 name,
                 &fields::texts(body, "ackIds")?,
                 fields::int32(body, "ackDeadlineSeconds")?,
             )?;
+            Ok(json!({}))
+        }
+        "modifyPushConfig" => {
+            let body = &json::members(body, &["pushConfig"])?;
+            let push_config = fields::member(body, "pushConfig").map(json::push_config_from).transpose()?;
+            service.modify_push_config(&ps::ModifyPushConfigRequest { subscription: name.into(), push_config })?;
             Ok(json!({}))
         }
         _ => Err(Status::unimplemented(format!("'{verb}' on a subscription is not part of this local server"))),
@@ -118,6 +134,12 @@ async fn update_subscription(
         update_mask: Some(update_mask(parameters, body)?),
     };
     Ok(json::subscription(&service.update_subscription(request).await?))
+}
+
+/// The body of an update: the resource and its mask, or the resource alone with the mask in the query.
+fn update_body(body: &Value, resource: &str) -> Result<Value, Status> {
+    let wrapped = body.get(resource).is_some_and(Value::is_object) || body.get("updateMask").is_some();
+    if wrapped { json::members(body, &[resource, "updateMask"]) } else { Ok(body.clone()) }
 }
 
 /// The body is `{"subscription": {..}, "updateMask": ".."}`, or with a topic; some clients put the mask into the query.

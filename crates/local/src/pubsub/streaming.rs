@@ -3,7 +3,7 @@
 //! The stream ends with `UNAVAILABLE` when the server stops (clients reconnect), `NOT_FOUND` when the subscription goes,
 //! and `OK` only after the client itself has closed its half: clients take any other `OK` for the end of the world.
 
-use super::{PubSub, Room, StreamId, Subscription, not_found, ps, settings};
+use super::{AckId, PubSub, Room, StreamId, Subscription, not_found, ps, settings};
 use crate::{
     error::stopping,
     grpc::{self, Responses, respond},
@@ -27,8 +27,8 @@ struct Open<'a> {
     pubsub: &'a PubSub,
     subscription: Arc<Subscription>,
     stream: StreamId,
-    /// The stream's own deadline, if it has one.
-    deadline: Option<Duration>,
+    /// How long its leases last.
+    deadline: Duration,
 }
 
 impl Drop for Open<'_> {
@@ -45,7 +45,7 @@ async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Resu
     let Some(first) = first else { return Ok(()) };
     let heartbeats = first.protocol_version >= 1;
     let mut open = Open::new(pubsub, &first)?;
-    open.handle(first)?;
+    open.handle(&first)?;
 
     let mut heartbeat = tokio::time::interval_at(Instant::now() + limits::HEARTBEAT, limits::HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -62,7 +62,10 @@ async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Resu
             () = subscription.deleted.cancelled() => return Err(not_found(&subscription.name())),
             () = sender.closed() => return Ok(()),
             request = requests.message() => match request? {
-                Some(request) => open.handle(request)?,
+                Some(request) => {
+                    check_further(&request)?;
+                    open.handle(&request)?;
+                }
                 None => return Ok(()),
             },
             () = &mut ready => {
@@ -91,6 +94,7 @@ impl<'a> Open<'a> {
     fn new(pubsub: &'a PubSub, first: &ps::StreamingPullRequest) -> Result<Self, Status> {
         let subscription = pubsub.subscription(&first.subscription)?;
         let deadline = settings::stream_deadline(first.stream_ack_deadline_seconds)?;
+        parse_all(&subscription, first)?;
         // Zero and less are no limit, as documented.
         let limit = |asked: i64| usize::try_from(asked).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let limits =
@@ -99,30 +103,49 @@ impl<'a> Open<'a> {
         Ok(Self { pubsub, subscription, stream, deadline })
     }
 
-    fn handle(&mut self, request: ps::StreamingPullRequest) -> Result<(), Status> {
-        if request.modify_deadline_ack_ids.len() != request.modify_deadline_seconds.len() {
-            return Err(Status::invalid_argument(
-                "modify_deadline_ack_ids and modify_deadline_seconds differ in length",
-            ));
-        }
+    fn handle(&mut self, request: &ps::StreamingPullRequest) -> Result<(), Status> {
+        let (settled, extended) = parse_all(&self.subscription, request)?;
         self.subscription.heard(self.stream);
-        if let Some(deadline) = settings::stream_deadline(request.stream_ack_deadline_seconds)? {
-            self.deadline = Some(deadline);
+        if request.stream_ack_deadline_seconds != 0 {
+            self.deadline = settings::stream_deadline(request.stream_ack_deadline_seconds)?;
         }
-        if !request.ack_ids.is_empty() {
+        if !settled.is_empty() {
             // Nobody waits for acknowledgements on a stream.
-            drop(self.pubsub.settle(&self.subscription, &request.ack_ids));
+            drop(self.pubsub.settle(&self.subscription, settled));
         }
-        for (ack, seconds) in request.modify_deadline_ack_ids.iter().zip(&request.modify_deadline_seconds) {
-            self.subscription.modify(&super::parse(std::slice::from_ref(ack)), settings::deadline(*seconds)?);
+        for (ack, seconds) in extended.iter().zip(&request.modify_deadline_seconds) {
+            self.subscription.modify(std::slice::from_ref(ack), settings::deadline(*seconds)?);
         }
         Ok(())
     }
 
     fn lease(&self) -> Vec<ps::ReceivedMessage> {
         let room = Room { messages: limits::DELIVERY_MESSAGES, bytes: limits::DELIVERY_BYTES };
-        let deadline = self.deadline.unwrap_or_else(|| self.subscription.ack_deadline());
-        self.pubsub.lease(&self.subscription, Some(self.stream), room, deadline)
+        self.pubsub.lease(&self.subscription, Some(self.stream), room, self.deadline)
+    }
+}
+
+/// The deliveries that a request settles, and those whose leases it changes.
+fn parse_all(
+    subscription: &Subscription,
+    request: &ps::StreamingPullRequest,
+) -> Result<(Vec<AckId>, Vec<AckId>), Status> {
+    if request.modify_deadline_ack_ids.len() != request.modify_deadline_seconds.len() {
+        return Err(Status::invalid_argument("modify_deadline_ack_ids and modify_deadline_seconds differ in length"));
+    }
+    Ok((super::parse(subscription, &request.ack_ids)?, super::parse(subscription, &request.modify_deadline_ack_ids)?))
+}
+
+/// Refuses what only the first request of a stream may have.
+fn check_further(request: &ps::StreamingPullRequest) -> Result<(), Status> {
+    let set = [
+        ("subscription", !request.subscription.is_empty()),
+        ("max_outstanding_messages", request.max_outstanding_messages != 0),
+        ("max_outstanding_bytes", request.max_outstanding_bytes != 0),
+    ];
+    match set.iter().find(|(_, set)| *set) {
+        Some((name, _)) => Err(Status::invalid_argument(format!("only the first request of a stream may have {name}"))),
+        None => Ok(()),
     }
 }
 

@@ -192,9 +192,33 @@ def test_a_setting_out_of_range_is_invalid(subscribe, settings):
 
 @pytest.mark.parametrize("attempts", [4, 101])
 def test_a_dead_letter_policy_allows_5_to_100_attempts(subscribe, topic, attempts):
-    """Reference, DeadLetterPolicy.max_delivery_attempts: between 5 and 100."""
-    with pytest.raises(errors.InvalidArgument):
+    """Reference, DeadLetterPolicy.max_delivery_attempts: between 5 and 100; the code is that of Google's emulator."""
+    with pytest.raises(errors.OutOfRange):
         subscribe(dead_letter_policy={"dead_letter_topic": topic, "max_delivery_attempts": attempts})
+
+
+def test_a_dead_letter_topic_exists(publisher, subscriber, topic, subscribe):
+    """Reference, DeadLetterPolicy.dead_letter_topic: the operation fails if the topic does not exist."""
+    missing = {"dead_letter_topic": publisher.topic_path(PROJECT, unique("missing"))}
+    with pytest.raises(errors.NotFound):
+        subscribe(dead_letter_policy=missing)
+    changed = {"name": subscribe(), "dead_letter_policy": missing}
+    with pytest.raises(errors.NotFound):
+        subscriber.update_subscription(subscription=changed, update_mask={"paths": ["dead_letter_policy"]})
+
+
+def test_a_retry_policy_without_values_has_the_documented_ones(subscribe, subscriber):
+    """Reference, RetryPolicy: minimum_backoff is 10 s by default, maximum_backoff 600 s."""
+    found = subscriber.get_subscription(subscription=subscribe(retry_policy={}))
+    policy = found.retry_policy
+    assert (policy.minimum_backoff.total_seconds(), policy.maximum_backoff.total_seconds()) == (10, 600)
+
+
+def test_a_page_token_of_nonsense_is_invalid(publisher, subscriber):
+    """Reference, page_token: the value of an earlier answer; INVALID_ARGUMENT otherwise."""
+    for lists in (publisher.list_topics, subscriber.list_subscriptions):
+        with pytest.raises(errors.InvalidArgument):
+            lists(request={"project": f"projects/{PROJECT}", "page_token": "nonsense"})
 
 
 def test_an_update_changes_the_fields_of_its_mask_and_no_other(subscriber, subscribe):
@@ -361,6 +385,23 @@ def test_an_acknowledged_message_does_not_come_again(publisher, subscriber, topi
     # A deadline of zero would bring it back at once if it was still there.
     subscriber.modify_ack_deadline(subscription=subscription, ack_ids=[received.ack_id], ack_deadline_seconds=0)
     assert pull(subscription, patience=0.5) == []
+
+
+@pytest.mark.parametrize("call", ["acknowledge", "modify_ack_deadline"])
+def test_ids_that_no_delivery_had_are_invalid(publisher, subscriber, topic, subscribe, pull, call):
+    """Google's emulator: INVALID_ARGUMENT for none, an empty, a malformed one, and one of another subscription; all or
+    none of a request is done. An id that was good once is accepted without effect."""
+    subscription, other = subscribe(), subscribe()
+    publisher.publish(topic, b"x").result(30)
+    (held,), (foreign,) = pull(subscription), pull(other)
+    deadline = {"ack_deadline_seconds": 0} if call == "modify_ack_deadline" else {}
+    settle = lambda ids: getattr(subscriber, call)(request={"subscription": subscription, "ack_ids": ids, **deadline})
+    for ids in ([], [""], ["nonsense"], ["1-2-3"], [held.ack_id, "nonsense"], [foreign.ack_id]):
+        with pytest.raises(errors.InvalidArgument):
+            settle(ids)
+    assert pull(subscription, patience=0) == []
+    settle([held.ack_id])
+    settle([held.ack_id])
 
 
 def test_a_leased_message_is_nobody_elses(publisher, topic, subscribe, pull):
@@ -648,6 +689,50 @@ def test_deleting_a_subscription_ends_its_streams(subscriber, subscribe):
         future.result(20)
 
 
+def first_of_stream(subscriber, *requests):
+    """The first response of a stream of these requests, which stays open until then; waits for what was published."""
+    answered = threading.Event()
+
+    def open_until_answered():
+        yield from requests
+        answered.wait(30)
+
+    try:
+        return next(iter(subscriber.streaming_pull(requests=open_until_answered(), timeout=30)))
+    finally:
+        answered.set()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stream_ack_deadline_seconds": 0},
+        {"stream_ack_deadline_seconds": 9},
+        {"stream_ack_deadline_seconds": 601},
+        {"ack_ids": ["nonsense"]},
+        {"modify_deadline_ack_ids": ["nonsense"], "modify_deadline_seconds": [10]},
+        {"modify_deadline_seconds": [10]},
+    ],
+)
+def test_a_stream_begins_with_a_complete_request(publisher, subscriber, topic, subscribe, changed):
+    """Reference, StreamingPullRequest: 10 to 600 s in the first request; the codes are those of Google's emulator."""
+    subscription = subscribe()
+    publisher.publish(topic, b"x").result(30)
+    first = {"subscription": subscription, "stream_ack_deadline_seconds": 10}
+    with pytest.raises(errors.InvalidArgument):
+        first_of_stream(subscriber, {**first, **changed})
+    assert first_of_stream(subscriber, first).received_messages[0].message.data == b"x"
+
+
+@pytest.mark.parametrize("further", ["subscription", "max_outstanding_messages", "max_outstanding_bytes"])
+def test_a_stream_is_not_changed_into_another(subscriber, subscribe, further):
+    """Reference, StreamingPullRequest: these are of the first request only; INVALID_ARGUMENT in a later one."""
+    subscription = subscribe()
+    again = {further: subscription if further == "subscription" else 10}
+    with pytest.raises(errors.InvalidArgument):
+        first_of_stream(subscriber, {"subscription": subscription, "stream_ack_deadline_seconds": 10}, again)
+
+
 # What the local servers do not have is refused by name, never silently accepted. The rule is ours, the code is gRPC's.
 
 
@@ -672,6 +757,35 @@ def test_settings_that_are_not_here_are_refused_by_their_name(subscribe):
     for name in ("enable_exactly_once_delivery", "enable_message_ordering", "retain_acked_messages"):
         with pytest.raises(errors.MethodNotImplemented, match=name):
             subscribe(**{name: True})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kms_key_name", "projects/p/locations/eu/keyRings/r/cryptoKeys/k"),
+        ("message_storage_policy", {"allowed_persistence_regions": ["europe-west1"]}),
+        ("schema_settings", {"schema": "projects/p/schemas/s"}),
+        ("tags", {"123/environment": "test"}),
+    ],
+)
+def test_a_setting_of_a_topic_that_is_not_here_is_refused_by_its_name(publisher, field, value):
+    """As above, for topics: a topic that would lack its key or its region is not made."""
+    name = publisher.topic_path(PROJECT, unique("topic"))
+    with pytest.raises(errors.MethodNotImplemented, match=field):
+        publisher.create_topic(request={"name": name, field: value})
+    with pytest.raises(errors.NotFound):
+        publisher.get_topic(topic=name)
+
+
+def test_a_push_configuration_is_refused_unless_it_means_pull(subscriber, subscribe):
+    """As above; an empty PushConfig turns push off, which it is."""
+    subscription = subscribe(push_config={})
+    subscriber.modify_push_config(request={"subscription": subscription, "push_config": {}})
+    push = {"push_endpoint": "https://example.com/push"}
+    with pytest.raises(errors.MethodNotImplemented, match="push_config"):
+        subscriber.modify_push_config(request={"subscription": subscription, "push_config": push})
+    with pytest.raises(errors.MethodNotImplemented, match="push_config"):
+        subscribe(push_config=push)
 
 
 def test_schemas_are_refused_by_name():
