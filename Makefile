@@ -4,7 +4,8 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images test-firebase test-browser
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images \
+  test-firebase test-browser test-peers
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
 	@echo "make test-browser  the console in Chromium and its client, against a fleet"
+	@echo "make test-peers    the embedded servers beside Google's emulators, call by call; says where those are missing"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -87,6 +89,13 @@ ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 endif
 	tests/browser/run.sh
+
+# CLIPFLEET_PROGRAMS as above. The emulators are Google's packages, which make setup does not install.
+test-peers: clients
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet-local
+endif
+	tests/peers/run.sh
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Compares the embedded servers with Google's own emulators: the same calls to both, and our conformance suite on
+# theirs. See README.md beside this file. Takes programs that are built already, of CLIPFLEET_PROGRAMS or target/debug.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(cd ../.. && pwd)
+python=$root/target/clients/venv/bin/python
+programs=${CLIPFLEET_PROGRAMS:-$root/target/debug}
+
+fail() {
+  echo "the embedded servers were not compared: $1" >&2
+  echo "remedy: $2" >&2
+  exit 1
+}
+
+[[ -x $python ]] || fail "Google's clients for Python are not installed" "make clients"
+[[ -x $programs/clipfleet-local ]] || fail "there is no $programs/clipfleet-local" \
+  "cargo build --bin clipfleet-local, or name another folder in CLIPFLEET_PROGRAMS"
+
+# No proxy, no credentials, no cloud that this machine might be part of, no addresses of other emulators.
+unset GOOGLE_APPLICATION_CREDENTIALS PUBSUB_EMULATOR_HOST FIRESTORE_EMULATOR_HOST STORAGE_EMULATOR_HOST
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PYTHONDONTWRITEBYTECODE=1
+
+folder=$(mktemp --directory)
+"$programs/clipfleet-local" "$folder/data" 127.0.0.1:0 >"$folder/address" &
+server=$!
+stop() {
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  rm -rf "$folder"
+}
+trap stop EXIT
+for _ in $(seq 300); do
+  [[ -s $folder/address ]] && break
+  kill -0 "$server" 2>/dev/null || fail "clipfleet-local ended" "see above"
+  sleep 0.1
+done
+[[ -s $folder/address ]] || fail "clipfleet-local did not start within 30 s" "see above"
+ours=$(<"$folder/address")
+ours=${ours#http://}
+
+failed=()
+# What hangs is ended after a quarter of an hour.
+compare() {
+  local service=$1 host=$2
+  if ! "$python" emulators.py installed "$service" >/dev/null 2>&1; then
+    echo "skipped: Google's $service emulator or Java is not installed; to compare with it:"
+    echo "  apt-get install google-cloud-cli-$service-emulator default-jre-headless   # of Google's package repository"
+    return
+  fi
+  if [[ ! -f $service.py ]]; then
+    echo "skipped: there is no tests/peers/$service.py"
+    return
+  fi
+  echo "== $service: the same calls to ours and to Google's emulator"
+  # shellcheck disable=SC2016 # The address is known to the shell that emulators.py starts.
+  timeout --kill-after=10 900 "$python" emulators.py run "$service" \
+    bash -c '"$1" "$2" --ours "$3" --theirs "${!4}"' compare "$python" "$service.py" "$ours" "$host" ||
+    failed+=("$service")
+}
+
+compare pubsub PUBSUB_EMULATOR_HOST
+compare firestore FIRESTORE_EMULATOR_HOST
+
+if ((${#failed[@]})); then
+  echo "differences that are not listed: ${failed[*]}, see above" >&2
+  exit 1
+fi
