@@ -4,9 +4,9 @@ They come with the Debian packages google-cloud-cli-firestore-emulator and googl
 `gcloud components install cloud-firestore-emulator pubsub-emulator`, and need Java. CLIPFLEET_FIRESTORE_EMULATOR and
 CLIPFLEET_PUBSUB_EMULATOR name another program to start.
 
-As a module: `installed("firestore")` answers the program's path or None; `with emulator("firestore") as running:` gives
-`running.address`. As a program: `emulators.py installed firestore` exits with 0 or 1; `emulators.py run firestore COMMAND
-[ARGUMENT ...]` runs a command with FIRESTORE_EMULATOR_HOST or PUBSUB_EMULATOR_HOST set, and exits as it does.
+As a module: `installed("firestore")` answers the program's path or None; `with emulator("firestore") as running:`
+gives `running.address`. As a program: `emulators.py installed firestore` exits with 0 or 1; `emulators.py run firestore
+COMMAND [ARGUMENT ...]` runs a command with FIRESTORE_EMULATOR_HOST or PUBSUB_EMULATOR_HOST set, and exits as it does.
 """
 
 import contextlib
