@@ -60,22 +60,37 @@ pub(crate) const DEAD_LETTER_RETRY: Duration = Duration::from_secs(10);
 /// Pages of lists, when the caller does not say and at most.
 pub(crate) const PAGE: usize = 1_000;
 
-/// Firestore: most writes of one commit.
-pub(crate) const COMMIT_WRITES: usize = 500;
-/// Firestore: largest document in bytes of its encoding (documented: 1 MiB).
+/// Firestore: largest document in bytes, counted by the documented rules (1 MiB).
 pub(crate) const DOCUMENT_BYTES: usize = 1 << 20;
 /// Firestore: deepest nesting of maps and arrays (documented: 20).
 pub(crate) const VALUE_DEPTH: usize = 20;
+/// Firestore: longest value of a field in bytes (documented: 1 MiB - 89).
+pub(crate) const FIELD_VALUE_BYTES: usize = (1 << 20) - 89;
+/// Firestore: longest path of a field in bytes (documented).
+pub(crate) const FIELD_PATH_BYTES: usize = 1_500;
+/// Firestore: most dimensions of a vector (documented).
+pub(crate) const VECTOR_DIMENSIONS: usize = 2_048;
 /// Firestore: longest document or collection id in bytes (documented).
 pub(crate) const ID_BYTES: usize = 1_500;
-/// Firestore: most operands of IN and its relatives (documented: 30).
-pub(crate) const IN_OPERANDS: usize = 30;
+/// Firestore: most operands of IN and its relatives, and most disjunctions of a query once its filter is normalized
+/// (documented: 30).
+pub(crate) const DISJUNCTIONS: usize = 30;
+/// Firestore: most filters, orders and ancestors of a query (documented).
+pub(crate) const QUERY_PARTS: usize = 100;
+/// Firestore: most fields under inequalities of a query (documented).
+pub(crate) const INEQUALITY_FIELDS: usize = 10;
+/// Firestore: most operands of NOT_IN (documented).
+pub(crate) const NOT_IN_OPERANDS: usize = 10;
+/// Firestore: most aggregations of a query (documented).
+pub(crate) const AGGREGATIONS: usize = 5;
 /// Firestore: deepest nesting of composite filters; evaluation recurses.
 pub(crate) const QUERY_DEPTH: usize = 32;
 /// Firestore: transactions open at once; each remembers what it read.
 pub(crate) const TRANSACTIONS: usize = 10_000;
 /// Firestore: life of a transaction (documented: 270 s).
 pub(crate) const TRANSACTION_LIFE: Duration = Duration::from_secs(270);
+/// Firestore: how often transactions past their life are looked for; those that read hold disk space.
+pub(crate) const TRANSACTION_SWEEP: Duration = Duration::from_secs(60);
 /// Firestore: streams that listen at once; each has a task and what its client was told.
 pub(crate) const LISTENERS: usize = 10_000;
 /// Firestore: targets of one stream. A web page puts all its listeners, and up to 100 documents in doubt, on one.

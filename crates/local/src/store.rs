@@ -116,7 +116,15 @@ impl Store {
         &self,
         look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let snapshot = self.snapshot()?;
+        self.read_in(Arc::new(self.snapshot()?), look).await
+    }
+
+    /// As [`read`](Self::read), on a snapshot that was taken before.
+    pub(crate) async fn read_in<T: Send + 'static>(
+        &self,
+        snapshot: Arc<ReadTransaction>,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let found = tokio::task::spawn_blocking(move || look(&snapshot)).await;
         Ok(found.map_err(|_| StoreError::Closed)??)
     }

@@ -1,6 +1,9 @@
 //! Firestore's messages in protobuf's JSON form.
 
-use super::fs;
+use super::{
+    fs,
+    requests::{Operation, Write},
+};
 use crate::json::{self, Object, bad};
 use fs::{structured_query as sq, value::ValueType};
 use serde_json::{Map, Value, json};
@@ -111,22 +114,23 @@ pub(super) fn document_from(json: &Value) -> Result<fs::Document, Status> {
 }
 
 /// Reads a write.
-pub(super) fn write_from(json: &Value) -> Result<fs::Write, Status> {
-    use fs::write::Operation;
+pub(super) fn write_from(json: &Value) -> Result<Write, Status> {
     let member = |name| json::member(json, name);
     let operation = if let Some(update) = member("update") {
         Operation::Update(document_from(update)?)
     } else if let Some(Value::String(name)) = member("delete") {
         Operation::Delete(name.clone())
+    } else if let Some(Value::String(name)) = member("verify") {
+        Operation::Verify(name.clone())
     } else if let Some(transform) = member("transform") {
         Operation::Transform(fs::DocumentTransform {
             document: json::text(transform, "document")?,
             field_transforms: transforms_from(transform, "fieldTransforms")?,
         })
     } else {
-        return Err(bad("writes", "an update, a delete or a transform"));
+        return Err(bad("writes", "an update, a delete, a verify or a transform"));
     };
-    Ok(fs::Write {
+    Ok(Write {
         operation: Some(operation),
         update_mask: member("updateMask").map(mask_from).transpose()?,
         update_transforms: transforms_from(json, "updateTransforms")?,
@@ -222,6 +226,7 @@ pub(super) fn queried(response: &fs::RunQueryResponse) -> Value {
         .text("transaction", &json::encode_base64(&response.transaction))
         .maybe("document", response.document.as_ref().map(document))
         .maybe("readTime", response.read_time.map(|at| at.to_string()))
+        .maybe("skippedResults", (response.skipped_results > 0).then_some(response.skipped_results))
         .done()
 }
 
@@ -336,6 +341,12 @@ pub(super) fn listed(response: &fs::ListDocumentsResponse) -> Value {
         .done()
 }
 
+/// Writes a page of collections' ids.
+pub(super) fn collections(response: fs::ListCollectionIdsResponse) -> Value {
+    let ids = response.collection_ids.into_iter().map(Value::from).collect();
+    Object::new().list("collectionIds", ids).text("nextPageToken", &response.next_page_token).done()
+}
+
 /// An empty answer.
 pub(super) fn empty() -> Value {
     Value::Object(Map::new())
@@ -360,6 +371,15 @@ mod tests {
             },
         });
         assert_eq!(document(&document_from(&json).unwrap()), json);
+    }
+
+    #[test]
+    fn a_verify_is_a_write_like_others() {
+        let name = "projects/p/databases/d/documents/c/x";
+        let write = write_from(&json!({"verify": name, "currentDocument": {"exists": true}})).unwrap();
+        assert_eq!(write.operation, Some(Operation::Verify(name.into())));
+        assert!(write.current_document.is_some());
+        assert!(write_from(&json!({"currentDocument": {"exists": true}})).is_err());
     }
 
     #[test]

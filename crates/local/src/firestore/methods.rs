@@ -1,9 +1,18 @@
 //! Firestore's methods, message in and message out; gRPC and JSON are two ways to call them.
 
-use super::{Consistency, Firestore, fs, past, path, path::DocumentName, query::Query, tables, value, write};
-use crate::limits;
-use fs::value::ValueType;
-use std::collections::BTreeMap;
+use super::{
+    Consistency, Firestore,
+    aggregation::Aggregations,
+    fs,
+    listing::Listing,
+    past, path,
+    path::DocumentName,
+    query::Query,
+    requests::{BatchWriteRequest, CommitRequest, Operation, Write},
+    tables,
+};
+use crate::{json, limits};
+use std::collections::HashSet;
 use tonic::Status;
 
 /// Turns a request's consistency selector into ours.
@@ -38,7 +47,10 @@ impl Firestore {
         path::check_database(&request.database)?;
         let consistency = consistency!(request.consistency_selector, batch_get_documents_request, new_transaction);
         let reading = self.reading(consistency)?;
-        let names = request.documents.iter().map(|name| DocumentName::parse(name)).collect::<Result<_, _>>()?;
+        let names = request.documents.iter().map(|name| DocumentName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        // A document that is named twice is answered once.
+        let mut asked = HashSet::new();
+        let names = names.into_iter().filter(|name| asked.insert(name.clone())).collect();
         let found = self.get(names, request.mask, &reading).await?;
         let read_time = Some(self.now());
         let mut responses = Vec::new();
@@ -57,6 +69,9 @@ impl Firestore {
     }
 
     pub(super) async fn run_query(&self, request: fs::RunQueryRequest) -> Result<Vec<fs::RunQueryResponse>, Status> {
+        if request.explain_options.is_some() {
+            return Err(unexplained());
+        }
         let consistency = consistency!(request.consistency_selector, run_query_request, new_transaction);
         let Some(fs::run_query_request::QueryType::StructuredQuery(query)) = request.query_type else {
             return Err(Status::invalid_argument("the query is missing"));
@@ -66,13 +81,15 @@ impl Firestore {
         let found = self.run(&query, &reading).await?;
         let read_time = Some(self.now());
         let answer = |document| fs::RunQueryResponse { document, read_time, ..fs::RunQueryResponse::default() };
-        let mut responses: Vec<_> = found.into_iter().map(|document| answer(Some(query.project(document)))).collect();
+        let documents = found.documents.into_iter();
+        let mut responses: Vec<_> = documents.map(|document| answer(Some(query.project(document)))).collect();
         if responses.is_empty() {
             // Even an empty answer has a read time.
             responses.push(answer(None));
         }
         if let Some(first) = responses.first_mut() {
             first.transaction = reading.begun;
+            first.skipped_results = i32::try_from(found.skipped).unwrap_or(i32::MAX);
         }
         Ok(responses)
     }
@@ -89,17 +106,15 @@ impl Firestore {
         let Some(saq::QueryType::StructuredQuery(query)) = aggregation.query_type else {
             return Err(Status::invalid_argument("the aggregated query is missing"));
         };
-        let query = Query::parse(&request.parent, query)?;
+        if request.explain_options.is_some() {
+            return Err(unexplained());
+        }
+        let aggregations = Aggregations::parse(aggregation.aggregations)?;
+        let query = Query::parse_aggregated(&request.parent, query, aggregations.paths())?;
         let reading = self.reading(consistency)?;
         let found = self.run(&query, &reading).await?;
-        let mut result = fs::AggregationResult::default();
-        for (index, aggregation) in aggregation.aggregations.into_iter().enumerate() {
-            let alias = if aggregation.alias.is_empty() { format!("field_{}", index + 1) } else { aggregation.alias };
-            let operator = aggregation.operator.ok_or_else(|| Status::invalid_argument("an aggregation is empty"))?;
-            result.aggregate_fields.insert(alias, aggregate(&found, operator)?);
-        }
         Ok(fs::RunAggregationQueryResponse {
-            result: Some(result),
+            result: Some(aggregations.over(&found.documents)),
             transaction: reading.begun,
             read_time: Some(self.now()),
             explain_metrics: None,
@@ -111,22 +126,21 @@ impl Firestore {
         request: fs::ListDocumentsRequest,
     ) -> Result<fs::ListDocumentsResponse, Status> {
         let consistency = consistency!(request.consistency_selector.clone(), list_documents_request, transaction);
-        if !request.order_by.is_empty() && request.order_by != "__name__" {
-            return Err(Status::unimplemented("this local server lists documents by name only; run a query"));
-        }
-        let size = usize::try_from(request.page_size).ok().filter(|size| *size > 0).unwrap_or(limits::PAGE);
-        let size = size.min(limits::PAGE);
-        let query = listing(&request, size + 1);
-        let query = Query::parse(&request.parent, query)?;
+        let listing = Listing::parse(&request)?;
+        let query = Query::parse(&request.parent, listing.query(&request)?)?;
+        let mask = request.mask.as_ref().map(path::FieldPath::parse_mask).transpose()?;
         let reading = self.reading(consistency)?;
-        let mut documents = self.run(&query, &reading).await?;
+        let mut documents = self.run(&query, &reading).await?.documents;
         if request.show_missing {
-            documents = self.with_missing(&request, documents, size + 1).await?;
+            let collection = format!("{}/{}", request.parent, request.collection_id);
+            let ids = self.look(&reading, {
+                let collection = collection.clone();
+                move |snapshot| tables::collection_ids(&tables::readable(snapshot)?, &collection)
+            });
+            documents = listing.with_missing(documents, ids.await?.iter().map(|id| format!("{collection}/{id}")));
         }
-        let more = documents.len() > size;
-        documents.truncate(size);
-        let next_page_token = documents.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default();
-        if let Some(mask) = request.mask.as_ref().map(path::FieldPath::parse_mask).transpose()? {
+        let next_page_token = listing.cut(&mut documents);
+        if let Some(mask) = mask {
             for document in &mut documents {
                 document.fields = path::project(&document.fields, &mask);
             }
@@ -134,43 +148,40 @@ impl Firestore {
         Ok(fs::ListDocumentsResponse { documents, next_page_token })
     }
 
-    /// Adds the documents that are not there and have something below them: a name and nothing else. As many as `most`.
-    async fn with_missing(
-        &self,
-        request: &fs::ListDocumentsRequest,
-        found: Vec<fs::Document>,
-        most: usize,
-    ) -> Result<Vec<fs::Document>, Status> {
-        let collection = format!("{}/{}", request.parent, request.collection_id);
-        let below = collection.clone();
-        let ids = self.store.read(move |snapshot| tables::collection_ids(&tables::readable(snapshot)?, &below)).await?;
-        let missing = ids.into_iter().map(|id| format!("{collection}/{id}")).filter(|name| *name > request.page_token);
-        let missing = missing.map(|name| (name.clone(), fs::Document { name, ..fs::Document::default() }));
-        let mut merged: BTreeMap<_, _> = missing.collect();
-        merged.extend(found.into_iter().map(|document| (document.name.clone(), document)));
-        Ok(merged.into_values().take(most).collect())
-    }
-
     pub(super) async fn list_collection_ids(
         &self,
         request: fs::ListCollectionIdsRequest,
     ) -> Result<fs::ListCollectionIdsResponse, Status> {
+        use fs::list_collection_ids_request::ConsistencySelector;
         path::check_parent(&request.parent)?;
+        if let Some(ConsistencySelector::ReadTime(_)) = request.consistency_selector {
+            return Err(past());
+        }
+        let size = page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(json::decode_base64(token).and_then(|id| String::from_utf8(id).ok()).ok_or_else(bad_token)?),
+        };
         let parent = request.parent;
         let found = self.store.read(move |snapshot| tables::collection_ids(&tables::readable(snapshot)?, &parent));
         let mut collection_ids = found.await?;
         collection_ids.sort_unstable();
-        Ok(fs::ListCollectionIdsResponse { collection_ids, next_page_token: String::new() })
+        collection_ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
+        let more = collection_ids.len() > size;
+        collection_ids.truncate(size);
+        let last = collection_ids.last().filter(|_| more);
+        let next_page_token = last.map(|id| json::encode_base64(id.as_bytes())).unwrap_or_default();
+        Ok(fs::ListCollectionIdsResponse { collection_ids, next_page_token })
     }
 
-    pub(super) async fn commit_request(&self, request: fs::CommitRequest) -> Result<fs::CommitResponse, Status> {
+    pub(super) async fn commit_request(&self, request: CommitRequest) -> Result<fs::CommitResponse, Status> {
         path::check_database(&request.database)?;
         self.commit(request.writes, &request.transaction).await
     }
 
     pub(super) async fn batch_write_request(
         &self,
-        request: fs::BatchWriteRequest,
+        request: BatchWriteRequest,
     ) -> Result<fs::BatchWriteResponse, Status> {
         path::check_database(&request.database)?;
         self.batch_write(request.writes).await
@@ -192,33 +203,33 @@ impl Firestore {
         path::check_parent(&request.parent)?;
         let id = if request.document_id.is_empty() { self.new_id() } else { request.document_id };
         let name = format!("{}/{}/{id}", request.parent, request.collection_id);
+        if request.document.as_ref().is_some_and(|document| !document.name.is_empty()) {
+            return Err(Status::invalid_argument("document.name must not be set; document_id names the document"));
+        }
         let document = fs::Document { name: name.clone(), ..request.document.unwrap_or_default() };
         let absent = fs::Precondition { condition_type: Some(fs::precondition::ConditionType::Exists(false)) };
-        let write = fs::Write {
-            operation: Some(fs::write::Operation::Update(document)),
-            current_document: Some(absent),
-            ..fs::Write::default()
-        };
+        let write =
+            Write { operation: Some(Operation::Update(document)), current_document: Some(absent), ..Write::default() };
         self.write_one(write, &name, request.mask).await
     }
 
     pub(super) async fn update_document(&self, request: fs::UpdateDocumentRequest) -> Result<fs::Document, Status> {
         let document = request.document.ok_or_else(|| Status::invalid_argument("the document is missing"))?;
         let name = document.name.clone();
-        let write = fs::Write {
-            operation: Some(fs::write::Operation::Update(document)),
+        let write = Write {
+            operation: Some(Operation::Update(document)),
             update_mask: request.update_mask,
             current_document: request.current_document,
-            ..fs::Write::default()
+            ..Write::default()
         };
         self.write_one(write, &name, request.mask).await
     }
 
     pub(super) async fn delete_document(&self, request: fs::DeleteDocumentRequest) -> Result<(), Status> {
-        let write = fs::Write {
-            operation: Some(fs::write::Operation::Delete(request.name)),
+        let write = Write {
+            operation: Some(Operation::Delete(request.name)),
             current_document: request.current_document,
-            ..fs::Write::default()
+            ..Write::default()
         };
         self.commit(vec![write], &[]).await.map(|_| ())
     }
@@ -237,47 +248,19 @@ impl Firestore {
     }
 }
 
-/// A list of a collection as a query by name.
-fn listing(request: &fs::ListDocumentsRequest, limit: usize) -> fs::StructuredQuery {
-    use fs::structured_query::CollectionSelector;
-    let after =
-        |name: &str| fs::Cursor { values: vec![value::of(ValueType::ReferenceValue(name.into()))], before: false };
-    fs::StructuredQuery {
-        from: vec![CollectionSelector { collection_id: request.collection_id.clone(), all_descendants: false }],
-        start_at: (!request.page_token.is_empty()).then(|| after(&request.page_token)),
-        limit: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
-        ..fs::StructuredQuery::default()
+/// How many entries a page has.
+pub(super) fn page_size(asked: i32) -> Result<usize, Status> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(limits::PAGE),
+        Ok(size) => Ok(size.min(limits::PAGE)),
+        Err(_) => Err(Status::invalid_argument(format!("page_size is negative: {asked}"))),
     }
 }
 
-fn aggregate(
-    found: &[fs::Document],
-    operator: fs::structured_aggregation_query::aggregation::Operator,
-) -> Result<fs::Value, Status> {
-    use fs::structured_aggregation_query::aggregation::Operator;
-    let numbers = |field: Option<fs::structured_query::FieldReference>| {
-        let path = path::FieldPath::parse(&field.unwrap_or_default().field_path)?;
-        let values = found.iter().filter_map(|document| path.get(&document.fields).cloned());
-        Ok::<_, Status>(values.filter(|value| value::rank(value) == 2).collect::<Vec<_>>())
-    };
-    let integer = |number: usize| value::of(ValueType::IntegerValue(i64::try_from(number).unwrap_or(i64::MAX)));
-    match operator {
-        Operator::Count(count) => {
-            let most = count.up_to.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
-            Ok(integer(found.len().min(most)))
-        }
-        Operator::Sum(sum) => {
-            let numbers = numbers(sum.field)?;
-            Ok(numbers.iter().fold(integer(0), |sum, number| write::add(&sum, number)))
-        }
-        Operator::Avg(avg) => {
-            let numbers = numbers(avg.field)?;
-            if numbers.is_empty() {
-                return Ok(value::of(ValueType::NullValue(0)));
-            }
-            let sum: f64 = numbers.iter().map(write::as_double).sum();
-            #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 documents here")]
-            Ok(value::of(ValueType::DoubleValue(sum / numbers.len() as f64)))
-        }
-    }
+pub(super) fn bad_token() -> Status {
+    Status::invalid_argument("the page token is none of this server's")
+}
+
+fn unexplained() -> Status {
+    Status::unimplemented("explain_options are not part of this local server")
 }

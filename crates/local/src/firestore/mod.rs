@@ -6,15 +6,19 @@
 //!
 //! A commit that became visible is announced to those who listen ([`watch`]), in the order of commits.
 //!
-//! Not here yet, and refused by name: reads at a past time, pipelines, vector search. A listener that comes back after changes
-//! gets its result anew: deletions are not remembered.
+//! Not here, and refused by name: reads at a past time, pipelines, vector search, partitions, plans of queries.
+//! A listener that comes back after changes gets its result anew: deletions are not remembered.
 
+mod aggregation;
 mod channel;
+mod filter;
 mod grpc;
 mod json;
+mod listing;
 mod methods;
 mod path;
 mod query;
+mod requests;
 mod rest;
 mod streams;
 mod tables;
@@ -35,10 +39,11 @@ use crate::{
 use googleapis_tonic_google_firestore_v1::google::{firestore::v1 as fs, rpc, r#type};
 use path::{DocumentName, FieldPath};
 use prost_types::Timestamp;
-use query::Query;
-use redb::WriteTransaction;
+use query::{Found, Query};
+use redb::{ReadTransaction, WriteTransaction};
+use requests::Write;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,7 +56,7 @@ use write::{CheckedWrite, Outcome};
 pub(crate) struct Firestore {
     store: Store,
     ticker: Arc<Ticker>,
-    transactions: Transactions,
+    transactions: Arc<Transactions>,
     hub: Arc<Hub>,
     /// Browsers' streams.
     channels: channel::Sessions,
@@ -69,9 +74,12 @@ enum Consistency {
     New(fs::TransactionOptions),
 }
 
-/// A consistency made concrete: the transaction to record reads in, and its id if the caller is to learn it.
+/// A consistency made concrete: the transaction to record reads in, the snapshot to read (the last commit if there is
+/// none), and the transaction's id if the caller is to learn it.
+#[derive(Default)]
 struct Reading {
     transaction: Option<Vec<u8>>,
+    snapshot: Option<Arc<ReadTransaction>>,
     begun: Vec<u8>,
 }
 
@@ -88,7 +96,9 @@ impl Firestore {
         ticker.raise(version);
         let hub = Arc::new(Hub::new(version));
         let channels = channel::Sessions::default();
-        Ok(Arc::new(Self { store, ticker, transactions: Transactions::default(), hub, channels, stop }))
+        let transactions = Arc::<Transactions>::default();
+        tokio::spawn(forget_transactions(Arc::clone(&transactions), stop.clone()));
+        Ok(Arc::new(Self { store, ticker, transactions, hub, channels, stop }))
     }
 
     fn now(&self) -> Timestamp {
@@ -97,14 +107,15 @@ impl Firestore {
 
     fn reading(&self, consistency: Consistency) -> Result<Reading, Status> {
         match consistency {
-            Consistency::Latest => Ok(Reading { transaction: None, begun: Vec::new() }),
+            Consistency::Latest => Ok(Reading::default()),
             Consistency::Transaction(id) => {
-                self.transactions.check(&id)?;
-                Ok(Reading { transaction: Some(id), begun: Vec::new() })
+                let snapshot = self.transactions.snapshot(&id)?;
+                Ok(Reading { transaction: Some(id), snapshot, begun: Vec::new() })
             }
             Consistency::New(options) => {
                 let id = self.begin(Some(options))?;
-                Ok(Reading { transaction: Some(id.clone()), begun: id })
+                let snapshot = self.transactions.snapshot(&id)?;
+                Ok(Reading { transaction: Some(id.clone()), snapshot, begun: id })
             }
         }
     }
@@ -112,12 +123,42 @@ impl Firestore {
     /// Begins a transaction, for reading and writing unless told otherwise.
     fn begin(&self, options: Option<fs::TransactionOptions>) -> Result<Vec<u8>, Status> {
         use fs::transaction_options::Mode;
-        let read_only = match options.and_then(|options| options.mode) {
+        let snapshot = match options.and_then(|options| options.mode) {
             Some(Mode::ReadOnly(options)) if options.consistency_selector.is_some() => return Err(past()),
-            Some(Mode::ReadOnly(_)) => true,
-            Some(Mode::ReadWrite(_)) | None => false,
+            Some(Mode::ReadOnly(_)) => Some(self.store.snapshot()?),
+            Some(Mode::ReadWrite(options)) => {
+                self.check_retried(&options.retry_transaction)?;
+                None
+            }
+            None => None,
         };
-        self.transactions.begin(self.ticker.tick(), read_only)
+        self.transactions.begin(self.ticker.tick(), snapshot)
+    }
+
+    /// Checks the id of the transaction that a new one repeats. Those that ended are not remembered, but ids are times,
+    /// so an id that this server never gave is recognized if it lies in the future or is no time at all.
+    fn check_retried(&self, id: &[u8]) -> Result<(), Status> {
+        if id.is_empty() {
+            return Ok(());
+        }
+        let given = <[u8; 8]>::try_from(id).map(u64::from_be_bytes);
+        if given.is_ok_and(|at| (1..=self.ticker.tick()).contains(&at)) {
+            return Ok(());
+        }
+        Err(Status::invalid_argument("the transaction to be retried is unknown"))
+    }
+
+    /// Runs `look` on what a reading sees.
+    async fn look<T: Send + 'static>(
+        &self,
+        reading: &Reading,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, Status> {
+        let found = match &reading.snapshot {
+            Some(snapshot) => self.store.read_in(Arc::clone(snapshot), look).await,
+            None => self.store.read(look).await,
+        };
+        Ok(found?)
     }
 
     /// Reads documents in the order asked.
@@ -128,7 +169,7 @@ impl Firestore {
         reading: &Reading,
     ) -> Result<Vec<(DocumentName, Option<fs::Document>)>, Status> {
         let mask = mask.as_ref().map(FieldPath::parse_mask).transpose()?;
-        let found = self.store.read(move |snapshot| {
+        let found = self.look(reading, move |snapshot| {
             let table = tables::readable(snapshot)?;
             names
                 .into_iter()
@@ -164,18 +205,19 @@ impl Firestore {
     }
 
     /// Runs a query; the documents are whole.
-    async fn run(&self, query: &Query, reading: &Reading) -> Result<Vec<fs::Document>, Status> {
+    async fn run(&self, query: &Query, reading: &Reading) -> Result<Found, Status> {
         let running = query.clone();
-        let found = self.store.read(move |snapshot| running.run(&tables::readable(snapshot)?)).await?;
+        let found = self.look(reading, move |snapshot| running.run(&tables::readable(snapshot)?)).await?;
         if let Some(transaction) = &reading.transaction {
-            self.transactions.saw_query(transaction, query, &found);
+            self.transactions.saw_query(transaction, query, &found.documents);
         }
         Ok(found)
     }
 
     /// Does all writes or none.
-    async fn commit(&self, writes: Vec<fs::Write>, transaction: &[u8]) -> Result<fs::CommitResponse, Status> {
+    async fn commit(&self, writes: Vec<Write>, transaction: &[u8]) -> Result<fs::CommitResponse, Status> {
         let writes = parse(writes)?;
+        write::check_sequence(&writes)?;
         let reads = if transaction.is_empty() {
             Reads::default()
         } else {
@@ -192,7 +234,7 @@ impl Firestore {
     }
 
     /// Does each write on its own; answers one status for each.
-    async fn batch_write(&self, writes: Vec<fs::Write>) -> Result<fs::BatchWriteResponse, Status> {
+    async fn batch_write(&self, writes: Vec<Write>) -> Result<fs::BatchWriteResponse, Status> {
         let writes = parse(writes)?;
         let mut names: Vec<_> = writes.iter().map(|write| &write.name).collect();
         names.sort_unstable();
@@ -222,7 +264,7 @@ impl Firestore {
     /// Does one write and reads the document back.
     async fn write_one(
         &self,
-        write: fs::Write,
+        write: Write,
         name: &str,
         mask: Option<fs::DocumentMask>,
     ) -> Result<fs::Document, Status> {
@@ -231,10 +273,15 @@ impl Firestore {
     }
 }
 
-fn parse(writes: Vec<fs::Write>) -> Result<Vec<CheckedWrite>, Status> {
-    if writes.len() > limits::COMMIT_WRITES {
-        return Err(Status::invalid_argument(format!("a commit has more than {} writes", limits::COMMIT_WRITES)));
+/// Forgets transactions that nobody will end, and all of them when the server stops.
+async fn forget_transactions(transactions: Arc<Transactions>, stop: CancellationToken) {
+    while tokio::time::timeout(limits::TRANSACTION_SWEEP, stop.cancelled()).await.is_err() {
+        transactions.forget_expired();
     }
+    transactions.forget_all();
+}
+
+fn parse(writes: Vec<Write>) -> Result<Vec<CheckedWrite>, Status> {
     writes.into_iter().map(CheckedWrite::parse).collect()
 }
 
@@ -289,24 +336,39 @@ fn apply(
     now: u64,
 ) -> Result<(Vec<fs::WriteResult>, BTreeSet<DocumentName>), Status> {
     let mut results = Vec::with_capacity(writes.len());
-    let mut changed = BTreeSet::new();
+    let mut before: BTreeMap<DocumentName, Option<fs::Document>> = BTreeMap::new();
     for write in writes {
         let name = write.name.clone();
         let current = documents.entry(name.clone()).or_default();
-        write.check(current.as_ref())?;
-        let Outcome { mut document, transform_results } = write.apply(current.as_ref(), now)?;
-        // A write that changes nothing leaves the document as it is, its update time included.
-        match (&*current, &mut document) {
-            (Some(before), Some(after)) if before.fields == after.fields => after.update_time = before.update_time,
-            (None, None) => {}
+        // What later writes require of the same document was held against the first one: see `write::check_sequence`.
+        if !before.contains_key(&name) {
+            write.check(current.as_ref())?;
+            before.insert(name.clone(), current.clone());
+        }
+        let Outcome { document, transform_results } = write.apply(current.as_ref(), now)?;
+        *current = document;
+        results.push((name, transform_results));
+    }
+    let mut changed = BTreeSet::new();
+    for (name, before) in before {
+        match (before, documents.get_mut(&name)) {
+            // A commit that changes nothing leaves the document as it is, its update time included.
+            (Some(before), Some(Some(after)))
+                // One that was deleted and made again is another one.
+                if before.fields == after.fields && before.create_time == after.create_time =>
+            {
+                *after = before;
+            }
+            (None, Some(None)) => {}
             _ => drop(changed.insert(name)),
         }
-        // A delete has no update time.
-        let update_time = document.as_ref().and_then(|document| document.update_time);
-        results.push(fs::WriteResult { update_time, transform_results });
-        *current = document;
     }
-    Ok((results, changed))
+    // Writes of one document are one change of it, so all of them have the update time of what is left, if anything is.
+    let result = |(name, transform_results)| {
+        let left = documents.get(&name).and_then(Option::as_ref);
+        fs::WriteResult { update_time: left.and_then(|document| document.update_time), transform_results }
+    };
+    Ok((results.into_iter().map(result).collect(), changed))
 }
 
 fn rpc_status(status: &Status) -> rpc::Status {

@@ -31,7 +31,10 @@ impl DocumentName {
         if path.split('/').count() % 2 != 0 {
             return Err(malformed());
         }
-        path.split('/').try_for_each(check_id)?;
+        path.split('/').enumerate().try_for_each(|(place, id)| match place % 2 {
+            0 => check_collection_id(id),
+            _ => check_document_id(id),
+        })?;
         Ok(Self::stored(name))
     }
 
@@ -59,11 +62,38 @@ pub(super) fn check_database(name: &str) -> Result<(), Status> {
     }
 }
 
-/// Checks the id of a collection or document, by the documented rules.
-pub(super) fn check_id(id: &str) -> Result<(), Status> {
-    let reserved = id.starts_with("__") && id.ends_with("__") && !id.starts_with("__id");
-    if id.is_empty() || id == "." || id == ".." || id.contains('/') || reserved || id.len() > limits::ID_BYTES {
+/// Checks the id of a collection, by the documented rules.
+pub(super) fn check_collection_id(id: &str) -> Result<(), Status> {
+    if id.is_empty() || id == "." || id == ".." || id.contains('/') || is_reserved(id) || id.len() > limits::ID_BYTES {
         return Err(Status::invalid_argument(format!("invalid document or collection id \"{id}\"")));
+    }
+    Ok(())
+}
+
+/// Checks the id of a document: as those of collections, and numbers besides.
+pub(super) fn check_document_id(id: &str) -> Result<(), Status> {
+    if numeric_id(id).is_some() { Ok(()) } else { check_collection_id(id) }
+}
+
+/// The number that an id such as `__id7__` stands for.
+pub(super) fn numeric_id(id: &str) -> Option<i64> {
+    let digits = id.strip_prefix("__id")?.strip_suffix("__")?;
+    digits.parse::<i64>().ok().filter(|number| number.to_string() == digits)
+}
+
+/// Whether an id or a field's name is kept for the service itself: `__x__`, with something in between.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.len() > 4 && name.starts_with("__") && name.ends_with("__")
+}
+
+/// Checks the name of a field, which may be reserved: some queries name such fields.
+pub(super) fn check_field(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Err(Status::invalid_argument("a field has no name"));
+    }
+    if name.len() > limits::FIELD_PATH_BYTES {
+        let most = limits::FIELD_PATH_BYTES;
+        return Err(Status::invalid_argument(format!("a field's name is longer than {most} bytes")));
     }
     Ok(())
 }
@@ -76,8 +106,17 @@ fn split_root(name: &str) -> Option<(&str, Option<&str>)> {
     name.split_once("/documents/").map(|(database, path)| (database, Some(path)))
 }
 
+/// How queries call the name of a document.
+const NAME: &str = "__name__";
+
+/// Whether a name may stand in a path without quotes.
+fn is_plain(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// The path of a field: its names from the outside in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FieldPath(Vec<String>);
 
 impl FieldPath {
@@ -92,10 +131,16 @@ impl FieldPath {
                 unquote(quoted).ok_or_else(malformed)?
             } else {
                 let end = rest.find('.').unwrap_or(rest.len());
+                if !is_plain(&rest[..end]) {
+                    return Err(malformed());
+                }
                 (rest[..end].to_owned(), &rest[end..])
             };
             if name.is_empty() {
                 return Err(malformed());
+            }
+            if is_reserved(&name) && text != NAME {
+                return Err(Status::invalid_argument(format!("the field path \"{text}\" is reserved")));
             }
             names.push(name);
             match rest.strip_prefix('.') {
@@ -113,7 +158,17 @@ impl FieldPath {
 
     /// Whether this is the document's own name.
     pub(super) fn is_name(&self) -> bool {
-        self.0.len() == 1 && self.0[0] == "__name__"
+        self.0.len() == 1 && self.0[0] == NAME
+    }
+
+    /// The path of every document's own name.
+    pub(super) fn name() -> Self {
+        Self(vec![NAME.into()])
+    }
+
+    /// Whether one of two different paths leads into what the other leads to.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self != other && self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
 
     /// The value at this path.
@@ -210,6 +265,11 @@ mod tests {
             "projects/p/databases/d/documents/a",
             "projects/p/databases/d/documents/a//b/c",
             "projects/p/databases/d/documents/a/..",
+            "projects/p/databases/d/documents/a/__x__",
+            "projects/p/databases/d/documents/a/__idabc__",
+            "projects/p/databases/d/documents/a/__id007__",
+            "projects/p/databases/d/documents/a/__id9223372036854775808__",
+            "projects/p/databases/d/documents/__id5__/a",
         ] {
             assert!(DocumentName::parse(bad).is_err(), "{bad}");
         }
@@ -225,7 +285,7 @@ mod tests {
         assert!(FieldPath::parse("a.b").unwrap().get(&fields).is_none());
         path.remove(&mut fields);
         assert!(path.get(&fields).is_none());
-        for bad in ["", ".", "a.", "`a", "a..b", "`a`b"] {
+        for bad in ["", ".", "a.", "`a", "a..b", "`a`b", "a-b", "1a", "__x__", "a.__x__", "a.__name__", "``"] {
             assert!(FieldPath::parse(bad).is_err(), "{bad}");
         }
     }

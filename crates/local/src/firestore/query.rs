@@ -2,16 +2,14 @@
 //! and needs none declared.
 
 use super::{
+    filter::{Filter, check_filter, check_reference, lookup, parse_field, parse_filter},
     fs,
     path::{self, FieldPath},
     tables::{self, Documents, Scope},
-    value::{self, of},
+    value,
 };
 use crate::limits;
-use fs::{
-    structured_query::{self as sq, Direction, field_filter::Operator, filter::FilterType, unary_filter},
-    value::ValueType,
-};
+use fs::structured_query::{self as sq, Direction};
 use std::cmp::Ordering;
 use tonic::Status;
 
@@ -28,12 +26,12 @@ pub(super) struct Query {
     select: Option<Vec<FieldPath>>,
 }
 
-#[derive(Debug, Clone)]
-enum Filter {
-    And(Vec<Filter>),
-    Or(Vec<Filter>),
-    Field(FieldPath, Operator, fs::Value),
-    Unary(FieldPath, unary_filter::Operator),
+/// What a query found.
+pub(super) struct Found {
+    /// Its documents, in order, whole.
+    pub(super) documents: Vec<fs::Document>,
+    /// How many documents its offset left out.
+    pub(super) skipped: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -45,19 +43,43 @@ struct Order {
 impl Query {
     /// Checks a query below `parent`.
     pub(super) fn parse(parent: &str, query: fs::StructuredQuery) -> Result<Self, Status> {
+        Self::parse_aggregated(parent, query, Vec::new())
+    }
+
+    /// Checks a query whose answer is aggregated over fields. Its documents have all of these fields and are sorted by
+    /// them, as in the index that the real service reads.
+    pub(super) fn parse_aggregated(
+        parent: &str,
+        query: fs::StructuredQuery,
+        aggregated: Vec<FieldPath>,
+    ) -> Result<Self, Status> {
         path::check_parent(parent)?;
         if query.find_nearest.is_some() {
             return Err(Status::unimplemented("vector search is not part of this local server"));
         }
         let filter = query.r#where.map(|filter| parse_filter(filter, 0)).transpose()?;
-        let orders = parse_orders(query.order_by, filter.as_ref())?;
-        for cursor in [&query.start_at, &query.end_at].into_iter().flatten() {
-            if cursor.values.len() > orders.len() {
-                return Err(Status::invalid_argument("a cursor has more values than the query has orders"));
-            }
+        let mut orders = parse_orders(query.order_by)?;
+        let conditions = filter.as_ref().map_or(Ok(0), check_filter)?;
+        let ancestors = usize::from(!parent.ends_with("/documents"));
+        let most = limits::QUERY_PARTS;
+        if conditions + orders.len() + ancestors > most {
+            return Err(Status::invalid_argument(format!(
+                "a query has more than {most} filters, orders and ancestors"
+            )));
         }
+        let scope = parse_scope(parent, &query.from)?;
+        if matches!(&scope, Scope::Children(_)) || matches!(&scope, Scope::Group { id, .. } if id.is_empty()) {
+            check_any_collection(filter.as_ref(), &orders)?;
+        }
+        if query.select.is_some() && !aggregated.is_empty() {
+            return Err(Status::invalid_argument("a query whose fields are aggregated cannot select fields"));
+        }
+        for cursor in [&query.start_at, &query.end_at].into_iter().flatten() {
+            check_cursor(cursor, &orders)?;
+        }
+        add_implicit_orders(&mut orders, filter.as_ref(), aggregated)?;
         Ok(Self {
-            scope: parse_scope(parent, &query.from)?,
+            scope,
             filter,
             orders,
             start: query.start_at,
@@ -68,8 +90,8 @@ impl Query {
         })
     }
 
-    /// The documents that answer the query, in order, whole.
-    pub(super) fn run(&self, table: &impl Documents) -> Result<Vec<fs::Document>, redb::Error> {
+    /// The documents that answer the query.
+    pub(super) fn run(&self, table: &impl Documents) -> Result<Found, redb::Error> {
         let mut found = Vec::new();
         tables::scan(table, &self.scope, |document| {
             if self.matches(&document) {
@@ -79,7 +101,8 @@ impl Query {
         })?;
         found.sort_by(|a, b| self.compare(a, b));
         found.retain(|document| self.within_cursors(document));
-        Ok(found.into_iter().skip(self.offset).take(self.limit).collect())
+        let skipped = self.offset.min(found.len());
+        Ok(Found { documents: found.into_iter().skip(skipped).take(self.limit).collect(), skipped })
     }
 
     /// What the caller gets to see of a document.
@@ -164,168 +187,94 @@ impl Order {
     }
 }
 
-impl Filter {
-    fn accepts(&self, document: &fs::Document) -> bool {
-        match self {
-            Self::And(all) => all.iter().all(|filter| filter.accepts(document)),
-            Self::Or(any) => any.iter().any(|filter| filter.accepts(document)),
-            Self::Field(path, operator, operand) => {
-                lookup(document, path).is_some_and(|value| holds(&value, *operator, operand))
-            }
-            Self::Unary(path, operator) => lookup(document, path).is_some_and(|value| match operator {
-                unary_filter::Operator::IsNan => value::is_nan(&value),
-                unary_filter::Operator::IsNull => value::is_null(&value),
-                unary_filter::Operator::IsNotNan => !value::is_nan(&value) && !value::is_null(&value),
-                unary_filter::Operator::IsNotNull => !value::is_null(&value),
-                unary_filter::Operator::Unspecified => false,
-            }),
-        }
-    }
-
-    /// Paths under an inequality: queries sort by them even when not told to.
-    fn inequalities<'a>(&'a self, paths: &mut Vec<&'a FieldPath>) {
-        match self {
-            Self::And(filters) | Self::Or(filters) => filters.iter().for_each(|filter| filter.inequalities(paths)),
-            Self::Field(path, operator, _) if is_inequality(*operator) => paths.push(path),
-            Self::Unary(path, unary_filter::Operator::IsNotNan | unary_filter::Operator::IsNotNull) => paths.push(path),
-            Self::Field(..) | Self::Unary(..) => {}
-        }
-    }
-}
-
-fn is_inequality(operator: Operator) -> bool {
-    use Operator as O;
-    matches!(
-        operator,
-        O::LessThan | O::LessThanOrEqual | O::GreaterThan | O::GreaterThanOrEqual | O::NotEqual | O::NotIn
-    )
-}
-
-/// Whether a value relates to the operand as asked. Comparisons hold only within one type; null equals only null.
-fn holds(value: &fs::Value, operator: Operator, operand: &fs::Value) -> bool {
-    use Operator as O;
-    let comparable = value::rank(value) == value::rank(operand);
-    let order = value::compare(value, operand);
-    let among = |values: &[fs::Value]| values.iter().any(|candidate| value::equal(value, candidate));
-    match operator {
-        O::LessThan => comparable && order.is_lt(),
-        O::LessThanOrEqual => comparable && order.is_le(),
-        O::GreaterThan => comparable && order.is_gt(),
-        O::GreaterThanOrEqual => comparable && order.is_ge(),
-        O::Equal => order.is_eq(),
-        O::NotEqual => order.is_ne() && !value::is_null(value),
-        O::ArrayContains => elements(value).iter().any(|element| value::equal(element, operand)),
-        O::In => among(elements(operand)),
-        O::NotIn => {
-            !value::is_null(value) && !elements(operand).iter().any(value::is_null) && !among(elements(operand))
-        }
-        O::ArrayContainsAny => {
-            let contained =
-                |candidate: &fs::Value| elements(value).iter().any(|element| value::equal(element, candidate));
-            elements(operand).iter().any(contained)
-        }
-        O::Unspecified => false,
-    }
-}
-
-fn elements(value: &fs::Value) -> &[fs::Value] {
-    match &value.value_type {
-        Some(ValueType::ArrayValue(array)) => &array.values,
-        _ => &[],
-    }
-}
-
-fn lookup(document: &fs::Document, path: &FieldPath) -> Option<fs::Value> {
-    if path.is_name() {
-        return Some(of(ValueType::ReferenceValue(document.name.clone())));
-    }
-    path.get(&document.fields).cloned()
-}
-
 fn parse_scope(parent: &str, from: &[sq::CollectionSelector]) -> Result<Scope, Status> {
-    let [selector] = from else {
-        return Err(Status::invalid_argument("a query must name exactly one collection in 'from'"));
+    let (all_descendants, id) = match from {
+        [] => (false, ""),
+        [selector] => (selector.all_descendants, selector.collection_id.as_str()),
+        _ => return Err(Status::invalid_argument("a query has more than one collection in 'from'")),
     };
-    if !selector.collection_id.is_empty() {
-        path::check_id(&selector.collection_id)?;
+    if !id.is_empty() {
+        path::check_collection_id(id)?;
     }
-    match (selector.all_descendants, selector.collection_id.as_str()) {
+    match (all_descendants, id) {
         (true, id) => Ok(Scope::Group { parent: parent.into(), id: id.into() }),
-        (false, "") => Err(Status::invalid_argument("a query must name its collection")),
+        (false, "") => Ok(Scope::Children(parent.into())),
         (false, id) => Ok(Scope::Collection(format!("{parent}/{id}"))),
     }
 }
 
-fn parse_filter(filter: sq::Filter, depth: usize) -> Result<Filter, Status> {
-    if depth > limits::QUERY_DEPTH {
-        return Err(Status::invalid_argument("filters are nested too deeply"));
+/// Checks a query that names no collection: there is an index of names only.
+fn check_any_collection(filter: Option<&Filter>, orders: &[Order]) -> Result<(), Status> {
+    let mut by_name = orders.iter().all(|order| order.path.is_name() && !order.descending);
+    if let Some(filter) = filter {
+        filter.visit(&mut |part| match part {
+            Filter::Field(path, ..) | Filter::Unary(path, _) => by_name &= path.is_name(),
+            Filter::And(_) | Filter::Or(_) => {}
+        });
     }
-    match filter.filter_type.ok_or_else(|| Status::invalid_argument("a filter is empty"))? {
-        FilterType::CompositeFilter(composite) => {
-            let operator = composite.op();
-            let filters = composite.filters.into_iter();
-            let filters = filters.map(|filter| parse_filter(filter, depth + 1)).collect::<Result<_, _>>()?;
-            match operator {
-                sq::composite_filter::Operator::And => Ok(Filter::And(filters)),
-                sq::composite_filter::Operator::Or => Ok(Filter::Or(filters)),
-                sq::composite_filter::Operator::Unspecified => Err(unspecified()),
-            }
-        }
-        FilterType::FieldFilter(filter) => {
-            let operator = filter.op();
-            let operand = filter.value.ok_or_else(|| Status::invalid_argument("a field filter has no value"))?;
-            check_operand(operator, &operand)?;
-            Ok(Filter::Field(parse_field(filter.field)?, operator, operand))
-        }
-        FilterType::UnaryFilter(filter) => {
-            let operator = filter.op();
-            if operator == unary_filter::Operator::Unspecified {
-                return Err(unspecified());
-            }
-            let Some(unary_filter::OperandType::Field(field)) = filter.operand_type else {
-                return Err(Status::invalid_argument("a unary filter has no field"));
-            };
-            Ok(Filter::Unary(parse_field(Some(field))?, operator))
-        }
-    }
+    if by_name { Ok(()) } else { Err(Status::invalid_argument("a query by fields must name its collection")) }
 }
 
-fn check_operand(operator: Operator, operand: &fs::Value) -> Result<(), Status> {
-    match operator {
-        Operator::Unspecified => Err(unspecified()),
-        Operator::In | Operator::NotIn | Operator::ArrayContainsAny => match elements(operand).len() {
-            1..=limits::IN_OPERANDS => Ok(()),
-            _ => Err(Status::invalid_argument(format!(
-                "'{}' needs an array of 1 to {} values",
-                operator.as_str_name(),
-                limits::IN_OPERANDS
-            ))),
-        },
-        _ => Ok(()),
+/// A cursor names values of the orders that the query says; those that are added to it are none of the cursor's.
+fn check_cursor(cursor: &fs::Cursor, orders: &[Order]) -> Result<(), Status> {
+    if cursor.values.len() > orders.len() {
+        return Err(Status::invalid_argument("a cursor has more values than the query has orders"));
     }
+    let names = orders.iter().zip(&cursor.values).filter(|(order, _)| order.path.is_name());
+    names.map(|(_, value)| value).try_for_each(check_reference)
 }
 
-fn parse_orders(order_by: Vec<sq::Order>, filter: Option<&Filter>) -> Result<Vec<Order>, Status> {
-    let mut orders = Vec::new();
+fn parse_orders(order_by: Vec<sq::Order>) -> Result<Vec<Order>, Status> {
+    let mut orders: Vec<Order> = Vec::new();
     for order in order_by {
         let descending = order.direction() == Direction::Descending;
-        orders.push(Order { path: parse_field(order.field)?, descending });
+        let path = parse_field(order.field)?;
+        if orders.iter().any(|order| order.path == path) {
+            return Err(Status::invalid_argument("a query is ordered by one field twice"));
+        }
+        if orders.iter().any(|order| order.path.is_name()) {
+            return Err(Status::invalid_argument("no order may follow that by __name__"));
+        }
+        orders.push(Order { path, descending });
     }
+    Ok(orders)
+}
+
+/// Adds what a query is sorted by without saying so: fields under an inequality, fields that are aggregated, the name.
+fn add_implicit_orders(
+    orders: &mut Vec<Order>,
+    filter: Option<&Filter>,
+    mut aggregated: Vec<FieldPath>,
+) -> Result<(), Status> {
     // As documented: implicit orders take the direction of the last explicit one.
     let descending = orders.last().is_some_and(|order| order.descending);
     let mut inequalities = Vec::new();
     if let Some(filter) = filter {
         filter.inequalities(&mut inequalities);
     }
-    for path in inequalities {
-        if !path.is_name() && !orders.iter().any(|order| order.path == *path) {
-            orders.push(Order { path: path.clone(), descending });
+    // By the fields' names, wherever they stand in the filter.
+    let mut paths: Vec<_> = inequalities.into_iter().cloned().collect();
+    paths.sort_unstable();
+    let named = paths.iter().any(FieldPath::is_name) || orders.iter().any(|order| order.path.is_name());
+    aggregated.retain(|path| !paths.contains(path) && !orders.iter().any(|order| order.path == *path));
+    if named && !aggregated.is_empty() {
+        return Err(Status::invalid_argument("an aggregated field must stand in order_by before __name__"));
+    }
+    paths.retain(|path| !path.is_name());
+    paths.append(&mut aggregated);
+    for path in paths {
+        if orders.iter().any(|order| order.path == path) {
+            continue;
         }
+        if orders.iter().any(|order| order.path.is_name()) {
+            return Err(Status::invalid_argument("a field under an inequality must stand in order_by before __name__"));
+        }
+        orders.push(Order { path, descending });
     }
     if !orders.iter().any(|order| order.path.is_name()) {
-        orders.push(Order { path: FieldPath::parse("__name__")?, descending });
+        orders.push(Order { path: FieldPath::name(), descending });
     }
-    Ok(orders)
+    Ok(())
 }
 
 /// A projection without fields, and one of `__name__` alone, yields only names.
@@ -334,14 +283,6 @@ fn parse_projection(projection: sq::Projection) -> Result<Vec<FieldPath>, Status
     Ok(paths.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| !path.is_name()).collect())
 }
 
-fn parse_field(field: Option<sq::FieldReference>) -> Result<FieldPath, Status> {
-    FieldPath::parse(&field.unwrap_or_default().field_path)
-}
-
 fn count(name: &str, number: i32) -> Result<usize, Status> {
     usize::try_from(number).map_err(|_| Status::invalid_argument(format!("{name} is negative")))
-}
-
-fn unspecified() -> Status {
-    Status::invalid_argument("a filter's operator is not specified")
 }

@@ -1,6 +1,6 @@
 //! Firestore's JSON over HTTP/1.1, as browsers poll with it. Clients send JSON as `text/plain`; the type is not looked at.
 
-use super::{Firestore, fs, json, past, path};
+use super::{Firestore, fs, json, past, path, requests};
 use crate::{json as fields, url};
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -44,10 +44,11 @@ pub(crate) async fn handle(
     let names_document = below.split('/').count() % 2 == 0;
     match (method.as_str(), names_document) {
         ("GET", true) => {
+            let transaction = transaction(&parameters)?;
             let get = fs::GetDocumentRequest {
                 name: path.into(),
                 mask: mask(&parameters, "mask.fieldPaths"),
-                consistency_selector: None,
+                consistency_selector: transaction.map(fs::get_document_request::ConsistencySelector::Transaction),
             };
             Ok(json::document(&service.get_document(get).await?))
         }
@@ -79,19 +80,19 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
             Ok(service.batch_get_documents(get).await?.iter().map(json::batch_got).collect())
         }
         "commit" => {
-            let commit = fs::CommitRequest { database: database(), writes: writes()?, transaction: transaction()? };
+            let commit =
+                requests::CommitRequest { database: database(), writes: writes()?, transaction: transaction()? };
             Ok(json::committed(&service.commit_request(commit).await?))
         }
         "batchWrite" => {
-            let batch =
-                fs::BatchWriteRequest { database: database(), writes: writes()?, ..fs::BatchWriteRequest::default() };
+            let batch = requests::BatchWriteRequest { database: database(), writes: writes()?, ..Default::default() };
             Ok(json::batch_written(&service.batch_write_request(batch).await?))
         }
         "runQuery" => {
             let query = fields::member(body, "structuredQuery").map(json::query_from).transpose()?;
             let run = fs::RunQueryRequest {
                 parent: parent.into(),
-                explain_options: None,
+                explain_options: fields::member(body, "explainOptions").map(|_| fs::ExplainOptions::default()),
                 query_type: query.map(fs::run_query_request::QueryType::StructuredQuery),
                 consistency_selector: selector!(body, run_query_request),
             };
@@ -108,10 +109,17 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
             Ok(json::empty())
         }
         "listCollectionIds" => {
-            let list =
-                fs::ListCollectionIdsRequest { parent: parent.into(), ..fs::ListCollectionIdsRequest::default() };
+            if fields::member(body, "readTime").is_some() {
+                return Err(past());
+            }
+            let list = fs::ListCollectionIdsRequest {
+                parent: parent.into(),
+                page_size: fields::int32(body, "pageSize")?,
+                page_token: fields::text(body, "pageToken")?,
+                consistency_selector: None,
+            };
             let found = service.list_collection_ids(list).await?;
-            Ok(json!({"collectionIds": found.collection_ids}))
+            Ok(json::collections(found))
         }
         _ => Err(Status::unimplemented(format!("'{verb}' is not part of this local server"))),
     }
@@ -142,7 +150,7 @@ async fn aggregate(service: &Firestore, parent: &str, body: &Value) -> Result<Va
     let query = fs::StructuredAggregationQuery { aggregations, query_type };
     let run = fs::RunAggregationQueryRequest {
         parent: parent.into(),
-        explain_options: None,
+        explain_options: fields::member(body, "explainOptions").map(|_| fs::ExplainOptions::default()),
         query_type: Some(fs::run_aggregation_query_request::QueryType::StructuredAggregationQuery(query)),
         consistency_selector: selector!(body, run_aggregation_query_request),
     };
@@ -155,6 +163,7 @@ async fn list(service: &Firestore, path: &str, parameters: &[(String, String)]) 
         Some(size) => size.parse().map_err(|_| fields::bad("pageSize", "an integer"))?,
         None => 0,
     };
+    let transaction = transaction(parameters)?;
     let list = fs::ListDocumentsRequest {
         parent: parent.into(),
         collection_id: collection_id.into(),
@@ -163,7 +172,7 @@ async fn list(service: &Firestore, path: &str, parameters: &[(String, String)]) 
         order_by: parameter(parameters, "orderBy").unwrap_or_default().into(),
         mask: mask(parameters, "mask.fieldPaths"),
         show_missing: parameter(parameters, "showMissing") == Some("true"),
-        ..fs::ListDocumentsRequest::default()
+        consistency_selector: transaction.map(fs::list_documents_request::ConsistencySelector::Transaction),
     };
     Ok(json::listed(&service.list_documents(list).await?))
 }
@@ -208,6 +217,15 @@ fn mask(parameters: &[(String, String)], name: &str) -> Option<fs::DocumentMask>
     let field_paths: Vec<_> =
         parameters.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect();
     (!field_paths.is_empty()).then_some(fs::DocumentMask { field_paths })
+}
+
+/// The transaction that a `GET` reads in.
+fn transaction(parameters: &[(String, String)]) -> Result<Option<Vec<u8>>, Status> {
+    if parameter(parameters, "readTime").is_some() {
+        return Err(past());
+    }
+    let decode = |id| fields::decode_base64(id).ok_or_else(|| fields::bad("transaction", "base64"));
+    parameter(parameters, "transaction").map(decode).transpose()
 }
 
 fn precondition(parameters: &[(String, String)]) -> Result<Option<fs::Precondition>, Status> {

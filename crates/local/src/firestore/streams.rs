@@ -3,7 +3,7 @@
 //! A stream ends with `UNAVAILABLE` when the server stops (clients come back), and with `OK` only after the client itself has
 //! closed its half.
 
-use super::{Firestore, fs, path, watch::Listener};
+use super::{Firestore, fs, path, requests::WriteRequest, watch::Listener};
 use crate::{
     error::stopping,
     grpc::{Responses, Sender, respond},
@@ -23,7 +23,7 @@ pub(super) fn listen(service: Arc<Firestore>, requests: Requests<fs::ListenReque
 }
 
 /// `Write`: one commit after the other.
-pub(super) fn write(service: Arc<Firestore>, requests: Requests<fs::WriteRequest>) -> Responses<fs::WriteResponse> {
+pub(super) fn write(service: Arc<Firestore>, requests: Requests<WriteRequest>) -> Responses<fs::WriteResponse> {
     respond(limits::STREAM_RESPONSES, |sender| async move { serve_write(&service, requests, &sender).await })
 }
 
@@ -58,7 +58,7 @@ async fn serve_listen(
 
 async fn serve_write(
     service: &Firestore,
-    mut requests: Requests<fs::WriteRequest>,
+    mut requests: Requests<WriteRequest>,
     sender: &Sender<fs::WriteResponse>,
 ) -> Result<(), Status> {
     let mut database = None;

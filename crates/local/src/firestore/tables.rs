@@ -80,6 +80,8 @@ pub(super) fn put(
 pub(super) enum Scope {
     /// The collection of this full name.
     Collection(String),
+    /// Every collection right below the parent of this full name.
+    Children(String),
     /// Every collection of this id (any id when empty) at or below a parent.
     Group {
         /// The parent's full name.
@@ -94,12 +96,18 @@ impl Scope {
     pub(super) fn covers(&self, collection: &str) -> bool {
         match self {
             Self::Collection(name) => collection == name,
+            Self::Children(parent) => is_child(collection, parent),
             Self::Group { parent, id } => {
                 let below = collection.strip_prefix(parent.as_str()).is_some_and(|below| below.starts_with('/'));
                 below && (id.is_empty() || collection.rsplit('/').next() == Some(id))
             }
         }
     }
+}
+
+/// Whether a collection is right below a parent.
+fn is_child(collection: &str, parent: &str) -> bool {
+    collection.strip_prefix(parent).and_then(|below| below.strip_prefix('/')).is_some_and(|id| !id.contains('/'))
 }
 
 /// Passes every document of a scope, in the order of collection and id, to `visit`, until that says `false`.
@@ -110,13 +118,14 @@ pub(super) fn scan(
 ) -> Result<(), Error> {
     let (start, prefix) = match scope {
         Scope::Collection(name) => (name.clone(), name.clone()),
-        Scope::Group { parent, .. } => (format!("{parent}/"), format!("{parent}/")),
+        Scope::Children(parent) | Scope::Group { parent, .. } => (format!("{parent}/"), format!("{parent}/")),
     };
     for row in table.range::<(&str, &str)>((start.as_str(), "")..)? {
         let (key, value) = row?;
         let (collection, _) = key.value();
         let (inside, wanted) = match scope {
             Scope::Collection(name) => (collection == name, true),
+            Scope::Children(parent) => (collection.starts_with(&prefix), is_child(collection, parent)),
             Scope::Group { id, .. } => {
                 (collection.starts_with(&prefix), id.is_empty() || collection.rsplit('/').next() == Some(id))
             }

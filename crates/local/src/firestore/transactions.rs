@@ -1,11 +1,13 @@
-//! Optimistic transactions: each remembers what it read, and commits only if all of that is still so.
+//! Optimistic transactions: each remembers what it read, and commits only if all of that is still so. Those that only
+//! read hold a snapshot instead, so all their reads are of one moment.
 
 use super::{fs, path::DocumentName, query::Query, tables};
 use crate::{limits, sync::lock};
 use prost_types::Timestamp;
+use redb::ReadTransaction;
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tonic::Status;
@@ -18,7 +20,8 @@ pub(super) struct Transactions {
 
 struct Transaction {
     begun: Instant,
-    read_only: bool,
+    /// What a transaction that only reads sees; one that may write sees the last commit.
+    snapshot: Option<Arc<ReadTransaction>>,
     reads: Reads,
 }
 
@@ -34,25 +37,25 @@ pub(super) struct Reads {
 }
 
 impl Transactions {
-    /// Begins one; `id` must be new.
-    pub(super) fn begin(&self, id: u64, read_only: bool) -> Result<Vec<u8>, Status> {
+    /// Begins one, which only reads if it has a snapshot; `id` must be new.
+    pub(super) fn begin(&self, id: u64, snapshot: Option<ReadTransaction>) -> Result<Vec<u8>, Status> {
+        self.forget_expired();
         let mut open = lock(&self.open);
         let now = Instant::now();
-        open.retain(|_, transaction| now - transaction.begun < limits::TRANSACTION_LIFE);
         if open.len() >= limits::TRANSACTIONS {
             return Err(Status::resource_exhausted("too many open transactions"));
         }
         let id = id.to_be_bytes().to_vec();
-        open.insert(id.clone(), Transaction { begun: now, read_only, reads: Reads::default() });
+        open.insert(id.clone(), Transaction { begun: now, snapshot: snapshot.map(Arc::new), reads: Reads::default() });
         Ok(id)
     }
 
     /// Ends one and yields what it read, unless it may not write.
     pub(super) fn finish(&self, id: &[u8], writes: bool) -> Result<Reads, Status> {
         let transaction = lock(&self.open).remove(id).filter(Transaction::lives).ok_or_else(unknown)?;
-        match (transaction.read_only, writes) {
+        match (transaction.snapshot.is_some(), writes) {
             (true, true) => Err(Status::invalid_argument("Cannot modify entities in a read-only transaction")),
-            // It saw what was committed at each read; there is nothing to protect.
+            // It saw one moment; there is nothing to protect.
             (true, false) => Ok(Reads::default()),
             (false, _) => Ok(transaction.reads),
         }
@@ -63,14 +66,26 @@ impl Transactions {
         lock(&self.open).remove(id).map(|_| ()).ok_or_else(unknown)
     }
 
-    /// Whether it is open.
-    pub(super) fn check(&self, id: &[u8]) -> Result<(), Status> {
-        lock(&self.open).get(id).filter(|transaction| transaction.lives()).map(|_| ()).ok_or_else(unknown)
+    /// Forgets those that are too old, whose snapshots would keep the disk space of what was deleted since.
+    pub(super) fn forget_expired(&self) {
+        lock(&self.open).retain(|_, transaction| transaction.lives());
+    }
+
+    /// Forgets all; the data folder can only be closed when nobody looks at it any more.
+    pub(super) fn forget_all(&self) {
+        lock(&self.open).clear();
+    }
+
+    /// The snapshot of an open one, if it only reads.
+    pub(super) fn snapshot(&self, id: &[u8]) -> Result<Option<Arc<ReadTransaction>>, Status> {
+        let open = lock(&self.open);
+        let transaction = open.get(id).filter(|transaction| transaction.lives()).ok_or_else(unknown)?;
+        Ok(transaction.snapshot.clone())
     }
 
     /// Remembers a look at a document.
     pub(super) fn saw(&self, id: &[u8], name: DocumentName, document: Option<&fs::Document>) {
-        if let Some(transaction) = lock(&self.open).get_mut(id) {
+        if let Some(transaction) = lock(&self.open).get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
             let seen = document.and_then(|document| document.update_time);
             transaction.reads.documents.entry(name).or_insert(seen);
         }
@@ -78,7 +93,7 @@ impl Transactions {
 
     /// Remembers the answer to a query.
     pub(super) fn saw_query(&self, id: &[u8], query: &Query, found: &[fs::Document]) {
-        if let Some(transaction) = lock(&self.open).get_mut(id) {
+        if let Some(transaction) = lock(&self.open).get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
             transaction.reads.queries.push((query.clone(), fingerprint(found)));
         }
     }
@@ -99,7 +114,7 @@ impl Reads {
             }
         }
         for (query, seen) in &self.queries {
-            if fingerprint(&query.run(table)?) != *seen {
+            if fingerprint(&query.run(table)?.documents) != *seen {
                 return Ok(false);
             }
         }

@@ -1,9 +1,12 @@
 //! Values: their order across types, equality, and the checks on what may be stored.
 
-use super::fs;
+use super::{
+    fs,
+    path::{self, DocumentName},
+};
 use crate::limits;
 use fs::value::ValueType;
-use std::{cmp::Ordering, collections::HashMap};
+use std::{cmp::Ordering, collections::HashMap, ops::RangeInclusive};
 use tonic::Status;
 
 /// Firestore's order of types; values of different ranks are never equal.
@@ -18,9 +21,10 @@ pub(super) fn rank(value: &fs::Value) -> u8 {
         Some(ValueType::ReferenceValue(_)) => 6,
         Some(ValueType::GeoPointValue(_)) => 7,
         Some(ValueType::ArrayValue(_)) => 8,
-        Some(ValueType::MapValue(_)) => 9,
+        Some(ValueType::MapValue(map)) if is_vector(map) => 9,
+        Some(ValueType::MapValue(_)) => 10,
         // Only expressions of pipelines, which are refused before they get here.
-        Some(_) => 10,
+        Some(_) => 11,
     }
 }
 
@@ -41,7 +45,21 @@ pub(super) fn compare(a: &fs::Value, b: &fs::Value) -> Ordering {
             compare_doubles(a.latitude, b.latitude).then_with(|| compare_doubles(a.longitude, b.longitude))
         }
         (Some(T::ArrayValue(a)), Some(T::ArrayValue(b))) => compare_arrays(&a.values, &b.values),
-        (Some(T::MapValue(a)), Some(T::MapValue(b))) => compare_maps(&a.fields, &b.fields),
+        (Some(T::MapValue(a)), Some(T::MapValue(b))) => match (is_vector(a), is_vector(b)) {
+            (true, true) => {
+                let (a, b) = (vector_elements(a), vector_elements(b));
+                a.len().cmp(&b.len()).then_with(|| compare_arrays(a, b))
+            }
+            (false, false) => compare_maps(&a.fields, &b.fields),
+            // Every vector sorts before every map.
+            (vector, _) => {
+                if vector {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
+        },
         _ => rank(a).cmp(&rank(b)),
     }
 }
@@ -51,14 +69,41 @@ pub(super) fn equal(a: &fs::Value, b: &fs::Value) -> bool {
     compare(a, b) == Ordering::Equal
 }
 
-/// The order of document names: part by part.
+/// The order of document names: part by part. Ids such as `__id7__` are numbers, and numbers come before text.
 pub(super) fn compare_names(a: &str, b: &str) -> Ordering {
-    a.split('/').cmp(b.split('/'))
+    fn key(part: &str) -> (i128, &str) {
+        (path::numeric_id(part).map_or(i128::MAX, i128::from), part)
+    }
+    a.split('/').map(key).cmp(b.split('/').map(key))
+}
+
+/// The key of a map that makes it a value of another type, and its value for vectors.
+const TYPE_KEY: &str = "__type__";
+const VECTOR_TYPE: &str = "__vector__";
+/// The key of a vector's elements.
+const VECTOR_VALUE_KEY: &str = "value";
+
+/// Whether a map is a vector.
+fn is_vector(map: &fs::MapValue) -> bool {
+    let kind = map.fields.get(TYPE_KEY).and_then(|kind| kind.value_type.as_ref());
+    matches!(kind, Some(ValueType::StringValue(kind)) if kind == VECTOR_TYPE)
+}
+
+fn vector_elements(map: &fs::MapValue) -> &[fs::Value] {
+    match map.fields.get(VECTOR_VALUE_KEY).and_then(|value| value.value_type.as_ref()) {
+        Some(ValueType::ArrayValue(array)) => &array.values,
+        _ => &[],
+    }
 }
 
 /// Whether the value is a number that is none.
 pub(super) fn is_nan(value: &fs::Value) -> bool {
     matches!(value.value_type, Some(ValueType::DoubleValue(number)) if number.is_nan())
+}
+
+/// Whether the value is a number, NaN included.
+pub(super) fn is_number(value: &fs::Value) -> bool {
+    rank(value) == 2
 }
 
 /// Whether the value is null.
@@ -109,20 +154,127 @@ fn compare_maps(a: &HashMap<String, fs::Value>, b: &HashMap<String, fs::Value>) 
     keys_a.len().cmp(&keys_b.len())
 }
 
-/// Checks a value that is to be stored.
-pub(super) fn check(value: &fs::Value, depth: usize) -> Result<(), Status> {
-    if depth > limits::VALUE_DEPTH {
-        return Err(Status::invalid_argument(format!("values are nested deeper than {}", limits::VALUE_DEPTH)));
+/// Checks the fields of a document that is to be stored.
+pub(super) fn check_fields(fields: &HashMap<String, fs::Value>) -> Result<(), Status> {
+    check_map(fields, 0, 0)
+}
+
+/// Checks values that are to be elements of an array.
+pub(super) fn check_elements(values: &[fs::Value]) -> Result<(), Status> {
+    values.iter().try_for_each(|value| check_element(value, 1, 0))
+}
+
+/// Checks a map `depth` maps and arrays below the document, whose path is `path_bytes` long.
+fn check_map(fields: &HashMap<String, fs::Value>, depth: usize, path_bytes: usize) -> Result<(), Status> {
+    for (name, value) in fields {
+        path::check_field(name)?;
+        if path::is_reserved(name) {
+            return Err(Status::invalid_argument(format!("the field name \"{name}\" is reserved")));
+        }
+        let path_bytes = path_bytes + name.len();
+        if path_bytes > limits::FIELD_PATH_BYTES {
+            let most = limits::FIELD_PATH_BYTES;
+            return Err(Status::invalid_argument(format!("the path of a field is longer than {most} bytes")));
+        }
+        // The path of what is inside goes on after a dot.
+        check_value(value, depth, path_bytes + 1)?;
+    }
+    Ok(())
+}
+
+fn check_value(value: &fs::Value, depth: usize, path_bytes: usize) -> Result<(), Status> {
+    let invalid = |text: String| Err(Status::invalid_argument(text));
+    let nested = matches!(value.value_type, Some(ValueType::ArrayValue(_) | ValueType::MapValue(_)));
+    if nested && depth >= limits::VALUE_DEPTH {
+        return invalid(format!("values are nested deeper than {}", limits::VALUE_DEPTH));
     }
     match &value.value_type {
-        None => Err(Status::invalid_argument("a value has no type")),
-        Some(ValueType::ArrayValue(array)) => array.values.iter().try_for_each(|value| match &value.value_type {
-            Some(ValueType::ArrayValue(_)) => Err(Status::invalid_argument("an array may not contain an array")),
-            _ => check(value, depth + 1),
-        }),
-        Some(ValueType::MapValue(map)) => map.fields.values().try_for_each(|value| check(value, depth + 1)),
-        Some(_) if rank(value) == 10 => Err(Status::invalid_argument("expressions cannot be stored")),
+        None => invalid("a value has no type".into()),
+        Some(ValueType::ArrayValue(array)) => {
+            array.values.iter().try_for_each(|element| check_element(element, depth + 1, path_bytes))
+        }
+        Some(ValueType::MapValue(map)) if map.fields.contains_key(TYPE_KEY) => check_vector(map),
+        Some(ValueType::MapValue(map)) => check_map(&map.fields, depth + 1, path_bytes),
+        Some(ValueType::GeoPointValue(point))
+            if !(-90.0..=90.0).contains(&point.latitude) || !(-180.0..=180.0).contains(&point.longitude) =>
+        {
+            invalid(format!("the point ({}, {}) is outside of the earth", point.latitude, point.longitude))
+        }
+        Some(ValueType::ReferenceValue(name)) => DocumentName::parse(name).map(|_| ()),
+        Some(ValueType::TimestampValue(at))
+            if !TIMESTAMP_SECONDS.contains(&at.seconds) || !(0..1_000_000_000).contains(&at.nanos) =>
+        {
+            invalid(format!("the timestamp of {} s and {} ns is outside of the years 1 to 9999", at.seconds, at.nanos))
+        }
+        Some(ValueType::StringValue(text)) if text.len() > limits::FIELD_VALUE_BYTES => too_long(text.len()),
+        Some(ValueType::BytesValue(bytes)) if bytes.len() > limits::FIELD_VALUE_BYTES => too_long(bytes.len()),
+        Some(_) if rank(value) == 11 => invalid("expressions cannot be stored".into()),
         Some(_) => Ok(()),
+    }
+}
+
+fn check_element(element: &fs::Value, depth: usize, path_bytes: usize) -> Result<(), Status> {
+    match &element.value_type {
+        Some(ValueType::ArrayValue(_)) => Err(Status::invalid_argument("an array may not contain an array")),
+        Some(ValueType::MapValue(map)) if is_vector(map) => {
+            Err(Status::invalid_argument("an array may not contain a vector"))
+        }
+        _ => check_value(element, depth, path_bytes),
+    }
+}
+
+/// Checks a map with a type: only vectors are known, and they hold doubles and nothing else.
+fn check_vector(map: &fs::MapValue) -> Result<(), Status> {
+    let invalid = |text: &str| Err(Status::invalid_argument(text));
+    let elements = vector_elements(map);
+    if !is_vector(map) {
+        return invalid("the only type of a map is \"__vector__\"");
+    }
+    if map.fields.len() != 2 || !(1..=limits::VECTOR_DIMENSIONS).contains(&elements.len()) {
+        return invalid("a vector needs a \"value\" of 1 to 2048 numbers and nothing else");
+    }
+    if elements.iter().any(|element| !matches!(element.value_type, Some(ValueType::DoubleValue(_)))) {
+        return invalid("a vector holds doubles only");
+    }
+    Ok(())
+}
+
+fn too_long(bytes: usize) -> Result<(), Status> {
+    let most = limits::FIELD_VALUE_BYTES;
+    Err(Status::invalid_argument(format!("a value of {bytes} bytes is longer than {most} bytes")))
+}
+
+/// The years 1 to 9999.
+const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// The size of a document by the documented rules, which are not the size of its encoding.
+pub(super) fn document_size(name: &DocumentName, fields: &HashMap<String, fs::Value>) -> usize {
+    name_size(&name.to_string()) + fields_size(fields) + 32
+}
+
+fn fields_size(fields: &HashMap<String, fs::Value>) -> usize {
+    fields.iter().map(|(name, value)| name.len() + 1 + value_size(value)).sum()
+}
+
+/// The parts below `documents`, text with a byte at its end and numbers with 8, and 16 bytes more.
+fn name_size(name: &str) -> usize {
+    let below = name.split_once("/documents/").map_or(name, |(_, below)| below);
+    let part = |part: &str| if path::numeric_id(part).is_some() { 8 } else { part.len() + 1 };
+    below.split('/').map(part).sum::<usize>() + 16
+}
+
+fn value_size(value: &fs::Value) -> usize {
+    match &value.value_type {
+        None | Some(ValueType::NullValue(_) | ValueType::BooleanValue(_)) => 1,
+        Some(ValueType::StringValue(text)) => text.len() + 1,
+        Some(ValueType::BytesValue(bytes)) => bytes.len(),
+        Some(ValueType::ReferenceValue(name)) => name_size(name),
+        Some(ValueType::GeoPointValue(_)) => 16,
+        // An empty map or array takes a byte, too.
+        Some(ValueType::ArrayValue(array)) => array.values.iter().map(value_size).sum::<usize>().max(1),
+        Some(ValueType::MapValue(map)) if is_vector(map) => 8 * vector_elements(map).len(),
+        Some(ValueType::MapValue(map)) => fields_size(&map.fields).max(1),
+        Some(_) => 8,
     }
 }
 
@@ -175,12 +327,112 @@ mod tests {
 
     #[test]
     fn arrays_in_arrays_and_deep_values_are_refused() {
-        let array = |values| of(ValueType::ArrayValue(fs::ArrayValue { values }));
-        assert!(check(&array(vec![array(vec![])]), 1).is_err());
+        assert!(stored(list(vec![list(vec![])])).is_err());
+        assert!(stored(list(vec![vector(&[1.0])])).is_err());
         let mut deep = of(ValueType::NullValue(0));
-        for _ in 0..=limits::VALUE_DEPTH {
-            deep = of(ValueType::MapValue(fs::MapValue { fields: [("k".into(), deep)].into() }));
+        for _ in 0..20 {
+            deep = map(&[("k", deep)]);
         }
-        assert!(check(&deep, 1).is_err());
+        assert!(stored(deep.clone()).is_ok(), "20 maps below a field are allowed");
+        assert!(stored(map(&[("k", deep)])).is_err());
+    }
+
+    fn stored(value: fs::Value) -> Result<(), Status> {
+        check_fields(&[("field".to_owned(), value)].into())
+    }
+
+    fn list(values: Vec<fs::Value>) -> fs::Value {
+        of(ValueType::ArrayValue(fs::ArrayValue { values }))
+    }
+
+    fn map(pairs: &[(&str, fs::Value)]) -> fs::Value {
+        let fields = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        of(ValueType::MapValue(fs::MapValue { fields }))
+    }
+
+    fn string(text: &str) -> fs::Value {
+        of(ValueType::StringValue(text.into()))
+    }
+
+    fn vector(numbers: &[f64]) -> fs::Value {
+        let elements = numbers.iter().map(|number| of(ValueType::DoubleValue(*number))).collect();
+        map(&[("__type__", string("__vector__")), ("value", list(elements))])
+    }
+
+    #[test]
+    fn numeric_ids_sort_by_number_and_before_text() {
+        let names = ["__id-9223372036854775808__", "__id-2__", "__id7__", "__id12__", "0", "Upper", "__id", "a"];
+        let names = names.map(|id| format!("projects/p/databases/d/documents/c/{id}"));
+        assert!(names.is_sorted_by(|a, b| compare_names(a, b).is_lt()));
+    }
+
+    #[test]
+    fn vectors_sort_by_length_and_between_arrays_and_maps() {
+        let ordered = [list(vec![string("z")]), vector(&[9.0]), vector(&[1.0, 2.0]), vector(&[1.0, 3.0]), map(&[])];
+        assert!(ordered.is_sorted_by(|a, b| compare(a, b).is_lt() && compare(b, a).is_gt()));
+    }
+
+    #[test]
+    fn what_the_real_service_does_not_store_is_refused() {
+        let point =
+            |latitude, longitude| of(ValueType::GeoPointValue(super::super::r#type::LatLng { latitude, longitude }));
+        let reference = |name: &str| of(ValueType::ReferenceValue(name.into()));
+        let long = "x".repeat(1_499);
+        for refused in [
+            point(91.0, 0.0),
+            point(0.0, -181.0),
+            point(f64::NAN, 0.0),
+            reference(""),
+            reference("projects/p/databases/d/documents/c"),
+            reference("projects/p/databases/d/documents/c/__x__"),
+            of(ValueType::TimestampValue(prost_types::Timestamp { seconds: 253_402_300_800, nanos: 0 })),
+            of(ValueType::StringValue("x".repeat(1_048_488))),
+            map(&[("__x__", string(""))]),
+            map(&[("", string(""))]),
+            map(&[(&long, string(""))]),
+            map(&[("__type__", string("other"))]),
+            vector(&[]),
+            vector(&[0.0; 2_049]),
+            of(ValueType::FieldReferenceValue("a".into())),
+        ] {
+            assert!(stored(refused.clone()).is_err(), "{refused:?}");
+        }
+        for accepted in [
+            point(-90.0, 180.0),
+            reference("projects/other/databases/d/documents/c/__id5__"),
+            of(ValueType::StringValue("x".repeat(1_048_487))),
+            map(&[("____", string(""))]),
+            vector(&[0.0; 2_048]),
+        ] {
+            assert!(stored(accepted.clone()).is_ok(), "{accepted:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_those_that_the_real_service_counts() {
+        let sized = |path: &str, value: Option<fs::Value>| {
+            let name = DocumentName::stored(&format!("projects/p/databases/(default)/documents/{path}"));
+            document_size(&name, &value.map(|value| ("c".to_owned(), value)).into_iter().collect())
+        };
+        assert_eq!(sized("f/v", None), 52);
+        assert_eq!(sized("f/v/f/v", None), 56);
+        assert_eq!(sized("f/__id5__", None), 58);
+        let reference = of(ValueType::ReferenceValue("projects/p/databases/(default)/documents/f/v".into()));
+        let two = list(vec![of(ValueType::IntegerValue(1)), of(ValueType::IntegerValue(1))]);
+        let nested = map(&[("k", map(&[("k", of(ValueType::IntegerValue(1)))]))]);
+        for (value, size) in [
+            (of(ValueType::NullValue(0)), 3),
+            (of(ValueType::IntegerValue(1)), 10),
+            (string("12345"), 8),
+            (of(ValueType::BytesValue(vec![0; 5])), 7),
+            (reference, 22),
+            (list(vec![]), 3),
+            (two, 18),
+            (map(&[]), 3),
+            (nested, 14),
+            (vector(&[1.0, 2.0]), 18),
+        ] {
+            assert_eq!(sized("f/v", Some(value.clone())) - 52, size, "{value:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     fs,
     path::{DocumentName, FieldPath},
+    requests::{Operation, Write},
     value::{self, of},
 };
 use crate::{clock, limits};
@@ -11,9 +12,8 @@ use fs::{
     document_transform::{FieldTransform, field_transform::TransformType},
     precondition::ConditionType,
     value::ValueType,
-    write::Operation,
 };
-use prost::Message;
+use prost_types::Timestamp;
 use std::collections::HashMap;
 use tonic::Status;
 
@@ -34,6 +34,8 @@ enum CheckedOperation {
     /// Only the transforms.
     Transform,
     Delete,
+    /// Nothing but the precondition.
+    Verify,
 }
 
 /// What a write leaves behind.
@@ -46,14 +48,21 @@ pub(super) struct Outcome {
 
 impl CheckedWrite {
     /// Checks the form of a write.
-    pub(super) fn parse(write: fs::Write) -> Result<Self, Status> {
+    pub(super) fn parse(write: Write) -> Result<Self, Status> {
         let mask = write.update_mask.as_ref().map(FieldPath::parse_mask).transpose()?;
         let mut field_transforms = write.update_transforms;
+        let precondition = write.current_document.and_then(|precondition| precondition.condition_type);
+        if let Some(ConditionType::UpdateTime(at)) = &precondition
+            && at.nanos % 1_000 != 0
+        {
+            return Err(Status::invalid_argument(format!("the update time {at} is finer than a microsecond")));
+        }
+        let masked = mask.is_some();
         let operation = write.operation.ok_or_else(|| Status::invalid_argument("a write has no operation"))?;
         let (name, operation) = match operation {
             Operation::Update(document) => {
                 let mut fields = document.fields;
-                fields.values().try_for_each(|value| value::check(value, 1))?;
+                value::check_fields(&fields)?;
                 fields.values_mut().for_each(value::truncate_times);
                 let operation = match mask {
                     Some(mask) => CheckedOperation::Merge(fields, mask),
@@ -62,20 +71,27 @@ impl CheckedWrite {
                 (document.name, operation)
             }
             Operation::Delete(name) => (name, CheckedOperation::Delete),
+            Operation::Verify(_) if precondition.is_none() => {
+                return Err(Status::invalid_argument("a verify has no precondition"));
+            }
+            Operation::Verify(name) => (name, CheckedOperation::Verify),
             Operation::Transform(transform) => {
                 field_transforms = transform.field_transforms;
                 (transform.document, CheckedOperation::Transform)
             }
         };
-        if matches!(operation, CheckedOperation::Delete) && !field_transforms.is_empty() {
-            return Err(Status::invalid_argument("a delete cannot have transforms"));
+        let transforms = field_transforms.into_iter().map(parse_transform).collect::<Result<Vec<_>, _>>()?;
+        let overlap = |(place, (path, _)): (usize, &(FieldPath, _))| {
+            transforms[..place].iter().any(|(other, _)| path.overlaps(other))
+        };
+        if transforms.iter().enumerate().any(overlap) {
+            return Err(Status::invalid_argument("a write transforms a field and a field within it"));
         }
-        Ok(Self {
-            name: DocumentName::parse(&name)?,
-            operation,
-            precondition: write.current_document.and_then(|precondition| precondition.condition_type),
-            transforms: field_transforms.into_iter().map(parse_transform).collect::<Result<_, _>>()?,
-        })
+        let changes_fields = !matches!(operation, CheckedOperation::Delete | CheckedOperation::Verify);
+        if !changes_fields && (masked || !transforms.is_empty()) {
+            return Err(Status::invalid_argument("a delete or verify cannot have a mask or transforms"));
+        }
+        Ok(Self { name: DocumentName::parse(&name)?, operation, precondition, transforms })
     }
 
     /// Checks the precondition against the document as it is.
@@ -93,6 +109,11 @@ impl CheckedWrite {
                 if found.is_some_and(|found| found == *wanted) {
                     return Ok(());
                 }
+                if found.is_some_and(|found| order(&found) < order(wanted)) {
+                    return Err(Status::invalid_argument(format!(
+                        "the required base version ({wanted}) of {name} is later than the stored version"
+                    )));
+                }
                 let found = found.map_or_else(|| "none".into(), |at| at.to_string());
                 Err(Status::failed_precondition(format!(
                     "the stored version ({found}) of {name} does not match the required base version ({wanted})"
@@ -107,6 +128,9 @@ impl CheckedWrite {
         let before = || current.map(|document| document.fields.clone()).unwrap_or_default();
         let mut fields = match self.operation {
             CheckedOperation::Delete => return Ok(Outcome { document: None, transform_results: Vec::new() }),
+            CheckedOperation::Verify => {
+                return Ok(Outcome { document: current.cloned(), transform_results: Vec::new() });
+            }
             CheckedOperation::Replace(fields) => fields,
             CheckedOperation::Transform => before(),
             CheckedOperation::Merge(new, mask) => {
@@ -129,7 +153,7 @@ impl CheckedWrite {
         let at = Some(clock::timestamp(now));
         let create_time = current.and_then(|document| document.create_time).or(at);
         let document = fs::Document { name: self.name.to_string(), fields, create_time, update_time: at };
-        if document.encoded_len() > limits::DOCUMENT_BYTES {
+        if value::document_size(&self.name, &document.fields) > limits::DOCUMENT_BYTES {
             return Err(Status::invalid_argument(format!(
                 "Document {} is larger than {} bytes",
                 self.name,
@@ -140,8 +164,60 @@ impl CheckedWrite {
     }
 }
 
+/// Checks what writes of one commit on the same document ask of one another, before anything is looked up. The real
+/// service makes one change of them, so each of their preconditions must follow from the write before.
+pub(super) fn check_sequence(writes: &[CheckedWrite]) -> Result<(), Status> {
+    struct Before<'a> {
+        deleted: bool,
+        verified: bool,
+        version: Option<&'a Timestamp>,
+    }
+    let mut before: HashMap<&DocumentName, Before<'_>> = HashMap::new();
+    for write in writes {
+        let name = &write.name;
+        let conflict = |what: &str| Err(Status::invalid_argument(format!("the commit {what}: {name}")));
+        let deletes = matches!(write.operation, CheckedOperation::Delete);
+        let verified = matches!(write.operation, CheckedOperation::Verify);
+        let version = match &write.precondition {
+            Some(ConditionType::UpdateTime(at)) => Some(at),
+            _ => None,
+        };
+        let Some(earlier) = before.get_mut(name) else {
+            before.insert(name, Before { deleted: deletes, verified, version });
+            continue;
+        };
+        if verified || earlier.verified {
+            return conflict("verifies a document that it also writes or verifies");
+        }
+        match write.precondition {
+            Some(ConditionType::Exists(true)) if earlier.deleted => {
+                return conflict("deletes a document and then requires it to exist");
+            }
+            Some(ConditionType::UpdateTime(_)) if earlier.deleted && !deletes => {
+                return conflict("deletes a document and then updates it");
+            }
+            Some(ConditionType::Exists(false)) if !earlier.deleted => {
+                return conflict("writes a document and then requires it to be missing");
+            }
+            Some(ConditionType::UpdateTime(_)) if earlier.version != version => {
+                return conflict("requires two versions of a document");
+            }
+            _ => earlier.deleted = deletes,
+        }
+    }
+    Ok(())
+}
+
+/// A key by which times sort.
+fn order(at: &Timestamp) -> (i64, i32) {
+    (at.seconds, at.nanos)
+}
+
 fn parse_transform(transform: FieldTransform) -> Result<(FieldPath, TransformType), Status> {
     let path = FieldPath::parse(&transform.field_path)?;
+    if path.is_name() {
+        return Err(Status::invalid_argument("__name__ cannot be transformed"));
+    }
     let kind = transform.transform_type.ok_or_else(|| Status::invalid_argument("a transform has no type"))?;
     let number = |operand: &fs::Value| {
         if value::rank(operand) == 2 { Ok(()) } else { Err(Status::invalid_argument("a transform needs a number")) }
@@ -152,9 +228,9 @@ fn parse_transform(transform: FieldTransform) -> Result<(FieldPath, TransformTyp
         TransformType::Increment(operand) | TransformType::Maximum(operand) | TransformType::Minimum(operand) => {
             number(operand)?;
         }
-        TransformType::AppendMissingElements(array) | TransformType::RemoveAllFromArray(array) => {
-            array.values.iter().try_for_each(|value| value::check(value, 1))?;
-        }
+        TransformType::AppendMissingElements(array) => value::check_elements(&array.values)?,
+        // What no array can hold is in none, so nothing is removed.
+        TransformType::RemoveAllFromArray(_) => {}
     }
     Ok((path, kind))
 }
@@ -169,7 +245,10 @@ fn apply_transform(current: Option<&fs::Value>, transform: TransformType, now: u
     let reported = |value: fs::Value| (value.clone(), value);
     let unreported = |values| (of(ValueType::ArrayValue(fs::ArrayValue { values })), of(ValueType::NullValue(0)));
     match transform {
-        TransformType::SetToServerValue(_) => reported(of(ValueType::TimestampValue(clock::timestamp(now)))),
+        // Documented: with millisecond precision.
+        TransformType::SetToServerValue(_) => {
+            reported(of(ValueType::TimestampValue(clock::timestamp(now - now % 1_000))))
+        }
         TransformType::Increment(by) => reported(number.map_or(by.clone(), |number| add(number, &by))),
         // A number that is none wins neither way; where both are equal the stored one stays.
         TransformType::Maximum(other) => reported(extreme(number, other, std::cmp::Ordering::Less)),

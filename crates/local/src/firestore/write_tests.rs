@@ -13,27 +13,27 @@ fn fields(pairs: &[(&str, i64)]) -> HashMap<String, fs::Value> {
     pairs.iter().map(|(name, number)| ((*name).to_owned(), int(*number))).collect()
 }
 
-fn update(pairs: &[(&str, i64)]) -> fs::Write {
+fn update(pairs: &[(&str, i64)]) -> Write {
     let document = fs::Document { name: NAME.into(), fields: fields(pairs), ..fs::Document::default() };
-    fs::Write { operation: Some(Operation::Update(document)), ..fs::Write::default() }
+    Write { operation: Some(Operation::Update(document)), ..Write::default() }
 }
 
-fn masked(mut write: fs::Write, paths: &[&str]) -> fs::Write {
+fn masked(mut write: Write, paths: &[&str]) -> Write {
     write.update_mask = Some(fs::DocumentMask { field_paths: paths.iter().map(|path| (*path).to_owned()).collect() });
     write
 }
 
-fn transformed(mut write: fs::Write, path: &str, kind: TransformType) -> fs::Write {
+fn transformed(mut write: Write, path: &str, kind: TransformType) -> Write {
     write.update_transforms.push(FieldTransform { field_path: path.into(), transform_type: Some(kind) });
     write
 }
 
-fn apply(write: fs::Write, current: Option<&fs::Document>, now: u64) -> (fs::Document, Vec<fs::Value>) {
+fn apply(write: Write, current: Option<&fs::Document>, now: u64) -> (fs::Document, Vec<fs::Value>) {
     let outcome = CheckedWrite::parse(write).unwrap().apply(current, now).unwrap();
     (outcome.document.unwrap(), outcome.transform_results)
 }
 
-fn refusal(mut write: fs::Write, condition: ConditionType, current: Option<&fs::Document>) -> Code {
+fn refusal(mut write: Write, condition: ConditionType, current: Option<&fs::Document>) -> Code {
     write.current_document = Some(fs::Precondition { condition_type: Some(condition) });
     CheckedWrite::parse(write).unwrap().check(current).map_or_else(|status| status.code(), |()| Code::Ok)
 }
@@ -57,11 +57,14 @@ fn a_mask_touches_only_what_it_names() {
 #[test]
 fn preconditions_have_the_codes_of_the_real_service() {
     let (document, _) = apply(update(&[]), None, 10);
-    let other = ConditionType::UpdateTime(clock::timestamp(11));
+    let other = ConditionType::UpdateTime(clock::timestamp(9));
+    let later = ConditionType::UpdateTime(clock::timestamp(11));
     assert_eq!(refusal(update(&[]), ConditionType::Exists(true), None), Code::NotFound);
     assert_eq!(refusal(update(&[]), ConditionType::Exists(false), Some(&document)), Code::AlreadyExists);
     assert_eq!(refusal(update(&[]), other, Some(&document)), Code::FailedPrecondition);
     assert_eq!(refusal(update(&[]), other, None), Code::FailedPrecondition);
+    assert_eq!(refusal(update(&[]), later, Some(&document)), Code::InvalidArgument);
+    assert_eq!(refusal(update(&[]), later, None), Code::FailedPrecondition);
     assert_eq!(refusal(update(&[]), ConditionType::UpdateTime(clock::timestamp(10)), Some(&document)), Code::Ok);
 }
 
@@ -73,8 +76,8 @@ fn numeric_transforms_report_what_they_stored() {
     let write = transformed(write, "n", TransformType::Increment(int(2)));
     let write = transformed(write, "low", TransformType::Minimum(int(7)));
     let write = transformed(write, "at", TransformType::SetToServerValue(1));
-    let (second, results) = apply(write, Some(&first), 20);
-    let at = of(ValueType::TimestampValue(clock::timestamp(20)));
+    let (second, results) = apply(write, Some(&first), 20_999);
+    let at = of(ValueType::TimestampValue(clock::timestamp(20_000)));
     assert_eq!(results, [int(41), int(3), int(7), at]);
     assert_eq!(second.fields["progress"], int(41));
 }
@@ -102,7 +105,7 @@ fn the_old_form_of_transforms_is_taken() {
     let field_transforms =
         vec![FieldTransform { field_path: "n".into(), transform_type: Some(TransformType::Increment(int(5))) }];
     let transform = fs::DocumentTransform { document: NAME.into(), field_transforms };
-    let write = fs::Write { operation: Some(Operation::Transform(transform)), ..fs::Write::default() };
+    let write = Write { operation: Some(Operation::Transform(transform)), ..Write::default() };
     let (document, results) = apply(write, None, 10);
     assert_eq!((document.fields["n"].clone(), results), (int(5), vec![int(5)]));
 }
@@ -115,4 +118,62 @@ fn a_document_beyond_its_limit_is_refused() {
     }
     let refused = CheckedWrite::parse(write).unwrap().apply(None, 10);
     assert_eq!(refused.err().unwrap().code(), Code::InvalidArgument);
+}
+
+fn parsed(write: Write, condition: Option<ConditionType>) -> Result<CheckedWrite, tonic::Status> {
+    let current_document = condition.map(|condition_type| fs::Precondition { condition_type: Some(condition_type) });
+    CheckedWrite::parse(Write { current_document, ..write })
+}
+
+fn operation(operation: Operation) -> Write {
+    Write { operation: Some(operation), ..Write::default() }
+}
+
+#[test]
+fn a_verify_checks_and_changes_nothing() {
+    let (document, _) = apply(update(&[("a", 1)]), None, 10);
+    let verify = || operation(Operation::Verify(NAME.into()));
+    let right = ConditionType::UpdateTime(clock::timestamp(10));
+    let write = parsed(verify(), Some(right)).unwrap();
+    assert!(write.check(Some(&document)).is_ok());
+    assert_eq!(write.apply(Some(&document), 20).unwrap().document, Some(document.clone()));
+    let code = |condition, current| parsed(verify(), Some(condition)).unwrap().check(current).unwrap_err().code();
+    assert_eq!(code(ConditionType::Exists(false), Some(&document)), Code::AlreadyExists);
+    assert_eq!(code(ConditionType::Exists(true), None), Code::NotFound);
+    for refused in [
+        parsed(verify(), None),
+        parsed(masked(verify(), &["a"]), Some(ConditionType::Exists(true))),
+        parsed(transformed(verify(), "a", TransformType::Increment(int(1))), Some(ConditionType::Exists(true))),
+    ] {
+        assert_eq!(refused.err().map(|status| status.code()), Some(Code::InvalidArgument));
+    }
+}
+
+#[test]
+fn what_writes_of_one_document_require_must_follow_from_the_write_before() {
+    let at = ConditionType::UpdateTime(clock::timestamp(10));
+    let (exists, missing) = (ConditionType::Exists(true), ConditionType::Exists(false));
+    let set = |condition| parsed(update(&[]), condition).unwrap();
+    let delete = |condition| parsed(operation(Operation::Delete(NAME.into())), condition).unwrap();
+    let verify = || parsed(operation(Operation::Verify(NAME.into())), Some(exists)).unwrap();
+    let code = |writes: [CheckedWrite; 2]| check_sequence(&writes).map_or_else(|status| status.code(), |()| Code::Ok);
+    assert_eq!(code([delete(None), set(Some(exists))]), Code::InvalidArgument);
+    assert_eq!(code([set(Some(missing)), set(Some(missing))]), Code::InvalidArgument);
+    assert_eq!(code([delete(None), delete(Some(exists))]), Code::InvalidArgument);
+    assert_eq!(code([set(None), set(Some(at))]), Code::InvalidArgument);
+    assert_eq!(code([set(None), verify()]), Code::InvalidArgument);
+    assert_eq!(code([verify(), set(None)]), Code::InvalidArgument);
+    assert_eq!(code([delete(None), set(Some(missing))]), Code::Ok);
+    assert_eq!(code([set(Some(missing)), set(Some(exists))]), Code::Ok);
+    assert_eq!(code([set(Some(at)), delete(Some(at))]), Code::Ok);
+    assert_eq!(code([set(Some(at)), set(None)]), Code::Ok);
+}
+
+#[test]
+fn transforms_of_a_field_and_of_one_within_it_are_refused() {
+    let increment = || TransformType::Increment(int(1));
+    let overlapping = transformed(transformed(update(&[]), "a", increment()), "a.b", increment());
+    assert!(parsed(overlapping, None).is_err());
+    assert!(parsed(transformed(transformed(update(&[]), "a", increment()), "a", increment()), None).is_ok());
+    assert!(parsed(transformed(update(&[]), "__name__", increment()), None).is_err());
 }

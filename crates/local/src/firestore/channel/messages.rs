@@ -1,7 +1,7 @@
 //! The messages of Firestore's streams in protobuf's JSON form.
 
 use crate::{
-    firestore::{fs, json},
+    firestore::{fs, json, requests::WriteRequest},
     json::{self as fields, Object, bad},
 };
 use fs::{listen_request, listen_response::ResponseType, target, target_change::TargetChangeType};
@@ -58,9 +58,9 @@ fn target_from(json: &Value) -> Result<fs::Target, Status> {
 }
 
 /// Reads a request of `Write`.
-pub(super) fn write_from(text: &str) -> Result<fs::WriteRequest, Status> {
+pub(super) fn write_from(text: &str) -> Result<WriteRequest, Status> {
     let json = fields::parse(text.as_bytes())?;
-    Ok(fs::WriteRequest {
+    Ok(WriteRequest {
         database: fields::text(&json, "database")?,
         stream_id: fields::text(&json, "streamId")?,
         writes: fields::list(&json, "writes")?.iter().map(json::write_from).collect::<Result<_, _>>()?,

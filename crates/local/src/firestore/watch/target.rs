@@ -142,7 +142,7 @@ impl Target {
                 let found = seen.keys().map(|name| Ok((name.clone(), tables::get(table, name)?)));
                 Ok(Look::Documents(found.collect::<Result<_, redb::Error>>()?))
             }
-            Known::Query(members) => Ok(Look::Query(members.query.run(table)?)),
+            Known::Query(members) => Ok(Look::Query(members.query.run(table)?.documents)),
         }
     }
 
