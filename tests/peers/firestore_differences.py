@@ -39,7 +39,8 @@ LISTED = {
     "call: an empty commit": "the emulator answers no commit time; documentation: the time of the commit",
     "aggregation: count up to none": "the emulator takes 0; documentation: up_to must be greater than zero",
     "the answer says how many documents an offset skipped": (
-        "the emulator leaves skipped_results out; documentation: the number of results skipped due to an offset"
+        "the emulator repeats skipped_results in every answer but the last; documentation: results skipped between the "
+        "last response and the current one"
     ),
     "the first of two transactions wins": (
         "the emulator locks what is read, so that the first waits for the second and gives up; the embedded server is "
