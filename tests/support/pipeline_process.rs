@@ -17,10 +17,12 @@ use std::{
 /// How long a process may take to leave after its last word: it has a gigabyte to give back at times.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary, next to the tests.
+/// The binary: next to the tests, or in the folder that `CLIPFLEET_PROGRAMS` names.
 pub fn binary() -> PathBuf {
+    let named = std::env::var_os("CLIPFLEET_PROGRAMS").map(PathBuf::from);
     let tests = std::env::current_exe().expect("a test executable");
-    let path = tests.parent().and_then(Path::parent).expect("a target directory").join("clipfleet-pipeline");
+    let beside = || tests.parent().and_then(Path::parent).expect("a target directory").to_owned();
+    let path = named.unwrap_or_else(beside).join("clipfleet-pipeline");
     assert!(path.exists(), "{} is missing: run `cargo build -p clipfleet-pipeline` first", path.display());
     path
 }
