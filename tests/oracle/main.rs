@@ -1,0 +1,15 @@
+//! An independent judge of the pipeline: clips of generated sources, compared with what FFmpeg decodes of the same window.
+//!
+//! See README.md beside this file. Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod chart;
+mod findings;
+mod judge;
+mod make;
+mod reference;
+mod seeds;
+mod source;
+mod surgery;
+mod tones;
