@@ -99,7 +99,7 @@ endif
 
 soak: setup
 	$(CARGO) build --workspace --bins --tests
-	$(CARGO) test --workspace --test soak --test media --test fleet --test simulation -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --workspace --test soak --test media --test oracle --test fleet --test simulation -- --ignored --nocapture --test-threads=1
 
 bench: setup
 	$(CARGO) build --release --workspace --bins --bench figures

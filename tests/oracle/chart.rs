@@ -198,12 +198,11 @@ impl View {
     fn inner(&self, [left, top, right, bottom]: [f64; 4], margin: f64) -> Option<Area> {
         let [window_left, window_top, width, height] = self.window;
         let (x, y) = (self.size.0 as f64 / width, self.size.1 as f64 / height);
-        let outer = [(left - window_left) * x, (top - window_top) * y, (right - window_left) * x, (bottom - window_top) * y];
+        let outer =
+            [(left - window_left) * x, (top - window_top) * y, (right - window_left) * x, (bottom - window_top) * y];
         let [left, top, right, bottom] = outer;
-        let inside = left >= -0.5
-            && top >= -0.5
-            && right <= self.size.0 as f64 + 0.5
-            && bottom <= self.size.1 as f64 + 0.5;
+        let inside =
+            left >= -0.5 && top >= -0.5 && right <= self.size.0 as f64 + 0.5 && bottom <= self.size.1 as f64 + 0.5;
         let (across, down) = ((right - left) * margin, (bottom - top) * margin);
         let area = [(left + across).ceil(), (top + down).ceil(), (right - across).floor(), (bottom - down).floor()];
         let area = area.map(|side| side.max(0.0) as usize);
@@ -252,7 +251,11 @@ mod tests {
         for other in &others {
             let patches = CHART.patches(&view);
             let differs = |patch: &&Patch| {
-                patch.mean(other, &view).iter().zip(patch.painted).any(|(mean, level)| (mean - f64::from(level)).abs() > 8.0)
+                patch
+                    .mean(other, &view)
+                    .iter()
+                    .zip(patch.painted)
+                    .any(|(mean, level)| (mean - f64::from(level)).abs() > 8.0)
             };
             assert!(patches.iter().filter(differs).count() * 4 > patches.len() * 3);
         }

@@ -30,8 +30,11 @@ fn run(directory: &Path, any: &Path, command: &[&str]) -> PathBuf {
     let (name, arguments) = command.split_last().expect("a name");
     let path = directory.join(name);
     let text = |path: &Path| path.to_str().expect("a name").to_owned();
-    let arguments: Vec<String> =
-        arguments.iter().map(|word| if *word == "any" { text(any) } else { (*word).to_owned() }).chain([text(&path)]).collect();
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|word| if *word == "any" { text(any) } else { (*word).to_owned() })
+        .chain([text(&path)])
+        .collect();
     ffmpeg(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     path
 }
@@ -53,7 +56,8 @@ fn heard(clip: &Path) -> [Vec<f64>; 2] {
 /// Mean colour of the middle of a clip's first frame.
 fn middle(clip: &Path) -> [f64; 3] {
     let clip = clip.to_str().expect("a name");
-    let filters = "crop=64:64,scale=16:16:in_range=limited:in_color_matrix=bt709:flags=accurate_rnd+full_chroma_int,format=rgb24";
+    let filters =
+        "crop=64:64,scale=16:16:in_range=limited:in_color_matrix=bt709:flags=accurate_rnd+full_chroma_int,format=rgb24";
     let bytes = ffmpeg(&["-i", clip, "-frames:v", "1", "-vf", filters, "-f", "rawvideo", "pipe:1"]);
     let mean = |channel: usize| {
         let levels = bytes.iter().skip(channel).step_by(3).map(|level| f64::from(*level));
@@ -71,7 +75,8 @@ fn refusal(path: &Path) -> (String, String) {
 #[test]
 fn m1_a_voice_on_one_side_stays_on_its_side() {
     let directory = directory();
-    for (channels, levels) in [("0.3*sin(2*PI*1000*t)|0", [-13.5, -120.0]), ("0|0.3*sin(2*PI*1000*t)", [-120.0, -13.5])] {
+    for (channels, levels) in [("0.3*sin(2*PI*1000*t)|0", [-13.5, -120.0]), ("0|0.3*sin(2*PI*1000*t)", [-120.0, -13.5])]
+    {
         let sound = format!("aevalsrc='{channels}':c=stereo:s=48000:d=8");
         let inputs = ["-f", "lavfi", "-i", "testsrc2=s=1280x720:r=30:d=8", "-f", "lavfi", "-i", &sound];
         let coders = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "192k", "one-side.mp4"];
@@ -101,12 +106,15 @@ fn m2_a_grey_of_full_range_stays_the_grey_that_it_was() {
     let av1: &[&str] = &["-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8"];
     let directory = directory();
     let mut wrong = Vec::new();
-    for (codec, containers) in [(h264, ["mp4", "mkv"]), (hevc, ["mp4", "mkv"]), (vp9, ["webm", "mp4"]), (av1, ["mp4", "mkv"])] {
+    for (codec, containers) in
+        [(h264, ["mp4", "mkv"]), (hevc, ["mp4", "mkv"]), (vp9, ["webm", "mp4"]), (av1, ["mp4", "mkv"])]
+    {
         for container in containers {
             for grey in [8, 32, 192, 250] {
                 let colour = format!("color=0x{grey:02X}{grey:02X}{grey:02X}:s=1280x720:r=30:d=1.2");
                 let convert = "scale=out_color_matrix=bt709:out_range=pc,format=yuv420p";
-                let tags = ["-color_range", "pc", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"];
+                let tags =
+                    ["-color_range", "pc", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"];
                 let name = format!("full.{container}");
                 let command = [&["-f", "lavfi", "-i", &colour, "-vf", convert], codec, &tags, &[&name]].concat();
                 let path = run(directory.path(), Path::new(""), &command);
@@ -138,7 +146,8 @@ fn m3_h264_behind_start_codes_is_exported_as_chromium_records_it() {
 #[test]
 fn m4_a_file_cut_without_encoding_keeps_its_sound() {
     let directory = directory();
-    let long = derived(directory.path(), &any(), &["-i", "any", "-c:v", "libx264", "-g", "250", "-c:a", "aac", "long.mp4"]);
+    let long =
+        derived(directory.path(), &any(), &["-i", "any", "-c:v", "libx264", "-g", "250", "-c:a", "aac", "long.mp4"]);
     let cut = run(directory.path(), &long, &["-ss", "3.7", "-i", "any", "-c", "copy", "cut.mp4"]);
     verdict(&cut, &wide(1_000, 2_000)).assert_equal("cut by -ss 3.7 -c copy");
     verdict(&cut, &wide(3_000, 4_200)).assert_equal("the same, near its end");
@@ -169,11 +178,17 @@ fn m5_clips_count_from_the_zero_of_the_file() {
     let any = any().make(directory.path(), "any").path;
     let late = ["-itsoffset", "1", "-i", "any", "-i", "any", "-map", "0:v", "-map", "1:a", "-c", "copy", "late.mp4"];
     let late = run(directory.path(), &any, &late);
-    let sound = ["-i", "any", "-itsoffset", "1", "-i", "any", "-map", "0:v", "-map", "1:a", "-c", "copy", "sound-late.mp4"];
+    let sound =
+        ["-i", "any", "-itsoffset", "1", "-i", "any", "-map", "0:v", "-map", "1:a", "-c", "copy", "sound-late.mp4"];
     let sound = run(directory.path(), &any, &sound);
     let vp8 = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8", "-b:v", "3M", "-c:a", "libopus"];
-    let offset = run(directory.path(), &any, &[&["-i", "any"][..], &vp8, &["-output_ts_offset", "3", "offset.webm"]].concat());
-    for (path, windows) in [(&late, [(500, 1_700), (2_000, 3_000)]), (&sound, [(500, 1_700), (2_000, 3_000)]), (&offset, [(3_000, 4_000), (5_000, 6_000)])] {
+    let offset =
+        run(directory.path(), &any, &[&["-i", "any"][..], &vp8, &["-output_ts_offset", "3", "offset.webm"]].concat());
+    for (path, windows) in [
+        (&late, [(500, 1_700), (2_000, 3_000)]),
+        (&sound, [(500, 1_700), (2_000, 3_000)]),
+        (&offset, [(3_000, 4_000), (5_000, 6_000)]),
+    ] {
         for (start, end) in windows {
             verdict(path, &wide(start, end)).assert_equal(&format!("{} {start}-{end}", path.display()));
         }
@@ -184,11 +199,35 @@ fn m5_clips_count_from_the_zero_of_the_file() {
 fn m6_the_last_picture_is_held_while_the_sound_goes_on() {
     let directory = directory();
     let any = any().make(directory.path(), "any").path;
-    let still = ["-i", "any", "-vf", r"select=lt(t\,2)", "-fps_mode", "passthrough", "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8"];
+    let still = [
+        "-i",
+        "any",
+        "-vf",
+        r"select=lt(t\,2)",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libvpx",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "-8",
+    ];
     let still = run(directory.path(), &any, &[&still[..], &["-b:v", "3M", "-c:a", "libopus", "still.webm"]].concat());
     verdict(&still, &wide(1_500, 3_000)).assert_equal("across the last change");
     verdict(&still, &wide(4_000, 5_500)).assert_equal("beyond the last change");
-    let one = ["-i", "any", "-filter_complex", "[0:v]trim=end_frame=1[v]", "-map", "[v]", "-map", "0:a", "-fps_mode", "passthrough"];
+    let one = [
+        "-i",
+        "any",
+        "-filter_complex",
+        "[0:v]trim=end_frame=1[v]",
+        "-map",
+        "[v]",
+        "-map",
+        "0:a",
+        "-fps_mode",
+        "passthrough",
+    ];
     let one = run(directory.path(), &any, &[&one[..], &["-c:v", "libx264", "-c:a", "aac", "one.mp4"]].concat());
     verdict(&one, &wide(4_000, 5_500)).assert_equal("one picture of 33 ms");
     surgery::hold_last_picture(&one, 8_000);
@@ -199,8 +238,23 @@ fn m6_the_last_picture_is_held_while_the_sound_goes_on() {
 fn m7_sound_goes_on_behind_a_long_pause() {
     let directory = directory();
     let gap = [
-        "-i", "any", "-vf", r"setpts=PTS+gte(T\,4)*40/TB", "-af", r"asetpts=PTS+gte(T\,4)*40/TB", "-fps_mode", "passthrough",
-        "-c:v", "libx264", "-g", "60", "-bf", "2", "-c:a", "aac", "gap.mp4",
+        "-i",
+        "any",
+        "-vf",
+        r"setpts=PTS+gte(T\,4)*40/TB",
+        "-af",
+        r"asetpts=PTS+gte(T\,4)*40/TB",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        "-g",
+        "60",
+        "-bf",
+        "2",
+        "-c:a",
+        "aac",
+        "gap.mp4",
     ];
     let gap = derived(directory.path(), &any(), &gap);
     verdict(&gap, &wide(45_500, 47_500)).assert_equal("behind the pause");
@@ -210,7 +264,17 @@ fn m7_sound_goes_on_behind_a_long_pause() {
 #[test]
 fn m8_a_clip_of_intra_refresh_begins_with_whole_pictures() {
     let directory = directory();
-    let refresh = ["-i", "any", "-c:v", "libx264", "-x264-params", "intra-refresh=1:keyint=60:bframes=0", "-c:a", "aac", "refresh.mp4"];
+    let refresh = [
+        "-i",
+        "any",
+        "-c:v",
+        "libx264",
+        "-x264-params",
+        "intra-refresh=1:keyint=60:bframes=0",
+        "-c:a",
+        "aac",
+        "refresh.mp4",
+    ];
     let refresh = derived(directory.path(), &any(), &refresh);
     verdict(&refresh, &wide(2_500, 4_500)).assert_equal("intra refresh");
 }
@@ -221,7 +285,10 @@ fn m9_the_default_and_decodable_tracks_and_the_largest_picture_are_taken() {
     let second = Source { tracks: Tracks::SecondSoundDefault, ..any() }.make(directory.path(), "second").path;
     verdict(&second, &wide(2_000, 3_500)).assert_equal("the second sound is the default");
     let any = any().make(directory.path(), "any").path;
-    let dts = ["-i", "any", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", "-c:a:0", "dca", "-strict", "-2", "dts.mkv"];
+    let dts = [
+        "-i", "any", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", "-c:a:0", "dca", "-strict", "-2",
+        "dts.mkv",
+    ];
     let dts = run(directory.path(), &any, &dts);
     verdict(&dts, &wide(2_000, 3_500)).assert_equal("DTS first, AAC second");
     let chapters = ["-f", "lavfi", "-i", "color=c=teal:s=160x90:r=1:d=8", "-c:v", "mjpeg", "chapters.mov"];
@@ -235,17 +302,25 @@ fn m9_the_default_and_decodable_tracks_and_the_largest_picture_are_taken() {
 #[test]
 fn m10_channels_without_a_layout_give_left_and_right() {
     let directory = directory();
-    let source = Source { channels: Channels::Discrete, container: Container::Mov, sound: crate::source::Sound::PcmS16, ..any() };
+    let source = Source {
+        channels: Channels::Discrete,
+        container: Container::Mov,
+        sound: crate::source::Sound::PcmS16,
+        ..any()
+    };
     let path = source.make(directory.path(), "quad").path;
-    judge(&path, any().chart(), &wide(2_000, 3_500), Hints { discrete: true, ..Hints::default() }).assert_equal("four channels");
+    judge(&path, any().chart(), &wide(2_000, 3_500), Hints { discrete: true, ..Hints::default() })
+        .assert_equal("four channels");
 }
 
 #[test]
 fn m11_a_matroska_file_is_turned_as_its_pose_says() {
     let directory = directory();
-    for (orientation, turn) in
-        [(Orientation::Right, "transpose=clock"), (Orientation::Half, "hflip,vflip"), (Orientation::Left, "transpose=cclock")]
-    {
+    for (orientation, turn) in [
+        (Orientation::Right, "transpose=clock"),
+        (Orientation::Half, "hflip,vflip"),
+        (Orientation::Left, "transpose=cclock"),
+    ] {
         let source = Source { orientation, container: Container::Mkv, ..any() };
         let path = source.make(directory.path(), "posed").path;
         judge(&path, source.chart(), &wide(2_000, 3_000), Hints { turn, ..Hints::default() }).assert_equal(turn);
@@ -255,7 +330,22 @@ fn m11_a_matroska_file_is_turned_as_its_pose_says() {
 #[test]
 fn m12_sound_with_a_drifting_clock_has_no_holes() {
     let directory = directory();
-    let tone = ["-i", "any", "-f", "lavfi", "-i", "sine=f=440:r=48000:d=8", "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "aac"];
+    let tone = [
+        "-i",
+        "any",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=f=440:r=48000:d=8",
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "aac",
+    ];
     let tone = derived(directory.path(), &any(), &[&tone[..], &["tone.mp4"]].concat());
     let drift = run(directory.path(), &tone, &["-i", "any", "-c", "copy", "-bsf:a", "setts=ts=TS*1.01", "drift.mkv"]);
     let heard = heard(&transcode(&wide(1_000, 7_000), &drift).output());
@@ -271,8 +361,13 @@ fn m12_sound_with_a_drifting_clock_has_no_holes() {
 fn m13_an_encrypted_file_is_called_encrypted() {
     let directory = directory();
     let key = "76a6c65c5ea762046bd749a2e632ccbb";
-    let scheme = ["-i", "any", "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid"];
-    let path = derived(directory.path(), &any(), &[&scheme[..], &["a7e61c373e219033c21091fa607bf3b8", "encrypted.mp4"]].concat());
+    let scheme =
+        ["-i", "any", "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid"];
+    let path = derived(
+        directory.path(),
+        &any(),
+        &[&scheme[..], &["a7e61c373e219033c21091fa607bf3b8", "encrypted.mp4"]].concat(),
+    );
     let (code, message) = refusal(&path);
     assert!(message.contains("encrypted"), "{code}: {message}");
 }
@@ -284,11 +379,28 @@ fn m14_refusals_name_containers_and_codecs_by_their_common_names() {
     let mut wrong = Vec::new();
     let cases: [(&[&str], &[&str]); 7] = [
         (&["-i", "any", "-c:v", "mpeg4", "-c:a", "libmp3lame", "a.avi"], &["AVI"]),
-        (&["-i", "any", "-c:v", "libx264", "-c:a", "aac", "-f", "mpegts", "-mpegts_m2ts_mode", "1", "a.m2ts"], &["M2TS", "transport stream"]),
+        (
+            &["-i", "any", "-c:v", "libx264", "-c:a", "aac", "-f", "mpegts", "-mpegts_m2ts_mode", "1", "a.m2ts"],
+            &["M2TS", "transport stream"],
+        ),
         (&["-i", "any", "-c:v", "mpeg2video", "-c:a", "pcm_s16le", "a.mxf"], &["MXF"]),
         (&["-i", "any", "-an", "-c:v", "copy", "-bsf:v", "h264_mp4toannexb", "a.h264"], &["H.264"]),
         (&["-i", "any", "-t", "1", "-an", "-c:v", "libwebp", "-loop", "0", "a.webp"], &["WebP"]),
-        (&["-i", "any", "-an", "-vf", "scale=1280:720,format=yuv422p", "-c:v", "dnxhd", "-profile:v", "dnxhr_sq", "a.mov"], &["DNxHR", "DNxHD"]),
+        (
+            &[
+                "-i",
+                "any",
+                "-an",
+                "-vf",
+                "scale=1280:720,format=yuv422p",
+                "-c:v",
+                "dnxhd",
+                "-profile:v",
+                "dnxhr_sq",
+                "a.mov",
+            ],
+            &["DNxHR", "DNxHD"],
+        ),
         (&["-i", "any", "-an", "-c:v", "huffyuv", "-pix_fmt", "yuv422p", "b.mkv"], &["HuffYUV", "Huffyuv"]),
     ];
     for (command, names) in cases {
@@ -324,7 +436,18 @@ fn m16_surround_keeps_its_balance_and_reaches_a_loudness_that_is_asked_for() {
     verdict(&path, &wide(2_000, 4_000)).assert_equal("5.1");
     let order = Order { normalize_loudness: Some((-14.0, -1.5)), ..wide(1_000, 7_000) };
     let clip = transcode(&order, &path).output();
-    let measure = ["-hide_banner", "-nostdin", "-nostats", "-i", clip.to_str().expect("a name"), "-af", "ebur128", "-f", "null", "-"];
+    let measure = [
+        "-hide_banner",
+        "-nostdin",
+        "-nostats",
+        "-i",
+        clip.to_str().expect("a name"),
+        "-af",
+        "ebur128",
+        "-f",
+        "null",
+        "-",
+    ];
     let output = std::process::Command::new("ffmpeg").args(measure).output().expect("ffmpeg");
     let words = String::from_utf8_lossy(&output.stderr);
     let summary = words.rsplit("I:").next().and_then(|rest| rest.trim_start().split(' ').next());

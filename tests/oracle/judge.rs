@@ -88,7 +88,8 @@ pub(crate) fn geometry(chart: Chart, order: &Order) -> (View, [usize; 4]) {
     let floor = |pixels: f64| (pixels + 1e-9).floor();
     let (window, zone) = if order.mode == "fit_blur" {
         let nearest = |pixels: f64| (pixels / 2.0).round() as usize * 2;
-        let (width, height) = if w > h * aspect { (tw, nearest(tw as f64 * h / w)) } else { (nearest(th as f64 * w / h), th) };
+        let (width, height) =
+            if w > h * aspect { (tw, nearest(tw as f64 * h / w)) } else { (nearest(th as f64 * w / h), th) };
         ([0.0, 0.0, w, h], [(tw - width) / 4 * 2, (th - height) / 4 * 2, width, height])
     } else {
         let zoom = order.zoom / 100.0;
@@ -236,7 +237,9 @@ fn check_numbers(verdict: &mut Verdict, known: &[(u32, f64)], shown: &[u32], ord
             let right = known[at(known, due)].0;
             verdict.differ(
                 "numbers",
-                format!("frame {index}, due at {due:.0} ms, shows {number} ({begins:.0} to {ends:.0} ms) instead of {right}"),
+                format!(
+                    "frame {index}, due at {due:.0} ms, shows {number} ({begins:.0} to {ends:.0} ms) instead of {right}"
+                ),
             );
             return;
         }
@@ -257,7 +260,10 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
             continue;
         }
         let number = chart.number(frame, view).ok();
-        let same = reference.pictures.iter().find(|picture| number.is_some() && picture.number.as_ref().ok() == number.as_ref());
+        let same = reference
+            .pictures
+            .iter()
+            .find(|picture| number.is_some() && picture.number.as_ref().ok() == number.as_ref());
         let due = order.window.0 as f64 + index as f64 * 1_000.0 / f64::from(order.fps);
         let picture = same.unwrap_or_else(|| &reference.pictures[at(&times, due)]);
         for patch in &patches {
@@ -338,7 +344,8 @@ fn compare_silence(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec
             let level = tones::level_db(&heard[side][range]);
             if level > SILENCE_DB.max(other - LEAKAGE_DB) {
                 let at = block * 1_000 / RATE;
-                verdict.differ("silence", format!("{name} is at {level:.1} dB at {at} ms, where nothing is to be heard"));
+                verdict
+                    .differ("silence", format!("{name} is at {level:.1} dB at {at} ms, where nothing is to be heard"));
                 break;
             }
         }
@@ -354,9 +361,8 @@ fn compare_tones(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f
             let range = block..block + BLOCK;
             let right = tones::spectrum(&expected[side][range.clone()]);
             let got = tones::spectrum(&heard[side][range]);
-            let loudest = |spectrum: &[(f64, f64)]| {
-                spectrum.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a tone")
-            };
+            let loudest =
+                |spectrum: &[(f64, f64)]| spectrum.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a tone");
             let (dominant, found) = (loudest(&right), loudest(&got));
             let at = block * 1_000 / RATE;
             let gain = match downmixed {
@@ -372,14 +378,21 @@ fn compare_tones(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f
                 if *right > dominant.1 - 15.0 && off.abs() > tolerance {
                     verdict.differ(
                         "level",
-                        format!("{name}: {tone} Hz is at {got:.1} dB instead of {:.1} at {at} ms; loudest is {} Hz", right + gain, found.0),
+                        format!(
+                            "{name}: {tone} Hz is at {got:.1} dB instead of {:.1} at {at} ms; loudest is {} Hz",
+                            right + gain,
+                            found.0
+                        ),
                     );
                     return;
                 }
                 if *right < dominant.1 - 35.0 && *got > found.1 - LEAKAGE_DB {
                     verdict.differ(
                         "leakage",
-                        format!("{name}: {tone} Hz is heard at {got:.1} dB, beside {} Hz at {:.1} dB, at {at} ms", found.0, found.1),
+                        format!(
+                            "{name}: {tone} Hz is heard at {got:.1} dB, beside {} Hz at {:.1} dB, at {at} ms",
+                            found.0, found.1
+                        ),
                     );
                     return;
                 }

@@ -28,7 +28,8 @@ pub(crate) struct Made {
 /// # Panics
 /// When it fails, with its words.
 pub(crate) fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new("ffmpeg").args(["-hide_banner", "-v", "error", "-nostdin", "-y"]).args(arguments).output();
+    let output =
+        Command::new("ffmpeg").args(["-hide_banner", "-v", "error", "-nostdin", "-y"]).args(arguments).output();
     let output = output.expect("ffmpeg must be installed for media tests");
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ffmpeg {}: {words}", arguments.join(" "));
@@ -52,8 +53,10 @@ impl Source {
         if let Edits::CopyCut(ms) = self.edits {
             let cut = directory.join(format!("{name}-cut.{}", self.extension()));
             let from = format!("{}ms", ms);
-            let faststart: &[&str] = if self.container == Container::FastStart { &["-movflags", "+faststart"] } else { &[] };
-            let arguments = [&["-ss", &from, "-i", text(&path), "-map", "0", "-c", "copy"], faststart, &[text(&cut)]].concat();
+            let faststart: &[&str] =
+                if self.container == Container::FastStart { &["-movflags", "+faststart"] } else { &[] };
+            let arguments =
+                [&["-ss", &from, "-i", text(&path), "-map", "0", "-c", "copy"], faststart, &[text(&cut)]].concat();
             ffmpeg(&arguments);
             commands.push(format!("ffmpeg {}", arguments.join(" ")));
             std::fs::rename(&cut, &path).expect("renaming");
@@ -99,7 +102,9 @@ impl Source {
         }
         let extra = 1 + sounds.len();
         match self.tracks {
-            Tracks::ChapterInFront => add(&["-f", "lavfi", "-i", &format!("color=c=teal:s=96x54:r=1:d={}", self.seconds)]),
+            Tracks::ChapterInFront => {
+                add(&["-f", "lavfi", "-i", &format!("color=c=teal:s=96x54:r=1:d={}", self.seconds)])
+            }
             Tracks::Cover => add(&["-f", "lavfi", "-i", "color=c=teal:s=128x128:r=1:d=1"]),
             _ => {}
         }
@@ -115,15 +120,28 @@ impl Source {
         if self.tracks != Tracks::SoundFirst {
             (0..sounds.len()).for_each(|index| add(&["-map", &format!("{}:a", index + 1)]));
         }
+        if self.tracks == Tracks::ChapterInFront {
+            // As a copy of two files has it: both are default.
+            add(&["-disposition:v:0", "default", "-disposition:v:1", "default"]);
+        }
         if self.tracks == Tracks::Cover {
-            add(&["-map", &format!("{extra}:v"), "-c:v:1", "mjpeg", "-frames:v:1", "1", "-disposition:v:1", "attached_pic"]);
+            add(&[
+                "-map",
+                &format!("{extra}:v"),
+                "-c:v:1",
+                "mjpeg",
+                "-frames:v:1",
+                "1",
+                "-disposition:v:1",
+                "attached_pic",
+            ]);
         }
         if sounds.len() > 1 {
             let second = if self.tracks == Tracks::SecondSoundDefault { ["0", "default"] } else { ["default", "0"] };
             add(&["-disposition:a:0", second[0], "-disposition:a:1", second[1]]);
         }
         for argument in self.video_arguments() {
-            match argument.starts_with('-') && argument.len() > 2 && !argument[1..2].chars().all(|c| c.is_ascii_digit()) {
+            match argument.starts_with('-') && !argument[1..].starts_with(|c: char| c.is_ascii_digit()) {
                 true => add(&[&format!("{argument}:v:{main}")]),
                 false => add(&[&argument]),
             }
@@ -146,6 +164,10 @@ impl Source {
         }
         match self.container {
             Container::FastStart => add(&["-movflags", "+faststart"]),
+            // The muxer describes AC-3 by its first packets.
+            Container::Fragmented if self.sound == Sound::Ac3 => {
+                add(&["-movflags", "frag_keyframe+delay_moov+default_base_moof"]);
+            }
             Container::Fragmented => add(&["-movflags", "frag_keyframe+empty_moov+default_base_moof"]),
             Container::LiveWebm => add(&["-f", "webm", "-live", "1", "-cluster_time_limit", "1000"]),
             _ => {}
@@ -336,7 +358,9 @@ impl Source {
         }
         let [matrix, primaries, transfer, range] = self.colours();
         if self.tags != Tags::None && self.video != Video::MotionJpeg {
-            add(&format!("-colorspace {matrix} -color_primaries {primaries} -color_trc {transfer} -color_range {range}"));
+            add(&format!(
+                "-colorspace {matrix} -color_primaries {primaries} -color_trc {transfer} -color_range {range}"
+            ));
         }
         let untagged = self.tags == Tags::Container;
         let mut x26x: Vec<&str> = Vec::new();

@@ -20,7 +20,7 @@ const HIGH_DEFINITION: i64 = 720;
 /// What FFmpeg 5.1 does not find out by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hints {
-    /// Filters that turn the picture as a Matroska pose says, which FFmpeg reads since 6.1; empty for none.
+    /// Filters that turn the picture as a Matroska pose says, where FFmpeg does not read it; empty for none.
     pub(crate) turn: &'static str,
     /// The channels have no layout: the first two are left and right.
     pub(crate) discrete: bool,
@@ -81,15 +81,15 @@ fn chosen<'a>(streams: &'a [Value], kind: &str) -> Option<&'a Value> {
     let disposition = |stream: &Value, name: &str| stream["disposition"][name].as_i64().unwrap_or(0);
     let area = |stream: &Value| stream["width"].as_i64().unwrap_or(0) * stream["height"].as_i64().unwrap_or(0);
     let decodable = |stream: &Value| i64::from(stream["codec_name"].as_str().is_some_and(|name| name != "unknown"));
-    streams
-        .iter()
-        .filter(|stream| stream["codec_type"] == kind && disposition(stream, "attached_pic") == 0)
-        .min_by_key(|stream| (-disposition(stream, "default"), -decodable(stream), -area(stream), stream["index"].as_i64()))
+    streams.iter().filter(|stream| stream["codec_type"] == kind && disposition(stream, "attached_pic") == 0).min_by_key(
+        |stream| (-disposition(stream, "default"), -decodable(stream), -area(stream), stream["index"].as_i64()),
+    )
 }
 
 /// Runs FFmpeg; gives its output and its words.
 fn ffmpeg(arguments: &[&str]) -> (Vec<u8>, String) {
-    let output = Command::new("ffmpeg").args(["-hide_banner", "-nostdin", "-v", "info", "-nostats"]).args(arguments).output();
+    let output =
+        Command::new("ffmpeg").args(["-hide_banner", "-nostdin", "-v", "info", "-nostats"]).args(arguments).output();
     let output = output.expect("ffmpeg must be installed for media tests");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "ffmpeg {}: {words}", arguments.join(" "));
@@ -140,7 +140,10 @@ impl Reference {
         let range = if full { "full" } else { "limited" };
         let [left, top, width, height] = self.view.window.map(|side| side as u32);
         let (image_width, image_height) = self.view.size;
-        let turn = if hints.turn.is_empty() { String::new() } else { format!("{},", hints.turn) };
+        let is_read = video["side_data_list"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(|entry| entry["side_data_type"].as_str() == Some("Display Matrix")));
+        let turn = if hints.turn.is_empty() || is_read { String::new() } else { format!("{},", hints.turn) };
         let filters = format!(
             "showinfo,{turn}crop={width}:{height}:{left}:{top},scale={image_width}:{image_height}:in_range={range}:\
              in_color_matrix={matrix}:flags={SCALING},format=rgb24"

@@ -230,8 +230,12 @@ fn first_media_time(list: &[u8]) -> u32 {
 /// Makes the colour tags of an MP4's header unknown to readers; those in the coded stream stay.
 pub(crate) fn drop_colours_mp4(path: &Path) {
     let mut bytes = std::fs::read(path).expect("the source");
-    let places: Vec<usize> =
-        bytes.windows(8).enumerate().filter(|(_, at)| *at == b"colrnclx" || *at == b"colrnclc").map(|(at, _)| at).collect();
+    let places: Vec<usize> = bytes
+        .windows(8)
+        .enumerate()
+        .filter(|(_, at)| *at == b"colrnclx" || *at == b"colrnclc")
+        .map(|(at, _)| at)
+        .collect();
     for at in places {
         bytes[at..at + 4].copy_from_slice(b"free");
     }

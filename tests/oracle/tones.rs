@@ -105,7 +105,8 @@ pub(crate) fn steady_blocks(side: &Side) -> Vec<usize> {
     let steady = |from: &usize| {
         let block = &side[*from..*from + BLOCK];
         let levels: Vec<f64> = block.chunks(BLOCK / 5).map(level_db).collect();
-        let (low, high) = levels.iter().fold((f64::MAX, f64::MIN), |(low, high), level| (low.min(*level), high.max(*level)));
+        let (low, high) =
+            levels.iter().fold((f64::MAX, f64::MIN), |(low, high), level| (low.min(*level), high.max(*level)));
         low > SOUNDING_DB && high - low < 1.0
     };
     (HOP..side.len().saturating_sub(BLOCK + HOP)).step_by(HOP).filter(steady).collect()
@@ -123,7 +124,8 @@ pub(crate) fn silent_blocks(side: &Side) -> Vec<usize> {
 /// Strength of every tone that any channel may have, in a block: its frequency and its level in decibels of full scale.
 pub(crate) fn spectrum(block: &[f64]) -> Vec<(f64, f64)> {
     let tracks_and_channels = (0..2).flat_map(|track| (0..TONES.len()).map(move |channel| (track, channel)));
-    let tones = tracks_and_channels.flat_map(|(track, channel)| (0..SECONDS).map(move |second| tone(track, channel, second)));
+    let tones =
+        tracks_and_channels.flat_map(|(track, channel)| (0..SECONDS).map(move |second| tone(track, channel, second)));
     let windowed: Vec<f64> = block
         .iter()
         .enumerate()
