@@ -389,9 +389,13 @@ impl Source {
                 }
                 add(&format!("-x265-params {}", x26x.join(":")));
             }
+            // The encoder writes nothing into its frames' headers, which FFmpeg's decoder believes.
+            Video::ProRes if self.tags != Tags::None => add(&format!(
+                "-bsf prores_metadata=colorspace={matrix}:color_primaries={primaries}:color_trc={transfer}"
+            )),
             Video::Vp9 if untagged => add("-bsf vp9_metadata=color_space=unknown:color_range=tv"),
             Video::Av1 if untagged => add(
-                "-bsf av1_metadata=color_primaries=unknown:transfer_characteristics=unknown:matrix_coefficients=unknown:color_range=tv",
+                "-bsf av1_metadata=color_primaries=2:transfer_characteristics=2:matrix_coefficients=2:color_range=tv",
             ),
             _ => {}
         }

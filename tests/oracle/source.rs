@@ -449,8 +449,10 @@ impl Source {
         }
         self.channels = match (self.channels, self.sound) {
             (Channels::Discrete, Sound::PcmS16 | Sound::PcmS24) if self.container == Mov => Channels::Discrete,
+            // Samples that are not coded have no layout that GStreamer reads: in Matroska there is none.
+            (Channels::Quad, Sound::PcmS16 | Sound::PcmS24) if self.container == Mov => Channels::Discrete,
             (Channels::Discrete, _) => Channels::Stereo,
-            (Channels::Quad, Sound::Aac | Sound::Ac3 | Sound::Alac | Sound::Mp3) => Channels::Stereo,
+            (Channels::Quad, sound) if !matches!(sound, Sound::Flac | Sound::Opus | Sound::Vorbis) => Channels::Stereo,
             (Channels::Surround51, Sound::Mp3 | Sound::Alac) => Channels::Stereo,
             // Opus needs a table of its own for four channels, and FFmpeg writes it.
             (other, _) => other,
