@@ -1,9 +1,10 @@
-//! The picture of generated sources: patches of known colours, no two places alike, and the picture's number, many times over.
+//! The picture of generated sources: patches of known colours, no two places alike, and the picture's number, many
+//! times over.
 //!
-//! Everything is measured in units of a sixteenth of the shorter side. A band across the middle, four units high, holds the number as
-//! squares of 4 by 4 black and white blocks, one every five units: every crop to 9:16 shows at least one whole. Above and
-//! below lie patches of two units each. Their colours follow a sequence whose length is a prime number, so that a picture that is turned, mirrored or shifted shows other colours at
-//! every place.
+//! Everything is measured in units of a sixteenth of the shorter side. A band across the middle, four units high, holds
+//! the number as squares of 4 by 4 black and white blocks, one every five units: every crop to 9:16 shows at least one
+//! whole. Above and below lie patches of two units each. Their colours follow a sequence whose length is a prime
+//! number, so that a picture that is turned, mirrored or shifted shows other colours at every place.
 
 use clipfleet_tests::fixtures::mark;
 
@@ -79,7 +80,8 @@ impl Chart {
         (0..).map(|index| (index * 5 * unit, top)).take_while(|(left, _)| left + 4 * unit <= self.width).collect()
     }
 
-    /// Row and column of the patch at a place, `None` within the band of numbers. Rows count from the top and leave out the band.
+    /// Row and column of the patch at a place, `None` within the band of numbers. Rows count from the top and leave out
+    /// the band.
     fn patch_at(&self, x: usize, y: usize) -> Option<(usize, usize)> {
         let unit = self.unit();
         let (top, bottom) = (self.height / 2 - 2 * unit, self.height / 2 + 2 * unit);
@@ -193,8 +195,8 @@ fn mean(image: &[u8], view: &View, [left, top, right, bottom]: Area) -> [f64; 3]
 }
 
 impl View {
-    /// The inner part of an area of the chart (without `margin` of its width and height at each side), in pixels of the image; `None`
-    /// if the area does not lie within the image or is too small there.
+    /// The inner part of an area of the chart (without `margin` of its width and height at each side), in pixels of the
+    /// image; `None` if the area does not lie within the image or is too small there.
     fn inner(&self, [left, top, right, bottom]: [f64; 4], margin: f64) -> Option<Area> {
         let [window_left, window_top, width, height] = self.window;
         let (x, y) = (self.size.0 as f64 / width, self.size.1 as f64 / height);

@@ -1,5 +1,5 @@
-//! The findings of public reports that were tried on the product, each with its own command and the value that FFmpeg and
-//! Chromium agree on. The generator draws their kinds; these are the members that were found first.
+//! The findings of public reports that were tried on the product, each with its own command and the value that FFmpeg
+//! and Chromium agree on. The generator draws their kinds; these are the members that were found first.
 
 use crate::{
     judge::{Verdict, judge},
@@ -20,7 +20,8 @@ fn any() -> Source {
     Source { seconds: 8, size: (640, 360), ..Source::plain() }
 }
 
-/// Makes `any.mp4` and what a command makes of it. In the command, `any` is the source and the last word the name of the result.
+/// Makes `any.mp4` and what a command makes of it. In the command, `any` is the source and the last word the name of
+/// the result.
 fn derived(directory: &Path, source: &Source, command: &[&str]) -> PathBuf {
     let any = source.make(directory, "any").path;
     run(directory, &any, command)

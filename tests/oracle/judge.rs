@@ -78,8 +78,8 @@ impl Verdict {
     }
 }
 
-/// What of a source of a size an order shows, and where that lies in its frames: left, top, width, height. The formula of the
-/// documentation, computed here anew.
+/// What of a source of a size an order shows, and where that lies in its frames: left, top, width, height. The formula
+/// of the documentation, computed here anew.
 pub(crate) fn geometry(chart: Chart, order: &Order) -> (View, [usize; 4]) {
     let (w, h) = (chart.width as f64, chart.height as f64);
     let (tw, th) = if order.aspect == "16:9" { (1_280, 720) } else { (720, 1_280) };

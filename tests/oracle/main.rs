@@ -1,4 +1,5 @@
-//! An independent judge of the pipeline: clips of generated sources, compared with what FFmpeg decodes of the same window.
+//! An independent judge of the pipeline: clips of generated sources, compared with what FFmpeg decodes of the same
+//! window.
 //!
 //! See README.md beside this file. Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
 

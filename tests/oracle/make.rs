@@ -339,7 +339,8 @@ impl Source {
         match self.video {
             Video::H264 => add("-c libx264 -preset veryfast -crf 16 -sc_threshold 0"),
             Video::Hevc => add("-c libx265 -preset ultrafast -crf 14"),
-            // Below 0 the speed is that number; above, the encoder hurries as the machine is busy, and the file is another each time.
+            // Below 0 the speed is that number; above, the encoder hurries as the machine is busy, and the file is
+            // another each time.
             Video::Vp8 => add("-c libvpx -deadline realtime -cpu-used -8 -b 4M -qmax 20 -auto-alt-ref 0"),
             Video::Vp9 => add("-c libvpx-vp9 -deadline realtime -cpu-used 8 -b 0 -crf 16"),
             Video::Av1 => add("-c libaom-av1 -cpu-used 8 -usage realtime -b 0 -crf 16"),

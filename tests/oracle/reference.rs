@@ -1,6 +1,7 @@
 //! What FFmpeg makes of a source: every picture and every sound of the tracks that count, on the file's own time line.
 //!
-//! FFmpeg decodes from the beginning and seeks nowhere, so edit lists, priming and offsets are applied by its own rules.
+//! FFmpeg decodes from the beginning and seeks nowhere, so edit lists, priming and offsets are applied by its own
+//! rules.
 
 use crate::{
     chart::{Chart, View},
@@ -9,12 +10,12 @@ use crate::{
 use serde_json::Value;
 use std::{path::Path, process::Command};
 
-/// Sound whose time stamp differs from where the sound before it ended by less than this continues it, seconds: stamps of
-/// Matroska are rounded.
+/// Sound whose time stamp differs from where the sound before it ended by less than this continues it, seconds: stamps
+/// of Matroska are rounded.
 const CONTINUATION: f64 = 0.02;
 
-/// Pictures of less height whose matrix is not told are BT.601, others BT.709: as in Chromium and GStreamer. FFmpeg's scaler takes
-/// BT.601 for all.
+/// Pictures of less height whose matrix is not told are BT.601, others BT.709: as in Chromium and GStreamer. FFmpeg's
+/// scaler takes BT.601 for all.
 const HIGH_DEFINITION: i64 = 720;
 
 /// What FFmpeg 5.1 does not find out by itself.
@@ -76,7 +77,8 @@ fn ffprobe(path: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The track of a kind that a player takes: a default one before others, larger pictures before smaller ones, earlier before later.
+/// The track of a kind that a player takes: a default one before others, larger pictures before smaller ones, earlier
+/// before later.
 fn chosen<'a>(streams: &'a [Value], kind: &str) -> Option<&'a Value> {
     let disposition = |stream: &Value, name: &str| stream["disposition"][name].as_i64().unwrap_or(0);
     let area = |stream: &Value| stream["width"].as_i64().unwrap_or(0) * stream["height"].as_i64().unwrap_or(0);
@@ -232,8 +234,8 @@ pub(crate) fn sides(bytes: &[u8]) -> [Vec<f64>; 2] {
 }
 
 impl Sound {
-    /// That many samples of both sides from a time on, milliseconds; silence where there is nothing. Where stretches overlap,
-    /// the earlier one is heard.
+    /// That many samples of both sides from a time on, milliseconds; silence where there is nothing. Where stretches
+    /// overlap, the earlier one is heard.
     pub(crate) fn window(&self, start_ms: i64, samples: usize) -> [Vec<f64>; 2] {
         let mut window = [vec![0.0; samples], vec![0.0; samples]];
         let (start, mut filled) = (start_ms * RATE as i64 / 1_000, 0);

@@ -399,8 +399,8 @@ impl Source {
         if !pixels(self.video).contains(&self.pixel) {
             self.pixel = pixels(self.video)[0];
         }
-        // Motion JPEG is what JFIF says: BT.601 of full range. FFmpeg takes VP8 and MPEG-2 for limited range, whatever the file says; VP8
-        // for BT.601, too. ProRes of full range does not exist.
+        // Motion JPEG is what JFIF says: BT.601 of full range. FFmpeg takes VP8 and MPEG-2 for limited range, whatever
+        // the file says; VP8 for BT.601, too. ProRes of full range does not exist.
         match self.video {
             Video::MotionJpeg => {
                 (self.full_range, self.matrix, self.primaries, self.tags) =

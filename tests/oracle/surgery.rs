@@ -358,8 +358,8 @@ fn shift(bytes: &mut [u8], of: Element, path: &[u32], from: u64, growth: i64) {
     }
 }
 
-/// Marks the pictures of a Matroska file as to be turned, by a pose as FFmpeg 6.1 and newer write it: a roll counts against
-/// the clock, and a yaw of half a turn mirrors before it.
+/// Marks the pictures of a Matroska file as to be turned, by a pose as FFmpeg 6.1 and newer write it: a roll counts
+/// against the clock, and a yaw of half a turn mirrors before it.
 pub(crate) fn turn_matroska(path: &Path, orientation: Orientation) {
     let (yaw, roll) = match orientation {
         Orientation::Upright => (0.0, 0.0),
@@ -394,8 +394,9 @@ const BLOCK: u32 = 0xa1;
 const SIMPLE_BLOCK: u32 = 0xa3;
 const CODEC_PRIVATE: u32 = 0x63a2;
 
-/// Makes the H.264 of a Matroska file, whose only pictures are track `track`, what Chromium records: units behind start codes, and no
-/// header of the codec beside the pictures. The units must be four bytes of length and the parameter sets among them.
+/// Makes the H.264 of a Matroska file, whose only pictures are track `track`, what Chromium records: units behind start
+/// codes, and no header of the codec beside the pictures. The units must be four bytes of length and the parameter sets
+/// among them.
 pub(crate) fn as_byte_stream_matroska(path: &Path, track: u8) {
     change_matroska(path, &|id, _| (id == CODEC_PRIVATE).then(Vec::new), &[]);
     let mut bytes = std::fs::read(path).expect("the source");

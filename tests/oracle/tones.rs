@@ -1,8 +1,8 @@
-//! The sound of generated sources, and reading it: every channel has tones of its own, which change each second, and all
-//! channels click together in the middle of each second.
+//! The sound of generated sources, and reading it: every channel has tones of its own, which change each second, and
+//! all channels click together in the middle of each second.
 //!
-//! The tones pause around each click. So a signal tells which channel of which track it is, which second, and how loud; the click tells the
-//! delay, and the pauses are silent.
+//! The tones pause around each click. So a signal tells which channel of which track it is, which second, and how loud;
+//! the click tells the delay, and the pauses are silent.
 
 use std::f64::consts::TAU;
 
