@@ -38,6 +38,7 @@ pub(crate) struct ExportArgs {
     /// The video: a file, or gs://bucket/object. May be left out when --request names it.
     source: Option<String>,
     /// A clip as START-END in seconds, for example 12.5-57; may be given many times. NAME=START-END names it.
+    /// Times are the file's own, as players show them.
     #[arg(long = "clip", value_name = "START-END", value_parser = parse_clip)]
     clips: Vec<Clip>,
     /// 720p, 1080p, 1440p, 2160p or high.

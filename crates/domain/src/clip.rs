@@ -7,7 +7,7 @@ use crate::{
     reframe::Reframe,
 };
 
-/// A stretch of the source, milliseconds from its first picture; the end is exclusive.
+/// A stretch of the source, milliseconds on the file's own time line, which players show; the end is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     start_ms: i64,
