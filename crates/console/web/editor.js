@@ -12,6 +12,9 @@ const FPS = [24, 25, 30, 50, 60];
 /** Ids of clips, as the fleet takes them. */
 const GOOD_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
+/** A picture that is shown for longer stands still: the fleet shows it at the start of a clip that starts meanwhile. */
+const STANDSTILL_MS = 500;
+
 /** Browsers learn the length of a recording without one (MediaRecorder's) by going to its end. */
 const FAR_AWAY = 1e7;
 
@@ -30,6 +33,18 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   let typedMs = 0;
   const hereMs = () => (video.readyState > 0 ? nowMs() : typedMs);
 
+  // When the shown picture's time began, on the same time line as `currentTime`; null before the first one.
+  let shownSinceMs = null;
+  /**
+   * Where a clip starts that is marked now: at the time of the shown picture. A clip begins with the first picture at
+   * or after its start. The playhead is nearly always between two pictures, so its time would begin with the next one.
+   */
+  const startMs = () => {
+    const here = hereMs();
+    const since = here - (shownSinceMs ?? here);
+    return since > 0 && since <= STANDSTILL_MS && !video.seeking ? shownSinceMs : here;
+  };
+
   const timeline = createTimeline({ draft, seek });
   const framing = createFraming({ draft, video, nowMs, seek });
 
@@ -43,7 +58,8 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     h('span', { class: 'grow' }),
     h('button', { type: 'button', class: 'plain', onclick: () => mark('start'), title: 'Key I' }, 'Set start'),
     h('button', { type: 'button', class: 'plain', onclick: () => mark('end'), title: 'Key O' }, 'Set end'),
-    h('button', { type: 'button', class: 'plain strong', onclick: () => draft.add(hereMs()), title: 'Key N' }, icon('plus'), 'Mark clip'));
+    h('button', { type: 'button', class: 'plain strong', onclick: () => draft.add(startMs()), title: 'Key N' },
+      icon('plus'), 'Mark clip'));
   const title = h('h1', {});
   const facts = h('span', { class: 'soft' });
   const upload = h('progress', { class: 'upload', max: 1, 'aria-label': 'Upload' });
@@ -64,7 +80,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
 
   /** Sets an edge of the selected clip to where the video is; without one, begins a clip there. */
   function mark(edge) {
-    const here = Math.round(hereMs());
+    const here = Math.round(edge === 'start' ? startMs() : hereMs());
     const { selected } = draft;
     if (!selected) {
       draft.add(edge === 'start' ? here : Math.max(0, here - 15_000), edge === 'start' ? undefined : Math.max(here, MIN_CLIP_MS));
@@ -195,6 +211,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     shownUri = draft.source?.uri ?? null;
     unseen.hidden = true;
     searching = false;
+    shownSinceMs = null;
     const url = objectUrl ?? (draft.source?.stored ? storedUrl(settings.storage, draft.source.uri) : null);
     if (url) {
       video.src = url;
@@ -231,6 +248,14 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   video.addEventListener('durationchange', learnLength);
   video.addEventListener('resize', learnSize);
   video.addEventListener('error', () => { unseen.hidden = false; });
+  // Browsers without it mark by the playhead's time, which is at most a picture off.
+  if (video.requestVideoFrameCallback) {
+    const shown = (_, { mediaTime }) => {
+      shownSinceMs = mediaTime * 1_000;
+      video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+  }
   for (const kind of ['timeupdate', 'seeked', 'loadeddata', 'seeking']) {
     video.addEventListener(kind, tick);
   }
@@ -255,7 +280,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   }
 
   /* ---------- keys ---------- */
-  const KEYS = { ' ': toggle, k: toggle, i: () => mark('start'), o: () => mark('end'), n: () => draft.add(hereMs()) };
+  const KEYS = { ' ': toggle, k: toggle, i: () => mark('start'), o: () => mark('end'), n: () => draft.add(startMs()) };
   const STEPS = { ArrowLeft: -1_000, ArrowRight: 1_000, ',': -1_000 / 30, '.': 1_000 / 30 };
   addEventListener('keydown', (event) => {
     // Letters are for whoever writes; the space bar and arrows for whatever has the focus and uses them.
