@@ -5,9 +5,8 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
 import { cropWindow, outputSize } from '../../crates/console/web/reframe.js';
-import { PATIENCE_MS, stage, until } from './support.mjs';
+import { PATIENCE_MS, stage, startChromium, until } from './support.mjs';
 
 const SHOTS = join(import.meta.dirname, '../../target/browser');
 const DESKTOP = { width: 1360, height: 900 };
@@ -45,10 +44,7 @@ function listenTo(opened) {
 before(async () => {
   mkdirSync(SHOTS, { recursive: true });
   place = await stage(60, 3);
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
-  });
+  browser = await startChromium();
   context = await browser.newContext({ viewport: DESKTOP });
   context.setDefaultTimeout(60_000);
   await context.addInitScript(recordBars);

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chromium } from 'playwright-core';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 
 export { PATIENCE_MS, until } from '../support/until.mjs';
@@ -14,6 +15,15 @@ export function makeSource(path, seconds) {
   const sound = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
   execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', '-f', 'lavfi', '-i', picture, '-f', 'lavfi', '-i', sound,
     '-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p', '-g', '60', '-c:a', 'aac', '-movflags', '+faststart', path]);
+}
+
+/** Starts Chromium: no calls home, and media may play without a click. */
+export function startChromium(args = []) {
+  const quiet = ['--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    args: ['--no-sandbox', '--disable-gpu', ...quiet, '--autoplay-policy=no-user-gesture-required', ...args],
+  });
 }
 
 /** A folder that `end` takes away, with a source of `seconds` and a fleet on it. */
