@@ -5,7 +5,7 @@ DEMO := target/demo
 PROGRAMS := target/debug
 
 .PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images \
-  test-firebase test-browser test-peers
+  test-firebase test-browser test-peers test-witness
 
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
 	@echo "make test-browser  the console in Chromium and its client, against a fleet"
 	@echo "make test-peers    the embedded servers beside Google's emulators, call by call; says where those are missing"
+	@echo "make test-witness  what Chromium records, and what it shows, against what a fleet exports of it"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
 
@@ -97,9 +98,19 @@ ifndef CLIPFLEET_PROGRAMS
 endif
 	tests/peers/run.sh
 
+# CLIPFLEET_PROGRAMS as above; CLIPFLEET_WITNESS=long records every type that the browser grants, with every sound;
+# CLIPFLEET_WITNESS_ONLY=REGEX tries sources of these names alone.
+test-witness: clients
+	@deploy/setup.sh chromium fonts-dejavu-core
+ifndef CLIPFLEET_PROGRAMS
+	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
+endif
+	tests/witness/run.sh
+
 soak: setup
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --test soak --test media --test oracle --test fleet --test simulation -- --ignored --nocapture --test-threads=1
+	$(MAKE) test-witness CLIPFLEET_WITNESS=long CLIPFLEET_PROGRAMS=$(CURDIR)/$(PROGRAMS)
 
 bench: setup
 	$(CARGO) build --release --workspace --bins --bench figures

@@ -47,7 +47,7 @@ tests() {
   # No proxy, no credentials, no cloud that this machine might be part of.
   unset GOOGLE_APPLICATION_CREDENTIALS FIREBASE_CONFIG GCLOUD_PROJECT FIRESTORE_EMULATOR_HOST
   export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 METADATA_SERVER_DETECTION=none
-  # What hangs is ended after a quarter of an hour: each suite takes one to three minutes, on a machine that is busy with other things ten.
-  timeout --kill-after=10 900 node --test --test-reporter=spec --test-concurrency=1 "$@" ||
+  # What hangs is ended after a quarter of an hour: a suite takes one to three minutes, and ten on a busy machine.
+  timeout --kill-after=10 "${SUITE_SECONDS:-900}" node --test --test-reporter=spec --test-concurrency=1 "$@" ||
     fail "a check failed or hung, see above" "correct what it names"
 }
