@@ -1,0 +1,178 @@
+// What Chromium's `<video>` shows at a time is what a clip that starts there begins with: the page, the API and the
+// file count time from one zero, and show the same colours.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { SIZE, colourDistance } from './chart.mjs';
+import { pictures, timed } from './decode.mjs';
+import { NAMES, make } from './sources.mjs';
+import { PATIENCE_MS, chosen, stage, until } from './stage.mjs';
+
+/**
+ * How far a level of a clip may be from what the browser shows. Measured: Chromium without a GPU shows a blue of 192 in
+ * limited range as 186 and a 40 as 47, where FFmpeg decodes 192 and 39, from the source as from the clip.
+ */
+const MAX_LEVELS = 10;
+
+/** Length of a clip, and its frames. */
+const CLIP_MS = 300;
+const CLIP_FRAMES = 9;
+
+/** Which pictures are marked, as shares of the source. */
+const MARKS = [0, 0.31, 0.62, 0.88];
+
+let here;
+
+before(
+  async () => {
+    here = await stage();
+  },
+  { timeout: 2 * PATIENCE_MS },
+);
+
+after(() => here?.end());
+
+const open = (name) => here.page.evaluate(async (file) => (await import('/play.mjs')).open(file), name);
+const look = (seconds, expectedAt) =>
+  here.page.evaluate(async ([at, expected]) => (await import('/play.mjs')).look(at, expected), [seconds, expectedAt]);
+
+/** Marks pictures of a source as the console does: by the time from which on the shown picture is shown. */
+async function mark(name) {
+  const known = timed(here.path(name)).sort((one, other) => one.at - other.at);
+  const { duration } = await open(name);
+  const places = MARKS.map((share) => {
+    const index = Math.round(share * (known.length - 1));
+    const { at } = known[index];
+    // Within the picture's time, as a person stops somewhere.
+    return { expected: known[index], seconds: at + 0.4 * ((known[index + 1]?.at ?? at + 0.03) - at) };
+  });
+  if (name.startsWith('late-picture')) {
+    // Only sound is there, and the first picture is shown already.
+    places.push({ expected: known[0], seconds: known[0].at / 2 });
+  }
+  const marks = [];
+  for (const { expected, seconds } of places) {
+    const shown = await look(seconds, expected.at);
+    marks.push({ seconds, expected, shown, startMs: Math.round(Math.min(shown.mediaTime, seconds) * 1_000) });
+  }
+  return { name, known, marks, endMs: Math.floor(duration * 1_000) };
+}
+
+/** Marks, exports and compares; says all that is wrong at once. */
+async function compare(names) {
+  const sources = [];
+  for (const name of names) {
+    sources.push(await mark(name));
+  }
+  const exported = await here.exportAll(
+    sources.map(({ name, marks, endMs }) => ({
+      name,
+      aspect: name.startsWith('rotated') ? '9:16' : '16:9',
+      clips: [...marks.map(({ startMs }) => startMs), endMs - CLIP_MS].map((startMs) => ({
+        startMs,
+        endMs: startMs + CLIP_MS,
+      })),
+    })),
+  );
+  const wrong = [];
+  const check = (claim, text) => claim || wrong.push(text);
+  sources.forEach(({ name, known, marks, endMs }, index) => {
+    const clips = exported[index];
+    const size = name.startsWith('rotated') ? { width: SIZE.height, height: SIZE.width } : SIZE;
+    marks.forEach(({ seconds, expected, shown, startMs }, place) => {
+      const what = `${name} at ${seconds.toFixed(3)} s`;
+      check(
+        shown.number === expected.number,
+        `${what}: the page shows ${shown.number}, FFmpeg has ${expected.number}`,
+      );
+      const off = shown.mediaTime - expected.at;
+      check(Math.abs(off) < 0.001, `${what}: the page counts ${off.toFixed(3)} s more than FFmpeg`);
+      const { path, problem } = clips[place];
+      if (problem) {
+        wrong.push(`${what}: the clip from ${startMs} ms fails: ${problem}`);
+        return;
+      }
+      const frames = pictures(path, size);
+      check(frames.length === CLIP_FRAMES, `${what}: ${frames.length} frames`);
+      check(
+        frames[0].number === shown.number,
+        `${what}: the page shows ${shown.number}, the clip begins with ${frames[0].number}`,
+      );
+      const distance = colourDistance(frames[0].patches, shown.patches);
+      const list = (patches) => patches.map((patch) => patch.map(Math.round).join()).join(' ');
+      check(
+        distance <= MAX_LEVELS,
+        `${what}: the page shows ${list(shown.patches)}, the clip ${list(frames[0].patches)}`,
+      );
+    });
+    const { path, problem } = clips.at(-1);
+    if (problem) {
+      wrong.push(`${name}: the clip up to the end that the page shows, ${endMs} ms, fails: ${problem}`);
+    } else {
+      const last = pictures(path, size).at(-1).number;
+      check(
+        last === known.at(-1).number,
+        `${name}: a clip up to the page's end, ${endMs} ms, ends with ${last}, not ${known.at(-1).number}`,
+      );
+    }
+  });
+  assert.deepEqual(wrong, []);
+}
+
+test('a clip begins with the picture that the page shows', { timeout: 4 * PATIENCE_MS }, async () => {
+  const names = NAMES.filter(chosen);
+  names.forEach((name) => make(here.files, name));
+  await compare(names);
+});
+
+test('a clip of a recording begins with the picture that the page shows', { timeout: 2 * PATIENCE_MS }, async () => {
+  const orders = [
+    ['recording.webm', 'video/webm;codecs=vp8,opus'],
+    ['recording.mkv', 'video/x-matroska;codecs=avc1,opus'],
+    ['recording.mp4', 'video/mp4;codecs=avc1,opus'],
+  ]
+    .map(([name, type]) => ({ name, type, audible: true, ms: 3_000 }))
+    .filter(({ name }) => chosen(name));
+  const done = await here.page.evaluate(async (given) => (await import('/record.mjs')).recordAll(given), orders);
+  assert.deepEqual(
+    done.map(({ problem }) => problem),
+    orders.map(() => undefined),
+  );
+  await compare(orders.map(({ name }) => name));
+});
+
+test(
+  'the console marks the picture that it shows, on the time line of the file',
+  { timeout: 2 * PATIENCE_MS },
+  async () => {
+    const console_ = await (await here.browser.newContext()).newPage();
+    for (const name of ['late-picture.mp4', 'times-from-3-s.webm', 'ntsc.mp4'].filter(chosen)) {
+      make(here.files, name);
+      const known = timed(here.path(name));
+      await console_.goto(here.fleet.api);
+      await console_.evaluate(() => localStorage.clear());
+      await console_.reload();
+      await console_.setInputFiles('#file', here.path(name));
+      await until('the console plays the video', () =>
+        console_.evaluate(() => document.querySelector('.picture video').readyState >= 2),
+      );
+      const { at } = known[50];
+      await console_.evaluate(async (seconds) => {
+        const video = document.querySelector('.picture video');
+        // The picture is another one than before, so it is presented.
+        const presented = new Promise((resolve) => {
+          video.requestVideoFrameCallback(resolve);
+        });
+        video.currentTime = seconds;
+        await presented;
+      }, at + 0.015);
+      await console_.keyboard.press('n');
+      const draft = await console_.evaluate(() => JSON.parse(localStorage.getItem('clipfleet.draft')));
+      assert.equal(draft.clips[0].startMs, Math.round(at * 1_000), name);
+      const { duration } = await open(name);
+      assert.equal(draft.source.durationMs, Math.floor(duration * 1_000), name);
+      assert.ok(duration >= known.at(-1).at, `${name}: the end is on the same time line`);
+    }
+    await console_.close();
+  },
+);
