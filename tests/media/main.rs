@@ -3,6 +3,7 @@
 
 mod cover;
 mod damage;
+mod decoders;
 mod failures;
 mod kinds;
 mod loudness;
