@@ -22,7 +22,16 @@ pub const DEAD_LETTERED: &str = "dead_lettered";
 const CRASHES: [&str; 4] = ["pipeline_crashed", "pipeline_stalled", "pipeline_overdue", "encode_failed"];
 
 /// Codes of clips that were made and are not what they should be. Their attempts count as crashes, too.
-const OF_THE_PROOF: [&str; 5] = ["verify_failed", "encode_frozen", "encode_black", "encode_slip", "encode_mismatch"];
+const OF_THE_PROOF: [&str; 8] = [
+    "verify_failed",
+    "encode_frozen",
+    "encode_black",
+    "encode_slip",
+    "encode_mismatch",
+    "reframe_mismatch",
+    "reframe_slip",
+    "audio_mismatch",
+];
 
 /// Codes of failures that the machine is to blame for: every clip would meet them there, and none elsewhere.
 const OF_THE_MACHINE: [&str; 3] = ["scratch_unavailable", "scratch_full", "pipeline_not_started"];

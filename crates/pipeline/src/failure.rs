@@ -147,6 +147,21 @@ pub fn encode_mismatch(what: impl Display) -> Failure {
     Failure::transient("encode_mismatch", format!("the output differs from what was encoded: {what}"))
 }
 
+/// What enters the encoder shows something else than the source does, or in other colours.
+pub fn reframe_mismatch(what: impl Display) -> Failure {
+    Failure::transient("reframe_mismatch", format!("the frames differ from the source: {what}"))
+}
+
+/// What enters the encoder shows pictures of the source at another time.
+pub fn reframe_slip(what: impl Display) -> Failure {
+    Failure::transient("reframe_slip", format!("the frames are out of step with the source: {what}"))
+}
+
+/// The clip sounds different from the source.
+pub fn audio_mismatch(what: impl Display) -> Failure {
+    Failure::transient("audio_mismatch", format!("the audio differs from the source: {what}"))
+}
+
 /// The attempt's directory has no room.
 pub fn scratch_full(what: impl Display) -> Failure {
     Failure::transient("scratch_full", format!("no space left for the clip: {what}"))
