@@ -19,6 +19,7 @@ pub mod loudness;
 pub mod manifest;
 pub mod packets;
 pub mod pictures;
+pub mod reference;
 pub mod runs;
 pub mod sound;
 pub mod tap;
