@@ -12,14 +12,18 @@
 
 pub mod avc;
 pub mod bits;
+pub mod cells;
 pub mod colour;
 pub mod hevc;
+pub mod instants;
 pub mod iso;
 pub mod matroska;
 pub mod mpeg;
 pub mod nal;
 pub mod orientation;
+pub mod planes;
 pub mod tracks;
+pub mod view;
 pub mod vpx;
 
 use self::tracks::Bytes;
