@@ -23,6 +23,7 @@ use crate::{
         self, Proof, Witnessed,
         loudness::Levels,
         manifest::{self, Manifest},
+        reference::{self, cells, instants::mixed, tap as source_tap, tracks},
         tap::Tap,
     },
 };
@@ -32,7 +33,7 @@ use clipfleet_domain::{
 };
 use gstreamer::prelude::*;
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -74,7 +75,19 @@ pub fn transcode(
     installed: &Arc<Installed>,
     progress: &Progress,
 ) -> Result<Transcoded, Failure> {
-    let job = Job { order, source, installed, progress, began: Instant::now() };
+    transcode_planned(order, source, installed, progress, &|_| {})
+}
+
+/// As [`transcode`], with each plan changed before it is built: for tests of what verification finds.
+pub fn transcode_planned(
+    order: &Transcode,
+    source: &Arc<Source>,
+    installed: &Arc<Installed>,
+    progress: &Progress,
+    change: &dyn Fn(&mut Plan),
+) -> Result<Transcoded, Failure> {
+    let began = Instant::now();
+    let job = Job { order, source, installed, progress, change, tracks: OnceLock::new(), began };
     // Whatever GStreamer made of it: when the source could not be read, that is what went wrong.
     job.make().map_err(|failure| source.failure().unwrap_or(failure))
 }
@@ -84,6 +97,10 @@ struct Job<'a> {
     source: &'a Arc<Source>,
     installed: &'a Arc<Installed>,
     progress: &'a Progress,
+    /// Changes each plan before it is built.
+    change: &'a dyn Fn(&mut Plan),
+    /// What the source declares of its tracks, once it was read.
+    tracks: OnceLock<Arc<[tracks::Track]>>,
     began: Instant,
 }
 
@@ -254,6 +271,7 @@ impl Job<'_> {
                 worst_levels: rounded(likeness.worst.into()),
                 worst_at_ms: likeness.worst_frame as i64 * 1_000 / i64::from(expected.fps),
             },
+            source_comparison: manifest::SourceComparison::of(&proof.agreement),
             notes,
             input,
             output,
@@ -266,6 +284,24 @@ impl Job<'_> {
             fetch_ms: 0,
             encode_ms: 0,
             verify_ms: 0,
+        }
+    }
+
+    /// What the clip must show and sound like, whatever the pipeline does.
+    fn reference(&self, probed: &Probed, plan: &Plan, leveled: bool) -> reference::Job {
+        let (clip, expected) = (&self.order.clip, plan.expected);
+        let pictures = cells::Scope { levels: !probed.picture.high_range, times: !probed.picture.interlaced };
+        let seed = [self.source.size(), clip.window.start_ms() as u64, clip.window.end_ms() as u64];
+        reference::Job {
+            reframe: clip.reframe.clone(),
+            target: expected.size,
+            fps: expected.fps,
+            frames: expected.frames,
+            start_ns: plan.start_ns(),
+            time_line: probed.container.time_line(),
+            tracks: Arc::clone(self.tracks.get_or_init(|| tracks::read(&**self.source).into())),
+            scope: reference::Scope { pictures, leveled },
+            seed: seed.into_iter().fold(0, |seed, number| mixed(seed ^ number)),
         }
     }
 
@@ -289,13 +325,16 @@ impl Job<'_> {
         let led_astray = || Trouble::from(failure::internal("reading from the beginning led astray"));
         let mut reach = Reach { preroll_ns: prerolls.next().ok_or_else(led_astray)?, holds_last_picture: false };
         loop {
-            let plan = plan::plan(self.order, probed, way, reach)?.leveled(leveling);
+            let mut plan = plan::plan(self.order, probed, way, reach)?.leveled(leveling);
+            let reference = source_tap::Tap::new(self.reference(probed, &plan, leveling.is_some()));
+            (self.change)(&mut plan);
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
             let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
-            match self.run(&plan, &entering, &leaving, &cover)? {
+            match self.run(&plan, &entering, &leaving, &reference, &cover)? {
                 Outcome::Complete(frames, samples) => {
-                    let witnessed = Witnessed { entered: entering.take(), made: leaving.take() };
+                    let witnessed =
+                        Witnessed { entered: entering.take(), made: leaving.take(), source: reference.take() };
                     return Ok(Encoded { plan, frames, samples, witnessed, cover });
                 }
                 Outcome::Astray => tracing::info!("seeking led behind the start; beginning earlier"),
@@ -319,11 +358,13 @@ impl Job<'_> {
         plan: &Plan,
         entering: &Arc<Tap>,
         leaving: &Arc<Tap>,
+        reference: &Arc<source_tap::Tap>,
         cover: &Arc<Cover>,
     ) -> Result<Outcome, Failure> {
         let built = build(plan, self.source, &self.order.directory)?;
         entering.look(&input_of(&built, "video-encoder")?);
         entering.listen(&input_of(&built, "audio-encoder")?);
+        reference.attach(&built.pipeline, &built.entries)?;
         leaving.sift(&input_of(&built, "proof-decoder")?);
         let decoded = input_of(&built, "proof-out")?;
         leaving.look(&decoded);

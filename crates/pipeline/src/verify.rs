@@ -45,6 +45,8 @@ pub struct Witnessed {
     pub entered: Passed,
     /// Packets that left the picture's encoder, and the pictures that they decode to.
     pub made: Passed,
+    /// What left the source's decoders.
+    pub source: reference::tap::Seen,
 }
 
 /// What was proved of a good file.
@@ -54,6 +56,8 @@ pub struct Proof {
     pub decoded_again: bool,
     /// Pictures that were decoded and compared.
     pub compared: u32,
+    /// How the clip agrees with its source.
+    pub agreement: reference::Agreement,
     /// How alike they are to those encoded.
     pub likeness: Likeness,
     /// How much later the sound is than the picture, milliseconds, where that is largest.
@@ -91,7 +95,7 @@ pub fn verify_content(
     installed: &Arc<Installed>,
     mut report: impl FnMut(f64),
 ) -> Result<Proof, Failure> {
-    let Witnessed { entered, made } = witnessed;
+    let Witnessed { entered, made, source } = witnessed;
     if let Some(caps) = &entered.unreadable {
         return Err(failure::internal(format!("pictures that enter the encoder cannot be looked at: {caps}")));
     }
@@ -123,6 +127,7 @@ pub fn verify_content(
     };
     let likeness = pictures::compare(&entered.pictures, &pictures, expected.fps)?;
     let av_offset_ms = sound::compare(&entered.sound, &shown.sound)?;
+    let agreement = reference::check(source, &shown.sides, expected.fps)?;
     let end_ms = f64::from(expected.frames) * 1_000.0 / f64::from(expected.fps);
     let end_difference_ms = shown.sound.end_ms() - end_ms;
     if end_difference_ms.abs() > END_DIFFERENCE_MS {
@@ -135,6 +140,7 @@ pub fn verify_content(
     Ok(Proof {
         decoded_again,
         compared: pictures.due.len() as u32,
+        agreement,
         likeness,
         av_offset_ms,
         end_difference_ms,

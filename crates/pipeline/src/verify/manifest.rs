@@ -1,6 +1,7 @@
-//! The manifest: what was made and how it was proved, as it is stored beside the clip. Times are milliseconds from the clip's start.
+//! The manifest: what was made and how it was proved, as it is stored beside the clip. Times are milliseconds from the
+//! clip's start.
 
-use super::runs::Runs;
+use super::{reference::Agreement, runs::Runs};
 use crate::leveling::{Action, Decision};
 use clipfleet_domain::audio::NormalizeLoudness;
 use serde::Serialize;
@@ -54,6 +55,9 @@ pub struct Manifest {
     pub end_difference_ms: f64,
     /// Difference of decoded pictures from those that entered the encoder, in levels of 0 to 255 over the worst blocks.
     pub picture_difference: PictureDifference,
+    /// What was compared with the source itself: decoded pictures before they were reframed, decoded sound before it
+    /// was mixed down.
+    pub source_comparison: SourceComparison,
     /// What is known of the source: `source_frozen`, `source_black`, `source_channels_discrete` (its channels do not say where they
     /// belong: the first two are left and right). No fault of the export.
     pub notes: Vec<&'static str>,
@@ -100,6 +104,42 @@ pub struct PictureDifference {
     pub worst_levels: f64,
     /// When that is shown.
     pub worst_at_ms: i64,
+}
+
+/// See [`Manifest::source_comparison`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceComparison {
+    /// Frames that were compared with pictures of the source.
+    pub frames: u32,
+    /// Difference of the frame that differs most, in levels of 0 to 255; absent where levels are not compared (high
+    /// dynamic range).
+    pub worst_levels: Option<f64>,
+    /// Frames that could be told from the pictures before and behind their own.
+    pub distinct_frames: u32,
+    /// Audio whose sides were compared.
+    pub audio_ms: u32,
+    /// Mean difference of the right side's share of the energy, 0 to 1.
+    pub balance_difference: f64,
+    /// Mean difference of the share that both sides have in common, 0 to 1.
+    pub sum_difference: f64,
+    /// What could not be compared, and why.
+    pub not_compared: Vec<String>,
+}
+
+impl SourceComparison {
+    /// What was found.
+    pub fn of(Agreement { pictures, sides, unreadable }: &Agreement) -> Self {
+        Self {
+            frames: pictures.frames,
+            worst_levels: pictures.worst_levels.map(|levels| rounded(levels.into())),
+            distinct_frames: pictures.distinct,
+            audio_ms: sides.compared_ms,
+            balance_difference: rounded(sides.balance.into()),
+            sum_difference: rounded(sides.sum.into()),
+            not_compared: unreadable.clone(),
+        }
+    }
 }
 
 /// Loudness after EBU R 128; a field is absent where silence has none.

@@ -5,6 +5,7 @@ use super::{
     loudness::Loudness,
     packets::Packets,
     pictures::Seen,
+    reference::{downmix::Moment, sides::Sides},
     sound::{Course, RATE},
 };
 use crate::{elements::clip_time, lock::lock};
@@ -31,6 +32,8 @@ pub struct Passed {
     pub sound: Course,
     /// How loud it is, where that was asked for.
     pub loudness: Option<Loudness>,
+    /// Its two sides, where loudness was asked for.
+    pub sides: Sides,
     /// What could not be looked at.
     pub unreadable: Option<String>,
 }
@@ -170,5 +173,7 @@ fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
     passed.sound.add(at + from as i64, frames);
     if let Some(loudness) = &mut passed.loudness {
         loudness.add(frames);
+        let moments = frames.iter().map(|sides| Moment { sides: *sides, low: 0.0 });
+        passed.sides.add((at + from as i64) as f64 / f64::from(RATE), RATE, f64::INFINITY, moments);
     }
 }
