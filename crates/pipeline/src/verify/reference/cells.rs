@@ -21,8 +21,11 @@ const DIFFERENT: f32 = 10.0;
 /// How much better another explanation must fit before it is believed: its distance is at most this share of ours.
 const CLEARLY: f32 = 0.5;
 
-/// Distance between neighbours from which it can be told which of the two a frame shows, levels.
-const DISTINCT: f32 = 1.5;
+/// Difference of neighbours from which it can be told which of the two a frame shows (root mean square, levels), and
+/// the share of the way to a neighbour from which it shows that.
+const DISTINCT: f32 = 0.7;
+const DISPLACED: f32 = 0.6;
+const BEYOND: f32 = 1.5;
 
 /// Of high dynamic range only the order of brightness is compared. Rank correlation of a picture that is another one,
 /// and the variation (standard deviation in levels) from which a picture has an order.
@@ -85,7 +88,8 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
     let right = colour::readings(declared, kind, rows);
     let place =
         |sample: &Sample| format!("the frame at {} ms", i64::from(sample.frame) * 1_000 / i64::from(fps.max(1)));
-    let best = right.iter().map(|reading| (*reading, middle(samples, *reading))).min_by(|a, b| a.1.total_cmp(&b.1));
+    let best =
+        right.iter().map(|reading| (*reading, middle(samples, *reading, *reading))).min_by(|a, b| a.1.total_cmp(&b.1));
     let Some((reading, distance)) = best.filter(|_| scope.levels) else {
         check_order(samples, &right, place)?;
         return Ok(Agreement { frames: samples.len() as u32, ..Agreement::default() });
@@ -93,13 +97,13 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
     if distance > ALIKE
         && let Some(explanation) = explain(samples, reading, distance)
     {
-        let message = format!("{explanation}: brightness and colours are off by {distance:.0} levels");
+        let message = format!("{explanation}; cells differ by {distance:.0} levels");
         return Err(failure::reframe_mismatch(message));
     }
     let nearest = |sample: &Sample| {
         let own = distance_of(sample, reading);
         let others = [&sample.before, &sample.behind].into_iter().flatten().filter(|_| !scope.times);
-        others.map(|other| apart(&levels(other, reading), &sample.shown)).fold(own, f32::min)
+        others.map(|other| apart(&levels(other, reading, reading), &sample.shown)).fold(own, f32::min)
     };
     let distances: Vec<f32> = samples.iter().map(nearest).collect();
     let worst = distances.iter().copied().fold(0.0, f32::max);
@@ -115,12 +119,13 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
     Ok(Agreement { frames: samples.len() as u32, worst_levels: Some(worst), distinct })
 }
 
-/// How far two pictures lie apart, levels.
-fn apart(one: &[Levels], other: &[Levels]) -> f32 {
-    let cell = |(one, other): (&Levels, &Levels)| {
-        one.iter().zip(other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+/// How far what is expected lies from what is shown, levels. Cells without an expectation do not count.
+fn apart(expected: &[Option<Levels>], shown: &[Levels]) -> f32 {
+    let cell = |(expected, shown): (&Option<Levels>, &Levels)| {
+        let differences = expected.as_ref()?.iter().zip(shown).map(|(one, other)| (one - other).abs());
+        Some(differences.fold(0.0, f32::max))
     };
-    percentile(one.iter().zip(other).map(cell).collect(), PERCENTILE)
+    percentile(expected.iter().zip(shown).filter_map(cell).collect(), PERCENTILE)
 }
 
 fn percentile(mut values: Vec<f32>, percent: usize) -> f32 {
@@ -128,22 +133,27 @@ fn percentile(mut values: Vec<f32>, percent: usize) -> f32 {
     values.get((values.len() * percent / 100).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }
 
-/// The levels that the source has in the output if it is read like that.
-fn levels(original: &Original, reading: Reading) -> Vec<Levels> {
+/// The levels that the source has in the output if it is read like that. Of colours that no screen shows if it is read
+/// as it should be, nothing is expected: converters differ.
+fn levels(original: &Original, reading: Reading, right: Reading) -> Vec<Option<Levels>> {
     let Original { samples, bits, .. } = *original;
-    original.cells.iter().filter_map(|cell| colour::converted(*cell, samples, bits, reading)).collect()
+    let level = |cell: &[f32; 3]| match colour::is_shown(*cell, samples, bits, right) {
+        true => colour::converted(*cell, samples, bits, reading),
+        false => None,
+    };
+    original.cells.iter().map(level).collect()
 }
 
-fn distance_of(sample: &Sample, reading: Reading) -> f32 {
-    apart(&levels(&sample.original, reading), &sample.shown)
+fn distance_of(sample: &Sample, right: Reading) -> f32 {
+    apart(&levels(&sample.original, right, right), &sample.shown)
 }
 
 /// Of most frames: one that is black says nothing, one that a fault of its own spoils does not speak for all.
-fn middle(samples: &[Sample], reading: Reading) -> f32 {
-    middle_by(samples, |sample| levels(&sample.original, reading))
+fn middle(samples: &[Sample], reading: Reading, right: Reading) -> f32 {
+    middle_by(samples, |sample| levels(&sample.original, reading, right))
 }
 
-fn middle_by(samples: &[Sample], expected: impl Fn(&Sample) -> Vec<Levels>) -> f32 {
+fn middle_by(samples: &[Sample], expected: impl Fn(&Sample) -> Vec<Option<Levels>>) -> f32 {
     percentile(samples.iter().map(|sample| apart(&expected(sample), &sample.shown)).collect(), 50)
 }
 
@@ -156,21 +166,24 @@ fn explain(samples: &[Sample], right: Reading, distance: f32) -> Option<String> 
         Range::Full => (Range::Limited, "limited", "full"),
     };
     let ranged = Reading { range: other.0, ..right };
-    propose(format!("the source was read in {} range instead of {}", other.1, other.2), middle(samples, ranged));
+    propose(format!("the source was read in {} range instead of {}", other.1, other.2), middle(samples, ranged, right));
     if right.matrix != Matrix::Rgb {
         for matrix in [Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020].into_iter().filter(|other| *other != right.matrix)
         {
             let what = format!("the source was read by the matrix {matrix:?} instead of {:?}", right.matrix);
-            propose(what, middle(samples, Reading { matrix, ..right }));
+            propose(what, middle(samples, Reading { matrix, ..right }, right));
             let what = format!("the source was read in {} range and by the matrix {matrix:?}", other.1);
-            propose(what, middle(samples, Reading { matrix, ..ranged }));
+            propose(what, middle(samples, Reading { matrix, ..ranged }, right));
         }
     }
-    let swapped = |sample: &Sample| levels(&sample.original, right).iter().map(|[y, cb, cr]| [*y, *cr, *cb]).collect();
+    let swapped = |sample: &Sample| {
+        let swap = |levels: Option<Levels>| levels.map(|[y, cb, cr]| [y, cr, cb]);
+        levels(&sample.original, right, right).into_iter().map(swap).collect()
+    };
     propose("its colour differences changed places".into(), middle_by(samples, swapped));
     for (what, mirrored) in MIRRORED {
         let moved = |sample: &Sample| {
-            let cells = levels(&sample.original, right);
+            let cells = levels(&sample.original, right, right);
             (0..CELLS * CELLS).filter_map(|cell| cells.get(mirrored(cell % CELLS, cell / CELLS)).copied()).collect()
         };
         propose(format!("the picture is {what}"), middle_by(samples, moved));
@@ -188,21 +201,24 @@ const MIRRORED: [(&str, Place); 3] = [
 ];
 
 /// Most of the frames that can be told from their neighbours must show their own picture. Gives how many those are.
+///
+/// What a frame shows beyond its own picture is projected on the way from there to a neighbour: 0 is the own picture, 1
+/// the neighbour. What scalers and converters change goes other ways.
 fn check_times(samples: &[Sample], reading: Reading, place: impl Fn(&Sample) -> String) -> Result<u32, Failure> {
     let (mut distinct, mut displaced) = (0, Vec::new());
     for sample in samples {
-        let own = levels(&sample.original, reading);
-        let here = apart(&own, &sample.shown);
+        let own = levels(&sample.original, reading, reading);
         let neighbours = [("earlier", &sample.before), ("later", &sample.behind)];
-        let neighbours =
-            neighbours.into_iter().filter_map(|(way, other)| Some((way, levels(other.as_ref()?, reading))));
-        let clear: Vec<(&str, f32)> = neighbours
-            .filter(|(_, other)| apart(other, &own) >= DISTINCT)
-            .map(|(way, other)| (way, apart(&other, &sample.shown)))
-            .collect();
-        let Some((way, there)) = clear.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+        let projected = |(way, other): (&'static str, &Option<Original>)| {
+            Some((way, projection(&own, &levels(other.as_ref()?, reading, reading), &sample.shown)?))
+        };
+        let Some((way, share)) = neighbours.into_iter().filter_map(projected).max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            continue;
+        };
         distinct += 1;
-        if there < here * CLEARLY && there + DISTINCT / 2.0 < here {
+        // What is far from its own picture and beyond the neighbour, too, is another picture altogether.
+        let is_another = share > BEYOND && distance_of(sample, reading) > DIFFERENT;
+        if share > DISPLACED && !is_another {
             displaced.push((sample, way));
         }
     }
@@ -215,14 +231,33 @@ fn check_times(samples: &[Sample], reading: Reading, place: impl Fn(&Sample) -> 
     }
 }
 
+/// How far a frame went from its own picture to another one, as a share of the way. `None` where the two hardly differ.
+fn projection(own: &[Option<Levels>], other: &[Option<Levels>], shown: &[Levels]) -> Option<f32> {
+    let (mut way, mut gone, mut count) = (0.0, 0.0, 0);
+    for ((own, other), shown) in own.iter().zip(other).zip(shown) {
+        let (Some(own), Some(other)) = (own, other) else { continue };
+        for plane in 0..own.len() {
+            let step = other[plane] - own[plane];
+            way += step * step;
+            gone += step * (shown[plane] - own[plane]);
+            count += 1;
+        }
+    }
+    ((way / count.max(1) as f32).sqrt() >= DISTINCT).then(|| gone / way)
+}
+
 /// Where levels cannot be compared, what is brighter in the source must still be brighter in most frames.
 fn check_order(samples: &[Sample], right: &[Reading], place: impl Fn(&Sample) -> String) -> Result<(), Failure> {
     let reading = right.first().copied().unwrap_or(Reading { range: Range::Limited, matrix: Matrix::Bt709 });
     let brightness = |cells: &[Levels]| cells.iter().map(|[y, ..]| *y).collect::<Vec<_>>();
+    let all = |original: &Original| -> Vec<Levels> {
+        let Original { samples, bits, .. } = *original;
+        original.cells.iter().filter_map(|cell| colour::converted(*cell, samples, bits, reading)).collect()
+    };
     let mut compared = 0;
     let mut unlike = Vec::new();
     for sample in samples {
-        let source = brightness(&levels(&sample.original, reading));
+        let source = brightness(&all(&sample.original));
         if deviation(&source) < VARIED {
             continue;
         }
@@ -297,6 +332,12 @@ mod tests {
         0.1 * frame as f32
     }
 
+    fn read(original: &Original, reading: Reading) -> Vec<Levels> {
+        let Original { samples, bits, .. } = *original;
+        let level = |cell: &[f32; 3]| colour::converted(*cell, samples, bits, reading).expect("a colour");
+        original.cells.iter().map(level).collect()
+    }
+
     /// Frames of a source that is declared one way, read another way.
     fn samples(reading: Reading, shown: impl Fn(u32) -> f32) -> Vec<Sample> {
         let sample = |frame: u32| Sample {
@@ -304,7 +345,7 @@ mod tests {
             original: original(phase(frame)),
             before: Some(original(phase(frame) - 0.1)),
             behind: Some(original(phase(frame) + 0.1)),
-            shown: levels(&original(shown(frame)), reading),
+            shown: read(&original(shown(frame)), reading),
         };
         [0, 20, 45, 74].map(sample).into()
     }
@@ -370,7 +411,7 @@ mod tests {
         let mut dark = samples(RIGHT, phase);
         for sample in &mut dark {
             (sample.before, sample.behind) = (Some(black.clone()), None);
-            (sample.shown, sample.original) = (levels(&black, RIGHT), black.clone());
+            (sample.shown, sample.original) = (read(&black, RIGHT), black.clone());
         }
         assert_eq!(judged(&dark).expect("agreement").distinct, 0);
     }

@@ -150,10 +150,13 @@ pub fn readings(declared: Declared, samples: Samples, rows: u32) -> Vec<Reading>
 /// A colour in levels of an output: brightness and two colour differences of BT.709, 8 bits, limited range.
 pub type Levels = [f32; 3];
 
-/// The levels that a colour of the source has in the output. `numbers` are shares of the largest one (0 to 1):
-/// brightness and colour differences, or red, green and blue, or brightness alone in the first place. `bits` is their
-/// precision.
-pub fn converted(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range, matrix }: Reading) -> Option<Levels> {
+/// How far beyond black and full colour a colour may be that converters keep: rounding makes as much.
+const GAMUT_MARGIN: f32 = 0.03;
+
+/// Red, green and blue of a colour of the source, 0 to 1 unless no screen can show it. `numbers` are shares of the
+/// largest one (0 to 1): brightness and colour differences, or red, green and blue, or brightness alone in the first
+/// place. `bits` is their precision.
+fn light(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range, matrix }: Reading) -> Option<[f32; 3]> {
     let top = ((1_u64 << bits) - 1) as f32;
     // The number that means a level of 8 bits, as a share of the largest one.
     let level = |level: f32| level * ((1_u64 << bits) as f32 / 256.0) / top;
@@ -165,7 +168,7 @@ pub fn converted(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range
         Range::Limited => (number - level(128.0)) / level(224.0),
         Range::Full => number - level(128.0),
     };
-    let [red, green, blue] = match samples {
+    Some(match samples {
         Samples::Rgb => numbers.map(light),
         Samples::Grey => [light(numbers[0]); 3],
         Samples::YCbCr => {
@@ -174,7 +177,18 @@ pub fn converted(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range
             let (red, blue) = (y + 2.0 * (1.0 - kr) * cr, y + 2.0 * (1.0 - kb) * cb);
             [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue]
         }
-    };
+    })
+}
+
+/// Whether a screen can show a colour. Of others it depends on the converter what becomes of them.
+pub fn is_shown(numbers: [f32; 3], samples: Samples, bits: u32, reading: Reading) -> bool {
+    let inside = -GAMUT_MARGIN..=1.0 + GAMUT_MARGIN;
+    light(numbers, samples, bits, reading).is_some_and(|light| light.iter().all(|share| inside.contains(share)))
+}
+
+/// The levels that a colour of the source has in the output. `numbers` and `bits` are as in [`is_shown`].
+pub fn converted(numbers: [f32; 3], samples: Samples, bits: u32, reading: Reading) -> Option<Levels> {
+    let [red, green, blue] = light(numbers, samples, bits, reading)?;
     let (kr, kb) = Matrix::Bt709.shares()?;
     let y = kr * red + (1.0 - kr - kb) * green + kb * blue;
     let (cb, cr) = ((blue - y) / (2.0 * (1.0 - kb)), (red - y) / (2.0 * (1.0 - kr)));
@@ -226,6 +240,14 @@ mod tests {
         assert_eq!(white.map(|level| level.round() as i32), [235, 128, 128]);
         let red = converted([1.0, 0.0, 0.0], Samples::Rgb, 8, reading).expect("a colour");
         assert_eq!(red.map(|level| level.round() as i32), [63, 102, 240]);
+    }
+
+    #[test]
+    fn colours_that_no_screen_shows_are_known() {
+        let reading = Reading { range: Range::Limited, matrix: Matrix::Bt709 };
+        let is_shown = |numbers: [f32; 3]| is_shown(numbers.map(|number| number / 255.0), Samples::YCbCr, 8, reading);
+        assert!(is_shown([63.0, 102.0, 240.0]) && is_shown([16.0, 128.0, 128.0]) && is_shown([235.0, 128.0, 128.0]));
+        assert!(!is_shown([63.0, 40.0, 240.0]) && !is_shown([255.0, 128.0, 128.0]));
     }
 
     #[test]

@@ -119,13 +119,22 @@ pub struct Moment {
     pub low: f32,
 }
 
-/// The moments in interleaved numbers.
-pub fn moments<'a>(bytes: &'a [u8], number: Number, shares: &'a [Share]) -> impl Iterator<Item = Moment> + 'a {
+/// The moments in numbers that lie side by side, one of each channel, or channel behind channel.
+pub fn moments<'a>(
+    bytes: &'a [u8],
+    number: Number,
+    shares: &'a [Share],
+    interleaved: bool,
+) -> impl Iterator<Item = Moment> + 'a {
     let width = number.width();
-    bytes.chunks_exact((width * shares.len()).max(1)).map(move |frame| {
+    let count = bytes.len() / (width * shares.len()).max(1);
+    // Numbers from one channel to the next, and from one moment to the next.
+    let (across, along) = if interleaved { (1, shares.len()) } else { (count, 1) };
+    (0..count).map(move |index| {
         let mut moment = Moment::default();
-        for (bytes, share) in frame.chunks_exact(width).zip(shares) {
-            let value = number.value(bytes);
+        for (channel, share) in shares.iter().enumerate() {
+            let at = width * (index * along + channel * across);
+            let value = number.value(&bytes[at..at + width]);
             match share {
                 Share::Sides([left, right]) => {
                     moment.sides[0] += left * value;
@@ -144,7 +153,7 @@ mod tests {
 
     fn sides(bytes: &[u8], name: &str, shares: &[Share]) -> Vec<[f32; 2]> {
         let number = Number::from_name(name).expect("a format");
-        moments(bytes, number, shares).map(|moment| moment.sides).collect()
+        moments(bytes, number, shares, true).map(|moment| moment.sides).collect()
     }
 
     #[test]
@@ -174,11 +183,21 @@ mod tests {
         let one = |channel: usize| {
             let numbers: Vec<u8> =
                 (0..6).flat_map(|other| f32::from(u8::from(other == channel)).to_le_bytes()).collect();
-            moments(&numbers, Number::Float { bytes: 4, big_endian: false }, &shares).next().expect("a moment")
+            moments(&numbers, Number::Float { bytes: 4, big_endian: false }, &shares, true).next().expect("a moment")
         };
         assert_eq!([one(0).sides, one(1).sides], [[1.0, 0.0], [0.0, 1.0]]);
         assert_eq!([one(2).sides, one(4).sides], [[FRAC_1_SQRT_2; 2], [FRAC_1_SQRT_2, 0.0]]);
         assert_eq!((one(3).sides, one(3).low), ([0.0; 2], 1.0));
+    }
+
+    #[test]
+    fn channels_that_lie_one_behind_the_other_are_read_alike() {
+        let mixed = [1_u8, 2, 3, 4, 5, 6];
+        let behind = [1_u8, 3, 5, 2, 4, 6];
+        let (number, shares) = (Number::Unsigned8, shares(2, 3));
+        let interleaved: Vec<Moment> = moments(&mixed, number, &shares, true).collect();
+        assert_eq!(interleaved, moments(&behind, number, &shares, false).collect::<Vec<_>>());
+        assert_eq!(interleaved.len(), 3);
     }
 
     #[test]

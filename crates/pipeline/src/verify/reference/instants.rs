@@ -3,7 +3,7 @@
 use crate::timing::{FrameGrid, Showing};
 
 /// Frames that are compared at least and at most: the cost of a clip grows with them, what they find hardly does.
-const LEAST: u32 = 2;
+const LEAST: u32 = 3;
 const MOST: u32 = 8;
 
 /// Frames of a clip for each one that is compared beyond the least.
@@ -20,7 +20,7 @@ const STANDSTILL: f64 = 1.9;
 /// chooses where, so that nothing in clips happens to fall between them always.
 pub fn chosen(frames: u32, seed: u64) -> Vec<u32> {
     let last = frames.saturating_sub(1);
-    let count = (LEAST + frames / FRAMES_PER_INSTANT).min(MOST);
+    let count = (LEAST + frames / FRAMES_PER_INSTANT).min(MOST).min(frames.max(2));
     let stretch = f64::from(last) / f64::from(count - 1);
     let inner = (1..count - 1).map(|index| {
         let share = (mixed(seed.wrapping_add(u64::from(index))) >> 11) as f64 / (1_u64 << 53) as f64;

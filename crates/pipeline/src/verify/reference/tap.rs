@@ -236,7 +236,7 @@ impl Tap {
     fn sound(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
         let mut state = lock(&self.state);
         let Some(caps) = pad.current_caps() else { return };
-        let Some((number, rate, shares)) = sound_format(&caps) else {
+        let Some((number, rate, shares, interleaved)) = sound_format(&caps) else {
             state.seen.note(format!("sound is {caps}"));
             return;
         };
@@ -250,7 +250,7 @@ impl Tap {
         let length = self.job.seconds();
         let sides = state.seen.sides.get_or_insert_default();
         if end > 0.0 && at < length {
-            sides.add(at, rate, length, downmix::moments(&map, number, &shares));
+            sides.add(at, rate, length, downmix::moments(&map, number, &shares, interleaved));
         }
     }
 }
@@ -373,14 +373,15 @@ fn with_components<T>(
     components.and_then(|components| look((samples, &components))).ok_or_else(strange)
 }
 
-/// How samples are written, how many there are in a second, and where each channel is heard.
-fn sound_format(caps: &gst::CapsRef) -> Option<(Number, u32, Vec<downmix::Share>)> {
+/// How samples are written, how many there are in a second, where each channel is heard, and whether the channels
+/// alternate.
+fn sound_format(caps: &gst::CapsRef) -> Option<(Number, u32, Vec<downmix::Share>, bool)> {
     let structure = caps.structure(0)?;
     let number = Number::from_name(structure.get::<&str>("format").ok()?)?;
     let count =
         |name| structure.get::<i32>(name).ok().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
     let (rate, channels) = (count("rate")?, count("channels")?);
-    let interleaved = structure.get::<&str>("layout").is_ok_and(|layout| layout == "interleaved") || channels == 1;
+    let interleaved = structure.get::<&str>("layout").is_ok_and(|layout| layout == "interleaved");
     let mask = structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0);
-    interleaved.then(|| (number, rate, downmix::shares(channels as usize, mask)))
+    Some((number, rate, downmix::shares(channels as usize, mask), interleaved))
 }
