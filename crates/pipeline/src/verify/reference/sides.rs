@@ -74,17 +74,22 @@ impl Sides {
     /// Adds a stretch that begins `seconds` after the clip's start, at `rate` samples per second. What lies before the
     /// start is not heard, nor is what lies behind `end` seconds.
     pub fn add(&mut self, seconds: f64, rate: u32, end: f64, moments: impl Iterator<Item = Moment>) {
+        let rate = rate.max(1);
+        // The step of what comes next, and the sample with which another one begins.
+        let (mut current, mut until) = (None, 0);
         for (index, Moment { sides, low }) in moments.enumerate() {
-            let time = seconds + index as f64 / f64::from(rate.max(1));
+            if index >= until {
+                let time = seconds + index as f64 / f64::from(rate);
+                let number = (time * STEPS_PER_SECOND).floor();
+                let begins = (((number + 1.0) / STEPS_PER_SECOND - seconds) * f64::from(rate)).ceil();
+                until = (begins as usize).max(index + 1);
+                current = (time >= 0.0 && time < end).then_some(number as usize);
+                if let Some(number) = current.filter(|number| self.steps.len() <= *number) {
+                    self.steps.resize(number + 1, Step::default());
+                }
+            }
             let last = std::mem::replace(&mut self.last, sides);
-            if time < 0.0 || time >= end {
-                continue;
-            }
-            let number = (time * STEPS_PER_SECOND) as usize;
-            if self.steps.len() <= number {
-                self.steps.resize(number + 1, Step::default());
-            }
-            let step = &mut self.steps[number];
+            let Some(step) = current.and_then(|number| self.steps.get_mut(number)) else { continue };
             for side in 0..2 {
                 step.sides[side] += sides[side] * sides[side];
                 step.rises[side] += (sides[side] - last[side]).powi(2);
