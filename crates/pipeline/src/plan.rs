@@ -276,6 +276,24 @@ impl Plan {
         self
     }
 
+    /// How times of the pictures become times of the source.
+    pub fn video_time_line(&self) -> TimeLine {
+        let mut lines = self.video.iter().filter_map(|step| match step {
+            Step::Frames(frames) => Some(frames.time_line.clone()),
+            _ => None,
+        });
+        lines.next().unwrap_or(TimeLine::Stamped)
+    }
+
+    /// How times of the sound become times of the source.
+    pub fn audio_time_line(&self) -> TimeLine {
+        let mut lines = self.audio.iter().filter_map(|step| match step {
+            Step::Samples { time_line, .. } => Some(time_line.clone()),
+            _ => None,
+        });
+        lines.next().unwrap_or(TimeLine::Stamped)
+    }
+
     /// Start of the clip on the source's time line, nanoseconds.
     pub fn start_ns(&self) -> i64 {
         let mut starts = self.video.iter().filter_map(|step| match step {

@@ -290,7 +290,7 @@ impl Job<'_> {
     /// What the clip must show and sound like, whatever the pipeline does.
     fn reference(&self, probed: &Probed, plan: &Plan, leveled: bool) -> reference::Job {
         let (clip, expected) = (&self.order.clip, plan.expected);
-        let pictures = cells::Scope { levels: !probed.picture.high_range, times: !probed.picture.interlaced };
+        let pictures = cells::Scope { levels: !probed.picture.high_range(), times: !probed.picture.interlaced };
         let seed = [self.source.size(), clip.window.start_ms() as u64, clip.window.end_ms() as u64];
         reference::Job {
             reframe: clip.reframe.clone(),
@@ -298,7 +298,8 @@ impl Job<'_> {
             fps: expected.fps,
             frames: expected.frames,
             start_ns: plan.start_ns(),
-            time_line: probed.container.time_line(),
+            video_time_line: plan.video_time_line(),
+            audio_time_line: plan.audio_time_line(),
             tracks: Arc::clone(self.tracks.get_or_init(|| tracks::read(&**self.source).into())),
             scope: reference::Scope { pictures, leveled },
             seed: seed.into_iter().fold(0, |seed, number| mixed(seed ^ number)),

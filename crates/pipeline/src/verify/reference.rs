@@ -55,8 +55,10 @@ pub struct Job {
     pub frames: u32,
     /// Start of the clip on the source's time line, nanoseconds.
     pub start_ns: i64,
-    /// Which time stamps of the source count.
-    pub time_line: TimeLine,
+    /// How times of its pictures become times of the source.
+    pub video_time_line: TimeLine,
+    /// How times of its sound become times of the source.
+    pub audio_time_line: TimeLine,
     /// What the source declares of its tracks.
     pub tracks: Arc<[Track]>,
     /// What is compared.
@@ -128,7 +130,8 @@ impl Bytes for Source {
     }
 
     fn read(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
-        match Source::read(self, offset, length as u64, &AtomicBool::new(false)) {
+        // The demuxer is shown other bytes.
+        match self.read_raw(offset, length as u64, &AtomicBool::new(false)) {
             Ok(pieces) => Some(pieces.concat()),
             Err(ReadError::Failed(_) | ReadError::Interrupted) => None,
         }

@@ -17,7 +17,14 @@ use super::{
     tracks::Track,
     view::{self, CELLS, Stored},
 };
-use crate::{bus, elements::TimeLine, failure, lock::lock};
+use crate::{
+    bus,
+    edits::Placed,
+    elements::{TimeLine, clip_time},
+    failure,
+    lock::lock,
+    tracks::track_number,
+};
 use clipfleet_domain::{failure::Failure, rendition::Size};
 use gst::prelude::*;
 use gst_video::prelude::*;
@@ -117,7 +124,7 @@ impl Tap {
     pub fn packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, buffer| {
             let mut state = lock(&tap.state);
-            state.seen.video_track = state.seen.video_track.or(track_of(pad));
+            state.seen.video_track = state.seen.video_track.or(track_number(pad));
             if state.seen.packets.len() < PACKETS
                 && let Ok(map) = buffer.map_readable()
             {
@@ -130,7 +137,7 @@ impl Tap {
     pub fn audio_packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, _| {
             let mut state = lock(&tap.state);
-            state.seen.audio_track = state.seen.audio_track.or(track_of(pad));
+            state.seen.audio_track = state.seen.audio_track.or(track_number(pad));
         });
     }
 
@@ -180,8 +187,12 @@ impl Tap {
 
     fn picture(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
         let mut state = lock(&self.state);
-        let time = place(pad, buffer, self.job.time_line).or(state.last_ns);
-        let Some(time_ns) = time else { return };
+        let time_ns = match place(pad, buffer, &self.job.video_time_line) {
+            Some(Placed::At(time)) => Some(time),
+            Some(Placed::CutOut | Placed::Behind) => None,
+            None => state.last_ns,
+        };
+        let Some(time_ns) = time_ns else { return };
         state.last_ns = Some(time_ns);
         let (picture, frames) = state.instants.offer(time_ns);
         let track = state.seen.video_track.and_then(|id| self.job.tracks.iter().find(|track| track.id == id));
@@ -216,7 +227,9 @@ impl Tap {
     }
 
     fn frame(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
-        let Some(time_ns) = place(pad, buffer, TimeLine::Edited) else { return };
+        let event = pad.sticky_event::<gst::event::Segment>(0);
+        let segment = event.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
+        let Some(time_ns) = segment.and_then(|segment| clip_time(segment, buffer.pts())) else { return };
         let frame = (time_ns as f64 * f64::from(self.job.fps) / 1e9).round() as u32;
         let mut state = lock(&self.state);
         let Some(output) = state.output_of(frame, self.job.is_static()) else { return };
@@ -240,7 +253,13 @@ impl Tap {
             state.seen.note(format!("sound is {caps}"));
             return;
         };
-        let stamped = place(pad, buffer, self.job.time_line).map(|ns| (ns - self.job.start_ns) as f64 / 1e9);
+        let placed = match place(pad, buffer, &self.job.audio_time_line) {
+            Some(Placed::At(time)) => Some(time),
+            // What an edit list cuts out between two entries is not followed to the sample.
+            Some(Placed::CutOut | Placed::Behind) => return,
+            None => None,
+        };
+        let stamped = placed.map(|ns| (ns - self.job.start_ns) as f64 / 1e9);
         let continued = state.audio_end.filter(|end| stamped.is_none_or(|at| (at - end).abs() <= CONTINUATION_SECONDS));
         let Some(at) = continued.or(stamped) else { return };
         let Ok(map) = buffer.map_readable() else { return };
@@ -304,15 +323,10 @@ fn decoded(entry: &gst::Pad) -> Option<gst::Pad> {
     }
 }
 
-/// The number of a demuxer's track: the end of its stream's id, before what else identifies it.
-fn track_of(pad: &gst::Pad) -> Option<u64> {
-    let event = pad.sticky_event::<gst::event::StreamStart>(0)?;
-    event.stream_id().rsplit('/').next()?.split(':').next()?.parse().ok()
-}
-
-fn place(pad: &gst::Pad, buffer: &gst::BufferRef, time_line: TimeLine) -> Option<i64> {
+fn place(pad: &gst::Pad, buffer: &gst::BufferRef, time_line: &TimeLine) -> Option<Placed> {
     let event = pad.sticky_event::<gst::event::Segment>(0)?;
-    time_line.place(event.segment().downcast_ref::<gst::ClockTime>()?, buffer.pts())
+    let media_ns = time_line.media_time(event.segment().downcast_ref::<gst::ClockTime>()?, buffer.pts())?;
+    Some(time_line.edits().place(media_ns))
 }
 
 type Cells = (Samples, u32, Vec<[f32; 3]>);

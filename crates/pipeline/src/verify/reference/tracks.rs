@@ -1,6 +1,13 @@
 //! What a source's container declares of its tracks, read from its bytes.
 
-use super::{avc, bits::Bits, colour::Declared, hevc, iso, matroska, mpeg, orientation::Orientation, vpx};
+use super::{
+    avc,
+    bits::Bits,
+    colour::{Declared, Matrix},
+    hevc, iso, matroska, mpeg,
+    orientation::Orientation,
+    vpx,
+};
 use crate::catalog::Kind;
 
 /// Bytes at random.
@@ -95,7 +102,12 @@ pub fn colours(track: &Track, packets: &[Vec<u8>]) -> Declared {
         Codec::Mpeg4 => mpeg::mpeg4(configuration),
         _ => configured.map(|(declared, _)| declared),
     };
-    bitstream.unwrap_or_default().or(configured.unwrap_or_default()).or(track.colours)
+    let declared = bitstream.unwrap_or_default().or(configured.unwrap_or_default()).or(track.colours);
+    match codec {
+        // Chromium and FFmpeg take VP9 that says nothing for BT.601 at every size.
+        Codec::Vp9 => Declared { matrix: declared.matrix.or(Some(Matrix::Bt601)), ..declared },
+        _ => declared,
+    }
 }
 
 /// From the four characters of MP4 or the name of Matroska.
