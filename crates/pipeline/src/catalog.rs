@@ -304,7 +304,9 @@ impl Installed {
         driver_log::listen();
         // The plugin registers elements only where it finds a card and its driver.
         let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
-        let here = |row: &&Decoder| row.parser.is_none_or(exists) && exists(row.element);
+        let here = |row: &&Decoder| {
+            exists(row.element) && row.parser.is_none_or(exists) && row.otherwise.is_none_or(exists)
+        };
         let mut installed = Self {
             gpu,
             no_gpu_frames: no_gpu_frames(),
@@ -360,8 +362,8 @@ impl Installed {
 
     /// Loads the libraries of everything that a clip may need, while nobody waits for it.
     pub fn preload(&self) {
-        let decoders =
-            self.decoders.iter().chain(&self.gpu_decoders).flat_map(|row| [Some(row.element), row.parser]).flatten();
+        let rows = self.decoders.iter().chain(&self.gpu_decoders);
+        let decoders = rows.flat_map(|row| [Some(row.element), row.parser, row.otherwise]).flatten();
         let encoders = self.encoders.iter().map(|row| row.name);
         for name in decoders.chain(encoders).chain(FIXED) {
             // What cannot be loaded says so when it is needed.
