@@ -96,8 +96,13 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
     let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
     let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
+    // In a batch that is over, a clip without a document is one whose document the store refuses for good.
+    let has_none = |clip: &ClipId| of_batch.state.is_terminal() && !standings.contains_key(clip.as_str());
     // Of a retry that its document has not heard of yet, only the record knows.
-    let is_over = |clip: &ClipId| shown(clip).at_least(stored.record.asked(clip)).state.is_terminal();
+    let is_over = |clip: &ClipId| match stored.record.asked(clip) {
+        0 if has_none(clip) => true,
+        asked => shown(clip).at_least(asked).state.is_terminal(),
+    };
     let is_silent = |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.asked(clip);
     let waiting: Vec<&ClipId> = batch.clips.iter().map(|clip| &clip.id).filter(|clip| !is_over(clip)).collect();
     let silent: Vec<ClipId> = waiting.iter().copied().filter(|clip| is_silent(clip)).take(room).cloned().collect();

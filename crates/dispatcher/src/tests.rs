@@ -303,6 +303,19 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clip_without_a_document_in_a_batch_that_is_over_is_over() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
+    let jobs = stage.jobs();
+    // The store refuses the document of the second one for good, and the batch's own says how it ended.
+    stage.status(&[("c1", "completed", 0)]).await;
+    stage.look_after(1_000).await;
+    assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 0);
+    stage.look_after(48 * 3_600_000).await;
+    assert_eq!(stage.jobs(), jobs, "it is not made again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_cancelling() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();

@@ -71,12 +71,20 @@ async fn take_up_recorded(
         board.ignore(id, now_ms);
         return Ok(());
     };
+    // The batch first: what it counts, its clips' documents say by then.
+    let batch = cloud.documents.get_one(names::batch_document(id)).await?;
     let documents = cloud.documents.list(&names::clip_documents(id)).await?;
     let views = documents.iter().filter_map(|document| {
         let clip = ClipId::parse(document.path.rsplit('/').next()?).ok()?;
         Some((clip, view(document)))
     });
     let mut views: BTreeMap<_, _> = views.collect();
+    // In a batch that is over, a clip without a document is one whose document the store refuses for good. It waits for nobody.
+    if batch.is_some_and(|batch| state(&batch).is_terminal()) {
+        for (clip, _) in &clips {
+            views.entry(clip.clone()).or_insert_with(|| ClipView { state: State::Failed, ..ClipView::default() });
+        }
+    }
     // Of a retry that its document has not heard of yet, only the record knows.
     for (clip, generation) in standing::retried(record.integers(names::RECORD_RETRIED)) {
         let shown = views.entry(clip).or_default();
@@ -93,6 +101,10 @@ async fn take_up_recorded(
 pub(crate) async fn paused(cloud: &Cloud) -> Result<bool, CloudError> {
     let document = cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await?;
     Ok(document.is_some_and(|document| document.is(names::PAUSED)))
+}
+
+fn state(document: &Document) -> State {
+    document.text(names::STATUS).and_then(|name| by_name(&State::ALL, name).ok()).unwrap_or_default()
 }
 
 /// As much of a clip as its document tells about who works at it.
