@@ -6,7 +6,12 @@ mod support;
 use bytes::Bytes;
 use google_cloud_auth::{credentials::service_account, signer::Signer};
 use google_cloud_gax::error::rpc::Code;
-use google_cloud_storage::{builder::storage::SignedUrlBuilder, client::Storage, model_ext::ReadRange};
+use google_cloud_storage::{
+    builder::storage::SignedUrlBuilder,
+    client::Storage,
+    model::{Bucket, CommonObjectRequestParams, bucket::Versioning},
+    model_ext::ReadRange,
+};
 use std::time::Duration;
 use support::*;
 
@@ -298,4 +303,33 @@ async fn the_signing_key_outlives_a_restart() {
     let builder = SignedUrlBuilder::for_object(&bucket, "x").with_endpoint(bench.url());
     let signed = builder.sign_with(&signer).await.unwrap();
     assert_eq!(reqwest::get(signed).await.unwrap().text().await.unwrap(), "content");
+}
+
+#[tokio::test]
+async fn what_grpc_asks_for_and_is_not_here_is_refused_by_name() {
+    let bench = Bench::new().await;
+    let bucket = bench.bucket().await;
+    let control = bench.storage_control().await;
+    for name in ["foo/bar", "foobar"] {
+        bench.storage().await.write_object(&bucket, name, "content").send_unbuffered().await.unwrap();
+    }
+    let refused = |error: google_cloud_storage::Error, name: &str| {
+        let status = error.status().unwrap();
+        assert_eq!(status.code, Code::Unimplemented);
+        assert!(status.message.contains(&format!("'{name}'")), "{}", status.message);
+    };
+    let versioned = Bucket::new().set_versioning(Versioning::new().set_enabled(true));
+    let create = control.create_bucket().set_parent("projects/_").set_bucket_id("versioned").set_bucket(versioned);
+    refused(create.send().await.unwrap_err(), "versioning");
+    let soft_deleted = control.list_objects().set_parent(&bucket).set_soft_deleted(true);
+    refused(soft_deleted.send().await.unwrap_err(), "soft_deleted");
+    let key = CommonObjectRequestParams::new().set_encryption_algorithm("AES256");
+    let keyed = control.get_object().set_bucket(&bucket).set_object("foobar").set_common_object_request_params(key);
+    refused(keyed.send().await.unwrap_err(), "common_object_request_params.encryption_algorithm");
+
+    let unversioned = Bucket::new().set_versioning(Versioning::new());
+    let create = control.create_bucket().set_parent("projects/_").set_bucket_id("plain").set_bucket(unversioned);
+    create.send().await.unwrap();
+    let globbed = control.list_objects().set_parent(&bucket).set_match_glob("foo*").send().await.unwrap();
+    assert_eq!(globbed.objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), ["foobar"]);
 }
