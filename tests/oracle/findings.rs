@@ -159,7 +159,8 @@ fn m4_a_file_cut_without_encoding_keeps_its_sound() {
 #[test]
 fn m4_edit_lists_are_played_as_they_are_written() {
     let directory = directory();
-    let cases: [(&str, &[(u32, u32)], i64); 4] = [
+    type Parts = &'static [(u32, u32)];
+    let cases: [(&str, Parts, i64); 4] = [
         ("head and tail left out", &[(3_000, 7_000)], 2_500),
         ("only the tail left out", &[(0, 5_000)], 3_500),
         ("two parts", &[(0, 2_000), (4_000, 7_000)], 1_300),
@@ -438,7 +439,8 @@ fn m16_surround_keeps_its_balance_and_reaches_a_loudness_that_is_asked_for() {
     let path = Source { channels: Channels::Surround51, ..any() }.make(directory.path(), "surround").path;
     verdict(&path, &wide(2_000, 4_000)).assert_equal("5.1");
     let order = Order { normalize_loudness: Some((-14.0, -1.5)), ..wide(1_000, 7_000) };
-    let clip = transcode(&order, &path).output();
+    let transcript = transcode(&order, &path);
+    let clip = transcript.output();
     let measure = [
         "-hide_banner",
         "-nostdin",

@@ -153,7 +153,7 @@ fn run_seeds(seeds: Range<u64>) {
     }
     assert!(
         red.is_empty(),
-        "{} of {count} seeds differ: {:?}; {SEED}=n cargo test --test oracle the_given_seed -- --nocapture shows one again",
+        "{} of {count} seeds differ: {:?}; one again: {SEED}=n cargo test --test oracle the_given_seed -- --nocapture",
         red.len(),
         red.keys().collect::<Vec<_>>()
     );

@@ -295,8 +295,11 @@ fn written(id: u32, content: &[u8]) -> Vec<u8> {
     [&id[..], &(1 << 56 | content.len() as u64).to_be_bytes(), content].concat()
 }
 
+/// What an element of an id and a content becomes; `None` where it stays.
+type Change<'a> = &'a dyn Fn(u32, &[u8]) -> Option<Vec<u8>>;
+
 /// Rewrites the elements on the way to the fields of pictures, and moves every reference to what lies behind them.
-fn change_matroska(path: &Path, change: &dyn Fn(u32, &[u8]) -> Option<Vec<u8>>, extra: &[u8]) {
+fn change_matroska(path: &Path, change: Change, extra: &[u8]) {
     let mut bytes = std::fs::read(path).expect("the source");
     let header = element(&bytes, 0);
     let segment = element(&bytes, header.end);
@@ -320,7 +323,7 @@ fn change_matroska(path: &Path, change: &dyn Fn(u32, &[u8]) -> Option<Vec<u8>>, 
     std::fs::write(path, [&bytes[..tracks.begin], &new, &bytes[tracks.end..]].concat()).expect("the source");
 }
 
-fn rewritten(bytes: &[u8], of: Element, change: &dyn Fn(u32, &[u8]) -> Option<Vec<u8>>, extra: &[u8]) -> Vec<u8> {
+fn rewritten(bytes: &[u8], of: Element, change: Change, extra: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     for child in children(bytes, of) {
         match child.id {
