@@ -165,7 +165,7 @@ fn clips_of_sixty_seeds_are_what_ffmpeg_decodes() {
 }
 
 #[test]
-#[ignore = "soak: about two hours on 2 cores"]
+#[ignore = "soak: about an hour on 2 cores"]
 fn clips_of_two_thousand_seeds_are_what_ffmpeg_decodes() {
     run_seeds(0..2_000);
 }
