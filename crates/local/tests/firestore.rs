@@ -170,7 +170,9 @@ async fn mask_transforms_and_precondition_work_in_one_write() {
         transform("updatedAt", TransformType::SetToServerValue(1)),
     ];
     let commit = documents.commit(vec![write]).await.unwrap();
-    let now = fs::Value { value_type: commit.commit_time.map(ValueType::TimestampValue) };
+    // Documented: the server's time has millisecond precision.
+    let at = commit.commit_time.map(|at| prost_types::Timestamp { nanos: at.nanos - at.nanos % 1_000_000, ..at });
+    let now = fs::Value { value_type: at.map(ValueType::TimestampValue) };
     assert_eq!(commit.write_results[0].transform_results, [int(41), now.clone()]);
     let found = documents.get("c/d").await.unwrap();
     let fields = [("progress", int(41)), ("keep", int(1)), ("status", text("processing")), ("updatedAt", now)];

@@ -112,12 +112,22 @@ fn the_old_form_of_transforms_is_taken() {
 
 #[test]
 fn a_document_beyond_its_limit_is_refused() {
-    let mut write = update(&[]);
-    if let Some(Operation::Update(document)) = &mut write.operation {
-        document.fields.insert("s".into(), of(ValueType::StringValue("x".repeat(limits::DOCUMENT_BYTES))));
-    }
-    let refused = CheckedWrite::parse(write).unwrap().apply(None, 10);
-    assert_eq!(refused.err().unwrap().code(), Code::InvalidArgument);
+    let sized = |bytes: usize| {
+        let half = |bytes| of(ValueType::BytesValue(vec![0; bytes]));
+        // 52 bytes for `c/d` and two for each name.
+        let rest = bytes - 52 - 4 - 500_000;
+        let fields = [("a".to_owned(), half(500_000)), ("b".to_owned(), half(rest))].into();
+        let document = fs::Document { name: NAME.into(), fields, ..fs::Document::default() };
+        CheckedWrite::parse(operation(Operation::Update(document))).unwrap().apply(None, 10)
+    };
+    assert!(sized(1_048_576).is_ok());
+    assert!(sized(1_048_577).is_err());
+    let long = fs::Document {
+        name: NAME.into(),
+        fields: [("a".to_owned(), of(ValueType::BytesValue(vec![0; 1_048_488])))].into(),
+        ..fs::Document::default()
+    };
+    assert!(CheckedWrite::parse(operation(Operation::Update(long))).is_err());
 }
 
 fn parsed(write: Write, condition: Option<ConditionType>) -> Result<CheckedWrite, tonic::Status> {
