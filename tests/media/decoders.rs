@@ -110,7 +110,7 @@ fn decodable(rows: &[Value]) -> BTreeSet<&str> {
 }
 
 /// The sources of one container: every track of pictures and every track of sound occurs in one of them at least.
-fn sources<'a>(container: &str, codecs: &BTreeSet<&str>) -> Vec<(&'a Track, &'a Track)> {
+fn sources(container: &str, codecs: &BTreeSet<&str>) -> Vec<(&'static Track, &'static Track)> {
     let carried = |tracks: &'static [Track]| -> Vec<&'static Track> {
         let legal = |track: &&Track| codecs.contains(track.codec) && track.containers.contains(&container);
         tracks.iter().filter(legal).collect()

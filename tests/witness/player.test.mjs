@@ -157,15 +157,21 @@ test(
         console_.evaluate(() => document.querySelector('.picture video').readyState >= 2),
       );
       const { at } = known[50];
-      await console_.evaluate(async (seconds) => {
+      await console_.evaluate(async (since) => {
         const video = document.querySelector('.picture video');
-        // The picture is another one than before, so it is presented.
+        const seeked = new Promise((resolve) => video.addEventListener('seeked', resolve, { once: true }));
         const presented = new Promise((resolve) => {
-          video.requestVideoFrameCallback(resolve);
+          const track = (_, { mediaTime }) => {
+            video.requestVideoFrameCallback(track);
+            if (Math.abs(mediaTime - since) < 0.001) {
+              resolve();
+            }
+          };
+          video.requestVideoFrameCallback(track);
         });
-        video.currentTime = seconds;
-        await presented;
-      }, at + 0.015);
+        video.currentTime = since + 0.015;
+        await Promise.all([seeked, presented]);
+      }, at);
       await console_.keyboard.press('n');
       const draft = await console_.evaluate(() => JSON.parse(localStorage.getItem('clipfleet.draft')));
       assert.equal(draft.clips[0].startMs, Math.round(at * 1_000), name);
