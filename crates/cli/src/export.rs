@@ -207,7 +207,7 @@ async fn export(
     let mut status = tokio::select! {
         status = follow(client, cloud, &accepted.batch_id, args, bars) => status?,
         () = stop.cancelled() => {
-            return Err(Failed::because("wait for the batch", format!("interrupted; it goes on as batch {}", accepted.batch_id)));
+            return Err(Failed::because("wait for the batch", interrupted(args, &accepted.batch_id)));
         }
     };
     // The documents come in the order of their ids; people think in the order they asked in.
@@ -220,6 +220,14 @@ async fn export(
         print!("{}", table(&status, |clip| file_of(args, clip).display().to_string()));
     }
     Ok(if status.status == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What becomes of a batch that is no longer waited for: a fleet of our own ends with us.
+fn interrupted(args: &ExportArgs, batch: &str) -> String {
+    match &args.server {
+        Some(_) => format!("interrupted; it goes on as batch {batch}"),
+        None => "interrupted, its fleet was stopped; the same command finds what is done and makes the rest".to_owned(),
+    }
 }
 
 /// Shows progress and fetches each file as soon as its clip is completed, until all clips are over.
@@ -253,6 +261,19 @@ fn file_of(args: &ExportArgs, clip: &ClipStatus) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_batch_of_a_server_is_said_to_go_on() {
+        let args = |more: &[&str]| {
+            let command = ExportArgs::augment_args(clap::Command::new("export"));
+            let words = ["export", "a.mp4", "--clip", "1-2"].iter().chain(more);
+            ExportArgs::from_arg_matches(&command.get_matches_from(words)).unwrap()
+        };
+        let own = interrupted(&args(&[]), "b1");
+        assert!(own.contains("its fleet was stopped") && !own.contains("goes on"), "{own}");
+        let of_a_server = interrupted(&args(&["--server", "http://127.0.0.1:1"]), "b1");
+        assert_eq!(of_a_server, "interrupted; it goes on as batch b1");
+    }
 
     #[test]
     fn clips_are_given_in_seconds() {

@@ -7,7 +7,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Bytes of a result read at once.
@@ -58,8 +58,8 @@ pub(crate) async fn download(cloud: &Cloud, uri: &str, to: &Path) -> Result<(), 
         uri.strip_prefix("gs://").and_then(|rest| rest.split_once('/')).ok_or_else(|| failed(&"it has no result"))?;
     let name = ObjectName::new(bucket, object);
     let info = cloud.objects.stat(&name, None).await.map_err(|error| failed(&error))?;
-    let partial = to.with_extension("mp4.partial");
-    let mut file = File::create(&partial).map_err(|error| failed(&error))?;
+    let partial = Partial::of(to);
+    let mut file = File::create(&partial.0).map_err(|error| failed(&error))?;
     let mut start = 0;
     while start < info.size {
         let end = (start + PIECE).min(info.size);
@@ -67,5 +67,65 @@ pub(crate) async fn download(cloud: &Cloud, uri: &str, to: &Path) -> Result<(), 
         file.write_all(&piece).map_err(|error| failed(&error))?;
         start = end;
     }
-    std::fs::rename(&partial, to).map_err(|error| failed(&error))
+    std::fs::rename(&partial.0, to).map_err(|error| failed(&error))
+}
+
+/// The path of a file that is being written. Unless the file was renamed, it is removed when this is dropped: on an
+/// error and on an interruption alike.
+struct Partial(PathBuf);
+
+impl Partial {
+    fn of(to: &Path) -> Self {
+        Self(to.with_extension("mp4.partial"))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It may not exist, or be renamed.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_cloud::memory::{self, Call, Fault, Memory};
+
+    async fn stored(cloud: &Cloud) -> String {
+        cloud.objects.ensure_bucket("b").await.unwrap();
+        let name = ObjectName::new("b", "o");
+        cloud.objects.create(&name, NewObject::default(), Body::Bytes("clip".into())).await.unwrap();
+        name.to_string()
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_result_arrives_whole_and_a_failed_copy_leaves_nothing() {
+        let (memory, folder) = (Memory::new(), tempfile::tempdir().unwrap());
+        let (cloud, _link) = memory.connect();
+        let uri = stored(&cloud).await;
+        memory.fail_next(Call::Read, Fault::Refused(ErrorKind::Unavailable));
+        let to = folder.path().join("clip-1.mp4");
+        assert!(download(&cloud, &uri, &to).await.is_err());
+        assert_eq!(files(folder.path()), Vec::<String>::new());
+        download(&cloud, &uri, &to).await.unwrap();
+        assert_eq!(files(folder.path()), ["clip-1.mp4"]);
+        assert_eq!(std::fs::read(&to).unwrap(), b"clip");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_named_and_nothing_stays_on_it() {
+        let (cloud, folder) = (memory::cloud(), tempfile::tempdir().unwrap());
+        let uri = stored(&cloud).await;
+        // Every write to this device finds it full.
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("clip-1.mp4.partial")).unwrap();
+        let failed = download(&cloud, &uri, &folder.path().join("clip-1.mp4")).await.unwrap_err().to_string();
+        assert!(failed.contains("clip-1.mp4") && failed.contains("No space left on device"), "{failed}");
+        assert_eq!(files(folder.path()), Vec::<String>::new());
+    }
 }
