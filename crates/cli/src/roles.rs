@@ -14,6 +14,7 @@ use clipfleet_service::{
     settings::{Reader, Setting, declare, number, parsed, required},
     shutdown,
 };
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Clips per worker.
@@ -83,8 +84,9 @@ pub(crate) fn commands() -> Vec<Command> {
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
                     .long(DIE_WITH_PARENT)
-                    .action(ArgAction::SetTrue)
-                    .help("Stop when the process that started this one ends"),
+                    .value_name("PID")
+                    .value_parser(clap::value_parser!(u32))
+                    .help("Stop when the process that started this one, PID, ends"),
             )
             .arg(
                 clap::Arg::new(WORKER_ID)
@@ -168,12 +170,23 @@ async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         let id = WorkerId::parse(id).map_err(|reason| Failed::usage(format!("--{WORKER_ID} {reason}")))?;
         config.id = Some(id);
     }
-    if matches.get_flag(DIE_WITH_PARENT) {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+    if let Some(parent) = matches.get_one::<u32>(DIE_WITH_PARENT) {
+        set_parent_process_death_signal(Some(Signal::TERM))
             .map_err(|error| Failed::because("follow the parent process", error))?;
+        // No signal comes for a parent that ended before it was asked for.
+        is_our_parent(*parent)?;
     }
     let (stop, listener, cloud) = start("worker", &role).await?;
     ended(clipfleet_worker::run(config, listener, cloud, stop).await, "run the worker")
+}
+
+/// Whether the process that started this one lives: an orphan has another parent.
+fn is_our_parent(pid: u32) -> Result<(), Failed> {
+    let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get().unsigned_abs());
+    match parent == pid {
+        true => Ok(()),
+        false => Err(Failed::because("follow the parent process", format!("{pid} has ended, the parent is {parent}"))),
+    }
 }
 
 /// Reads [`WORKER`].
@@ -231,4 +244,25 @@ async fn start(
 
 fn ended(result: std::io::Result<()>, doing: &str) -> Result<ExitCode, Failed> {
     result.map(|()| ExitCode::SUCCESS).map_err(|error| Failed::because(doing, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_its_parent_from_one_that_has_ended() {
+        let parent = std::os::unix::process::parent_id();
+        assert!(is_our_parent(parent).is_ok());
+        let ended = is_our_parent(std::process::id()).unwrap_err().to_string();
+        assert!(ended.contains(&format!("the parent is {parent}")), "{ended}");
+    }
+
+    #[test]
+    fn a_worker_is_told_its_parents_number() {
+        let worker = || commands().into_iter().find(|command| command.get_name() == "worker").unwrap();
+        let matches = worker().try_get_matches_from(["worker", "--die-with-parent=42"]).unwrap();
+        assert_eq!(matches.get_one::<u32>(DIE_WITH_PARENT), Some(&42));
+        assert!(worker().try_get_matches_from(["worker", "--die-with-parent"]).is_err());
+    }
 }

@@ -144,7 +144,7 @@ fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Chi
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("worker")
-        .arg(format!("--{DIE_WITH_PARENT}"))
+        .arg(format!("--{DIE_WITH_PARENT}={}", std::process::id()))
         .arg(format!("--{WORKER_ID}={id}"))
         .envs(cloud::environment(&spec.endpoints))
         .envs(spec.telemetry.iter().cloned());
