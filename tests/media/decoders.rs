@@ -83,7 +83,7 @@ const AUDIO: &[Track] = &[
 const CONTAINERS: [&str; 4] = ["mp4", "mov", "mkv", "webm"];
 
 /// Elements that are the second choice for a codec, and the plugin without which they are the first.
-const SECOND: &[(&str, &str)] = &[("avdec_mp3", "libgstmpg123.so"), ("av1dec", "libgstdav1d.so")];
+const SECOND: &[(&str, &str)] = &[("av1dec", "libgstdav1d.so")];
 
 /// Where the clip is cut, milliseconds: between two pictures.
 const WINDOW: (i64, i64) = (717, 1_417);

@@ -80,7 +80,6 @@ pub const DECODERS: &[Decoder] = &[
     audio("Opus", "audio/x-opus", "opusdec", BASE),
     audio("Vorbis", "audio/x-vorbis", "vorbisdec", BASE),
     parsed("mpegaudioparse", audio("MP3", "audio/mpeg,mpegversion=1", "mpg123audiodec", GOOD)),
-    parsed("mpegaudioparse", audio("MP3", "audio/mpeg,mpegversion=1", "avdec_mp3", LIBAV)),
     parsed("flacparse", audio("FLAC", "audio/x-flac", "flacdec", GOOD)),
     parsed("ac3parse", audio("AC-3", "audio/x-ac3", "avdec_ac3", LIBAV)),
     parsed("ac3parse", audio("E-AC-3", "audio/x-eac3", "avdec_eac3", LIBAV)),
