@@ -133,3 +133,23 @@ async fn a_source_that_is_overwritten_or_deleted_after_acceptance_fails_with_its
     let shown = fleet.finished("b1").await;
     assert_eq!(clips(&shown)["c"]["error"]["code"], "source_gone", "{shown:#}");
 }
+
+#[tokio::test]
+async fn a_read_of_the_source_that_is_damaged_on_its_way_costs_no_clip() {
+    let directory = fixtures::directory();
+    let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
+    let uri = fleet.upload(&source, "source.mp4").await;
+    // In the name of the first box: what is read is no video any more.
+    let rules = json!({"rules": [{"on": "GET /storage/v1/b/*", "fault": {"corrupt": {"at": 4}}, "times": 1}]});
+    let faults = format!("http://{}/_clipfleet/faults", fleet.servers);
+    let http = reqwest::Client::new();
+    let put = http.put(&faults).body(rules.to_string()).send().await.unwrap();
+    assert!(put.status().is_success(), "{}", put.text().await.unwrap());
+    fleet.submit(&request("b1", &uri, &[("c", 0, 1_000)])).await;
+    let shown = fleet.finished("b1").await;
+    let struck: Value = http.get(&faults).send().await.unwrap().json().await.unwrap();
+    assert_eq!(struck["rules"][0]["struck"], 1, "{struck}");
+    let clip = &clips(&shown)["c"];
+    assert_eq!((&clip["status"], &clip["attempt"]), (&json!("completed"), &json!(1)), "{clip:#}");
+}

@@ -36,6 +36,7 @@ pub(crate) async fn around(faults: &Faults, link: &Link, request: Request, next:
         match fault {
             Fault::LoseAnswer => return cut(link),
             Fault::CutAnswer { after_bytes, after_ms } => response = cut_within(link, response, after_bytes, after_ms),
+            Fault::Corrupt { at } => response = corrupted(response, at),
             _ => {}
         }
     }
@@ -64,6 +65,25 @@ fn cut(link: &Link) -> Response {
     Response::new(Body::empty())
 }
 
+/// The answer with every bit of one of its bytes turned.
+fn corrupted(response: Response, at: u64) -> Response {
+    let mut before = at;
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            frame.map_data(|data| {
+                let place = usize::try_from(before).ok().filter(|place| *place < data.len());
+                before = before.saturating_sub(data.len() as u64);
+                let Some(place) = place else { return data };
+                // It strikes once: no later frame has the byte.
+                before = u64::MAX;
+                let mut data = data.to_vec();
+                data[place] = !data[place];
+                data.into()
+            })
+        }))
+    })
+}
+
 fn cut_within(link: &Link, response: Response, bytes: Option<u64>, ms: Option<u64>) -> Response {
     if let Some(ms) = ms {
         let link = link.clone();
@@ -87,4 +107,23 @@ fn cut_within(link: &Link, response: Response, bytes: Option<u64>, ms: Option<u6
             })
         }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Bytes;
+    use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn one_byte_of_a_corrupted_answer_is_another_wherever_frames_end() {
+        for at in [0, 2, 3, 5, 6] {
+            let frames = ["ab", "c", "def"].map(|frame| Ok::<_, Infallible>(Bytes::from_static(frame.as_bytes())));
+            let response = Response::new(Body::from_stream(futures::stream::iter(frames)));
+            let bytes = corrupted(response, at).into_body().collect().await.unwrap().to_bytes();
+            let mut expected = b"abcdef".to_vec();
+            expected.iter_mut().skip(at as usize).take(1).for_each(|byte| *byte = !*byte);
+            assert_eq!(bytes, expected, "at {at}");
+        }
+    }
 }

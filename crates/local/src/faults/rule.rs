@@ -57,6 +57,11 @@ pub(super) enum Fault {
         #[serde(default)]
         after_ms: Option<u64>,
     },
+    /// One byte of the answer, `at` bytes from its beginning, is another one. Of a ranged read no checksum tells.
+    Corrupt {
+        #[serde(default)]
+        at: u64,
+    },
     /// The message is offered again while its receiver still works on it.
     Duplicate,
     /// Messages are delivered in another order.
@@ -168,10 +173,11 @@ mod tests {
             {"on":"google.pubsub.v1.Publisher/Publish","fault":{"refuse":{"code":"UNAVAILABLE"}},"times":2},
             {"on":"*","fault":"cut"},{"on":"*","fault":"lose_answer"},
             {"on":"*","fault":{"cut_answer":{"after_bytes":10,"after_ms":20}}},
+            {"on":"*","fault":{"corrupt":{"at":4}}},
             {"on":"*","fault":"duplicate"},{"on":"*","fault":"reorder"},{"on":"*","fault":"lose_ack"}]}"#;
         let rules = Rules::parse(text.as_bytes()).unwrap();
         let again = Rules::parse(&serde_json::to_vec(&rules).unwrap()).unwrap();
-        assert_eq!(rules.rules.len(), 8);
+        assert_eq!(rules.rules.len(), 9);
         assert!(rules.rules.iter().zip(&again.rules).all(|(one, other)| one.fault == other.fault));
     }
 }
