@@ -28,11 +28,25 @@ pub(crate) enum StoreError {
     /// The disk, or the file on it.
     #[error("read or write the data folder: {0}")]
     Disk(Arc<str>),
+    /// The disk has no room. The database must be opened again after that.
+    #[error("write the data folder: its disk is full ({0}); free space on it, then start this server again")]
+    Full(Arc<str>),
+}
+
+/// Whether a disk has no room left, or none for this user.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> Self {
-        Self::Disk(error.into().to_string().into())
+        match error.into() {
+            redb::Error::Io(error) if is_full(&error) => Self::Full(error.to_string().into()),
+            redb::Error::PreviousIo => {
+                Self::Disk("an earlier write failed, see the log; start this server again".into())
+            }
+            other => Self::Disk(other.to_string().into()),
+        }
     }
 }
 
@@ -41,6 +55,8 @@ impl From<StoreError> for tonic::Status {
         match error {
             StoreError::Closed => stopping(),
             StoreError::Disk(_) => tonic::Status::internal(format!("failed to {error}")),
+            // The code that gRPC itself gives for a file system without space.
+            StoreError::Full(_) => tonic::Status::resource_exhausted(format!("failed to {error}")),
         }
     }
 }
@@ -181,6 +197,15 @@ fn commit(database: &Database, batch: Vec<Change>, announcements: &mut Vec<Annou
 mod tests {
     use super::*;
     use redb::{ReadableTable, TableDefinition};
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let error = |kind: std::io::ErrorKind| StoreError::from(redb::StorageError::Io(kind.into()));
+        let full = tonic::Status::from(error(std::io::ErrorKind::StorageFull));
+        assert_eq!(full.code(), tonic::Code::ResourceExhausted);
+        assert!(full.message().contains("its disk is full") && full.message().contains("free space"), "{full}");
+        assert_eq!(tonic::Status::from(error(std::io::ErrorKind::InvalidData)).code(), tonic::Code::Internal);
+    }
 
     const NUMBERS: TableDefinition<u64, u64> = TableDefinition::new("numbers");
 

@@ -1,6 +1,9 @@
 //! Why Cloud Storage refuses, once for JSON and once for gRPC.
 
-use crate::{error::json_response, store::StoreError};
+use crate::{
+    error::json_response,
+    store::{StoreError, is_full},
+};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -34,6 +37,8 @@ pub(super) enum Refusal {
     Unsupported(String),
     /// The disk failed.
     Disk(String),
+    /// The disk has no room.
+    DiskFull(String),
     /// The server stops.
     Closed,
 }
@@ -56,6 +61,8 @@ impl Refusal {
             Self::Denied { status, message, .. } => (*status, "forbidden", message.clone()),
             Self::Unsupported(text) => (StatusCode::NOT_IMPLEMENTED, "notImplemented", text.clone()),
             Self::Disk(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internalError", text.clone()),
+            // Google's clients repeat every 5xx and 429 in silence for a minute; nothing frees space meanwhile.
+            Self::DiskFull(text) => (StatusCode::PAYLOAD_TOO_LARGE, "uploadTooLarge", text.clone()),
             Self::Closed => (StatusCode::SERVICE_UNAVAILABLE, "backendError", "the server is shutting down".into()),
         }
     }
@@ -110,6 +117,7 @@ impl Refusal {
             Self::Denied { code, .. } => code,
             Self::Unsupported(_) => "NotImplemented",
             Self::Disk(_) => "InternalError",
+            Self::DiskFull(_) => "EntityTooLarge",
             Self::Closed => "ServiceUnavailable",
         }
     }
@@ -144,6 +152,7 @@ impl From<Refusal> for Status {
             Refusal::Denied { .. } => Status::permission_denied(message),
             Refusal::Unsupported(_) => Status::unimplemented(message),
             Refusal::Disk(_) => Status::internal(message),
+            Refusal::DiskFull(_) => Status::resource_exhausted(message),
             Refusal::Closed => Status::unavailable(message),
         }
     }
@@ -154,12 +163,17 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Closed => Self::Closed,
             StoreError::Disk(_) => Self::Disk(format!("failed to {error}")),
+            StoreError::Full(_) => Self::DiskFull(format!("failed to {error}")),
         }
     }
 }
 
 impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Self {
+        if is_full(&error) {
+            let text = "failed to write the data folder: its disk is full";
+            return Self::DiskFull(format!("{text} ({error}); free space on it, or use a data folder on another disk"));
+        }
         Self::Disk(format!("failed to read or write the data folder: {error}"))
     }
 }

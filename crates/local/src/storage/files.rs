@@ -181,6 +181,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_full_disk_is_answered_with_what_clients_do_not_repeat_and_people_understand() {
+        // Every write to this device finds it full.
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let path = PathBuf::from("/nonexistent");
+        let upload = Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), kept: true };
+        let mut sink = Sink::new(Arc::new(Mutex::new(upload)));
+        sink.push(Bytes::from_static(b"bytes")).await.unwrap();
+        let refusal = sink.flush().await.unwrap_err();
+        assert_eq!(refusal.response().status(), 413);
+        let text = tonic::Status::from(refusal).message().to_owned();
+        assert!(text.contains("disk is full (No space left on device") && text.contains("free space"), "{text}");
+    }
+
+    #[tokio::test]
     async fn hashes_cover_what_was_written_in_pieces() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), &HashSet::new()).unwrap();
