@@ -1,11 +1,14 @@
 //! The document store as one process sees it.
 
 use crate::{
+    media::{OVERSIZED, UNSTORABLE},
     mutation::Mutation,
     process::{Process, Role},
 };
 use async_trait::async_trait;
-use clipfleet_cloud::{Amendment, CloudError, Document, Documents, Precondition, Search, Version, Write};
+use clipfleet_cloud::{
+    Amendment, CloudError, Document, Documents, ErrorKind, Precondition, Search, Value, Version, Write,
+};
 use clipfleet_contract::names;
 use std::sync::Arc;
 
@@ -38,6 +41,14 @@ impl SimDocuments {
             documents.for_each(|document| drop(document.fields.remove(names::RECORD_RETRIED)));
         }
     }
+}
+
+/// Whether the store will never take a write: the status document of a clip that is doomed so.
+fn is_refused(write: &Write) -> bool {
+    let says_more_than_the_least =
+        || write.fields.get("encoder").is_some_and(|encoder| *encoder != Value::String(String::new()));
+    write.path.starts_with(names::BATCHES)
+        && (write.path.ends_with(UNSTORABLE) || write.path.ends_with(OVERSIZED) && says_more_than_the_least())
 }
 
 #[async_trait]
@@ -81,6 +92,13 @@ impl Documents for SimDocuments {
         self.mutate(&mut writes);
         let process = Arc::clone(&self.0);
         let effect = async move {
+            if let Some(refused) = writes.iter().find(|write| is_refused(write)) {
+                process.world.count("a document was refused for good");
+                process.world.trace(&process.name, format_args!("is refused {} for good", refused.path));
+                let passes = process.world.is(Mutation::RefusalsThatSeemToPass);
+                let kind = if passes { ErrorKind::Unavailable } else { ErrorKind::Invalid };
+                return Err(CloudError::new(kind, format!("write {}: it is too large", refused.path)));
+            }
             let versions = process.world.cloud.documents.commit(writes.clone()).await?;
             for write in &writes {
                 let shown = |field: &str| write.fields.get(field).map(|value| format!("{value:?}")).unwrap_or_default();

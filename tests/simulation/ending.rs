@@ -1,6 +1,9 @@
 //! What must be true once a run is quiet: nothing forgotten, and every document the fold of the facts that were published.
 
-use crate::ledger::{ClipKey, Ledger, Standing, integer, text};
+use crate::{
+    ledger::{ClipKey, Ledger, Standing, integer, text},
+    media::{OVERSIZED, UNSTORABLE},
+};
 use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names;
 use clipfleet_domain::{
@@ -21,7 +24,8 @@ impl Ledger {
         };
         let clips = self.promised.iter().flat_map(|(batch, clips)| {
             let batch_path = format!("{}/{batch}", names::BATCHES);
-            let paths: Vec<_> = clips.iter().map(|clip| format!("{batch_path}/clips/{clip}")).collect();
+            let stored = clips.iter().filter(|clip| !clip.ends_with(UNSTORABLE));
+            let paths: Vec<_> = stored.map(|clip| format!("{batch_path}/clips/{clip}")).collect();
             paths.into_iter().chain([batch_path])
         });
         let refused = self.refused.iter().map(|batch| format!("{}/{batch}", names::BATCHES));
@@ -30,7 +34,8 @@ impl Ledger {
 
     /// The first clip of which a generation was asked for that its document has not heard of.
     fn untold(&self) -> Option<String> {
-        self.asked.iter().find_map(|((batch, clip), asked)| {
+        let stored = self.asked.iter().filter(|((_, clip), _)| !clip.ends_with(UNSTORABLE));
+        stored.into_iter().find_map(|((batch, clip), asked)| {
             let path = format!("{}/{batch}/clips/{clip}", names::BATCHES);
             let shown = self.documents.get(&path).map_or(0, |fields| integer(fields, names::GENERATION));
             (shown < *asked).then_some(path)
@@ -40,14 +45,24 @@ impl Ledger {
     /// Compares every document with the facts.
     pub(crate) fn documents_are_the_fold(&self) -> Result<(), String> {
         for (batch, clips) in &self.promised {
+            let path = format!("{}/{batch}", names::BATCHES);
+            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
             let mut views = Vec::new();
             for clip in clips {
-                views.push(self.fold_of(&(batch.clone(), clip.clone()))?);
+                let key = (batch.clone(), clip.clone());
+                views.push(match clip {
+                    _ if clip.ends_with(UNSTORABLE) => told_by_the_batch(&path, fields, clip)?,
+                    _ if clip.ends_with(OVERSIZED) => self.told_by_the_document(&key)?,
+                    _ => self.fold_of(&key)?,
+                });
             }
-            let path = format!("{}/{batch}", names::BATCHES);
             let view = BatchView::of(&views, u32::try_from(clips.len()).unwrap_or(u32::MAX));
-            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
-            differences(&path, &batch_lines(&view), fields)?;
+            let mut lines = batch_lines(&view);
+            if clips.iter().any(|clip| clip.ends_with(UNSTORABLE)) {
+                // When it was created may have been told of that clip alone.
+                lines.retain(|(name, _)| *name != "createdAt");
+            }
+            differences(&path, &lines, fields)?;
         }
         for batch in &self.refused {
             let path = format!("{}/{batch}", names::BATCHES);
@@ -57,6 +72,19 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// What a document that was refused says in short; how much of the facts was lost with that is not looked at.
+    fn told_by_the_document(&self, clip: &ClipKey) -> Result<ClipView, String> {
+        let path = format!("{}/{}/clips/{}", names::BATCHES, clip.0, clip.1);
+        let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
+        Ok(ClipView {
+            state: Standing::read(fields)?.state,
+            created_at_ms: millis(fields.get("createdAt")),
+            updated_at_ms: millis(fields.get("updatedAt")).unwrap_or(0),
+            completed_at_ms: millis(fields.get("completedAt")),
+            ..ClipView::default()
+        })
     }
 
     /// The view that a clip's document shows, which must be the fold of its facts. Where terminal facts of one generation contradict
@@ -107,6 +135,24 @@ impl Ledger {
         }
         Err(why)
     }
+}
+
+/// What the document of a batch says of a clip that has none.
+fn told_by_the_batch(path: &str, fields: &Fields, clip: &str) -> Result<ClipView, String> {
+    let map = |fields: &Fields, name: &str| match fields.get(name) {
+        Some(Value::Map(fields)) => Some(fields.clone()),
+        _ => None,
+    };
+    let ending = map(fields, names::FOLD).and_then(|fold| map(&map(&fold, "givenUp")?, clip));
+    let ending = ending.ok_or_else(|| format!("{path} does not say how {clip} ended, which has no document"))?;
+    let state = State::ALL.iter().find(|(_, name)| *name == text(&ending, names::STATUS)).map(|(state, _)| *state);
+    let ended_at_ms = millis(ending.get("endedAt"));
+    Ok(ClipView {
+        state: state.unwrap_or_default(),
+        updated_at_ms: ended_at_ms.unwrap_or(0),
+        completed_at_ms: ended_at_ms,
+        ..ClipView::default()
+    })
 }
 
 fn fold_in(view: &mut ClipView, event: &ClipEvent) {

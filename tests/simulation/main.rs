@@ -50,13 +50,14 @@ const SEED: &str = "CLIPFLEET_SIMULATION_SEED";
 const SOME_SEEDS: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
 /// What many seeds must reach: a simulation in which these do not happen would prove nothing.
-const MUST_REACH: [&str; 35] = [
+const MUST_REACH: [&str; 37] = [
     "a batch was sent twice at once",
     "a call lost its answer",
     "a call was refused",
     "a call was slow",
     "a delivery came twice",
     "a delivery was held up",
+    "a document was refused for good",
     "a job was lost",
     "a job was set aside",
     "a later attempt took over",
@@ -85,6 +86,7 @@ const MUST_REACH: [&str; 35] = [
     "processing -> cancelled",
     "processing -> completed",
     "processing -> failed",
+    "processing -> failed (document refused)",
     "queued -> cancelled",
 ];
 
@@ -192,6 +194,11 @@ fn a_worker_that_does_not_look_whether_it_is_wanted_is_caught() {
 #[test]
 fn a_status_that_writes_without_looking_is_caught() {
     caught(Mutation::BlindStatusWrites);
+}
+
+#[test]
+fn a_document_that_is_refused_for_good_and_tried_for_ever_is_caught() {
+    caught(Mutation::RefusalsThatSeemToPass);
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub(crate) const SOURCE_BYTES: usize = 4_096;
 pub(crate) const BROKEN: &str = "-broken";
 /// Clips whose name ends so kill whoever makes them.
 pub(crate) const POISON: &str = "-poison";
+/// Clips whose name ends so have a status document that the store refuses for good as soon as it says more than the
+/// least.
+pub(crate) const OVERSIZED: &str = "-oversized";
+/// Clips whose name ends so have a status document that the store refuses for good, whatever it says.
+pub(crate) const UNSTORABLE: &str = "-unstorable";
 
 /// Media at work; at rest when dropped.
 struct AtWork {

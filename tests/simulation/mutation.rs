@@ -32,4 +32,7 @@ pub(crate) enum Mutation {
     SeatForEveryone,
     /// Status writes only what it has read: documents are written whatever they say by now.
     BlindStatusWrites,
+    /// A refused document holds up no other: what the store refuses for good looks like what may pass, so it is tried
+    /// again for ever.
+    RefusalsThatSeemToPass,
 }

@@ -2,7 +2,7 @@
 //! sometimes when it did), and cancels and retries as chance has it.
 
 use crate::{
-    media::{BROKEN, POISON},
+    media::{BROKEN, OVERSIZED, POISON, UNSTORABLE},
     supervisor::BUCKET,
     world::World,
 };
@@ -33,10 +33,11 @@ impl Person {
     pub(crate) fn draw(world: &Arc<World>, index: usize) -> Self {
         let (number, mistaken) = world.draw(|rng| (rng.usize(1..=4), rng.u8(..12) == 0));
         let clip = |index: usize| {
-            let doom = world.draw(|rng| rng.u8(..12));
-            let doom = match doom {
-                0 => BROKEN,
-                1 => POISON,
+            let doom = match world.draw(|rng| rng.u8(..24)) {
+                0 | 1 => BROKEN,
+                2 | 3 => POISON,
+                4 => OVERSIZED,
+                5 => UNSTORABLE,
                 _ => "",
             };
             format!("c{index}{doom}")

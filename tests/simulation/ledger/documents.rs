@@ -1,7 +1,7 @@
 //! What documents must never say: each write is compared with what was written before and with what was published.
 
 use super::{ClipKey, Counts, Ledger, Verdict, integer, text};
-use crate::world::count;
+use crate::{media::OVERSIZED, world::count};
 use clipfleet_cloud::{Fields, Value, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
@@ -45,7 +45,12 @@ impl Ledger {
         let names = (was.as_ref().map_or("none", Standing::name), now.name());
         if was.as_ref().is_none_or(|was| (was.state, was.generation) != (now.state, now.generation)) {
             let again = was.as_ref().is_some_and(|was| was.generation < now.generation);
-            count(counts, &format!("{} -> {}{}", names.0, names.1, if again { " (retried)" } else { "" }));
+            let why = match again {
+                true => " (retried)",
+                false if is_refused(fields) => " (document refused)",
+                false => "",
+            };
+            count(counts, &format!("{} -> {}{why}", names.0, names.1));
         }
         if let Some(was) = was {
             let what = format!("the document of {clip:?} went from {was:?} to {now:?}");
@@ -145,11 +150,19 @@ impl Ledger {
             }
         }
         said |= now.state == State::Failed && self.set_aside.get(clip).is_some_and(|it| it.contains(&now.generation));
+        // Status itself says so where the store refuses what the facts come to.
+        said |= now.state == State::Failed && clip.1.ends_with(OVERSIZED);
         if !said || now.percent > i64::from(percent) {
             return Err(format!("the document of {clip:?} says {now:?}, which no fact says"));
         }
         Ok(())
     }
+}
+
+/// Whether a clip failed because its document was refused.
+fn is_refused(fields: &Fields) -> bool {
+    let Some(Value::Map(error)) = fields.get("error") else { return false };
+    text(error, "code") == "document_refused"
 }
 
 /// What was accepted stays: same request, same source, and never undispatched.
