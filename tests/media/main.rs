@@ -10,5 +10,6 @@ mod loudness;
 mod process;
 mod proof;
 mod range;
+mod reference;
 mod reframe;
 mod sources;
