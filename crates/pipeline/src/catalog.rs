@@ -303,9 +303,8 @@ impl Installed {
         driver_log::listen();
         // The plugin registers elements only where it finds a card and its driver.
         let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
-        let here = |row: &&Decoder| {
-            exists(row.element) && row.parser.is_none_or(exists) && row.otherwise.is_none_or(exists)
-        };
+        let here =
+            |row: &&Decoder| exists(row.element) && row.parser.is_none_or(exists) && row.otherwise.is_none_or(exists);
         let mut installed = Self {
             gpu,
             no_gpu_frames: no_gpu_frames(),
