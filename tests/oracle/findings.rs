@@ -5,7 +5,7 @@ use crate::{
     judge::{Verdict, judge},
     make::ffmpeg,
     reference::{Hints, sides},
-    source::{Channels, Container, Orientation, Source, Tracks},
+    source::{Channels, Container, Group, Orientation, Source, Tracks},
     surgery,
     tones::{self, RATE},
 };
@@ -168,7 +168,8 @@ fn m4_edit_lists_are_played_as_they_are_written() {
     ];
     let mut wrong = Vec::new();
     for (what, parts, start) in cases {
-        let path = any().make(directory.path(), "edited").path;
+        // With B-frames FFmpeg itself is late in all parts but the first.
+        let path = Source { group: Group::NoBFrames, ..any() }.make(directory.path(), "edited").path;
         surgery::edit_mp4(&path, parts);
         let verdict = verdict(&path, &wide(start, start + 1_400));
         wrong.extend(verdict.differences.iter().map(|difference| format!("{what}: {difference:?}")));

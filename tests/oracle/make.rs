@@ -334,6 +334,7 @@ impl Source {
             Group::Open => "45",
             _ => "60",
         };
+        let b_frames = if self.edits == Edits::TwoParts { 0 } else { 2 };
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |text: &str| arguments.extend(text.split(' ').map(str::to_owned));
         match self.video {
@@ -344,8 +345,8 @@ impl Source {
             Video::Vp8 => add("-c libvpx -deadline realtime -cpu-used -8 -b 4M -qmax 20 -auto-alt-ref 0"),
             Video::Vp9 => add("-c libvpx-vp9 -deadline realtime -cpu-used 8 -b 0 -crf 16"),
             Video::Av1 => add("-c libaom-av1 -cpu-used 8 -usage realtime -b 0 -crf 16"),
-            Video::Mpeg4 => add("-c mpeg4 -q 2 -bf 2"),
-            Video::Mpeg2 => add("-c mpeg2video -q 2 -bf 2"),
+            Video::Mpeg4 => add(&format!("-c mpeg4 -q 2 -bf {b_frames}")),
+            Video::Mpeg2 => add(&format!("-c mpeg2video -q 2 -bf {b_frames}")),
             Video::ProRes => add(if self.pixel == Pixel::Yuv444Ten {
                 "-c prores_ks -profile 4444"
             } else {

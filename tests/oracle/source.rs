@@ -434,6 +434,10 @@ impl Source {
             self.group = Group::Open;
         }
         let is_mp4 = matches!(self.container, Mp4 | FastStart | Mov);
+        // With B-frames FFmpeg shows the second part later, by their reordering; the standard does not.
+        if has_groups && self.edits == Edits::TwoParts && self.group != Group::IntraOnly {
+            self.group = Group::NoBFrames;
+        }
         if self.sound == Sound::None {
             self.channels = Channels::Stereo;
             self.sample_rate = 48_000;
