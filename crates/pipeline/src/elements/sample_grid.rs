@@ -298,7 +298,7 @@ mod imp {
             let after = (before + 1).min(last);
             [0, 1].map(|side| from[before][side] * (1.0 - share) + from[after][side] * share)
         };
-        let stretched: Vec<u8> = (0..samples).flat_map(|index| at(index)).flat_map(f32::to_le_bytes).collect();
+        let stretched: Vec<u8> = (0..samples).flat_map(at).flat_map(f32::to_le_bytes).collect();
         Some(gst::Buffer::from_slice(stretched))
     }
 

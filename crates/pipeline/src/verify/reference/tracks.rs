@@ -137,7 +137,7 @@ pub fn read(bytes: &(impl Bytes + ?Sized)) -> Vec<Track> {
 /// A track that should have been taken instead of track `id`: of the same kind and codec, so that it can be decoded
 /// just as well, and played by default where the taken one is not; or of the same rank, but with larger pictures; or of
 /// both, but earlier in the file.
-pub fn better<'a>(tracks: &'a [Track], id: u64) -> Option<&'a Track> {
+pub fn better(tracks: &[Track], id: u64) -> Option<&Track> {
     let taken = tracks.iter().find(|track| track.id == id)?;
     let rank = |track: &Track| (track.default, u64::from(track.size.0) * u64::from(track.size.1));
     let alike = |track: &&Track| track.kind == taken.kind && track.codec == taken.codec;
