@@ -58,7 +58,7 @@ fn a_codec_that_nothing_decodes_is_named() {
     let recipe = Recipe { pictures: 30, video: THEORA, ..Recipe::matroska() };
     let transcript = transcode(&Order::of(0, 500), &recipe.make(directory.path(), "source"));
     assert_eq!(transcript.code(), "source_codec_unsupported");
-    assert_message(&transcript, &["ffv", "convert it"]);
+    assert_message(&transcript, &["FFV1", "convert it"]);
 }
 
 fn kinds() -> [(&'static str, Recipe); 4] {

@@ -15,6 +15,9 @@ use std::{
     process::Command,
 };
 
+/// How far around a join of an edit list sound is not compared, milliseconds: a window of the judge's and the longest packet.
+const JOIN_MS: i64 = 250;
+
 /// Mean red, green or blue of a patch may differ by this, levels of 255.
 const COLOUR_LEVELS: f64 = 4.0;
 
@@ -307,10 +310,15 @@ fn compare_sound(verdict: &mut Verdict, output: &Path, reference: &Reference, or
         verdict.differ("sound length", format!("{} samples instead of {samples}", heard[0].len()));
     }
     heard.iter_mut().for_each(|side| side.resize(samples, 0.0));
-    let expected = match &reference.sound {
+    let mut expected = match &reference.sound {
         Some(sound) => sound.window(order.window.0, samples),
         None => [vec![0.0; samples], vec![0.0; samples]],
     };
+    if let Some(join_ms) = reference.join_ms {
+        let place = |ms: i64| ((ms - order.window.0).max(0) as usize * RATE / 1_000).min(samples);
+        let around = place(join_ms - JOIN_MS)..place(join_ms + JOIN_MS);
+        heard.iter_mut().chain(&mut expected).for_each(|side| side[around.clone()].fill(0.0));
+    }
     let downmixed = reference.sound.as_ref().is_some_and(|sound| sound.channels > 2);
     compare_clicks(verdict, &heard, &expected);
     compare_silence(verdict, &heard, &expected);

@@ -25,6 +25,8 @@ pub(crate) struct Hints {
     pub(crate) turn: &'static str,
     /// The channels have no layout: the first two are left and right.
     pub(crate) discrete: bool,
+    /// Where an edit list joins two parts, milliseconds on the file's time line. FFmpeg cuts sound there by whole packets.
+    pub(crate) join_ms: Option<i64>,
 }
 
 /// One decoded picture.
@@ -60,6 +62,8 @@ pub(crate) struct Reference {
     pub(crate) view: View,
     pub(crate) pictures: Vec<Picture>,
     pub(crate) sound: Option<Sound>,
+    /// See [`Hints::join_ms`].
+    pub(crate) join_ms: Option<i64>,
     /// For people.
     pub(crate) commands: Vec<String>,
 }
@@ -112,7 +116,8 @@ impl Reference {
     /// Reads a source. The pictures are shown as `view` says.
     pub(crate) fn read(path: &Path, chart: Chart, view: View, hints: Hints) -> Self {
         let streams = streams(path);
-        let mut reference = Self { chart, view, pictures: Vec::new(), sound: None, commands: Vec::new() };
+        let mut reference =
+            Self { chart, view, pictures: Vec::new(), sound: None, join_ms: hints.join_ms, commands: Vec::new() };
         let video = chosen(&streams, "video").expect("a picture track");
         reference.read_pictures(path, video, hints);
         if let Some(audio) = chosen(&streams, "audio") {

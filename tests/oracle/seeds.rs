@@ -3,7 +3,7 @@
 use crate::{
     judge::{Verdict, geometry, judge_against, quietly},
     reference::{Hints, Reference},
-    source::{Channels, Container, Orientation, Source},
+    source::{Channels, Container, Edits, Orientation, Source},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
 use std::{
@@ -44,7 +44,8 @@ impl Source {
             Orientation::MirrorHorizontal => "hflip",
             Orientation::MirrorVertical => "vflip",
         };
-        Hints { turn, discrete: self.channels == Channels::Discrete }
+        let join_ms = (self.edits == Edits::TwoParts).then_some(1_200);
+        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms }
     }
 }
 

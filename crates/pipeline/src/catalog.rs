@@ -377,10 +377,7 @@ impl Installed {
         }
         match DECODERS.iter().find(|row| takes(row)) {
             Some(row) => Err((row.codec.into(), format!("install {} on the worker", row.package))),
-            None => {
-                let name = caps.structure(0).map_or("unknown", |structure| structure.name().as_str());
-                Err((name.into(), "convert it to H.264, HEVC, VP8, VP9 or AV1 with AAC or Opus".into()))
-            }
+            None => Err((common_name(caps), "convert it to H.264, HEVC, VP8, VP9 or AV1 with AAC or Opus".into())),
         }
     }
 
@@ -403,6 +400,40 @@ impl Installed {
     pub fn refusal(&self, name: &str) -> Option<&str> {
         self.refused.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| reason.as_str())
     }
+}
+
+/// Codecs that we do not decode, by the name of their caps or the four characters that MP4 has for them.
+const OTHERS: &[(&str, &str)] = &[
+    ("AVdh", "DNxHR or DNxHD"),
+    ("AVdn", "DNxHD"),
+    ("audio/x-dts", "DTS"),
+    ("audio/x-true-hd", "Dolby TrueHD"),
+    ("audio/x-wma", "Windows Media Audio"),
+    ("ap4h", "ProRes 4444"),
+    ("apac", "Apple Positional Audio"),
+    ("ai12", "AVC-Intra"),
+    ("ai5p", "AVC-Intra"),
+    ("video/x-cineform", "CineForm"),
+    ("video/x-dnxhd", "DNxHD"),
+    ("video/x-dv", "DV"),
+    ("video/x-ffv", "FFV1"),
+    ("video/x-flash-video", "Sorenson Spark"),
+    ("video/x-h263", "H.263"),
+    ("video/x-h266", "VVC"),
+    ("video/x-huffyuv", "HuffYUV"),
+    ("video/x-indeo", "Indeo"),
+    ("video/x-msmpeg", "Microsoft MPEG-4"),
+    ("video/x-svq", "Sorenson Video"),
+    ("video/x-theora", "Theora"),
+    ("video/x-wmv", "Windows Media Video"),
+];
+
+/// What people call the codec of caps that we do not decode.
+fn common_name(caps: &gst::CapsRef) -> String {
+    let name = caps.structure(0).map_or("unknown", |structure| structure.name().as_str());
+    let fourcc = name.rsplit_once("x-gst-fourcc-").map(|(_, fourcc)| fourcc);
+    let known = OTHERS.iter().find(|(known, _)| *known == fourcc.unwrap_or(name));
+    known.map_or_else(|| fourcc.unwrap_or(name).to_owned(), |(_, common)| (*common).to_owned())
 }
 
 /// Whether an element of that name is installed.

@@ -75,16 +75,27 @@ pub fn transcode(
     installed: &Arc<Installed>,
     progress: &Progress,
 ) -> Result<Transcoded, Failure> {
-    transcode_planned(order, source, installed, progress, &|_| {})
+    run_job(order, source, installed, progress, None)
 }
 
-/// As [`transcode`], with each plan changed before it is built: for tests of what verification finds.
+/// As [`transcode`], with each plan changed before it is built, and an error where the clip differs from its source: for tests of
+/// what verification finds.
 pub fn transcode_planned(
     order: &Transcode,
     source: &Arc<Source>,
     installed: &Arc<Installed>,
     progress: &Progress,
     change: &dyn Fn(&mut Plan),
+) -> Result<Transcoded, Failure> {
+    run_job(order, source, installed, progress, Some(change))
+}
+
+fn run_job(
+    order: &Transcode,
+    source: &Arc<Source>,
+    installed: &Arc<Installed>,
+    progress: &Progress,
+    change: Option<&dyn Fn(&mut Plan)>,
 ) -> Result<Transcoded, Failure> {
     let began = Instant::now();
     let job = Job { order, source, installed, progress, change, tracks: OnceLock::new(), began };
@@ -97,8 +108,8 @@ struct Job<'a> {
     source: &'a Arc<Source>,
     installed: &'a Arc<Installed>,
     progress: &'a Progress,
-    /// Changes each plan before it is built.
-    change: &'a dyn Fn(&mut Plan),
+    /// Changes each plan before it is built. Present in tests, for which a clip that differs from its source is an error.
+    change: Option<&'a dyn Fn(&mut Plan)>,
     /// What the source declares of its tracks, once it was read.
     tracks: OnceLock<Arc<[tracks::Track]>>,
     began: Instant,
@@ -212,6 +223,13 @@ impl Job<'_> {
         let output = self.order.directory.join(OUTPUT_FILE);
         let report = |fraction| self.progress.reach(Phase::Verifying, fraction);
         let (movie, proof) = verify::verify(&output, &plan.expected, witnessed, self.installed, report)?;
+        if let Some(differs) = &proof.disagreement {
+            if self.change.is_some() {
+                return Err(differs.clone().into());
+            }
+            // Its false alarms are not known well enough yet to take a clip away from its user.
+            tracing::warn!(code = differs.code.as_str(), reason = differs.message, "the clip differs from its source");
+        }
         made.encoded.cover.write(&self.order.directory.join(COVER_FILE))?;
         let first = frames.first_shown.unwrap_or(self.began);
         let manifest = Manifest {
@@ -239,6 +257,7 @@ impl Job<'_> {
             ("source_frozen", !input.frozen.is_empty()),
             ("source_black", !input.black.is_empty()),
             ("source_channels_discrete", made.encoded.samples.channels_are_discrete),
+            ("differs_from_source", proof.disagreement.is_some()),
         ];
         let notes = noted.into_iter().filter(|(_, is_so)| *is_so).map(|(note, _)| note).collect();
         let Tracks { video, audio, of_video, of_audio } = probed.tracks;
@@ -271,7 +290,7 @@ impl Job<'_> {
                 worst_levels: rounded(likeness.worst.into()),
                 worst_at_ms: likeness.worst_frame as i64 * 1_000 / i64::from(expected.fps),
             },
-            source_comparison: manifest::SourceComparison::of(&proof.agreement),
+            source_comparison: manifest::SourceComparison::of(&proof.agreement, proof.disagreement.as_ref()),
             notes,
             input,
             output,
@@ -328,7 +347,9 @@ impl Job<'_> {
         loop {
             let mut plan = plan::plan(self.order, probed, way, reach)?.leveled(leveling);
             let reference = source_tap::Tap::new(self.reference(probed, &plan, leveling.is_some()));
-            (self.change)(&mut plan);
+            if let Some(change) = self.change {
+                change(&mut plan);
+            }
             tracing::info!("plan\n{plan}");
             let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
             let cover = Arc::new(Cover::new(self.order.clip.cover_at_ms));
@@ -388,8 +409,10 @@ impl Job<'_> {
         if last_ms + END_TOLERANCE_MS < window.end_ms() {
             return Err(self.beyond(probed, window, last_ms));
         }
-        let decoded = frames.last_ns.zip(ends.last_picture_ns);
-        let all_decoded = decoded.is_some_and(|(decoded, last)| decoded + END_TOLERANCE_MS * 1_000_000 >= last);
+        // Some demuxers stamp no picture; then the decoder's word stands.
+        let all_decoded = frames.last_ns.is_some_and(|decoded| {
+            ends.last_picture_ns.is_none_or(|last| decoded + END_TOLERANCE_MS * 1_000_000 >= last)
+        });
         Ok(if all_decoded { End::Stands } else { End::Unexplained })
     }
 

@@ -240,17 +240,17 @@ fn little_endian(codec: &[u8; 4]) -> Option<&'static str> {
     })
 }
 
-/// The places of channels by a layout of Core Audio, for those that come in the order of the places; `None` for others and for
-/// channels without a place.
+/// The places of channels by a layout of Core Audio, for surround that comes in the order of the places. `None` for others, for
+/// channels without a place, and for all that have no centre: so recorders write what are separate channels.
 fn channel_mask(layout: u32, bitmap: u32) -> Option<u64> {
     const USE_BITMAP: u32 = 1 << 16;
+    const CENTRE: u64 = 1 << 2;
     if layout == USE_BITMAP {
         // The first nine places are GStreamer's; behind them it has a second subwoofer before the sides.
         let sides = u64::from(bitmap >> 9 & 3) << 10;
-        return Some(u64::from(bitmap & 0x1ff) | sides).filter(|mask| *mask != 0);
+        return Some(u64::from(bitmap & 0x1ff) | sides).filter(|mask| mask & CENTRE != 0);
     }
     Some(match layout >> 16 {
-        108 => 0x33,  // left, right, rear left, rear right
         113 => 0x7,   // left, right, centre
         115 => 0x107, // left, right, centre, rear centre
         117 => 0x37,  // left, right, centre, rear left, rear right
@@ -411,6 +411,8 @@ mod tests {
         raw.description(&Boxes::run(&stsd, 0)).unwrap();
         assert_eq!((raw.track.sample_format, raw.track.channel_mask), (Some("F32LE"), Some(0x3f)));
         assert_eq!(channel_mask(147 << 16 | 8, 0), None, "discrete channels");
+        assert_eq!(channel_mask(108 << 16 | 4, 0), None, "four channels");
+        assert_eq!(channel_mask(1 << 16, 0x60f), Some(0xc0f), "5.1 with side speakers");
     }
 
     #[test]

@@ -39,9 +39,6 @@ use std::{
 const PACKETS: usize = 4;
 const PACKET_BYTES: usize = 16 << 10;
 
-/// Samples whose time stamp is at most this far from where the ones before them ended continue these, seconds.
-const CONTINUATION_SECONDS: f64 = 0.02;
-
 /// What was seen and heard of a clip on its way.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -260,8 +257,9 @@ impl Tap {
             None => None,
         };
         let stamped = placed.map(|ns| (ns - self.job.start_ns) as f64 / 1e9);
-        let continued = state.audio_end.filter(|end| stamped.is_none_or(|at| (at - end).abs() <= CONTINUATION_SECONDS));
-        let Some(at) = continued.or(stamped) else { return };
+        // By its own time, and not behind what came before: a decoder cuts the first buffer behind a seek by a note on it
+        // and leaves its bytes as long as they were.
+        let Some(at) = stamped.or(state.audio_end) else { return };
         let Ok(map) = buffer.map_readable() else { return };
         let count = map.len() / (number.width() * shares.len()).max(1);
         let end = at + count as f64 / f64::from(rate);
