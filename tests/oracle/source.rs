@@ -438,6 +438,19 @@ impl Source {
         if has_groups && self.edits == Edits::TwoParts && self.group != Group::IntraOnly {
             self.group = Group::NoBFrames;
         }
+        // GStreamer's demuxer drops the times of ProRes in Matroska, and the decoder counts them from zero: see the README.
+        if self.video == Video::ProRes && self.container == Mkv {
+            self.edits = Edits::Ordinary;
+            if self.sound != Sound::None {
+                self.sound = Sound::PcmS16;
+            }
+            if self.rate == Rate::Variable {
+                self.rate = Rate::Constant(30);
+            }
+            if matches!(self.gap, Gap::Pictures(_)) {
+                self.gap = Gap::None;
+            }
+        }
         if self.sound == Sound::None {
             self.channels = Channels::Stereo;
             self.sample_rate = 48_000;
