@@ -365,7 +365,7 @@ fn every_way_to_treat_a_source_wrongly_is_found() {
         ("rotation ignored", &turned, &|plan| replace(plan, "videoflip", &[]), "reframe_mismatch", ""),
         ("a frame early", &made, &|plan| start(plan, 1), "reframe_slip", "later"),
         ("a frame late", &made, &|plan| start(plan, -1), "reframe_slip", "earlier"),
-        ("forced mid/side", &made, &force_mid_side, "audio_mismatch", "sound alike"),
+        ("forced mid/side", &made, &force_mid_side, "audio_mismatch", "side"),
         ("sides swapped", &made, &|plan| mix(plan, "<<0.0,1.0>,<1.0,0.0>>"), "audio_mismatch", "changed places"),
         ("mixed to mono", &made, &|plan| mix(plan, "<<0.5,0.5>,<0.5,0.5>>"), "audio_mismatch", "sound alike"),
         ("right dropped", &made, &|plan| mix(plan, "<<1.0,0.0>,<0.0,0.0>>"), "audio_mismatch", "right"),

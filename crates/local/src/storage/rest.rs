@@ -169,7 +169,9 @@ async fn json_api(
 /// What a reader of bytes asks for. The entity tag is that of the resource, without the quotes that HTTP wants, as
 /// Google's is.
 fn json_wanted(query: &Query, request: &Request) -> Result<Wanted, Refusal> {
-    query.check(&["generation", "alt"], &CONDITIONS)?;
+    // The last two are those of signed URLs, which a page adds to name the file that it saves.
+    let known = ["generation", "alt", "response-content-type", "response-content-disposition"];
+    query.check(&known, &CONDITIONS)?;
     Ok(Wanted::of(request, query.conditions()?).with_bare_etag())
 }
 
