@@ -68,7 +68,8 @@ const AUDIO: &[Track] = &[
     track("FLAC", &["-c:a", "flac", "-strict", "-2"], &["mp4", "mkv"]),
     track("AC-3", &["-c:a", "ac3", "-b:a", "256k"], &["mp4", "mov", "mkv"]),
     track("E-AC-3", &["-c:a", "eac3", "-b:a", "256k"], &["mp4", "mov", "mkv"]),
-    track("ALAC", &["-c:a", "alac"], &["mp4", "mov", "mkv"]),
+    // GStreamer 1.22 does not know it in Matroska, and says so.
+    track("ALAC", &["-c:a", "alac"], &["mp4", "mov"]),
     track("PCM", &["-c:a", "pcm_s16le"], &["mov", "mkv"]),
     track("PCM", &["-c:a", "pcm_s16be"], &["mov", "mkv"]),
     track("PCM", &["-c:a", "pcm_s24le"], &["mov", "mkv"]),
