@@ -154,7 +154,9 @@ impl Ledger {
                             self.still_wanted(process, &clip, event.generation, "tells a fact")?;
                             self.still_held(process, attempt.id.as_str(), asked, "tells a fact")?;
                         }
-                        self.facts.entry(clip).or_default().push(event);
+                        let facts = self.facts.entry(clip).or_default();
+                        goes_on(process, facts, &event)?;
+                        facts.push(event);
                     }
                 }
             }
@@ -238,6 +240,19 @@ impl Ledger {
     fn work(&mut self, job: &Job) -> &mut Work {
         self.work.entry((key(job), job.generation)).or_default()
     }
+}
+
+/// A later report of progress stands for the earlier ones of its attempt, so it must not say less.
+fn goes_on(process: &str, facts: &[ClipEvent], event: &ClipEvent) -> Verdict {
+    let percent = |event: &ClipEvent| match event.fact {
+        ClipFact::Progressed { percent, .. } => percent,
+        _ => 0,
+    };
+    let Some(earlier) = facts.iter().find(|earlier| event.supersedes(earlier) && percent(earlier) > percent(event))
+    else {
+        return Ok(());
+    };
+    Err(format!("{process} tells of {} % after {} % of one attempt", percent(event), percent(earlier)))
 }
 
 pub(crate) fn key(job: &Job) -> ClipKey {

@@ -219,8 +219,8 @@ pub struct ClipEvent {
 }
 
 impl ClipEvent {
-    /// Whether this is a later report of progress by the same attempt: then it tells all that the earlier one did, and a document that
-    /// lost both needs only this one again.
+    /// Whether this is a later report of progress by the same attempt, whose percent never falls: then it tells all that the earlier one
+    /// did, and a document that lost both needs only this one again.
     pub fn supersedes(&self, earlier: &Self) -> bool {
         let (Some(own), Some(other)) = (&self.attempt, &earlier.attempt) else { return false };
         let progress = |event: &Self| matches!(event.fact, ClipFact::Progressed { .. });

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,9 @@ pub(crate) struct Reporter {
     voice: Arc<Voice>,
     latest: watch::Sender<Option<ClipFact>>,
     background: JoinHandle<()>,
+    /// The highest percent so far. A source that is read once more starts over, what is told of it does not: a later
+    /// report stands for all that the attempt told before ([`ClipEvent::supersedes`]).
+    percent: AtomicU8,
     /// Objects that no visible clip names may be there.
     objects: AtomicBool,
 }
@@ -64,7 +67,7 @@ impl Reporter {
         };
         let (latest, receiver) = watch::channel(Some(alive));
         let background = tokio::spawn(speak(Arc::clone(&voice), receiver));
-        Self { voice, latest, background, objects: AtomicBool::new(false) }
+        Self { voice, latest, background, percent: AtomicU8::new(0), objects: AtomicBool::new(false) }
     }
 
     pub(crate) fn attempt(&self) -> &Attempt {
@@ -122,6 +125,7 @@ impl Reporter {
     /// Notes how far the attempt is; said in the background, the latest first, the superseded never.
     pub(crate) fn progress(&self, phase: Phase, fraction: f64, encoding: Encoding) {
         let percent = progress::percent(phase, fraction);
+        let percent = percent.max(self.percent.fetch_max(percent, Ordering::Relaxed));
         let elapsed_ms = self.voice.clock.now_ms() - self.voice.attempt.started_at_ms;
         let eta_seconds = progress::eta_seconds(percent, elapsed_ms);
         self.latest.send_replace(Some(ClipFact::Progressed { phase, percent, eta_seconds, encoding }));
