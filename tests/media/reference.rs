@@ -188,6 +188,8 @@ fn every_format_range_and_matrix_agrees() {
     let av1 = ["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"];
     good.make(&full, PANNED, &with(&[&av1, &declared, &AAC]), "source.mp4", &wanted);
     good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le"], "source.mov", &wanted);
+    good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
+    good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
     good.make(MOVING, PANNED, &["-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
     good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "ac3"], "source.mkv", &wanted);
     good.make(MOVING, PANNED, &["-c:v", "prores_ks", "-c:a", "pcm_s24le"], "source.mov", &wanted);

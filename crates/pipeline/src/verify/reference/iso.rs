@@ -129,6 +129,23 @@ fn describe(track: &mut Track, entry: &[u8]) {
     }
 }
 
+/// The codec's number in the content of an `esds` box (ISO/IEC 14496-1, 7.2.6.6): 0x20 MPEG-4, 0x6c JPEG and so on.
+pub fn object_type(content: &[u8]) -> Option<u8> {
+    let stream = descriptor(content.get(4..)?, 3)?;
+    let flags = stream.get(2)?;
+    let depends = if flags & 0x80 != 0 { 2 } else { 0 };
+    let located = if flags & 0x40 != 0 { 1 + usize::from(*stream.get(3 + depends)?) } else { 0 };
+    let clocked = if flags & 0x20 != 0 { 2 } else { 0 };
+    descriptor(stream.get(3 + depends + located + clocked..)?, 4)?.first().copied()
+}
+
+/// What follows the tag and the length of a descriptor; the length has up to four bytes.
+fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let rest = bytes.strip_prefix(&[tag])?;
+    let length = rest.iter().take(4).position(|byte| byte & 0x80 == 0)? + 1;
+    rest.get(length..)
+}
+
 /// `nclx` of MP4 has a flag for full range; `nclc` of QuickTime has none.
 fn colour_box(content: &[u8]) -> Option<Declared> {
     let code = |at: usize| content.get(at..at + 2).and_then(number).map(|code| code as u32);
@@ -178,6 +195,16 @@ mod tests {
         let colours = Declared { range: Some(Range::Full), matrix: Some(Matrix::Bt2020), high_range: true };
         assert_eq!(track.colours, colours);
         assert_eq!(track.orientation, Orientation::from_rotation(90.0, false));
+    }
+
+    #[test]
+    fn the_codec_of_an_elementary_stream_is_read_behind_its_optional_fields() {
+        // As FFmpeg writes it: lengths of four bytes, no optional field.
+        let plain = [&[0; 4][..], &[3, 0x80, 0x80, 0x80, 27, 0, 1, 0, 4, 0x80, 0x80, 0x80, 13, 0x6c]].concat();
+        assert_eq!(object_type(&plain), Some(0x6c));
+        let full = [&[0; 4][..], &[3, 34, 0, 1, 0xe0, 9, 9, 2, b'a', b'b', 9, 9, 4, 13, 0x61]].concat();
+        assert_eq!(object_type(&full), Some(0x61));
+        (0..full.len()).for_each(|length| assert_eq!(object_type(&full[..length]), None, "{length} bytes"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub struct Track {
 /// What a track declares of colours: its bitstream, seen in its first packets, before its decoder's configuration,
 /// before the container.
 pub fn colours(track: &Track, packets: &[Vec<u8>]) -> Declared {
-    let (codec, configuration) = (codec(&track.codec), track.configuration.as_slice());
+    let (codec, configuration) = (codec(&track.codec, &track.configuration), track.configuration.as_slice());
     let configured = match codec {
         Codec::Avc => avc::configured(configuration),
         Codec::Hevc => hevc::configured(configuration),
@@ -110,15 +110,22 @@ pub fn colours(track: &Track, packets: &[Vec<u8>]) -> Declared {
     }
 }
 
-/// From the four characters of MP4 or the name of Matroska.
-fn codec(name: &[u8]) -> Codec {
+/// From the four characters of MP4 or the name of Matroska. `mp4v` is any codec that MPEG-4 has a number for, which
+/// stands in its configuration.
+fn codec(name: &[u8], configuration: &[u8]) -> Codec {
     match name {
+        b"mp4v" => match iso::object_type(configuration) {
+            Some(0x60..=0x65) => Codec::Mpeg2,
+            Some(0x6c) => Codec::Jpeg,
+            Some(0x20) | None => Codec::Mpeg4,
+            Some(_) => Codec::Other,
+        },
         b"avc1" | b"avc2" | b"avc3" | b"avc4" | b"V_MPEG4/ISO/AVC" => Codec::Avc,
         b"hvc1" | b"hev1" | b"V_MPEGH/ISO/HEVC" => Codec::Hevc,
         b"vp09" | b"V_VP9" => Codec::Vp9,
         b"av01" | b"V_AV1" => Codec::Av1,
         b"V_MPEG2" | b"m2v1" | b"mp2v" | b"mpg2" => Codec::Mpeg2,
-        b"mp4v" | b"V_MPEG4/ISO/ASP" | b"V_MPEG4/ISO/SP" | b"V_MPEG4/ISO/AP" => Codec::Mpeg4,
+        b"V_MPEG4/ISO/ASP" | b"V_MPEG4/ISO/SP" | b"V_MPEG4/ISO/AP" => Codec::Mpeg4,
         b"V_PRORES" | b"apcn" | b"apch" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => Codec::ProRes,
         b"jpeg" | b"mjpa" | b"mjpb" | b"V_MJPEG" => Codec::Jpeg,
         name if name.starts_with(b"hdv") || name.starts_with(b"xd") => Codec::Mpeg2,
