@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { SIZE, colourDistance } from './chart.mjs';
+import { colourDistance } from './chart.mjs';
 import { pictures, timed } from './decode.mjs';
 import { NAMES, make } from './sources.mjs';
 import { PATIENCE_MS, chosen, stage, until } from './stage.mjs';
@@ -67,7 +67,6 @@ async function compare(names) {
   const exported = await here.exportAll(
     sources.map(({ name, marks, endMs }) => ({
       name,
-      aspect: name.startsWith('rotated') ? '9:16' : '16:9',
       clips: [...marks.map(({ startMs }) => startMs), endMs - CLIP_MS].map((startMs) => ({
         startMs,
         endMs: startMs + CLIP_MS,
@@ -78,7 +77,6 @@ async function compare(names) {
   const check = (claim, text) => claim || wrong.push(text);
   sources.forEach(({ name, known, marks, endMs }, index) => {
     const clips = exported[index];
-    const size = name.startsWith('rotated') ? { width: SIZE.height, height: SIZE.width } : SIZE;
     marks.forEach(({ seconds, expected, shown, startMs }, place) => {
       const what = `${name} at ${seconds.toFixed(3)} s`;
       check(
@@ -92,7 +90,7 @@ async function compare(names) {
         wrong.push(`${what}: the clip from ${startMs} ms fails: ${problem}`);
         return;
       }
-      const frames = pictures(path, size);
+      const frames = pictures(path);
       check(frames.length === CLIP_FRAMES, `${what}: ${frames.length} frames`);
       check(
         frames[0].number === shown.number,
@@ -109,11 +107,10 @@ async function compare(names) {
     if (problem) {
       wrong.push(`${name}: the clip up to the end that the page shows, ${endMs} ms, fails: ${problem}`);
     } else {
-      const last = pictures(path, size).at(-1).number;
-      check(
-        last === known.at(-1).number,
-        `${name}: a clip up to the page's end, ${endMs} ms, ends with ${last}, not ${known.at(-1).number}`,
-      );
+      const last = pictures(path).at(-1).number;
+      // Chromium takes the time at which the last packet of a recording begins for its end.
+      const { number } = known.findLast(({ at }) => at < endMs / 1_000 - 0.000_5);
+      check(last === number, `${name}: a clip up to the page's end, ${endMs} ms, ends with ${last}, not ${number}`);
     }
   });
   assert.deepEqual(wrong, []);
@@ -126,9 +123,9 @@ test('a clip begins with the picture that the page shows', { timeout: 4 * PATIEN
 });
 
 test('a clip of a recording begins with the picture that the page shows', { timeout: 2 * PATIENCE_MS }, async () => {
+  // Not its own video/x-matroska with H.264: Chromium goes on showing the first picture wherever it is sent.
   const orders = [
     ['recording.webm', 'video/webm;codecs=vp8,opus'],
-    ['recording.mkv', 'video/x-matroska;codecs=avc1,opus'],
     ['recording.mp4', 'video/mp4;codecs=avc1,opus'],
   ]
     .map(([name, type]) => ({ name, type, audible: true, ms: 3_000 }))

@@ -55,7 +55,7 @@ export async function stage(prepare = () => []) {
 const CLIPS_AT_ONCE = 6;
 
 /**
- * Exports clips of files: each order is `{name, clips: [{startMs, endMs}], aspect}`. Gives for each order
+ * Exports clips of files: each order is `{name, clips: [{startMs, endMs}]}`. Gives for each order
  * the clips as `{startMs, endMs, path}` of finished files, or `{problem}` of those that failed.
  */
 async function exportAll(fleet, files, orders) {
@@ -73,7 +73,7 @@ async function exportAll(fleet, files, orders) {
 
 function exportSome(fleet, files, orders) {
   return Promise.all(
-    orders.map(async ({ name, clips, aspect = '16:9' }) => {
+    orders.map(async ({ name, clips }) => {
       const uri = await store(fleet, join(files, name), name);
       const batchId = randomUUID();
       const request = {
@@ -81,7 +81,7 @@ function exportSome(fleet, files, orders) {
         ownerUid: 'witness',
         projectId: 'witness',
         source: { uri },
-        output: { quality: '720p', aspect, fps: 30 },
+        output: { quality: '720p', aspect: '16:9', fps: 30 },
         clips: clips.map(({ startMs, endMs }, index) => ({ clipId: `clip-${index}`, startMs, endMs })),
       };
       const url = `${fleet.api}/v1/batches`;
