@@ -136,12 +136,12 @@ pub struct Hearing {
 /// continuation. Captures round and jitter by less; a larger difference is a real gap.
 const CONTINUATION_MS: i64 = 20;
 
-/// From this difference on, in milliseconds, sound is stretched until the time stamps are met again: less is how captures round, and
-/// nobody hears.
-const DRIFT_MS: i64 = 4;
+/// Up to this difference, in milliseconds, time stamps are not followed: captures jitter by as much, and nobody hears it.
+const JITTER_MS: i64 = 4;
 
-/// Until this difference, in milliseconds.
-const MET_MS: i64 = 1;
+/// What exceeds [`JITTER_MS`] is made up for by stretching the sound, at a pace that would take so many milliseconds. So a millisecond too
+/// much changes the pitch by a thirtieth of a semitone, and a clock that drifts by 1 % is followed at 9 ms.
+const CATCH_UP_MS: i128 = 500;
 
 /// The most that sound is stretched: one sample in so many. A sixty-fourth is a quarter of a semitone, and more than any clock drifts.
 const MOST_STRETCH: i128 = 64;
@@ -158,14 +158,12 @@ pub struct SampleGrid {
     filled: u64,
     /// Where the sound heard last ended, in samples from the start.
     ended: Option<i128>,
-    /// Whether sound is being stretched to meet its time stamps.
-    drifts: bool,
 }
 
 impl SampleGrid {
     /// A track of `samples` samples at `rate` per second, the first of them at `start_ns` of the source.
     pub fn new(start_ns: i64, rate: u32, samples: u64) -> Self {
-        Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None, drifts: false }
+        Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None }
     }
 
     /// Samples dealt so far.
@@ -212,11 +210,11 @@ impl SampleGrid {
     }
 
     /// Samples to add to a piece of `count` samples that lies `late` samples before the time it says.
-    fn stretch(&mut self, late: i128, count: u64) -> i128 {
-        let samples = |ms: i64| self.rate * i128::from(ms) / 1_000;
-        self.drifts = late.abs() > samples(if self.drifts { MET_MS } else { DRIFT_MS });
-        let most = i128::from(count) / MOST_STRETCH;
-        if self.drifts { late.clamp(-most, most) } else { 0 }
+    fn stretch(&self, late: i128, count: u64) -> i128 {
+        let (samples, count) = (|ms: i128| self.rate * ms / 1_000, i128::from(count));
+        let excess = (late.abs() - samples(JITTER_MS.into())).max(0);
+        let most = count / MOST_STRETCH;
+        late.signum() * (excess * count / samples(CATCH_UP_MS)).min(most)
     }
 
     /// Whether sound of this clip is not to be expected any more when the pictures are at `time_ns` of the source: however badly the two are
@@ -378,8 +376,21 @@ mod tests {
                 assert_eq!((hearing.silence, hearing.skip, hearing.take), (0, 0, hearing.stretch_to));
                 assert!(hearing.stretch_to.abs_diff(1_024) <= 16, "{hearing:?}");
                 let away_ms = (grid.time_ns(before) as i64 - stamp_ns) / MS;
-                assert!(away_ms.abs() <= DRIFT_MS + 1, "packet {packet} is {away_ms} ms away");
+                assert!(away_ms.abs() <= 9, "packet {packet} is {away_ms} ms away");
             }
+        }
+    }
+
+    #[test]
+    fn time_stamps_that_jitter_and_wander_change_no_pitch_that_anyone_hears() {
+        // As browsers record: packets of 60 ms, stamped up to 2 ms off, by a clock that is 0.1 % slow.
+        let mut grid = SampleGrid::new(0, 48_000, 960_000);
+        for packet in 0..300_i64 {
+            let jitter_us = [1_000, -1_000, 2_000, -2_000, 0][packet as usize % 5];
+            let hearing = grid.offer((packet * 60_060 + jitter_us) * 1_000, 2_880);
+            assert_eq!((hearing.silence, hearing.skip), (if packet == 0 { 48 } else { 0 }, 0), "packet {packet}");
+            let cents = 1_200.0 * (hearing.stretch_to as f64 / 2_880.0).log2();
+            assert!(cents.abs() < 10.0, "packet {packet} is {cents} cents off");
         }
     }
 }
