@@ -312,7 +312,7 @@ impl Source {
     }
 
     /// Names of matrix, primaries, transfer and range as FFmpeg has them.
-    fn colours(&self) -> [&'static str; 4] {
+    pub(crate) fn colours(&self) -> [&'static str; 4] {
         let matrix = match self.matrix {
             Matrix::Bt601 => "smpte170m",
             Matrix::Bt709 => "bt709",

@@ -27,6 +27,8 @@ pub(crate) struct Hints {
     pub(crate) discrete: bool,
     /// Where an edit list joins two parts, milliseconds on the file's time line. FFmpeg cuts sound there by whole packets.
     pub(crate) join_ms: Option<i64>,
+    /// The matrix that the container alone tells, in FFmpeg's words: its decoders of HEVC, VP9 and AV1 forget it.
+    pub(crate) matrix: Option<&'static str>,
 }
 
 /// One decoded picture.
@@ -137,7 +139,7 @@ impl Reference {
         let full = tag("color_range").as_deref() == Some("pc")
             || frame["pix_fmt"].as_str().is_some_and(|format| format.starts_with("yuvj"));
         let height = frame["height"].as_i64().unwrap_or(0);
-        let matrix = match tag("color_space").as_deref() {
+        let matrix = match tag("color_space").as_deref().or(hints.matrix) {
             Some("bt709") => "bt709",
             Some("bt2020nc") => "bt2020",
             Some("smpte170m" | "bt470bg") => "bt601",

@@ -3,7 +3,7 @@
 use crate::{
     judge::{Verdict, geometry, judge_against, quietly},
     reference::{Hints, Reference},
-    source::{Channels, Container, Edits, Orientation, Source},
+    source::{Channels, Container, Edits, Orientation, Source, Tags},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
 use std::{
@@ -45,7 +45,8 @@ impl Source {
             Orientation::MirrorVertical => "vflip",
         };
         let join_ms = (self.edits == Edits::TwoParts).then_some(1_200);
-        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms }
+        let matrix = (self.tags == Tags::Container).then(|| self.colours()[0]);
+        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms, matrix }
     }
 }
 
