@@ -18,7 +18,8 @@ use std::{
 /// How far around a join of an edit list sound is not compared, milliseconds: a window of the judge's and the longest packet.
 const JOIN_MS: i64 = 250;
 
-/// Mean red, green or blue of a patch may differ by this, levels of 255.
+/// Mean red, green or blue of a patch may differ by this, whole levels of 255: the two roundings to eight bits of a conversion between
+/// matrices are three of them.
 const COLOUR_LEVELS: f64 = 4.0;
 
 /// A side's tones may be louder or softer by this, decibels.
@@ -277,7 +278,7 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
             let (got, expected) = (patch.mean(frame, view), patch.mean(&picture.image, view));
             let off = got.iter().zip(expected).map(|(got, expected)| (got - expected).abs()).fold(0.0, f64::max);
             compared += 1;
-            wrong += usize::from(off > COLOUR_LEVELS);
+            wrong += usize::from(off.round() > COLOUR_LEVELS);
             if off > worst.0 {
                 let round = |colour: [f64; 3]| colour.map(|level| (level * 10.0).round() / 10.0);
                 let text = format!(
