@@ -55,8 +55,12 @@ impl Source {
             let from = format!("{}ms", ms);
             let faststart: &[&str] =
                 if self.container == Container::FastStart { &["-movflags", "+faststart"] } else { &[] };
-            let arguments =
-                [&["-ss", &from, "-i", text(&path), "-map", "0", "-c", "copy"], faststart, &[text(&cut)]].concat();
+            let arguments = [
+                &["-ss", &from, "-i", text(&path), "-map", "0", "-c", "copy", "-strict", "experimental"],
+                faststart,
+                &[text(&cut)],
+            ]
+            .concat();
             ffmpeg(&arguments);
             commands.push(format!("ffmpeg {}", arguments.join(" ")));
             std::fs::rename(&cut, &path).expect("renaming");
@@ -74,7 +78,7 @@ impl Source {
         }
     }
 
-    fn is_matroska(&self) -> bool {
+    pub(crate) fn is_matroska(&self) -> bool {
         matches!(self.container, Container::Mkv | Container::Webm | Container::LiveWebm)
     }
 
@@ -259,6 +263,15 @@ impl Source {
             Rate::Constant(fps) => fps.to_string(),
             Rate::Ntsc(fps) => format!("{fps}000/1001"),
             Rate::Variable => "30".into(),
+        }
+    }
+
+    /// From one number to the next.
+    pub(crate) fn period_ms(&self) -> f64 {
+        match self.rate {
+            Rate::Constant(fps) => 1_000.0 / f64::from(fps),
+            Rate::Ntsc(fps) => 1_001.0 / f64::from(fps),
+            Rate::Variable => 1_000.0 / 30.0,
         }
     }
 

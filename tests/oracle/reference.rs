@@ -29,6 +29,16 @@ pub(crate) struct Hints {
     pub(crate) join_ms: Option<i64>,
     /// The matrix that the container alone tells, in FFmpeg's words: its decoders of HEVC, VP9 and AV1 forget it.
     pub(crate) matrix: Option<&'static str>,
+    /// Where an edit list cuts off the head of numbered pictures. FFmpeg begins it with the next picture, however long
+    /// that is after the cut.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// A cut in milliseconds, and the time from one number to the next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) at_ms: f64,
+    pub(crate) period_ms: f64,
 }
 
 /// One decoded picture.
@@ -170,6 +180,11 @@ impl Reference {
         }
         assert!(!self.pictures.is_empty(), "FFmpeg decodes no picture: {words}");
         self.pictures.sort_by(|a, b| a.time_ms.total_cmp(&b.time_ms));
+        let first = self.pictures.iter().find_map(|picture| Some((*picture.number.as_ref().ok()?, picture.time_ms)));
+        if let Some((Cut { at_ms, period_ms }, (number, time_ms))) = hints.cut.zip(first) {
+            let early_ms = f64::from(number) * period_ms - at_ms - time_ms;
+            self.pictures.iter_mut().for_each(|picture| picture.time_ms += early_ms);
+        }
     }
 
     fn read_sound(&mut self, path: &Path, audio: &Value, hints: Hints) {

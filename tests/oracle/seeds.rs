@@ -2,7 +2,7 @@
 
 use crate::{
     judge::{Verdict, geometry, judge_against, quietly},
-    reference::{Hints, Reference},
+    reference::{Cut, Hints, Reference},
     source::{Channels, Container, Edits, Orientation, Source, Tags},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
@@ -34,9 +34,8 @@ const MAX_SHRUNK: usize = 3;
 
 impl Source {
     fn hints(&self) -> Hints {
-        let is_matroska = matches!(self.container, Container::Mkv);
         let turn = match self.orientation {
-            _ if !is_matroska => "",
+            _ if self.container != Container::Mkv => "",
             Orientation::Upright => "",
             Orientation::Right => "transpose=clock",
             Orientation::Half => "hflip,vflip",
@@ -46,7 +45,12 @@ impl Source {
         };
         let join_ms = (self.edits == Edits::TwoParts).then_some(1_200);
         let matrix = (self.tags == Tags::Container).then(|| self.colours()[0]);
-        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms, matrix }
+        let at_ms = match self.edits {
+            Edits::CopyCut(ms) | Edits::Trim(ms, _) if !self.is_matroska() => Some(f64::from(ms)),
+            _ => None,
+        };
+        let cut = at_ms.map(|at_ms| Cut { at_ms, period_ms: self.period_ms() });
+        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms, matrix, cut }
     }
 }
 

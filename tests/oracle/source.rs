@@ -447,7 +447,7 @@ impl Source {
             if self.rate == Rate::Variable {
                 self.rate = Rate::Constant(30);
             }
-            if matches!(self.gap, Gap::Pictures(_)) {
+            if matches!(self.gap, Gap::Pictures(_) | Gap::Both(_)) {
                 self.gap = Gap::None;
             }
         }
@@ -491,6 +491,16 @@ impl Source {
         };
         if live && matches!(self.edits, Edits::CopyCut(_)) {
             self.edits = Edits::Ordinary;
+        }
+        if self.edits == Edits::TwoParts && self.sound == Sound::Flac {
+            self.sound = Sound::Aac;
+        }
+        if matches!(self.edits, Edits::CopyCut(_)) && self.tags == Tags::Container {
+            self.tags = Tags::Both;
+        }
+        let is_turned = matches!(self.orientation, Orientation::Left | Orientation::Right);
+        if is_turned && self.full_range && matches!(self.pixel, Pixel::Yuv422 | Pixel::Yuv422Ten) {
+            self.orientation = Orientation::Upright;
         }
         // One fault of the time line at a time.
         if !matches!(self.edits, Edits::Ordinary) {
