@@ -3,7 +3,7 @@
 
 use super::{reference::Agreement, runs::Runs};
 use crate::leveling::{Action, Decision};
-use clipfleet_domain::{audio::NormalizeLoudness, failure::Failure};
+use clipfleet_domain::audio::NormalizeLoudness;
 use serde::Serialize;
 
 /// Grows when a field changes its meaning or goes away; new fields may come without.
@@ -59,7 +59,7 @@ pub struct Manifest {
     /// was mixed down.
     pub source_comparison: SourceComparison,
     /// What is known of the source: `source_frozen`, `source_black`, `source_channels_discrete` (its channels do not say where they
-    /// belong: the first two are left and right). No fault of the export. `differs_from_source` is one: see `sourceComparison`.
+    /// belong: the first two are left and right). No fault of the export.
     pub notes: Vec<&'static str>,
     /// Standing and black stretches of the pictures that entered the encoder.
     pub input: Runs,
@@ -125,13 +125,11 @@ pub struct SourceComparison {
     pub sum_difference: f64,
     /// What could not be compared, and why.
     pub not_compared: Vec<String>,
-    /// How the clip differs from its source; empty where it does not.
-    pub finding: String,
 }
 
 impl SourceComparison {
     /// What was found.
-    pub fn of(Agreement { pictures, sides, unreadable }: &Agreement, finding: Option<&Failure>) -> Self {
+    pub fn of(Agreement { pictures, sides, unreadable }: &Agreement) -> Self {
         Self {
             frames: pictures.frames,
             worst_levels: pictures.worst_levels.map(|levels| rounded(levels.into())),
@@ -140,7 +138,6 @@ impl SourceComparison {
             balance_difference: rounded(sides.balance.into()),
             sum_difference: rounded(sides.sum.into()),
             not_compared: unreadable.clone(),
-            finding: finding.map(|finding| format!("{}: {}", finding.code, finding.message)).unwrap_or_default(),
         }
     }
 }
