@@ -5,7 +5,7 @@ use crate::{
     judge::{Verdict, geometry, judge, judge_against},
     make::ffmpeg,
     reference::{Hints, Reference, sides},
-    source::{Channels, Container, Group, Matrix, Orientation, Primaries, Source, Tags, Tracks},
+    source::{Channels, Container, Group, Matrix, Orientation, Primaries, Sound, Source, Tags, Tracks},
     surgery,
     tones::{self, RATE},
 };
@@ -324,15 +324,19 @@ fn m9_the_default_and_decodable_tracks_and_the_largest_picture_are_taken() {
 #[test]
 fn m10_channels_without_a_layout_give_left_and_right() {
     let directory = directory();
-    let source = Source {
-        channels: Channels::Discrete,
-        container: Container::Mov,
-        sound: crate::source::Sound::PcmS16,
-        ..any()
-    };
+    let source = Source { channels: Channels::Discrete, container: Container::Mov, sound: Sound::PcmS16, ..any() };
     let path = source.make(directory.path(), "quad").path;
     judge(&path, any().chart(), &wide(2_000, 3_500), Hints { discrete: true, ..Hints::default() })
         .assert_equal("four channels");
+}
+
+/// Found by the generator: QuickTime describes such rates in another way, which the demuxer takes for packets of variable size.
+#[test]
+fn raw_sound_of_96_khz_goes_on_to_the_end() {
+    let directory = directory();
+    let source = Source { container: Container::Mov, sound: Sound::PcmS24, sample_rate: 96_000, ..any() };
+    let path = source.make(directory.path(), "fast").path;
+    verdict(&path, &wide(2_000, 3_500)).assert_equal("96 kHz");
 }
 
 #[test]

@@ -17,6 +17,11 @@ use std::io;
 /// What a box is called whose content is to be passed over.
 const HIDDEN: &[u8; 4] = b"free";
 
+/// Where QuickTime's sample entry of sound says how it is compressed; and the answer that its packets differ in size, which each entry of
+/// version 2 gives. The demuxer then takes every raw sample for a packet, and stamps all of them with the time of the first.
+const COMPRESSION_ID: usize = 20;
+const VARIABLE: u16 = 0xfffe;
+
 /// How much longer than its samples a track is said to be, seconds: the last pictures of a track with B-frames are shown after
 /// the time that its samples add up to, and decoders drop what lies behind the end of a track.
 const MARGIN_SECONDS: u64 = 10;
@@ -195,6 +200,10 @@ impl Raw {
             _ => 64,
         };
         let is_raw = matches!(codec, b"sowt" | b"twos" | b"lpcm" | b"raw " | b"in24" | b"in32" | b"fl32" | b"fl64");
+        if is_raw && entry.u16(COMPRESSION_ID)? == VARIABLE {
+            let (offset, bytes) = (entry.offset + COMPRESSION_ID as u64, vec![0; 2]);
+            self.corrections.push(Correction { offset, bytes });
+        }
         let boxes = Boxes::run(entry.bytes.get(header..).unwrap_or_default(), 0);
         for (kind, content) in boxes.iter().filter(|_| is_raw) {
             match &kind {
@@ -398,6 +407,20 @@ mod tests {
         assert_eq!(seen.declared_ns, None);
         assert_eq!((&seen.tracks[0].edits, seen.tracks[0].colours), (&EditList::default(), Colours::default()));
         assert!(bytes.windows(4).any(|kind| kind == b"free") && !bytes.windows(4).any(|kind| kind == b"edts"));
+    }
+
+    #[test]
+    fn raw_sound_of_version_2_is_not_shown_as_packets_of_variable_size() {
+        // Reserved, the index, version 2, and what every entry of that version says.
+        let fixed = [&[0; 7][..], &[1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 16, 0xff, 0xfe], &[0; 42]].concat();
+        for (codec, corrected) in [(b"lpcm", true), (b"mp4a", false)] {
+            let stsd = [numbers(&[0, 1]), boxed(codec, &[&fixed])].concat();
+            let mut raw = Raw { track: Track { kind: Some(Kind::Audio), ..Track::default() }, ..Raw::default() };
+            raw.description(&Boxes::run(&stsd, 100)).unwrap();
+            // Behind `stsd`'s own eight bytes and the eight of the entry.
+            let expected = Correction { offset: 100 + 16 + 20, bytes: vec![0, 0] };
+            assert_eq!(raw.corrections, if corrected { vec![expected] } else { vec![] });
+        }
     }
 
     #[test]
