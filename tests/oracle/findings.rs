@@ -5,7 +5,7 @@ use crate::{
     judge::{Verdict, geometry, judge, judge_against},
     make::ffmpeg,
     reference::{Hints, Reference, sides},
-    source::{Channels, Container, Group, Matrix, Orientation, Primaries, Sound, Source, Tags, Tracks},
+    source::{Channels, Container, Group, Matrix, Orientation, Primaries, Sound, Source, Tags, Tracks, Video},
     surgery,
     tones::{self, RATE},
 };
@@ -337,6 +337,15 @@ fn raw_sound_of_96_khz_goes_on_to_the_end() {
     let source = Source { container: Container::Mov, sound: Sound::PcmS24, sample_rate: 96_000, ..any() };
     let path = source.make(directory.path(), "fast").path;
     verdict(&path, &wide(2_000, 3_500)).assert_equal("96 kHz");
+}
+
+/// Found by the generator: the demuxer guesses the frame rate of each fragment anew.
+#[test]
+fn av1_in_fragments_loses_no_picture() {
+    let directory = directory();
+    let source = Source { container: Container::Fragmented, video: Video::Av1, ..any() };
+    let path = source.make(directory.path(), "fragments").path;
+    verdict(&path, &wide(1_132, 4_532)).assert_equal("AV1");
 }
 
 #[test]

@@ -35,6 +35,11 @@ pub fn kind_of(caps: &gst::CapsRef) -> Option<Kind> {
     }
 }
 
+fn without_rate(mut caps: gst::Caps) -> gst::Caps {
+    caps.make_mut().iter_mut().for_each(|structure| structure.remove_field("framerate"));
+    caps
+}
+
 /// Which of a demuxer's streams is used, and what its caps say wrongly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -48,13 +53,19 @@ pub struct Selection {
 
 impl Selection {
     /// Puts the caps of a pad right. Besides, takes the container's word on colours out of what the decoder hears: it would believe it
-    /// more than the pictures themselves.
+    /// more than the pictures themselves. And keeps a change of the frame rate alone from it: the demuxer guesses it anew for each
+    /// fragment of an MP4, a picture too early, and parsers and decoders that begin anew lose that picture.
     pub fn correct_caps(self, pad: &gst::Pad) {
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
             let Some(gst::PadProbeData::Event(event)) = &info.data else { return gst::PadProbeReturn::Ok };
             if let gst::EventView::Caps(caps) = event.view() {
-                let event =
-                    gst::event::Caps::builder(&self.corrected(caps.caps_owned())).seqnum(event.seqnum()).build();
+                let corrected = self.corrected(caps.caps_owned());
+                let known = pad.peer().and_then(|peer| peer.current_caps());
+                if known.is_some_and(|known| without_rate(known) == without_rate(corrected.clone())) {
+                    info.data = None;
+                    return gst::PadProbeReturn::Handled;
+                }
+                let event = gst::event::Caps::builder(&corrected).seqnum(event.seqnum()).build();
                 info.data = Some(gst::PadProbeData::Event(event));
             }
             gst::PadProbeReturn::Ok
