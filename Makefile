@@ -17,7 +17,7 @@ help:
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
 	@echo "make test-browser  the console in Chromium and its client, against a fleet"
-	@echo "make test-peers    the embedded servers beside Google's emulators, call by call; says where those are missing"
+	@echo "make test-peers    the embedded servers beside Google's emulators, call by call, and a fleet on those; says where they are missing"
 	@echo "make test-witness  what Chromium records, and what it shows, against what a fleet exports of it"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
@@ -94,7 +94,7 @@ endif
 # CLIPFLEET_PROGRAMS as above. The emulators are Google's packages, which make setup does not install.
 test-peers: clients
 ifndef CLIPFLEET_PROGRAMS
-	$(CARGO) build --bin clipfleet-local
+	$(CARGO) build --workspace --bins
 endif
 	tests/peers/run.sh
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares the embedded servers with Google's own emulators: the same calls to both, and our conformance suite on
-# theirs. See README.md beside this file. Takes programs that are built already, of CLIPFLEET_PROGRAMS or target/debug.
+# Compares the embedded servers with Google's own emulators: the same calls to both, our conformance suite on theirs,
+# and a fleet on theirs. See README.md beside this file. Takes programs that are built already, of CLIPFLEET_PROGRAMS or target/debug.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -15,8 +15,10 @@ fail() {
 }
 
 [[ -x $python ]] || fail "Google's clients for Python are not installed" "make clients"
-[[ -x $programs/clipfleet-local ]] || fail "there is no $programs/clipfleet-local" \
-  "cargo build --bin clipfleet-local, or name another folder in CLIPFLEET_PROGRAMS"
+for program in clipfleet clipfleet-local clipfleet-pipeline; do
+  [[ -x $programs/$program ]] || fail "there is no $programs/$program" \
+    "cargo build --workspace --bins, or name another folder in CLIPFLEET_PROGRAMS"
+done
 
 # No proxy, no credentials, no cloud that this machine might be part of, no addresses of other emulators.
 unset GOOGLE_APPLICATION_CREDENTIALS PUBSUB_EMULATOR_HOST FIRESTORE_EMULATOR_HOST STORAGE_EMULATOR_HOST
@@ -99,6 +101,21 @@ conformance() {
     env STORAGE_EMULATOR_HOST="$ours" "${test[@]}" --include-ignored elsewhere "${skips[@]}" || failed+=(conformance)
 }
 conformance
+
+# The programs as they are deployed, with objects in our Storage.
+fleet() {
+  local service
+  for service in pubsub firestore; do
+    if ! "$python" emulators.py installed "$service" >/dev/null 2>&1; then
+      echo "skipped: a fleet on Google's emulators, of which $service is not installed"
+      return
+    fi
+  done
+  echo "== a fleet on Google's emulators"
+  timeout --kill-after=10 900 "$python" emulators.py run pubsub "$python" emulators.py run firestore \
+    "$python" fleet.py "$programs" "$ours" || failed+=(fleet)
+}
+fleet
 
 if ((${#failed[@]})); then
   echo "failed: ${failed[*]}, see above" >&2
