@@ -52,7 +52,7 @@ pub fn add_linked(pipeline: &gst::Pipeline, elements: &[gst::Element]) -> Result
 }
 
 /// Connects a pad that has just appeared to a chain in a running pipeline.
-pub fn join(_pipeline: &gst::Pipeline, from: &gst::Pad, chain: &[gst::Element]) -> Result<(), Failure> {
+pub fn join(from: &gst::Pad, chain: &[gst::Element]) -> Result<(), Failure> {
     let first = chain.first().ok_or_else(|| failure::internal("an empty chain"))?;
     // Downstream first, so that nobody gets data before being ready for it.
     for element in chain.iter().rev() {

@@ -84,7 +84,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         if let Ok(sink) = bus::make("fakesink") {
             let chain = [sink];
             let _ = bus::set(&chain[0], "sync", "false").and_then(|()| bus::set(&chain[0], "async", "false"));
-            let _ = bus::add_linked(&pipeline, &chain).and_then(|()| bus::join(&pipeline, pad, &chain));
+            let _ = bus::add_linked(&pipeline, &chain).and_then(|()| bus::join(pad, &chain));
         }
     });
     pipeline.start(gst::State::Paused)?;

@@ -314,7 +314,7 @@ fn decode(
             None => gst::PadProbeReturn::Pass,
         }
     });
-    bus::join(pipeline, pad, &chain)
+    bus::join(pad, &chain)
 }
 
 /// What the first coded picture says of its colours, where its decoder keeps it to itself.
@@ -361,5 +361,5 @@ fn quiet_sink() -> Result<gst::Element, Failure> {
 fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Failure> {
     let chain = [quiet_sink()?];
     bus::add_linked(pipeline, &chain)?;
-    bus::join(pipeline, pad, &chain)
+    bus::join(pad, &chain)
 }

@@ -89,7 +89,7 @@ fn connect(
         let chain = [bus::make("queue")?, sink];
         tap.mark(&seen);
         bus::add_linked(pipeline, &chain)?;
-        return bus::join(pipeline, pad, &chain);
+        return bus::join(pad, &chain);
     }
     let decoder = installed.decoder(&caps);
     let decoder = decoder.map_err(|(codec, _)| failure::verify_failed(format!("its codec is {codec}")))?;
@@ -110,5 +110,5 @@ fn connect(
     }
     chain.push(sink);
     bus::add_linked(pipeline, &chain)?;
-    bus::join(pipeline, pad, &chain)
+    bus::join(pad, &chain)
 }
