@@ -8,6 +8,12 @@ use crate::{
 use clipfleet_domain::{clip::Clip, job::Job, rendition::Rendition};
 use std::path::{Path, PathBuf};
 
+/// Bytes of the largest range of a source that is read at once.
+pub const MAX_RANGE_BYTES: u64 = 8 << 20;
+
+/// Bytes of the largest message between worker and pipeline, either way: a range, and what stands around it.
+pub const MAX_FRAME_BYTES: usize = MAX_RANGE_BYTES as usize + (1 << 10);
+
 /// One clip to be made from a source of known length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcode {

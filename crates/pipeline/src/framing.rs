@@ -1,11 +1,8 @@
 //! Messages on a byte stream: each is its length as a 32-bit little-endian number, then its protobuf bytes.
 
+use clipfleet_contract::pipeline::MAX_FRAME_BYTES;
 use prost::Message;
 use std::io::{self, Read, Write};
-
-/// Bytes of the largest message taken or sent. A block of the source is 1 MiB; the cap bounds what a broken peer can make us
-/// allocate.
-pub const MAX_MESSAGE_BYTES: usize = (16 << 20) + 4_096;
 
 /// Reads one message. `None` when the stream ended between two messages.
 pub fn read_message<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M>> {
@@ -21,8 +18,8 @@ pub fn read_message<M: Message + Default>(stream: &mut impl Read) -> io::Result<
         }
     }
     let length = u32::from_le_bytes(length) as usize;
-    if length > MAX_MESSAGE_BYTES {
-        return Err(invalid(format!("message of {length} bytes exceeds {MAX_MESSAGE_BYTES}")));
+    if length > MAX_FRAME_BYTES {
+        return Err(invalid(format!("message of {length} bytes exceeds {MAX_FRAME_BYTES}")));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes)?;
@@ -33,8 +30,8 @@ pub fn read_message<M: Message + Default>(stream: &mut impl Read) -> io::Result<
 /// Writes one message, in one piece so that messages of several threads never mix.
 pub fn write_message(stream: &mut impl Write, message: &impl Message) -> io::Result<()> {
     let length = message.encoded_len();
-    if length > MAX_MESSAGE_BYTES {
-        return Err(invalid(format!("message of {length} bytes exceeds {MAX_MESSAGE_BYTES}")));
+    if length > MAX_FRAME_BYTES {
+        return Err(invalid(format!("message of {length} bytes exceeds {MAX_FRAME_BYTES}")));
     }
     let mut bytes = Vec::with_capacity(4 + length);
     bytes.extend_from_slice(&(length as u32).to_le_bytes());

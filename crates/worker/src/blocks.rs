@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
+use clipfleet_contract::pipeline::MAX_RANGE_BYTES;
 use clipfleet_domain::{failure::Failure, job::PinnedSource};
 use moka::future::Cache;
 use std::{
@@ -16,9 +17,6 @@ use std::{
 
 /// Bytes of a block: at 8 Mbit/s one second of video. Smaller costs requests, larger costs bytes around the clip's edges.
 const BLOCK: u64 = 1 << 20;
-
-/// Longest range a pipeline may ask for at once, bytes.
-pub(crate) const MAX_RANGE: u64 = 8 << 20;
 
 type Key = (ObjectName, i64, u64);
 
@@ -74,7 +72,7 @@ impl SourceReader {
 
     /// The bytes of a range within the source.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
-        if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE {
+        if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE_BYTES {
             let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
             return Err(Failure::permanent("pipeline_protocol", message));
         }

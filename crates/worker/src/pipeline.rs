@@ -13,7 +13,7 @@
 //! One that dies or hangs while a graphics card is at work is followed at once by another that leaves the card alone.
 
 use crate::{
-    blocks::{MAX_RANGE, SourceReader},
+    blocks::SourceReader,
     card::{self, Card, Part},
     media::{Ended, Media, Progress},
     program::Program,
@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_contract::{
     event,
-    pipeline::start,
+    pipeline::{MAX_FRAME_BYTES, start},
     v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Said, to_pipeline::Message as Told},
 };
 use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
@@ -59,7 +59,7 @@ const STALLED: &str = "pipeline_stalled";
 /// The setting that leaves the choice of the encoder, and so of doing without a graphics card, to the media process.
 const ANY_ENCODER: &str = "auto";
 
-/// Messages to the process waiting to be written: each range is at most [`MAX_RANGE`].
+/// Messages to the process waiting to be written: each range is at most [`MAX_RANGE_BYTES`](clipfleet_contract::pipeline::MAX_RANGE_BYTES).
 const WAITING: usize = 4;
 
 /// Ranges being read for the process. It asks for a handful ahead; each costs memory here while it is read and waits.
@@ -224,8 +224,7 @@ fn spawn(mut command: Command) -> io::Result<Waiting> {
 }
 
 fn frames() -> LengthDelimitedCodec {
-    const OVERHEAD: usize = 1 << 10;
-    LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_RANGE as usize + OVERHEAD).new_codec()
+    LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_FRAME_BYTES).new_codec()
 }
 
 /// Why a process had no last word.
