@@ -11,7 +11,8 @@ use clipfleet_domain::{
     crop_path::{CropPath, Keyframe},
     failure::Failure,
     ids::ClipId,
-    reframe::{DEFAULT_ZOOM, MilliPercent, Reframe},
+    percent::MilliPercent,
+    reframe::{DEFAULT_ZOOM, Reframe},
     rendition::{Aspect, Quality, Rendition},
 };
 use clipfleet_pipeline::{

@@ -8,9 +8,10 @@ use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, State},
+    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView},
     progress::Phase,
     rendition::name_of,
+    state::State,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,11 +2,7 @@
 
 use clipfleet_cloud::{Cloud, Fields, Precondition, Value, Write};
 use clipfleet_contract::{event, names};
-use clipfleet_domain::{
-    job::FleetFact,
-    lifecycle::{ClipFact, State},
-    rendition::name_of,
-};
+use clipfleet_domain::{job::FleetFact, lifecycle::ClipFact, rendition::name_of, state::State};
 use tokio_util::sync::CancellationToken;
 
 /// Facts held at once.

@@ -52,6 +52,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// The last part of its path.
+    pub fn id(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// A text field, if the document has it.
     pub fn text(&self, field: &str) -> Option<&str> {
         match self.fields.get(field) {

@@ -7,7 +7,8 @@
 
 use clipfleet_domain::{
     crop_path::{CropPath, FineRegion, Keyframe, moving_window},
-    reframe::{MilliPercent, Region, crop_window, fitted},
+    percent::MilliPercent,
+    reframe::{Region, crop_window, fitted},
     rendition::{Aspect, Quality, Rendition, Size},
 };
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The treatment of sound on the wire.
 
-use crate::{batch::Violations, v1};
+use crate::{v1, violations::Violations};
 use clipfleet_domain::audio::{Audio, CentiDb, NormalizeLoudness};
 
 /// Checks the treatment of a clip's sound. `at` is the path of its message, ending in a dot.

@@ -1,6 +1,6 @@
 //! Requests: from bytes to a checked [`Batch`], and back to the message that records it.
 
-use crate::{Malformed, audio, json, reframe, v1};
+use crate::{Malformed, audio, json, reframe, v1, violations::Violations};
 use clipfleet_domain::{
     batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
     clip::{Clip, Window, check_cover_at},
@@ -12,7 +12,6 @@ use clipfleet_domain::{
     source::{ObjectUri, Source},
 };
 use prost::Message as _;
-use std::fmt::Display;
 
 /// Parses a request body in proto-JSON.
 pub fn from_json(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
@@ -40,22 +39,6 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
     }
     let message = format!("the request must have at most {MAX_REQUEST_BYTES} bytes, got {}", bytes.len());
     Err(Failure::permanent("request_too_large", message))
-}
-
-/// Collects what is wrong, field by field, so that all of it can be said at once.
-#[derive(Default)]
-pub(crate) struct Violations(pub(crate) Vec<FieldViolation>);
-
-impl Violations {
-    /// All of it, about a message of our own.
-    fn malformed(&self) -> Malformed {
-        let list: Vec<String> = self.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
-        Malformed(list.join("; "))
-    }
-
-    pub(crate) fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
-        parsed.map_err(|reason| self.0.push(FieldViolation::new(field, reason.to_string()))).ok()
-    }
 }
 
 /// Checks a request. `generated_id` becomes the batch's id when the client gave none. All bad fields are named at once.

@@ -70,7 +70,8 @@ mod tests {
         clip::{Clip, Window},
         crop_path::{CropPath, Keyframe},
         ids::ClipId,
-        reframe::{MilliPercent, Reframe},
+        percent::MilliPercent,
+        reframe::Reframe,
         rendition::{Aspect, Quality, Rendition},
     };
 

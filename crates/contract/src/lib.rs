@@ -13,6 +13,7 @@ pub mod names;
 pub mod pipeline;
 mod reframe;
 pub mod standing;
+mod violations;
 
 /// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]

@@ -1,11 +1,12 @@
 //! Reframing on the wire: modes, their fields, and which fields belong to which mode.
 
-use crate::{batch::Violations, v1};
+use crate::{v1, violations::Violations};
 use clipfleet_domain::{
     crop_path::{CropPath, Keyframe},
     failure::FieldViolation,
     ids::shorten,
-    reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, MilliPercent, Reframe},
+    percent::MilliPercent,
+    reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, Reframe},
 };
 
 /// Checks the reframing of a clip of `length_ms`. `at` is the path of its message, ending in a dot.

@@ -4,9 +4,9 @@ use crate::names;
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{AttemptId, ClipId},
-    lifecycle::State,
     progress::Phase,
     rendition::by_name,
+    state::State,
     tally::Counts,
 };
 

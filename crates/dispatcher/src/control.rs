@@ -12,7 +12,8 @@ use clipfleet_domain::{
     failure::Failure,
     ids::{BatchId, ClipId},
     job::{BatchContext, FleetEvent, FleetFact, Job},
-    lifecycle::{ClipEvent, ClipFact, State},
+    lifecycle::{ClipEvent, ClipFact},
+    state::State,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;

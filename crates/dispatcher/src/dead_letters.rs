@@ -34,7 +34,7 @@ impl Dispatch {
     pub async fn dead_letters(&self, after: &str) -> Result<Json, Refusal> {
         let search = Search { after, ..Search::new(names::HAS_DEAD_LETTERS, Value::Bool(true), PAGE) };
         let batches = self.cloud.documents.find(names::BATCHES, search).await?;
-        let ids: Vec<&str> = batches.iter().filter_map(|batch| batch.path.rsplit('/').next()).collect();
+        let ids: Vec<&str> = batches.iter().map(Document::id).collect();
         let mut letters = Vec::new();
         for id in ids.iter().filter_map(|id| BatchId::parse(id).ok()) {
             letters.extend(self.dead_letters_of(&id).await?);

@@ -10,14 +10,15 @@ use crate::{
     control::standing,
     record::{self, Record, Stored},
 };
-use clipfleet_cloud::{CloudError, Document, ErrorKind};
+use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_contract::{names, standing::Standing};
 use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
     ids::{BatchId, ClipId},
     job::{BatchContext, FleetEvent, FleetFact, Job},
-    lifecycle::{ClipFact, State},
+    lifecycle::ClipFact,
+    state::State,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -94,7 +95,7 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     }
     let batch = dispatch.recorded(&stored.record)?;
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
-    let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (id_of(clip), standing(clip))).collect();
+    let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (clip.id(), standing(clip))).collect();
     let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
     // In a batch that is over, a clip without a document is one whose document the store refuses for good.
     let has_none = |clip: &ClipId| of_batch.state.is_terminal() && !standings.contains_key(clip.as_str());
@@ -137,10 +138,6 @@ fn is_overdue(dispatch: &Dispatch, record: &Record, shown: &Standing, resumed_ms
 /// A silence and how often it was broken in vain.
 fn patience(silence_ms: i64, record: &Record) -> i64 {
     silence_ms.saturating_mul(1 << record.repairs.min(16)).min(LONGEST_SILENCE_MS)
-}
-
-fn id_of(document: &Document) -> &str {
-    document.path.rsplit('/').next().unwrap_or_default()
 }
 
 async fn publish_again(

@@ -214,7 +214,7 @@ pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Page,
 async fn page(cloud: &Cloud, search: Search<'_>) -> Result<Page, CloudError> {
     let limit = search.limit as usize;
     let documents = cloud.documents.find(names::REQUESTS, search).await?;
-    let last = documents.last().filter(|_| documents.len() >= limit).and_then(|last| last.path.rsplit('/').next());
+    let last = documents.last().filter(|_| documents.len() >= limit).map(Document::id);
     let next = last.unwrap_or_default().to_owned();
     let readable = |document: &Document| match stored(document) {
         Ok(stored) => Some(stored),

@@ -162,7 +162,8 @@ mod tests {
         clip::Window,
         crop_path::{CropPath, Keyframe},
         ids::ClipId,
-        reframe::{MilliPercent, Reframe},
+        percent::MilliPercent,
+        reframe::Reframe,
     };
 
     fn policy() -> BucketPolicy {

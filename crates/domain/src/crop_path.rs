@@ -11,7 +11,7 @@
 
 use crate::{
     limits::{MAX_BATCH_KEYFRAMES, MAX_KEYFRAMES},
-    reframe::{MilliPercent, check_source},
+    percent::{MilliPercent, check_source},
     rendition::Size,
 };
 

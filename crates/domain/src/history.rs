@@ -1,6 +1,6 @@
 //! How the earlier generations of a clip ended: what a person who retried it wants to look up.
 
-use crate::{failure::Failure, lifecycle::State, limits::MAX_HISTORY};
+use crate::{failure::Failure, limits::MAX_HISTORY, state::State};
 use std::collections::BTreeMap;
 
 /// How one generation ended.

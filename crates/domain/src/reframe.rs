@@ -3,33 +3,9 @@
 
 use crate::{
     crop_path::CropPath,
-    limits::{MAX_SOURCE_SIDE, MIN_SOURCE_SIDE},
+    percent::{MilliPercent, check_source},
     rendition::Size,
 };
-
-/// A percentage in thousandths: exact where a floating-point number would wobble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MilliPercent(u32);
-
-impl MilliPercent {
-    /// Takes a percentage within `low..=high`, rounded to a thousandth of a percent.
-    pub fn parse(percent: f64, low: u32, high: u32) -> Result<Self, String> {
-        if !(f64::from(low)..=f64::from(high)).contains(&percent) {
-            return Err(format!("must lie between {low} and {high} percent, got {percent}"));
-        }
-        Ok(Self((percent * 1_000.0).round() as u32))
-    }
-
-    /// A whole percentage.
-    pub const fn whole(percent: u32) -> Self {
-        Self(percent * 1_000)
-    }
-
-    /// The percentage.
-    pub fn as_percent(self) -> f64 {
-        f64::from(self.0) / 1_000.0
-    }
-}
 
 /// How the picture is fitted to the output's shape.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -95,13 +71,13 @@ pub struct Region {
 pub fn crop_window(position: MilliPercent, zoom: MilliPercent, source: Size, target: Size) -> Result<Region, String> {
     check_source(source)?;
     let [w, h, tw, th] = [source.width, source.height, target.width, target.height].map(u64::from);
-    let shrink = |side: u64| side * 100_000 / u64::from(zoom.0);
+    let shrink = |side: u64| side * 100_000 / u64::from(zoom.thousandths());
     let even = |n: u64| n & !1;
     let wider = w * th > h * tw;
     let (cw, ch) = if wider { (shrink(h * tw / th), shrink(h)) } else { (shrink(w), shrink(w * th / tw)) };
     let (cw, ch) = (even(cw).max(2), even(ch).max(2));
     let centred = |side: u64, kept: u64| even((side - kept) / 2);
-    let left = if wider { even((w - cw) * u64::from(position.0) / 100_000) } else { centred(w, cw) };
+    let left = if wider { even((w - cw) * u64::from(position.thousandths()) / 100_000) } else { centred(w, cw) };
     let top = centred(h, ch);
     let [left, top, width, height] = [left, top, cw, ch].map(|n| n as u32);
     Ok(Region { left, top, width, height })
@@ -122,18 +98,6 @@ pub fn fitted(source: Size, target: Size) -> Result<Region, String> {
     let centred = |side: u64, kept: u64| ((side - kept) / 2) & !1;
     let [left, top, width, height] = [centred(tw, width), centred(th, height), width, height].map(|n| n as u32);
     Ok(Region { left, top, width, height })
-}
-
-/// Refuses pictures that no crop can be taken from.
-pub(crate) fn check_source(source: Size) -> Result<(), String> {
-    for side in [source.width, source.height] {
-        if !(MIN_SOURCE_SIDE..=MAX_SOURCE_SIDE).contains(&side) {
-            return Err(format!(
-                "picture of {source} has a side outside {MIN_SOURCE_SIDE} to {MAX_SOURCE_SIDE} pixels"
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

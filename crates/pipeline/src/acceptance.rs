@@ -268,7 +268,7 @@ fn order(material: &Material, directory: &Path) -> Result<Transcode, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_domain::reframe::MilliPercent;
+    use clipfleet_domain::percent::MilliPercent;
 
     #[test]
     fn a_command_line_names_files_and_may_say_that_the_card_has_no_encoder() {

@@ -11,8 +11,9 @@ use crate::{
 use clipfleet_domain::{
     ids::{BatchId, ClipId, WorkerId},
     job::{FleetEvent, FleetFact},
-    lifecycle::{ClipFact, ClipView, State},
+    lifecycle::{ClipFact, ClipView},
     progress::Phase,
+    state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

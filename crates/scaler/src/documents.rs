@@ -13,9 +13,10 @@ use clipfleet_contract::{
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{BatchId, ClipId, WorkerId},
-    lifecycle::{ClipView, State},
+    lifecycle::ClipView,
     progress::Phase,
     rendition::by_name,
+    state::State,
 };
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ pub(crate) async fn take_up_open(
     let search = Search { after: after.as_str(), ..Search::new(names::RECORD_OPEN, Value::Bool(true), PAGE) };
     let records = cloud.documents.find(names::REQUESTS, search).await?;
     for record in &records {
-        let id = record.path.rsplit('/').next().unwrap_or_default();
+        let id = record.id();
         if let Ok(id) = BatchId::parse(id) {
             if board.len() >= MAX_BATCHES {
                 return Ok(true);
@@ -75,7 +76,7 @@ async fn take_up_recorded(
     let batch = cloud.documents.get_one(names::batch_document(id)).await?;
     let documents = cloud.documents.list(&names::clip_documents(id)).await?;
     let views = documents.iter().filter_map(|document| {
-        let clip = ClipId::parse(document.path.rsplit('/').next()?).ok()?;
+        let clip = ClipId::parse(document.id()).ok()?;
         Some((clip, view(document)))
     });
     let mut views: BTreeMap<_, _> = views.collect();

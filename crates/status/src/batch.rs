@@ -8,8 +8,9 @@ use clipfleet_domain::{
     history::{Ending, History},
     ids::{ClipId, ProjectId},
     job::{BatchContext, FleetFact},
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, Encoding, State},
+    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, Encoding},
     progress::Phase,
+    state::State,
     tally::Tally,
 };
 use std::collections::BTreeMap;
@@ -94,8 +95,7 @@ impl Batch {
             heard_at: now,
         };
         for document in clips {
-            let id = document.path.rsplit('/').next().and_then(|id| ClipId::parse(id).ok());
-            if let (Some(id), Some(view)) = (id, documents::clip_view(&document.fields)) {
+            if let (Ok(id), Some(view)) = (ClipId::parse(document.id()), documents::clip_view(&document.fields)) {
                 taken.clips.insert(id, Clip { view, slate: Slate::stored(document.version) });
             }
         }

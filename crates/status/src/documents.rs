@@ -19,9 +19,10 @@ use clipfleet_domain::{
     history::Ending,
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
-    lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, State, Timings},
+    lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, Timings},
     progress::Phase,
     rendition::{by_name, name_of},
+    state::State,
 };
 
 /// A clip's document.

@@ -9,9 +9,9 @@ use clipfleet_domain::{
     bounds::bounded,
     history::{Ending, History},
     ids::AttemptId,
-    lifecycle::State,
     limits::MAX_CODE_CHARS,
     rendition::{by_name, name_of},
+    state::State,
     tally::{Ended, Setback, Tally},
 };
 

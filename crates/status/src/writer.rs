@@ -112,7 +112,7 @@ impl Writer {
         let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
         // What an instance that ended could not mirror any more.
-        let stored = clips.iter().filter_map(|clip| ClipId::parse(clip.path.rsplit('/').next()?).ok());
+        let stored = clips.iter().filter_map(|clip| ClipId::parse(clip.id()).ok());
         self.mirror(stored.map(|clip| Key::Clip(context.id.clone(), clip)).collect());
         Ok(())
     }

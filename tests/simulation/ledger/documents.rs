@@ -5,8 +5,9 @@ use crate::{media::OVERSIZED, world::count};
 use clipfleet_cloud::{Fields, Value, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
-    lifecycle::{ClipFact, State},
+    lifecycle::ClipFact,
     rendition::{by_name, name_of},
+    state::State,
 };
 use tokio::time::Instant;
 

@@ -15,7 +15,8 @@ use crate::{
 use clipfleet_domain::{
     crop_path::{CropPath, moving_window},
     failure::Failure,
-    reframe::{MilliPercent, Reframe, Region, crop_window, fitted},
+    percent::MilliPercent,
+    reframe::{Reframe, Region, crop_window, fitted},
     rendition::Size,
 };
 

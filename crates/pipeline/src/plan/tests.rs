@@ -13,7 +13,8 @@ use clipfleet_domain::{
     clip::{Clip, Window},
     crop_path::Keyframe,
     ids::ClipId,
-    reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, MilliPercent, Reframe},
+    percent::MilliPercent,
+    reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, Reframe},
     rendition::{Aspect, Quality},
 };
 

@@ -3,7 +3,8 @@
 use super::{orientation::Orientation, planes::Rectangle};
 use clipfleet_domain::{
     crop_path::{FineRegion, moving_window},
-    reframe::{MilliPercent, Reframe, Region, crop_window, fitted},
+    percent::MilliPercent,
+    reframe::{Reframe, Region, crop_window, fitted},
     rendition::Size,
 };
 
