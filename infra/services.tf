@@ -32,7 +32,7 @@ locals {
         CLIPFLEET_SCALER_DRY_RUN       = tostring(var.scaler.dry_run)
         CLIPFLEET_SLOTS                = tostring(local.pools[var.scaler.pool].shape.slots)
       }
-      # Of several, one holds the seat and the others wait; a rollout has two for a moment.
+      # Of several, one leads and the others wait; a rollout has two for a moment.
       max_instances = 1
       cpu           = "1"
       memory        = "512Mi"

@@ -99,7 +99,7 @@ class Metrics(unittest.TestCase):
                 "clipfleet_attempts_total", "clipfleet_queue_wait_seconds", "clipfleet_phase_seconds", "clipfleet_encode_frames_per_second",
                 "clipfleet_source_bytes_total", "clipfleet_source_bytes_served_total", "clipfleet_clips_made_total", "clipfleet_clip_seconds",
             },
-            "scaler": {"clipfleet_scaler_facts_total", "clipfleet_scaler_decisions_total", "clipfleet_scaler_holds_seat"},
+            "scaler": {"clipfleet_scaler_facts_total", "clipfleet_scaler_decisions_total", "clipfleet_scaler_leader"},
         }
         kinds = listed()
         for role, names in expected.items():

@@ -27,7 +27,7 @@ impl SimDocuments {
             let blind = match write.path.split('/').next().unwrap_or_default() {
                 names::REQUESTS => Mutation::RecordsWithoutDedupe,
                 names::BATCHES => Mutation::BlindStatusWrites,
-                _ => Mutation::SeatForEveryone,
+                _ => Mutation::LeadershipForEveryone,
             };
             if world.is(blind) {
                 write.precondition = Precondition::None;

@@ -66,8 +66,8 @@ pub(crate) struct Ledger {
     paused_since: Option<Instant>,
     /// The last generation of each clip that a retry asked for, by the records.
     pub(crate) asked: BTreeMap<ClipKey, i64>,
-    /// Who wrote the document of the pool's seat last.
-    seat: Option<String>,
+    /// Who wrote the document of the pool's leadership last.
+    leader: Option<String>,
     /// When each attempt said that it started.
     began: BTreeMap<String, Instant>,
 }

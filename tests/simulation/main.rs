@@ -72,7 +72,7 @@ const MUST_REACH: [&str; 37] = [
     "a settlement was lost",
     "a silent batch was mended",
     "a worker was dismissed",
-    "another scaler took the seat",
+    "another scaler became the leader",
     "another request came under a used id",
     "cancelled -> queued (retried)",
     "failed -> queued (retried)",
@@ -217,8 +217,8 @@ fn a_record_that_does_not_tell_of_retries_is_caught() {
 }
 
 #[test]
-fn a_seat_that_anyone_can_write_is_caught() {
-    caught(Mutation::SeatForEveryone);
+fn leadership_that_anyone_can_take_is_caught() {
+    caught(Mutation::LeadershipForEveryone);
 }
 
 #[test]

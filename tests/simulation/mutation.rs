@@ -28,8 +28,8 @@ pub(crate) enum Mutation {
     NoLookForOpenBatches,
     /// What retries ask for: nobody finds it in the dispatcher's record.
     NoLookForRetries,
-    /// The scaler's seat: whoever writes its document has it.
-    SeatForEveryone,
+    /// Conditional writes of leadership: every scaler that writes the document leads.
+    LeadershipForEveryone,
     /// Status writes only what it has read: documents are written whatever they say by now.
     BlindStatusWrites,
     /// A refused document holds up no other: what the store refuses for good looks like what may pass, so it is tried

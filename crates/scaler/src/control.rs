@@ -1,11 +1,11 @@
-//! The loop of the scaler that holds the seat: take facts in, decide, set the size, keep the seat.
+//! The leader's loop: take facts in, decide, set the size, renew the term.
 
 use crate::{
     Scaler,
     board::Board,
     decide::{Decision, Load, Pool, decide},
     documents,
-    seat::{Note, RENEW, Seat},
+    leadership::{LeaderState, Leadership, RENEW_INTERVAL},
     work::Speed,
 };
 use clipfleet_cloud::{CloudError, Deliveries, Delivery, ErrorKind};
@@ -36,17 +36,17 @@ const READ_AT_ONCE: usize = 10;
 /// How often the pool's size is read, to see what others set.
 const COUNT: Duration = Duration::from_secs(30);
 
-/// The least time of the seat that must be left to set a size in.
+/// The least that must be left of the term to set a size in.
 const TO_SET: Duration = Duration::from_secs(5);
 
-/// What is kept of the seat's time for the clocks of two machines, and for the moment between a check and its effect.
+/// What is kept of the term for the clocks of two machines, and for the moment between a check and its effect.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Waits after a size could not be set, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How holding the seat ended.
+/// How a term ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     Stopped,
@@ -61,13 +61,13 @@ enum Answer {
 
 struct Control<'a> {
     scaler: &'a Scaler,
-    seat: &'a mut Seat,
+    leadership: &'a mut Leadership,
     board: Board,
     /// `None` until the pool's size was read.
     pool: Option<Pool>,
     /// The one call to the pool that is under way.
     call: Option<JoinHandle<Answer>>,
-    note: Note,
+    note: LeaderState,
     /// Not set before, after a failure.
     wait_until: Instant,
     pause: Duration,
@@ -81,14 +81,18 @@ struct Control<'a> {
     said: Option<u32>,
 }
 
-/// Scales until told to stop or until the seat is lost. An error is one that waiting cannot mend.
-pub(crate) async fn hold(scaler: &Scaler, seat: &mut Seat, stop: &CancellationToken) -> Result<Ended, CloudError> {
-    let speed = Speed::starting_with(scaler.first_rate).remembering(seat.left.speed.clone());
-    let note = Note { reason: "", ..seat.left.clone() };
+/// Scales until told to stop or until leadership is lost. An error is one that waiting cannot mend.
+pub(crate) async fn lead(
+    scaler: &Scaler,
+    leadership: &mut Leadership,
+    stop: &CancellationToken,
+) -> Result<Ended, CloudError> {
+    let speed = Speed::starting_with(scaler.first_rate).remembering(leadership.previous.speed.clone());
+    let note = LeaderState { reason: "", ..leadership.previous.clone() };
     let now = Instant::now();
     let mut control = Control {
         scaler,
-        seat,
+        leadership,
         board: Board::new(speed),
         pool: None,
         call: None,
@@ -107,14 +111,14 @@ pub(crate) async fn hold(scaler: &Scaler, seat: &mut Seat, stop: &CancellationTo
         call.abort();
     }
     let note = control.note();
-    seat.release(&note).await;
+    leadership.resign(&note).await;
     facts.close().await;
     ended
 }
 
 impl Control<'_> {
     async fn run(&mut self, facts: &mut Deliveries, stop: &CancellationToken) -> Result<Ended, CloudError> {
-        let mut renew_at = Instant::now() + RENEW;
+        let mut renew_at = Instant::now() + RENEW_INTERVAL;
         let (mut look_at, mut count_at) = (Instant::now(), Instant::now());
         let (mut decide_at, mut decided_at) = (Instant::now(), Instant::now());
         loop {
@@ -141,16 +145,16 @@ impl Control<'_> {
             }
             let now = Instant::now();
             if now >= renew_at {
-                renew_at = now + RENEW;
+                renew_at = now + RENEW_INTERVAL;
                 let note = self.note();
-                if !self.seat.renew(&note).await {
+                if !self.leadership.renew(&note).await {
                     return Ok(Ended::Lost);
                 }
             }
             if now >= look_at {
                 look_at = now + LOOK;
-                // The seat is renewed between two looks, and reading goes on where it stopped.
-                match timeout(self.seat.lasts().saturating_sub(MARGIN), self.look()).await {
+                // The term is renewed between two looks, and reading goes on where it stopped.
+                match timeout(self.leadership.remaining().saturating_sub(MARGIN), self.look()).await {
                     Ok(Ok(())) if self.reading.is_some() => look_at = now,
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "documents not read, trying again"),
@@ -195,7 +199,7 @@ impl Control<'_> {
         if new && !matches!(event.fact, FleetFact::BatchRefused { .. }) {
             let reading = documents::take_up(&self.scaler.cloud, &mut self.board, &event.batch.id, now_ms);
             let late = |_| Err(CloudError::new(ErrorKind::Unavailable, "read its documents: no answer in time"));
-            let read = timeout(self.seat.lasts().saturating_sub(MARGIN), reading).await.unwrap_or_else(late);
+            let read = timeout(self.leadership.remaining().saturating_sub(MARGIN), reading).await.unwrap_or_else(late);
             if let Err(error) = read {
                 tracing::warn!(batch = %event.batch.id, %error, "fact handed back");
                 delivery.nack();
@@ -229,7 +233,7 @@ impl Control<'_> {
         Ok(())
     }
 
-    /// Decides, and carries it out. Says whether the seat is still held.
+    /// Decides, and carries it out. Returns whether this scaler still leads.
     async fn act(&mut self) -> bool {
         let now_ms = self.scaler.clock.now_ms();
         let policy = &self.scaler.policy;
@@ -260,12 +264,12 @@ impl Control<'_> {
         self.note.target = Some(decision.target);
         self.note.reason = decision.reason.name();
         let note = self.note();
-        // Nothing is set but after a write that only the holder of the seat can make.
-        if let Err(error) = self.seat.confirm(&note).await {
-            tracing::warn!(%error, "nothing was set: the scaler's seat could not be confirmed");
-            return !self.seat.lasts().is_zero();
+        // Only the leader's write can succeed, so nothing is set without it.
+        if let Err(error) = self.leadership.confirm(&note).await {
+            tracing::warn!(%error, "size not set: leadership not confirmed");
+            return !self.leadership.remaining().is_zero();
         }
-        let within = self.seat.lasts().saturating_sub(MARGIN);
+        let within = self.leadership.remaining().saturating_sub(MARGIN);
         let Some(pool) = self.pool.as_mut().filter(|_| within >= TO_SET) else { return true };
         say(load, pool.asked, decision, false);
         pool.carried_out(decision, now_ms);
@@ -310,9 +314,12 @@ impl Control<'_> {
         }
     }
 
-    fn note(&self) -> Note {
+    fn note(&self) -> LeaderState {
         let speed = self.board.speed().learned();
-        Note { speed: speed.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect(), ..self.note.clone() }
+        LeaderState {
+            speed: speed.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect(),
+            ..self.note.clone()
+        }
     }
 }
 

@@ -2,22 +2,22 @@
 //! minutes old.
 //!
 //! ```text
-//!  [progress-events] ──▶ Board ──▶ decide ──▶ confirm the seat ──▶ Backend: a Cloud Run worker pool, or processes here
+//!  [progress-events] ──▶ Board ──▶ decide ──▶ confirm leadership ──▶ Backend: a Cloud Run worker pool, or processes here
 //!  records, documents ──▶ (at start, and of what was silent)         fleetControl/scaler-{pool}
 //! ```
 //!
 //! Facts make it quick, documents make it right: it keeps nothing that cannot be read again, so it may end at any time. One scaler at a time
-//! holds the seat and sets the size; others wait. Without any, workers stay as they are and clips are made, only not by more or fewer.
+//! leads and sets the size; others wait. Without any, workers stay as they are and clips are made, only not by more or fewer.
 
 mod backend;
 mod board;
 mod control;
 mod decide;
 mod documents;
+mod leadership;
 mod meters;
 pub mod model;
 mod schedule;
-mod seat;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -31,14 +31,14 @@ use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_contract::names;
 use clipfleet_service::{clock::Clock, health, telemetry};
 use control::Ended;
-use seat::Seat;
+use leadership::Leadership;
 use std::{io, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How often a scaler without the seat tries to take it.
-const TRY: Duration = Duration::from_secs(2);
+/// How often a follower tries to become the leader.
+const ACQUIRE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How a scaler is set up.
 #[derive(Debug, Clone)]
@@ -92,24 +92,25 @@ pub async fn scale(
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let holder = format!("s-{}", Uuid::now_v7().simple());
-    let mut seat = Seat::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
+    let mut leadership = Leadership::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
     let Config { policy, first_rate, dry_run, pool } = config;
     let scaler = Scaler { cloud, clock, backend, policy, first_rate, dry_run };
-    let tell = |holds: bool| {
-        metrics::gauge!("clipfleet_scaler_holds_seat").set(f64::from(u8::from(holds)));
-        let facts = serde_json::json!({"role": "scaler", "scaler": holder, "pool": pool, "holdsSeat": holds, "dryRun": dry_run});
-        readiness.ready(facts);
+    let report = |leads: bool| {
+        metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
+        let status =
+            serde_json::json!({"role": "scaler", "scaler": holder, "pool": pool, "leader": leads, "dryRun": dry_run});
+        readiness.ready(status);
     };
     loop {
-        match seat.take().await {
+        match leadership.acquire().await {
             Ok(true) => {
-                tracing::info!(scaler = holder, pool, "the scaler's seat was taken");
-                tell(true);
-                let ended = control::hold(&scaler, &mut seat, &stop).await;
-                tell(false);
+                tracing::info!(scaler = holder, pool, "leadership acquired");
+                report(true);
+                let ended = control::lead(&scaler, &mut leadership, &stop).await;
+                report(false);
                 match ended {
                     Ok(Ended::Stopped) => return Ok(()),
-                    Ok(Ended::Lost) => tracing::warn!(scaler = holder, pool, "the scaler's seat was lost"),
+                    Ok(Ended::Lost) => tracing::warn!(scaler = holder, pool, "leadership lost"),
                     Err(error) => {
                         tracing::error!(%error, "nothing is scaled any more");
                         readiness.not_ready(error.to_string());
@@ -117,13 +118,13 @@ pub async fn scale(
                     }
                 }
             }
-            Ok(false) => tell(false),
-            Err(error) => tracing::warn!(%error, "the scaler's seat could not be looked at"),
+            Ok(false) => report(false),
+            Err(error) => tracing::warn!(%error, "leadership check failed"),
         }
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(TRY) => {}
+            () = tokio::time::sleep(ACQUIRE_INTERVAL) => {}
         }
     }
 }

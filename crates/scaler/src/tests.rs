@@ -249,18 +249,18 @@ async fn of_two_scalers_one_sets_the_size() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scaler_whose_seat_was_taken_sets_nothing() {
+async fn a_scaler_that_was_replaced_sets_nothing() {
     let stage = Stage::new().await;
     let (_stop, _scaling) = stage.scaler(false);
     sleep(Duration::from_secs(5)).await;
-    // Another has written the document; this one thinks that it still holds the seat.
+    // Another has written the document; this one thinks that it still leads.
     let fields = Fields::from([("holder".into(), Value::String("another".into()))]);
     let write = Write { path: names::scaler_document("test"), fields, precondition: Precondition::None };
     stage.cloud.documents.commit(vec![write]).await.unwrap();
     stage.submit("b1", 30).await;
     sleep(Duration::from_secs(15)).await;
     assert_eq!(stage.calls(), Vec::<u32>::new());
-    // The other one says nothing more: the seat is taken back, and what was missed is read.
+    // The other one says nothing more: leadership is acquired again, and what was missed is read.
     stage.until(&[5]).await;
 }
 

@@ -119,16 +119,16 @@ impl Ledger {
             let paused = fields.get(names::PAUSED) == Some(&Value::Bool(true));
             count(counts, if paused { "the fleet was paused" } else { "the fleet was let go on" });
             self.paused_since = paused.then(|| self.paused_since.unwrap_or_else(Instant::now));
-        } else if self.seat.replace(process.to_owned()).is_some_and(|before| before != process) {
-            count(counts, "another scaler took the seat");
+        } else if self.leader.replace(process.to_owned()).is_some_and(|before| before != process) {
+            count(counts, "another scaler became the leader");
         }
     }
 
-    /// The size of the pool was set. Only who wrote the seat's document last may do that.
+    /// The size of the pool was set. Only who wrote the leadership's document last may do that.
     pub(crate) fn pool_set(&self, process: &str) -> Verdict {
-        match self.seat.as_deref() {
+        match self.leader.as_deref() {
             Some(holder) if holder == process => Ok(()),
-            holder => Err(format!("{process} sets the size of the pool, though the seat is held by {holder:?}")),
+            holder => Err(format!("{process} sets the size of the pool, though {holder:?} leads")),
         }
     }
 

@@ -1,0 +1,284 @@
+//! Which scaler sets the size of a pool: one leads, the others wait.
+//!
+//! # Overview
+//!
+//! A leader is needed because two scalers with different ideas of the same pool would undo each other. The right to lead is a lease on one
+//! document per pool. There is no election: whoever writes the document first leads.
+//!
+//! # States
+//!
+//! ```text
+//!  no document, resigned or expired ──acquire──▶ leading ──renew every 4 s──▶ leading
+//!                                                   │ another scaler wrote the document, or no write succeeded for 15 s
+//!                                                   ▼
+//!                                                  lost: nothing is written any more
+//! ```
+//!
+//! # Trust window
+//!
+//! A write buys [`TERM`], and the leader counts it from before the write:
+//!
+//! ```text
+//! trusted until = start of the last successful write + TERM
+//! ```
+//!
+//! A follower takes over a document that it has seen unchanged for [`TAKEOVER_DELAY`], counted from when it first saw that state. Both
+//! measure durations on their own clock and no clocks are compared, so the leader's term is over before a follower's wait is.
+//!
+//! # Failures
+//!
+//! - A leader that froze wakes up behind its term: it finds that it does not lead any more.
+//! - A leader that was replaced without noticing fails at its next write: each is conditional on the document's last state. The size is
+//!   set only right after a write that succeeded ([`Leadership::confirm`]), within the term that it bought.
+//! - While Firestore is down nobody leads and the pool keeps its size.
+//! - A leader that stops in an orderly way resigns, so that the next one need not wait.
+
+use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_service::clock::Clock;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
+use tokio::time::{Instant, timeout};
+
+/// How long one write lets its writer lead. A longer outage of Firestore stops scaling, and nothing else.
+pub(crate) const TERM: Duration = Duration::from_secs(15);
+
+/// How often the leader writes: three writes may fail.
+pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(4);
+
+/// How long a follower waits: longer than [`TERM`] by more than two clocks drift apart meanwhile.
+const TAKEOVER_DELAY: Duration = Duration::from_secs(17);
+
+/// What the document keeps for the next leader, and shows to people.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct LeaderState {
+    /// Workers asked for.
+    pub(crate) target: Option<u32>,
+    /// Why.
+    pub(crate) reason: &'static str,
+    /// Slot-seconds per second of clip that were learned, by quality.
+    pub(crate) speed: BTreeMap<String, f64>,
+}
+
+/// One scaler's lease on a pool's leadership.
+pub(crate) struct Leadership {
+    cloud: Cloud,
+    clock: Clock,
+    path: String,
+    scaler: String,
+    term: Option<Term>,
+    /// The state in which another scaler's document was last seen, and since when.
+    seen: Option<(Version, Instant)>,
+    /// What the previous leader left.
+    pub(crate) previous: LeaderState,
+}
+
+struct Term {
+    version: Version,
+    trusted_until: Instant,
+}
+
+const HOLDER: &str = "holder";
+const RELEASED: &str = "released";
+const TARGET: &str = "target";
+const REASON: &str = "reason";
+const SPEED: &str = "slotSecondsPerClipSecond";
+const RENEWED_AT: &str = "renewedAt";
+
+impl Leadership {
+    pub(crate) fn new(cloud: Cloud, clock: Clock, path: String, scaler: String) -> Self {
+        Self { cloud, clock, path, scaler, term: None, seen: None, previous: LeaderState::default() }
+    }
+
+    /// How long this scaler certainly leads; zero once leadership is lost.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.term.as_ref().map_or(Duration::ZERO, |term| term.trusted_until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Tries to become the leader. Returns whether this scaler leads now.
+    pub(crate) async fn acquire(&mut self) -> Result<bool, CloudError> {
+        let found = self.cloud.documents.get_one(self.path.clone()).await?;
+        let precondition = match &found {
+            None => Precondition::Absent,
+            Some(document) => {
+                let now = Instant::now();
+                let since = match self.seen {
+                    Some((version, since)) if version == document.version => since,
+                    _ => now,
+                };
+                self.seen = Some((document.version, since));
+                // A document of this scaler's is a write whose answer was lost.
+                let ours = document.text(HOLDER) == Some(&self.scaler);
+                if !ours && !document.is(RELEASED) && now.duration_since(since) < TAKEOVER_DELAY {
+                    return Ok(false);
+                }
+                Precondition::Unchanged(document.version)
+            }
+        };
+        let previous = found.as_ref().map(leader_state).unwrap_or_default();
+        match self.write(&previous, precondition, false).await {
+            Ok(()) => {
+                self.previous = previous;
+                Ok(true)
+            }
+            // Another scaler was quicker.
+            Err(error) if is_lost(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Extends the term. Returns whether this scaler still leads: a transient error ends leadership only when the term is over.
+    pub(crate) async fn renew(&mut self, state: &LeaderState) -> bool {
+        match self.confirm(state).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, remaining_seconds = self.remaining().as_secs(), "leadership not renewed");
+                self.term.is_some() && !self.remaining().is_zero()
+            }
+        }
+    }
+
+    /// As [`renew`](Self::renew), but fails unless the write succeeded. Must be called right before the size is set.
+    pub(crate) async fn confirm(&mut self, state: &LeaderState) -> Result<(), CloudError> {
+        let lost = || CloudError::new(ErrorKind::Conflict, "renew leadership: another scaler leads");
+        let (version, remaining) = match &self.term {
+            Some(term) if !self.remaining().is_zero() => (term.version, self.remaining()),
+            _ => {
+                self.term = None;
+                return Err(lost());
+            }
+        };
+        let written = timeout(remaining, self.write(state, Precondition::Unchanged(version), false)).await;
+        match written
+            .unwrap_or_else(|_| Err(CloudError::new(ErrorKind::Unavailable, "renew leadership: no answer in time")))
+        {
+            Err(error) if is_lost(&error) => {
+                self.term = None;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Ends the term early, so that another scaler can lead at once.
+    pub(crate) async fn resign(&mut self, state: &LeaderState) {
+        const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+        let Some(term) = self.term.take() else { return };
+        // If this fails, another scaler takes over after its usual wait.
+        let write = self.write(state, Precondition::Unchanged(term.version), true);
+        if let Ok(Err(error)) = timeout(WRITE_TIMEOUT, write).await {
+            tracing::debug!(%error, "leadership not resigned");
+        }
+        self.term = None;
+    }
+
+    async fn write(
+        &mut self,
+        state: &LeaderState,
+        precondition: Precondition,
+        released: bool,
+    ) -> Result<(), CloudError> {
+        let trusted_until = Instant::now() + TERM;
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.now_ms().unsigned_abs());
+        let speed = state.speed.iter().map(|(quality, rate)| (quality.clone(), Value::Double(*rate))).collect();
+        let fields = Fields::from([
+            (HOLDER.into(), Value::String(self.scaler.clone())),
+            (RELEASED.into(), Value::Bool(released)),
+            (TARGET.into(), state.target.map_or(Value::Null, |target| Value::Integer(i64::from(target)))),
+            (REASON.into(), Value::String(state.reason.to_owned())),
+            (SPEED.into(), Value::Map(speed)),
+            (RENEWED_AT.into(), Value::Timestamp(now)),
+        ]);
+        let write = Write { path: self.path.clone(), fields, precondition };
+        let version = self.cloud.documents.commit(vec![write]).await?.first().copied();
+        let version = version
+            .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, "read the version of the leader document"))?;
+        self.term = Some(Term { version, trusted_until });
+        Ok(())
+    }
+}
+
+fn is_lost(error: &CloudError) -> bool {
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::NotFound)
+}
+
+fn leader_state(document: &Document) -> LeaderState {
+    let speed = match document.fields.get(SPEED) {
+        Some(Value::Map(fields)) => fields
+            .iter()
+            .filter_map(|(quality, rate)| match rate {
+                Value::Double(rate) => Some((quality.clone(), *rate)),
+                _ => None,
+            })
+            .collect(),
+        _ => BTreeMap::new(),
+    };
+    let target = document.integer(TARGET).and_then(|target| u32::try_from(target).ok());
+    LeaderState { target, reason: "", speed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clipfleet_cloud::memory;
+
+    fn scalers(cloud: &Cloud) -> [Leadership; 2] {
+        ["one", "two"].map(|scaler| {
+            Leadership::new(cloud.clone(), Clock::starting_at(0), "fleetControl/scaler-test".into(), scaler.into())
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_leads_and_another_waits_until_its_term_is_over() {
+        let [mut one, mut two] = scalers(&memory::cloud());
+        assert!(one.acquire().await.unwrap());
+        let state = LeaderState { target: Some(3), reason: "backlog", speed: [("1080p".to_owned(), 0.14)].into() };
+        for _ in 0..20 {
+            assert!(one.renew(&state).await && !two.acquire().await.unwrap());
+            tokio::time::sleep(RENEW_INTERVAL).await;
+        }
+        // It is frozen. The other takes over, and knows what it knew. Counted since the last renewal.
+        let mut waited = RENEW_INTERVAL;
+        while !two.acquire().await.unwrap() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            waited += Duration::from_secs(1);
+        }
+        assert!(waited > TERM && waited < Duration::from_secs(25), "{waited:?}");
+        assert!(one.remaining().is_zero(), "the first's term was over before");
+        assert_eq!((two.previous.target, &two.previous.speed), (Some(3), &state.speed));
+        assert!(!one.renew(&state).await && one.confirm(&state).await.is_err());
+        assert!(two.renew(&state).await, "and it did not disturb the second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_replaced_without_noticing_fails_before_it_sets_anything() {
+        let cloud = memory::cloud();
+        let [mut one, mut two] = scalers(&cloud);
+        assert!(one.acquire().await.unwrap());
+        // Another scaler writes the document while the first's term still runs.
+        two.seen = None;
+        let found = cloud.documents.get(&["fleetControl/scaler-test".to_owned()]).await.unwrap().remove(0).unwrap();
+        two.write(&LeaderState::default(), Precondition::Unchanged(found.version), false).await.unwrap();
+        assert!(!one.remaining().is_zero());
+        assert_eq!(one.confirm(&LeaderState::default()).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(one.remaining().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_that_was_resigned_is_acquired_at_once() {
+        let [mut one, mut two] = scalers(&memory::cloud());
+        assert!(one.acquire().await.unwrap());
+        one.resign(&LeaderState::default()).await;
+        assert!(one.remaining().is_zero());
+        assert!(two.acquire().await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_that_acquire_at_once_one_leads() {
+        let cloud = memory::cloud();
+        let [mut one, mut two] = scalers(&cloud);
+        let (first, second) = tokio::join!(one.acquire(), two.acquire());
+        assert_eq!(u8::from(first.unwrap()) + u8::from(second.unwrap()), 1);
+    }
+}
