@@ -81,7 +81,7 @@ locals {
     }
     machines-fail-their-clips = {
       title   = "Machines fail their clips"
-      filter  = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["workers_resting"]}\""
+      filter  = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["worker_cooldowns"]}\""
       per     = null
       aligner = "ALIGN_DELTA"
       window  = 900
@@ -126,7 +126,7 @@ locals {
     }
   })
 
-  # Only who holds the seat takes facts: when nobody does, they pile up.
+  # Only the leader takes facts: when nobody leads, they pile up.
   alerts_of_scaler = { for name, backlog in local.backlog_of : "scaling-stopped" => {
     title   = "Scaling stopped"
     filter  = backlog

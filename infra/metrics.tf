@@ -45,9 +45,9 @@ locals {
       filter = "${local.from_workers} AND jsonPayload.message=~\"^attempt handed back: \" AND jsonPayload.code=~\".+\""
       labels = { code = "jsonPayload.code" }
     }
-    workers_resting = {
-      about  = "Times that a worker took nothing because its machine failed its clips, by code"
-      filter = "${local.from_workers} AND jsonPayload.message=\"this machine fails its clips: nothing new is taken\""
+    worker_cooldowns = {
+      about  = "Cooldowns of workers whose instance failed its clips, by code"
+      filter = "${local.from_workers} AND jsonPayload.message=\"entering cooldown after a local failure\""
       labels = { code = "jsonPayload.code" }
     }
     batches_stuck = {

@@ -121,11 +121,11 @@ async fn attend(
             meters::completed(job, &output, &encoding);
             tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
             reporter.objects_are_visible();
-            worker.rest.made();
+            worker.cooldown.record_success();
             ClipFact::Completed { output, encoding }
         }
         Err(Stopped::Failed(failure)) => {
-            worker.rest.failed(&failure);
+            worker.cooldown.record_failure(&failure);
             sequel::after_failure(failure, counts(worker, job, earlier).await)
         }
         Err(Stopped::Interrupted) => ClipFact::Interrupted,

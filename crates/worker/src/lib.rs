@@ -15,6 +15,7 @@ mod blocks;
 mod card;
 mod companions;
 mod control;
+mod cooldown;
 mod lease;
 mod media;
 mod meters;
@@ -22,7 +23,6 @@ mod pipeline;
 mod program;
 mod ready;
 mod report;
-mod rest;
 mod result;
 mod scratch;
 mod slots;
@@ -107,7 +107,7 @@ pub(crate) struct Worker {
     pub(crate) media: Arc<dyn Media>,
     pub(crate) scratch: scratch::Scratch,
     pub(crate) pulse: Arc<lease::Pulse>,
-    pub(crate) rest: rest::Rest,
+    pub(crate) cooldown: cooldown::Cooldown,
     attempts: AtomicU64,
 }
 
@@ -189,8 +189,8 @@ async fn lease_and_make(
     let Surroundings { id, cloud, clock, asleep, media, slots, cache_mib, price, .. } = around;
     let blocks = blocks::Blocks::new(Arc::clone(&cloud.objects), cache_mib << 20);
     let (pulse, _beating) = lease::Pulse::start(asleep);
-    let (rest, attempts) = (rest::Rest::default(), AtomicU64::new(0));
-    let worker = Worker { id, slots, price, cloud, clock, blocks, media, scratch, pulse, rest, attempts };
+    let (cooldown, attempts) = (cooldown::Cooldown::default(), AtomicU64::new(0));
+    let worker = Worker { id, slots, price, cloud, clock, blocks, media, scratch, pulse, cooldown, attempts };
     slots::run(Arc::new(worker), tell, stop).await.map_err(|error: CloudError| io::Error::other(error))
 }
 

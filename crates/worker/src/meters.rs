@@ -43,7 +43,7 @@ pub(crate) const METRICS: &[Metric] = &[
         "Sources that were read once more because they looked damaged, by what the second reading found.",
     ),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
-    Metric::gauge("clipfleet_worker_resting", "1 while nothing is taken because this machine fails its clips."),
+    Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
     Metric::counter(
         "clipfleet_worker_stood_still_total",
         "Times that the worker did not run for so long that its leases may be lost: it gave up every clip it held.",

@@ -1,5 +1,5 @@
-//! The loop: lease as many jobs as there are slots, run each, settle each once; take nothing new while the fleet is paused or this
-//! worker rests.
+//! The loop: lease as many jobs as there are slots, run each, settle each once; lease nothing while the fleet is paused or this
+//! worker is in cooldown.
 
 use crate::{
     Worker,
@@ -30,13 +30,13 @@ pub(crate) async fn run(
     let (mut jobs, mut told) = (None, None);
     let (mut running, mut closing) = (JoinSet::new(), JoinSet::new());
     let ended = loop {
-        let (paused, rest) = (control.is_paused(), worker.rest.until());
-        turn(&worker, paused || rest.is_some(), &mut jobs, &mut closing);
+        let (paused, cooldown) = (control.is_paused(), worker.cooldown.until());
+        turn(&worker, paused || cooldown.is_some(), &mut jobs, &mut closing);
         if told.replace(paused) != Some(paused) {
             tell(paused);
         }
         metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
-        metrics::gauge!("clipfleet_worker_resting").set(f64::from(u8::from(rest.is_some())));
+        metrics::gauge!("clipfleet_worker_cooldown").set(f64::from(u8::from(cooldown.is_some())));
         // In this order, so that a simulation repeats: slots are few, so none of the first can keep a job waiting.
         tokio::select! {
             biased;
@@ -44,7 +44,7 @@ pub(crate) async fn run(
             Some(_) = running.join_next() => {}
             Some(_) = closing.join_next() => {}
             () = control.changed() => {}
-            () = over(rest) => {}
+            () = end_of(cooldown) => {}
             // The queue never gives more than there are slots, so a job leased is a job started. After a pause the clips that outlived
             // it have slots, too: until they end, as many jobs wait here.
             job = next(jobs.as_mut()), if running.len() < worker.slots => match job {
@@ -81,9 +81,9 @@ fn turn(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mu
     }
 }
 
-/// The end of a rest, if there is one.
-async fn over(rest: Option<Instant>) {
-    match rest {
+/// Waits for the end of a cooldown, if there is one.
+async fn end_of(cooldown: Option<Instant>) {
+    match cooldown {
         Some(until) => sleep_until(until).await,
         None => pending().await,
     }
