@@ -9,9 +9,10 @@ locals {
   # Codes of the runbook's section "The fleet" and those of rights and storage: what a request or a source did is theirs to mend, and would
   # hide what is ours.
   fleet_codes = [
-    "dead_lettered", "encode_black", "encode_failed", "encode_frozen", "encode_mismatch", "encode_slip", "encoder_unavailable", "internal",
-    "output_denied", "output_unavailable", "pipeline_crashed", "pipeline_not_started", "pipeline_overdue", "pipeline_protocol",
-    "pipeline_stalled", "scratch_full", "scratch_unavailable", "source_denied", "source_unavailable", "verify_failed", "worker_lost",
+    "audio_mismatch", "dead_lettered", "encode_black", "encode_failed", "encode_frozen", "encode_mismatch", "encode_slip",
+    "encoder_unavailable", "internal", "output_denied", "output_unavailable", "pipeline_crashed", "pipeline_not_started",
+    "pipeline_overdue", "pipeline_protocol", "pipeline_stalled", "reframe_mismatch", "reframe_slip", "scratch_full", "scratch_unavailable",
+    "source_denied", "source_unavailable", "verify_failed", "worker_lost",
   ]
 
   counted = {
