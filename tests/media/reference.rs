@@ -391,7 +391,7 @@ fn force_mid_side(plan: &mut Plan) {
     for step in &mut plan.audio {
         if let Step::Element { name: "audio-encoder", properties, .. } = step {
             properties.retain(|(name, _)| *name != "aac-ms");
-            properties.push(("aac-ms", "true".into()));
+            properties.push(("aac-ms", "1".into()));
         }
     }
 }

@@ -206,9 +206,10 @@ pub const AAC_PRIMING: u32 = 1_024;
 /// Bits per second of the sound.
 const AAC_BITS_PER_SECOND: u32 = 128_000;
 
-/// The settings of [`AAC_ENCODER`]. Mid/side coding by band, libavcodec's own default, has no value in GStreamer.
+/// The settings of [`AAC_ENCODER`]. Mid/side coding by band, libavcodec's own default, has no value in GStreamer 1.22,
+/// where `aac-ms` is a boolean. In 1.28 it is one of three; 0 is off in both.
 pub fn aac() -> Vec<Property> {
-    vec![("bitrate", AAC_BITS_PER_SECOND.to_string()), ("aac-coder", "fast".into()), ("aac-ms", "false".into())]
+    vec![("bitrate", AAC_BITS_PER_SECOND.to_string()), ("aac-coder", "fast".into()), ("aac-ms", "0".into())]
 }
 
 /// Seconds between key frames.

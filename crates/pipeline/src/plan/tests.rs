@@ -113,7 +113,7 @@ fn an_upload_with_sound() {
       audioresample
       audio/x-raw,format=F32LE,layout=interleaved,rate=48000
       sample-grid start=200500000000ns samples=2160000
-      avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=false
+      avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=0
       queue name=audio-out max-size-buffers=0 max-size-bytes=0 max-size-time=0
     output
       mp4mux name=mux faststart=true faststart-file=clip.media
@@ -180,7 +180,7 @@ fn loudness_is_a_stage_between_cut_and_encoder() {
     insta::assert_snapshot!(lines(&plain.leveled(Some(leveling)), &["sample-grid", "leveller", "aac name"]), @"
     sample-grid start=0ns samples=48000
     leveller gain=7.25dB ceiling=-3.00dBTP
-    avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=false
+    avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=0
     ");
 }
 
