@@ -44,7 +44,7 @@ def outcome(check, peer):
         return {"refused": refused.code}
 
 
-# How often the emulator is asked that fails.
+# How many times a check runs while the emulator fails with INTERNAL.
 ATTEMPTS = 5
 
 

@@ -53,6 +53,8 @@ FAULT = {"refused": "INTERNAL"}
 
 
 def _ended(ours, theirs):
+    if not isinstance(ours, list):
+        return False
     documents, ends = ours
     return [list(end) for end in ends] == [[1, 0]] and theirs in (FAULT, [documents, []])
 

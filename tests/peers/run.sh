@@ -76,15 +76,21 @@ left_out=(
   two_streams_share_the_work
 )
 
-# The suite of tests/conformance on Google's Pub/Sub and Firestore, with objects in our Storage.
-conformance() {
-  local service skip test skips=()
+# Whether both emulators are there; says what is skipped where one is not.
+both_installed() {
+  local service
   for service in pubsub firestore; do
     if ! "$python" emulators.py installed "$service" >/dev/null 2>&1; then
-      echo "skipped: the conformance suite on Google's emulators, of which $service is not installed"
-      return
+      echo "skipped: $1 on Google's emulators, of which $service is not installed"
+      return 1
     fi
   done
+}
+
+# The suite of tests/conformance on Google's Pub/Sub and Firestore, with objects in our Storage.
+conformance() {
+  local skip test skips=()
+  both_installed "the conformance suite" || return 0
   for skip in "${left_out[@]}"; do
     skips+=(--skip "$skip")
   done
@@ -104,13 +110,7 @@ conformance
 
 # The programs as they are deployed, with objects in our Storage.
 fleet() {
-  local service
-  for service in pubsub firestore; do
-    if ! "$python" emulators.py installed "$service" >/dev/null 2>&1; then
-      echo "skipped: a fleet on Google's emulators, of which $service is not installed"
-      return
-    fi
-  done
+  both_installed "a fleet" || return 0
   echo "== a fleet on Google's emulators"
   timeout --kill-after=10 900 "$python" emulators.py run pubsub "$python" emulators.py run firestore \
     "$python" fleet.py "$programs" "$ours" || failed+=(fleet)
