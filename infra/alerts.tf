@@ -126,7 +126,7 @@ locals {
     }
   })
 
-  # Only the leader takes facts: when nobody leads, they pile up.
+  # Only the leader takes events: when nobody leads, they pile up.
   alerts_of_scaler = { for name, backlog in local.backlog_of : "scaling-stopped" => {
     title   = "Scaling stopped"
     filter  = backlog

@@ -58,7 +58,7 @@ locals {
     }
     folding_stopped = {
       about  = "Times that the status service gave up folding"
-      filter = "${local.from_roles} AND jsonPayload.message=\"no facts are folded any more\""
+      filter = "${local.from_roles} AND jsonPayload.message=\"no events are folded any more\""
       labels = {}
     }
     documents_refused = {

@@ -17,7 +17,7 @@ locals {
       environment = {
         CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
       }
-      # One folds 10,000 facts a second. A second would be right, too, but both would write the same documents and read them again and again.
+      # One folds 10,000 events a second. A second would be right, too, but both would write the same documents and read them again and again.
       max_instances = 1
       cpu           = "1"
       memory        = "1Gi"

@@ -10,7 +10,7 @@ mod status;
 use crate::status::Teller;
 use clipfleet_cloud::Message;
 use clipfleet_contract::names;
-use clipfleet_domain::lifecycle::ClipFact;
+use clipfleet_domain::lifecycle::ClipEventKind;
 use clipfleet_tests::fleet::{Fleet, clips, request, text};
 use std::{
     path::Path,
@@ -82,12 +82,12 @@ async fn queue_latency(fleet: &Fleet) {
     print_latency("queue, publish to receive (confirmed and durable)", samples);
 }
 
-/// From publishing a fact to reading its batch's document: a change of status each time, since progress waits for its second.
+/// From publishing an event to reading its batch's document: a change of status each time, since progress waits for its second.
 async fn document_latency(fleet: &Fleet) {
     let mut samples = Vec::new();
     for n in 0..SAMPLES {
         let mut teller = Teller::new(&format!("latency-{n}"), 1, "c1");
-        let (message, path) = (teller.tell(ClipFact::Started, 1), names::batch_document(&teller.batch.id));
+        let (message, path) = (teller.tell(ClipEventKind::Started, 1), names::batch_document(&teller.batch.id));
         let started = Instant::now();
         fleet.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
         loop {
@@ -98,7 +98,7 @@ async fn document_latency(fleet: &Fleet) {
         }
         samples.push(started.elapsed());
     }
-    print_latency("fact published to document read", samples);
+    print_latency("event published to document read", samples);
 }
 
 /// From sending a batch of 1,000 clips to its answer, which comes after the last job was confirmed.

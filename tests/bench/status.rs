@@ -6,8 +6,8 @@ use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
-    job::{BatchContext, FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, Encoding, Output},
+    job::{BatchContext, Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind, Encoding, Output},
     progress::Phase,
 };
 use clipfleet_tests::{
@@ -21,13 +21,13 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Clips that report at once, in batches of a hundred; facts a second of all of them; how long.
+/// Clips that report at once, in batches of a hundred; events a second of all of them; how long.
 const CLIPS: usize = 5_000;
 const BATCH: usize = 100;
 const PER_SECOND: usize = 10_000;
 const SECONDS: u64 = 60;
 
-/// Facts that are published together, ten times a second.
+/// Events that are published together, ten times a second.
 const TICK: Duration = Duration::from_millis(100);
 const PER_TICK: usize = PER_SECOND / 10;
 
@@ -62,7 +62,7 @@ impl Teller {
         names::clip_document(&self.batch.id, &self.clip)
     }
 
-    pub(crate) fn tell(&mut self, fact: ClipFact, at_ms: i64) -> Message {
+    pub(crate) fn tell(&mut self, kind: ClipEventKind, at_ms: i64) -> Message {
         self.sequence += 1;
         let attempt = Attempt {
             id: AttemptId::parse(&format!("{}-{}", self.batch.id, self.clip)).unwrap(),
@@ -71,23 +71,23 @@ impl Teller {
             worker: WorkerId::parse("w1").unwrap(),
             sequence: self.sequence,
         };
-        let event = ClipEvent { generation: 0, at_ms, attempt: Some(attempt), fact };
-        let fact = FleetFact::Clip { id: self.clip.clone(), event };
-        let data = event::encode(&FleetEvent { batch: self.batch.clone(), fact }).into();
+        let event = ClipEvent { generation: 0, at_ms, attempt: Some(attempt), kind };
+        let kind = EventKind::Clip { id: self.clip.clone(), event };
+        let data = event::encode(&Event { batch: self.batch.clone(), kind }).into();
         Message { data, ..Message::default() }
     }
 
     fn progress(&mut self, at_ms: i64) -> Message {
         self.percent = (self.percent + 1).min(99);
         let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
-        let fact =
-            ClipFact::Progressed { phase: Phase::Encoding, percent: self.percent, eta_seconds: Some(9), encoding };
-        self.tell(fact, at_ms)
+        let kind =
+            ClipEventKind::Progressed { phase: Phase::Encoding, percent: self.percent, eta_seconds: Some(9), encoding };
+        self.tell(kind, at_ms)
     }
 
     fn end(&mut self, at_ms: i64) -> Message {
         let output = Output { uri: "gs://media/clip.mp4".into(), ..Output::default() };
-        self.tell(ClipFact::Completed { output, encoding: Encoding::default() }, at_ms)
+        self.tell(ClipEventKind::Completed { output, encoding: Encoding::default() }, at_ms)
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) async fn storm(directory: &Path) {
     publishing.join_all().await;
     let late = covered(&cloud, &tellers[CLIPS - BATCH..]).await;
     println!(
-        "status service: {published} facts of {CLIPS} clips at {rate:.0}/s; the last of them readable {:.1} s after it was published",
+        "status service: {published} events of {CLIPS} clips at {rate:.0}/s; the last of them readable {:.1} s after it was published",
         late.as_secs_f64()
     );
     print_latency("  a clip's completion published to read, meanwhile", seeing.join_all().await);

@@ -96,7 +96,7 @@ test('a page sees a batch move in order, by listening and by polling, as another
   for (const [index, path] of documents.entries()) {
     const { snapshots, error } = await api.snapshots(watches[index]);
     assert.equal(error, null);
-    assert.equal(snapshots[0].exists, false, 'before the first fact there is no document, and that is no error');
+    assert.equal(snapshots[0].exists, false, 'before the first event there is no document, and that is no error');
     const states = (all) => all.filter(({ exists }) => exists).map(({ data }) => data);
     const data = states(snapshots);
     const heard = changes(data.map(shown));
@@ -117,7 +117,7 @@ test('a page sees a batch move in order, by listening and by polling, as another
       }
     });
   }
-  console.log(`fact happened to callback, changes of status: ${spread(soon)}`);
+  console.log(`event happened to callback, changes of status: ${spread(soon)}`);
 
   const { snapshots } = await api.snapshots(together);
   const last = snapshots.at(-1).docs;

@@ -1,7 +1,7 @@
 //! Real processes that die, freeze and wake, and a network that misbehaves: every clip is completed, once, and the figures say at what
 //! price. The seed of a run is printed; times are those of this machine.
 
-use clipfleet_domain::lifecycle::ClipFact;
+use clipfleet_domain::lifecycle::ClipEventKind;
 use clipfleet_tests::{
     fixtures::{self, Recipe},
     fleet::{Fleet, children, clips, request, signal},
@@ -49,9 +49,9 @@ impl Toll {
         let mut toll = Self::default();
         for of_clip in attempts.values() {
             let completions =
-                of_clip.iter().flatten().filter(|heard| matches!(heard.event.fact, ClipFact::Completed { .. }));
+                of_clip.iter().flatten().filter(|heard| matches!(heard.event.kind, ClipEventKind::Completed { .. }));
             toll.repeated += completions.clone().count().saturating_sub(1);
-            toll.adopted += completions.filter(|heard| is_adopted(&heard.event.fact)).count();
+            toll.adopted += completions.filter(|heard| is_adopted(&heard.event.kind)).count();
             for (index, said) in of_clip.iter().enumerate() {
                 let (first, last) = (said[0].at, said[said.len() - 1].at);
                 toll.attempts += 1;
@@ -98,8 +98,8 @@ impl Toll {
 }
 
 /// A result that was found, not made: nothing was encoded for it.
-fn is_adopted(fact: &ClipFact) -> bool {
-    matches!(fact, ClipFact::Completed { output, .. } if output.timings.encode_ms == 0)
+fn is_adopted(kind: &ClipEventKind) -> bool {
+    matches!(kind, ClipEventKind::Completed { output, .. } if output.timings.encode_ms == 0)
 }
 
 /// Exports batches of five clips, the next one when one clip is left, so that a clip handed over waits for no slot and the figures
@@ -277,7 +277,7 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
 }
 
 #[tokio::test]
-async fn status_services_that_are_killed_lose_no_fact_and_let_no_progress_fall() {
+async fn status_services_that_are_killed_lose_no_event_and_let_no_progress_fall() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 240, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 2, 1).await;
@@ -290,7 +290,7 @@ async fn status_services_that_are_killed_lose_no_fact_and_let_no_progress_fall()
     let (mut killed, mut done, mut progress) = (0, 0, BTreeMap::<String, u64>::new());
     let started = Instant::now();
     loop {
-        // It shares the facts with the one that lives, and takes what it holds with it each time.
+        // It shares the events with the one that lives, and takes what it holds with it each time.
         let _status = fleet.role(&["status", "--listen", "127.0.0.1:0"]);
         // Each lives for three seconds, or three clips where those are made faster.
         let (born, before) = (Instant::now(), done);
@@ -391,8 +391,8 @@ fn files_of_size(directory: &Path, size: u64) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
         .flat_map(|path| match path.metadata() {
-            Ok(facts) if facts.is_dir() => files_of_size(&path, size),
-            Ok(facts) if facts.len() == size => vec![path],
+            Ok(metadata) if metadata.is_dir() => files_of_size(&path, size),
+            Ok(metadata) if metadata.len() == size => vec![path],
             _ => Vec::new(),
         })
         .collect()

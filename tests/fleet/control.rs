@@ -108,7 +108,7 @@ async fn a_paused_fleet_takes_nothing_new_and_running_clips_end() {
     let paused = async |expected: bool| {
         let answer = reqwest::get(format!("http://127.0.0.1:{port}/ready")).await;
         let Ok(answer) = answer else { return false };
-        answer.json::<Value>().await.is_ok_and(|ready| ready["facts"]["paused"] == expected)
+        answer.json::<Value>().await.is_ok_and(|ready| ready["details"]["paused"] == expected)
     };
     until(Duration::from_secs(60), "the worker's start", async || paused(false).await).await;
     let uri = fleet.upload(&source, "source.mp4").await;

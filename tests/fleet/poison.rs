@@ -1,6 +1,6 @@
 //! Clips that kill or hang whatever touches them: three attempts and an end, while everything else goes on.
 
-use clipfleet_domain::lifecycle::ClipFact;
+use clipfleet_domain::lifecycle::ClipEventKind;
 use clipfleet_tests::{
     fixtures::{self, Recipe},
     fleet::{Fleet, clips, request},
@@ -34,13 +34,13 @@ async fn export_with(poison: &str, patience: Duration) -> serde_json::Value {
         assert_eq!(attempts[mate].len(), 1, "a mate needs one attempt");
     }
     let crashes =
-        attempts[poison].iter().filter(|said| matches!(said.last().unwrap().event.fact, ClipFact::Crashed(_)));
+        attempts[poison].iter().filter(|said| matches!(said.last().unwrap().event.kind, ClipEventKind::Crashed(_)));
     assert_eq!((attempts[poison].len(), crashes.count()), (3, 2), "the third is the last, and fails the clip");
     let first = attempts[poison][0][0].at;
     let last = attempts[poison][2].last().unwrap().at;
     let during = attempts.values().flatten().filter(|said| {
         let end = said.last().unwrap();
-        matches!(end.event.fact, ClipFact::Completed { .. }) && end.at > first && end.at < last
+        matches!(end.event.kind, ClipEventKind::Completed { .. }) && end.at > first && end.at < last
     });
     let during = during.count();
     println!("{poison}: three attempts in {:.1} s; {during} mates completed meanwhile", (last - first).as_secs_f64());

@@ -116,13 +116,13 @@ async fn a_request_is_followed_to_its_last_document() {
             assert!(named(part).iter().any(|(_, span)| span.parent_span_id == attempt.span_id), "{part} of {clip}");
         }
         let written = of_clip("write documents", clip);
-        let last = written.iter().find(|(_, span)| text(&span.attributes, "fact").as_deref() == Some("clip_completed"));
+        let last = written.iter().find(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_completed"));
         let (service, last) = last.expect("the completed clip's document");
         assert_eq!((service.as_str(), parents[last.span_id.as_slice()]), ("clipfleet-up", attempt.span_id.as_slice()));
         assert!(last.end_time_unix_nano >= attempt.start_time_unix_nano);
     }
     let progress =
-        spans.iter().filter(|(_, span)| text(&span.attributes, "fact").as_deref() == Some("clip_progressed"));
+        spans.iter().filter(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_progressed"));
     assert_eq!(progress.count(), 0, "progress is told too often");
     println!("{} spans of one trace", spans.len());
 }

@@ -94,12 +94,12 @@ class Metrics(unittest.TestCase):
     def test_what_a_clip_leaves_is_there_and_described(self):
         expected = {
             "dispatcher": {"clipfleet_batches_accepted_total", "clipfleet_clips_dispatched_total", "clipfleet_dispatch_seconds"},
-            "status": {"clipfleet_facts_folded_total", "clipfleet_documents_written_total"},
+            "status": {"clipfleet_events_folded_total", "clipfleet_documents_written_total"},
             "worker": {
                 "clipfleet_attempts_total", "clipfleet_queue_wait_seconds", "clipfleet_phase_seconds", "clipfleet_encode_frames_per_second",
                 "clipfleet_source_bytes_total", "clipfleet_source_bytes_served_total", "clipfleet_clips_made_total", "clipfleet_clip_seconds",
             },
-            "scaler": {"clipfleet_scaler_facts_total", "clipfleet_scaler_decisions_total", "clipfleet_scaler_leader"},
+            "scaler": {"clipfleet_scaler_events_received_total", "clipfleet_scaler_decisions_total", "clipfleet_scaler_leader"},
         }
         kinds = listed()
         for role, names in expected.items():

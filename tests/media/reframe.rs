@@ -379,12 +379,12 @@ fn no_mode_changes_which_picture_is_shown_when() {
             for (index, time) in probe.picture_times.iter().enumerate() {
                 assert!((time - index as f64 / 30.0).abs() < 0.000_01, "picture {index} is shown at {time}");
             }
-            for (fact, value) in
+            for (property, value) in
                 [("color_space", "bt709"), ("color_range", "tv"), ("sample_aspect_ratio", "1:1"), ("nb_frames", "45")]
             {
-                assert_eq!(probe.video[fact], value, "{fact}");
+                assert_eq!(probe.video[property], value, "{property}");
             }
-            let length = |facts: &std::collections::HashMap<String, String>| facts["duration"].clone();
+            let length = |properties: &std::collections::HashMap<String, String>| properties["duration"].clone();
             let numbers = Pictures::decode(&transcript.output(), (720, 720)).numbers(place);
             (numbers, length(&probe.video), length(&probe.audio))
         });

@@ -1,4 +1,4 @@
-//! What must be true once a run is quiet: nothing forgotten, and every document the fold of the facts that were published.
+//! What must be true once a run is quiet: nothing forgotten, and every document the fold of the events that were published.
 
 use crate::{
     ledger::{ClipKey, Ledger, Standing, integer, text},
@@ -8,7 +8,7 @@ use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView},
+    lifecycle::{BatchView, ClipEvent, ClipEventKind, ClipView},
     progress::Phase,
     rendition::name_of,
     state::State,
@@ -43,7 +43,7 @@ impl Ledger {
         })
     }
 
-    /// Compares every document with the facts.
+    /// Compares every document with the events.
     pub(crate) fn documents_are_the_fold(&self) -> Result<(), String> {
         for (batch, clips) in &self.promised {
             let path = format!("{}/{batch}", names::BATCHES);
@@ -75,7 +75,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a document that was refused says in short; how much of the facts was lost with that is not looked at.
+    /// What a document that was refused says in short; how much of the events was lost with that is not looked at.
     fn told_by_the_document(&self, clip: &ClipKey) -> Result<ClipView, String> {
         let path = format!("{}/{}/clips/{}", names::BATCHES, clip.0, clip.1);
         let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
@@ -88,38 +88,38 @@ impl Ledger {
         })
     }
 
-    /// The view that a clip's document shows, which must be the fold of its facts. Where terminal facts of one generation contradict
+    /// The view that a clip's document shows, which must be the fold of its events. Where terminal events of one generation contradict
     /// each other the first that was folded counts, and the document says which it was.
     fn fold_of(&self, clip: &ClipKey) -> Result<ClipView, String> {
         let path = format!("{}/{}/clips/{}", names::BATCHES, clip.0, clip.1);
         let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
-        let facts = self.facts.get(clip).map(Vec::as_slice).unwrap_or_default();
+        let events = self.events.get(clip).map(Vec::as_slice).unwrap_or_default();
         let set_aside = self.set_aside.get(clip).map(Vec::as_slice).unwrap_or_default();
-        let generation = facts.iter().map(|event| event.generation).chain(set_aside.iter().copied()).max().unwrap_or(0);
+        let generation = events.iter().map(|event| event.generation).chain(set_aside.iter().copied()).max().unwrap_or(0);
         let shown = Standing::read(fields)?;
         if shown.generation != generation {
-            return Err(format!("{path} shows generation {}, the facts go up to {generation}", shown.generation));
+            return Err(format!("{path} shows generation {}, the events go up to {generation}", shown.generation));
         }
         let ends = |event: &ClipEvent| {
             event.generation == generation
-                && matches!(event.fact, ClipFact::Completed { .. } | ClipFact::Failed(_) | ClipFact::Cancelled)
+                && matches!(event.kind, ClipEventKind::Completed { .. } | ClipEventKind::Failed(_) | ClipEventKind::Cancelled)
         };
         let mut view = ClipView::default();
-        facts.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
-        let mut ends: Vec<ClipEvent> = facts.iter().filter(|event| ends(event)).cloned().collect();
+        events.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
+        let mut ends: Vec<ClipEvent> = events.iter().filter(|event| ends(event)).cloned().collect();
         // Status itself says that a job was set aside, at a time of its own, which only the document tells.
-        let told = |field: &str, generation: u32, fact: ClipFact| ClipEvent {
+        let told = |field: &str, generation: u32, kind: ClipEventKind| ClipEvent {
             generation,
             at_ms: millis(fields.get(field)).unwrap_or(0),
             attempt: None,
-            fact,
+            kind,
         };
         if set_aside.contains(&generation) {
-            ends.push(told("completedAt", generation, ClipFact::Failed(Failure::dead_lettered(""))));
+            ends.push(told("completedAt", generation, ClipEventKind::Failed(Failure::dead_lettered(""))));
         }
         if !set_aside.is_empty() {
             // Where that was not what counted, it may still be the earliest that was heard.
-            fold_in(&mut view, &told("createdAt", 0, ClipFact::Queued));
+            fold_in(&mut view, &told("createdAt", 0, ClipEventKind::Queued));
         }
         let mut why = format!("{path} is {:?}, which is no end that was published", shown.state);
         for (index, end) in ends.iter().enumerate() {
@@ -209,7 +209,7 @@ fn batch_lines(view: &BatchView) -> Vec<(&'static str, Value)> {
 fn differences(path: &str, expected: &[(&str, Value)], fields: &Fields) -> Result<(), String> {
     let different = expected.iter().filter(|(name, value)| fields.get(*name) != Some(value));
     let different: Vec<String> =
-        different.map(|(name, value)| format!("{name} is {:?}, the facts say {value:?}", fields.get(*name))).collect();
+        different.map(|(name, value)| format!("{name} is {:?}, the events say {value:?}", fields.get(*name))).collect();
     if different.is_empty() { Ok(()) } else { Err(format!("{path} is not the fold: {}", different.join("; "))) }
 }
 

@@ -1,6 +1,6 @@
 //! What happened in a run, and what must never happen: each effect is looked at the moment it takes place.
 //!
-//! The ledger sees the world from outside: published facts, written documents, created objects, running media. It knows no role's
+//! The ledger sees the world from outside: published events, written documents, created objects, running media. It knows no role's
 //! code, only what people may rely on.
 
 mod documents;
@@ -15,8 +15,8 @@ use crate::{
 use clipfleet_cloud::{Fields, ObjectName, Value};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
-    job::{FleetFact, Job},
-    lifecycle::{ClipEvent, ClipFact},
+    job::{EventKind, Job},
+    lifecycle::{ClipEvent, ClipEventKind},
     limits::MAX_CRASHES,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -37,8 +37,8 @@ type Verdict = Result<(), String>;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// Facts published about each clip, in that order.
-    pub(crate) facts: BTreeMap<ClipKey, Vec<ClipEvent>>,
+    /// Events published about each clip, in that order.
+    pub(crate) events: BTreeMap<ClipKey, Vec<ClipEvent>>,
     /// Jobs set aside and seen by status, by clip, with their generation.
     pub(crate) set_aside: BTreeMap<ClipKey, Vec<u32>>,
     /// What each document says now.
@@ -136,27 +136,27 @@ impl Ledger {
                 self.work(&job).jobs += 1;
             }
             names::PROGRESS_EVENTS => {
-                let event = event::decode(data).map_err(|bad| format!("a fact is {bad}"))?;
+                let event = event::decode(data).map_err(|bad| format!("an event is {bad}"))?;
                 let batch = event.batch.id.to_string();
-                count(counts, &format!("fact {}", event::kind(&event)));
-                match event.fact {
-                    FleetFact::BatchQueued { at_ms, clips } => {
-                        let queued = ClipEvent { generation: 0, at_ms, attempt: None, fact: ClipFact::Queued };
+                count(counts, &format!("event {}", event::kind_name(&event)));
+                match event.kind {
+                    EventKind::BatchQueued { at_ms, clips } => {
+                        let queued = ClipEvent { generation: 0, at_ms, attempt: None, kind: ClipEventKind::Queued };
                         for clip in clips {
-                            self.facts.entry((batch.clone(), clip.to_string())).or_default().push(queued.clone());
+                            self.events.entry((batch.clone(), clip.to_string())).or_default().push(queued.clone());
                         }
                     }
-                    FleetFact::BatchRefused { .. } => {}
-                    FleetFact::Clip { id, event } => {
+                    EventKind::BatchRefused { .. } => {}
+                    EventKind::Clip { id, event } => {
                         let clip = (batch, id.to_string());
                         if let Some(attempt) = &event.attempt {
                             self.began.entry(attempt.id.to_string()).or_insert(asked);
-                            self.still_wanted(process, &clip, event.generation, "tells a fact")?;
-                            self.still_held(process, attempt.id.as_str(), asked, "tells a fact")?;
+                            self.still_wanted(process, &clip, event.generation, "tells an event")?;
+                            self.still_held(process, attempt.id.as_str(), asked, "tells an event")?;
                         }
-                        let facts = self.facts.entry(clip).or_default();
-                        goes_on(process, facts, &event)?;
-                        facts.push(event);
+                        let events = self.events.entry(clip).or_default();
+                        goes_on(process, events, &event)?;
+                        events.push(event);
                     }
                 }
             }
@@ -243,12 +243,12 @@ impl Ledger {
 }
 
 /// A later report of progress stands for the earlier ones of its attempt, so it must not say less.
-fn goes_on(process: &str, facts: &[ClipEvent], event: &ClipEvent) -> Verdict {
-    let percent = |event: &ClipEvent| match event.fact {
-        ClipFact::Progressed { percent, .. } => percent,
+fn goes_on(process: &str, events: &[ClipEvent], event: &ClipEvent) -> Verdict {
+    let percent = |event: &ClipEvent| match event.kind {
+        ClipEventKind::Progressed { percent, .. } => percent,
         _ => 0,
     };
-    let Some(earlier) = facts.iter().find(|earlier| event.supersedes(earlier) && percent(earlier) > percent(event))
+    let Some(earlier) = events.iter().find(|earlier| event.supersedes(earlier) && percent(earlier) > percent(event))
     else {
         return Ok(());
     };

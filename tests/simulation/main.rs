@@ -16,7 +16,7 @@
 mod documents;
 mod ending;
 mod holding;
-mod lastfact;
+mod last_event;
 mod ledger;
 mod media;
 mod mutation;
@@ -162,7 +162,7 @@ fn a_job_settled_before_its_end_is_told_is_caught() {
 }
 
 #[test]
-fn a_fact_settled_before_it_is_written_is_caught() {
+fn an_event_settled_before_it_is_written_is_caught() {
     caught(Mutation::EarlyAck(clipfleet_contract::names::PROGRESS_EVENTS_STATUS));
 }
 
@@ -172,8 +172,8 @@ fn a_request_settled_before_it_is_recorded_is_caught() {
 }
 
 #[test]
-fn a_fold_in_which_the_last_fact_wins_is_caught() {
-    caught(Mutation::LastFactWins);
+fn a_fold_in_which_the_last_event_wins_is_caught() {
+    caught(Mutation::LastEventWins);
 }
 
 #[test]

@@ -14,8 +14,8 @@ pub(crate) enum Mutation {
     NoPulse,
     /// The lease check, second half: an attempt does not see the later one that has its lease.
     NoLookForLaterAttempts,
-    /// The monotone fold: the last fact is what people read.
-    LastFactWins,
+    /// The monotone fold: the last event is what people read.
+    LastEventWins,
     /// Dedupe of requests: a record is written whether or not there is one.
     RecordsWithoutDedupe,
     /// Dedupe of work: a worker does not find what was made before.

@@ -3,7 +3,7 @@
 
 use crate::{
     documents::SimDocuments,
-    lastfact,
+    last_event,
     media::SimMedia,
     mutation::Mutation,
     objects::SimObjects,
@@ -206,7 +206,7 @@ impl Place {
                 let scaling = clipfleet_scaler::scale(config, cloud, clock, pool, Readiness::default(), stop);
                 tokio::spawn(async { scaling.await.map_err(|error| error.to_string()) })
             }
-            Role::Status if self.world.is(Mutation::LastFactWins) => tokio::spawn(lastfact::run(cloud, stop)),
+            Role::Status if self.world.is(Mutation::LastEventWins) => tokio::spawn(last_event::run(cloud, stop)),
             Role::Status => {
                 let folding = clipfleet_status::fold(
                     clipfleet_status::Config::default(),

@@ -10,8 +10,8 @@ use clipfleet_domain::{
     audio::Audio,
     clip::{Clip, Window},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
-    job::{BatchContext, FleetFact, Job, PinnedSource},
-    lifecycle::ClipFact,
+    job::{BatchContext, EventKind, Job, PinnedSource},
+    lifecycle::ClipEventKind,
     reframe::Reframe,
     rendition::{Aspect, Quality, Rendition},
     source::ObjectUri,
@@ -220,15 +220,15 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
         let message = Message { data: job::encode(&job).into(), ..Message::default() };
         cloud.queue.publish(names::CLIP_JOBS, message).await.expect("published");
     }
-    let mut facts = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
+    let mut events = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
     let mut first_pictures = Vec::new();
     let completed = async {
         while first_pictures.len() < CLIPS as usize {
-            let delivery = facts.next().await.expect("facts").expect("a fact");
-            match event::decode(&delivery.message.data).expect("a fact").fact {
-                FleetFact::Clip { event, .. } => match event.fact {
-                    ClipFact::Completed { output, .. } => first_pictures.push(output.timings.fetch_ms),
-                    ClipFact::Failed(failure) => panic!("{failure:?}"),
+            let delivery = events.next().await.expect("events").expect("an event");
+            match event::decode(&delivery.message.data).expect("an event").kind {
+                EventKind::Clip { event, .. } => match event.kind {
+                    ClipEventKind::Completed { output, .. } => first_pictures.push(output.timings.fetch_ms),
+                    ClipEventKind::Failed(failure) => panic!("{failure:?}"),
                     _ => {}
                 },
                 other => panic!("{other:?}"),

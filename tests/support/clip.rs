@@ -34,7 +34,7 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
     assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"], "nothing else is left behind");
     assert_eq!(transcript.exit, Some(0));
 
-    for (fact, value) in [
+    for (property, value) in [
         ("codec_name", "h264"),
         ("pix_fmt", "yuv420p"),
         ("width", &width.to_string()),
@@ -48,10 +48,10 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
         ("avg_frame_rate", &format!("{}/1", order.fps)),
         ("nb_frames", &frames.to_string()),
     ] {
-        assert_eq!(probe.video[fact], value, "{fact}");
+        assert_eq!(probe.video[property], value, "{property}");
     }
-    for (fact, value) in [("codec_name", "aac"), ("profile", "LC"), ("sample_rate", "48000"), ("channels", "2")] {
-        assert_eq!(probe.audio[fact], value, "{fact}");
+    for (property, value) in [("codec_name", "aac"), ("profile", "LC"), ("sample_rate", "48000"), ("channels", "2")] {
+        assert_eq!(probe.audio[property], value, "{property}");
     }
     for (index, time) in probe.picture_times.iter().enumerate() {
         let exact = index as f64 / fps;
@@ -61,7 +61,7 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
     let ends = probe.keys.iter().skip(1).copied().chain([frames]);
     assert!(probe.keys.iter().zip(ends).all(|(from, to)| to - from <= 2 * order.fps as usize), "{:?}", probe.keys);
     let lengths =
-        [&probe.video, &probe.audio, &probe.format].map(|facts| facts["duration"].parse::<f64>().expect("a length"));
+        [&probe.video, &probe.audio, &probe.format].map(|properties| properties["duration"].parse::<f64>().expect("a length"));
     assert!(lengths.iter().all(|length| (length - frames as f64 / fps).abs() < 0.002), "{lengths:?}");
 
     let finished = transcript.outcome.as_ref().expect("a result");

@@ -2,18 +2,18 @@
 
 use std::{collections::HashMap, path::Path, process::Command};
 
-/// Facts about one stream or about the file, as FFprobe names them.
-pub type Facts = HashMap<String, String>;
+/// Properties about one stream or about the file, as FFprobe names them.
+pub type Properties = HashMap<String, String>;
 
 /// What a file is.
 #[derive(Debug)]
 pub struct Probe {
     /// The container.
-    pub format: Facts,
+    pub format: Properties,
     /// The picture.
-    pub video: Facts,
+    pub video: Properties,
     /// The sound.
-    pub audio: Facts,
+    pub audio: Properties,
     /// When each picture is shown, seconds.
     pub picture_times: Vec<f64>,
     /// Numbers of the key frames, from 0.
@@ -23,16 +23,16 @@ pub struct Probe {
 impl Probe {
     /// Asks FFprobe, which must be installed.
     pub fn of(path: &Path) -> Self {
-        let stream = |which: &str| facts(&ffprobe(path, &["-select_streams", which, "-show_entries", "stream"]));
+        let stream = |which: &str| properties(&ffprobe(path, &["-select_streams", which, "-show_entries", "stream"]));
         let packets = ffprobe(path, &["-select_streams", "v:0", "-show_entries", "packet=pts_time,flags"]);
         let mut shown: Vec<(f64, bool)> = packets
             .split("[/PACKET]")
-            .map(facts)
+            .map(properties)
             .filter_map(|packet| Some((packet.get("pts_time")?.parse().ok()?, packet.get("flags")?.starts_with('K'))))
             .collect();
         shown.sort_by(|a, b| a.0.total_cmp(&b.0));
         Self {
-            format: facts(&ffprobe(path, &["-show_entries", "format"])),
+            format: properties(&ffprobe(path, &["-show_entries", "format"])),
             video: stream("v:0"),
             audio: stream("a:0"),
             keys: shown.iter().enumerate().filter(|(_, (_, key))| *key).map(|(index, _)| index).collect(),
@@ -53,7 +53,7 @@ fn ffprobe(path: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn facts(text: &str) -> Facts {
+fn properties(text: &str) -> Properties {
     text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
 }
 

@@ -1,11 +1,11 @@
-//! A listener of its own to a fleet's facts: what was said, by whom, and when it was heard.
+//! A listener of its own to a fleet's events: what was said, by whom, and when it was heard.
 
 use clipfleet_cloud::{Cloud, SubscriptionSpec};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
-    job::FleetFact,
-    lifecycle::{ClipEvent, ClipFact},
+    job::EventKind,
+    lifecycle::{ClipEvent, ClipEventKind},
 };
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// A fact of an attempt.
+/// An event of an attempt.
 #[derive(Debug, Clone)]
 pub struct Heard {
     /// When it was heard.
@@ -29,14 +29,14 @@ impl Heard {
     /// Who said it.
     ///
     /// # Panics
-    /// Never: facts of no attempt are not kept.
+    /// Never: events of no attempt are not kept.
     pub fn attempt(&self) -> &Attempt {
-        self.event.attempt.as_ref().expect("a fact of an attempt")
+        self.event.attempt.as_ref().expect("an event of an attempt")
     }
 
     /// Whether it is the last word of its attempt.
     pub fn is_last_word(&self) -> bool {
-        !matches!(self.event.fact, ClipFact::Started | ClipFact::Progressed { .. })
+        !matches!(self.event.kind, ClipEventKind::Started | ClipEventKind::Progressed { .. })
     }
 }
 
@@ -47,7 +47,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Listens from now on. A fact counts once, however often it is delivered, or published by a client whose answer was lost: each has
+    /// Listens from now on. An event counts once, however often it is delivered, or published by a client whose answer was lost: each has
     /// its place among the words of its attempt.
     ///
     /// # Panics
@@ -67,8 +67,8 @@ impl Witness {
         let listening = tokio::spawn(async move {
             let mut seen = std::collections::HashSet::new();
             while let Some(Ok(delivery)) = deliveries.next().await {
-                if let Ok(fact) = event::decode(&delivery.message.data)
-                    && let FleetFact::Clip { id, event } = fact.fact
+                if let Ok(event) = event::decode(&delivery.message.data)
+                    && let EventKind::Clip { id, event } = event.kind
                     && let Some(attempt) = &event.attempt
                     && seen.insert((attempt.id.clone(), attempt.sequence))
                 {

@@ -1,4 +1,4 @@
-//! Facts on the queue.
+//! Events on the queue.
 
 use crate::{Malformed, job::context, v1};
 use clipfleet_domain::{
@@ -6,17 +6,17 @@ use clipfleet_domain::{
     cost::Usage,
     failure::{Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
-    job::{FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, CoverRef, Encoding, ManifestRef, Output, Timings},
+    job::{Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind, CoverRef, Encoding, ManifestRef, Output, Timings},
     limits::{MAX_CLIPS, MAX_DETAILS},
     progress::Phase,
     rendition::{by_name, name_of},
 };
 use prost::Message as _;
-use v1::progress_event::Fact;
+use v1::progress_event::Kind;
 
-/// The message of a fact.
-pub fn encode(event: &FleetEvent) -> Vec<u8> {
+/// The message of an event.
+pub fn encode(event: &Event) -> Vec<u8> {
     let mut message = v1::ProgressEvent {
         batch_id: event.batch.id.to_string(),
         owner_uid: event.batch.owner.to_string(),
@@ -24,68 +24,68 @@ pub fn encode(event: &FleetEvent) -> Vec<u8> {
         batch_size: event.batch.size,
         ..v1::ProgressEvent::default()
     };
-    match &event.fact {
-        FleetFact::BatchQueued { at_ms, clips } => {
+    match &event.kind {
+        EventKind::BatchQueued { at_ms, clips } => {
             message.at_ms = *at_ms;
             let clip_ids = clips.iter().map(ToString::to_string).collect();
-            message.fact = Some(Fact::BatchQueued(v1::BatchQueued { clip_ids }));
+            message.kind = Some(Kind::BatchQueued(v1::BatchQueued { clip_ids }));
         }
-        FleetFact::BatchRefused { at_ms, failure } => {
+        EventKind::BatchRefused { at_ms, failure } => {
             message.at_ms = *at_ms;
-            message.fact = Some(Fact::BatchRefused(v1::BatchRefused { error: Some(error(failure)) }));
+            message.kind = Some(Kind::BatchRefused(v1::BatchRefused { error: Some(error(failure)) }));
         }
-        FleetFact::Clip { id, event } => {
+        EventKind::Clip { id, event } => {
             message.clip_id = id.to_string();
             message.generation = event.generation;
             message.at_ms = event.at_ms;
             message.attempt = event.attempt.as_ref().map(attempt);
-            message.fact = Some(fact(&event.fact));
+            message.kind = Some(encode_kind(&event.kind));
         }
     }
     message.encode_to_vec()
 }
 
-/// The fact of a message.
-pub fn decode(bytes: &[u8]) -> Result<FleetEvent, Malformed> {
+/// The event of a message.
+pub fn decode(bytes: &[u8]) -> Result<Event, Malformed> {
     let message = v1::ProgressEvent::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
     let batch = context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?;
     let at_ms = message.at_ms;
-    let fact = match message.fact.ok_or_else(|| Malformed("has no fact".into()))? {
-        Fact::BatchQueued(queued) if queued.clip_ids.len() > MAX_CLIPS => {
+    let kind = match message.kind.ok_or_else(|| Malformed("has no kind of event".into()))? {
+        Kind::BatchQueued(queued) if queued.clip_ids.len() > MAX_CLIPS => {
             return Err(Malformed(format!("has {} clips, more than {MAX_CLIPS}", queued.clip_ids.len())));
         }
-        Fact::BatchQueued(queued) => {
+        Kind::BatchQueued(queued) => {
             let clips = queued.clip_ids.iter().map(|id| clip_id(id)).collect::<Result<_, _>>()?;
-            FleetFact::BatchQueued { at_ms, clips }
+            EventKind::BatchQueued { at_ms, clips }
         }
-        Fact::BatchRefused(refused) => {
-            FleetFact::BatchRefused { at_ms, failure: failure(refused.error.unwrap_or_default()) }
+        Kind::BatchRefused(refused) => {
+            EventKind::BatchRefused { at_ms, failure: failure(refused.error.unwrap_or_default()) }
         }
         other => {
             let attempt = message.attempt.map(decode_attempt).transpose()?;
-            let fact = bounded(decode_fact(other)?);
-            let event = ClipEvent { generation: message.generation, at_ms, attempt, fact };
-            FleetFact::Clip { id: clip_id(&message.clip_id)?, event }
+            let kind = bounded(decode_kind(other)?);
+            let event = ClipEvent { generation: message.generation, at_ms, attempt, kind };
+            EventKind::Clip { id: clip_id(&message.clip_id)?, event }
         }
     };
-    Ok(FleetEvent { batch, fact })
+    Ok(Event { batch, kind })
 }
 
-/// A short name of the fact, for labels and logs.
-pub fn kind(event: &FleetEvent) -> &'static str {
-    match &event.fact {
-        FleetFact::BatchQueued { .. } => "batch_queued",
-        FleetFact::BatchRefused { .. } => "batch_refused",
-        FleetFact::Clip { event, .. } => match event.fact {
-            ClipFact::Queued => "clip_requeued",
-            ClipFact::Started => "clip_started",
-            ClipFact::Progressed { .. } => "clip_progressed",
-            ClipFact::Completed { .. } => "clip_completed",
-            ClipFact::Failed(_) => "clip_failed",
-            ClipFact::Interrupted => "clip_interrupted",
-            ClipFact::Postponed(_) => "clip_postponed",
-            ClipFact::Crashed(_) => "clip_crashed",
-            ClipFact::Cancelled => "clip_cancelled",
+/// A short name of the event, for labels and logs.
+pub fn kind_name(event: &Event) -> &'static str {
+    match &event.kind {
+        EventKind::BatchQueued { .. } => "batch_queued",
+        EventKind::BatchRefused { .. } => "batch_refused",
+        EventKind::Clip { event, .. } => match event.kind {
+            ClipEventKind::Queued => "clip_requeued",
+            ClipEventKind::Started => "clip_started",
+            ClipEventKind::Progressed { .. } => "clip_progressed",
+            ClipEventKind::Completed { .. } => "clip_completed",
+            ClipEventKind::Failed(_) => "clip_failed",
+            ClipEventKind::Interrupted => "clip_interrupted",
+            ClipEventKind::Postponed(_) => "clip_postponed",
+            ClipEventKind::Crashed(_) => "clip_crashed",
+            ClipEventKind::Cancelled => "clip_cancelled",
         },
     }
 }
@@ -130,26 +130,26 @@ fn decode_attempt(message: v1::Attempt) -> Result<Attempt, Malformed> {
 }
 
 /// The same with every text within its bound. Done on both sides of the wire: one side may be of another version.
-fn bounded(fact: ClipFact) -> ClipFact {
-    match fact {
-        ClipFact::Progressed { phase, percent, eta_seconds, encoding } => {
-            ClipFact::Progressed { phase, percent, eta_seconds, encoding: encoding.bounded() }
+fn bounded(kind: ClipEventKind) -> ClipEventKind {
+    match kind {
+        ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => {
+            ClipEventKind::Progressed { phase, percent, eta_seconds, encoding: encoding.bounded() }
         }
-        ClipFact::Completed { output, encoding } => {
-            ClipFact::Completed { output: output.bounded(), encoding: encoding.bounded() }
+        ClipEventKind::Completed { output, encoding } => {
+            ClipEventKind::Completed { output: output.bounded(), encoding: encoding.bounded() }
         }
-        ClipFact::Failed(failure) => ClipFact::Failed(failure.bounded()),
-        ClipFact::Postponed(failure) => ClipFact::Postponed(failure.bounded()),
-        ClipFact::Crashed(failure) => ClipFact::Crashed(failure.bounded()),
-        ClipFact::Queued | ClipFact::Started | ClipFact::Interrupted | ClipFact::Cancelled => fact,
+        ClipEventKind::Failed(failure) => ClipEventKind::Failed(failure.bounded()),
+        ClipEventKind::Postponed(failure) => ClipEventKind::Postponed(failure.bounded()),
+        ClipEventKind::Crashed(failure) => ClipEventKind::Crashed(failure.bounded()),
+        ClipEventKind::Queued | ClipEventKind::Started | ClipEventKind::Interrupted | ClipEventKind::Cancelled => kind,
     }
 }
 
-fn fact(fact: &ClipFact) -> Fact {
-    match bounded(fact.clone()) {
-        ClipFact::Queued => Fact::ClipRequeued(v1::ClipRequeued {}),
-        ClipFact::Started => Fact::ClipStarted(v1::ClipStarted {}),
-        ClipFact::Progressed { phase, percent, eta_seconds, encoding } => Fact::ClipProgressed(v1::ClipProgressed {
+fn encode_kind(kind: &ClipEventKind) -> Kind {
+    match bounded(kind.clone()) {
+        ClipEventKind::Queued => Kind::ClipRequeued(v1::ClipRequeued {}),
+        ClipEventKind::Started => Kind::ClipStarted(v1::ClipStarted {}),
+        ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => Kind::ClipProgressed(v1::ClipProgressed {
             phase: name_of(&Phase::ALL, phase).to_owned(),
             percent: u32::from(percent),
             eta_seconds,
@@ -158,7 +158,7 @@ fn fact(fact: &ClipFact) -> Fact {
             decoder: encoding.decoder,
             gpu_driver: encoding.gpu_driver,
         }),
-        ClipFact::Completed { output, encoding } => Fact::ClipCompleted(v1::ClipCompleted {
+        ClipEventKind::Completed { output, encoding } => Kind::ClipCompleted(v1::ClipCompleted {
             output_uri: output.uri,
             output_url: output.url,
             output_size_bytes: output.size_bytes,
@@ -175,20 +175,20 @@ fn fact(fact: &ClipFact) -> Fact {
             gpu_driver: encoding.gpu_driver,
             usage: Some(usage(&output.usage)),
         }),
-        ClipFact::Failed(failure) => Fact::ClipFailed(v1::ClipFailed { error: Some(error(&failure)) }),
-        ClipFact::Interrupted => Fact::ClipInterrupted(v1::ClipInterrupted {}),
-        ClipFact::Postponed(failure) => Fact::ClipPostponed(v1::ClipPostponed { error: Some(error(&failure)) }),
-        ClipFact::Crashed(failure) => Fact::ClipCrashed(v1::ClipCrashed { error: Some(error(&failure)) }),
-        ClipFact::Cancelled => Fact::ClipCancelled(v1::ClipCancelled {}),
+        ClipEventKind::Failed(failure) => Kind::ClipFailed(v1::ClipFailed { error: Some(error(&failure)) }),
+        ClipEventKind::Interrupted => Kind::ClipInterrupted(v1::ClipInterrupted {}),
+        ClipEventKind::Postponed(failure) => Kind::ClipPostponed(v1::ClipPostponed { error: Some(error(&failure)) }),
+        ClipEventKind::Crashed(failure) => Kind::ClipCrashed(v1::ClipCrashed { error: Some(error(&failure)) }),
+        ClipEventKind::Cancelled => Kind::ClipCancelled(v1::ClipCancelled {}),
     }
 }
 
-fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
+fn decode_kind(message: Kind) -> Result<ClipEventKind, Malformed> {
     Ok(match message {
-        Fact::BatchQueued(_) | Fact::BatchRefused(_) => return Err(Malformed("is about a batch, not a clip".into())),
-        Fact::ClipRequeued(_) => ClipFact::Queued,
-        Fact::ClipStarted(_) => ClipFact::Started,
-        Fact::ClipProgressed(message) => ClipFact::Progressed {
+        Kind::BatchQueued(_) | Kind::BatchRefused(_) => return Err(Malformed("is about a batch, not a clip".into())),
+        Kind::ClipRequeued(_) => ClipEventKind::Queued,
+        Kind::ClipStarted(_) => ClipEventKind::Started,
+        Kind::ClipProgressed(message) => ClipEventKind::Progressed {
             phase: by_name(&Phase::ALL, &message.phase).map_err(Malformed::field("phase"))?,
             percent: u8::try_from(message.percent).map_err(Malformed::field("percent"))?,
             eta_seconds: message.eta_seconds,
@@ -199,7 +199,7 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 gpu_driver: message.gpu_driver,
             },
         },
-        Fact::ClipCompleted(message) => ClipFact::Completed {
+        Kind::ClipCompleted(message) => ClipEventKind::Completed {
             output: Output {
                 uri: message.output_uri,
                 url: message.output_url,
@@ -218,11 +218,11 @@ fn decode_fact(message: Fact) -> Result<ClipFact, Malformed> {
                 gpu_driver: message.gpu_driver,
             },
         },
-        Fact::ClipFailed(message) => ClipFact::Failed(failure(message.error.unwrap_or_default())),
-        Fact::ClipInterrupted(_) => ClipFact::Interrupted,
-        Fact::ClipPostponed(message) => ClipFact::Postponed(failure(message.error.unwrap_or_default())),
-        Fact::ClipCrashed(message) => ClipFact::Crashed(failure(message.error.unwrap_or_default())),
-        Fact::ClipCancelled(_) => ClipFact::Cancelled,
+        Kind::ClipFailed(message) => ClipEventKind::Failed(failure(message.error.unwrap_or_default())),
+        Kind::ClipInterrupted(_) => ClipEventKind::Interrupted,
+        Kind::ClipPostponed(message) => ClipEventKind::Postponed(failure(message.error.unwrap_or_default())),
+        Kind::ClipCrashed(message) => ClipEventKind::Crashed(failure(message.error.unwrap_or_default())),
+        Kind::ClipCancelled(_) => ClipEventKind::Cancelled,
     })
 }
 
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use clipfleet_domain::limits::MAX_MESSAGE_CHARS;
 
-    fn clip_event(fact: v1::progress_event::Fact) -> Vec<u8> {
+    fn clip_event(kind: v1::progress_event::Kind) -> Vec<u8> {
         let (batch_id, owner_uid, project_id) = ("b1".into(), "u1".into(), "p1".into());
         let clip_id = "c1".into();
         v1::ProgressEvent {
@@ -260,7 +260,7 @@ mod tests {
             project_id,
             batch_size: 1,
             clip_id,
-            fact: Some(fact),
+            kind: Some(kind),
             ..v1::ProgressEvent::default()
         }
         .encode_to_vec()
@@ -270,7 +270,7 @@ mod tests {
     fn an_event_of_a_foreign_or_older_sender_brings_no_long_text() {
         let long = "x".repeat(1_500_000);
         let error = v1::Error { code: long.clone(), message: long.clone(), ..v1::Error::default() };
-        let failed = Fact::ClipFailed(v1::ClipFailed { error: Some(error) });
+        let failed = Kind::ClipFailed(v1::ClipFailed { error: Some(error) });
         let completed = v1::ClipCompleted {
             output_uri: "gs://b/o".into(),
             output_url: long.clone(),
@@ -278,44 +278,44 @@ mod tests {
             gpu_driver: long.clone(),
             ..v1::ClipCompleted::default()
         };
-        for fact in [failed, Fact::ClipCompleted(completed)] {
-            let event = decode(&clip_event(fact)).unwrap();
+        for kind in [failed, Kind::ClipCompleted(completed)] {
+            let event = decode(&clip_event(kind)).unwrap();
             assert!(format!("{event:?}").len() < 3 * MAX_MESSAGE_CHARS, "{event:?}");
             assert!(encode(&event).len() < 2 * MAX_MESSAGE_CHARS);
         }
         let clip_ids = vec!["c1".to_owned(); MAX_CLIPS + 1];
-        let queued = clip_event(Fact::BatchQueued(v1::BatchQueued { clip_ids }));
+        let queued = clip_event(Kind::BatchQueued(v1::BatchQueued { clip_ids }));
         assert_eq!(decode(&queued).unwrap_err().0, "has 1001 clips, more than 1000");
     }
 
     #[test]
     fn an_event_that_is_sent_carries_no_long_text() {
         let encoding = Encoding { fallback_reason: "x".repeat(1_500_000), ..Encoding::default() };
-        let fact = ClipFact::Completed { output: Output::default(), encoding };
-        let event = ClipEvent { generation: 0, at_ms: 5, attempt: None, fact };
-        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
-        let event = FleetEvent { batch: context("b1", "u1", "p1", 2).unwrap(), fact };
+        let kind = ClipEventKind::Completed { output: Output::default(), encoding };
+        let event = ClipEvent { generation: 0, at_ms: 5, attempt: None, kind };
+        let kind = EventKind::Clip { id: ClipId::parse("c1").unwrap(), event };
+        let event = Event { batch: context("b1", "u1", "p1", 2).unwrap(), kind };
         assert!(encode(&event).len() < 2 * MAX_MESSAGE_CHARS);
     }
 
     #[test]
-    fn every_fact_survives_the_wire() {
+    fn every_event_survives_the_wire() {
         let encoding = Encoding {
             encoder: "x264enc".into(),
             fallback_reason: "no NVENC".into(),
             decoder: "nvh264dec".into(),
             gpu_driver: "580.65".into(),
         };
-        let clip_facts = [
-            ClipFact::Queued,
-            ClipFact::Started,
-            ClipFact::Progressed {
+        let clip_kinds = [
+            ClipEventKind::Queued,
+            ClipEventKind::Started,
+            ClipEventKind::Progressed {
                 phase: Phase::Uploading,
                 percent: 97,
                 eta_seconds: Some(0),
                 encoding: encoding.clone(),
             },
-            ClipFact::Completed {
+            ClipEventKind::Completed {
                 output: Output {
                     uri: "gs://b/o".into(),
                     size_bytes: 5,
@@ -327,11 +327,11 @@ mod tests {
                 },
                 encoding,
             },
-            ClipFact::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
-            ClipFact::Interrupted,
-            ClipFact::Postponed(Failure::transient("source_unavailable", "no answer")),
-            ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11")),
-            ClipFact::Cancelled,
+            ClipEventKind::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
+            ClipEventKind::Interrupted,
+            ClipEventKind::Postponed(Failure::transient("source_unavailable", "no answer")),
+            ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")),
+            ClipEventKind::Cancelled,
         ];
         let attempt = Attempt {
             id: AttemptId::parse("a1").unwrap(),
@@ -340,15 +340,15 @@ mod tests {
             worker: WorkerId::parse("w1").unwrap(),
             sequence: 4,
         };
-        let clip = |fact| FleetFact::Clip {
+        let clip = |kind| EventKind::Clip {
             id: ClipId::parse("c1").unwrap(),
-            event: ClipEvent { generation: 1, at_ms: 5, attempt: Some(attempt.clone()), fact },
+            event: ClipEvent { generation: 1, at_ms: 5, attempt: Some(attempt.clone()), kind },
         };
-        let mut facts: Vec<FleetFact> = clip_facts.into_iter().map(clip).collect();
-        facts.push(FleetFact::BatchQueued { at_ms: 1, clips: vec![ClipId::parse("c1").unwrap()] });
-        facts.push(FleetFact::BatchRefused { at_ms: 1, failure: Failure::transient("x", "y") });
-        for fact in facts {
-            let event = FleetEvent { batch: context("b1", "u1", "p1", 2).unwrap(), fact };
+        let mut events: Vec<EventKind> = clip_kinds.into_iter().map(clip).collect();
+        events.push(EventKind::BatchQueued { at_ms: 1, clips: vec![ClipId::parse("c1").unwrap()] });
+        events.push(EventKind::BatchRefused { at_ms: 1, failure: Failure::transient("x", "y") });
+        for kind in events {
+            let event = Event { batch: context("b1", "u1", "p1", 2).unwrap(), kind };
             assert_eq!(decode(&encode(&event)).unwrap(), event);
         }
     }

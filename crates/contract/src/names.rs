@@ -8,7 +8,7 @@ pub const EXPORT_REQUESTS: &str = "export-requests";
 pub const CLIP_JOBS: &str = "clip-jobs";
 /// Clip jobs set aside after their last delivery attempt.
 pub const CLIP_JOBS_DEAD_LETTER: &str = "clip-jobs-dead-letter";
-/// Facts.
+/// Events.
 pub const PROGRESS_EVENTS: &str = "progress-events";
 
 /// The dispatcher's subscription to [`EXPORT_REQUESTS`].
@@ -102,8 +102,8 @@ pub const FOLD: &str = "fold";
 pub const ATTRIBUTE_BATCH: &str = "batch";
 /// Attribute of queue messages: the clip's id.
 pub const ATTRIBUTE_CLIP: &str = "clip";
-/// Attribute of progress events: the fact's name.
-pub const ATTRIBUTE_FACT: &str = "fact";
+/// Attribute of progress events: the event's name.
+pub const ATTRIBUTE_EVENT: &str = "event";
 
 /// Project id of a fleet on one machine.
 pub const LOCAL_PROJECT: &str = "clipfleet-local";

@@ -10,7 +10,7 @@ use clipfleet_domain::{
     batch::{Batch, BucketPolicy},
     failure::{Failure, FieldViolation},
     ids::BatchId,
-    job::{BatchContext, FleetEvent, FleetFact, Job, PinnedSource},
+    job::{BatchContext, Event, EventKind, Job, PinnedSource},
     limits::MAX_SOURCE_BYTES,
     source::Source,
 };
@@ -122,8 +122,8 @@ impl Dispatch {
         let started = std::time::Instant::now();
         let Record { source, accepted_at_ms, .. } = &stored.record;
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
-        let queued = FleetFact::BatchQueued { at_ms: *accepted_at_ms, clips };
-        self.report(&FleetEvent { batch: BatchContext::of(batch), fact: queued }).await?;
+        let queued = EventKind::BatchQueued { at_ms: *accepted_at_ms, clips };
+        self.report(&Event { batch: BatchContext::of(batch), kind: queued }).await?;
         let planned = batch
             .plan(source.generation)
             .map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
@@ -148,13 +148,13 @@ impl Dispatch {
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
     }
 
-    pub(crate) async fn report(&self, fact: &FleetEvent) -> Result<(), CloudError> {
+    pub(crate) async fn report(&self, event: &Event) -> Result<(), CloudError> {
         let attributes = [
-            (names::ATTRIBUTE_BATCH.to_owned(), fact.batch.id.to_string()),
-            (names::ATTRIBUTE_FACT.to_owned(), event::kind(fact).to_owned()),
+            (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
+            (names::ATTRIBUTE_EVENT.to_owned(), event::kind_name(event).to_owned()),
         ];
         let attributes = attributes.into_iter().chain(trace::labels()).collect();
-        let message = Message { data: event::encode(fact).into(), attributes };
+        let message = Message { data: event::encode(event).into(), attributes };
         self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }
 

@@ -1,4 +1,4 @@
-//! Cancel and retry. Both are facts published to the fleet; no status document is written here.
+//! Cancel and retry. Both are events published to the fleet; no status document is written here.
 
 use crate::{
     accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch, record_refused},
@@ -11,8 +11,8 @@ use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
     ids::{BatchId, ClipId},
-    job::{BatchContext, FleetEvent, FleetFact, Job},
-    lifecycle::{ClipEvent, ClipFact},
+    job::{BatchContext, Event, EventKind, Job},
+    lifecycle::{ClipEvent, ClipEventKind},
     state::State,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -67,7 +67,7 @@ impl Dispatch {
             chosen.into_iter().map(|Chosen { id, standing, .. }| (standing.at_least(stored.record.asked(&id)), id));
         let running = asked.filter(|(standing, _)| !standing.state.is_terminal());
         let cancelling = running.map(async |(standing, id)| {
-            self.report_clip(&batch, &id, standing.generation, ClipFact::Cancelled).await.map(|()| id)
+            self.report_clip(&batch, &id, standing.generation, ClipEventKind::Cancelled).await.map(|()| id)
         });
         Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
@@ -100,7 +100,7 @@ impl Dispatch {
         let retrying = work.map(async |(work, id, generation)| {
             // The job first: should this process end between the two, the worker's own reports move the document on.
             self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;
-            self.report_clip(&batch, &id, generation, ClipFact::Queued).await?;
+            self.report_clip(&batch, &id, generation, ClipEventKind::Queued).await?;
             Ok::<_, CloudError>(id)
         });
         Ok(futures::stream::iter(retrying).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
@@ -134,10 +134,10 @@ impl Dispatch {
         batch: &Batch,
         clip: &ClipId,
         generation: u32,
-        fact: ClipFact,
+        kind: ClipEventKind,
     ) -> Result<(), CloudError> {
-        let event = ClipEvent { generation, at_ms: self.clock.now_ms(), attempt: None, fact };
-        self.report(&FleetEvent { batch: BatchContext::of(batch), fact: FleetFact::Clip { id: clip.clone(), event } })
+        let event = ClipEvent { generation, at_ms: self.clock.now_ms(), attempt: None, kind };
+        self.report(&Event { batch: BatchContext::of(batch), kind: EventKind::Clip { id: clip.clone(), event } })
             .await
     }
 }

@@ -7,7 +7,7 @@ use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{
     failure::Failure,
     ids::{BatchId, OwnerUid, ProjectId},
-    job::{BatchContext, FleetEvent, FleetFact},
+    job::{BatchContext, Event, EventKind},
 };
 use clipfleet_service::{health::Readiness, trace};
 use serde_json::json;
@@ -109,6 +109,6 @@ async fn refuse(
     tracing::warn!(batch = %id, code = failure.code, "request refused: {}", failure.message);
     metrics::counter!("clipfleet_batches_refused_total", "code" => failure.code.clone()).increment(1);
     let size = u32::try_from(request.clips.len()).unwrap_or(u32::MAX);
-    let fact = FleetFact::BatchRefused { at_ms: dispatch.clock.now_ms(), failure };
-    dispatch.report(&FleetEvent { batch: BatchContext { id, owner, project, size }, fact }).await
+    let kind = EventKind::BatchRefused { at_ms: dispatch.clock.now_ms(), failure };
+    dispatch.report(&Event { batch: BatchContext { id, owner, project, size }, kind }).await
 }

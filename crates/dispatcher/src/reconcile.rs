@@ -1,5 +1,5 @@
 //! Finds batches whose documents and queue disagree, and mends them: a job that was lost after its publication was confirmed (purged,
-//! expired, settled by a fault), a fact that never arrived. A clip that is not over and of which nothing was heard for long
+//! expired, settled by a fault), an event that never arrived. A clip that is not over and of which nothing was heard for long
 //! gets its job again, in the same generation: where the first one is still there, the two are told apart by the clip's
 //! document, and what comes second finds nothing to do.
 //!
@@ -16,8 +16,8 @@ use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
     ids::{BatchId, ClipId},
-    job::{BatchContext, FleetEvent, FleetFact, Job},
-    lifecycle::ClipFact,
+    job::{BatchContext, Event, EventKind, Job},
+    lifecycle::ClipEventKind,
     state::State,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -149,8 +149,8 @@ async fn publish_again(
 ) -> Result<(), Refusal> {
     if silent.iter().any(|clip| !standings.contains_key(clip.as_str())) {
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
-        let fact = FleetFact::BatchQueued { at_ms: record.accepted_at_ms, clips };
-        dispatch.report(&FleetEvent { batch: BatchContext::of(batch), fact }).await?;
+        let kind = EventKind::BatchQueued { at_ms: record.accepted_at_ms, clips };
+        dispatch.report(&Event { batch: BatchContext::of(batch), kind }).await?;
     }
     let planned = batch.plan(record.source.generation);
     let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
@@ -166,7 +166,7 @@ async fn publish_again(
         };
         dispatch.enqueue(&Job::new(batch, work, record.source.clone(), generation, queued_at_ms)).await?;
         if untold {
-            dispatch.report_clip(batch, &clip, generation, ClipFact::Queued).await?;
+            dispatch.report_clip(batch, &clip, generation, ClipEventKind::Queued).await?;
         }
     }
     Ok(())

@@ -119,7 +119,7 @@ async fn a_batch_is_dispatched_once_however_often_it_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_dispatch_that_broke_off_is_finished_by_the_repair() {
     let stage = Stage::new().await;
-    // The batch's own fact goes out, but its confirmation is lost: no job was published yet.
+    // The batch's own event goes out, but its confirmation is lost: no job was published yet.
     stage.memory.fail_next(Call::Publish, Fault::AnswerLost);
     let broken = stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await;
     assert!(matches!(broken, Err(Refusal::Unavailable(_))));
@@ -243,7 +243,7 @@ async fn a_repaired_job_is_of_the_generation_that_people_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_whose_first_fact_was_lost_is_told_of_again() {
+async fn a_batch_whose_first_event_was_lost_is_told_of_again() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     stage.jobs_by_clip().await;
@@ -295,7 +295,7 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
     let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
     assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
     assert_eq!(open().await, 1);
-    // The retry's job is lost, and so is its fact.
+    // The retry's job is lost, and so is its event.
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "queued", 1)]).await;
     stage.look_after(SILENT_MS).await;

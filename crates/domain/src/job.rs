@@ -79,19 +79,19 @@ impl Job {
     }
 }
 
-/// A fact about a batch, published by the fleet and folded by the status service.
+/// An event about a batch, published by the fleet and folded by the status service.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FleetEvent {
+pub struct Event {
     /// The batch it is about.
     pub batch: BatchContext,
     /// What happened.
-    pub fact: FleetFact,
+    pub kind: EventKind,
 }
 
 /// What can happen to a batch.
-#[expect(clippy::large_enum_variant, reason = "a fact lives as long as one message; nothing keeps many")]
+#[expect(clippy::large_enum_variant, reason = "an event lives as long as one message; nothing keeps many")]
 #[derive(Debug, Clone, PartialEq)]
-pub enum FleetFact {
+pub enum EventKind {
     /// Accepted, with these clips.
     BatchQueued {
         /// Unix time, milliseconds.

@@ -1,5 +1,5 @@
 //! The rules of Clipfleet, pure: what a batch may ask for, which picture region a clip shows, what its result is called, and
-//! how facts from the fleet fold into what people read.
+//! how events from the fleet fold into what people read.
 //!
 //! Nothing here reads a clock, an environment, a file or a network, and nothing knows JSON, protobuf or Google: time comes in
 //! as numbers, requests come in through the checked conversions of `clipfleet-contract`. Every limit lives in [`limits`].

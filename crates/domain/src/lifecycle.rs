@@ -1,9 +1,9 @@
-//! How facts fold into what people read.
+//! How events fold into what people read.
 //!
-//! Facts arrive at least once and in any order. A [`ClipView`] is therefore folded so that repeating a fact changes nothing and
-//! the order of facts does not matter: percent and times are maxima or minima, the latest report of the latest attempt decides
+//! Events arrive at least once and in any order. A [`ClipView`] is therefore folded so that repeating an event changes nothing and
+//! the order of events does not matter: percent and times are maxima or minima, the latest report of the latest attempt decides
 //! what is shown, a higher generation replaces a lower one, and a terminal state stays. The one thing that order can decide is
-//! which of two *contradicting* terminal facts of a generation counts (a cancellation racing a completion): the first folded
+//! which of two *contradicting* terminal events of a generation counts (a cancellation racing a completion): the first folded
 //! wins, because people have already read it.
 //!
 //! ```text
@@ -106,9 +106,9 @@ pub struct Encoding {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "few facts are held at once, and the largest is the one that every clip ends with"
+    reason = "few events are held at once, and the largest is the one that every clip ends with"
 )]
-pub enum ClipFact {
+pub enum ClipEventKind {
     /// Accepted, at first or again by an explicit retry (in a higher generation).
     Queued,
     /// An attempt began.
@@ -143,7 +143,7 @@ pub enum ClipFact {
     Cancelled,
 }
 
-impl ClipFact {
+impl ClipEventKind {
     /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
     fn setback(&self) -> Option<Setback> {
         let setback = |ended, code: &str| Some(Setback { ended, code: code.to_owned() });
@@ -181,7 +181,7 @@ pub struct ClipEvent {
     /// Who reports; `None` when it is no attempt.
     pub attempt: Option<Attempt>,
     /// What happened.
-    pub fact: ClipFact,
+    pub kind: ClipEventKind,
 }
 
 impl ClipEvent {
@@ -189,7 +189,7 @@ impl ClipEvent {
     /// did, and a document that lost both needs only this one again.
     pub fn supersedes(&self, earlier: &Self) -> bool {
         let (Some(own), Some(other)) = (&self.attempt, &earlier.attempt) else { return false };
-        let progress = |event: &Self| matches!(event.fact, ClipFact::Progressed { .. });
+        let progress = |event: &Self| matches!(event.kind, ClipEventKind::Progressed { .. });
         progress(self)
             && progress(earlier)
             && self.generation == earlier.generation
@@ -243,8 +243,8 @@ impl ClipView {
         }
         if event.generation == self.generation {
             self.fold_current(event);
-        } else if let Some(state) = event.fact.end() {
-            self.history.note(event.generation, Ending { state, at_ms: event.at_ms, failure: failure_of(&event.fact) });
+        } else if let Some(state) = event.kind.end() {
+            self.history.note(event.generation, Ending { state, at_ms: event.at_ms, failure: failure_of(&event.kind) });
         }
         *self != before
     }
@@ -261,13 +261,13 @@ impl ClipView {
         *self = Self { generation, created_at_ms, history, ..Self::default() };
     }
 
-    /// What adds up counts even when it arrives after the end: else the order of facts would show.
+    /// What adds up counts even when it arrives after the end: else the order of events would show.
     fn fold_current(&mut self, event: &ClipEvent) {
         if let Some(attempt) = &event.attempt {
             self.started_at_ms = earliest(self.started_at_ms, attempt.started_at_ms);
-            self.tally.note(&attempt.id, event.fact.setback());
+            self.tally.note(&attempt.id, event.kind.setback());
         }
-        if let ClipFact::Progressed { percent, .. } = &event.fact {
+        if let ClipEventKind::Progressed { percent, .. } = &event.kind {
             self.percent = self.percent.max((*percent).min(99));
         }
         if self.state.is_terminal() {
@@ -277,26 +277,26 @@ impl ClipView {
             return;
         }
         self.updated_at_ms = self.updated_at_ms.max(event.at_ms);
-        match &event.fact {
-            ClipFact::Queued => {}
-            ClipFact::Started => self.report(event, Phase::Fetching, None, &Encoding::default()),
-            ClipFact::Progressed { phase, eta_seconds, encoding, .. } => {
+        match &event.kind {
+            ClipEventKind::Queued => {}
+            ClipEventKind::Started => self.report(event, Phase::Fetching, None, &Encoding::default()),
+            ClipEventKind::Progressed { phase, eta_seconds, encoding, .. } => {
                 self.report(event, *phase, *eta_seconds, encoding);
             }
-            ClipFact::Interrupted | ClipFact::Postponed(_) | ClipFact::Crashed(_) => {
+            ClipEventKind::Interrupted | ClipEventKind::Postponed(_) | ClipEventKind::Crashed(_) => {
                 self.report(event, Phase::Queued, None, &Encoding::default());
             }
-            ClipFact::Completed { output, encoding } => {
+            ClipEventKind::Completed { output, encoding } => {
                 self.percent = 100;
                 self.output = Some(output.clone());
                 self.encoding = encoding.clone();
                 self.end(event, State::Completed);
             }
-            ClipFact::Failed(failure) => {
+            ClipEventKind::Failed(failure) => {
                 self.failure = Some(failure.clone());
                 self.end(event, State::Failed);
             }
-            ClipFact::Cancelled => self.end(event, State::Cancelled),
+            ClipEventKind::Cancelled => self.end(event, State::Cancelled),
         }
     }
 
@@ -347,9 +347,9 @@ impl ClipView {
     }
 }
 
-fn failure_of(fact: &ClipFact) -> Option<Failure> {
-    match fact {
-        ClipFact::Failed(failure) => Some(failure.clone()),
+fn failure_of(kind: &ClipEventKind) -> Option<Failure> {
+    match kind {
+        ClipEventKind::Failed(failure) => Some(failure.clone()),
         _ => None,
     }
 }

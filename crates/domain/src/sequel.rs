@@ -10,29 +10,29 @@
 
 use crate::{
     failure::{Class, Failure},
-    lifecycle::ClipFact,
+    lifecycle::ClipEventKind,
     limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_POSTPONEMENTS},
     tally::Counts,
 };
 
-/// The fact to tell of an attempt that failed; `earlier` counts the attempts before it.
-pub fn after_failure(failure: Failure, earlier: Counts) -> ClipFact {
+/// The event to tell of an attempt that failed; `earlier` counts the attempts before it.
+pub fn after_failure(failure: Failure, earlier: Counts) -> ClipEventKind {
     match failure.class() {
-        Class::Permanent => ClipFact::Failed(failure),
+        Class::Permanent => ClipEventKind::Failed(failure),
         Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
             let crashes = earlier.crashes + 1;
             let context = format!(
                 "{crashes} attempts crashed, hung or made a bad clip; the source may be damaged or exceed this \
                  worker's resources. The last one: "
             );
-            ClipFact::Failed(Failure { retryable: false, ..failure }.preceded_by(&context))
+            ClipEventKind::Failed(Failure { retryable: false, ..failure }.preceded_by(&context))
         }
-        Class::Crash => ClipFact::Crashed(failure),
+        Class::Crash => ClipEventKind::Crashed(failure),
         Class::Transient if earlier.postponements + 1 >= MAX_POSTPONEMENTS => {
             let context = format!("{} attempts failed; the last one: ", earlier.postponements + 1);
-            ClipFact::Failed(failure.preceded_by(&context))
+            ClipEventKind::Failed(failure.preceded_by(&context))
         }
-        Class::Transient => ClipFact::Postponed(failure),
+        Class::Transient => ClipEventKind::Postponed(failure),
     }
 }
 
@@ -56,9 +56,9 @@ mod tests {
     #[test]
     fn the_third_crash_ends_the_clip_whatever_else_happened() {
         let counts = |crashes| Counts { crashes, postponements: 50, interruptions: 50, lost: 0 };
-        assert!(matches!(after_failure(crash(), counts(0)), ClipFact::Crashed(_)));
-        assert!(matches!(after_failure(crash(), counts(1)), ClipFact::Crashed(_)));
-        let ClipFact::Failed(failure) = after_failure(crash(), counts(2)) else { panic!("ended") };
+        assert!(matches!(after_failure(crash(), counts(0)), ClipEventKind::Crashed(_)));
+        assert!(matches!(after_failure(crash(), counts(1)), ClipEventKind::Crashed(_)));
+        let ClipEventKind::Failed(failure) = after_failure(crash(), counts(2)) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_crashed", false));
         assert!(failure.message.contains("3 attempts") && failure.message.contains("signal 11"));
     }
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn a_stall_counts_as_a_crash_however_it_was_reported() {
         let stall = Failure::transient("pipeline_stalled", "no progress");
-        assert!(matches!(after_failure(stall.clone(), Counts::default()), ClipFact::Crashed(_)));
+        assert!(matches!(after_failure(stall.clone(), Counts::default()), ClipEventKind::Crashed(_)));
         let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
-        let ClipFact::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
+        let ClipEventKind::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_stalled", false));
     }
 
@@ -76,23 +76,23 @@ mod tests {
     fn a_clip_that_comes_out_bad_is_not_made_ten_times() {
         let bad = Failure::transient("encode_frozen", "the output stands still");
         let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
-        assert!(matches!(after_failure(bad.clone(), Counts::default()), ClipFact::Crashed(_)));
-        assert!(matches!(after_failure(bad, counts), ClipFact::Failed(_)));
+        assert!(matches!(after_failure(bad.clone(), Counts::default()), ClipEventKind::Crashed(_)));
+        assert!(matches!(after_failure(bad, counts), ClipEventKind::Failed(_)));
     }
 
     #[test]
     fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
         let outage = || Failure::transient("source_unavailable", "no answer");
         let counts = |postponements| Counts { postponements, crashes: 2, ..Counts::default() };
-        assert!(matches!(after_failure(outage(), counts(MAX_POSTPONEMENTS - 2)), ClipFact::Postponed(_)));
-        let ClipFact::Failed(failure) = after_failure(outage(), counts(MAX_POSTPONEMENTS - 1)) else { panic!("ended") };
+        assert!(matches!(after_failure(outage(), counts(MAX_POSTPONEMENTS - 2)), ClipEventKind::Postponed(_)));
+        let ClipEventKind::Failed(failure) = after_failure(outage(), counts(MAX_POSTPONEMENTS - 1)) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("source_unavailable", true));
     }
 
     #[test]
     fn a_permanent_failure_ends_the_clip_at_once_and_lost_workers_end_it_late() {
-        let fact = after_failure(Failure::permanent("source_gone", "gone"), Counts::default());
-        assert!(matches!(fact, ClipFact::Failed(failure) if failure.code == "source_gone"));
+        let kind = after_failure(Failure::permanent("source_gone", "gone"), Counts::default());
+        assert!(matches!(kind, ClipEventKind::Failed(failure) if failure.code == "source_gone"));
         let lost = |lost| before_attempt(Counts { lost, interruptions: 90, ..Counts::default() });
         assert_eq!(lost(MAX_LOST_ATTEMPTS - 1), None);
         assert_eq!(lost(MAX_LOST_ATTEMPTS).unwrap().code, "worker_lost");

@@ -1,6 +1,6 @@
 //! What became of the attempts at one generation of a clip, so that crashes are told from interruptions.
 //!
-//! A set of attempts, each with the worst that was heard of its end: joining two such sets is a union and a maximum, so facts may
+//! A set of attempts, each with the worst that was heard of its end: joining two such sets is a union and a maximum, so events may
 //! come in any order and any number of times. It is bounded by keeping the latest ids (they begin with their time), which is the
 //! same set whatever the order: an id once pushed out has that many later ones for ever.
 

@@ -1,7 +1,7 @@
-//! What the scaler knows of the fleet: clips that are not over, how much work each is, and who works at them. Folded from facts, or
+//! What the scaler knows of the fleet: clips that are not over, how much work each is, and who works at them. Folded from events, or
 //! read from documents; no I/O, time comes in.
 //!
-//! It keeps nothing that documents do not have: a fact's only merit is that it is earlier. What was missed, or was acknowledged by a scaler
+//! It keeps nothing that documents do not have: an event's only merit is that it is earlier. What was missed, or was acknowledged by a scaler
 //! that ended, is read again when its batch has been silent for a while.
 
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
 };
 use clipfleet_domain::{
     ids::{BatchId, ClipId, WorkerId},
-    job::{FleetEvent, FleetFact},
-    lifecycle::{ClipFact, ClipView},
+    job::{Event, EventKind},
+    lifecycle::{ClipEventKind, ClipView},
     progress::Phase,
     state::State,
 };
@@ -23,7 +23,7 @@ const SILENT_MS: i64 = 15_000;
 /// Silence of a batch after which its documents are read, milliseconds. Waiting batches are silent, so it is not short.
 const READ_AGAIN_MS: i64 = 60_000;
 
-/// How long a batch that is over is kept, milliseconds: facts that come twice, or late, come within it.
+/// How long a batch that is over is kept, milliseconds: events that come twice, or late, come within it.
 const AFTER_THE_END_MS: i64 = 60_000;
 
 /// How long a batch without a record is left alone, milliseconds.
@@ -46,7 +46,7 @@ pub(crate) struct Board {
 #[derive(Debug)]
 struct Batch {
     clips: BTreeMap<ClipId, Clip>,
-    /// The later of a fact and a reading.
+    /// The later of an event and a reading.
     heard_at_ms: i64,
 }
 
@@ -82,7 +82,7 @@ impl Board {
         self.paused = paused;
     }
 
-    /// Whether a fact about a batch can be folded, or is not worth a reading.
+    /// Whether an event about a batch can be folded, or is not worth a reading.
     pub(crate) fn knows(&self, batch: &BatchId, now_ms: i64) -> bool {
         self.batches.contains_key(batch) || self.strangers.get(batch).is_some_and(|until_ms| now_ms < *until_ms)
     }
@@ -116,11 +116,11 @@ impl Board {
         }
     }
 
-    /// Folds a fact in. Says whether there may be more to do than before.
-    pub(crate) fn fold(&mut self, event: &FleetEvent, now_ms: i64) -> bool {
+    /// Folds an event in. Says whether there may be more to do than before.
+    pub(crate) fn fold(&mut self, event: &Event, now_ms: i64) -> bool {
         let Some(batch) = self.batches.get_mut(&event.batch.id) else { return false };
         batch.heard_at_ms = now_ms;
-        let FleetFact::Clip { id, event } = &event.fact else { return true };
+        let EventKind::Clip { id, event } = &event.kind else { return true };
         let Some(clip) = batch.clips.get_mut(id) else { return false };
         let before = (clip.view.state, clip.view.generation);
         let changed = clip.view.fold(event);
@@ -128,7 +128,7 @@ impl Board {
         if clip.view.attempt.as_ref().map(|shown| &shown.id) == event.attempt.as_ref().map(|attempt| &attempt.id) {
             clip.heard_at_ms = now_ms;
         }
-        if let (ClipFact::Completed { output, .. }, true) = (&event.fact, before.0 != clip.view.state) {
+        if let (ClipEventKind::Completed { output, .. }, true) = (&event.kind, before.0 != clip.view.state) {
             let started_at_ms = event.attempt.as_ref().map_or(event.at_ms, |attempt| attempt.started_at_ms);
             let slot_ms = if output.usage.slot_ms > 0 { output.usage.slot_ms } else { event.at_ms - started_at_ms };
             let seconds = slot_ms.max(0) as f64 / 1_000.0;
@@ -206,7 +206,7 @@ impl Board {
     }
 }
 
-/// Whether what a document shows is further than what is known: facts may be ahead of documents, and documents of missed facts.
+/// Whether what a document shows is further than what is known: events may be ahead of documents, and documents of missed events.
 fn is_later(shown: &ClipView, known: &ClipView) -> bool {
     let order = |view: &ClipView| view.attempt.as_ref().map(|attempt| (attempt.number, attempt.started_at_ms));
     match shown.generation.cmp(&known.generation) {

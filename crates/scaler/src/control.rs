@@ -1,4 +1,4 @@
-//! The leader's loop: take facts in, decide, set the size, renew the term.
+//! The leader's loop: take events in, decide, set the size, renew the term.
 
 use crate::{
     Scaler,
@@ -10,7 +10,7 @@ use crate::{
 };
 use clipfleet_cloud::{CloudError, Deliveries, Delivery, ErrorKind};
 use clipfleet_contract::{event, names};
-use clipfleet_domain::job::FleetFact;
+use clipfleet_domain::job::EventKind;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,
@@ -18,8 +18,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Facts held unsettled at once. Each is folded and settled at once; the documents are the memory.
-const FACTS_OUTSTANDING: usize = 1_000;
+/// Events held unsettled at once. Each is folded and settled at once; the documents are the memory.
+const EVENTS_OUTSTANDING: usize = 1_000;
 
 /// Between two decisions when nothing new is to be done.
 const TICK: Duration = Duration::from_secs(1);
@@ -104,26 +104,26 @@ pub(crate) async fn lead(
         left_out: false,
         said: None,
     };
-    // Facts are kept from here on, so that what happens while documents are read is not missed.
-    let mut facts = scaler.cloud.queue.subscribe(names::PROGRESS_EVENTS_SCALER, FACTS_OUTSTANDING);
-    let ended = control.run(&mut facts, stop).await;
+    // Events are kept from here on, so that what happens while documents are read is not missed.
+    let mut events = scaler.cloud.queue.subscribe(names::PROGRESS_EVENTS_SCALER, EVENTS_OUTSTANDING);
+    let ended = control.run(&mut events, stop).await;
     if let Some(call) = control.call.take() {
         call.abort();
     }
     let note = control.note();
     leadership.resign(&note).await;
-    facts.close().await;
+    events.close().await;
     ended
 }
 
 impl Control<'_> {
-    async fn run(&mut self, facts: &mut Deliveries, stop: &CancellationToken) -> Result<Ended, CloudError> {
+    async fn run(&mut self, events: &mut Deliveries, stop: &CancellationToken) -> Result<Ended, CloudError> {
         let mut renew_at = Instant::now() + RENEW_INTERVAL;
         let (mut look_at, mut count_at) = (Instant::now(), Instant::now());
         let (mut decide_at, mut decided_at) = (Instant::now(), Instant::now());
         loop {
             let wake = decide_at.min(renew_at).min(look_at);
-            let mut fact = None;
+            let mut received = None;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Ended::Stopped),
@@ -132,9 +132,9 @@ impl Control<'_> {
                     self.take(answer);
                 }
                 () = sleep_until(wake) => {}
-                delivery = facts.next() => fact = Some(delivery),
+                delivery = events.next() => received = Some(delivery),
             }
-            let more = match fact {
+            let more = match received {
                 Some(Some(Ok(delivery))) => self.fold(delivery).await,
                 Some(Some(Err(error))) => return Err(error),
                 Some(None) => return Ok(Ended::Stopped),
@@ -175,9 +175,9 @@ impl Control<'_> {
         }
     }
 
-    /// Folds a fact in. Says whether there may be more to do than before.
+    /// Folds an event in. Says whether there may be more to do than before.
     async fn fold(&mut self, delivery: Delivery) -> bool {
-        metrics::counter!("clipfleet_scaler_facts_total").increment(1);
+        metrics::counter!("clipfleet_scaler_events_received_total").increment(1);
         let event = match event::decode(&delivery.message.data) {
             Ok(event) => event,
             Err(malformed) => {
@@ -196,12 +196,12 @@ impl Control<'_> {
             delivery.ack();
             return false;
         }
-        if new && !matches!(event.fact, FleetFact::BatchRefused { .. }) {
+        if new && !matches!(event.kind, EventKind::BatchRefused { .. }) {
             let reading = documents::take_up(&self.scaler.cloud, &mut self.board, &event.batch.id, now_ms);
             let late = |_| Err(CloudError::new(ErrorKind::Unavailable, "read its documents: no answer in time"));
             let read = timeout(self.leadership.remaining().saturating_sub(MARGIN), reading).await.unwrap_or_else(late);
             if let Err(error) = read {
-                tracing::warn!(batch = %event.batch.id, %error, "fact handed back");
+                tracing::warn!(batch = %event.batch.id, %error, "event handed back");
                 delivery.nack();
                 return false;
             }
@@ -211,7 +211,7 @@ impl Control<'_> {
         new || more
     }
 
-    /// Reads what facts may have left out.
+    /// Reads what events may have left out.
     async fn look(&mut self) -> Result<(), CloudError> {
         let (cloud, now_ms) = (&self.scaler.cloud, self.scaler.clock.now_ms());
         self.board.set_paused(documents::paused(cloud).await?);

@@ -6,7 +6,7 @@
 //!  records, documents ──▶ (at start, and of what was silent)         fleetControl/scaler-{pool}
 //! ```
 //!
-//! Facts make it quick, documents make it right: it keeps nothing that cannot be read again, so it may end at any time. One scaler at a time
+//! Events make it quick, documents make it right: it keeps nothing that cannot be read again, so it may end at any time. One scaler at a time
 //! leads and sets the size; others wait. Without any, workers stay as they are and clips are made, only not by more or fewer.
 
 mod backend;

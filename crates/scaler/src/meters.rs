@@ -7,7 +7,7 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric::gauge("clipfleet_scaler_busy_workers", "Workers that make clips."),
     Metric::gauge("clipfleet_scaler_clips_at_work", "Clips that are made."),
     Metric::counter("clipfleet_scaler_decisions_total", "Decisions, by direction and reason."),
-    Metric::counter("clipfleet_scaler_facts_total", "Facts heard."),
+    Metric::counter("clipfleet_scaler_events_received_total", "Events heard."),
     Metric::gauge("clipfleet_scaler_leader", "1 for the leader: the one scaler that sets the size."),
     Metric::gauge("clipfleet_scaler_loss_allowance_seconds", "Slot-seconds of work that a scale-in may cost now."),
     Metric::gauge("clipfleet_scaler_outstanding_seconds", "Slot-seconds predicted for all that is to be done."),

@@ -38,7 +38,7 @@ pub struct Fleet {
 }
 
 /// From a change in the fleet until the scaler has heard of it, milliseconds: two messages and a document.
-const FACT_MS: i64 = 200;
+const EVENT_MS: i64 = 200;
 /// From a scale call until instances start or end, milliseconds.
 const CALL_MS: i64 = 1_000;
 /// Until a clip whose worker was ended can be taken again, milliseconds: it is handed back, and the queue waits a moment.
@@ -166,8 +166,8 @@ impl World<'_> {
                     self.wait(Clip { batch: number, length_ms, submitted_ms: self.now_ms, again: false });
                 }
                 self.fill();
-                if controller.hears_facts() {
-                    self.at(self.now_ms + FACT_MS, Event::Decide);
+                if controller.receives_events() {
+                    self.at(self.now_ms + EVENT_MS, Event::Decide);
                 }
             }
             Event::Return(clip) => {

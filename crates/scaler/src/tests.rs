@@ -10,8 +10,8 @@ use clipfleet_contract::event;
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
-    job::{BatchContext, FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, Encoding, Output},
+    job::{BatchContext, Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind, Encoding, Output},
 };
 use std::{collections::BTreeSet, sync::Mutex};
 use tokio::{
@@ -79,7 +79,7 @@ impl Stage {
         (stop.clone(), tokio::spawn(scale(config, cloud, clock, backend, readiness, stop)))
     }
 
-    /// The dispatcher's part: the record, then the fact.
+    /// The dispatcher's part: the record, then the event.
     async fn record(&self, batch: &str, clips: usize) {
         self.record_retried(batch, clips, 0).await;
     }
@@ -102,37 +102,37 @@ impl Stage {
         self.cloud.documents.commit(vec![write]).await.unwrap();
     }
 
-    async fn publish(&self, batch: &str, fact: FleetFact) {
+    async fn publish(&self, batch: &str, kind: EventKind) {
         let context = BatchContext {
             id: BatchId::parse(batch).unwrap(),
             owner: OwnerUid::parse("u1").unwrap(),
             project: ProjectId::parse("p1").unwrap(),
             size: 1,
         };
-        let data = event::encode(&FleetEvent { batch: context, fact }).into();
+        let data = event::encode(&Event { batch: context, kind }).into();
         self.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
     }
 
     async fn submit(&self, batch: &str, clips: usize) {
         self.record(batch, clips).await;
-        self.publish(batch, FleetFact::BatchQueued { at_ms: 1_000_000, clips: vec![] }).await;
+        self.publish(batch, EventKind::BatchQueued { at_ms: 1_000_000, clips: vec![] }).await;
     }
 
-    async fn tell(&self, batch: &str, clip: usize, worker: &str, fact: ClipFact) {
+    async fn tell(&self, batch: &str, clip: usize, worker: &str, kind: ClipEventKind) {
         let attempt = Attempt {
             id: AttemptId::parse(&format!("a{clip}")).unwrap(),
             number: 1,
             started_at_ms: 1_000_000,
             worker: WorkerId::parse(worker).unwrap(),
-            sequence: if fact == ClipFact::Started { 1 } else { 2 },
+            sequence: if kind == ClipEventKind::Started { 1 } else { 2 },
         };
-        let event = ClipEvent { generation: 0, at_ms: 1_010_000, attempt: Some(attempt), fact };
-        self.publish(batch, FleetFact::Clip { id: ClipId::parse(&format!("c{clip}")).unwrap(), event }).await;
+        let event = ClipEvent { generation: 0, at_ms: 1_010_000, attempt: Some(attempt), kind };
+        self.publish(batch, EventKind::Clip { id: ClipId::parse(&format!("c{clip}")).unwrap(), event }).await;
     }
 
     async fn complete(&self, batch: &str, clip: usize) {
-        let fact = ClipFact::Completed { output: Output::default(), encoding: Encoding::default() };
-        self.tell(batch, clip, "w1", fact).await;
+        let kind = ClipEventKind::Completed { output: Output::default(), encoding: Encoding::default() };
+        self.tell(batch, clip, "w1", kind).await;
     }
 
     fn calls(&self) -> Vec<u32> {
@@ -179,7 +179,7 @@ async fn who_is_busy_is_told_to_the_pool_and_stays() {
     let telling = async {
         loop {
             for clip in 0..2 {
-                stage.tell("b1", clip, ["w1", "w2"][clip], ClipFact::Started).await;
+                stage.tell("b1", clip, ["w1", "w2"][clip], ClipEventKind::Started).await;
             }
             sleep(Duration::from_secs(3)).await;
         }
@@ -194,7 +194,7 @@ async fn who_is_busy_is_told_to_the_pool_and_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_scaler_that_starts_in_the_middle_reads_what_it_missed() {
     let stage = Stage::new().await;
-    // Another scaler has taken the facts and died.
+    // Another scaler has taken the events and died.
     stage.record("b1", 12).await;
     stage.record("b2", 18).await;
     let (_stop, _scaling) = stage.scaler(false);
@@ -317,7 +317,7 @@ async fn messages_that_nobody_can_read_and_batches_of_others_do_no_harm() {
     let (_stop, scaling) = stage.scaler(false);
     let garbage = Message { data: "garbage".into(), ..Message::default() };
     stage.cloud.queue.publish(names::PROGRESS_EVENTS, garbage).await.unwrap();
-    stage.tell("unrecorded", 0, "w1", ClipFact::Started).await;
+    stage.tell("unrecorded", 0, "w1", ClipEventKind::Started).await;
     stage.submit("b1", 30).await;
     stage.until(&[5]).await;
     assert!(!scaling.is_finished());

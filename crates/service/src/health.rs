@@ -18,9 +18,9 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Ready from now on, with facts worth showing.
-    pub fn ready(&self, facts: Value) {
-        self.0.send_modify(|state| *state = Ok(facts));
+    /// Ready from now on, with details worth showing.
+    pub fn ready(&self, details: Value) {
+        self.0.send_modify(|state| *state = Ok(details));
     }
 
     /// Not ready, with the reason.
@@ -39,7 +39,7 @@ impl Readiness {
 pub fn routes(readiness: Readiness) -> Router {
     let ready = move || async move {
         match &*readiness.0.borrow() {
-            Ok(facts) => (StatusCode::OK, Json(json!({"ready": true, "facts": facts}))).into_response(),
+            Ok(details) => (StatusCode::OK, Json(json!({"ready": true, "details": details}))).into_response(),
             Err(reason) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "reason": reason}))).into_response()
             }

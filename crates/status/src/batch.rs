@@ -7,8 +7,8 @@ use clipfleet_domain::{
     failure::Failure,
     history::{Ending, History},
     ids::{ClipId, ProjectId},
-    job::{BatchContext, FleetFact},
-    lifecycle::{BatchView, ClipEvent, ClipFact, ClipView, Encoding},
+    job::{BatchContext, EventKind},
+    lifecycle::{BatchView, ClipEvent, ClipEventKind, ClipView, Encoding},
     progress::Phase,
     state::State,
     tally::Tally,
@@ -75,7 +75,7 @@ pub(crate) struct Batch {
     state: State,
     /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
     read: u8,
-    /// When it was created, as its document says: a clip's document may have been written before the earliest fact of it came.
+    /// When it was created, as its document says: a clip's document may have been written before the earliest event of it came.
     created_at_ms: Option<i64>,
     slate: Slate,
     pub(crate) heard_at: Instant,
@@ -114,7 +114,7 @@ impl Batch {
         }
         let view = taken.view();
         taken.state = view.state;
-        // The facts that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
+        // The events that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
         // not know of them, or ended in between. Nobody else would ever write it.
         if batch.is_some_and(|document| documents::is_behind(&document.fields, &view, &taken.write().fields)) {
             taken.slate.touch(true, now);
@@ -122,25 +122,25 @@ impl Batch {
         taken
     }
 
-    /// Folds a fact in. Returns the clips whose documents wait to be written and cover it.
-    pub(crate) fn fold(&mut self, context: &BatchContext, fact: &FleetFact, now: Instant) -> Vec<ClipId> {
+    /// Folds an event in. Returns the clips whose documents wait to be written and cover it.
+    pub(crate) fn fold(&mut self, context: &BatchContext, kind: &EventKind, now: Instant) -> Vec<ClipId> {
         self.heard_at = now;
         let grown = context.size > self.context.size;
         self.context.size = self.context.size.max(context.size);
         let mut covering = Vec::new();
         let mut news = News { told: grown, state: grown };
-        match fact {
-            FleetFact::BatchQueued { at_ms, clips } => {
-                let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, fact: ClipFact::Queued };
+        match kind {
+            EventKind::BatchQueued { at_ms, clips } => {
+                let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, kind: ClipEventKind::Queued };
                 covering.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut news, now)).cloned());
             }
-            FleetFact::BatchRefused { at_ms, failure } => {
+            EventKind::BatchRefused { at_ms, failure } => {
                 if self.refusal.is_none() && self.clips.is_empty() && self.slate.version.is_none() {
                     self.refusal = Some((failure.clone(), *at_ms));
                     news = News { told: true, state: true };
                 }
             }
-            FleetFact::Clip { id, event } => {
+            EventKind::Clip { id, event } => {
                 covering.extend(self.fold_clip(id, event, &mut news, now).then(|| id.clone()));
             }
         }
@@ -293,7 +293,7 @@ impl Batch {
     }
 }
 
-/// What a fact changed.
+/// What an event changed.
 struct News {
     /// Anything.
     told: bool,

@@ -10,7 +10,7 @@ use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
     ids::{BatchId, ClipId, ProjectId},
-    job::{BatchContext, FleetEvent},
+    job::{BatchContext, Event},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,7 +24,7 @@ const MAX_BATCHES: usize = 2_000;
 /// Clips of them, which is what takes the memory: about 6 kB each. What is not yet written stays even beyond; its leases bound it.
 const MAX_CLIPS_KEPT: usize = 20_000;
 
-/// How long a batch that is over is kept: facts that were told twice, or late, come within it. So memory is that of what is at work.
+/// How long a batch that is over is kept: events that were told twice, or late, come within it. So memory is that of what is at work.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 /// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
@@ -110,11 +110,11 @@ impl Board {
         self.agenda.retain(|(_, key)| key.batch() != batch);
     }
 
-    /// Folds a fact into a batch that was taken up. Returns the documents that now wait to be written and cover the fact.
-    pub(crate) fn fold(&mut self, event: &FleetEvent, now: Instant) -> Vec<Key> {
+    /// Folds an event into a batch that was taken up. Returns the documents that now wait to be written and cover the event.
+    pub(crate) fn fold(&mut self, event: &Event, now: Instant) -> Vec<Key> {
         let id = &event.batch.id;
         let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
-        let clips = batch.fold(&event.batch, &event.fact, now);
+        let clips = batch.fold(&event.batch, &event.kind, now);
         let keys = clips.into_iter().map(|clip| Key::Clip(id.clone(), clip)).chain([Key::Batch(id.clone())]);
         keys.filter(|key| self.file(key)).collect()
     }
@@ -223,8 +223,8 @@ mod tests {
         attempt::Attempt,
         failure::Failure,
         ids::{AttemptId, OwnerUid, WorkerId},
-        job::FleetFact,
-        lifecycle::{ClipEvent, ClipFact, Encoding},
+        job::EventKind,
+        lifecycle::{ClipEvent, ClipEventKind, Encoding},
         progress::Phase,
     };
 
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    fn clip_event(fact: ClipFact, sequence: u64) -> FleetEvent {
+    fn clip_event(kind: ClipEventKind, sequence: u64) -> Event {
         let attempt = Attempt {
             id: AttemptId::parse("a1").unwrap(),
             number: 1,
@@ -245,14 +245,14 @@ mod tests {
             worker: WorkerId::parse("w1").unwrap(),
             sequence,
         };
-        let event = ClipEvent { generation: 0, at_ms: 10, attempt: Some(attempt), fact };
-        FleetEvent { batch: context(), fact: FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event } }
+        let event = ClipEvent { generation: 0, at_ms: 10, attempt: Some(attempt), kind };
+        Event { batch: context(), kind: EventKind::Clip { id: ClipId::parse("c1").unwrap(), event } }
     }
 
-    fn progressed(percent: u8) -> FleetEvent {
-        let fact =
-            ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() };
-        clip_event(fact, u64::from(percent))
+    fn progressed(percent: u8) -> Event {
+        let kind =
+            ClipEventKind::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() };
+        clip_event(kind, u64::from(percent))
     }
 
     fn write_all(board: &mut Board, now: Instant) -> Vec<Write> {
@@ -274,11 +274,11 @@ mod tests {
         let start = Instant::now();
         board.take_up(&context(), None, &[], start);
         let queued =
-            FleetFact::BatchQueued { at_ms: 1, clips: ["c1", "c2"].map(|id| ClipId::parse(id).unwrap()).into() };
-        assert_eq!(board.fold(&FleetEvent { batch: context(), fact: queued }, start).len(), 3);
+            EventKind::BatchQueued { at_ms: 1, clips: ["c1", "c2"].map(|id| ClipId::parse(id).unwrap()).into() };
+        assert_eq!(board.fold(&Event { batch: context(), kind: queued }, start).len(), 3);
         assert_eq!(write_all(&mut board, start).len(), 3);
 
-        board.fold(&clip_event(ClipFact::Started, 1), start);
+        board.fold(&clip_event(ClipEventKind::Started, 1), start);
         assert_eq!(write_all(&mut board, start).len(), 2, "a change of status goes out at once");
 
         board.fold(&progressed(20), start);
@@ -295,9 +295,9 @@ mod tests {
         let mut board = Board::default();
         let now = Instant::now();
         board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipFact::Started, 1), now);
+        board.fold(&clip_event(ClipEventKind::Started, 1), now);
         write_all(&mut board, now);
-        board.fold(&clip_event(ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
+        board.fold(&clip_event(ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
         let writes = write_all(&mut board, now);
         assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
         assert_eq!(writes[0].fields["setbacks"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
@@ -310,7 +310,7 @@ mod tests {
         board.take_up(&context(), None, &[], now);
         board.fold(&progressed(40), now);
         let before = write_all(&mut board, now);
-        board.fold(&clip_event(ClipFact::Failed(Failure::permanent("source_gone", "gone")), 50), now);
+        board.fold(&clip_event(ClipEventKind::Failed(Failure::permanent("source_gone", "gone")), 50), now);
         let clip = stored(&write_all(&mut board, now)[0]);
 
         // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
@@ -332,7 +332,7 @@ mod tests {
         let now = Instant::now();
         let mut board = Board::default();
         board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipFact::Started, 1), now);
+        board.fold(&clip_event(ClipEventKind::Started, 1), now);
         // The clip's creation is told to another instance, which has written the batch and not yet the clip.
         let [clip, mut batch] = write_all(&mut board, now).try_into().expect("a clip and its batch");
         batch.fields.insert("createdAt".into(), instant(Some(3)));
@@ -351,7 +351,7 @@ mod tests {
         let mut board = Board::default();
         let now = Instant::now();
         board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipFact::Failed(Failure::dead_lettered("100")), 1), now);
+        board.fold(&clip_event(ClipEventKind::Failed(Failure::dead_lettered("100")), 1), now);
         let writes = write_all(&mut board, now);
         let batch = writes.iter().find(|write| write.path == "exportBatches/b1").unwrap();
         assert_eq!(batch.fields["hasDeadLetters"], Value::Bool(true));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fact_that_changes_nothing_waits_for_no_write() {
+    async fn an_event_that_changes_nothing_waits_for_no_write() {
         let mut board = Board::default();
         let now = Instant::now();
         board.take_up(&context(), None, &[], now);
@@ -378,8 +378,8 @@ mod tests {
         for number in 0..batches {
             let context = of(number);
             board.take_up(&context, None, &[], now + Duration::from_millis(number as u64));
-            let fact = FleetFact::BatchQueued { at_ms: 1, clips: clips.clone() };
-            for key in board.fold(&FleetEvent { batch: context, fact }, now + Duration::from_millis(number as u64)) {
+            let kind = EventKind::BatchQueued { at_ms: 1, clips: clips.clone() };
+            for key in board.fold(&Event { batch: context, kind }, now + Duration::from_millis(number as u64)) {
                 board.written(&key, Version { seconds: 1, nanos: 0 }, now);
             }
         }
@@ -394,12 +394,12 @@ mod tests {
         let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), ..context() };
         for id in ["a", "b"] {
             board.take_up(&of(id), None, &[], start);
-            board.fold(&FleetEvent { batch: of(id), ..progressed(20) }, start);
+            board.fold(&Event { batch: of(id), ..progressed(20) }, start);
         }
         write_all(&mut board, start);
         let now = start + BETWEEN_WRITES;
-        board.fold(&FleetEvent { batch: of("a"), ..progressed(30) }, start);
-        board.fold(&FleetEvent { batch: of("b"), ..clip_event(ClipFact::Cancelled, 90) }, now);
+        board.fold(&Event { batch: of("a"), ..progressed(30) }, start);
+        board.fold(&Event { batch: of("b"), ..clip_event(ClipEventKind::Cancelled, 90) }, now);
         let first: Vec<String> = board.due(now, 1).into_iter().map(|(_, write)| write.path).collect();
         assert_eq!(first, ["exportBatches/b/clips/c1"]);
         assert_eq!(board.due(now, 9).len(), 4);
@@ -412,10 +412,10 @@ mod tests {
         let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), size: 1, ..context() };
         for id in ["done", "at-work"] {
             board.take_up(&of(id), None, &[], now);
-            board.fold(&FleetEvent { batch: of(id), ..progressed(20) }, now);
+            board.fold(&Event { batch: of(id), ..progressed(20) }, now);
         }
-        let end = clip_event(ClipFact::Cancelled, 90);
-        board.fold(&FleetEvent { batch: of("done"), ..end }, now);
+        let end = clip_event(ClipEventKind::Cancelled, 90);
+        board.fold(&Event { batch: of("done"), ..end }, now);
         let later = now + AFTER_THE_END;
         board.take_up(&of("new"), None, &[], later);
         assert!(board.knows(&of("done").id), "its end is not written yet");
@@ -430,8 +430,8 @@ mod tests {
         let mut board = Board::default();
         let now = Instant::now();
         board.take_up(&context(), None, &[], now);
-        let fact = FleetFact::BatchRefused { at_ms: 5, failure: Failure::permanent("invalid_request", "no") };
-        board.fold(&FleetEvent { batch: context(), fact }, now);
+        let kind = EventKind::BatchRefused { at_ms: 5, failure: Failure::permanent("invalid_request", "no") };
+        board.fold(&Event { batch: context(), kind }, now);
         let writes = write_all(&mut board, now);
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].fields["status"], Value::String("failed".into()));

@@ -1,30 +1,30 @@
-//! The two streams the service listens to, as one: facts, and jobs that were set aside, which are facts too.
+//! The two streams the service listens to, as one: events, and jobs that were set aside, which are events too.
 
 use clipfleet_cloud::{Cloud, CloudError, Deliveries, Delivery, Message};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
     failure::Failure,
-    job::{FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact},
+    job::{Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind},
 };
 use clipfleet_service::{clock::Clock, trace};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-/// Facts held unsettled at once: the latest progress of so many clips, since it takes the place of what came before. About 1 kB each.
-const FACTS_OUTSTANDING: usize = 10_000;
+/// Events held unsettled at once: the latest progress of so many clips, since it takes the place of what came before. About 1 kB each.
+const EVENTS_OUTSTANDING: usize = 10_000;
 /// Dead letters are rare.
 const DEAD_LETTERS_OUTSTANDING: usize = 100;
 
 /// Attribute that Pub/Sub puts on a dead letter: how often it was delivered.
 const DELIVERIES: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 
-/// A fact and the lease on its message.
-pub(crate) struct Fact {
-    pub(crate) event: FleetEvent,
+/// An event and the lease on its message.
+pub(crate) struct Leased {
+    pub(crate) event: Event,
     pub(crate) delivery: Delivery,
-    /// Ends when the documents that cover the fact are written.
+    /// Ends when the documents that cover the event are written.
     pub(crate) span: Span,
 }
 
@@ -43,13 +43,13 @@ pub(crate) fn start(
     cloud: &Cloud,
     clock: Clock,
     stop: CancellationToken,
-) -> (mpsc::Receiver<Result<Fact, CloudError>>, Intake) {
-    let (sender, receiver) = mpsc::channel(FACTS_OUTSTANDING);
-    let facts = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, FACTS_OUTSTANDING);
+) -> (mpsc::Receiver<Result<Leased, CloudError>>, Intake) {
+    let (sender, receiver) = mpsc::channel(EVENTS_OUTSTANDING);
+    let events = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, EVENTS_OUTSTANDING);
     let dead = cloud.queue.subscribe(names::CLIP_JOBS_DEAD_LETTER_STATUS, DEAD_LETTERS_OUTSTANDING);
     let mut tasks = JoinSet::new();
     tasks.spawn(forward(
-        facts,
+        events,
         |message| event::decode(&message.data).map_err(|bad| bad.to_string()),
         sender.clone(),
         stop.clone(),
@@ -60,8 +60,8 @@ pub(crate) fn start(
 
 async fn forward(
     mut deliveries: Deliveries,
-    decode: impl Fn(&Message) -> Result<FleetEvent, String>,
-    sender: mpsc::Sender<Result<Fact, CloudError>>,
+    decode: impl Fn(&Message) -> Result<Event, String>,
+    sender: mpsc::Sender<Result<Leased, CloudError>>,
     stop: CancellationToken,
 ) {
     loop {
@@ -70,11 +70,11 @@ async fn forward(
             () = stop.cancelled() => break,
             delivery = deliveries.next() => delivery,
         };
-        let fact = match delivery {
+        let leased = match delivery {
             Some(Ok(delivery)) => match decode(&delivery.message) {
                 Ok(event) => {
                     let span = span(&event, &delivery.message);
-                    Ok(Fact { event, delivery, span })
+                    Ok(Leased { event, delivery, span })
                 }
                 Err(reason) => {
                     // It would be no clearer the next time: settled, counted, and visible in the log.
@@ -87,7 +87,7 @@ async fn forward(
             Some(Err(error)) => Err(error),
             None => break,
         };
-        if sender.send(fact).await.is_err() {
+        if sender.send(leased).await.is_err() {
             break;
         }
     }
@@ -95,30 +95,30 @@ async fn forward(
 }
 
 /// Progress is told too often to be of use in a trace.
-fn span(event: &FleetEvent, message: &Message) -> Span {
-    let progress = match &event.fact {
-        FleetFact::Clip { event, .. } => matches!(event.fact, ClipFact::Progressed { .. }),
+fn span(event: &Event, message: &Message) -> Span {
+    let progress = match &event.kind {
+        EventKind::Clip { event, .. } => matches!(event.kind, ClipEventKind::Progressed { .. }),
         _ => false,
     };
     if progress || !trace::is_in(&message.attributes) {
         return Span::none();
     }
-    let clip = match &event.fact {
-        FleetFact::Clip { id, .. } => Some(id.as_str()),
+    let clip = match &event.kind {
+        EventKind::Clip { id, .. } => Some(id.as_str()),
         _ => None,
     };
-    let span = tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, fact = event::kind(event));
+    let span = tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, event = event::kind_name(event));
     trace::follow(&span, trace::texts(&message.attributes));
     span
 }
 
-fn set_aside(message: &Message, at_ms: i64) -> Result<FleetEvent, String> {
+fn set_aside(message: &Message, at_ms: i64) -> Result<Event, String> {
     let job = job::decode(&message.data).map_err(|bad| bad.to_string())?;
     let deliveries = message.attributes.get(DELIVERIES).map_or("its last", String::as_str);
-    let fact = ClipFact::Failed(Failure::dead_lettered(deliveries));
+    let kind = ClipEventKind::Failed(Failure::dead_lettered(deliveries));
     // Whatever the clocks say: nothing is given up before it was queued.
-    let event = ClipEvent { generation: job.generation, at_ms: at_ms.max(job.queued_at_ms), attempt: None, fact };
-    Ok(FleetEvent { batch: job.batch, fact: FleetFact::Clip { id: job.clip.id, event } })
+    let event = ClipEvent { generation: job.generation, at_ms: at_ms.max(job.queued_at_ms), attempt: None, kind };
+    Ok(Event { batch: job.batch, kind: EventKind::Clip { id: job.clip.id, event } })
 }
 
 #[cfg(test)]
@@ -139,14 +139,14 @@ mod tests {
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);
         let attributes = [(DELIVERIES.to_owned(), "100".to_owned())].into();
         let event = set_aside(&Message { data: job::encode(&job).into(), attributes }, 9).unwrap();
-        let FleetFact::Clip { id, event } = event.fact else { panic!("about a clip") };
+        let EventKind::Clip { id, event } = event.kind else { panic!("about a clip") };
         assert_eq!((id.as_str(), event.generation, event.at_ms), ("c1", 2, 9));
-        let ClipFact::Failed(failure) = event.fact else { panic!("a failure") };
+        let ClipEventKind::Failed(failure) = event.kind else { panic!("a failure") };
         assert_eq!((failure.code.as_str(), failure.retryable), (DEAD_LETTERED, true));
         assert!(failure.message.contains("100"), "{}", failure.message);
         let early =
             set_aside(&Message { data: job::encode(&Job { queued_at_ms: 12, ..job }).into(), ..Message::default() }, 9);
-        assert!(matches!(early.unwrap().fact, FleetFact::Clip { event, .. } if event.at_ms == 12));
+        assert!(matches!(early.unwrap().kind, EventKind::Clip { event, .. } if event.at_ms == 12));
         assert!(set_aside(&Message::default(), 9).is_err());
     }
 }

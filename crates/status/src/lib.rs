@@ -1,4 +1,4 @@
-//! The status service: folds the fleet's facts into the documents that people read. It is the only writer of
+//! The status service: folds the fleet's events into the documents that people read. It is the only writer of
 //! `exportBatches/{batch}` and `exportBatches/{batch}/clips/{clip}`.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!  [clip-jobs-dead-letter] ─┘                                                    └─▶ mirror, if asked for
 //! ```
 //!
-//! A fact's lease is settled only after a write that covers it, so a crash loses nothing: facts come again and folding them
+//! An event's lease is settled only after a write that covers it, so a crash loses nothing: events come again and folding them
 //! again changes nothing. Several instances may run; a write meets the precondition "unchanged since I read it", and the
 //! loser reads again. It knows nothing of media, and takes no decisions.
 
@@ -49,7 +49,7 @@ pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: Canc
     folded.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
-/// Folds facts until told to stop, or until waiting cannot mend an error (no such subscription).
+/// Folds events until told to stop, or until waiting cannot mend an error (no such subscription).
 pub async fn fold(
     config: Config,
     cloud: Cloud,
@@ -57,12 +57,12 @@ pub async fn fold(
     readiness: health::Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let (facts, intake) = intake::start(&cloud, clock, stop.clone());
+    let (events, intake) = intake::start(&cloud, clock, stop.clone());
     readiness.ready(serde_json::json!({"role": "status"}));
     let mirror = config.legacy_mirror.then(|| mirror::Mirror::start(cloud.clone()));
-    let folded = writer::run(cloud, mirror, facts, stop).await;
+    let folded = writer::run(cloud, mirror, events, stop).await;
     if let Err(error) = &folded {
-        tracing::error!(%error, "no facts are folded any more");
+        tracing::error!(%error, "no events are folded any more");
         readiness.not_ready(error.to_string());
     }
     intake.close().await;

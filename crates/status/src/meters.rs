@@ -4,7 +4,7 @@ use clipfleet_service::telemetry::Metric;
 
 pub(crate) const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_documents_written_total", "Writes of status documents."),
-    Metric::counter("clipfleet_facts_folded_total", "Facts folded into documents."),
+    Metric::counter("clipfleet_events_folded_total", "Events folded into documents."),
     Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
     Metric::counter("clipfleet_mirror_failures_total", "Writes of the legacy mirror that failed."),
     Metric::counter("clipfleet_mirror_left_out_total", "Changes that the legacy mirror had no room for."),

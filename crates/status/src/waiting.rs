@@ -1,30 +1,30 @@
-//! The leases of facts that wait for documents which cover them.
+//! The leases of events that wait for documents which cover them.
 
 use crate::board::Key;
 use clipfleet_cloud::Delivery;
 use clipfleet_domain::{
     ids::{BatchId, ClipId},
-    job::{FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact},
+    job::{Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tracing::Span;
 
-/// The right to a fact, and the span of its way into documents.
+/// The right to an event, and the span of its way into documents.
 pub(crate) struct Lease {
     pub(crate) delivery: Delivery,
     pub(crate) span: Span,
 }
 
-/// A lease shared by the documents that cover its fact; settled when the last of them is written.
+/// A lease shared by the documents that cover its event; settled when the last of them is written.
 type Shared = Arc<Lease>;
 
 /// What waits for one document.
 #[derive(Default)]
 struct Covered {
-    facts: Vec<Shared>,
+    events: Vec<Shared>,
     /// The latest progress of each clip: its lease covers what the same attempt told before. So what waits is bounded by the number of
-    /// clips, however fast they report and however slowly documents are written, and a fact that ends a clip is never kept out by progress.
+    /// clips, however fast they report and however slowly documents are written, and an event that ends a clip is never kept out by progress.
     progress: BTreeMap<ClipId, (ClipEvent, Shared)>,
 }
 
@@ -33,18 +33,18 @@ struct Covered {
 pub(crate) struct Waiting(BTreeMap<Key, Covered>);
 
 impl Waiting {
-    /// Keeps a fact's lease until all of these documents are written; settles it when there are none.
-    pub(crate) fn keep(&mut self, event: FleetEvent, lease: Lease, covering: Vec<Key>) {
+    /// Keeps an event's lease until all of these documents are written; settles it when there are none.
+    pub(crate) fn keep(&mut self, event: Event, lease: Lease, covering: Vec<Key>) {
         let shared = Arc::new(lease);
-        let progress = match event.fact {
-            FleetFact::Clip { id, event } if matches!(event.fact, ClipFact::Progressed { .. }) => Some((id, event)),
+        let progress = match event.kind {
+            EventKind::Clip { id, event } if matches!(event.kind, ClipEventKind::Progressed { .. }) => Some((id, event)),
             _ => None,
         };
         for key in covering {
             let covered = self.0.entry(key).or_default();
             match &progress {
                 Some((id, event)) => covered.report(id, event, Arc::clone(&shared)),
-                None => covered.facts.push(Arc::clone(&shared)),
+                None => covered.events.push(Arc::clone(&shared)),
             }
         }
         settle(shared);
@@ -53,7 +53,7 @@ impl Waiting {
     /// Settles what waited for this document alone.
     pub(crate) fn written(&mut self, key: &Key) {
         let Some(covered) = self.0.remove(key) else { return };
-        covered.facts.into_iter().chain(covered.progress.into_values().map(|(_, shared)| shared)).for_each(settle);
+        covered.events.into_iter().chain(covered.progress.into_values().map(|(_, shared)| shared)).for_each(settle);
     }
 
     /// Hands back everything about a batch: a lease that is dropped unsettled goes back to the queue.
@@ -73,7 +73,7 @@ impl Covered {
                 let (_, earlier) = std::mem::replace(known, (event.clone(), shared));
                 settle(earlier);
             }
-            Some(_) => self.facts.push(shared),
+            Some(_) => self.events.push(shared),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loop: take facts in, fold them, write what is due, settle what is covered.
+//! The loop: take events in, fold them, write what is due, settle what is covered.
 //!
 //! A document that the store refuses for good (too large, invalid) holds up no other:
 //!
@@ -14,7 +14,7 @@
 
 use crate::{
     board::{Board, Key},
-    intake::Fact,
+    intake::Leased,
     mirror::Mirror,
     waiting::{Lease, Waiting},
 };
@@ -29,7 +29,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Facts folded before the next commit: the larger, the fewer writes in a storm; the smaller, the fresher. Folding so many takes less
+/// Events folded before the next commit: the larger, the fewer writes in a storm; the smaller, the fresher. Folding so many takes less
 /// time than a commit.
 const BURST: usize = 4_000;
 
@@ -66,23 +66,23 @@ struct Writer {
 pub(crate) async fn run(
     cloud: Cloud,
     mirror: Option<Mirror>,
-    mut facts: mpsc::Receiver<Result<Fact, CloudError>>,
+    mut events: mpsc::Receiver<Result<Leased, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default(), mirror, accepted_at: None };
     loop {
         let next_due = writer.board.next_due();
         let mut burst = Vec::new();
-        // In this order, so that a simulation repeats. A commit follows every burst and a burst every commit: facts keep no document
-        // waiting, nor do documents keep facts, of which the later then take the place of the earlier.
+        // In this order, so that a simulation repeats. A commit follows every burst and a burst every commit: events keep no document
+        // waiting, nor do documents keep events, of which the later then take the place of the earlier.
         tokio::select! {
             biased;
             () = stop.cancelled() => return writer.finish().await,
-            received = facts.recv_many(&mut burst, BURST) => if received == 0 { return writer.finish().await },
+            received = events.recv_many(&mut burst, BURST) => if received == 0 { return writer.finish().await },
             () = tokio::time::sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
         }
-        for fact in burst {
-            writer.take(fact?).await;
+        for leased in burst {
+            writer.take(leased?).await;
         }
         if let Err(error) = writer.write_due().await {
             tracing::warn!(%error, "documents not written, trying again");
@@ -93,16 +93,16 @@ pub(crate) async fn run(
 }
 
 impl Writer {
-    async fn take(&mut self, fact: Fact) {
-        let Fact { event, delivery, span } = fact;
+    async fn take(&mut self, leased: Leased) {
+        let Leased { event, delivery, span } = leased;
         if !self.board.knows(&event.batch.id)
             && let Err(error) = self.take_up(&event.batch).await
         {
-            tracing::warn!(batch = %event.batch.id, %error, "fact handed back");
+            tracing::warn!(batch = %event.batch.id, %error, "event handed back");
             return delivery.nack();
         }
         let covering = self.board.fold(&event, Instant::now());
-        metrics::counter!("clipfleet_facts_folded_total").increment(1);
+        metrics::counter!("clipfleet_events_folded_total").increment(1);
         self.waiting.keep(event, Lease { delivery, span }, covering);
     }
 
@@ -181,7 +181,7 @@ impl Writer {
                 self.mirror(keys.to_vec());
                 Ok(Committed::Written)
             }
-            // Someone else wrote one of them: forget what we thought of all, hand their facts back, read anew.
+            // Someone else wrote one of them: forget what we thought of all, hand their events back, read anew.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
                 tracing::warn!(%error, "documents changed by another writer, reading them again");
                 keys.iter().for_each(|key| self.drop_batch(key.batch()));

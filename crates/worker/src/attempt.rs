@@ -22,7 +22,7 @@ use crate::{
 use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_contract::standing::Standing;
 use clipfleet_domain::{
-    attempt::Attempt, failure::Failure, ids::AttemptId, job::Job, lifecycle::ClipFact, limits::attempt_deadline_ms,
+    attempt::Attempt, failure::Failure, ids::AttemptId, job::Job, lifecycle::ClipEventKind, limits::attempt_deadline_ms,
     sequel, tally::Counts,
 };
 use std::{path::Path, time::Duration};
@@ -107,7 +107,7 @@ async fn attend(
     let lost = earlier.counts.lost + u32::from(earlier.at_work().is_some());
     let earlier = Counts { lost, ..earlier.counts };
     if let Some(failure) = sequel::before_attempt(earlier) {
-        return conclude(job, reporter, ClipFact::Failed(failure), &stop).await;
+        return conclude(job, reporter, ClipEventKind::Failed(failure), &stop).await;
     }
     let work = tokio::select! {
         biased;
@@ -116,19 +116,19 @@ async fn attend(
         news = wanted::news(&worker.cloud, job, reporter.attempt()) => Err(Stopped::News(news)),
         work = work(worker, job, reporter) => work,
     };
-    let fact = match work {
+    let kind = match work {
         Ok((output, encoding)) => {
             meters::completed(job, &output, &encoding);
             tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
             reporter.objects_are_visible();
             worker.cooldown.record_success();
-            ClipFact::Completed { output, encoding }
+            ClipEventKind::Completed { output, encoding }
         }
         Err(Stopped::Failed(failure)) => {
             worker.cooldown.record_failure(&failure);
             sequel::after_failure(failure, counts(worker, job, earlier).await)
         }
-        Err(Stopped::Interrupted) => ClipFact::Interrupted,
+        Err(Stopped::Interrupted) => ClipEventKind::Interrupted,
         Err(Stopped::Untold(error)) => {
             tracing::warn!(%batch, %clip, %error, "attempt handed back: it could not even be announced");
             return Outcome::HandedBack;
@@ -143,7 +143,7 @@ async fn attend(
             return Outcome::Lost;
         }
     };
-    conclude(job, reporter, fact, &stop).await
+    conclude(job, reporter, kind, &stop).await
 }
 
 /// Why there is no result.
@@ -157,7 +157,7 @@ enum Stopped {
 }
 
 async fn work(worker: &Worker, job: &Job, reporter: &Reporter) -> Result<Made, Stopped> {
-    reporter.tell(ClipFact::Started).await.map_err(Stopped::Untold)?;
+    reporter.tell(ClipEventKind::Started).await.map_err(Stopped::Untold)?;
     make(worker, job, reporter).await.map_err(Stopped::Failed)
 }
 
@@ -240,18 +240,18 @@ async fn counts(worker: &Worker, job: &Job, known: Counts) -> Counts {
 }
 
 /// Tells the attempt's last word. Untold is undone: the next attempt finds the result, or fails again, and tells again.
-async fn conclude(job: &Job, reporter: &Reporter, fact: ClipFact, stop: &CancellationToken) -> Outcome {
+async fn conclude(job: &Job, reporter: &Reporter, kind: ClipEventKind, stop: &CancellationToken) -> Outcome {
     let (batch, clip) = (&job.batch.id, &job.clip.id);
-    let ends = match &fact {
-        ClipFact::Failed(failure) => {
+    let ends = match &kind {
+        ClipEventKind::Failed(failure) => {
             tracing::warn!(%batch, %clip, code = failure.code, "clip failed: {}", failure.message);
             true
         }
-        ClipFact::Crashed(failure) | ClipFact::Postponed(failure) => {
+        ClipEventKind::Crashed(failure) | ClipEventKind::Postponed(failure) => {
             tracing::warn!(%batch, %clip, code = failure.code, "attempt handed back: {}", failure.message);
             false
         }
-        ClipFact::Interrupted => {
+        ClipEventKind::Interrupted => {
             tracing::info!(%batch, %clip, "attempt interrupted");
             false
         }
@@ -260,7 +260,7 @@ async fn conclude(job: &Job, reporter: &Reporter, fact: ClipFact, stop: &Cancell
     let told = tokio::select! {
         biased;
         () = reporter.hold().lost() => return Outcome::Lost,
-        told = reporter.tell(fact) => told,
+        told = reporter.tell(kind) => told,
         () = async { stop.cancelled().await; sleep(LAST_WORD).await } => {
             Err(CloudError::new(ErrorKind::Unavailable, "tell the end of an attempt before the end of its worker"))
         }

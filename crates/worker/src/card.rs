@@ -123,7 +123,7 @@ impl Card {
     }
 
     /// For people who ask whether the worker is ready.
-    pub(crate) fn facts(&self) -> Value {
+    pub(crate) fn details(&self) -> Value {
         match &*self.state() {
             State::None => json!({"state": "none"}),
             State::Used { failures, .. } => json!({"state": "used", "failedInARow": failures}),

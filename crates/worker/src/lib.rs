@@ -1,4 +1,4 @@
-//! The worker: leases clip jobs, runs one pipeline process per attempt, makes the result visible once, and reports facts.
+//! The worker: leases clip jobs, runs one pipeline process per attempt, makes the result visible once, and reports events.
 //!
 //! ```text
 //!  [clip-jobs] ──lease──▶ attempt ──spawns──▶ clipfleet-pipeline ──file──▶ attempt ──create if absent──▶ object
@@ -149,8 +149,8 @@ async fn work(
     let (capabilities, card) = card::examine(&program).await?;
     let card = Arc::new(card);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
-    let facts = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
-    let answer = Arc::new(ready::Answer::new(readiness, facts, Arc::clone(&card)));
+    let details = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
+    let answer = Arc::new(ready::Answer::new(readiness, details, Arc::clone(&card)));
     let (media, answering) =
         (Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&card))), Arc::clone(&answer));
     let tell = move |paused: bool| answering.paused(paused);

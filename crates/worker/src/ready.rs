@@ -11,15 +11,15 @@ use std::sync::{
 /// The worker's answer, kept up to date.
 pub(crate) struct Answer {
     readiness: Readiness,
-    facts: Value,
+    details: Value,
     card: Arc<Card>,
     paused: AtomicBool,
 }
 
 impl Answer {
-    /// `facts` are those that never change. Nothing is said before the first call below.
-    pub(crate) fn new(readiness: Readiness, facts: Value, card: Arc<Card>) -> Self {
-        Self { readiness, facts, card, paused: AtomicBool::new(false) }
+    /// `details` are those that never change. Nothing is said before the first call below.
+    pub(crate) fn new(readiness: Readiness, details: Value, card: Arc<Card>) -> Self {
+        Self { readiness, details, card, paused: AtomicBool::new(false) }
     }
 
     /// The worker takes jobs, or is paused.
@@ -33,9 +33,9 @@ impl Answer {
         if let Some(reason) = self.card.ends_worker() {
             return self.readiness.not_ready(reason);
         }
-        let mut facts = self.facts.clone();
-        facts["paused"] = self.paused.load(Ordering::Relaxed).into();
-        facts["gpu"] = self.card.facts();
-        self.readiness.ready(facts);
+        let mut details = self.details.clone();
+        details["paused"] = self.paused.load(Ordering::Relaxed).into();
+        details["gpu"] = self.card.details();
+        self.readiness.ready(details);
     }
 }

@@ -1,4 +1,4 @@
-//! What an attempt tells the fleet: facts, each confirmed, and progress, at most once a second, at least every three, and never in
+//! What an attempt tells the fleet: events, each confirmed, and progress, at most once a second, at least every three, and never in
 //! the way. Of an attempt whose lease is lost nothing is told.
 
 use crate::lease::Hold;
@@ -7,8 +7,8 @@ use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
     ids::AttemptId,
-    job::{FleetEvent, FleetFact, Job},
-    lifecycle::{ClipEvent, ClipFact, Encoding},
+    job::{Event, EventKind, Job},
+    lifecycle::{ClipEvent, ClipEventKind, Encoding},
     progress::{self, Phase},
 };
 use clipfleet_service::{clock::Clock, trace};
@@ -35,7 +35,7 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// The voice of one attempt.
 pub(crate) struct Reporter {
     voice: Arc<Voice>,
-    latest: watch::Sender<Option<ClipFact>>,
+    latest: watch::Sender<Option<ClipEventKind>>,
     background: JoinHandle<()>,
     /// The highest percent so far. A source that is read once more starts over, what is told of it does not: a later
     /// report stands for all that the attempt told before ([`ClipEvent::supersedes`]).
@@ -59,7 +59,7 @@ impl Reporter {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, hold: Hold) -> Self {
         let (job, sequence, trace) = (job.clone(), AtomicU64::new(0), trace::labels());
         let voice = Arc::new(Voice { queue, clock, job, attempt, hold, sequence, trace });
-        let alive = ClipFact::Progressed {
+        let alive = ClipEventKind::Progressed {
             phase: Phase::Fetching,
             percent: 0,
             eta_seconds: None,
@@ -113,13 +113,13 @@ impl Reporter {
         (self.voice.clock.now_ms() - self.voice.attempt.started_at_ms).max(0)
     }
 
-    /// Tells a fact; returns when it is confirmed, and never when the lease is lost. After any but the first, what progress was still
+    /// Tells an event; returns when it is confirmed, and never when the lease is lost. After any but the first, what progress was still
     /// unsaid stays unsaid.
-    pub(crate) async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {
-        if fact != ClipFact::Started {
+    pub(crate) async fn tell(&self, kind: ClipEventKind) -> Result<(), CloudError> {
+        if kind != ClipEventKind::Started {
             self.latest.send_replace(None);
         }
-        self.voice.tell(fact).await
+        self.voice.tell(kind).await
     }
 
     /// Notes how far the attempt is; said in the background, the latest first, the superseded never.
@@ -128,7 +128,7 @@ impl Reporter {
         let percent = percent.max(self.percent.fetch_max(percent, Ordering::Relaxed));
         let elapsed_ms = self.voice.clock.now_ms() - self.voice.attempt.started_at_ms;
         let eta_seconds = progress::eta_seconds(percent, elapsed_ms);
-        self.latest.send_replace(Some(ClipFact::Progressed { phase, percent, eta_seconds, encoding }));
+        self.latest.send_replace(Some(ClipEventKind::Progressed { phase, percent, eta_seconds, encoding }));
     }
 }
 
@@ -138,14 +138,14 @@ impl Drop for Reporter {
     }
 }
 
-async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipFact>>) {
+async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipEventKind>>) {
     loop {
         match timeout(HEARTBEAT, latest.changed()).await {
             Ok(Ok(())) | Err(_) => {}
             Ok(Err(_)) => return,
         }
-        let Some(fact) = latest.borrow_and_update().clone() else { continue };
-        if let Err(error) = voice.tell(fact).await {
+        let Some(kind) = latest.borrow_and_update().clone() else { continue };
+        if let Err(error) = voice.tell(kind).await {
             tracing::debug!(%error, "progress not told");
         }
         sleep(EVERY).await;
@@ -153,17 +153,17 @@ async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipFact>>)
 }
 
 impl Voice {
-    async fn tell(&self, fact: ClipFact) -> Result<(), CloudError> {
+    async fn tell(&self, kind: ClipEventKind) -> Result<(), CloudError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let attempt = Attempt { sequence, ..self.attempt.clone() };
         let event =
-            ClipEvent { generation: self.job.generation, at_ms: self.clock.now_ms(), attempt: Some(attempt), fact };
-        let fact = FleetFact::Clip { id: self.job.clip.id.clone(), event };
-        let event = FleetEvent { batch: self.job.batch.clone(), fact };
+            ClipEvent { generation: self.job.generation, at_ms: self.clock.now_ms(), attempt: Some(attempt), kind };
+        let kind = EventKind::Clip { id: self.job.clip.id.clone(), event };
+        let event = Event { batch: self.job.batch.clone(), kind };
         let attributes = [
             (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
             (names::ATTRIBUTE_CLIP.to_owned(), self.job.clip.id.to_string()),
-            (names::ATTRIBUTE_FACT.to_owned(), event::kind(&event).to_owned()),
+            (names::ATTRIBUTE_EVENT.to_owned(), event::kind_name(&event).to_owned()),
         ];
         let attributes = attributes.into_iter().chain(self.trace.clone()).collect();
         let message = Message { data: event::encode(&event).into(), attributes };

@@ -5,7 +5,7 @@ use crate::{media::OVERSIZED, world::count};
 use clipfleet_cloud::{Fields, Value, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
-    lifecycle::ClipFact,
+    lifecycle::ClipEventKind,
     rendition::{by_name, name_of},
     state::State,
 };
@@ -134,27 +134,27 @@ impl Ledger {
 
     /// A document says nothing that nobody said.
     fn was_published(&self, clip: &ClipKey, now: Standing) -> Verdict {
-        let facts = self.facts.get(clip).into_iter().flatten().filter(|event| event.generation == now.generation);
+        let events = self.events.get(clip).into_iter().flatten().filter(|event| event.generation == now.generation);
         let (mut percent, mut said) = (0, now.state == State::Queued);
-        for event in facts {
-            said |= match &event.fact {
-                ClipFact::Completed { .. } => now.state == State::Completed,
-                ClipFact::Failed(_) => now.state == State::Failed,
-                ClipFact::Cancelled => now.state == State::Cancelled,
-                ClipFact::Queued => false,
+        for event in events {
+            said |= match &event.kind {
+                ClipEventKind::Completed { .. } => now.state == State::Completed,
+                ClipEventKind::Failed(_) => now.state == State::Failed,
+                ClipEventKind::Cancelled => now.state == State::Cancelled,
+                ClipEventKind::Queued => false,
                 _ => now.state == State::Processing,
             };
-            match &event.fact {
-                ClipFact::Progressed { percent: told, .. } => percent = percent.max(*told),
-                ClipFact::Completed { .. } => percent = 100,
+            match &event.kind {
+                ClipEventKind::Progressed { percent: told, .. } => percent = percent.max(*told),
+                ClipEventKind::Completed { .. } => percent = 100,
                 _ => {}
             }
         }
         said |= now.state == State::Failed && self.set_aside.get(clip).is_some_and(|it| it.contains(&now.generation));
-        // Status itself says so where the store refuses what the facts come to.
+        // Status itself says so where the store refuses what the events come to.
         said |= now.state == State::Failed && clip.1.ends_with(OVERSIZED);
         if !said || now.percent > i64::from(percent) {
-            return Err(format!("the document of {clip:?} says {now:?}, which no fact says"));
+            return Err(format!("the document of {clip:?} says {now:?}, which no event says"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Stories of clips in every order of their facts.
+//! Stories of clips in every order of their events.
 
 use super::*;
 use crate::ids::{AttemptId, WorkerId};
@@ -13,28 +13,28 @@ fn attempt(number: u32, sequence: u64) -> Option<Attempt> {
     })
 }
 
-fn event(at_ms: i64, attempt: Option<Attempt>, fact: ClipFact) -> ClipEvent {
-    ClipEvent { generation: 0, at_ms, attempt, fact }
+fn event(at_ms: i64, attempt: Option<Attempt>, kind: ClipEventKind) -> ClipEvent {
+    ClipEvent { generation: 0, at_ms, attempt, kind }
 }
 
-fn progressed(percent: u8) -> ClipFact {
+fn progressed(percent: u8) -> ClipEventKind {
     let encoding = Encoding { encoder: format!("encoder {percent}"), ..Encoding::default() };
-    ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
+    ClipEventKind::Progressed { phase: Phase::Encoding, percent, eta_seconds: Some(9), encoding }
 }
 
 fn story() -> Vec<ClipEvent> {
     vec![
-        event(0, None, ClipFact::Queued),
-        event(1_000, attempt(1, 0), ClipFact::Started),
+        event(0, None, ClipEventKind::Queued),
+        event(1_000, attempt(1, 0), ClipEventKind::Started),
         event(1_500, attempt(1, 1), progressed(60)),
-        event(1_800, attempt(1, 2), ClipFact::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
-        event(2_000, attempt(2, 0), ClipFact::Started),
-        event(2_200, attempt(2, 1), ClipFact::Postponed(Failure::transient("source_unavailable", "no answer"))),
+        event(1_800, attempt(1, 2), ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
+        event(2_000, attempt(2, 0), ClipEventKind::Started),
+        event(2_200, attempt(2, 1), ClipEventKind::Postponed(Failure::transient("source_unavailable", "no answer"))),
         event(2_500, attempt(3, 1), progressed(30)),
         event(
             3_000,
             attempt(3, 2),
-            ClipFact::Completed {
+            ClipEventKind::Completed {
                 output: Output { uri: "gs://b/o".into(), ..Output::default() },
                 encoding: Encoding::default(),
             },
@@ -50,7 +50,7 @@ fn fold<'a>(events: impl IntoIterator<Item = &'a ClipEvent>) -> ClipView {
     view
 }
 
-/// Every order of `n` facts.
+/// Every order of `n` events.
 fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![vec![]];
@@ -69,20 +69,20 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn the_order_of_facts_does_not_matter() {
+fn the_order_of_events_does_not_matter() {
     let story = story();
-    let ended = |attempt, fact| [&story[1..7], &[event(3_000, attempt, fact)]].concat();
+    let ended = |attempt, kind| [&story[1..7], &[event(3_000, attempt, kind)]].concat();
     let stories = [
         story.clone(),
         story[..7].to_vec(),
-        ended(None, ClipFact::Cancelled),
-        ended(None, ClipFact::Failed(Failure::dead_lettered("100"))),
-        ended(attempt(2, 2), ClipFact::Failed(Failure::permanent("source_gone", "gone"))),
+        ended(None, ClipEventKind::Cancelled),
+        ended(None, ClipEventKind::Failed(Failure::dead_lettered("100"))),
+        ended(attempt(2, 2), ClipEventKind::Failed(Failure::permanent("source_gone", "gone"))),
     ];
-    for facts in stories {
-        let expected = fold(&facts);
-        for order in permutations(facts.len()) {
-            assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
+    for events in stories {
+        let expected = fold(&events);
+        for order in permutations(events.len()) {
+            assert_eq!(fold(order.iter().map(|&i| &events[i])), expected, "{order:?}");
         }
     }
 }
@@ -98,7 +98,7 @@ fn later_progress_of_an_attempt_tells_all_that_earlier_progress_did() {
     assert!(
         story
             .iter()
-            .filter(|event| !matches!(event.fact, ClipFact::Progressed { .. }))
+            .filter(|event| !matches!(event.kind, ClipEventKind::Progressed { .. }))
             .all(|told| { !later.supersedes(told) && !told.supersedes(&earlier) })
     );
     let without = fold(story[..2].iter().chain([&later]));
@@ -111,11 +111,11 @@ fn attempts_are_counted_by_their_ends() {
     let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
     assert_eq!((counts.crashes, counts.postponements, counts.interruptions, counts.lost), (1, 1, 0, 0));
     let mut last = fold(&story()[..4]);
-    last.fold(&event(1_900, attempt(2, 1), ClipFact::Failed(Failure::crash("pipeline_crashed", "again"))));
+    last.fold(&event(1_900, attempt(2, 1), ClipEventKind::Failed(Failure::crash("pipeline_crashed", "again"))));
     assert_eq!(last.tally.counts(None).crashes, 2, "the one that ended the clip, too");
     let mut view = fold(&story()[..5]);
-    view.fold(&event(2_100, attempt(4, 0), ClipFact::Started));
-    view.fold(&event(2_300, attempt(5, 0), ClipFact::Interrupted));
+    view.fold(&event(2_100, attempt(4, 0), ClipEventKind::Started));
+    view.fold(&event(2_300, attempt(5, 0), ClipEventKind::Interrupted));
     let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
     assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 are unheard of");
 }
@@ -124,26 +124,26 @@ fn attempts_are_counted_by_their_ends() {
 fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
     let of = |generation, event: ClipEvent| ClipEvent { generation, ..event };
     let failed = Failure::permanent("source_gone", "gone");
-    let facts = [
-        event(0, None, ClipFact::Queued),
-        event(1_500, attempt(1, 1), ClipFact::Failed(failed.clone())),
-        of(1, event(2_000, None, ClipFact::Queued)),
+    let events = [
+        event(0, None, ClipEventKind::Queued),
+        event(1_500, attempt(1, 1), ClipEventKind::Failed(failed.clone())),
+        of(1, event(2_000, None, ClipEventKind::Queued)),
         of(1, event(2_500, attempt(2, 1), progressed(40))),
-        of(1, event(3_000, None, ClipFact::Cancelled)),
-        of(2, event(4_000, None, ClipFact::Queued)),
+        of(1, event(3_000, None, ClipEventKind::Cancelled)),
+        of(2, event(4_000, None, ClipEventKind::Queued)),
     ];
-    let expected = fold(&facts);
+    let expected = fold(&events);
     let endings: Vec<_> = expected.history.endings().map(|(n, end)| (n, end.state, end.at_ms)).collect();
     assert_eq!(endings, [(0, State::Failed, 1_500), (1, State::Cancelled, 3_000)]);
     assert_eq!(expected.history.endings().next().unwrap().1.failure, Some(failed));
     assert_eq!((expected.tally.attempts().count(), expected.state), (0, State::Queued));
-    for order in permutations(facts.len()) {
-        assert_eq!(fold(order.iter().map(|&i| &facts[i])), expected, "{order:?}");
+    for order in permutations(events.len()) {
+        assert_eq!(fold(order.iter().map(|&i| &events[i])), expected, "{order:?}");
     }
 }
 
 #[test]
-fn repeating_facts_changes_nothing() {
+fn repeating_events_changes_nothing() {
     let story = story();
     let mut view = fold(&story);
     assert!(story.iter().all(|event| !view.fold(event)));
@@ -164,13 +164,13 @@ fn percent_never_falls_when_a_second_attempt_starts_over() {
 #[test]
 fn a_terminal_state_changes_only_by_a_new_generation() {
     let mut view = fold(&story());
-    assert!(!view.fold(&event(4_000, None, ClipFact::Cancelled)));
-    assert!(!view.fold(&event(4_000, attempt(3, 9), ClipFact::Failed(Failure::permanent("source_gone", "gone")))));
-    view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipFact::Queued) });
+    assert!(!view.fold(&event(4_000, None, ClipEventKind::Cancelled)));
+    assert!(!view.fold(&event(4_000, attempt(3, 9), ClipEventKind::Failed(Failure::permanent("source_gone", "gone")))));
+    view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipEventKind::Queued) });
     assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
     let (zombie, late) = (attempt(1, 9), Failure::permanent("source_gone", "gone"));
     assert!(!view.fold(&event(1_600, zombie.clone(), progressed(80))), "a zombie of the old generation is not heard");
-    assert!(!view.fold(&event(1_600, zombie, ClipFact::Failed(late))), "not even in its history");
+    assert!(!view.fold(&event(1_600, zombie, ClipEventKind::Failed(late))), "not even in its history");
 }
 
 #[test]

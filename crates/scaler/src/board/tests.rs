@@ -1,4 +1,4 @@
-//! Facts in, loads out.
+//! Events in, loads out.
 
 use super::*;
 use clipfleet_domain::{
@@ -25,8 +25,8 @@ fn event(
     generation: u32,
     attempt: Option<(&str, u32, &str, u64)>,
     at_ms: i64,
-    fact: ClipFact,
-) -> FleetEvent {
+    kind: ClipEventKind,
+) -> Event {
     let attempt = attempt.map(|(id, number, worker, sequence)| Attempt {
         id: AttemptId::parse(id).unwrap(),
         number,
@@ -34,17 +34,17 @@ fn event(
         worker: WorkerId::parse(worker).unwrap(),
         sequence,
     });
-    let event = ClipEvent { generation, at_ms, attempt, fact };
-    FleetEvent { batch: context("b1"), fact: FleetFact::Clip { id: clip_id(clip), event } }
+    let event = ClipEvent { generation, at_ms, attempt, kind };
+    Event { batch: context("b1"), kind: EventKind::Clip { id: clip_id(clip), event } }
 }
 
-fn progressed(percent: u8) -> ClipFact {
-    ClipFact::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() }
+fn progressed(percent: u8) -> ClipEventKind {
+    ClipEventKind::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() }
 }
 
-fn completed(slot_ms: i64, reused: bool) -> ClipFact {
+fn completed(slot_ms: i64, reused: bool) -> ClipEventKind {
     let usage = Usage { slot_ms, ..Usage::default() };
-    ClipFact::Completed { output: Output { usage, reused, ..Output::default() }, encoding: Encoding::default() }
+    ClipEventKind::Completed { output: Output { usage, reused, ..Output::default() }, encoding: Encoding::default() }
 }
 
 fn work() -> Work {
@@ -68,8 +68,8 @@ fn summary(board: &Board, now_ms: i64) -> (u32, u32, u32, f64) {
 fn a_batch_waits_is_worked_at_and_is_over() {
     let mut board = board();
     assert_eq!(summary(&board, 0), (3, 0, 0, 30.0));
-    board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, ClipFact::Started), 1_000);
-    board.fold(&event("c2", 0, Some(("a2", 1, "w1", 1)), 1_000, ClipFact::Started), 1_000);
+    board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, ClipEventKind::Started), 1_000);
+    board.fold(&event("c2", 0, Some(("a2", 1, "w1", 1)), 1_000, ClipEventKind::Started), 1_000);
     board.fold(&event("c1", 0, Some(("a1", 1, "w1", 2)), 3_000, progressed(50)), 3_000);
     assert_eq!(summary(&board, 3_000), (1, 2, 1, 25.0));
     assert_eq!(board.load(3_000).at_risk_seconds, 4.0);
@@ -93,7 +93,7 @@ fn what_was_found_ready_teaches_nothing() {
 }
 
 #[test]
-fn facts_that_come_twice_or_late_change_nothing() {
+fn events_that_come_twice_or_late_change_nothing() {
     let mut board = board();
     let done = event("c1", 0, Some(("a1", 1, "w1", 9)), 6_000, completed(5_000, false));
     board.fold(&done, 6_000);
@@ -117,22 +117,22 @@ fn a_worker_that_is_silent_is_not_busy_and_its_clip_waits() {
 
 #[test]
 fn an_attempt_that_ended_without_a_clip_leaves_it_waiting() {
-    for fact in [ClipFact::Interrupted, ClipFact::Crashed(Failure::crash("pipeline_crashed", "x"))] {
+    for kind in [ClipEventKind::Interrupted, ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "x"))] {
         let mut board = board();
-        board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, ClipFact::Started), 1_000);
-        board.fold(&event("c1", 0, Some(("a1", 1, "w1", 2)), 2_000, fact), 2_000);
+        board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, ClipEventKind::Started), 1_000);
+        board.fold(&event("c1", 0, Some(("a1", 1, "w1", 2)), 2_000, kind), 2_000);
         assert_eq!(summary(&board, 2_000), (3, 0, 0, 30.0));
     }
     let mut board = board();
-    board.fold(&event("c1", 0, None, 1_000, ClipFact::Cancelled), 1_000);
-    board.fold(&event("c2", 0, None, 1_000, ClipFact::Failed(Failure::permanent("source_gone", "x"))), 1_000);
+    board.fold(&event("c1", 0, None, 1_000, ClipEventKind::Cancelled), 1_000);
+    board.fold(&event("c2", 0, None, 1_000, ClipEventKind::Failed(Failure::permanent("source_gone", "x"))), 1_000);
     assert_eq!(summary(&board, 1_000), (1, 0, 0, 10.0));
-    assert!(board.fold(&event("c1", 1, None, 2_000, ClipFact::Queued), 2_000), "a retry is more to do");
+    assert!(board.fold(&event("c1", 1, None, 2_000, ClipEventKind::Queued), 2_000), "a retry is more to do");
     assert_eq!(summary(&board, 2_000), (2, 0, 0, 20.0));
 }
 
 #[test]
-fn documents_tell_what_facts_did_not_and_never_take_back_what_they_did() {
+fn documents_tell_what_events_did_not_and_never_take_back_what_they_did() {
     let mut board = board();
     board.fold(&event("c1", 0, Some(("a1", 1, "w1", 5)), 6_000, completed(5_000, false)), 6_000);
     board.fold(&event("c2", 0, Some(("a2", 1, "w1", 5)), 6_000, progressed(50)), 6_000);
@@ -152,7 +152,7 @@ fn what_is_over_is_forgotten_and_what_is_silent_is_to_be_read() {
     assert_eq!(board.look(60_000, 10).len(), 1);
     assert_eq!(board.look(60_000, 0), vec![]);
     for clip in ["c1", "c2", "c3"] {
-        board.fold(&event(clip, 0, None, 60_000, ClipFact::Cancelled), 60_000);
+        board.fold(&event(clip, 0, None, 60_000, ClipEventKind::Cancelled), 60_000);
     }
     assert_eq!((board.look(119_999, 10), board.len()), (vec![], 1));
     assert_eq!((board.look(120_000, 10), board.len()), (vec![], 0));
@@ -165,6 +165,6 @@ fn a_batch_without_a_record_is_left_alone_for_a_while() {
     assert!(!board.knows(&id, 0));
     board.ignore(&id, 0);
     assert!(board.knows(&id, 59_999) && !board.knows(&id, 60_000));
-    assert!(!board.fold(&event("c1", 0, None, 1, ClipFact::Queued), 1));
+    assert!(!board.fold(&event("c1", 0, None, 1, ClipEventKind::Queued), 1));
     assert_eq!(board.load(1), Load::default());
 }

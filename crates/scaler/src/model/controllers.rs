@@ -9,7 +9,7 @@ pub trait Controller {
     /// How often it looks.
     fn every_ms(&self) -> i64;
     /// Whether it hears of a batch when that is submitted.
-    fn hears_facts(&self) -> bool;
+    fn receives_events(&self) -> bool;
     /// How many instances there should be.
     fn decide(&mut self, view: &View) -> u32;
 }
@@ -34,7 +34,7 @@ impl Controller for InBand {
         1_000
     }
 
-    fn hears_facts(&self) -> bool {
+    fn receives_events(&self) -> bool {
         true
     }
 
@@ -95,7 +95,7 @@ impl Controller for Crema {
         1_000
     }
 
-    fn hears_facts(&self) -> bool {
+    fn receives_events(&self) -> bool {
         false
     }
 

@@ -11,7 +11,7 @@ use clipfleet_service::{clock::Clock, health::Readiness};
 use std::time::UNIX_EPOCH;
 use tokio::time::Instant;
 
-/// The facts of a real batch of a fleet with one worker of one slot: two clips that complete, one whose window lies beyond the end of the
+/// The events of a real batch of a fleet with one worker of one slot: two clips that complete, one whose window lies beyond the end of the
 /// source, and one that is cancelled. Each line is the time since the first in milliseconds, and the message in hexadecimal.
 const RECORDED: &str = include_str!("recorded.txt");
 
@@ -237,7 +237,7 @@ async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_u
         fold(Config { legacy_mirror: true }, theirs, Clock::starting_at(0), Readiness::default(), stop.clone());
     let folding = tokio::spawn(folding);
     let stage = Stage { cloud: memory.connect().0, memory, stop, folding };
-    // Any fact of the batch that comes again.
+    // Any event of the batch that comes again.
     let last = RECORDED.lines().last().unwrap().split_once(' ').unwrap().1;
     let byte = |at| u8::from_str_radix(&last[at..at + 2], 16).unwrap();
     let data: Vec<u8> = (0..last.len()).step_by(2).map(byte).collect();

@@ -10,8 +10,8 @@ use clipfleet_contract::{event, names};
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
-    job::{BatchContext, FleetEvent, FleetFact},
-    lifecycle::{ClipEvent, ClipFact, Encoding, Output},
+    job::{BatchContext, Event, EventKind},
+    lifecycle::{ClipEvent, ClipEventKind, Encoding, Output},
     progress::Phase,
 };
 use clipfleet_service::{clock::Clock, health::Readiness};
@@ -112,23 +112,23 @@ impl Stage {
         Self { running, ..self }
     }
 
-    async fn publish(&self, batch: &str, generation: u32, fact: ClipFact) {
+    async fn publish(&self, batch: &str, generation: u32, kind: ClipEventKind) {
         let attempt = Attempt {
             id: AttemptId::parse("a1").unwrap(),
             number: 1,
             started_at_ms: 10,
             worker: WorkerId::parse("w1").unwrap(),
-            sequence: if matches!(fact, ClipFact::Completed { .. }) { 2 } else { 1 },
+            sequence: if matches!(kind, ClipEventKind::Completed { .. }) { 2 } else { 1 },
         };
-        let event = ClipEvent { generation, at_ms: 20, attempt: Some(attempt), fact };
+        let event = ClipEvent { generation, at_ms: 20, attempt: Some(attempt), kind };
         let context = BatchContext {
             id: BatchId::parse(batch).unwrap(),
             owner: OwnerUid::parse("u1").unwrap(),
             project: ProjectId::parse("p1").unwrap(),
             size: 1,
         };
-        let fact = FleetFact::Clip { id: ClipId::parse("c1").unwrap(), event };
-        let data = event::encode(&FleetEvent { batch: context, fact }).into();
+        let kind = EventKind::Clip { id: ClipId::parse("c1").unwrap(), event };
+        let data = event::encode(&Event { batch: context, kind }).into();
         self.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
     }
 
@@ -136,10 +136,10 @@ impl Stage {
     async fn complete(&self, batch: &str) {
         let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
         let phase = Phase::Encoding;
-        let at_work = ClipFact::Progressed { phase, percent: 40, eta_seconds: None, encoding: encoding.clone() };
+        let at_work = ClipEventKind::Progressed { phase, percent: 40, eta_seconds: None, encoding: encoding.clone() };
         self.publish(batch, 0, at_work).await;
         let output = Output { uri: "gs://b/o".into(), ..Output::default() };
-        self.publish(batch, 0, ClipFact::Completed { output, encoding }).await;
+        self.publish(batch, 0, ClipEventKind::Completed { output, encoding }).await;
     }
 
     async fn others_complete(&self) {
@@ -188,7 +188,7 @@ fn refuses_all_but_the_least(write: &Write) -> bool {
 async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_takes_its_place() {
     let stage = Stage::new(refuses_all_but_the_least).await;
     let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
-    let at_work = ClipFact::Progressed { phase: Phase::Encoding, percent: 40, eta_seconds: None, encoding };
+    let at_work = ClipEventKind::Progressed { phase: Phase::Encoding, percent: 40, eta_seconds: None, encoding };
     stage.publish("bad", 0, at_work).await;
     stage.others_complete().await;
     stage.settled().await;
@@ -203,7 +203,7 @@ async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_t
     stage.complete("bad").await;
     stage.settled().await;
     assert_eq!(stage.status(CLIP).await, "failed");
-    stage.publish("bad", 1, ClipFact::Started).await;
+    stage.publish("bad", 1, ClipEventKind::Started).await;
     stage.settled().await;
     assert_eq!(stage.status(CLIP).await, "processing");
 }
@@ -213,7 +213,7 @@ async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
     let stage = Stage::new(refuses_all_but_the_least).await;
     let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
     let output = Output { uri: "gs://b/o".into(), ..Output::default() };
-    stage.publish("bad", 0, ClipFact::Completed { output, encoding }).await;
+    stage.publish("bad", 0, ClipEventKind::Completed { output, encoding }).await;
     stage.settled().await;
     let clip = stage.document(CLIP).await.expect("a short document");
     assert_eq!((clip.text(names::STATUS), clip.text("outputUri")), (Some("completed"), Some("gs://b/o")));
@@ -224,7 +224,7 @@ async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
 async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its_batch() {
     let stage = Stage::new(|write| write.path == CLIP).await;
     stage.others_complete().await;
-    stage.publish("bad", 0, ClipFact::Started).await;
+    stage.publish("bad", 0, ClipEventKind::Started).await;
     stage.settled().await;
     stage.others_are_completed().await;
     assert_eq!(stage.document(CLIP).await, None);
@@ -237,7 +237,7 @@ async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its
     stage.settled().await;
     assert_eq!(stage.document(BATCH).await.unwrap().fields, told.fields);
     stage.on.store(false, Ordering::Relaxed);
-    stage.publish("bad", 1, ClipFact::Started).await;
+    stage.publish("bad", 1, ClipEventKind::Started).await;
     stage.settled().await;
     assert_eq!((stage.status(CLIP).await, stage.status(BATCH).await), ("processing".into(), "processing".into()));
 }

@@ -10,8 +10,8 @@ use clipfleet_contract::{
 use clipfleet_domain::{
     batch::BucketPolicy,
     cost::SlotPrice,
-    job::{FleetFact, Job, PinnedSource},
-    lifecycle::{ClipFact, Encoding},
+    job::{EventKind, Job, PinnedSource},
+    lifecycle::{ClipEventKind, Encoding},
 };
 use prost::Message as _;
 use std::{
@@ -63,7 +63,7 @@ fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
     card.tested(Ok(report(false)));
     let reason = card.off().unwrap();
     assert!(reason.ends_with("nvencoder: NV_ENC_ERR_GENERIC"), "{reason}");
-    assert_eq!(card.facts(), json!({"state": "off", "reason": reason}));
+    assert_eq!(card.details(), json!({"state": "off", "reason": reason}));
     assert_eq!((card.ends_worker(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
 }
 
@@ -81,7 +81,7 @@ fn a_card_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
 fn where_there_is_no_card_nothing_is_ever_tested() {
     let card = Card::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
     assert!((0..9).all(|_| !card.note(Part::Failed)));
-    assert_eq!((card.facts(), card.off()), (json!({"state": "none"}), None));
+    assert_eq!((card.details(), card.off()), (json!({"state": "none"}), None));
 }
 
 /// A media program that does what the shell says.
@@ -196,30 +196,30 @@ impl Stage {
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.unwrap();
     }
 
-    /// The first fact about a clip that is wanted.
-    async fn fact(&self, clip: &str, wanted: impl Fn(&ClipFact) -> bool) -> ClipFact {
-        let mut facts = self.cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
+    /// The first event about a clip that is wanted.
+    async fn kind(&self, clip: &str, wanted: impl Fn(&ClipEventKind) -> bool) -> ClipEventKind {
+        let mut events = self.cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
         let found = timeout(PATIENCE, async {
             loop {
-                let delivery = facts.next().await.unwrap().unwrap();
+                let delivery = events.next().await.unwrap().unwrap();
                 let fleet = event::decode(&delivery.message.data).unwrap();
                 delivery.ack();
-                match fleet.fact {
-                    FleetFact::Clip { id, event } if id.as_str() == clip && wanted(&event.fact) => return event.fact,
+                match fleet.kind {
+                    EventKind::Clip { id, event } if id.as_str() == clip && wanted(&event.kind) => return event.kind,
                     _ => {}
                 }
             }
         });
-        let found = found.await.expect("a fact");
-        facts.close().await;
+        let found = found.await.expect("an event");
+        events.close().await;
         found
     }
 
     /// Has a clip made, and says with what.
     async fn make(&self, clip: &str) -> Encoding {
         self.order(clip).await;
-        match self.fact(clip, |fact| matches!(fact, ClipFact::Completed { .. } | ClipFact::Failed(_))).await {
-            ClipFact::Completed { encoding, .. } => encoding,
+        match self.kind(clip, |kind| matches!(kind, ClipEventKind::Completed { .. } | ClipEventKind::Failed(_))).await {
+            ClipEventKind::Completed { encoding, .. } => encoding,
             other => panic!("{other:?}"),
         }
     }
@@ -333,7 +333,7 @@ async fn a_worker_that_must_have_a_card_hands_its_work_back_and_ends_when_the_ca
     let mut stage = Stage::new(Gpu::True).await;
     stage.break_card();
     stage.order("endless").await;
-    stage.fact("endless", |fact| *fact == ClipFact::Started).await;
+    stage.kind("endless", |kind| *kind == ClipEventKind::Started).await;
     for number in 1..MAX_CARD_FAILURES {
         stage.make(&format!("c{number}")).await;
     }
@@ -341,7 +341,7 @@ async fn a_worker_that_must_have_a_card_hands_its_work_back_and_ends_when_the_ca
     stage.order("last").await;
     let ended = timeout(PATIENCE, &mut stage.worker).await.expect("it ends").unwrap().unwrap_err();
     assert!(ended.to_string().contains("NV_ENC_ERR_GENERIC"), "{ended}");
-    stage.fact("endless", |fact| *fact == ClipFact::Interrupted).await;
+    stage.kind("endless", |kind| *kind == ClipEventKind::Interrupted).await;
     let unsettled = stage.memory.unsettled(names::CLIP_JOBS_WORKER);
     assert!((1..=2).contains(&unsettled), "another worker gets it: {unsettled}");
 }
