@@ -10,8 +10,8 @@ PROGRAMS := target/debug
 help:
 	@echo "make demo    export six clips of a generated video on this machine"
 	@echo "make test    formatting, lints, all tests, the console in Chromium"
-	@echo "make test-double   the chains of a graphics card, on a driver that is a double"
-	@echo "make test-gpu      a real NVIDIA card: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
+	@echo "make test-double   the chains of a GPU, on a driver that is a double"
+	@echo "make test-gpu      a real NVIDIA GPU: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
 	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
@@ -45,7 +45,7 @@ test: setup clients
 	$(CARGO) test --workspace --no-fail-fast
 	$(MAKE) test-browser CLIPFLEET_PROGRAMS=$(CURDIR)/$(PROGRAMS)
 
-# The plugin for graphics cards of GStreamer 1.28, in a root of its own, on a driver of ours: see tests/double/README.md.
+# The plugin for GPUs of GStreamer 1.28, in a root of its own, on a driver of ours: see tests/double/README.md.
 test-double:
 	@deploy/setup.sh libffmpeg-nvenc-dev
 	tests/double/root.sh
@@ -54,7 +54,7 @@ test-double:
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --test double -- --ignored
 
-# On a machine with an NVIDIA card and GStreamer 1.28: see deploy/gpu.md. Optimised, since it compares pictures pixel by pixel.
+# On a machine with an NVIDIA GPU and GStreamer 1.28: see deploy/gpu.md. Optimised, since it compares pictures pixel by pixel.
 test-gpu: setup
 	$(CARGO) build --release --workspace --bins
 	target/release/clipfleet-pipeline --test-gpu $(SOURCES)

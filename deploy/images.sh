@@ -10,7 +10,7 @@
 # VERSION     tag of the images; default: what git describes
 # REVISION    commit they are built from; default: git's
 # BUILDER     docker or buildah; default: docker if it is there
-# Further arguments of build and push go to the builder, for example --build-arg NVRTC_PACKAGE= for machines without cards.
+# Further arguments of build and push go to the builder, for example --build-arg NVRTC_PACKAGE= for machines without GPUs.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -36,7 +36,7 @@ clips=$(mktemp -d)
   fail "the clip was not made" "see what the program said above, $clips/status.json and deploy/runbook.md"
 file=$(find "$clips" -name '*.mp4' -size +10k)
 [[ -n $file ]] || fail "no file came back" "look at the batch: clipfleet batch show, and the worker's log"
-# Which encoder made it tells whether the card is used.
+# Which encoder made it tells whether the GPU is used.
 sed -nE 's/^ *"(encoder|fallbackReason|totalMs|encodeMs|queueMs)": (.*[^,]),?$/smoke: \1 \2/p' "$clips/status.json"
 echo "smoke: a clip of 10 s came back, $(stat --format=%s "$file") bytes"
 rm -r "$clips"

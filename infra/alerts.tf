@@ -61,8 +61,8 @@ locals {
       over    = 0.05
       seconds = 0
     }
-    cards-are-not-used = {
-      title   = "Cards are not used"
+    gpus-are-not-used = {
+      title   = "GPUs are not used"
       filter  = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["clips_encoded_beside_cards"]}\""
       per     = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"clipfleet-worker-gpu\" AND metric.type=\"${local.metric["clips_encoded"]}\""
       aligner = "ALIGN_DELTA"
@@ -115,8 +115,8 @@ locals {
       over    = 0
       seconds = 0
     }
-    cards-run-out = {
-      title   = "Cards run out"
+    gpus-run-out = {
+      title   = "GPUs run out"
       filter  = "resource.type=\"consumer_quota\" AND resource.labels.service=\"run.googleapis.com\" AND metric.type=\"serviceruntime.googleapis.com/quota/exceeded\" AND metric.labels.quota_metric=\"run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy\""
       per     = null
       aligner = "ALIGN_COUNT_TRUE"
@@ -155,7 +155,7 @@ resource "google_monitoring_alert_policy" "this" {
 
   display_name          = "Clipfleet: ${each.value.title}"
   combiner              = "OR"
-  severity              = contains(["clips-are-dead-lettered", "cards-are-not-used", "cards-run-out", "messages-are-dropped"], each.key) ? "WARNING" : "CRITICAL"
+  severity              = contains(["clips-are-dead-lettered", "gpus-are-not-used", "gpus-run-out", "messages-are-dropped"], each.key) ? "WARNING" : "CRITICAL"
   notification_channels = local.channels
 
   conditions {

@@ -38,7 +38,7 @@ locals {
       ]
     },
     {
-      title = "Cards: share of time at work"
+      title = "GPUs: share of time at work"
       lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/gpu/utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_50", ["resource.label.worker_pool_name"]]]
     },
   ]

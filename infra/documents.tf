@@ -8,7 +8,7 @@ locals {
   # that only grows bears about 500 writes a second in a whole collection; and indexed arrays and maps count towards 40,000 entries per document.
   unindexed = {
     exportBatches  = ["updatedAt", "etaSeconds", "progress"]
-    clips          = ["updatedAt", "etaSeconds", "progress", "attemptStartedAt", "fold", "history", "setbacks", "timings", "usage", "outputUrl", "coverUrl"]
+    clips          = ["updatedAt", "etaSeconds", "progress", "attemptStartedAt", "fold", "history", "failureCodes", "timings", "usage", "outputUrl", "coverUrl"]
     exportRequests = ["request", "acceptedAtMs", "repairedAtMs", "retried"]
   }
 

@@ -1,5 +1,5 @@
 # Metrics counted from log lines. The roles answer /metrics for Prometheus, too, but nothing on Cloud Run scrapes a worker pool by itself; what a
-# role logs once per clip is exact, needs no sidecar beside a card, and outlives the instance. tests/infra looks every message and field up in
+# role logs once per clip is exact, needs no sidecar beside a GPU, and outlives the instance. tests/infra looks every message and field up in
 # the programs.
 
 locals {
@@ -37,7 +37,7 @@ locals {
       labels = { encoder = "jsonPayload.encoder" }
     }
     clips_encoded_beside_cards = {
-      about  = "Clips that machines with a card encoded without it, by encoder"
+      about  = "Clips that machines with a GPU encoded without it, by encoder"
       filter = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"clipfleet-worker-gpu\" AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false AND jsonPayload.encoder!~\"^nv\""
       labels = { encoder = "jsonPayload.encoder" }
     }

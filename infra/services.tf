@@ -1,5 +1,5 @@
 # Dispatcher, status and, where it is enabled, the scaler. All pull from Pub/Sub besides answering HTTP, so each always has an instance, with its
-# processor always on: what scales to zero receives nothing.
+# CPU always on: what scales to zero receives nothing.
 
 locals {
   services = {

@@ -140,19 +140,19 @@ variable "l4_quota" {
 
   validation {
     condition     = var.l4_quota >= 0 && var.l4_quota <= 1000 && floor(var.l4_quota) == var.l4_quota
-    error_message = "A whole number of cards from 0 to 1000."
+    error_message = "A whole number of GPUs from 0 to 1000."
   }
 }
 
 variable "gpu_worker" {
-  description = "Shape of a worker with an L4. `slots` clips at once: one H.264 session uses one of the card's two encoders, so fewer than 2 leave one idle."
+  description = "Shape of a worker with an L4. `slots` clips at once: one H.264 session uses one of the GPU's two encoders, so fewer than 2 leave one idle."
   type = object({
     cpu           = optional(number, 8)
     memory_gib    = optional(number, 32)
     slots         = optional(number, 2)
     cache_mib     = optional(number, 512)
     initial_count = optional(number, 0)
-    # `auto` goes on without a card that fails its self-test, at a CPU's speed and a card's price, and an alert says so; `true` refuses to start.
+    # `auto` goes on without a GPU that fails its self-test, at a CPU's speed and a GPU's price, and an alert says so; `true` refuses to start.
     gpu_enabled = optional(string, "auto")
   })
   default  = {}
@@ -171,17 +171,17 @@ variable "gpu_worker" {
 
   validation {
     condition     = contains(["auto", "true"], var.gpu_worker.gpu_enabled)
-    error_message = "auto or true; who wants no card uses the CPU pool."
+    error_message = "auto or true; who wants no GPU uses the CPU pool."
   }
 
   validation {
     condition     = var.gpu_worker.initial_count >= 0 && var.gpu_worker.initial_count <= var.l4_quota
-    error_message = "Not more instances than cards (l4_quota)."
+    error_message = "Not more instances than GPUs (l4_quota)."
   }
 }
 
 variable "cpu_worker" {
-  description = "Shape of a worker without a card. The pool is made with no instance: it is what is turned on when cards are missing."
+  description = "Shape of a worker without a GPU. The pool is made with no instance: it is what is turned on when GPUs are missing."
   type = object({
     cpu           = optional(number, 8)
     memory_gib    = optional(number, 16)
@@ -234,7 +234,7 @@ variable "scaler" {
 
   validation {
     condition     = var.scaler.pool == "cpu" || !var.scaler_enabled || var.l4_quota >= 1
-    error_message = "A pool of cards needs a quota of at least one (l4_quota); without any, scale the cpu pool."
+    error_message = "A pool of GPUs needs a quota of at least one (l4_quota); without any, scale the cpu pool."
   }
 
   validation {

@@ -1,5 +1,5 @@
-# Two pools that lease from the same subscription: one with a card, one without. Neither scales itself (Cloud Run does not scale pools with
-# cards, and picks any instance to stop): whoever owns the count sets it, and Terraform only says what it is at first.
+# Two pools that lease from the same subscription: one with a GPU, one without. Neither scales itself (Cloud Run does not scale pools with
+# GPUs, and picks any instance to stop): whoever owns the count sets it, and Terraform only says what it is at first.
 
 locals {
   pools = {
@@ -23,7 +23,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
   name                = "clipfleet-worker-${each.key}"
   location            = var.region
-  description         = "Makes clips, ${each.value.accelerator ? "on an L4" : "on processors"}"
+  description         = "Makes clips, ${each.value.accelerator ? "on an L4" : "on CPUs"}"
   deletion_protection = var.deletion_protection
 
   scaling {
@@ -83,7 +83,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
         }
       }
 
-      # The process lives. A card that hangs costs an attempt, not the instance.
+      # The process lives. A GPU that hangs costs an attempt, not the instance.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5

@@ -1,4 +1,4 @@
-//! One typical clip through the whole fleet and through FFmpeg, in turn, on the same cores: time, processor time, size and likeness to
+//! One typical clip through the whole fleet and through FFmpeg, in turn, on the same cores: time, CPU time, size and likeness to
 //! a lossless reference.
 
 use crate::run;

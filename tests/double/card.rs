@@ -1,4 +1,4 @@
-//! A graphics card of one's choice, and what came of a clip that was made on it.
+//! A GPU of one's choice, and what came of a clip that was made on it.
 
 use crate::{pattern, source::Source};
 use clipfleet_tests::{
@@ -19,13 +19,13 @@ pub(crate) fn double(file: &str) -> PathBuf {
 
 /// What the double is to play; see README.md.
 #[derive(Debug, Default)]
-pub(crate) struct Card {
+pub(crate) struct GpuMonitor {
     kind: String,
     faults: String,
     environment: &'static [(&'static str, &'static str)],
 }
 
-impl Card {
+impl GpuMonitor {
     /// An L4 that is in order.
     pub(crate) fn l4() -> Self {
         Self::default()
@@ -52,7 +52,7 @@ impl Card {
         let path = log.path().join("calls");
         let mut command = Command::new(double("run.sh"));
         command.arg(binary()).envs(STRICT).env_remove("GST_REGISTRY").env_remove("GPU_ENABLED");
-        command.env("CLIPFLEET_DOUBLE_CARD", &self.kind).env("CLIPFLEET_DOUBLE_FAULT", &self.faults);
+        command.env("CLIPFLEET_DOUBLE_GPU", &self.kind).env("CLIPFLEET_DOUBLE_FAULT", &self.faults);
         command.env("CLIPFLEET_DOUBLE_LOG", &path).envs(self.environment.iter().copied());
         let transcript = transcode_by(command, order, source);
         // A driver that was never asked has no log.
@@ -101,7 +101,7 @@ impl Made {
         clip::check_sound(Some(source.beeps()), &self.transcript.output(), order);
     }
 
-    /// What its pictures show of the pattern that the card's decoder gives.
+    /// What its pictures show of the pattern that the GPU's decoder gives.
     pub(crate) fn seen(&self, size: (u32, u32), source: &Source) -> Vec<pattern::Seen> {
         pattern::read(&self.transcript.output(), size, None, source.size())
     }

@@ -1,7 +1,7 @@
-//! The chain that never leaves the card, and everything that the driver is told by it.
+//! The chain that never leaves the GPU, and everything that the driver is told by it.
 
 use crate::{
-    card::{Card, Made},
+    gpu::{GpuMonitor, Made},
     pattern::{assert_in_order, assert_shows},
     source::{FPS, Source},
 };
@@ -22,7 +22,7 @@ fn assert_fields(call: &Value, fields: &Value) {
     }
 }
 
-fn on_the_card(made: &Made, decoder: &str) {
+fn on_the_gpu(made: &Made, decoder: &str) {
     assert_eq!(made.way(), (format!("{decoder} nvh264enc"), String::new()));
     assert_eq!((made.calls("decoder").len(), made.calls("kernel").len(), made.calls("encoder").len()), (1, 1, 1));
 }
@@ -36,9 +36,9 @@ fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
     // Neither end is at a key frame.
     let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(1_500, 46_500) };
     let (size, frames) = ((1080, 1920), 1_350);
-    let made = Card::l4().make(&order, &file);
+    let made = GpuMonitor::l4().make(&order, &file);
     made.check(size, &order, &source);
-    on_the_card(&made, "nvh264dec");
+    on_the_gpu(&made, "nvh264dec");
     let seen = made.seen(size, &source);
     assert_in_order(&seen, 45, frames);
     assert_shows(&seen, [656.0, 0.0, 606.0, 1080.0], WHOLE, "the middle");
@@ -88,9 +88,9 @@ fn every_quality_and_rate_has_its_settings() {
     for (quality, fps, size, preset, const_quality, cap_kbps) in cases {
         println!("{quality}, {fps} per second");
         let order = Order { quality, fps, aspect: "9:16", ..Order::of(0, 500) };
-        let made = Card::l4().make(&order, &file);
+        let made = GpuMonitor::l4().make(&order, &file);
         made.check(size, &order, &source);
-        on_the_card(&made, "nvh264dec");
+        on_the_gpu(&made, "nvh264dec");
         let cap = cap_kbps * KBIT;
         assert_fields(
             made.call("encoder"),
@@ -102,7 +102,7 @@ fn every_quality_and_rate_has_its_settings() {
 
 #[test]
 #[ignore = "make test-double"]
-fn a_card_that_lacks_a_setting_encodes_without_it() {
+fn a_gpu_that_lacks_a_setting_encodes_without_it() {
     let directory = directory();
     let source = Source::hd();
     let file = source.make(directory.path());
@@ -111,9 +111,9 @@ fn a_card_that_lacks_a_setting_encodes_without_it() {
         [("bframes=0", 1, 20), ("lookahead=0", 3, 0), ("bframes=0,lookahead=0,temporal-aq=0,custom-vbv=0", 1, 0)]
     {
         println!("{kind}");
-        let made = Card::other(kind).make(&order, &file);
+        let made = GpuMonitor::other(kind).make(&order, &file);
         made.check((720, 1280), &order, &source);
-        on_the_card(&made, "nvh264dec");
+        on_the_gpu(&made, "nvh264dec");
         assert_fields(
             made.call("encoder"),
             &json!({"frame_interval_p": frame_interval, "lookahead": lookahead, "preset": "p4", "spatial_aq": true}),
@@ -123,7 +123,7 @@ fn a_card_that_lacks_a_setting_encodes_without_it() {
 
 #[test]
 #[ignore = "make test-double"]
-fn every_codec_that_the_card_decodes_stays_on_it() {
+fn every_codec_that_the_gpu_decodes_stays_on_it() {
     const HEVC: &[&str] =
         &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-tag:v", "hvc1"];
     const VP8: &[&str] = &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8"];
@@ -142,9 +142,9 @@ fn every_codec_that_the_card_decodes_stays_on_it() {
         let file = source.make(directory.path());
         // From the beginning: where a group begins does not show in the numbers of every codec.
         let order = Order { aspect: "9:16", ..Order::of(0, 1_500) };
-        let made = Card::l4().make(&order, &file);
+        let made = GpuMonitor::l4().make(&order, &file);
         made.check((720, 1280), &order, &source);
-        on_the_card(&made, decoder);
+        on_the_gpu(&made, decoder);
         assert_eq!(made.call("decoder")["codec"], codec);
         let seen = made.seen((720, 1280), &source);
         assert_shows(&seen, [438.0, 0.0, 404.0, 720.0], WHOLE, codec);

@@ -1,8 +1,8 @@
-//! Every fault of the card that the double can play: the clip is made all the same, by the best way that is left, and says why; or the
+//! Every fault of the GPU that the double can play: the clip is made all the same, by the best way that is left, and says why; or the
 //! process says clearly why not.
 
 use crate::{
-    card::{Card, Made},
+    gpu::{GpuMonitor, Made},
     pattern::{assert_in_order, assert_shows},
     source::{H264, Source},
 };
@@ -21,13 +21,13 @@ fn order() -> Order {
     Order { aspect: "9:16", ..Order::of(500, 2_000) }
 }
 
-/// Makes a clip on a card with that fault, by a way; `tried` are the ways that failed before it, each with a part of its reason.
+/// Makes a clip on a GPU with that fault, by a way; `tried` are the ways that failed before it, each with a part of its reason.
 #[track_caller]
 fn survives(fault: &str, way: &str, tried: &[(&str, &str)]) -> Made {
     println!("{fault}");
     // Pictures that the CPU decodes become brighter, so that standing still shows in them, too.
     let (directory, source) = (directory(), Source { filter: "fade=in:0:90", ..Source::hd() });
-    let made = Card::with(fault).make(&order(), &source.make(directory.path()));
+    let made = GpuMonitor::with(fault).make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let (taken, reason) = made.way();
     println!("  {taken}: {reason}");
@@ -99,12 +99,12 @@ fn pictures_that_stand_still_are_noticed_and_made_without_the_encoder() {
 
 #[test]
 #[ignore = "make test-double"]
-fn a_card_that_runs_out_of_memory_at_any_point_costs_no_clip() {
+fn a_gpu_that_runs_out_of_memory_at_any_point_costs_no_clip() {
     let (directory, source) = (directory(), Source::hd());
     let file = source.make(directory.path());
     for allocations in [0, 1, 3, 6, 9, 12, 16] {
         println!("{allocations} allocations");
-        let made = Card::with(&format!("device-out-of-memory={allocations}")).make(&order(), &file);
+        let made = GpuMonitor::with(&format!("device-out-of-memory={allocations}")).make(&order(), &file);
         made.check(SIZE, &order(), &source);
         let (way, reason) = made.way();
         println!("  {way}: {reason}");
@@ -115,10 +115,10 @@ fn a_card_that_runs_out_of_memory_at_any_point_costs_no_clip() {
 
 #[test]
 #[ignore = "make test-double"]
-fn pictures_that_no_card_of_ours_takes_are_decoded_on_the_cpu() {
+fn pictures_that_no_gpu_of_ours_takes_are_decoded_on_the_cpu() {
     // 4:2:2 is what nvh264dec refuses; nobody asks it.
     let (directory, source) = (directory(), Source { format: "yuv422p", video: H264, ..Source::hd() });
-    let made = Card::l4().make(&order(), &source.make(directory.path()));
+    let made = GpuMonitor::l4().make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let reason = "pictures other than 8-bit 4:2:0 are decoded on the CPU";
     assert_eq!(made.way(), ("avdec_h264 nvh264enc".into(), reason.into()));
@@ -126,7 +126,7 @@ fn pictures_that_no_card_of_ours_takes_are_decoded_on_the_cpu() {
 
 #[test]
 #[ignore = "make test-double"]
-fn where_nothing_is_left_to_do_without_the_card_the_failure_is_clear() {
+fn where_nothing_is_left_to_do_without_the_gpu_the_failure_is_clear() {
     let (directory, source) = (directory(), Source::hd());
     let file = source.make(directory.path());
     let order = Order { encoder: "nvh264enc", ..order() };
@@ -134,10 +134,10 @@ fn where_nothing_is_left_to_do_without_the_card_the_failure_is_clear() {
         ("no-device", "encoder_unavailable", ["\"nvh264enc\" is not available", "x264enc"]),
         ("no-nvenc", "encoder_unavailable", ["\"nvh264enc\" is not available", "x264enc"]),
         ("open-out-of-memory", "encode_failed", ["nvencoder", "OUT_OF_MEMORY"]),
-        ("encode-hang-after=20", "pipeline_stalled", ["no progress for 20 s", "waiting for the graphics card"]),
+        ("encode-hang-after=20", "pipeline_stalled", ["no progress for 20 s", "waiting for the GPU"]),
     ] {
         println!("{fault}");
-        let made = Card::with(fault).make(&order, &file);
+        let made = GpuMonitor::with(fault).make(&order, &file);
         let error = made.transcript.outcome.as_ref().expect_err("a failure");
         assert_eq!(error.code, code, "{error:?}");
         assert!(parts.iter().all(|part| error.message.contains(part)), "{error:?}");

@@ -31,7 +31,7 @@ pub(crate) fn read(file: &Path, size: (u32, u32), part: Option<[u32; 4]>, source
         .stdout(Stdio::piped())
         .spawn()
         .expect("ffmpeg must be installed for media tests");
-    let measured = Command::new(crate::card::double("../../target/double/measure"))
+    let measured = Command::new(crate::gpu::double("../../target/double/measure"))
         .args([width, height, source.0, source.1].map(|side| side.to_string()))
         .stdin(decoder.stdout.take().expect("a pipe"))
         .output()

@@ -38,9 +38,9 @@ path=$libraries
 [[ $fault == *,no-driver,* || $fault == *,no-nvenc-library,* ]] || path+=:$driver/nvenc
 [[ $fault == *,no-driver,* || $fault == *,no-nvrtc,* ]] || path+=:$driver/nvrtc
 
-# A registry for each kind of card and fault: one written where the card looked otherwise hides or invents elements.
+# A registry for each kind of GPU and fault: one written where the GPU looked otherwise hides or invents elements.
 # A caller that keeps registries apart by itself is let do so.
-look=$(stat -Lc %Y "$driver/double.so" "$root/.recipe")$fault${CLIPFLEET_DOUBLE_CARD:-}
+look=$(stat -Lc %Y "$driver/double.so" "$root/.recipe")$fault${CLIPFLEET_DOUBLE_GPU:-}
 mkdir -p "$double/registry"
 export GST_REGISTRY=${GST_REGISTRY:-$double/registry/$(sha256sum <<<"$look" | cut -c1-16).bin}
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that the driver double carries the real nvcodec plugin: the full chain, the mixed chains, a moving crop, other
-# codecs, other cards and every fault. Exits non-zero on any deviation.
+# codecs, other GPUs and every fault. Exits non-zero on any deviation.
 #
 #   tests/double/smoke.sh        needs ffmpeg, a C compiler, libffmpeg-nvenc-dev and libgstreamer1.0-dev
 set -euo pipefail
@@ -100,7 +100,7 @@ for element in nvh264dec nvh265dec nvvp8dec nvvp9dec nvav1dec cudaconvertscale c
   expect "$element" yes "$(grep -q "^  $element:" <<<"$inspected" && echo yes || echo no)"
 done
 
-echo "full chain: decode, crop, scale and encode on the card, audio beside it"
+echo "full chain: decode, crop, scale and encode on the GPU, audio beside it"
 play -- "$source nvh264dec ! $crop $to_vertical $nvenc $unbound ! mp4mux name=mux faststart=true ! filesink location=out.mp4
   demux.audio_0 ! $unbound ! aacparse ! avdec_aac ! audioconvert ! audioresample ! avenc_aac bitrate=128000 ! $unbound ! mux."
 expect "exit status" 0 "$status"
@@ -128,19 +128,19 @@ logged encoder '"rate_control":"constqp"' '"const_qp":[21,23,25]' '"lookahead":2
 
 echo "mixed chains"
 play -- "$source nvh264dec ! cudadownload ! $crop $on_cpu $nvenc $file"
-expect "decode on the card, frames on the CPU, encode on the card" 0,90 "$status,$(frames)"
+expect "decode on the GPU, frames on the CPU, encode on the GPU" 0,90 "$status,$(frames)"
 measured 1080 1920
 expect "its crop" all "$(within 2 656 0 608 1080)"
 play -- "$source avdec_h264 ! $crop $on_cpu tee name=both both. ! queue ! $nvenc $file both. ! queue ! filesink location=given.nv12"
-expect "decode on the CPU, encode on the card" 0,90 "$status,$(frames)"
+expect "decode on the CPU, encode on the GPU" 0,90 "$status,$(frames)"
 ffmpeg -v error -i out.mp4 -fps_mode passthrough -f rawvideo -pix_fmt nv12 -y coded.nv12
 expect "what is decoded is what entered the encoder" same "$(cmp -s given.nv12 coded.nv12 && echo same || echo different)"
 rm -f given.nv12 coded.nv12
 play -- "$source avdec_h264 ! cudaupload ! $crop $to_vertical $nvenc $file"
-expect "decode on the CPU, scale and encode on the card" 0,90 "$status,$(frames)"
+expect "decode on the CPU, scale and encode on the GPU" 0,90 "$status,$(frames)"
 logged kernel '"from":"I420","to":"NV12"'
 play -- "$source nvh264dec ! $crop $to_vertical cudadownload ! x264enc speed-preset=ultrafast pass=qual quantizer=20 ! $file"
-expect "decode and scale on the card, encode on the CPU" 0,90 "$status,$(frames)"
+expect "decode and scale on the GPU, encode on the CPU" 0,90 "$status,$(frames)"
 measured 1080 1920
 expect "its crop" all "$(within 3 656 0 608 1080)"
 
@@ -186,12 +186,12 @@ bus() {
   done
 }
 
-# with FAULT [CARD]: plays the full chain on such a card.
+# with FAULT [CARD]: plays the full chain on such a GPU.
 with() {
-  export CLIPFLEET_DOUBLE_FAULT=$1 CLIPFLEET_DOUBLE_CARD=${2:-}
-  echo "${1:+fault $1}${2:+card $2}"
+  export CLIPFLEET_DOUBLE_FAULT=$1 CLIPFLEET_DOUBLE_GPU=${2:-}
+  echo "${1:+fault $1}${2:+GPU $2}"
   play --seconds 15 -- "${3:-$full}"
-  unset CLIPFLEET_DOUBLE_FAULT CLIPFLEET_DOUBLE_CARD
+  unset CLIPFLEET_DOUBLE_FAULT CLIPFLEET_DOUBLE_GPU
 }
 
 for fault in no-device no-driver; do

@@ -1,4 +1,4 @@
-//! Sources for a card whose decoder shows a pattern and no picture: grey, which is soon made, with sound that is real.
+//! Sources for a GPU whose decoder shows a pattern and no picture: grey, which is soon made, with sound that is real.
 
 use clipfleet_tests::{fixtures, sound::Beeps};
 use std::{

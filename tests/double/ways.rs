@@ -1,8 +1,8 @@
 //! Every row of `route.rs`'s table below the first, each on a machine or with a source that leads to it: the clip is as good, and says by
-//! what it was made and why not by more of the card.
+//! what it was made and why not by more of the GPU.
 
 use crate::{
-    card::{Card, Made},
+    gpu::{GpuMonitor, Made},
     pattern::{assert_in_order, assert_shows},
     source::Source,
 };
@@ -25,16 +25,16 @@ fn order() -> Order {
     Order { aspect: "9:16", ..Order::of(500, 2_000) }
 }
 
-/// Whether decoder, converter and encoder of the card had a part.
+/// Whether decoder, converter and encoder of the GPU had a part.
 fn parts(made: &Made) -> [bool; 3] {
     ["decoder", "kernel", "encoder"].map(|part| !made.calls(part).is_empty())
 }
 
-/// Makes a clip of a source that the card decodes, and checks all that can be said of it.
+/// Makes a clip of a source that the GPU decodes, and checks all that can be said of it.
 #[track_caller]
-fn made_of_pattern(card: Card, order: &Order, way: &str, reason: &str) -> Made {
+fn made_of_pattern(gpu: GpuMonitor, order: &Order, way: &str, reason: &str) -> Made {
     let (directory, source) = (directory(), Source::hd());
-    let made = card.make(order, &source.make(directory.path()));
+    let made = gpu.make(order, &source.make(directory.path()));
     made.check(SIZE, order, &source);
     assert_eq!(made.way(), (way.to_owned(), reason.to_owned()));
     let seen = made.seen(SIZE, &source);
@@ -45,10 +45,10 @@ fn made_of_pattern(card: Card, order: &Order, way: &str, reason: &str) -> Made {
 
 /// Makes a clip of a source whose pictures carry their numbers and are decoded on the CPU.
 #[track_caller]
-fn made_of_pictures(card: Card, recipe: &Recipe, encoder: &'static str, way: &str, reason: &str) -> Made {
+fn made_of_pictures(gpu: GpuMonitor, recipe: &Recipe, encoder: &'static str, way: &str, reason: &str) -> Made {
     let directory = directory();
     let order = Order { encoder, ..Order::of(1_000, 2_500) };
-    let made = card.make(&order, &recipe.make(directory.path(), "source"));
+    let made = gpu.make(&order, &recipe.make(directory.path(), "source"));
     clip::check_file(&made.transcript, (720, 720), &order);
     let output = made.transcript.output();
     clip::check_sound(Some(recipe.beeps()), &output, &order);
@@ -58,18 +58,18 @@ fn made_of_pictures(card: Card, recipe: &Recipe, encoder: &'static str, way: &st
     made
 }
 
-/// Three seconds that a card could decode.
+/// Three seconds that a GPU could decode.
 fn plain() -> Recipe {
     Recipe { pictures: 90, ..Recipe::default() }
 }
 
 #[test]
 #[ignore = "make test-double"]
-fn what_the_card_cannot_reframe_is_reframed_in_memory() {
+fn what_the_gpu_cannot_reframe_is_reframed_in_memory() {
     for fault in ["no-nvrtc", "kernel-compile-error"] {
         println!("{fault}");
         let reason = "cudaconvertscale is not there; install libnvrtc12";
-        let made = made_of_pattern(Card::with(fault), &order(), "nvh264dec nvh264enc", reason);
+        let made = made_of_pattern(GpuMonitor::with(fault), &order(), "nvh264dec nvh264enc", reason);
         assert_eq!(parts(&made), [true, false, true]);
     }
 }
@@ -79,7 +79,7 @@ fn what_the_card_cannot_reframe_is_reframed_in_memory() {
 fn turned_pictures_and_foreign_colours_are_reframed_in_memory() {
     let directory = directory();
     let source = Source { rotation: 90, ..Source::hd() };
-    let made = Card::l4().make(&order(), &source.make(directory.path()));
+    let made = GpuMonitor::l4().make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let reason = "turned pictures are reframed on the CPU";
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), reason.into()));
@@ -87,7 +87,7 @@ fn turned_pictures_and_foreign_colours_are_reframed_in_memory() {
 
     // Small and without tags, which means the colours of old television.
     let order = Order::of(1_000, 2_500);
-    let made = Card::l4().make(&order, &plain().make(directory.path(), "untagged"));
+    let made = GpuMonitor::l4().make(&order, &plain().make(directory.path(), "untagged"));
     clip::check_file(&made.transcript, (720, 720), &order);
     let reason = "colours other than BT.709 are converted on the CPU";
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), reason.into()));
@@ -96,7 +96,7 @@ fn turned_pictures_and_foreign_colours_are_reframed_in_memory() {
 
 #[test]
 #[ignore = "make test-double"]
-fn what_the_card_cannot_decode_is_decoded_beside_it() {
+fn what_the_gpu_cannot_decode_is_decoded_beside_it() {
     const TEN_BITS: &[&str] = &["-c:v", "libx264", "-preset", "veryfast", "-g", "60", "-pix_fmt", "yuv420p10le"];
     const FIELDS: &[&str] = &[
         "-c:v",
@@ -113,24 +113,24 @@ fn what_the_card_cannot_decode_is_decoded_beside_it() {
         "yuv420p",
     ];
     let cases = [
-        (Card::other("decode=hevc"), plain(), "the card does not decode H.264"),
-        (Card::l4(), Recipe { video: TEN_BITS, ..plain() }, "pictures other than 8-bit 4:2:0 are decoded on the CPU"),
-        (Card::l4(), Recipe { video: FIELDS, ..plain() }, "interlaced pictures are decoded on the CPU"),
+        (GpuMonitor::other("decode=hevc"), plain(), "the GPU does not decode H.264"),
+        (GpuMonitor::l4(), Recipe { video: TEN_BITS, ..plain() }, "pictures other than 8-bit 4:2:0 are decoded on the CPU"),
+        (GpuMonitor::l4(), Recipe { video: FIELDS, ..plain() }, "interlaced pictures are decoded on the CPU"),
     ];
-    for (card, recipe, reason) in cases {
+    for (gpu, recipe, reason) in cases {
         println!("{reason}");
-        let made = made_of_pictures(card, &recipe, "auto", "avdec_h264 nvh264enc", reason);
+        let made = made_of_pictures(gpu, &recipe, "auto", "avdec_h264 nvh264enc", reason);
         assert_eq!(parts(&made), [false, false, true]);
     }
 }
 
 #[test]
 #[ignore = "make test-double"]
-fn a_card_without_an_encoder_decodes_and_scales() {
+fn a_gpu_without_an_encoder_decodes_and_scales() {
     for fault in ["no-nvenc", "no-nvenc-api", "no-nvenc-library", "old-driver"] {
         println!("{fault}");
-        let reason = "nvh264enc: neither the card nor its driver has an encoder for GStreamer";
-        let made = made_of_pattern(Card::with(fault), &order(), "nvh264dec x264enc", reason);
+        let reason = "nvh264enc: neither the GPU nor its driver has an encoder for GStreamer";
+        let made = made_of_pattern(GpuMonitor::with(fault), &order(), "nvh264dec x264enc", reason);
         assert_eq!(parts(&made), [true, true, false]);
         assert_eq!((&made.call("kernel")["to"], &made.call("kernel")["convert"]), (&"I420".into(), &false.into()));
     }
@@ -140,32 +140,32 @@ fn a_card_without_an_encoder_decodes_and_scales() {
 #[ignore = "make test-double"]
 fn a_size_beyond_the_encoder_is_encoded_on_the_cpu() {
     let (directory, source) = (directory(), Source::hd());
-    let made = Card::other("encode-max=1024").make(&order(), &source.make(directory.path()));
+    let made = GpuMonitor::other("encode-max=1024").make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let (way, reason) = made.way();
     assert_eq!(way, "nvh264dec x264enc");
     for tried in ["nvh264dec+cuda+nvh264enc: ", "nvh264dec+nvh264enc: ", "avdec_h264+nvh264enc: "] {
         assert!(reason.contains(tried), "{reason}");
     }
-    assert_shows(&made.seen(SIZE, &source), MIDDLE, OFF, "scaled on the card");
+    assert_shows(&made.seen(SIZE, &source), MIDDLE, OFF, "scaled on the GPU");
 }
 
 #[test]
 #[ignore = "make test-double"]
-fn without_a_card_or_a_wish_for_it_nobody_misses_it() {
-    let cases = [Card::with("no-device"), Card::with("no-driver"), Card::under(&[("GPU_ENABLED", "false")])];
-    for card in cases {
-        println!("{card:?}");
-        let made = made_of_pictures(card, &plain(), "auto", "avdec_h264 x264enc", "");
+fn without_a_gpu_or_a_wish_for_it_nobody_misses_it() {
+    let cases = [GpuMonitor::with("no-device"), GpuMonitor::with("no-driver"), GpuMonitor::under(&[("GPU_ENABLED", "false")])];
+    for gpu in cases {
+        println!("{GPU:?}");
+        let made = made_of_pictures(gpu, &plain(), "auto", "avdec_h264 x264enc", "");
         assert_eq!(parts(&made), [false; 3]);
     }
 }
 
 #[test]
 #[ignore = "make test-double"]
-fn an_encoder_asked_for_by_name_leaves_the_rest_to_the_card() {
-    let made = made_of_pattern(Card::l4(), &Order { encoder: "x264enc", ..order() }, "nvh264dec x264enc", "");
+fn an_encoder_asked_for_by_name_leaves_the_rest_to_the_gpu() {
+    let made = made_of_pattern(GpuMonitor::l4(), &Order { encoder: "x264enc", ..order() }, "nvh264dec x264enc", "");
     assert_eq!(parts(&made), [true, true, false]);
-    let made = made_of_pictures(Card::l4(), &plain(), "openh264enc", "avdec_h264 openh264enc", "");
+    let made = made_of_pictures(GpuMonitor::l4(), &plain(), "openh264enc", "avdec_h264 openh264enc", "");
     assert_eq!(parts(&made), [false; 3]);
 }

@@ -1,7 +1,7 @@
 //! What takes the whole process with it: a driver that crashes or never returns. The worker makes the clip again at once, without the
-//! card, in the same attempt.
+//! GPU, in the same attempt.
 
-use crate::card::double;
+use crate::gpu::double;
 use clipfleet_tests::{
     clip,
     fixtures::{Recipe, directory},
@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-/// The pipeline on a card with that fault, as a program of its own.
+/// The pipeline on a GPU with that fault, as a program of its own.
 fn pipeline(directory: &Path, fault: &str) -> PathBuf {
     let program = directory.join("pipeline");
     let mut command = Command::new(double("wrap.sh"));
@@ -43,7 +43,7 @@ async fn is_made_again(fault: &str, because: &str) {
     );
     let reason = clip["fallbackReason"].as_str().expect("a reason");
     println!("{fault}: {reason}");
-    // Whatever else kept the clip from the card is not forgotten.
+    // Whatever else kept the clip from the GPU is not forgotten.
     let begins = format!("colours other than BT.709 are converted on the CPU; nvh264dec+nvh264enc: {because}");
     assert!(reason.starts_with(&begins), "{reason}");
     let file = directory.path().join("clip.mp4");
@@ -58,8 +58,8 @@ async fn is_made_again(fault: &str, because: &str) {
 
 #[tokio::test]
 #[ignore = "make test-double"]
-async fn a_clip_whose_card_hangs_is_made_again_without_it_in_the_same_attempt() {
-    is_made_again("encode-hang-after=40", "no progress for 20 s while waiting for the graphics card").await;
+async fn a_clip_whose_gpu_hangs_is_made_again_without_it_in_the_same_attempt() {
+    is_made_again("encode-hang-after=40", "no progress for 20 s while waiting for the GPU").await;
 }
 
 #[tokio::test]

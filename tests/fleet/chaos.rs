@@ -332,8 +332,8 @@ async fn a_clip_outlives_a_machine_without_room_to_work_in() {
     let away = directory.path().join("away");
     std::fs::rename(&room, &away).unwrap();
     fleet.submit(&small_clips("b1", &uri, 1)).await;
-    let shown = fleet.until("b1", |shown| shown["clips"][0]["postponements"].as_u64() >= Some(2)).await;
-    assert_eq!(shown["clips"][0]["setbacks"][1], "scratch_unavailable", "{shown:#}");
+    let shown = fleet.until("b1", |shown| shown["clips"][0]["transientFailures"].as_u64() >= Some(2)).await;
+    assert_eq!(shown["clips"][0]["failureCodes"][1], "scratch_unavailable", "{shown:#}");
     std::fs::rename(&away, &room).unwrap();
     let shown = fleet.finished("b1").await;
     assert_eq!((all_completed(&shown, 1), &shown["clips"][0]["crashes"]), (1, &json!(0)));
@@ -350,8 +350,8 @@ async fn a_disk_that_is_full_while_a_clip_is_made_costs_an_attempt() {
     fleet.submit(&request("b1", &uri, &[("poison-full", 0, 1_000)])).await;
     let shown = fleet.finished("b1").await;
     let clip = &clips(&shown)["poison-full"];
-    assert_eq!((&clip["status"], &clip["setbacks"]), (&json!("completed"), &json!(["scratch_full"])), "{clip:#}");
-    assert_eq!((&clip["postponements"], &clip["crashes"]), (&json!(1), &json!(0)));
+    assert_eq!((&clip["status"], &clip["failureCodes"]), (&json!("completed"), &json!(["scratch_full"])), "{clip:#}");
+    assert_eq!((&clip["transientFailures"], &clip["crashes"]), (&json!(1), &json!(0)));
 }
 
 #[tokio::test]

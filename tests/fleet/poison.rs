@@ -55,7 +55,7 @@ async fn a_clip_that_kills_the_media_process_fails_after_the_third_time_and_harm
         (&clip["error"]["code"], &clip["attempt"], &clip["crashes"]),
         (&json!("pipeline_crashed"), &json!(3), &json!(3))
     );
-    assert_eq!(clip["setbacks"], json!(["pipeline_crashed", "pipeline_crashed", "pipeline_crashed"]));
+    assert_eq!(clip["failureCodes"], json!(["pipeline_crashed", "pipeline_crashed", "pipeline_crashed"]));
     let message = clip["error"]["message"].as_str().unwrap();
     assert!(message.contains("SIGSEGV") && message.contains("the last words"), "{message}");
 }

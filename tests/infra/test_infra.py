@@ -110,7 +110,7 @@ class Configuration(unittest.TestCase):
         plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong, scaler=unfit)
         self.assertIsNone(plan)
         complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than cards", "named by digest", "One pool has one scaler", "Not more workers always", "warm is such as", "drain_seconds is"]:
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "named by digest", "One pool has one scaler", "Not more workers always", "warm is such as", "drain_seconds is"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
 

@@ -52,7 +52,7 @@ fn patches(file: &Path, filters: &str) -> Vec<[u8; 3]> {
 }
 
 /// The same from light to light: white on paper of 203 nits becomes white, and BT.2020 becomes BT.709. Light is held in whole numbers in between,
-/// which have no place for what is outside of BT.709: whether zscale itself cuts off negative light depends on the processor that it runs on.
+/// which have no place for what is outside of BT.709: whether zscale itself cuts off negative light depends on the CPU that it runs on.
 const REFERENCE: &str =
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,format=gbrp16le,zscale=t=bt709:m=bt709:r=tv,";
 

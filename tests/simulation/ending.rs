@@ -164,7 +164,7 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     let attempt = view.attempt.as_ref();
     let output = view.output.as_ref();
-    let counts = view.tally.counts(attempt.map(|attempt| &attempt.id));
+    let counts = view.stats.counts(attempt.map(|attempt| &attempt.id));
     let count = |number: u32| Value::Integer(i64::from(number));
     vec![
         (names::STATUS, text(name_of(&State::ALL, view.state))),
@@ -174,7 +174,7 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
         (names::GENERATION, Value::Integer(i64::from(view.generation))),
         ("attemptId", text(attempt.map_or("", |attempt| attempt.id.as_str()))),
         ("crashes", count(counts.crashes)),
-        ("postponements", count(counts.postponements)),
+        ("transientFailures", count(counts.transient_failures)),
         ("interruptions", count(counts.interruptions)),
         ("lostAttempts", count(counts.lost)),
         ("attempt", Value::Integer(attempt.map_or(0, |attempt| i64::from(attempt.number)))),

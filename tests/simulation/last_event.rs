@@ -24,7 +24,7 @@ pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), Str
         };
         let (state, percent) = match &event.kind {
             ClipEventKind::Queued => (State::Queued, 0),
-            ClipEventKind::Started | ClipEventKind::Interrupted | ClipEventKind::Postponed(_) | ClipEventKind::Crashed(_) => {
+            ClipEventKind::Started | ClipEventKind::Interrupted | ClipEventKind::FailedTransiently(_) | ClipEventKind::Crashed(_) => {
                 (State::Processing, 0)
             }
             ClipEventKind::Progressed { percent, .. } => (State::Processing, i64::from(*percent)),

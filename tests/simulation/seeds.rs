@@ -1,4 +1,4 @@
-//! Many seeds, spread over the processors, and what they came to.
+//! Many seeds, spread over the CPUs, and what they came to.
 
 use crate::{
     mutation::Mutation,

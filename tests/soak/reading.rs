@@ -17,7 +17,7 @@ use clipfleet_domain::{
     source::ObjectUri,
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::binary};
-use clipfleet_worker::{Config, Gpu};
+use clipfleet_worker::{Config, GpuMode};
 use std::{
     fs::File,
     ops::Range,
@@ -205,7 +205,7 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
         price: clipfleet_domain::cost::SlotPrice::default(),
         slots: 2,
         pipeline: binary(),
-        gpu: Gpu::default(),
+        gpu: GpuMode::default(),
         encoder: "auto".into(),
         scratch: scratch.path().to_owned(),
         cache_mib: 256,

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clipfleet_cloud::{Cloud, ErrorKind, ObjectName};
 use clipfleet_contract::names;
 use clipfleet_service::settings::{Reader, declare};
-use clipfleet_worker::{Gpu, Program};
+use clipfleet_worker::{GpuMode, Program};
 use serde_json::Value;
 use std::{fmt, path::Path, process::ExitCode, time::Duration};
 
@@ -98,7 +98,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 }
 
 /// What the media program says of this machine.
-async fn media(gpu: Gpu) -> Vec<Finding> {
+async fn media(gpu: GpuMode) -> Vec<Finding> {
     let program = match roles::beside_us() {
         Ok(program) => program,
         Err(reason) => {

@@ -24,7 +24,7 @@ const CPU_SLOTS: Setting = Setting {
     flag: "cpu-slots",
     env: "CLIPFLEET_PLAN_CPU_SLOTS",
     default: "2",
-    help: "clips at once per machine without a card",
+    help: "clips at once per machine without a GPU",
 };
 /// 45 s of 1080p30 in 6.5 s, by NVIDIA's figures for preset P5 scaled to the L4's clock. Not measured on an L4.
 const GPU_RATE: Setting = Setting {
@@ -33,7 +33,7 @@ const GPU_RATE: Setting = Setting {
     default: "0.144",
     help: "slot-seconds per second of 1080p30 clip on an L4 (default: computed from NVIDIA's figures, not measured)",
 };
-/// Measured: 26 s of processor time for 45 s of 1080p30, so 0.145 with four cores to a slot; a vCPU is half a core.
+/// Measured: 26 s of CPU time for 45 s of 1080p30, so 0.145 with four cores to a slot; a vCPU is half a core.
 const CPU_RATE: Setting = Setting {
     flag: "cpu-rate",
     env: "CLIPFLEET_PLAN_CPU_RATE",
@@ -44,13 +44,13 @@ const GPU_COLD: Setting = Setting {
     flag: "gpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_GPU_COLD_START_SECONDS",
     default: "30",
-    help: "from asking for an instance with a card until it takes clips (an assumption: Google gives no figure)",
+    help: "from asking for an instance with a GPU until it takes clips (an assumption: Google gives no figure)",
 };
 const CPU_COLD: Setting = Setting {
     flag: "cpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_CPU_COLD_START_SECONDS",
     default: "15",
-    help: "the same without a card",
+    help: "the same without a GPU",
 };
 
 const GPU_MACHINE: Machine = Machine { vcpus: 8.0, gib: 32.0, gpus: 1.0 };
@@ -72,7 +72,7 @@ pub(crate) fn command() -> Command {
     };
     let command = Command::new("plan")
         .about(
-            "Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without cards",
+            "Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without GPUs",
         )
         .arg(needed(BATCHES, "batches per hour, at random around that rate, all day"))
         .arg(needed(CLIPS, "clips per batch"))

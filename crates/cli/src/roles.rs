@@ -28,12 +28,12 @@ const PIPELINE: Setting = Setting {
 };
 const ENCODER: Setting =
     Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "auto, or the name of one encoder" };
-/// Whether clips are made on graphics cards.
+/// Whether clips are made on GPUs.
 pub(crate) const GPU: Setting = Setting {
     flag: "gpu-enabled",
     env: "GPU_ENABLED",
     default: "auto",
-    help: "graphics cards: auto (one that passes its test), true (nothing else will do) or false",
+    help: "GPUs: auto (one that passes its test), true (nothing else will do) or false",
 };
 pub(crate) const SCRATCH: Setting = Setting {
     flag: "scratch",
@@ -220,7 +220,7 @@ pub(crate) fn scratch(reader: &mut Reader<'_>) -> Option<PathBuf> {
 }
 
 /// A value of [`GPU`].
-pub(crate) fn gpu_mode(text: &str) -> Result<clipfleet_worker::Gpu, String> {
+pub(crate) fn gpu_mode(text: &str) -> Result<clipfleet_worker::GpuMode, String> {
     text.parse().map_err(|reason| format!("{reason}, got {text:?}"))
 }
 

@@ -83,7 +83,7 @@ pub fn kind_name(event: &Event) -> &'static str {
             ClipEventKind::Completed { .. } => "clip_completed",
             ClipEventKind::Failed(_) => "clip_failed",
             ClipEventKind::Interrupted => "clip_interrupted",
-            ClipEventKind::Postponed(_) => "clip_postponed",
+            ClipEventKind::FailedTransiently(_) => "clip_failed_transiently",
             ClipEventKind::Crashed(_) => "clip_crashed",
             ClipEventKind::Cancelled => "clip_cancelled",
         },
@@ -139,7 +139,7 @@ fn bounded(kind: ClipEventKind) -> ClipEventKind {
             ClipEventKind::Completed { output: output.bounded(), encoding: encoding.bounded() }
         }
         ClipEventKind::Failed(failure) => ClipEventKind::Failed(failure.bounded()),
-        ClipEventKind::Postponed(failure) => ClipEventKind::Postponed(failure.bounded()),
+        ClipEventKind::FailedTransiently(failure) => ClipEventKind::FailedTransiently(failure.bounded()),
         ClipEventKind::Crashed(failure) => ClipEventKind::Crashed(failure.bounded()),
         ClipEventKind::Queued | ClipEventKind::Started | ClipEventKind::Interrupted | ClipEventKind::Cancelled => kind,
     }
@@ -177,7 +177,7 @@ fn encode_kind(kind: &ClipEventKind) -> Kind {
         }),
         ClipEventKind::Failed(failure) => Kind::ClipFailed(v1::ClipFailed { error: Some(error(&failure)) }),
         ClipEventKind::Interrupted => Kind::ClipInterrupted(v1::ClipInterrupted {}),
-        ClipEventKind::Postponed(failure) => Kind::ClipPostponed(v1::ClipPostponed { error: Some(error(&failure)) }),
+        ClipEventKind::FailedTransiently(failure) => Kind::ClipFailedTransiently(v1::ClipFailedTransiently { error: Some(error(&failure)) }),
         ClipEventKind::Crashed(failure) => Kind::ClipCrashed(v1::ClipCrashed { error: Some(error(&failure)) }),
         ClipEventKind::Cancelled => Kind::ClipCancelled(v1::ClipCancelled {}),
     }
@@ -220,7 +220,7 @@ fn decode_kind(message: Kind) -> Result<ClipEventKind, Malformed> {
         },
         Kind::ClipFailed(message) => ClipEventKind::Failed(failure(message.error.unwrap_or_default())),
         Kind::ClipInterrupted(_) => ClipEventKind::Interrupted,
-        Kind::ClipPostponed(message) => ClipEventKind::Postponed(failure(message.error.unwrap_or_default())),
+        Kind::ClipFailedTransiently(message) => ClipEventKind::FailedTransiently(failure(message.error.unwrap_or_default())),
         Kind::ClipCrashed(message) => ClipEventKind::Crashed(failure(message.error.unwrap_or_default())),
         Kind::ClipCancelled(_) => ClipEventKind::Cancelled,
     })
@@ -329,7 +329,7 @@ mod tests {
             },
             ClipEventKind::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
             ClipEventKind::Interrupted,
-            ClipEventKind::Postponed(Failure::transient("source_unavailable", "no answer")),
+            ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer")),
             ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")),
             ClipEventKind::Cancelled,
         ];

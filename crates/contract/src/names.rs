@@ -88,7 +88,7 @@ pub const ATTEMPT_STARTED_AT: &str = "attemptStartedAt";
 /// Field of a clip's status document: attempts that crashed.
 pub const CRASHES: &str = "crashes";
 /// Field of a clip's status document: attempts that were postponed.
-pub const POSTPONEMENTS: &str = "postponements";
+pub const TRANSIENT_FAILURES: &str = "transientFailures";
 /// Field of a clip's status document: attempts that were interrupted.
 pub const INTERRUPTIONS: &str = "interruptions";
 /// Field of a clip's status document: attempts that vanished.

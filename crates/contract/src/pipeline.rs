@@ -27,11 +27,11 @@ pub struct Transcode {
     pub directory: PathBuf,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
-    /// Why no graphics card is to be used, if an earlier process of the attempt met a reason.
+    /// Why no GPU is to be used, if an earlier process of the attempt met a reason.
     pub passed_over: Option<String>,
 }
 
-/// The order for a job. `passed_over` is why no graphics card is to be used; empty where one may be.
+/// The order for a job. `passed_over` is why no GPU is to be used; empty where one may be.
 pub fn start(job: &Job, directory: &Path, encoder: &str, passed_over: &str) -> v1::StartTranscode {
     v1::StartTranscode {
         source_size_bytes: job.source.size_bytes,

@@ -7,7 +7,7 @@ use clipfleet_domain::{
     progress::Phase,
     rendition::by_name,
     state::State,
-    tally::Counts,
+    attempt_stats::AttemptCounts,
 };
 
 /// Where a clip stands, as far as its document says. The default is that of a clip without a document: queued.
@@ -20,7 +20,7 @@ pub struct Standing {
     /// The latest attempt of that generation.
     pub latest: Option<Latest>,
     /// What became of the attempts of that generation, the latest one apart if it may be at work still.
-    pub counts: Counts,
+    pub counts: AttemptCounts,
     /// Last change; Unix time, milliseconds.
     pub updated_at_ms: i64,
 }
@@ -65,9 +65,9 @@ impl Standing {
             started_at_ms: instant_ms(names::ATTEMPT_STARTED_AT).unwrap_or(0),
             open: !matches!(phase, Phase::Queued | Phase::Done),
         });
-        let counts = Counts {
+        let counts = AttemptCounts {
             crashes: count(names::CRASHES),
-            postponements: count(names::POSTPONEMENTS),
+            transient_failures: count(names::TRANSIENT_FAILURES),
             interruptions: count(names::INTERRUPTIONS),
             lost: count(names::LOST_ATTEMPTS),
         };

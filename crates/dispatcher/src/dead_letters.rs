@@ -21,10 +21,10 @@ const SHOWN: [&str; 12] = [
     names::ATTEMPT,
     "worker",
     names::CRASHES,
-    names::POSTPONEMENTS,
+    names::TRANSIENT_FAILURES,
     names::INTERRUPTIONS,
     names::LOST_ATTEMPTS,
-    "setbacks",
+    "failureCodes",
     "completedAt",
 ];
 

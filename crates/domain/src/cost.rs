@@ -26,12 +26,12 @@ pub struct Machine {
     pub vcpus: f64,
     /// Memory, GiB.
     pub gib: f64,
-    /// Graphics cards.
+    /// GPUs.
     pub gpus: f64,
 }
 
 impl Default for Machine {
-    /// The larger of the two machines that a worker of ours has without a card.
+    /// The larger of the two machines that a worker of ours has without a GPU.
     fn default() -> Self {
         Self { vcpus: 8.0, gib: 16.0, gpus: 0.0 }
     }

@@ -81,7 +81,7 @@ impl Failure {
     /// The queue gave the clip's job up after this many deliveries.
     pub fn dead_lettered(deliveries: &str) -> Self {
         let message = format!(
-            "the clip was given up after {deliveries} deliveries of its job; see its setbacks and the worker's log, then redrive it"
+            "the clip was given up after {deliveries} deliveries of its job; see its failureCodes and the worker's log, then redrive it"
         );
         Failure::transient("dead_lettered", message)
     }

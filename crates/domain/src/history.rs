@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// How one generation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub struct GenerationEnd {
     /// Failed or cancelled; completed when a completion was overtaken by a retry.
     pub state: State,
     /// Unix time, milliseconds.
@@ -14,23 +14,23 @@ pub struct Ending {
     pub failure: Option<Failure>,
 }
 
-/// Endings by generation, the latest few. Of two endings of a generation the first folded stays, as in a clip's own view.
+/// Ends by generation, the latest few. Of two ends of a generation the first folded stays, as in a clip's own view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History(BTreeMap<u32, Ending>);
+pub struct History(BTreeMap<u32, GenerationEnd>);
 
 impl History {
-    /// Notes how a generation ended.
-    pub fn note(&mut self, generation: u32, ending: Ending) {
-        let failure = ending.failure.map(|failure| Failure { details: Vec::new(), ..failure });
-        self.0.entry(generation).or_insert(Ending { failure, ..ending });
+    /// Records how a generation ended.
+    pub fn record(&mut self, generation: u32, end: GenerationEnd) {
+        let failure = end.failure.map(|failure| Failure { details: Vec::new(), ..failure });
+        self.0.entry(generation).or_insert(GenerationEnd { failure, ..end });
         while self.0.len() > MAX_HISTORY {
             self.0.pop_first();
         }
     }
 
-    /// The endings, earliest generation first.
-    pub fn endings(&self) -> impl Iterator<Item = (u32, &Ending)> {
-        self.0.iter().map(|(generation, ending)| (*generation, ending))
+    /// The ends, earliest generation first.
+    pub fn ends(&self) -> impl Iterator<Item = (u32, &GenerationEnd)> {
+        self.0.iter().map(|(generation, end)| (*generation, end))
     }
 }
 
@@ -40,12 +40,12 @@ mod tests {
 
     #[test]
     fn the_latest_endings_stay_whatever_the_order() {
-        let ending = |generation: u32| Ending { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
+        let end = |generation: u32| GenerationEnd { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
         let total = MAX_HISTORY as u32 + 3;
         let (mut up, mut down) = (History::default(), History::default());
-        (0..total).for_each(|generation| up.note(generation, ending(generation)));
-        (0..total).rev().for_each(|generation| down.note(generation, ending(generation)));
+        (0..total).for_each(|generation| up.record(generation, end(generation)));
+        (0..total).rev().for_each(|generation| down.record(generation, end(generation)));
         assert_eq!(up, down);
-        assert_eq!(up.endings().map(|(generation, _)| generation).collect::<Vec<_>>(), (3..total).collect::<Vec<_>>());
+        assert_eq!(up.ends().map(|(generation, _)| generation).collect::<Vec<_>>(), (3..total).collect::<Vec<_>>());
     }
 }

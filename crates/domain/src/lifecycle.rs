@@ -25,10 +25,10 @@ use crate::{
     attempt::Attempt,
     cost::Usage,
     failure::{Class, DEAD_LETTERED, Failure},
-    history::{Ending, History},
+    history::{GenerationEnd, History},
     progress::Phase,
     state::State,
-    tally::{Ended, Setback, Tally},
+    attempt_stats::{AttemptEnd, AttemptOutcome, AttemptStats},
 };
 
 /// Where the time of a clip went, milliseconds.
@@ -98,7 +98,7 @@ pub struct Encoding {
     pub fallback_reason: String,
     /// The decoder of the source's pictures; empty until known.
     pub decoder: String,
-    /// Version of the graphics card's driver, or `unknown`; empty where no card has a part in it.
+    /// Version of the GPU's driver, or `unknown`; empty where no GPU has a part in it.
     pub gpu_driver: String,
 }
 
@@ -136,7 +136,7 @@ pub enum ClipEventKind {
     /// The attempt ended through no fault of the clip; another follows.
     Interrupted,
     /// The attempt met something that may pass; another follows.
-    Postponed(Failure),
+    FailedTransiently(Failure),
     /// The attempt's media process died, hung or ran out of time; another follows.
     Crashed(Failure),
     /// Given up on request.
@@ -145,15 +145,15 @@ pub enum ClipEventKind {
 
 impl ClipEventKind {
     /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
-    fn setback(&self) -> Option<Setback> {
-        let setback = |ended, code: &str| Some(Setback { ended, code: code.to_owned() });
+    fn attempt_end(&self) -> Option<AttemptEnd> {
+        let end = |outcome, code: &str| Some(AttemptEnd { outcome, code: code.to_owned() });
         match self {
-            Self::Interrupted => setback(Ended::Interrupted, ""),
-            Self::Postponed(failure) => setback(Ended::Postponed, &failure.code),
-            Self::Crashed(failure) => setback(Ended::Crashed, &failure.code),
+            Self::Interrupted => end(AttemptOutcome::Interrupted, ""),
+            Self::FailedTransiently(failure) => end(AttemptOutcome::FailedTransiently, &failure.code),
+            Self::Crashed(failure) => end(AttemptOutcome::Crashed, &failure.code),
             Self::Failed(failure) => match failure.class() {
-                Class::Crash => setback(Ended::Crashed, &failure.code),
-                Class::Transient => setback(Ended::Postponed, &failure.code),
+                Class::Crash => end(AttemptOutcome::Crashed, &failure.code),
+                Class::Transient => end(AttemptOutcome::FailedTransiently, &failure.code),
                 Class::Permanent => None,
             },
             _ => None,
@@ -228,7 +228,7 @@ pub struct ClipView {
     /// Over.
     pub completed_at_ms: Option<i64>,
     /// What became of the attempts of this generation.
-    pub tally: Tally,
+    pub stats: AttemptStats,
     /// How earlier generations ended.
     pub history: History,
 }
@@ -244,7 +244,7 @@ impl ClipView {
         if event.generation == self.generation {
             self.fold_current(event);
         } else if let Some(state) = event.kind.end() {
-            self.history.note(event.generation, Ending { state, at_ms: event.at_ms, failure: failure_of(&event.kind) });
+            self.history.record(event.generation, GenerationEnd { state, at_ms: event.at_ms, failure: failure_of(&event.kind) });
         }
         *self != before
     }
@@ -254,8 +254,8 @@ impl ClipView {
         let mut before = std::mem::take(self);
         if before.state.is_terminal() {
             let at_ms = before.completed_at_ms.unwrap_or(before.updated_at_ms);
-            let ending = Ending { state: before.state, at_ms, failure: before.failure };
-            before.history.note(before.generation, ending);
+            let end = GenerationEnd { state: before.state, at_ms, failure: before.failure };
+            before.history.record(before.generation, end);
         }
         let (created_at_ms, history) = (before.created_at_ms, before.history);
         *self = Self { generation, created_at_ms, history, ..Self::default() };
@@ -265,7 +265,7 @@ impl ClipView {
     fn fold_current(&mut self, event: &ClipEvent) {
         if let Some(attempt) = &event.attempt {
             self.started_at_ms = earliest(self.started_at_ms, attempt.started_at_ms);
-            self.tally.note(&attempt.id, event.kind.setback());
+            self.stats.record(&attempt.id, event.kind.attempt_end());
         }
         if let ClipEventKind::Progressed { percent, .. } = &event.kind {
             self.percent = self.percent.max((*percent).min(99));
@@ -283,7 +283,7 @@ impl ClipView {
             ClipEventKind::Progressed { phase, eta_seconds, encoding, .. } => {
                 self.report(event, *phase, *eta_seconds, encoding);
             }
-            ClipEventKind::Interrupted | ClipEventKind::Postponed(_) | ClipEventKind::Crashed(_) => {
+            ClipEventKind::Interrupted | ClipEventKind::FailedTransiently(_) | ClipEventKind::Crashed(_) => {
                 self.report(event, Phase::Queued, None, &Encoding::default());
             }
             ClipEventKind::Completed { output, encoding } => {

@@ -53,14 +53,14 @@ pub const MAX_STALL_SECONDS: u64 = 120;
 /// luck with a machine; a third is the clip's doing, and each may cost a machine its memory for minutes.
 pub const MAX_CRASHES: u32 = 3;
 
-/// Clips in a row that a graphics card fails, though the processor makes them, before the card is tested again. Two clips of one batch
-/// may share an odd source; the test costs seconds of one engine, and a healthy card passes it.
-pub const MAX_CARD_FAILURES: u32 = 3;
+/// Clips in a row that a GPU fails, though the CPU makes them, before the GPU is tested again. Two clips of one batch
+/// may share an odd source; the test costs seconds of one engine, and a healthy GPU passes it.
+pub const MAX_GPU_FAILURES: u32 = 3;
 
 /// Attempts at a clip that meet something that may pass (a service that does not answer, a full disk) before the
 /// clip fails with that. The queue waits 1, 2, 4 s and so on up to half a minute between them, and each call holds out for a minute
 /// by itself: outages of ten minutes pass unnoticed, and work that always fails is not done a hundred times.
-pub const MAX_POSTPONEMENTS: u32 = 10;
+pub const MAX_TRANSIENT_FAILURES: u32 = 10;
 
 /// Attempts at a clip that vanish together with their worker before the clip fails. Workers die of many things that no clip causes
 /// (a machine taken away without warning), so it is well above [`MAX_CRASHES`]; but a clip that kills workers must end some day.

@@ -131,7 +131,7 @@ fn bytes(sound: &Sound) -> Vec<u8> {
     sound.as_flattened().iter().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
-/// Encodes and decodes; gives the sound with all that is decoded, the processor seconds per minute, and the kbit/s that were really taken.
+/// Encodes and decodes; gives the sound with all that is decoded, the CPU seconds per minute, and the kbit/s that were really taken.
 fn through(way: &str, sound: &Sound, directory: &Path) -> (Sound, f64, f64) {
     let (raw, file) = (directory.join("sound.raw"), directory.join("sound.mp4"));
     fs::write(&raw, bytes(sound)).expect("writing");

@@ -1,10 +1,10 @@
-//! The acceptance of a graphics card: what `clipfleet-pipeline --test-gpu` runs on a machine that has one. Every row of its table is
+//! The acceptance of a GPU: what `clipfleet-pipeline --test-gpu` runs on a machine that has one. Every row of its table is
 //! something that no double of a driver can show: real pixels, real speed, real rate control. Nothing is skipped: what cannot be run fails.
 //!
 //! ```text
-//! card       it is there, and passes a worker's test of it
-//! pictures   decoded, cropped and scaled on the card, against the same on the processor, plane by plane; and how fast
-//! rate       whether quality decides on the bits of the card's encoder, under the cap
+//! GPU       it is there, and passes a worker's test of it
+//! pictures   decoded, cropped and scaled on the GPU, against the same on the CPU, plane by plane; and how fast
+//! rate       whether quality decides on the bits of the GPU's encoder, under the cap
 //! clips      whole clips, proved as every clip is; one alone and several at once
 //! ```
 
@@ -41,17 +41,17 @@ use std::{
 };
 use table::Table;
 
-/// What the card's scaler, which is bilinear, may differ by from the processor's, which is bicubic: dB, brightness and colours.
+/// What the GPU's scaler, which is bilinear, may differ by from the CPU's, which is bicubic: dB, brightness and colours.
 ///
-/// Measured with the card's own kernel run on a processor (`tests/double`), Y, Cb, Cr: 50.6, 44.8, 42.5 and 54.2, 43.7, 42.2 on the
-/// material made here, 48.8, 39.4, 49.4 on a test picture with noise. The bounds leave a card some rounding. A crop that is off by a pixel is
+/// Measured with the GPU's own kernel run on a CPU (`tests/double`), Y, Cb, Cr: 50.6, 44.8, 42.5 and 54.2, 43.7, 42.2 on the
+/// material made here, 48.8, 39.4, 49.4 on a test picture with noise. The bounds leave a GPU some rounding. A crop that is off by a pixel is
 /// worse by far, and is looked for besides.
 const BOUNDS: Bounds = Bounds { luma_db: 42.0, chroma_db: 37.0 };
 
 /// Clips at once: one alone, one for each encoder of an L4, and twice as many.
 const AT_ONCE: [usize; 3] = [1, 2, 4];
 
-/// The option for cards without an encoder.
+/// The option for GPUs without an encoder.
 pub const WITHOUT_ENCODER: &str = "--without-encoder";
 
 /// What is to be tried.
@@ -59,7 +59,7 @@ pub const WITHOUT_ENCODER: &str = "--without-encoder";
 pub struct Trial {
     /// Recordings; material is made if there are none.
     pub sources: Vec<PathBuf>,
-    /// Whether the card is to have an encoder. A100, H100 and H200 have none; that they are such cards has to be said.
+    /// Whether the GPU is to have an encoder. A100, H100 and H200 have none; that they are such GPUs has to be said.
     pub encoder: bool,
 }
 
@@ -88,7 +88,7 @@ impl Trial {
             Ok(installed) => Arc::new(installed),
             Err(error) => return table.row("GStreamer", Err(error.to_string())),
         };
-        if !card(&installed, table) {
+        if !gpu(&installed, table) {
             return;
         }
         if self.encoder {
@@ -118,14 +118,14 @@ impl Trial {
     }
 }
 
-/// Whether there is a card that works.
-fn card(installed: &Installed, table: &mut Table) -> bool {
+/// Whether there is a GPU that works.
+fn gpu(installed: &Installed, table: &mut Table) -> bool {
     let report = check::check(installed);
     let gpu = report.gpu;
     let driver = gpu.driver.as_deref().unwrap_or("unknown");
     let elements = gpu.elements.join(" ");
     table.row(
-        "card: it is there",
+        "GPU: it is there",
         if gpu.enabled {
             Ok(format!("driver {driver}; GStreamer {}; {elements}", report.gstreamer))
         } else {
@@ -133,47 +133,47 @@ fn card(installed: &Installed, table: &mut Table) -> bool {
         },
     );
     let Some(SelfTest { passed, milliseconds, reason }) = gpu.self_test else { return false };
-    // The first use compiles the kernels; the second shows what a warm card takes.
+    // The first use compiles the kernels; the second shows what a warm GPU takes.
     table.row(
-        "card: a worker's test of it",
+        "GPU: a worker's test of it",
         if passed { Ok(format!("{milliseconds} ms, kernels compiled")) } else { Err(reason) },
     );
     let frames = installed.no_gpu_frames().map_or_else(|| Ok("by cudaconvertscale".to_owned()), Err);
-    table.row("card: crops and scales in its memory", frames);
+    table.row("GPU: crops and scales in its memory", frames);
     passed
 }
 
-/// Pictures of the card against those of the processor.
+/// Pictures of the GPU against those of the CPU.
 fn compare(material: &Material, installed: &Arc<Installed>, table: &mut Table) -> Result<(), Failure> {
     let source = material.open()?;
     let probed = probe::probe(&source, installed)?;
     let order = order(material, Path::new(""))?;
-    let (card, processor) = ways(&order, &probed, installed).map_err(crate::failure::internal)?;
+    let (gpu, cpu) = ways(&order, &probed, installed).map_err(crate::failure::internal)?;
     let name = &material.name;
-    table.row(&format!("{name}: stays in the card's memory"), on_card(&card));
-    let compared = pictures::compare([(&order, &card), (&order, &processor)], &probed, material)?;
-    table.row(&format!("{name}: as the processor's, plane by plane"), compared.within(BOUNDS));
+    table.row(&format!("{name}: stays in the GPU's memory"), on_gpu(&gpu));
+    let compared = pictures::compare([(&order, &gpu), (&order, &cpu)], &probed, material)?;
+    table.row(&format!("{name}: as the CPU's, plane by plane"), compared.within(BOUNDS));
     table.row(&format!("{name}: to the pixel in its place"), compared.in_place());
-    let fast = pictures::speed(&order, &probed, &card, material)?;
-    let slow = pictures::speed(&order, &probed, &processor, material)?;
+    let fast = pictures::speed(&order, &probed, &gpu, material)?;
+    let slow = pictures::speed(&order, &probed, &cpu, material)?;
     let told = format!(
-        "{fast:.0} fps decoded, cropped and scaled (the processor: {slow:.0}); wanted {:.0}",
+        "{fast:.0} fps decoded, cropped and scaled (the CPU: {slow:.0}); wanted {:.0}",
         material.least_fps
     );
     table.row(&format!("{name}: speed"), if fast >= material.least_fps { Ok(told) } else { Err(told) });
     Ok(())
 }
 
-/// The best way with the card, and the best without.
+/// The best way with the GPU, and the best without.
 fn ways(order: &Transcode, probed: &Probed, installed: &Installed) -> Result<(Way, Way), String> {
     let Choice { ways, passed_over } = route::choose(order, probed, installed);
-    let best = |on_card| ways.iter().find(|way| way.uses_gpu() == on_card).cloned();
-    let card = best(true).ok_or_else(|| format!("no way with the card: {passed_over}"))?;
-    let processor = best(false).ok_or("no way without the card")?;
-    Ok((card, processor))
+    let best = |on_gpu| ways.iter().find(|way| way.uses_gpu() == on_gpu).cloned();
+    let gpu = best(true).ok_or_else(|| format!("no way with the GPU: {passed_over}"))?;
+    let cpu = best(false).ok_or("no way without the GPU")?;
+    Ok((gpu, cpu))
 }
 
-fn on_card(way: &Way) -> Result<String, String> {
+fn on_gpu(way: &Way) -> Result<String, String> {
     let told = way.name();
     if way.decode.0 == route::Unit::Gpu && way.frames == route::Unit::Gpu { Ok(told) } else { Err(told) }
 }
@@ -187,9 +187,9 @@ fn bits(installed: &Installed, table: &mut Table) {
         },
         |reason| Err(format!("nvh264enc: {reason}")),
     );
-    table.row("card: encodes H.264", encodes);
+    table.row("GPU: encodes H.264", encodes);
     let Some(encoder) = ENCODERS.iter().find(|row| row.on_gpu && installed.refusal(row.name).is_none()) else {
-        return table.row("rate: quality decides", Err("the card has no encoder".into()));
+        return table.row("rate: quality decides", Err("the GPU has no encoder".into()));
     };
     match rate::measure(encoder, installed.lacking(encoder.name)) {
         Ok(measured) => {
@@ -271,13 +271,13 @@ mod tests {
     use clipfleet_domain::percent::MilliPercent;
 
     #[test]
-    fn a_command_line_names_files_and_may_say_that_the_card_has_no_encoder() {
+    fn a_command_line_names_files_and_may_say_that_the_gpu_has_no_encoder() {
         let Trial { sources, encoder } = Trial::of(["a.mp4", WITHOUT_ENCODER, "b.mp4"]);
         assert_eq!((sources.len(), encoder), (2, false));
         assert!(Trial::of([]).encoder);
     }
 
-    /// On the processor both times: what is compared is real, whatever the card.
+    /// On the CPU both times: what is compared is real, whatever the GPU.
     #[test]
     fn equal_ways_show_equal_pictures_and_another_crop_does_not_pass_for_the_same() {
         let installed = Arc::new(Installed::start().expect("GStreamer"));
@@ -288,7 +288,7 @@ mod tests {
         let probed = probe::probe(&material.open().expect("a source"), &installed).expect("a probe");
         assert!(
             probed.picture.plain_colours() && probed.picture.plain_samples,
-            "a card must be able to take it: {probed:?}"
+            "a GPU must be able to take it: {probed:?}"
         );
         let order = order(&material, Path::new("")).expect("an order");
         let encoder = ENCODERS.iter().find(|row| installed.encoder_names().contains(&row.name)).expect("an encoder");

@@ -16,9 +16,9 @@ pub const STEP: Duration = Duration::from_millis(10);
 /// How long nothing at all may move, neither reading nor output.
 pub const STALL: Duration = Duration::from_secs(MAX_STALL_SECONDS);
 
-/// How long a graphics card may owe a picture. Its first use compiles kernels and takes its clocks up, which is seconds; after that
-/// a picture takes milliseconds, however many clips share the card.
-pub const CARD_STALL: Duration = Duration::from_secs(20);
+/// How long a GPU may owe a picture. Its first use compiles kernels and takes its clocks up, which is seconds; after that
+/// a picture takes milliseconds, however many clips share the GPU.
+pub const GPU_STALL: Duration = Duration::from_secs(20);
 
 /// A new element.
 pub fn make(factory: &str) -> Result<gst::Element, Failure> {

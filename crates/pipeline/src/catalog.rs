@@ -87,7 +87,7 @@ pub const DECODERS: &[Decoder] = &[
     audio("PCM", "audio/x-raw", "identity", BASE),
 ];
 
-/// Decoders of graphics cards, for pictures that are plain enough; the others' elements parse by themselves.
+/// Decoders of GPUs, for pictures that are plain enough; the others' elements parse by themselves.
 pub const GPU_DECODERS: &[Decoder] = &[
     video("H.264", "video/x-h264", "nvh264dec", BAD),
     video("HEVC", "video/x-h265", "nvh265dec", BAD),
@@ -96,10 +96,10 @@ pub const GPU_DECODERS: &[Decoder] = &[
     parsed("av1parse", video("AV1", "video/x-av1", "nvav1dec", BAD)),
 ];
 
-/// Crops and scales in a card's memory.
+/// Crops and scales in a GPU's memory.
 pub const GPU_SCALER: &str = "cudaconvertscale";
 
-/// The first GStreamer whose elements crop in a card's memory without copying.
+/// The first GStreamer whose elements crop in a GPU's memory without copying.
 const GPU_CROP: (u32, u32) = (1, 28);
 
 /// One way to encode. Whatever its variant, it takes pictures in the caps it names and gives H.264 that an MP4 takes.
@@ -111,11 +111,11 @@ pub struct Encoder {
     pub package: &'static str,
     /// The pixel format it is fed with.
     pub format: &'static str,
-    /// Whether it is a part of a graphics card.
+    /// Whether it is a part of a GPU.
     pub on_gpu: bool,
     /// Its settings for a rendition. Every one must exist for the row to count as available, but for those named next.
     pub properties: fn(&Rendition) -> Vec<Property>,
-    /// Settings that only some cards have; those that have not are encoded without.
+    /// Settings that only some GPUs have; those that have not are encoded without.
     pub optional: &'static [&'static str],
     /// Caps asked of it, which fix the profile.
     pub output: &'static str,
@@ -172,14 +172,14 @@ const FIXED: [&str; 8] = [
     "audioresample",
 ];
 
-/// Decodes what an encoder made, for the proof: software whatever the encoder is, so that no graphics card vouches for itself.
+/// Decodes what an encoder made, for the proof: software whatever the encoder is, so that no GPU vouches for itself.
 pub const PROOF_DECODER: &str = "avdec_h264";
 
 /// The AAC encoder: the coder of libavcodec.
 ///
 /// Measured by `examples/aac_encoders.rs` at 128 kbit/s on made-up sound of -13 LUFS, GStreamer 1.22 with FFmpeg 5.1: share of the ear's bands
 /// (one ERB) in which the coding noise is above a simple mask, mean error of the bands' levels, rise of the true peak,
-/// processor time of a minute, kbit/s really taken. Lower is better; `fdkaacenc` (not free) was not installed.
+/// CPU time of a minute, kbit/s really taken. Lower is better; `fdkaacenc` (not free) was not installed.
 ///
 /// | | delay | speech | music | clicks |
 /// |---|---|---|---|---|
@@ -276,14 +276,14 @@ fn openh264(rendition: &Rendition) -> Vec<Property> {
     ]
 }
 
-/// Whether a graphics card is to be used: `auto` (also when unset), `true` (nothing else will do) or `false`.
+/// Whether a GPU is to be used: `auto` (also when unset), `true` (nothing else will do) or `false`.
 pub const GPU_ENABLED: &str = "GPU_ENABLED";
 
 /// What of the tables is installed here.
 #[derive(Debug, Default)]
 pub struct Installed {
     gpu: bool,
-    /// Why pictures cannot be reframed in the card's memory.
+    /// Why pictures cannot be reframed in the GPU's memory.
     no_gpu_frames: Option<String>,
     decoders: Vec<&'static Decoder>,
     gpu_decoders: Vec<&'static Decoder>,
@@ -302,7 +302,7 @@ impl Installed {
     /// Looks at what GStreamer has. Call after `gst::init`.
     pub fn look() -> Self {
         driver_log::listen();
-        // The plugin registers elements only where it finds a card and its driver.
+        // The plugin registers elements only where it finds a GPU and its driver.
         let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
         let here =
             |row: &&Decoder| exists(row.element) && row.parser.is_none_or(exists) && row.otherwise.is_none_or(exists);
@@ -325,12 +325,12 @@ impl Installed {
         installed
     }
 
-    /// Whether there is a graphics card to be used.
+    /// Whether there is a GPU to be used.
     pub fn has_gpu(&self) -> bool {
         self.gpu
     }
 
-    /// What decodes a codec on the card.
+    /// What decodes a codec on the GPU.
     pub fn gpu_decoder(&self, codec: &str) -> Option<&'static Decoder> {
         self.gpu_decoders.iter().copied().find(|row| row.codec == codec)
     }
@@ -340,7 +340,7 @@ impl Installed {
         self.lacking.iter().find(|(name, _)| *name == encoder).map_or(&[], |(_, lacking)| lacking)
     }
 
-    /// Why pictures cannot be reframed in the card's memory; `None` when they can.
+    /// Why pictures cannot be reframed in the GPU's memory; `None` when they can.
     pub fn no_gpu_frames(&self) -> Option<String> {
         self.no_gpu_frames.clone()
     }
@@ -446,7 +446,7 @@ fn no_gpu_frames() -> Option<String> {
     let (major, minor, ..) = gst::version();
     if (major, minor) < GPU_CROP {
         let (wanted, crop) = GPU_CROP;
-        return Some(format!("GStreamer {major}.{minor} does not crop in the card's memory; {wanted}.{crop} does"));
+        return Some(format!("GStreamer {major}.{minor} does not crop in the GPU's memory; {wanted}.{crop} does"));
     }
     (!exists(GPU_SCALER)).then(|| format!("{GPU_SCALER} is not there; install libnvrtc12"))
 }
@@ -457,9 +457,9 @@ fn encoder_lacks(row: &Encoder) -> Result<Vec<&'static str>, String> {
         return Err(format!("install {}", row.package));
     }
     let Ok(element) = gst::ElementFactory::make(row.name).build() else {
-        // Its plugin is there, since the card's other elements are.
-        let of_card = || "neither the card nor its driver has an encoder for GStreamer".to_owned();
-        return Err(if row.on_gpu { of_card() } else { format!("not found; install {}", row.package) });
+        // Its plugin is there, since the GPU's other elements are.
+        let of_gpu = || "neither the GPU nor its driver has an encoder for GStreamer".to_owned();
+        return Err(if row.on_gpu { of_gpu() } else { format!("not found; install {}", row.package) });
     };
     let unknown = (row.properties)(&Rendition::default()).into_iter();
     let unknown = unknown.filter(|(name, value)| !accepts(&element, name, value)).map(|(name, _)| name);

@@ -23,7 +23,7 @@ pub struct Report {
     pub decoders: Vec<DecoderState>,
     /// Every encoder we know.
     pub encoders: Vec<EncoderState>,
-    /// The graphics card.
+    /// The GPU.
     pub gpu: Gpu,
 }
 
@@ -53,7 +53,7 @@ pub struct EncoderState {
     pub note: String,
 }
 
-/// The graphics card, as GStreamer sees it.
+/// The GPU, as GStreamer sees it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gpu {
@@ -124,7 +124,7 @@ pub fn check(installed: &Installed) -> Report {
     let (mut usable, mut missing) = missing(installed);
     if std::env::var(GPU_ENABLED).as_deref() == Ok("true") && !gpu.self_test.as_ref().is_some_and(|test| test.passed) {
         usable = false;
-        missing.insert(0, format!("{GPU_ENABLED}=true asks for a graphics card: {}", gpu.note));
+        missing.insert(0, format!("{GPU_ENABLED}=true asks for a GPU: {}", gpu.note));
     }
     Report { gstreamer: version(), usable, missing, decoders, encoders, gpu }
 }
@@ -161,33 +161,33 @@ fn gpu(installed: &Installed) -> Gpu {
     let enabled = installed.has_gpu();
     let self_test = enabled.then(|| self_test(installed));
     let note = match &self_test {
-        None if elements.is_empty() => "no graphics card is to be seen; clips are encoded on the CPU".to_owned(),
-        None => format!("there is a graphics card, and {GPU_ENABLED} says not to use it"),
-        Some(SelfTest { passed: true, .. }) => "the graphics card is used".to_owned(),
-        Some(SelfTest { reason, .. }) => format!("the graphics card failed its test: {reason}"),
+        None if elements.is_empty() => "no GPU is to be seen; clips are encoded on the CPU".to_owned(),
+        None => format!("there is a GPU, and {GPU_ENABLED} says not to use it"),
+        Some(SelfTest { passed: true, .. }) => "the GPU is used".to_owned(),
+        Some(SelfTest { reason, .. }) => format!("the GPU failed its test: {reason}"),
     };
     Gpu { enabled, elements, driver: driver(), self_test, note }
 }
 
-/// By the best that the card has: its encoder, and its scaler if that crops.
+/// By the best that the GPU has: its encoder, and its scaler if that crops.
 fn self_test(installed: &Installed) -> SelfTest {
-    let on_card = installed.no_gpu_frames().is_none();
+    let on_gpu = installed.no_gpu_frames().is_none();
     let names = installed.encoder_names();
-    let here = |row: &&Encoder| names.contains(&row.name) && (row.on_gpu || on_card);
+    let here = |row: &&Encoder| names.contains(&row.name) && (row.on_gpu || on_gpu);
     let Some(encoder) = ENCODERS.iter().find(here) else {
         return SelfTest { passed: false, milliseconds: 0, reason: "it neither encodes nor scales".into() };
     };
     driver_log::forget();
-    match selftest::run(encoder, installed.lacking(encoder.name), on_card) {
+    match selftest::run(encoder, installed.lacking(encoder.name), on_gpu) {
         Ok(time) => SelfTest { passed: true, milliseconds: time.as_millis() as u64, reason: String::new() },
         Err(failed) => {
-            let reason = failure::on_the_card(failed, driver_log::first()).message;
+            let reason = failure::on_the_gpu(failed, driver_log::first()).message;
             SelfTest { passed: false, milliseconds: 0, reason }
         }
     }
 }
 
-/// Version of the graphics card's driver, from the first line of what its kernel module says of itself.
+/// Version of the GPU's driver, from the first line of what its kernel module says of itself.
 pub(crate) fn driver() -> Option<String> {
     let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
     version_in(&text)

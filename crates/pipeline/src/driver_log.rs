@@ -1,4 +1,4 @@
-//! What a graphics card's elements log when something fails. On the bus such a failure is mostly that of the demuxer, whose data nobody
+//! What a GPU's elements log when something fails. On the bus such a failure is mostly that of the demuxer, whose data nobody
 //! took; the driver's own words are only in GStreamer's log, at level `ERROR`. The first line since an attempt began is kept, one of those
 //! that call the driver before one of a decoder, which may only say that nobody took its pictures.
 
@@ -7,7 +7,7 @@ use gst::log;
 use gstreamer as gst;
 use std::sync::{Mutex, Once};
 
-/// Categories of the elements of graphics cards, as patterns: `nvencoder`, `nvdecoder`, `nvh264dec`, `cudaconverter`, `cudaallocator` and
+/// Categories of the elements of GPUs, as patterns: `nvencoder`, `nvdecoder`, `nvh264dec`, `cudaconverter`, `cudaallocator` and
 /// their like.
 const CATEGORIES: [&str; 2] = ["nv*", "cuda*"];
 
@@ -41,7 +41,7 @@ pub fn listen() {
             log::set_threshold_from_string(&format!("{ours},{asked}"), true);
         }
         log::add_log_function(|category, level, _, _, _, _, message| {
-            if level == gst::DebugLevel::Error && is_of_a_card(category.name()) {
+            if level == gst::DebugLevel::Error && is_of_a_gpu(category.name()) {
                 let message = message.get();
                 note(category.name(), message.as_deref().map_or("", |text| text.as_str()));
             }
@@ -60,7 +60,7 @@ pub fn first() -> Option<String> {
     heard.caller.clone().or_else(|| heard.other.clone())
 }
 
-fn is_of_a_card(category: &str) -> bool {
+fn is_of_a_gpu(category: &str) -> bool {
     CATEGORIES.iter().any(|pattern| category.starts_with(pattern.trim_end_matches('*')))
 }
 
@@ -82,27 +82,27 @@ mod tests {
 
     /// One test for all, since the process has one memory for it.
     #[test]
-    fn the_first_error_of_a_cards_element_is_kept_until_the_next_attempt() {
+    fn the_first_error_of_a_gpu_element_is_kept_until_the_next_attempt() {
         gst::init().expect("GStreamer");
         listen();
         listen();
         let category = |name| gst::DebugCategory::new(name, gst::DebugColorFlags::empty(), None);
-        let [card, decoder, other] = ["nvencoder", "nvh264dec", "clipfleet-test"].map(category);
-        assert_eq!(card.threshold(), gst::DebugLevel::Error, "a category that appears later is heard, too");
+        let [gpu, decoder, other] = ["nvencoder", "nvh264dec", "clipfleet-test"].map(category);
+        assert_eq!(gpu.threshold(), gst::DebugLevel::Error, "a category that appears later is heard, too");
         forget();
-        gst::error!(other, "not the card's");
-        gst::warning!(card, "not an error");
+        gst::error!(other, "not the GPU's");
+        gst::warning!(gpu, "not an error");
         assert_eq!(first(), None);
         gst::error!(decoder, "Failed to negotiate with downstream");
         assert_eq!(first().as_deref(), Some("nvh264dec: Failed to negotiate with downstream"));
-        gst::error!(card, "NvEnc API call failed: 0x14,\n  NV_ENC_ERR_GENERIC (it is broken).");
-        gst::error!(card, "what follows from it");
+        gst::error!(gpu, "NvEnc API call failed: 0x14,\n  NV_ENC_ERR_GENERIC (it is broken).");
+        gst::error!(gpu, "what follows from it");
         assert_eq!(
             first().as_deref(),
             Some("nvencoder: NvEnc API call failed: 0x14, NV_ENC_ERR_GENERIC (it is broken)")
         );
         forget();
-        gst::error!(card, "{}", "ä".repeat(1_000));
+        gst::error!(gpu, "{}", "ä".repeat(1_000));
         assert_eq!(first().map(|line| line.chars().count()), Some(MAX_CHARS));
         forget();
         assert_eq!(first(), None);

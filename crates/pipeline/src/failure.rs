@@ -110,15 +110,15 @@ pub fn is_about_the_window(failure: &Failure) -> bool {
     matches!(failure.code.as_str(), "window_beyond_end" | "source_edits_go_back")
 }
 
-/// What failed with a part of a graphics card, and how its driver put it, if it did. The proof knows best what is wrong with a file; all
-/// else is mostly what others noticed of it: a card that takes no more pictures looks like a source that does not go on.
-pub fn on_the_card(failed: Failure, driver: Option<String>) -> Failure {
+/// What failed with a part of a GPU, and how its driver put it, if it did. The proof knows best what is wrong with a file; all
+/// else is mostly what others noticed of it: a GPU that takes no more pictures looks like a source that does not go on.
+pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
     match driver {
         _ if failed.is_of_the_proof() => {
-            Failure { message: format!("on the graphics card: {}", failed.message), ..failed }
+            Failure { message: format!("on the GPU: {}", failed.message), ..failed }
         }
-        Some(line) => encode_failed(format!("on the graphics card: {line}")),
-        None => encode_failed(format!("with a graphics card: {}", failed.message)),
+        Some(line) => encode_failed(format!("on the GPU: {line}")),
+        None => encode_failed(format!("with a GPU: {}", failed.message)),
     }
 }
 
@@ -190,16 +190,16 @@ mod tests {
     #[test]
     fn the_drivers_words_take_the_place_of_what_others_noticed() {
         let noticed = || source_truncated("qtdemux0: Internal data stream error");
-        let failed = on_the_card(noticed(), Some("nvencoder: NV_ENC_ERR_GENERIC".into()));
+        let failed = on_the_gpu(noticed(), Some("nvencoder: NV_ENC_ERR_GENERIC".into()));
         assert_eq!(failed.code, "encode_failed");
-        assert_eq!(failed.message, "encoding failed: on the graphics card: nvencoder: NV_ENC_ERR_GENERIC");
-        let silent = on_the_card(noticed(), None);
+        assert_eq!(failed.message, "encoding failed: on the GPU: nvencoder: NV_ENC_ERR_GENERIC");
+        let silent = on_the_gpu(noticed(), None);
         assert!(silent.message.contains("Internal data stream error") && silent.retryable, "{silent:?}");
     }
 
     #[test]
     fn what_the_proof_found_stays_whatever_the_driver_said() {
-        let frozen = on_the_card(encode_frozen("from 640 ms on"), Some("nvencoder: something".into()));
+        let frozen = on_the_gpu(encode_frozen("from 640 ms on"), Some("nvencoder: something".into()));
         assert_eq!(frozen.code, "encode_frozen");
         assert!(frozen.message.ends_with("the output stands still: from 640 ms on"), "{}", frozen.message);
     }

@@ -1,7 +1,7 @@
 //! The process that a worker starts for each attempt, ahead of it. Its standard input is a socket to that worker; the order comes first.
 //!
 //! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough;
-//! `--test-gpu [FILE]...` tries a graphics card on real pictures, prints a table, and exits with 1 unless all of it passed.
+//! `--test-gpu [FILE]...` tries a GPU on real pictures, prints a table, and exits with 1 unless all of it passed.
 
 use clipfleet_contract::{
     pipeline,

@@ -1,5 +1,5 @@
 //! What will be done, as plain data: made from the order and the probed source without touching GStreamer, so that it can be
-//! read, compared and tested on a machine without codecs or graphics cards.
+//! read, compared and tested on a machine without codecs or GPUs.
 //!
 //! ```text
 //! RangeSource ── demuxer ─┬─ queue ── decode ── [deinterlace] ── FrameGrid ── queue ── [rotate] ── reframe, [tone map]
@@ -48,8 +48,8 @@ pub const OUTPUT_FILE: &str = "clip.mp4";
 /// Where the multiplexer keeps the media until the header, which goes first, is known.
 pub const MEDIA_FILE: &str = "clip.media";
 
-/// Pictures in a graphics card's memory.
-const CARD_MEMORY: &str = "video/x-raw(memory:CUDAMemory)";
+/// Pictures in a GPU's memory.
+const GPU_MEMORY: &str = "video/x-raw(memory:CUDAMemory)";
 
 /// Name of the tee behind the encoder.
 pub const ENCODED: &str = "encoded";
@@ -175,8 +175,8 @@ pub struct Plan {
     pub proof: Vec<Step>,
     /// What comes out.
     pub expected: Expected,
-    /// Whether a graphics card has a part in it.
-    pub on_card: bool,
+    /// Whether a GPU has a part in it.
+    pub on_gpu: bool,
 }
 
 /// How reading goes about the ends of a clip.
@@ -211,7 +211,7 @@ pub fn plan(order: &Transcode, probed: &Probed, way: &Way, reach: Reach) -> Resu
         output: output_steps(),
         proof: proof_steps(),
         expected,
-        on_card: way.uses_gpu(),
+        on_gpu: way.uses_gpu(),
     })
 }
 
@@ -364,23 +364,23 @@ fn proof_steps() -> Vec<Step> {
     ]
 }
 
-/// What a graphics card is tested with: moving pictures, through its memory if frames are made there, and decoded again.
-pub fn self_test(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Vec<Step> {
-    trial("smpte", selftest::FRAMES, selftest::FRAMES, encoder, lacking, on_card)
+/// What a GPU is tested with: moving pictures, through its memory if frames are made there, and decoded again.
+pub fn self_test(encoder: &Encoder, lacking: &[&str], on_gpu: bool) -> Vec<Step> {
+    trial("smpte", selftest::FRAMES, selftest::FRAMES, encoder, lacking, on_gpu)
 }
 
 /// A pattern of that many pictures, as they would be encoded for a clip, and decoded again.
-pub fn trial(pattern: &str, frames: u32, fps: u32, encoder: &Encoder, lacking: &[&str], on_card: bool) -> Vec<Step> {
+pub fn trial(pattern: &str, frames: u32, fps: u32, encoder: &Encoder, lacking: &[&str], on_gpu: bool) -> Vec<Step> {
     let expected = Expected { size: Rendition::default().size(), fps, frames, samples: 0 };
     let (source, size) = (Size { width: 640, height: 360 }, expected.size);
     let mut steps = vec![
         with("videotestsrc", &[("pattern", pattern), ("horizontal-speed", "7"), ("num-buffers", &frames.to_string())]),
         Step::Caps(reframe::frame_format("NV12", source, fps)),
     ];
-    match on_card {
+    match on_gpu {
         true => {
             steps.push(element("cudaupload"));
-            steps.extend(reframe::scale_on_card(&expected, encoder));
+            steps.extend(reframe::scale_on_gpu(&expected, encoder));
         }
         false => steps.extend(reframe::scale(&Expected { size, ..expected }, encoder.format)),
     }

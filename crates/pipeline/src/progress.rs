@@ -68,7 +68,7 @@ impl Progress {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Notes what is at work, and why it is not the best; and the way, if a graphics card has a part in it.
+    /// Notes what is at work, and why it is not the best; and the way, if a GPU has a part in it.
     pub fn encode_with(&self, encoding: Encoding, gpu_way: Option<String>) {
         let mut state = lock(&self.state);
         state.encoding = encoding;
@@ -78,7 +78,7 @@ impl Progress {
         self.news.notify_all();
     }
 
-    /// Notes that no graphics card is at work any more.
+    /// Notes that no GPU is at work any more.
     pub fn leave_gpu(&self) {
         lock(&self.state).gpu_way.clear();
     }

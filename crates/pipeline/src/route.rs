@@ -2,10 +2,10 @@
 //! table, best first; what is not here, or cannot do this clip, is passed over with its reason.
 //!
 //! ```text
-//! nvh264dec ── videocrop ── cudaconvertscale ── nvh264enc       nothing leaves the card
-//! nvh264dec ─────────── frames in memory ────── nvh264enc       what the card cannot reframe
-//! avdec_h264 ────────── frames in memory ────── nvh264enc       what the card cannot decode
-//! nvh264dec ── videocrop ── cudaconvertscale ── x264enc         cards without an encoder
+//! nvh264dec ── videocrop ── cudaconvertscale ── nvh264enc       nothing leaves the GPU
+//! nvh264dec ─────────── frames in memory ────── nvh264enc       what the GPU cannot reframe
+//! avdec_h264 ────────── frames in memory ────── nvh264enc       what the GPU cannot decode
+//! nvh264dec ── videocrop ── cudaconvertscale ── x264enc         GPUs without an encoder
 //! avdec_h264 ────────── frames in memory ────── x264enc | openh264enc
 //! ```
 
@@ -21,9 +21,9 @@ use std::fmt;
 /// Where a stage works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// On the processor, in its memory.
+    /// On the CPU, in its memory.
     Cpu,
-    /// On the graphics card, in the card's memory.
+    /// On the GPU, in the GPU's memory.
     Gpu,
 }
 
@@ -61,12 +61,12 @@ pub struct Way {
     pub frames: Unit,
     /// What they are encoded by.
     pub encoder: &'static Encoder,
-    /// Settings that this card's encoder does not have.
+    /// Settings that this GPU's encoder does not have.
     pub lacking: Vec<&'static str>,
 }
 
 impl Way {
-    /// On the processor alone.
+    /// On the CPU alone.
     pub fn on_the_processor(probed: &Probed, encoder: &'static Encoder) -> Self {
         let decode = (Unit::Cpu, probed.video.decoder);
         Self { decode, frames: Unit::Cpu, encoder, lacking: Vec::new() }
@@ -86,7 +86,7 @@ impl Way {
         }
     }
 
-    /// Whether a graphics card has a part in it.
+    /// Whether a GPU has a part in it.
     pub fn uses_gpu(&self) -> bool {
         self.decode.0 == Unit::Gpu || self.frames == Unit::Gpu || self.encoder.on_gpu
     }
@@ -146,7 +146,7 @@ pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choi
     choice
 }
 
-/// An error without a reason: nobody who has no card misses one, and an encoder that was asked for by name is named elsewhere.
+/// An error without a reason: nobody who has no GPU misses one, and an encoder that was asked for by name is named elsewhere.
 fn way(
     route: &Route,
     order: &Transcode,
@@ -158,7 +158,7 @@ fn way(
     let row_on_gpu = ENCODERS.iter().any(|row| row.name == route.encoder && row.on_gpu);
     let on_gpu = row_on_gpu || route.decode == Unit::Gpu || route.frames == Unit::Gpu;
     if let Some(reason) = order.passed_over.clone().filter(|_| on_gpu) {
-        return Err(Some((Fallback::CardOff, reason)));
+        return Err(Some((Fallback::GpuDisabled, reason)));
     }
     let Some(encoder) = installed.encoders(route.encoder).first().copied() else {
         let reason = installed.refusal(route.encoder).map(|reason| format!("{}: {reason}", route.encoder));
@@ -186,11 +186,11 @@ fn decoder_on_gpu(probed: &Probed, installed: &Installed) -> Result<&'static Dec
     match () {
         () if interlaced => Err("interlaced pictures are decoded on the CPU".into()),
         () if !plain_samples => Err("pictures other than 8-bit 4:2:0 are decoded on the CPU".into()),
-        () => installed.gpu_decoder(codec).ok_or_else(|| format!("the card does not decode {codec}")),
+        () => installed.gpu_decoder(codec).ok_or_else(|| format!("the GPU does not decode {codec}")),
     }
 }
 
-/// Why pictures cannot be reframed in the card's memory.
+/// Why pictures cannot be reframed in the GPU's memory.
 fn frames_on_cpu(reframe: &Reframe, probed: &Probed) -> Option<&'static str> {
     let stands_still = match reframe {
         Reframe::AutoCenter { .. } => true,

@@ -63,7 +63,7 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
     built.pipeline.start(gst::State::Playing)?;
     let start_ns = plan.start_ns();
     let mut stall = bus::StallGuard::new("making the clip");
-    let mut card = bus::StallGuard::with_patience("waiting for the graphics card", bus::CARD_STALL);
+    let mut gpu = bus::StallGuard::with_patience("waiting for the GPU", bus::GPU_STALL);
     loop {
         let event = built.pipeline.next_event();
         let frames = built.frames.report();
@@ -84,10 +84,10 @@ pub fn run(built: &Built, plan: &Plan, source: &Source, mut report: impl FnMut(P
             None => {
                 let signs = source.reads() + u64::from(frames.dealt) + u64::from(encoded);
                 // It owes nothing while bytes are missing, and nothing any more when the file is being written.
-                if !plan.on_card || encoded == plan.expected.frames || source.is_waited_for() {
-                    card.rest();
+                if !plan.on_gpu || encoded == plan.expected.frames || source.is_waited_for() {
+                    gpu.rest();
                 }
-                card.check(signs)?;
+                gpu.check(signs)?;
                 stall.check(signs)?;
             }
         }
@@ -150,7 +150,7 @@ pub(crate) fn seek_blocked(
     Ok(if sought { Sought::Yes } else { Sought::No })
 }
 
-/// What comes ahead of the data passes the blocked pads, and is still under way behind them. A card's decoder agrees on its format as soon
+/// What comes ahead of the data passes the blocked pads, and is still under way behind them. A GPU's decoder agrees on its format as soon
 /// as it hears of one; flushed meanwhile, it would decode nothing any more.
 fn wait_for_formats(entries: &[gst::Pad]) {
     let agreed = |entry: &gst::Pad| {

@@ -1,9 +1,9 @@
-//! Whether a graphics card's encoder does what it says.
+//! Whether a GPU's encoder does what it says.
 //!
-//! A second of moving pictures goes through it and is decoded again, on the processor. A driver may be there, every element registered, and still nothing or nonsense come out.
+//! A second of moving pictures goes through it and is decoded again, on the CPU. A driver may be there, every element registered, and still nothing or nonsense come out.
 //!
 //! ```text
-//! moving pictures ── [upload ── scale on the card] ── encode ── decode ── compare
+//! moving pictures ── [upload ── scale on the GPU] ── encode ── decode ── compare
 //!                                                    Tap::look    Tap::look
 //! ```
 
@@ -29,14 +29,14 @@ use std::{
 /// Frames that are encoded, and their rate.
 pub const FRAMES: u32 = 30;
 
-/// Longest silence. The first use of a card compiles its kernels and takes its clocks up.
+/// Longest silence. The first use of a GPU compiles its kernels and takes its clocks up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Encodes and compares; how long it took, or what went wrong.
-pub fn run(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Result<Duration, Failure> {
+pub fn run(encoder: &Encoder, lacking: &[&str], on_gpu: bool) -> Result<Duration, Failure> {
     let began = Instant::now();
     let pipeline = Guard::new(gst::Pipeline::with_name("self-test"));
-    let steps = plan::self_test(encoder, lacking, on_card);
+    let steps = plan::self_test(encoder, lacking, on_gpu);
     let elements = chain(&steps, Path::new(""), &mut Grids::default())?;
     bus::add_linked(&pipeline, &elements)?;
     let (entering, leaving) = <(Arc<Tap>, Arc<Tap>)>::default();
@@ -45,7 +45,7 @@ pub fn run(encoder: &Encoder, lacking: &[&str], on_card: bool) -> Result<Duratio
         tap.look(&bus::pad(&element, "sink")?);
     }
     pipeline.start(gst::State::Playing)?;
-    let mut stall = StallGuard::with_patience("testing the graphics card", PATIENCE);
+    let mut stall = StallGuard::with_patience("testing the GPU", PATIENCE);
     loop {
         match pipeline.next_event() {
             Some(Event::Ended) => break,

@@ -187,7 +187,7 @@ impl Job<'_> {
         Err(last.unwrap_or_else(|| failure::encoder_unavailable(wanted, &self.installed.encoder_names())))
     }
 
-    /// Whatever goes wrong on a graphics card may go well without it, unless the source itself was found to end too early.
+    /// Whatever goes wrong on a GPU may go well without it, unless the source itself was found to end too early.
     fn judge(&self, way: &Way, trouble: Trouble) -> Trouble {
         if !way.uses_gpu() || self.source.failure().is_some() {
             return trouble;
@@ -198,7 +198,7 @@ impl Job<'_> {
                 Trouble::Other(failed)
             }
             Trouble::Other(failed) | Trouble::Way(failed) => {
-                Trouble::Way(failure::on_the_card(failed, driver_log::first()))
+                Trouble::Way(failure::on_the_gpu(failed, driver_log::first()))
             }
         }
     }
@@ -483,8 +483,8 @@ fn finished(manifest: &Manifest) -> TranscodeFinished {
 /// What the failure of a way says, and of whom.
 fn kind_of(way: &Way, failed: &Failure) -> Fallback {
     match way.uses_gpu() {
-        true if failed.is_of_the_proof() => Fallback::CardWrong,
-        true => Fallback::CardFailed,
+        true if failed.is_of_the_proof() => Fallback::GpuMismatch,
+        true => Fallback::GpuFailed,
         false => Fallback::EncoderFailed,
     }
 }

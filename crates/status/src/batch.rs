@@ -5,13 +5,13 @@ use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
-    history::{Ending, History},
+    history::{GenerationEnd, History},
     ids::{ClipId, ProjectId},
     job::{BatchContext, EventKind},
     lifecycle::{BatchView, ClipEvent, ClipEventKind, ClipView, Encoding},
     progress::Phase,
     state::State,
-    tally::Tally,
+    attempt_stats::AttemptStats,
 };
 use std::collections::BTreeMap;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ impl Clip {
         let view = self.view.clone();
         let kept = ClipView {
             encoding: Encoding::default(),
-            tally: Tally::default(),
+            stats: AttemptStats::default(),
             history: History::default(),
             eta_seconds: None,
             failure: view.failure.map(|failure| Failure { details: Vec::new(), ..failure }),
@@ -43,20 +43,20 @@ impl Clip {
     }
 
     /// How it ended, for the batch's document, which tells it where the clip's own cannot.
-    fn ending(&self) -> Ending {
+    fn end(&self) -> GenerationEnd {
         let at_ms = self.view.completed_at_ms.unwrap_or(self.view.updated_at_ms);
-        Ending { state: self.view.state, at_ms, failure: self.view.failure.clone() }
+        GenerationEnd { state: self.view.state, at_ms, failure: self.view.failure.clone() }
     }
 
     /// The same, as a batch's document tells it.
-    fn ended(generation: u32, ending: &Ending, version: Option<Version>) -> Self {
+    fn ended(generation: u32, end: &GenerationEnd, version: Option<Version>) -> Self {
         let view = ClipView {
             generation,
-            state: ending.state,
+            state: end.state,
             phase: Phase::Done,
-            failure: ending.failure.clone(),
-            updated_at_ms: ending.at_ms,
-            completed_at_ms: Some(ending.at_ms),
+            failure: end.failure.clone(),
+            updated_at_ms: end.at_ms,
+            completed_at_ms: Some(end.at_ms),
             ..ClipView::default()
         };
         let mut slate = version.map_or_else(Slate::default, Slate::stored);
@@ -104,11 +104,11 @@ impl Batch {
             taken.refusal = documents::refusal(&document.fields);
             taken.read = documents::percent(&document.fields);
             taken.created_at_ms = documents::created_at(&document.fields);
-            for (id, generation, ending) in documents::given_up(&document.fields) {
+            for (id, generation, end) in documents::given_up(&document.fields) {
                 let stored = taken.clips.get(&id);
                 if stored.is_none_or(|clip| clip.view.generation <= generation && !clip.view.state.is_terminal()) {
                     let version = stored.and_then(|clip| clip.slate.version);
-                    taken.clips.insert(id, Clip::ended(generation, &ending, version));
+                    taken.clips.insert(id, Clip::ended(generation, &end, version));
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Batch {
     /// Folds into one clip. Says whether its document waits to be written.
     fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent, news: &mut News, now: Instant) -> bool {
         let clip = self.clips.entry(id.clone()).or_default();
-        let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.tally.ends());
+        let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.stats.ends());
         let changed = clip.view.fold(event);
         // What was given up is tried again when the clip starts over; until then its batch's document tells how it
         // ended.
@@ -162,7 +162,7 @@ impl Batch {
             }
             let new = clip.slate.version.is_none() || clip.view.generation != generation;
             // The next attempt counts the ends of those before it: it must not read them a second late.
-            clip.slate.touch(new || clip.view.state != state || clip.view.tally.ends() != ends, now);
+            clip.slate.touch(new || clip.view.state != state || clip.view.stats.ends() != ends, now);
             news.told = true;
             news.state |= new || clip.view.state != state;
         }
@@ -232,7 +232,7 @@ impl Batch {
         let view = self.view();
         let refusal = self.refusal.as_ref().map(|(failure, _)| failure);
         let given_up = self.clips.iter().filter(|(_, clip)| clip.slate.given_up);
-        let given_up = given_up.map(|(id, clip)| (id, clip.view.generation, clip.ending()));
+        let given_up = given_up.map(|(id, clip)| (id, clip.view.generation, clip.end()));
         Write {
             path: names::batch_document(&self.context.id),
             fields: documents::batch_fields(&self.context, &view, refusal, given_up),

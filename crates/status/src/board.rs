@@ -300,7 +300,7 @@ mod tests {
         board.fold(&clip_event(ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
         let writes = write_all(&mut board, now);
         assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
-        assert_eq!(writes[0].fields["setbacks"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
+        assert_eq!(writes[0].fields["failureCodes"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Views as documents and back. Names are those of `proto/clipfleet/v1/status.proto`.
 
 use crate::{
-    past,
+    attempt_history,
     values::{
         as_failure, as_instant, as_integer, as_text, expiry, failure_value, instant, integer, maybe, maybe_integer,
         member, text,
@@ -10,13 +10,13 @@ use crate::{
 use clipfleet_cloud::{Fields, Value};
 use clipfleet_contract::names::{
     ATTEMPT, ATTEMPT_ID, ATTEMPT_STARTED_AT, CRASHES, FOLD, GENERATION, HAS_DEAD_LETTERS, INTERRUPTIONS, LOST_ATTEMPTS,
-    PHASE, POSTPONEMENTS, PROGRESS, STATUS, UPDATED_AT, WORKER,
+    PHASE, TRANSIENT_FAILURES, PROGRESS, STATUS, UPDATED_AT, WORKER,
 };
 use clipfleet_domain::{
     attempt::Attempt,
     cost::Usage,
     failure::Failure,
-    history::Ending,
+    history::GenerationEnd,
     ids::{AttemptId, ClipId, WorkerId},
     job::BatchContext,
     lifecycle::{BatchView, ClipView, CoverRef, Encoding, ManifestRef, Output, Timings},
@@ -29,9 +29,9 @@ use clipfleet_domain::{
 pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) -> Fields {
     let attempt = view.attempt.as_ref();
     let output = view.output.as_ref();
-    let counts = view.tally.counts(attempt.map(|attempt| &attempt.id));
+    let counts = view.stats.counts(attempt.map(|attempt| &attempt.id));
     let fold = Fields::from([
-        (past::ATTEMPTS.into(), past::tally_value(&view.tally)),
+        (attempt_history::ATTEMPTS.into(), attempt_history::stats_value(&view.stats)),
         ("sequence".into(), integer(attempt.map_or(0, |attempt| attempt.sequence as i64))),
         ("batchSize".into(), integer(i64::from(batch.size))),
         ("projectId".into(), text(batch.project.as_str())),
@@ -49,11 +49,11 @@ pub(crate) fn clip_fields(batch: &BatchContext, clip: &ClipId, view: &ClipView) 
         (ATTEMPT_ID.into(), text(attempt.map_or("", |attempt| attempt.id.as_str()))),
         (ATTEMPT_STARTED_AT.into(), instant(attempt.map(|attempt| attempt.started_at_ms))),
         (CRASHES.into(), integer(i64::from(counts.crashes))),
-        (POSTPONEMENTS.into(), integer(i64::from(counts.postponements))),
+        (TRANSIENT_FAILURES.into(), integer(i64::from(counts.transient_failures))),
         (INTERRUPTIONS.into(), integer(i64::from(counts.interruptions))),
         (LOST_ATTEMPTS.into(), integer(i64::from(counts.lost))),
-        ("setbacks".into(), past::setbacks_value(&view.tally)),
-        ("history".into(), past::history_value(&view.history)),
+        ("failureCodes".into(), attempt_history::failure_codes_value(&view.stats)),
+        ("history".into(), attempt_history::history_value(&view.history)),
         (WORKER.into(), text(attempt.map_or("", |attempt| attempt.worker.as_str()))),
         ("encoder".into(), text(&view.encoding.encoder)),
         ("fallbackReason".into(), text(&view.encoding.fallback_reason)),
@@ -128,8 +128,8 @@ pub(crate) fn clip_view(fields: &Fields) -> Option<ClipView> {
         started_at_ms: as_instant(get("startedAt")),
         updated_at_ms: as_instant(get(UPDATED_AT)).unwrap_or(0),
         completed_at_ms: as_instant(get("completedAt")),
-        tally: past::as_tally(fold(past::ATTEMPTS)),
-        history: past::as_history(get("history")),
+        stats: attempt_history::as_stats(fold(attempt_history::ATTEMPTS)),
+        history: attempt_history::as_history(get("history")),
     })
 }
 
@@ -142,10 +142,10 @@ pub(crate) fn batch_fields<'a>(
     batch: &BatchContext,
     view: &BatchView,
     refusal: Option<&Failure>,
-    given_up: impl Iterator<Item = (&'a ClipId, u32, Ending)>,
+    given_up: impl Iterator<Item = (&'a ClipId, u32, GenerationEnd)>,
 ) -> Fields {
     let given_up: Fields = given_up
-        .map(|(clip, generation, ending)| (clip.to_string(), past::ending_value((generation, &ending))))
+        .map(|(clip, generation, end)| (clip.to_string(), attempt_history::end_value((generation, &end))))
         .collect();
     let fold = (!given_up.is_empty()).then(|| Value::Map(Fields::from([(GIVEN_UP.into(), Value::Map(given_up))])));
     let fields = Fields::from([
@@ -170,14 +170,14 @@ pub(crate) fn batch_fields<'a>(
 }
 
 /// The clips of a batch whose own documents cannot be written, as its document tells them, with their generations.
-pub(crate) fn given_up(fields: &Fields) -> impl Iterator<Item = (ClipId, u32, Ending)> {
+pub(crate) fn given_up(fields: &Fields) -> impl Iterator<Item = (ClipId, u32, GenerationEnd)> {
     let clips = match fields.get(FOLD).map(|fold| member(fold, GIVEN_UP)) {
         Some(Value::Map(clips)) => clips.iter().collect(),
         _ => Vec::new(),
     };
     clips.into_iter().filter_map(|(clip, value)| {
-        let (generation, ending) = past::as_ending(value)?;
-        Some((ClipId::parse(clip).ok()?, generation, ending))
+        let (generation, end) = attempt_history::as_end(value)?;
+        Some((ClipId::parse(clip).ok()?, generation, end))
     })
 }
 
@@ -258,7 +258,7 @@ mod tests {
     use clipfleet_domain::{
         failure::FieldViolation,
         ids::{BatchId, OwnerUid, ProjectId},
-        tally::{Ended, Setback},
+        attempt_stats::{AttemptOutcome, AttemptEnd},
     };
 
     /// Bytes of a value as Firestore counts them, names of fields included.
@@ -309,9 +309,9 @@ mod tests {
             ..ClipView::default()
         };
         for number in 0..1_000 {
-            let setback = Setback { ended: Ended::Crashed, code: failure.code.clone() };
-            view.tally.note(&attempt(number).id, Some(setback));
-            view.history.note(number as u32, Ending { state: State::Failed, at_ms: 1, failure: Some(failure.clone()) });
+            let end = AttemptEnd { outcome: AttemptOutcome::Crashed, code: failure.code.clone() };
+            view.stats.record(&attempt(number).id, Some(end));
+            view.history.record(number as u32, GenerationEnd { state: State::Failed, at_ms: 1, failure: Some(failure.clone()) });
         }
         let fields = clip_fields(&context(), &ClipId::parse(&"c".repeat(128)).unwrap(), &view);
         let bytes = bytes(&Value::Map(fields));
@@ -375,14 +375,14 @@ mod tests {
         let failure = Failure::invalid(vec![FieldViolation::new("a", "b")]);
         let failed = ClipView { state: State::Failed, failure: Some(failure.clone()), ..processing.clone() };
         let mut again = processing.clone();
-        let setbacks =
-            [(1, Some((Ended::Crashed, "pipeline_crashed"))), (2, Some((Ended::Interrupted, ""))), (3, None)];
-        for (number, setback) in setbacks {
+        let failure_codes =
+            [(1, Some((AttemptOutcome::Crashed, "pipeline_crashed"))), (2, Some((AttemptOutcome::Interrupted, ""))), (3, None)];
+        for (number, end) in failure_codes {
             let id = AttemptId::parse(&format!("a{number}")).unwrap();
-            again.tally.note(&id, setback.map(|(ended, code)| Setback { ended, code: code.into() }));
+            again.stats.record(&id, end.map(|(outcome, code)| AttemptEnd { outcome, code: code.into() }));
         }
-        again.history.note(0, Ending { state: State::Failed, at_ms: 500, failure: Some(failure) });
-        again.history.note(2, Ending { state: State::Cancelled, at_ms: 700, failure: None });
+        again.history.record(0, GenerationEnd { state: State::Failed, at_ms: 500, failure: Some(failure) });
+        again.history.record(2, GenerationEnd { state: State::Cancelled, at_ms: 700, failure: None });
         let new = ClipView { created_at_ms: Some(0), ..ClipView::default() };
         for view in [new, processing, completed, failed, again] {
             let fields = clip_fields(&context(), &ClipId::parse("c1").unwrap(), &view);

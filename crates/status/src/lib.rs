@@ -17,7 +17,7 @@ mod documents;
 mod intake;
 mod meters;
 mod mirror;
-mod past;
+mod attempt_history;
 mod slate;
 mod values;
 mod waiting;

@@ -5,7 +5,7 @@
 //!              │ unwanted         └── lease lost ──▶ not another word, hand back
 //!              ▼                  ├── told to stop ▶ Interrupted, hand back
 //!             ack                 ├── unwanted ───▶ ack
-//!                                 └── failure ────▶ Failed, ack · Crashed or Postponed, hand back
+//!                                 └── failure ────▶ Failed, ack · Crashed or FailedTransiently, hand back
 //! ```
 
 use crate::{
@@ -23,7 +23,7 @@ use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_contract::standing::Standing;
 use clipfleet_domain::{
     attempt::Attempt, failure::Failure, ids::AttemptId, job::Job, lifecycle::ClipEventKind, limits::attempt_deadline_ms,
-    sequel, tally::Counts,
+    retry_policy, attempt_stats::AttemptCounts,
 };
 use std::{path::Path, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -105,8 +105,8 @@ async fn attend(
     let (batch, clip) = (&job.batch.id, &job.clip.id);
     // The one before us fell silent: it vanished like those that were counted so before.
     let lost = earlier.counts.lost + u32::from(earlier.at_work().is_some());
-    let earlier = Counts { lost, ..earlier.counts };
-    if let Some(failure) = sequel::before_attempt(earlier) {
+    let earlier = AttemptCounts { lost, ..earlier.counts };
+    if let Some(failure) = retry_policy::before_attempt(earlier) {
         return conclude(job, reporter, ClipEventKind::Failed(failure), &stop).await;
     }
     let work = tokio::select! {
@@ -126,7 +126,7 @@ async fn attend(
         }
         Err(Stopped::Failed(failure)) => {
             worker.cooldown.record_failure(&failure);
-            sequel::after_failure(failure, counts(worker, job, earlier).await)
+            retry_policy::after_failure(failure, counts(worker, job, earlier).await)
         }
         Err(Stopped::Interrupted) => ClipEventKind::Interrupted,
         Err(Stopped::Untold(error)) => {
@@ -226,7 +226,7 @@ async fn make_media(
 }
 
 /// What became of the attempts before this one, as late as can be known: a crash just before may have been folded since.
-async fn counts(worker: &Worker, job: &Job, known: Counts) -> Counts {
+async fn counts(worker: &Worker, job: &Job, known: AttemptCounts) -> AttemptCounts {
     match timeout(LAST_WORD, wanted::look(&worker.cloud, job)).await {
         Ok(Ok(standing)) if standing.generation == job.generation => standing.counts,
         Ok(Ok(_)) => known,
@@ -247,7 +247,7 @@ async fn conclude(job: &Job, reporter: &Reporter, kind: ClipEventKind, stop: &Ca
             tracing::warn!(%batch, %clip, code = failure.code, "clip failed: {}", failure.message);
             true
         }
-        ClipEventKind::Crashed(failure) | ClipEventKind::Postponed(failure) => {
+        ClipEventKind::Crashed(failure) | ClipEventKind::FailedTransiently(failure) => {
             tracing::warn!(%batch, %clip, code = failure.code, "attempt handed back: {}", failure.message);
             false
         }

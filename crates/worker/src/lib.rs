@@ -12,7 +12,7 @@
 
 mod attempt;
 mod blocks;
-mod card;
+mod gpu;
 mod companions;
 mod control;
 mod cooldown;
@@ -32,7 +32,7 @@ mod wanted;
 
 pub use blocks::SourceReader;
 pub use media::{Ended, Media, Progress};
-pub use program::{Gpu, Program};
+pub use program::{GpuMode, Program};
 
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::{
@@ -62,8 +62,8 @@ pub struct Config {
     pub slots: usize,
     /// The pipeline program.
     pub pipeline: PathBuf,
-    /// Whether it uses graphics cards.
-    pub gpu: Gpu,
+    /// Whether it uses GPUs.
+    pub gpu: GpuMode,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
     /// Directory under which attempts get theirs.
@@ -146,22 +146,22 @@ async fn work(
     let id = id.map_or_else(new_identity, Ok)?;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
     let program = Program::new(pipeline, gpu, directory.path());
-    let (capabilities, card) = card::examine(&program).await?;
-    let card = Arc::new(card);
+    let (capabilities, gpu) = gpu::examine(&program).await?;
+    let gpu = Arc::new(gpu);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
     let details = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
-    let answer = Arc::new(ready::Answer::new(readiness, details, Arc::clone(&card)));
+    let answer = Arc::new(ready::Answer::new(readiness, details, Arc::clone(&gpu)));
     let (media, answering) =
-        (Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&card))), Arc::clone(&answer));
+        (Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&gpu))), Arc::clone(&answer));
     let tell = move |paused: bool| answering.paused(paused);
     let (clock, asleep) = (Clock::system(), Arc::new(lease::asleep));
     let around = Surroundings { id, cloud, clock, asleep, media, slots, scratch, cache_mib, price };
     // What is told to stop hands its work back.
     let stop = stop.child_token();
     let watching = async {
-        card.went_off().await;
+        gpu.went_off().await;
         answer.renew();
-        if card.ends_worker().is_some() {
+        if gpu.ends_worker().is_some() {
             stop.cancel();
         }
         std::future::pending::<()>().await;
@@ -171,7 +171,7 @@ async fn work(
         worked = lease_and_make(around, directory, tell, stop.clone()) => worked,
         () = watching => Ok(()),
     };
-    card.ends_worker().map_or(worked, |reason| Err(io::Error::other(reason)))
+    gpu.ends_worker().map_or(worked, |reason| Err(io::Error::other(reason)))
 }
 
 /// Leases jobs and makes their clips until told to stop. This is the whole worker but for its process.

@@ -24,9 +24,9 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     Metric::gauge(
         "clipfleet_gpu_quarantined",
-        "1 while the graphics card is left alone because it failed clips or its test.",
+        "1 while the GPU is left alone because it failed clips or its test.",
     ),
-    Metric::counter("clipfleet_gpu_retests_total", "Tests of a graphics card after clips failed on it, by outcome."),
+    Metric::counter("clipfleet_gpu_retests_total", "Tests of a GPU after clips failed on it, by outcome."),
     Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
     Metric::histogram(
         "clipfleet_phase_seconds",

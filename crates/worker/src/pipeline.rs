@@ -10,11 +10,11 @@
 //!    ◀── TranscodeFinished | TranscodeFailed     (exactly one, then it exits)
 //! ```
 //!
-//! One that dies or hangs while a graphics card is at work is followed at once by another that leaves the card alone.
+//! One that dies or hangs while a GPU is at work is followed at once by another that leaves the GPU alone.
 
 use crate::{
     blocks::SourceReader,
-    card::{self, Card, Part},
+    gpu::{self, GpuMonitor, Part},
     media::{Ended, Media, Progress},
     program::Program,
     scratch::empty,
@@ -56,7 +56,7 @@ const EXIT: Duration = Duration::from_secs(5);
 /// What a process that hangs ends with, whoever notices.
 const STALLED: &str = "pipeline_stalled";
 
-/// The setting that leaves the choice of the encoder, and so of doing without a graphics card, to the media process.
+/// The setting that leaves the choice of the encoder, and so of doing without a GPU, to the media process.
 const ANY_ENCODER: &str = "auto";
 
 /// Messages to the process waiting to be written: each range is at most [`MAX_RANGE_BYTES`](clipfleet_contract::pipeline::MAX_RANGE_BYTES).
@@ -79,7 +79,7 @@ struct Waiting {
     child: Child,
     socket: UnixStream,
     log: Log,
-    /// Whether it lets the graphics card rest.
+    /// Whether it lets the GPU rest.
     without_gpu: bool,
 }
 
@@ -88,16 +88,16 @@ pub(crate) struct Pipelines {
     program: Program,
     /// `auto`, or the name of one encoder.
     encoder: String,
-    /// What the clips tell of the graphics card.
-    card: Arc<Card>,
+    /// What the clips tell of the GPU.
+    gpu: Arc<GpuMonitor>,
     /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
     spare: Mutex<Option<Waiting>>,
 }
 
 impl Pipelines {
     /// Starts the first spare process. Call within a runtime.
-    pub(crate) fn new(program: Program, encoder: String, card: Arc<Card>) -> Self {
-        let pipelines = Self { program, encoder, card, spare: Mutex::default() };
+    pub(crate) fn new(program: Program, encoder: String, gpu: Arc<GpuMonitor>) -> Self {
+        let pipelines = Self { program, encoder, gpu, spare: Mutex::default() };
         pipelines.prepare();
         pipelines
     }
@@ -105,14 +105,14 @@ impl Pipelines {
     /// The spare process, or a new one should that have died.
     fn take(&self) -> io::Result<Waiting> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // One that was started before the card failed has already loaded its driver.
-        let without_gpu = self.card.off().is_some();
+        // One that was started before the GPU failed has already loaded its driver.
+        let without_gpu = self.gpu.off().is_some();
         spare.take_if(|waiting| waiting.without_gpu != without_gpu || !matches!(waiting.child.try_wait(), Ok(None)));
         spare.map_or_else(|| self.spawn(), Ok)
     }
 
     fn spawn(&self) -> io::Result<Waiting> {
-        let without_gpu = self.card.off().is_some();
+        let without_gpu = self.gpu.off().is_some();
         let program = if without_gpu { self.program.without_gpu() } else { self.program.clone() };
         Ok(Waiting { without_gpu, ..spawn(program.command())? })
     }
@@ -125,27 +125,27 @@ impl Pipelines {
         }
     }
 
-    /// Notes what a clip tells of the card, which is tested again in the background if that is bad.
+    /// Notes what a clip tells of the GPU, which is tested again in the background if that is bad.
     fn note(&self, part: Part) {
-        if self.card.note(part) {
-            let (card, program) = (Arc::clone(&self.card), self.program.clone());
-            tokio::spawn(async move { card.tested(program.check().await) });
+        if self.gpu.note(part) {
+            let (gpu, program) = (Arc::clone(&self.gpu), self.program.clone());
+            tokio::spawn(async move { gpu.tested(program.check().await) });
         }
     }
 }
 
 #[async_trait]
 impl Media for Pipelines {
-    /// Runs one process to its end, and where that came of a graphics card, another one without. Dropping the future kills it.
+    /// Runs one process to its end, and where that came of a GPU, another one without. Dropping the future kills it.
     async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
         let waiting = self.take();
         self.prepare();
         let mut gpu_way = String::new();
-        let order = start(job, directory, &self.encoder, &self.card.off().unwrap_or_default());
+        let order = start(job, directory, &self.encoder, &self.gpu.off().unwrap_or_default());
         let ended = self.run(waiting, order, source.clone(), progress, &mut gpu_way).await;
-        let Some(reason) = lost_on_card(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
+        let Some(reason) = lost_on_gpu(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
         self.note(Part::Failed);
-        tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the graphics card");
+        tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the GPU");
         // A process that hangs in the kernel outlives its end for a while: what it may still write goes to files without a name.
         if let Err(error) = empty(directory) {
             tracing::warn!(%error, "not made again: the attempt's directory cannot be emptied");
@@ -157,7 +157,7 @@ impl Media for Pipelines {
 }
 
 impl Pipelines {
-    /// One process from its order to its end. `gpu_way` is the way that it tried last, if a graphics card had a part in it, behind
+    /// One process from its order to its end. `gpu_way` is the way that it tried last, if a GPU had a part in it, behind
     /// whatever led to that way.
     async fn run(
         &self,
@@ -195,16 +195,16 @@ impl Pipelines {
             let _ = child.start_kill();
         }
         if let Ended::Finished(finished) = &ended {
-            card::count(finished);
+            gpu::count(finished);
             self.note(Part::of(finished));
         }
         ended
     }
 }
 
-/// Why a clip is to be made again without a graphics card, which had a part in its way: the process died or hung, as it does of drivers.
-/// Whatever else fails on a card it gets around by itself.
-fn lost_on_card(ended: &Ended, gpu_way: &str) -> Option<String> {
+/// Why a clip is to be made again without a GPU, which had a part in its way: the process died or hung, as it does of drivers.
+/// Whatever else fails on a GPU it gets around by itself.
+fn lost_on_gpu(ended: &Ended, gpu_way: &str) -> Option<String> {
     let text = match ended {
         Ended::Crashed(text) => text,
         Ended::Failed(failure) if failure.code == STALLED => &failure.message,

@@ -24,18 +24,18 @@ const ENVIRONMENT: [&str; 8] = [
     "FONTCONFIG_FILE",
 ];
 
-/// The switch that says whether graphics cards are used.
+/// The switch that says whether GPUs are used.
 const GPU_ENABLED: &str = "GPU_ENABLED";
 
-/// What drivers of graphics cards leave on a machine: on Linux, in containers, and in Windows' Linux.
-const SIGNS_OF_A_CARD: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg"];
+/// What drivers of GPUs leave on a machine: on Linux, in containers, and in Windows' Linux.
+const SIGNS_OF_A_GPU: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg"];
 
 /// Where GStreamer is told to keep its registry.
 const REGISTRIES: [&str; 2] = ["GST_REGISTRY", "GST_REGISTRY_1_0"];
 
-/// Whether clips are made on a graphics card; named as the values of `GPU_ENABLED`.
+/// Whether clips are made on a GPU; named as the values of `GPU_ENABLED`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Gpu {
+pub enum GpuMode {
     /// Where there is one that passes its test.
     #[default]
     Auto,
@@ -45,7 +45,7 @@ pub enum Gpu {
     False,
 }
 
-impl Gpu {
+impl GpuMode {
     fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -55,7 +55,7 @@ impl Gpu {
     }
 }
 
-impl FromStr for Gpu {
+impl FromStr for GpuMode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -68,27 +68,27 @@ impl FromStr for Gpu {
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
-    gpu: Gpu,
+    gpu: GpuMode,
     registry: Option<PathBuf>,
 }
 
 impl Program {
-    /// The program at `path`. Where there may be a card, what GStreamer knows of its plugins is found out anew, and kept in `directory`:
-    /// the plugin of graphics cards registers only what it can do with the driver that it sees, and a registry that was written without
-    /// one (when an image was built, say) would hide the card for ever.
-    pub fn new(path: PathBuf, gpu: Gpu, directory: &Path) -> Self {
+    /// The program at `path`. Where there may be a GPU, what GStreamer knows of its plugins is found out anew, and kept in `directory`:
+    /// the plugin of GPUs registers only what it can do with the driver that it sees, and a registry that was written without
+    /// one (when an image was built, say) would hide the GPU for ever.
+    pub fn new(path: PathBuf, gpu: GpuMode, directory: &Path) -> Self {
         let told = REGISTRIES.iter().any(|name| std::env::var_os(name).is_some());
-        let registry = (may_have_card(gpu) && !told).then(|| directory.join("gstreamer-registry.bin"));
+        let registry = (may_have_gpu(gpu) && !told).then(|| directory.join("gstreamer-registry.bin"));
         Self { path, gpu, registry }
     }
 
-    /// The same program, which lets a card rest.
+    /// The same program, which lets a GPU rest.
     pub(crate) fn without_gpu(&self) -> Self {
-        Self { gpu: Gpu::False, ..self.clone() }
+        Self { gpu: GpuMode::False, ..self.clone() }
     }
 
-    /// Whether graphics cards are used.
-    pub(crate) fn gpu(&self) -> Gpu {
+    /// Whether GPUs are used.
+    pub(crate) fn gpu(&self) -> GpuMode {
         self.gpu
     }
 
@@ -126,12 +126,12 @@ impl Program {
     }
 }
 
-fn may_have_card(gpu: Gpu) -> bool {
+fn may_have_gpu(gpu: GpuMode) -> bool {
     match gpu {
-        Gpu::False => false,
-        // Whoever insists on a card knows better than we where its driver leaves signs.
-        Gpu::True => true,
-        Gpu::Auto => SIGNS_OF_A_CARD.iter().any(|sign| Path::new(sign).exists()),
+        GpuMode::False => false,
+        // Whoever insists on a GPU knows better than we where its driver leaves signs.
+        GpuMode::True => true,
+        GpuMode::Auto => SIGNS_OF_A_GPU.iter().any(|sign| Path::new(sign).exists()),
     }
 }
 
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_is_never_older_than_the_worker_where_a_card_may_be() {
+    fn a_registry_is_never_older_than_the_worker_where_a_gpu_may_be() {
         let of = |gpu| Program::new("p".into(), gpu, Path::new("/attempts/w-1"));
-        let registry = environment(&of(Gpu::True), "GST_REGISTRY");
+        let registry = environment(&of(GpuMode::True), "GST_REGISTRY");
         let expected = std::env::var("GST_REGISTRY").unwrap_or("/attempts/w-1/gstreamer-registry.bin".into());
         assert_eq!(registry.as_deref(), Some(expected.as_str()));
-        assert!(of(Gpu::False).registry.is_none(), "on the processor the machine's own will do");
+        assert!(of(GpuMode::False).registry.is_none(), "on the CPU the machine's own will do");
         // What a worker has found out holds for all its processes.
-        assert_eq!(environment(&of(Gpu::True).without_gpu(), "GST_REGISTRY"), registry);
+        assert_eq!(environment(&of(GpuMode::True).without_gpu(), "GST_REGISTRY"), registry);
     }
 
     #[test]
@@ -163,8 +163,8 @@ mod tests {
         for text in ["auto", "true", "false"] {
             assert_eq!(of(text.parse().unwrap()).as_deref(), Some(text));
         }
-        assert_eq!("yes".parse::<Gpu>(), Err("must be auto, true or false".into()));
-        let without = Program::new("p".into(), Gpu::Auto, Path::new("")).without_gpu();
+        assert_eq!("yes".parse::<GpuMode>(), Err("must be auto, true or false".into()));
+        let without = Program::new("p".into(), GpuMode::Auto, Path::new("")).without_gpu();
         assert_eq!(environment(&without, GPU_ENABLED).as_deref(), Some("false"));
     }
 }

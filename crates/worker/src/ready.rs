@@ -1,6 +1,6 @@
 //! What a worker answers to whoever asks whether it is ready.
 
-use crate::card::Card;
+use crate::gpu::GpuMonitor;
 use clipfleet_service::health::Readiness;
 use serde_json::Value;
 use std::sync::{
@@ -12,14 +12,14 @@ use std::sync::{
 pub(crate) struct Answer {
     readiness: Readiness,
     details: Value,
-    card: Arc<Card>,
+    gpu: Arc<GpuMonitor>,
     paused: AtomicBool,
 }
 
 impl Answer {
     /// `details` are those that never change. Nothing is said before the first call below.
-    pub(crate) fn new(readiness: Readiness, details: Value, card: Arc<Card>) -> Self {
-        Self { readiness, details, card, paused: AtomicBool::new(false) }
+    pub(crate) fn new(readiness: Readiness, details: Value, gpu: Arc<GpuMonitor>) -> Self {
+        Self { readiness, details, gpu, paused: AtomicBool::new(false) }
     }
 
     /// The worker takes jobs, or is paused.
@@ -30,12 +30,12 @@ impl Answer {
 
     /// Something has changed.
     pub(crate) fn renew(&self) {
-        if let Some(reason) = self.card.ends_worker() {
+        if let Some(reason) = self.gpu.ends_worker() {
             return self.readiness.not_ready(reason);
         }
         let mut details = self.details.clone();
         details["paused"] = self.paused.load(Ordering::Relaxed).into();
-        details["gpu"] = self.card.details();
+        details["gpu"] = self.gpu.details();
         self.readiness.ready(details);
     }
 }

@@ -16,7 +16,7 @@ use clipfleet_domain::{
     ids::WorkerId,
     job::{Job, PinnedSource},
     lifecycle::Encoding,
-    limits::{MAX_LOST_ATTEMPTS, MAX_POSTPONEMENTS, attempt_deadline_ms},
+    limits::{MAX_LOST_ATTEMPTS, MAX_TRANSIENT_FAILURES, attempt_deadline_ms},
     progress::Phase,
 };
 use clipfleet_service::{clock::Clock, health::Readiness};
@@ -264,7 +264,7 @@ fn code(document: &Document) -> &str {
 }
 
 fn counts(document: &Document) -> [i64; 4] {
-    [names::CRASHES, names::POSTPONEMENTS, names::INTERRUPTIONS, names::LOST_ATTEMPTS]
+    [names::CRASHES, names::TRANSIENT_FAILURES, names::INTERRUPTIONS, names::LOST_ATTEMPTS]
         .map(|field| document.integer(field).unwrap())
 }
 
@@ -276,11 +276,11 @@ async fn a_worker_whose_disk_is_full_leaves_the_clips_to_others() {
         stage.enqueue().await;
     }
     let (_link, _stop, _worker) = stage.worker();
-    stage.until(|document| document.integer(names::POSTPONEMENTS) == Some(1)).await;
+    stage.until(|document| document.integer(names::TRANSIENT_FAILURES) == Some(1)).await;
     sleep(Duration::from_millis(1_500)).await;
     // Both slots had taken a job when the first of them failed.
     assert!(stage.made() <= 2, "{} attempts", stage.made());
-    stage.until(|document| document.integer(names::POSTPONEMENTS) >= Some(4)).await;
+    stage.until(|document| document.integer(names::TRANSIENT_FAILURES) >= Some(4)).await;
     let before = stage.made();
     sleep(Duration::from_secs(7)).await;
     assert!(stage.made() <= before + 1, "{} attempts after {before}", stage.made());
@@ -330,7 +330,7 @@ async fn what_may_pass_is_waited_for_a_bounded_number_of_times() {
     let stage = Stage::new(|_| Do::Fail).await;
     let (_worker, started) = (stage.worker(), Instant::now());
     let document = stage.over().await;
-    assert_eq!((code(&document), stage.made()), ("source_unavailable", MAX_POSTPONEMENTS));
+    assert_eq!((code(&document), stage.made()), ("source_unavailable", MAX_TRANSIENT_FAILURES));
     // 1, 2, 4, 8, 16 and four times 30 seconds between ten attempts.
     assert_eq!(started.elapsed().as_secs(), 151);
 }

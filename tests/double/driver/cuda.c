@@ -8,7 +8,7 @@
 
 #include <ffnvcodec/dynlink_cuda.h>
 
-/* What a real L4 says: Ada, compute capability 8.9; textures and rows aligned as on all recent cards. */
+/* What a real L4 says: Ada, compute capability 8.9; textures and rows aligned as on all recent GPUs. */
 enum { ALIGNMENT = 512, PITCH_ALIGNMENT = 32, MAJOR = 8, MINOR = 9, DRIVER = 12040 };
 
 
@@ -27,7 +27,7 @@ EXPORT int cuInit(unsigned flags)
 
 EXPORT int cuDriverGetVersion(int *version)
 {
-    *version = (int)card_number("driver", fault("old-driver") ? 10000 : DRIVER);
+    *version = (int)gpu_number("driver", fault("old-driver") ? 10000 : DRIVER);
     return CUDA_SUCCESS;
 }
 
@@ -129,7 +129,7 @@ EXPORT int cuDeviceGet(int *device, int ordinal)
 EXPORT int cuDeviceGetName(char *name, int size, int device)
 {
     (void)device;
-    card_name(name, (size_t)size);
+    gpu_name(name, (size_t)size);
     return CUDA_SUCCESS;
 }
 

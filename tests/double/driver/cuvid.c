@@ -31,16 +31,16 @@ static const char *codec_name(cudaVideoCodec codec)
     }
 }
 
-/* What an Ada card decodes of 4:2:0: ten bits in HEVC, VP9 and AV1 only; VP8 to 4096, all others to 8192. */
+/* What an Ada GPU decodes of 4:2:0: ten bits in HEVC, VP9 and AV1 only; VP8 to 4096, all others to 8192. */
 EXPORT int cuvidGetDecoderCaps(CUVIDDECODECAPS *caps)
 {
     const char *codec = codec_name(caps->eCodecType);
     bool deep = caps->nBitDepthMinus8 > 0;
     bool deep_codec = strcmp(codec, "hevc") == 0 || strcmp(codec, "vp9") == 0 || strcmp(codec, "av1") == 0;
-    bool known = card_lists("decode", codec, "h264+hevc+vp8+vp9+av1") &&
+    bool known = gpu_lists("decode", codec, "h264+hevc+vp8+vp9+av1") &&
                  caps->eChromaFormat == cudaVideoChromaFormat_420 &&
-                 (!deep || (deep_codec && caps->nBitDepthMinus8 <= 2 && card_number("decode-10bit", 1)));
-    long largest = card_number("decode-max", caps->eCodecType == cudaVideoCodec_VP8 ? 4096 : 8192);
+                 (!deep || (deep_codec && caps->nBitDepthMinus8 <= 2 && gpu_number("decode-10bit", 1)));
+    long largest = gpu_number("decode-max", caps->eCodecType == cudaVideoCodec_VP8 ? 4096 : 8192);
 
     caps->bIsSupported = known;
     caps->nNumNVDECs = DECODER_ENGINES;

@@ -27,7 +27,7 @@ void record(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* As record, but a line that was written before by this process is not written again. */
 void record_once(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* settings.c: what the environment asks of this card. */
+/* settings.c: what the environment asks of this GPU. */
 
 /* True when CLIPFLEET_DOUBLE_FAULT names the fault; a fault that fires is logged once. */
 bool fault(const char *name);
@@ -35,10 +35,10 @@ bool fault(const char *name);
 /* True when the fault is given as name=N and `done` calls have succeeded before this one, N or more. */
 bool fault_after(const char *name, unsigned long done);
 
-/* A number or a list (items joined by '+') of CLIPFLEET_DOUBLE_CARD, else the given default, which is an L4's. */
-long card_number(const char *key, long otherwise);
-bool card_lists(const char *key, const char *item, const char *otherwise);
-void card_name(char *name, size_t size);
+/* A number or a list (items joined by '+') of CLIPFLEET_DOUBLE_GPU, else the given default, which is an L4's. */
+long gpu_number(const char *key, long otherwise);
+bool gpu_lists(const char *key, const char *item, const char *otherwise);
+void gpu_name(char *name, size_t size);
 
 /* cuda.c: true once a stream exists, which is when a pipeline is being built and no element is merely registered. */
 bool pipeline_under_way(void);

@@ -1,5 +1,5 @@
 /* The converter kernel of the nvcodec plugin (GStreamer 1.28: GstCudaConverterMain), run on the CPU with the constants
- * that the plugin passes, so that crop, scale and rotation give the pixels a card would give.
+ * that the plugin passes, so that crop, scale and rotation give the pixels a GPU would give.
  *
  * As there: a texture is read at normalised coordinates, bilinear with 8 bit weights, clamped at the edge; the result
  * is truncated; chroma of 4:2:0 output is sampled at the even luma positions. Formats the worker's chain does not use
@@ -59,7 +59,7 @@ static float texel(const struct texture *texture, long x, long y, unsigned chann
     return texture->bytes == 1 ? (float)at[0] / 255.0f : (float)(at[0] | at[1] << 8) / 65535.0f;
 }
 
-/* Weights have 8 bits of fraction on the card. */
+/* Weights have 8 bits of fraction on the GPU. */
 static float weight(float position)
 {
     return roundf((position - floorf(position)) * 256.0f) / 256.0f;
@@ -111,7 +111,7 @@ static void convert(const struct constants *constants, float sample[3])
 
 static void store(uint8_t *at, unsigned bytes, float value)
 {
-    /* Truncated as on the card, with a hair of room: there n/255*255 is n, here it may fall just short. */
+    /* Truncated as on the GPU, with a hair of room: there n/255*255 is n, here it may fall just short. */
     if (bytes == 1) {
         *at = (uint8_t)(value * 255.0f + 1e-3f);
     } else {

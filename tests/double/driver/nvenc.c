@@ -42,7 +42,7 @@ static unsigned long sessions;
 
 /* Sessions. */
 
-/* The plugin opens a session when it registers its elements, to ask what the card can do. A lack of memory or of
+/* The plugin opens a session when it registers its elements, to ask what the GPU can do. A lack of memory or of
  * sessions strikes later, so these faults spare that first one. */
 static NVENCSTATUS open_fault(unsigned long open)
 {
@@ -97,7 +97,7 @@ static unsigned profile_number(const GUID *profile)
     return 100; /* high, and what the driver chooses by itself */
 }
 
-/* The real driver refuses what the card cannot do, too. */
+/* The real driver refuses what the GPU cannot do, too. */
 static bool acceptable(const NV_ENC_INITIALIZE_PARAMS *parameters)
 {
     const NV_ENC_CONFIG *config = parameters->encodeConfig;
@@ -273,7 +273,7 @@ static NVENCSTATUS encode_picture(struct encoder *encoder, NV_ENC_PIC_PARAMS *pa
     return NV_ENC_SUCCESS;
 }
 
-/* A hung card: the call that waits for it never comes back. */
+/* A hung GPU: the call that waits for it never comes back. */
 static void hang(void)
 {
     for (;;)
@@ -332,7 +332,7 @@ EXPORT NVENCSTATUS NvEncodeAPICreateInstance(NV_ENCODE_API_FUNCTION_LIST *list)
     if (fault("old-driver"))
         return NV_ENC_ERR_INVALID_VERSION;
 
-    offer_card(list);
+    offer_caps(list);
     ENTRY(list, nvEncOpenEncodeSessionEx, open_session);
     ENTRY(list, nvEncDestroyEncoder, destroy_encoder);
     ENTRY(list, nvEncGetLastErrorString, last_error);

@@ -1,4 +1,4 @@
-/* What the parts of libnvidia-encode share: nvenc.c encodes, nvenc_card.c says what the card can do, nvenc_settings.c
+/* What the parts of libnvidia-encode share: nvenc.c encodes, nvenc_caps.c says what the GPU can do, nvenc_settings.c
  * logs what it is asked for. */
 #ifndef CLIPFLEET_DOUBLE_NVENC_H
 #define CLIPFLEET_DOUBLE_NVENC_H
@@ -22,8 +22,8 @@ static inline bool same(const GUID *a, const GUID *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-/* nvenc_card.c: fills in the questions of the interface, and answers one of them. */
-void offer_card(NV_ENCODE_API_FUNCTION_LIST *list);
+/* nvenc_caps.c: fills in the questions of the interface, and answers one of them. */
+void offer_caps(NV_ENCODE_API_FUNCTION_LIST *list);
 int capability(NV_ENC_CAPS which);
 
 /* "p1" to "p7". */

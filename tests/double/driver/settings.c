@@ -1,4 +1,4 @@
-/* What the environment asks of the card: faults and capabilities. Both variables are lists joined by commas. */
+/* What the environment asks of the GPU: faults and capabilities. Both variables are lists joined by commas. */
 #include "double.h"
 
 #include <stdio.h>
@@ -43,18 +43,18 @@ bool fault_after(const char *name, unsigned long done)
     return true;
 }
 
-long card_number(const char *key, long otherwise)
+long gpu_number(const char *key, long otherwise)
 {
     char value[64];
-    if (!find("CLIPFLEET_DOUBLE_CARD", key, value, sizeof value))
+    if (!find("CLIPFLEET_DOUBLE_GPU", key, value, sizeof value))
         return otherwise;
     return strtol(value, NULL, 10);
 }
 
-bool card_lists(const char *key, const char *item, const char *otherwise)
+bool gpu_lists(const char *key, const char *item, const char *otherwise)
 {
     char list[128];
-    if (!find("CLIPFLEET_DOUBLE_CARD", key, list, sizeof list))
+    if (!find("CLIPFLEET_DOUBLE_GPU", key, list, sizeof list))
         snprintf(list, sizeof list, "%s", otherwise);
 
     size_t wanted = strlen(item);
@@ -67,8 +67,8 @@ bool card_lists(const char *key, const char *item, const char *otherwise)
     return false;
 }
 
-void card_name(char *name, size_t size)
+void gpu_name(char *name, size_t size)
 {
-    if (!find("CLIPFLEET_DOUBLE_CARD", "name", name, size))
+    if (!find("CLIPFLEET_DOUBLE_GPU", "name", name, size))
         snprintf(name, size, "NVIDIA L4 (double)");
 }

@@ -29,7 +29,7 @@ fn story() -> Vec<ClipEvent> {
         event(1_500, attempt(1, 1), progressed(60)),
         event(1_800, attempt(1, 2), ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
         event(2_000, attempt(2, 0), ClipEventKind::Started),
-        event(2_200, attempt(2, 1), ClipEventKind::Postponed(Failure::transient("source_unavailable", "no answer"))),
+        event(2_200, attempt(2, 1), ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer"))),
         event(2_500, attempt(3, 1), progressed(30)),
         event(
             3_000,
@@ -108,15 +108,15 @@ fn later_progress_of_an_attempt_tells_all_that_earlier_progress_did() {
 #[test]
 fn attempts_are_counted_by_their_ends() {
     let view = fold(&story());
-    let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
-    assert_eq!((counts.crashes, counts.postponements, counts.interruptions, counts.lost), (1, 1, 0, 0));
+    let counts = view.stats.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+    assert_eq!((counts.crashes, counts.transient_failures, counts.interruptions, counts.lost), (1, 1, 0, 0));
     let mut last = fold(&story()[..4]);
     last.fold(&event(1_900, attempt(2, 1), ClipEventKind::Failed(Failure::crash("pipeline_crashed", "again"))));
-    assert_eq!(last.tally.counts(None).crashes, 2, "the one that ended the clip, too");
+    assert_eq!(last.stats.counts(None).crashes, 2, "the one that ended the clip, too");
     let mut view = fold(&story()[..5]);
     view.fold(&event(2_100, attempt(4, 0), ClipEventKind::Started));
     view.fold(&event(2_300, attempt(5, 0), ClipEventKind::Interrupted));
-    let counts = view.tally.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
+    let counts = view.stats.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
     assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 are unheard of");
 }
 
@@ -133,10 +133,10 @@ fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
         of(2, event(4_000, None, ClipEventKind::Queued)),
     ];
     let expected = fold(&events);
-    let endings: Vec<_> = expected.history.endings().map(|(n, end)| (n, end.state, end.at_ms)).collect();
-    assert_eq!(endings, [(0, State::Failed, 1_500), (1, State::Cancelled, 3_000)]);
-    assert_eq!(expected.history.endings().next().unwrap().1.failure, Some(failed));
-    assert_eq!((expected.tally.attempts().count(), expected.state), (0, State::Queued));
+    let ends: Vec<_> = expected.history.ends().map(|(n, end)| (n, end.state, end.at_ms)).collect();
+    assert_eq!(ends, [(0, State::Failed, 1_500), (1, State::Cancelled, 3_000)]);
+    assert_eq!(expected.history.ends().next().unwrap().1.failure, Some(failed));
+    assert_eq!((expected.stats.attempts().count(), expected.state), (0, State::Queued));
     for order in permutations(events.len()) {
         assert_eq!(fold(order.iter().map(|&i| &events[i])), expected, "{order:?}");
     }

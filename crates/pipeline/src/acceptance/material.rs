@@ -1,4 +1,4 @@
-//! What a card is tried on: files that are named, or two that are made here, on the processor.
+//! What a GPU is tried on: files that are named, or two that are made here, on the CPU.
 
 use crate::{
     bus::{Event, Guard, StallGuard},
@@ -20,7 +20,7 @@ use std::{
 /// Longest part of a file that is looked at, milliseconds.
 const LONGEST_MS: i64 = 10_000;
 
-/// Pictures per second at which a card must decode, crop and scale: a third of what the L4's decoder is rated at for H.264, 740 fps at
+/// Pictures per second at which a GPU must decode, crop and scale: a third of what the L4's decoder is rated at for H.264, 740 fps at
 /// 1080p and a quarter of that at four times the pixels.
 const LEAST_FPS_1080: f64 = 240.0;
 const LEAST_FPS_2160: f64 = 60.0;

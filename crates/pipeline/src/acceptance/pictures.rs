@@ -84,7 +84,7 @@ fn side_by_side(
                 side.recv_timeout(PATIENCE).map_err(|error| format!("picture {frame} of the {name}: {error}"))?;
             picture.ok_or_else(|| format!("picture {frame} of the {name} cannot be read"))
         };
-        comparison.add(&next(one, "card")?, &next(other, "processor")?)?;
+        comparison.add(&next(one, "GPU")?, &next(other, "CPU")?)?;
     }
     Ok(comparison)
 }

@@ -1,8 +1,8 @@
-//! What a card's encoder makes of our settings: whether easy pictures cost less than the average that it is told (which is the cap, since
+//! What a GPU's encoder makes of our settings: whether easy pictures cost less than the average that it is told (which is the cap, since
 //! without one a preset's own would hold), and whether the hardest stay below the cap.
 //!
 //! ```text
-//! videotestsrc ── [upload ── scale on the card] ── encode ── count ── decode
+//! videotestsrc ── [upload ── scale on the GPU] ── encode ── count ── decode
 //! ```
 
 use crate::{

@@ -170,7 +170,7 @@ mod imp {
                 gst::EventView::Eos(_) => self.end(event),
                 // Gaps are filled by the grid; tags of the source (its rotation, its title) do not hold for the output.
                 gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
-                // The one seek comes before the first picture, so behind us there is nothing to flush. A card's decoder tells its format
+                // The one seek comes before the first picture, so behind us there is nothing to flush. A GPU's decoder tells its format
                 // even before that, and elements that are just agreeing on it would fail.
                 gst::EventView::FlushStart(_) | gst::EventView::FlushStop(_) => true,
                 _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),

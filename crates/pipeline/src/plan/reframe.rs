@@ -6,7 +6,7 @@
 //! crop_path     convert ── moving crop ── scale (which has nothing left to do but colours)
 //! ```
 
-use super::{CARD_MEMORY, Expected, Step, element, with};
+use super::{GPU_MEMORY, Expected, Step, element, with};
 use crate::{
     catalog::{Encoder, GPU_SCALER},
     failure,
@@ -73,7 +73,7 @@ pub(super) fn steps(
     let format = way.encoder.format;
     let cropped = |crop| match way.frames {
         Unit::Cpu => [vec![crop], tone_map.clone(), scale(expected, format)].concat(),
-        Unit::Gpu => [vec![crop], scale_on_card(expected, way.encoder)].concat(),
+        Unit::Gpu => [vec![crop], scale_on_gpu(expected, way.encoder)].concat(),
     };
     let mapped = |steps| [tone_map.clone(), steps].concat();
     let steps: Result<Vec<Step>, String> = match reframe {
@@ -119,11 +119,11 @@ pub(super) fn scale(expected: &Expected, format: &str) -> Vec<Step> {
     steps
 }
 
-/// The crop is only noted on the picture; the scaler reads no more than it. What the processor encodes is fetched when it is small.
-pub(super) fn scale_on_card(expected: &Expected, encoder: &Encoder) -> Vec<Step> {
+/// The crop is only noted on the picture; the scaler reads no more than it. What the CPU encodes is fetched when it is small.
+pub(super) fn scale_on_gpu(expected: &Expected, encoder: &Encoder) -> Vec<Step> {
     let frames = frame_format(encoder.format, expected.size, expected.fps);
     let in_memory = |memory: &str| Step::Caps(frames.replacen("video/x-raw", memory, 1));
-    let mut steps = vec![with(GPU_SCALER, &[("add-borders", "false")]), in_memory(CARD_MEMORY)];
+    let mut steps = vec![with(GPU_SCALER, &[("add-borders", "false")]), in_memory(GPU_MEMORY)];
     if !encoder.on_gpu {
         steps.extend([element("cudadownload"), in_memory("video/x-raw")]);
     }

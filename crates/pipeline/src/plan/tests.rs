@@ -76,7 +76,7 @@ pub(crate) fn moving() -> Reframe {
     path(&[(0, 20, 100), (1_000, 80, 150)])
 }
 
-/// The way on the processor with an encoder of the table.
+/// The way on the CPU with an encoder of the table.
 fn cpu(probed: &Probed, encoder: usize) -> Way {
     Way::on_the_processor(probed, &ENCODERS[encoder])
 }
@@ -328,8 +328,8 @@ fn every_mode_refuses_a_picture_that_is_too_small() {
     }
 }
 
-/// The stages of the picture by each way that a card offers.
-fn on_card(encoders: &[&str]) -> Vec<(String, String)> {
+/// The stages of the picture by each way that a GPU offers.
+fn on_gpu(encoders: &[&str]) -> Vec<(String, String)> {
     let installed = Installed::imagined(true, encoders, &["nvh264dec"]);
     let ways = route::choose(&order(0, 1_000), &upload(), &installed).ways;
     let stages = |way: &Way| {
@@ -342,8 +342,8 @@ fn on_card(encoders: &[&str]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_card_does_all_or_a_part() {
-    let [all, frames, encoder] = on_card(&["nvh264enc"]).try_into().expect("three ways");
+fn a_gpu_does_all_or_a_part() {
+    let [all, frames, encoder] = on_gpu(&["nvh264enc"]).try_into().expect("three ways");
     insta::assert_snapshot!(all.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
@@ -377,7 +377,7 @@ fn a_card_does_all_or_a_part() {
     nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 bframes=2 spatial-aq=true aq-strength=8 rc-lookahead=20
     video/x-h264,profile=high,stream-format=avc,alignment=au
     ");
-    let [scaled] = on_card(&["x264enc"]).try_into().expect("one way");
+    let [scaled] = on_gpu(&["x264enc"]).try_into().expect("one way");
     insta::assert_snapshot!(scaled.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
@@ -393,7 +393,7 @@ fn a_card_does_all_or_a_part() {
 }
 
 #[test]
-fn settings_that_a_card_does_not_have_are_left_out() {
+fn settings_that_a_gpu_does_not_have_are_left_out() {
     let way = Way { lacking: vec!["bframes", "rc-lookahead"], ..cpu(&upload(), 0) };
     let plan = plan(&order(0, 1_000), &upload(), &way, FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["nvh264enc"]), @"nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 spatial-aq=true aq-strength=8");

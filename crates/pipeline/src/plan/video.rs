@@ -1,7 +1,7 @@
 //! The stages of the picture.
 
 use super::{
-    CARD_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Frames, Step, element, named, reframe, short_queue,
+    GPU_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Frames, Step, element, named, reframe, short_queue,
     unlimited_queue, with,
 };
 use crate::{
@@ -31,12 +31,12 @@ pub(super) fn steps(
     // What decodes by itself parses by itself, too.
     let parser = if unit == Unit::Cpu { probed.video.parser } else { decoder.parser };
     steps.extend(parser.map(element));
-    // A card's decoder takes no error for one by itself: what it cannot decode would be missing, and the rest pass for the end.
+    // A GPU's decoder takes no error for one by itself: what it cannot decode would be missing, and the rest pass for the end.
     let settings: &[_] = if unit == Unit::Gpu { &[("max-errors", "0")] } else { &[] };
     steps.push(named(decoder.element, "video-decoder", settings));
     if unit == Unit::Gpu {
-        // A card's decoder looks no further than its neighbour for the memory that is wanted.
-        let memory = if way.frames == Unit::Gpu { CARD_MEMORY } else { "video/x-raw" };
+        // A GPU's decoder looks no further than its neighbour for the memory that is wanted.
+        let memory = if way.frames == Unit::Gpu { GPU_MEMORY } else { "video/x-raw" };
         steps.push(Step::Caps(memory.into()));
     }
     if probed.picture.interlaced {

@@ -4,10 +4,10 @@ use super::*;
 use crate::plan::tests::{moving, order, stream, turned, upload};
 use clipfleet_domain::reframe::Reframe;
 
-const ON_CARD: [&str; 2] = ["nvh264dec", "nvvp9dec"];
+const ON_GPU: [&str; 2] = ["nvh264dec", "nvvp9dec"];
 
 fn l4() -> Installed {
-    Installed::imagined(true, &["nvh264enc", "x264enc", "openh264enc"], &ON_CARD)
+    Installed::imagined(true, &["nvh264enc", "x264enc", "openh264enc"], &ON_GPU)
 }
 
 /// What is tried, and what was passed over before.
@@ -19,7 +19,7 @@ fn chosen(order: &Transcode, probed: &Probed, installed: &Installed) -> String {
 }
 
 #[test]
-fn a_plain_upload_stays_on_the_card() {
+fn a_plain_upload_stays_on_the_gpu() {
     insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &l4()), @"
     nvh264dec+cuda+nvh264enc
     nvh264dec+nvh264enc
@@ -31,7 +31,7 @@ fn a_plain_upload_stays_on_the_card() {
 }
 
 #[test]
-fn without_a_card_nobody_misses_one() {
+fn without_a_gpu_nobody_misses_one() {
     let cpu = Installed::imagined(false, &["x264enc", "openh264enc"], &[]);
     insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &cpu), @"
     avdec_h264+x264enc
@@ -45,8 +45,8 @@ fn without_a_card_nobody_misses_one() {
 }
 
 #[test]
-fn a_card_without_an_encoder_decodes_and_scales() {
-    let h200 = Installed::imagined(true, &["x264enc"], &ON_CARD);
+fn a_gpu_without_an_encoder_decodes_and_scales() {
+    let h200 = Installed::imagined(true, &["x264enc"], &ON_GPU);
     insta::assert_snapshot!(chosen(&order(0, 1_000), &upload(), &h200), @"
     (nvh264enc: not found)
     nvh264dec+cuda+x264enc
@@ -55,7 +55,7 @@ fn a_card_without_an_encoder_decodes_and_scales() {
 }
 
 #[test]
-fn what_the_card_cannot_do_is_done_beside_it() {
+fn what_the_gpu_cannot_do_is_done_beside_it() {
     let picture = |change: fn(&mut Picture)| {
         let mut probed = upload();
         change(&mut probed.picture);
@@ -70,7 +70,7 @@ fn what_the_card_cannot_do_is_done_beside_it() {
         format!("{}: {}", choice.passed_over, choice.ways[0].name())
     };
     insta::assert_snapshot!(of(&order(0, 1_000), &turned()), @"turned pictures are reframed on the CPU: nvh264dec+nvh264enc");
-    insta::assert_snapshot!(of(&order(0, 1_000), &Probed { video: stream("avdec_h265"), ..upload() }), @"the card does not decode HEVC: avdec_h265+nvh264enc");
+    insta::assert_snapshot!(of(&order(0, 1_000), &Probed { video: stream("avdec_h265"), ..upload() }), @"the GPU does not decode HEVC: avdec_h265+nvh264enc");
     let mut reframed = order(0, 1_000);
     reframed.clip.reframe = Reframe::FitBlur;
     insta::assert_snapshot!(of(&reframed, &upload()), @"fit_blur is drawn on the CPU: nvh264dec+nvh264enc");
@@ -79,7 +79,7 @@ fn what_the_card_cannot_do_is_done_beside_it() {
 }
 
 #[test]
-fn a_card_that_failed_in_an_earlier_process_is_left_alone() {
+fn a_gpu_that_failed_in_an_earlier_process_is_left_alone() {
     let order = Transcode { passed_over: Some("nvh264dec+cuda+nvh264enc: died".into()), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
     (nvh264dec+cuda+nvh264enc: died)
@@ -100,14 +100,14 @@ fn an_encoder_asked_for_by_name_is_the_only_one() {
 }
 
 #[test]
-fn a_card_that_the_worker_lets_rest_is_not_touched_and_each_clip_says_why() {
-    let order = Transcode { passed_over: Some("the card failed its test".into()), ..order(0, 1_000) };
+fn a_gpu_that_the_worker_disables_is_not_touched_and_each_clip_says_why() {
+    let order = Transcode { passed_over: Some("the GPU failed its test".into()), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
-    (the card failed its test)
+    (the GPU failed its test)
     avdec_h264+x264enc
     avdec_h264+openh264enc
     ");
-    assert_eq!(choose(&order, &upload(), &l4()).passed_over.gravest(), Some(Fallback::CardOff));
+    assert_eq!(choose(&order, &upload(), &l4()).passed_over.gravest(), Some(Fallback::GpuDisabled));
 }
 
 #[test]
@@ -116,9 +116,9 @@ fn a_clip_counts_by_its_gravest_reason() {
     reframed.clip.reframe = Reframe::FitBlur;
     let Choice { ways, passed_over: mut reasons } = choose(&reframed, &upload(), &l4());
     assert_eq!(reasons.gravest(), Some(Fallback::Unsupported));
-    reasons.add(Fallback::CardFailed, "out of memory".into());
+    reasons.add(Fallback::GpuFailed, "out of memory".into());
     reasons.add(Fallback::Unsupported, "fit_blur is drawn on the CPU".into());
-    assert_eq!(reasons.gravest(), Some(Fallback::CardFailed));
+    assert_eq!(reasons.gravest(), Some(Fallback::GpuFailed));
     let Encoding { encoder, fallback_reason, decoder, gpu_driver } = ways[0].encoding(&reasons);
     assert_eq!((encoder.as_str(), decoder.as_str(), gpu_driver.is_empty()), ("nvh264enc", "nvh264dec", false));
     assert_eq!(fallback_reason, "fit_blur is drawn on the CPU; out of memory");

@@ -43,7 +43,7 @@ pub struct Manifest {
     pub fallback_kind: &'static str,
     /// Decoder of the source's picture.
     pub decoder: String,
-    /// Version of the graphics card's driver, or `unknown`; empty where no card had a part in it.
+    /// Version of the GPU's driver, or `unknown`; empty where no GPU had a part in it.
     pub gpu_driver: String,
     /// Whether the source has sound; otherwise the clip's is silence.
     pub source_has_audio: bool,

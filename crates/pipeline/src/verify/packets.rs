@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 const ROUNDING_NS: i64 = 500_000;
 
 /// Groups of pictures (from a key frame to the next, two seconds) of which the first is decoded whole. Of the others, what nothing
-/// refers to is left out: two fifths of the proof's processor time on pictures that move.
+/// refers to is left out: two fifths of the proof's CPU time on pictures that move.
 const WHOLE_GROUPS: usize = 8;
 
 /// One encoded picture.

@@ -96,8 +96,8 @@ fn while_the_fleet_is_paused_what_waits_needs_nobody() {
     assert_eq!(told(&paused, &pool(0), 0), (0, Reason::Enough));
     let aged = Pool { surplus_since_ms: Some(0), ..pool(4) };
     assert_eq!(told(&paused, &aged, 60_000), (0, Reason::Idle));
-    let ending = Load { paused: true, ..load(50, 2, 1, 400.0) };
-    assert_eq!(told(&ending, &pool(1), 0), (1, Reason::Enough));
+    let end = Load { paused: true, ..load(50, 2, 1, 400.0) };
+    assert_eq!(told(&end, &pool(1), 0), (1, Reason::Enough));
 }
 
 #[test]

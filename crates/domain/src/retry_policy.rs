@@ -4,19 +4,19 @@
 //! |---|---|---|
 //! | failed for good | the clip's end | the first |
 //! | crashed | another one, elsewhere if there is another worker | [`MAX_CRASHES`] |
-//! | met something that may pass | another one, after the queue's backoff | [`MAX_POSTPONEMENTS`] |
+//! | met something that may pass | another one, after the queue's backoff | [`MAX_TRANSIENT_FAILURES`] |
 //! | vanished with its worker | another one, when its lease has run out | [`MAX_LOST_ATTEMPTS`] |
 //! | was interrupted | another one, at once | none: it is free, and only operators cause it |
 
 use crate::{
     failure::{Class, Failure},
     lifecycle::ClipEventKind,
-    limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_POSTPONEMENTS},
-    tally::Counts,
+    limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_TRANSIENT_FAILURES},
+    attempt_stats::AttemptCounts,
 };
 
 /// The event to tell of an attempt that failed; `earlier` counts the attempts before it.
-pub fn after_failure(failure: Failure, earlier: Counts) -> ClipEventKind {
+pub fn after_failure(failure: Failure, earlier: AttemptCounts) -> ClipEventKind {
     match failure.class() {
         Class::Permanent => ClipEventKind::Failed(failure),
         Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
@@ -28,17 +28,17 @@ pub fn after_failure(failure: Failure, earlier: Counts) -> ClipEventKind {
             ClipEventKind::Failed(Failure { retryable: false, ..failure }.preceded_by(&context))
         }
         Class::Crash => ClipEventKind::Crashed(failure),
-        Class::Transient if earlier.postponements + 1 >= MAX_POSTPONEMENTS => {
-            let context = format!("{} attempts failed; the last one: ", earlier.postponements + 1);
+        Class::Transient if earlier.transient_failures + 1 >= MAX_TRANSIENT_FAILURES => {
+            let context = format!("{} attempts failed; the last one: ", earlier.transient_failures + 1);
             ClipEventKind::Failed(failure.preceded_by(&context))
         }
-        Class::Transient => ClipEventKind::Postponed(failure),
+        Class::Transient => ClipEventKind::FailedTransiently(failure),
     }
 }
 
 /// Why no further attempt is begun, if so many vanished before it.
-pub fn before_attempt(earlier: Counts) -> Option<Failure> {
-    let Counts { lost, .. } = earlier;
+pub fn before_attempt(earlier: AttemptCounts) -> Option<Failure> {
+    let AttemptCounts { lost, .. } = earlier;
     (lost >= MAX_LOST_ATTEMPTS).then(|| {
         let message = format!("{lost} attempts vanished together with their workers; see why workers die, then retry");
         Failure::transient("worker_lost", message)
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_third_crash_ends_the_clip_whatever_else_happened() {
-        let counts = |crashes| Counts { crashes, postponements: 50, interruptions: 50, lost: 0 };
+        let counts = |crashes| AttemptCounts { crashes, transient_failures: 50, interruptions: 50, lost: 0 };
         assert!(matches!(after_failure(crash(), counts(0)), ClipEventKind::Crashed(_)));
         assert!(matches!(after_failure(crash(), counts(1)), ClipEventKind::Crashed(_)));
         let ClipEventKind::Failed(failure) = after_failure(crash(), counts(2)) else { panic!("ended") };
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_stall_counts_as_a_crash_however_it_was_reported() {
         let stall = Failure::transient("pipeline_stalled", "no progress");
-        assert!(matches!(after_failure(stall.clone(), Counts::default()), ClipEventKind::Crashed(_)));
-        let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
+        assert!(matches!(after_failure(stall.clone(), AttemptCounts::default()), ClipEventKind::Crashed(_)));
+        let counts = AttemptCounts { crashes: MAX_CRASHES - 1, ..AttemptCounts::default() };
         let ClipEventKind::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("pipeline_stalled", false));
     }
@@ -75,25 +75,25 @@ mod tests {
     #[test]
     fn a_clip_that_comes_out_bad_is_not_made_ten_times() {
         let bad = Failure::transient("encode_frozen", "the output stands still");
-        let counts = Counts { crashes: MAX_CRASHES - 1, ..Counts::default() };
-        assert!(matches!(after_failure(bad.clone(), Counts::default()), ClipEventKind::Crashed(_)));
+        let counts = AttemptCounts { crashes: MAX_CRASHES - 1, ..AttemptCounts::default() };
+        assert!(matches!(after_failure(bad.clone(), AttemptCounts::default()), ClipEventKind::Crashed(_)));
         assert!(matches!(after_failure(bad, counts), ClipEventKind::Failed(_)));
     }
 
     #[test]
     fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
         let outage = || Failure::transient("source_unavailable", "no answer");
-        let counts = |postponements| Counts { postponements, crashes: 2, ..Counts::default() };
-        assert!(matches!(after_failure(outage(), counts(MAX_POSTPONEMENTS - 2)), ClipEventKind::Postponed(_)));
-        let ClipEventKind::Failed(failure) = after_failure(outage(), counts(MAX_POSTPONEMENTS - 1)) else { panic!("ended") };
+        let counts = |transient_failures| AttemptCounts { transient_failures, crashes: 2, ..AttemptCounts::default() };
+        assert!(matches!(after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 2)), ClipEventKind::FailedTransiently(_)));
+        let ClipEventKind::Failed(failure) = after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 1)) else { panic!("ended") };
         assert_eq!((failure.code.as_str(), failure.retryable), ("source_unavailable", true));
     }
 
     #[test]
     fn a_permanent_failure_ends_the_clip_at_once_and_lost_workers_end_it_late() {
-        let kind = after_failure(Failure::permanent("source_gone", "gone"), Counts::default());
+        let kind = after_failure(Failure::permanent("source_gone", "gone"), AttemptCounts::default());
         assert!(matches!(kind, ClipEventKind::Failed(failure) if failure.code == "source_gone"));
-        let lost = |lost| before_attempt(Counts { lost, interruptions: 90, ..Counts::default() });
+        let lost = |lost| before_attempt(AttemptCounts { lost, interruptions: 90, ..AttemptCounts::default() });
         assert_eq!(lost(MAX_LOST_ATTEMPTS - 1), None);
         assert_eq!(lost(MAX_LOST_ATTEMPTS).unwrap().code, "worker_lost");
     }

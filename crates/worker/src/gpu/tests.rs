@@ -1,4 +1,4 @@
-//! The card through good and bad clips, alone and in a whole worker with a media program of its own.
+//! The GPU through good and bad clips, alone and in a whole worker with a media program of its own.
 
 use super::*;
 use crate::{Config, run};
@@ -31,11 +31,11 @@ use tokio::{
 };
 
 fn report(passed: bool) -> Value {
-    json!({"gpu": {"note": "the graphics card failed its test: nvencoder: NV_ENC_ERR_GENERIC", "selfTest": {"passed": passed}}})
+    json!({"gpu": {"note": "the GPU failed its test: nvencoder: NV_ENC_ERR_GENERIC", "selfTest": {"passed": passed}}})
 }
 
-fn used(must: bool) -> Card {
-    Card::new(must, verdict(&report(true)))
+fn used(must: bool) -> GpuMonitor {
+    GpuMonitor::new(must, verdict(&report(true)))
 }
 
 fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
@@ -44,48 +44,48 @@ fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
 }
 
 #[test]
-fn only_what_the_processor_made_after_it_failed_speaks_against_the_card() {
+fn only_what_the_cpu_made_after_it_failed_speaks_against_the_gpu() {
     let part = |kind, driver| Part::of(&finished(kind, driver));
     assert_eq!((part("", "580.65"), part("unsupported", "unknown")), (Part::Done, Part::Done));
-    assert_eq!((part("card_failed", ""), part("card_wrong", "580.65")), (Part::Failed, Part::Failed));
-    assert_eq!((part("", ""), part("card_off", ""), part("encoder_failed", "")), (Part::None, Part::None, Part::None));
+    assert_eq!((part("gpu_failed", ""), part("gpu_mismatch", "580.65")), (Part::Failed, Part::Failed));
+    assert_eq!((part("", ""), part("gpu_disabled", ""), part("encoder_failed", "")), (Part::None, Part::None, Part::None));
 }
 
 #[test]
 fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
-    let card = used(false);
-    let failed = |times: u32| (0..times).map(|_| card.note(Part::Failed)).collect::<Vec<_>>();
+    let gpu = used(false);
+    let failed = |times: u32| (0..times).map(|_| gpu.note(Part::Failed)).collect::<Vec<_>>();
     assert_eq!(failed(2), [false, false]);
-    assert!(!card.note(Part::Done) && !card.note(Part::None));
+    assert!(!gpu.note(Part::Done) && !gpu.note(Part::None));
     assert_eq!(failed(5), [false, false, true, false, false], "one test at a time");
-    card.tested(Ok(report(true)));
-    assert_eq!((card.off(), failed(3)), (None, vec![false, false, true]));
-    card.tested(Ok(report(false)));
-    let reason = card.off().unwrap();
+    gpu.tested(Ok(report(true)));
+    assert_eq!((gpu.off(), failed(3)), (None, vec![false, false, true]));
+    gpu.tested(Ok(report(false)));
+    let reason = gpu.off().unwrap();
     assert!(reason.ends_with("nvencoder: NV_ENC_ERR_GENERIC"), "{reason}");
-    assert_eq!(card.details(), json!({"state": "off", "reason": reason}));
-    assert_eq!((card.ends_worker(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
+    assert_eq!(gpu.details(), json!({"state": "off", "reason": reason}));
+    assert_eq!((gpu.ends_worker(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
 }
 
 #[test]
-fn a_card_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
+fn a_gpu_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
     for report in [Ok(report(false)), Ok(json!({"gpu": {}})), Err(io::Error::other("no answer in 60s"))] {
-        let card = used(true);
-        assert_eq!(card.ends_worker(), None);
-        card.tested(report);
-        assert!(card.ends_worker().is_some() && card.went_off.is_cancelled());
+        let gpu = used(true);
+        assert_eq!(gpu.ends_worker(), None);
+        gpu.tested(report);
+        assert!(gpu.ends_worker().is_some() && gpu.went_off.is_cancelled());
     }
 }
 
 #[test]
-fn where_there_is_no_card_nothing_is_ever_tested() {
-    let card = Card::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
-    assert!((0..9).all(|_| !card.note(Part::Failed)));
-    assert_eq!((card.details(), card.off()), (json!({"state": "none"}), None));
+fn where_there_is_no_gpu_nothing_is_ever_tested() {
+    let gpu = GpuMonitor::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
+    assert!((0..9).all(|_| !gpu.note(Part::Failed)));
+    assert_eq!((gpu.details(), gpu.off()), (json!({"state": "none"}), None));
 }
 
 /// A media program that does what the shell says.
-fn program(directory: &Path, gpu: Gpu, script: &str) -> Program {
+fn program(directory: &Path, gpu: GpuMode, script: &str) -> Program {
     let path = directory.join("program");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     Program::new(path, gpu, directory)
@@ -102,21 +102,21 @@ fn write_program(path: &Path, script: &str) {
 }
 
 #[tokio::test]
-async fn a_card_that_kills_whoever_tests_it_is_let_rest_from_the_start() {
+async fn a_gpu_that_kills_whoever_tests_it_is_disabled_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let deadly = r#"if [ "$GPU_ENABLED" = false ]; then echo '{"usable": true}'; else kill -SEGV $$; fi"#;
-    let (report, card) = examine(&program(directory.path(), Gpu::Auto, deadly)).await.unwrap();
+    let (report, gpu) = examine(&program(directory.path(), GpuMode::Auto, deadly)).await.unwrap();
     assert_eq!(report, json!({"usable": true}));
-    assert!(card.off().unwrap().contains("signal: 11"), "{:?}", card.off());
-    let refused = examine(&program(directory.path(), Gpu::True, deadly)).await.err().unwrap();
+    assert!(gpu.off().unwrap().contains("signal: 11"), "{:?}", gpu.off());
+    let refused = examine(&program(directory.path(), GpuMode::True, deadly)).await.err().unwrap();
     assert!(refused.to_string().contains("signal: 11"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_machine_that_can_make_no_clip_is_refused_with_or_without_a_card() {
+async fn a_machine_that_can_make_no_clip_is_refused_with_or_without_a_gpu() {
     let directory = tempfile::tempdir().unwrap();
     let lacking = r#"echo '{"missing": ["element mp4mux"]}'; exit 1"#;
-    let refused = examine(&program(directory.path(), Gpu::Auto, lacking)).await.err().unwrap();
+    let refused = examine(&program(directory.path(), GpuMode::Auto, lacking)).await.err().unwrap();
     assert!(refused.to_string().contains("mp4mux"), "{refused}");
 }
 
@@ -131,7 +131,7 @@ fn metrics_grow_by_no_name_that_is_not_an_elements() {
 /// How long anything may take here that takes well under a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the card of [`plays_the_media_program`] makes of every clip.
+/// What the GPU of [`plays_the_media_program`] makes of every clip.
 const FAILED: &str = "nvh264dec+cuda+nvh264enc: nvencoder: NV_ENC_ERR_GENERIC";
 
 /// A worker in this process, on a cloud in memory, whose media program is this very program: see [`plays_the_media_program`].
@@ -145,7 +145,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(gpu: Gpu) -> Self {
+    async fn new(gpu: GpuMode) -> Self {
         let memory = Memory::new();
         let (cloud, _) = memory.connect();
         for (topic, name) in
@@ -178,8 +178,8 @@ impl Stage {
         stage
     }
 
-    /// From now on the card fails its test.
-    fn break_card(&self) {
+    /// From now on the GPU fails its test.
+    fn break_gpu(&self) {
         fs::write(self.directory.path().join("broken"), "").unwrap();
     }
 
@@ -257,7 +257,7 @@ fn media_program(directory: &Path) -> PathBuf {
          if [ \"$1\" = --check ]; then\n\
          if [ -e '{directory}/broken' ]; then echo '{failed}'; else echo '{passed}'; fi; exit\n\
          fi\n\
-         exec '{ours}' --quiet --ignored --exact card::tests::plays_the_media_program\n",
+         exec '{ours}' --quiet --ignored --exact gpu::tests::plays_the_media_program\n",
         directory = directory.display(),
         ours = ours.display(),
     );
@@ -265,7 +265,7 @@ fn media_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// With a card, every clip fails on it and is then made on the processor; a clip named `endless` is never done.
+/// With a GPU, every clip fails on it and is then made on the CPU; a clip named `endless` is never done.
 #[test]
 #[ignore = "the media program of the tests below, which start it"]
 fn plays_the_media_program() {
@@ -288,9 +288,9 @@ fn plays_the_media_program() {
     for file in ["clip.mp4", "cover.jpg"] {
         fs::write(directory.join(file), file).unwrap();
     }
-    let with_card = std::env::var("GPU_ENABLED").as_deref() != Ok("false");
+    let with_gpu = std::env::var("GPU_ENABLED").as_deref() != Ok("false");
     let (fallback_kind, fallback_reason) =
-        if with_card { ("card_failed", FAILED) } else { ("card_off", order.passed_over.as_str()) };
+        if with_gpu { ("gpu_failed", FAILED) } else { ("gpu_disabled", order.passed_over.as_str()) };
     let finished = TranscodeFinished {
         file: "clip.mp4".into(),
         cover: "cover.jpg".into(),
@@ -307,10 +307,10 @@ fn plays_the_media_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_that_fails_clip_after_clip_and_then_its_test_is_let_rest_and_every_clip_says_why() {
-    let stage = Stage::new(Gpu::Auto).await;
-    stage.break_card();
-    for number in 0..MAX_CARD_FAILURES {
+async fn a_gpu_that_fails_clip_after_clip_and_then_its_test_is_disabled_and_every_clip_says_why() {
+    let stage = Stage::new(GpuMode::Auto).await;
+    stage.break_gpu();
+    for number in 0..MAX_GPU_FAILURES {
         let encoding = stage.make(&format!("c{number}")).await;
         assert_eq!((encoding.fallback_reason.as_str(), encoding.decoder.as_str()), (FAILED, "avdec_h264"));
     }
@@ -320,7 +320,7 @@ async fn a_card_that_fails_clip_after_clip_and_then_its_test_is_let_rest_and_eve
     assert_eq!(stage.make("after").await.fallback_reason, reason);
     let metrics = stage.get("/metrics").await.unwrap();
     for told in
-        ["clipfleet_gpu_quarantined", r#"clipfleet_fallbacks_total{kind="card_failed"}"#, "clipfleet_gpu_retests_total"]
+        ["clipfleet_gpu_quarantined", r#"clipfleet_fallbacks_total{kind="gpu_failed"}"#, "clipfleet_gpu_retests_total"]
     {
         assert!(metrics.contains(told), "{told} is missing in {metrics}");
     }
@@ -329,12 +329,12 @@ async fn a_card_that_fails_clip_after_clip_and_then_its_test_is_let_rest_and_eve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_must_have_a_card_hands_its_work_back_and_ends_when_the_card_fails() {
-    let mut stage = Stage::new(Gpu::True).await;
-    stage.break_card();
+async fn a_worker_that_must_have_a_gpu_hands_its_work_back_and_ends_when_the_gpu_fails() {
+    let mut stage = Stage::new(GpuMode::True).await;
+    stage.break_gpu();
     stage.order("endless").await;
     stage.kind("endless", |kind| *kind == ClipEventKind::Started).await;
-    for number in 1..MAX_CARD_FAILURES {
+    for number in 1..MAX_GPU_FAILURES {
         stage.make(&format!("c{number}")).await;
     }
     // This one may be done in time or not.
@@ -347,9 +347,9 @@ async fn a_worker_that_must_have_a_card_hands_its_work_back_and_ends_when_the_ca
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_that_passes_its_test_again_stays_in_use() {
-    let stage = Stage::new(Gpu::Auto).await;
-    for number in 0..=MAX_CARD_FAILURES {
+async fn a_gpu_that_passes_its_test_again_stays_in_use() {
+    let stage = Stage::new(GpuMode::Auto).await;
+    for number in 0..=MAX_GPU_FAILURES {
         assert_eq!(stage.make(&format!("c{number}")).await.fallback_reason, FAILED);
     }
     stage.answers("/metrics", r#"clipfleet_gpu_retests_total{outcome="passed"}"#).await;

@@ -1,4 +1,4 @@
-//! The graphics card, as a worker sees it: tested at start, watched while clips are made on it, and let rest once it fails its test.
+//! The GPU, as a worker sees it: tested at start, watched while clips are made on it, and let rest once it fails its test.
 //!
 //! ```text
 //! none   there is none, or GPU_ENABLED=false
@@ -6,14 +6,14 @@
 //!  start ──fails its test──▶ off ◀─────────────fails─┘
 //! ```
 //!
-//! Off is for the worker's life: a card that fails and recovers and fails costs every other clip its time. The clips are made on the
-//! processor from then on, and each says why; where a card is a must, the worker ends instead, and whoever runs it starts another.
+//! Off is for the worker's life: a GPU that fails and recovers and fails costs every other clip its time. The clips are made on the
+//! CPU from then on, and each says why; where a GPU is a must, the worker ends instead, and whoever runs it starts another.
 
-use crate::program::{Gpu, Program};
+use crate::program::{GpuMode, Program};
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{
     fallback::Fallback,
-    limits::MAX_CARD_FAILURES,
+    limits::MAX_GPU_FAILURES,
     rendition::{by_name, name_of},
 };
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// One worker's card.
-pub(crate) struct Card {
+/// One worker's GPU.
+pub(crate) struct GpuMonitor {
     must: bool,
     state: Mutex<State>,
     went_off: CancellationToken,
@@ -42,7 +42,7 @@ enum State {
     Off(String),
 }
 
-/// What a clip tells of the card.
+/// What a clip tells of the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// It had no part in it.
@@ -56,23 +56,23 @@ pub(crate) enum Part {
 impl Part {
     pub(crate) fn of(finished: &TranscodeFinished) -> Self {
         match by_name(&Fallback::ALL, &finished.fallback_kind) {
-            Ok(kind) if kind.blames_card() => Self::Failed,
+            Ok(kind) if kind.blames_gpu() => Self::Failed,
             _ if finished.gpu_driver.is_empty() => Self::None,
             _ => Self::Done,
         }
     }
 }
 
-/// Has the media program say what it can do here, and so learns of the card.
-pub(crate) async fn examine(program: &Program) -> io::Result<(Value, Card)> {
-    let new = |state| Card::new(program.gpu() == Gpu::True, state);
+/// Has the media program say what it can do here, and so learns of the GPU.
+pub(crate) async fn examine(program: &Program) -> io::Result<(Value, GpuMonitor)> {
+    let new = |state| GpuMonitor::new(program.gpu() == GpuMode::True, state);
     match program.check().await {
         Ok(report) => {
-            let card = new(verdict(&report));
-            Ok((report, card))
+            let gpu = new(verdict(&report));
+            Ok((report, gpu))
         }
-        // A driver may kill or stop whoever calls it; without the card all may be well.
-        Err(error) if program.gpu() == Gpu::Auto => {
+        // A driver may kill or stop whoever calls it; without the GPU all may be well.
+        Err(error) if program.gpu() == GpuMode::Auto => {
             let report = program.without_gpu().check().await?;
             Ok((report, new(State::Off(error.to_string()))))
         }
@@ -80,21 +80,21 @@ pub(crate) async fn examine(program: &Program) -> io::Result<(Value, Card)> {
     }
 }
 
-/// What a report of the media program says of the card.
+/// What a report of the media program says of the GPU.
 fn verdict(report: &Value) -> State {
     let gpu = &report["gpu"];
     match gpu["selfTest"]["passed"].as_bool() {
         None => State::None,
         Some(true) => State::Used { failures: 0, tested: false },
-        Some(false) => State::Off(gpu["note"].as_str().unwrap_or("the graphics card failed its test").to_owned()),
+        Some(false) => State::Off(gpu["note"].as_str().unwrap_or("the GPU failed its test").to_owned()),
     }
 }
 
-impl Card {
+impl GpuMonitor {
     fn new(must: bool, state: State) -> Self {
         let off = matches!(state, State::Off(_));
         if let State::Off(reason) = &state {
-            tracing::warn!(reason, "clips are made without the graphics card");
+            tracing::warn!(reason, "clips are made without the GPU");
         }
         metrics::gauge!("clipfleet_gpu_quarantined").set(f64::from(u8::from(off)));
         Self { must, state: Mutex::new(state), went_off: CancellationToken::new() }
@@ -131,7 +131,7 @@ impl Card {
         }
     }
 
-    /// Notes what a clip tells. Says whether the card is to be tested; then [`Card::tested`] must follow.
+    /// Notes what a clip tells. Says whether the GPU is to be tested; then [`GpuMonitor::tested`] must follow.
     #[must_use]
     pub(crate) fn note(&self, part: Part) -> bool {
         let State::Used { failures, tested } = &mut *self.state() else { return false };
@@ -140,7 +140,7 @@ impl Card {
             Part::Done => *failures = 0,
             Part::Failed => *failures += 1,
         }
-        let test = !*tested && *failures >= MAX_CARD_FAILURES;
+        let test = !*tested && *failures >= MAX_GPU_FAILURES;
         *tested |= test;
         test
     }
@@ -148,7 +148,7 @@ impl Card {
     /// Notes how its test went.
     pub(crate) fn tested(&self, report: io::Result<Value>) {
         let found = match report.map(|report| verdict(&report)) {
-            Ok(State::None) => State::Off("the graphics card is no longer to be seen".into()),
+            Ok(State::None) => State::Off("the GPU is no longer to be seen".into()),
             Ok(found) => found,
             Err(error) => State::Off(error.to_string()),
         };
@@ -156,7 +156,7 @@ impl Card {
         metrics::counter!("clipfleet_gpu_retests_total", "outcome" => outcome).increment(1);
         tracing::warn!(
             ?found,
-            "the graphics card was tested again, since it failed {MAX_CARD_FAILURES} clips in a row"
+            "the GPU was tested again, since it failed {MAX_GPU_FAILURES} clips in a row"
         );
         let mut state = self.state();
         *state = found;

@@ -1,4 +1,4 @@
-/* What the card can do, as an L4 says it unless the environment asks for another: codecs, profiles, formats,
+/* What the GPU can do, as an L4 says it unless the environment asks for another: codecs, profiles, formats,
  * capabilities and presets. */
 #include "double.h"
 #include "nvenc.h"
@@ -54,13 +54,13 @@ static NVENCSTATUS formats(void *encoder, GUID codec, NV_ENC_BUFFER_FORMAT *list
 int capability(NV_ENC_CAPS which)
 {
     switch (which) {
-    case NV_ENC_CAPS_NUM_MAX_BFRAMES: return (int)card_number("bframes", 4);
-    case NV_ENC_CAPS_SUPPORT_LOOKAHEAD: return (int)card_number("lookahead", 1);
-    case NV_ENC_CAPS_SUPPORT_TEMPORAL_AQ: return (int)card_number("temporal-aq", 1);
-    case NV_ENC_CAPS_SUPPORT_WEIGHTED_PREDICTION: return (int)card_number("weighted-prediction", 1);
-    case NV_ENC_CAPS_SUPPORT_CUSTOM_VBV_BUF_SIZE: return (int)card_number("custom-vbv", 1);
+    case NV_ENC_CAPS_NUM_MAX_BFRAMES: return (int)gpu_number("bframes", 4);
+    case NV_ENC_CAPS_SUPPORT_LOOKAHEAD: return (int)gpu_number("lookahead", 1);
+    case NV_ENC_CAPS_SUPPORT_TEMPORAL_AQ: return (int)gpu_number("temporal-aq", 1);
+    case NV_ENC_CAPS_SUPPORT_WEIGHTED_PREDICTION: return (int)gpu_number("weighted-prediction", 1);
+    case NV_ENC_CAPS_SUPPORT_CUSTOM_VBV_BUF_SIZE: return (int)gpu_number("custom-vbv", 1);
     case NV_ENC_CAPS_WIDTH_MAX:
-    case NV_ENC_CAPS_HEIGHT_MAX: return (int)card_number("encode-max", 4096);
+    case NV_ENC_CAPS_HEIGHT_MAX: return (int)gpu_number("encode-max", 4096);
     case NV_ENC_CAPS_WIDTH_MIN: return 145;
     case NV_ENC_CAPS_HEIGHT_MIN: return 49;
     case NV_ENC_CAPS_SUPPORTED_RATECONTROL_MODES:
@@ -139,7 +139,7 @@ const char *preset_name(const GUID *preset)
     return "other";
 }
 
-void offer_card(NV_ENCODE_API_FUNCTION_LIST *list)
+void offer_caps(NV_ENCODE_API_FUNCTION_LIST *list)
 {
     ENTRY(list, nvEncGetEncodeGUIDCount, codec_count);
     ENTRY(list, nvEncGetEncodeGUIDs, codecs);
