@@ -15,9 +15,9 @@ help:
 	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
 	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
 	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
-	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the embedded servers and a fleet"
+	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the emulator and a fleet"
 	@echo "make test-browser  the console in Chromium and its client, against a fleet"
-	@echo "make test-peers    the embedded servers beside Google's emulators, call by call, and a fleet on those; says where they are missing"
+	@echo "make test-peers    our emulator beside Google's, call by call, and a fleet on those; says where they are missing"
 	@echo "make test-witness  what Chromium records, and what it shows, against what a fleet exports of it"
 	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
 	@echo "make bench   the figures of the README"
@@ -26,7 +26,7 @@ help:
 setup:
 	@deploy/setup.sh
 
-# Google's clients for Python and Node, which the conformance tests drive the embedded servers with.
+# Google's clients for Python and Node, which the conformance tests drive the emulator with.
 clients: setup
 	@tests/conformance/clients/install.sh
 

@@ -16,7 +16,7 @@ operators       = ["group:clipfleet-operators@example.com"]
 l4_quota   = 3
 gpu_worker = { cpu = 8, memory_gib = 32, slots = 2 }
 cpu_worker = { cpu = 8, memory_gib = 16, slots = 2 }
-scaler     = { pool = "gpu", drain_seconds = 120, warm = "mon-fri 07:00-19:00=1" }
+scaler     = { pool = "gpu", backlog_target_seconds = 120, min_schedule = "mon-fri 07:00-19:00=1" }
 
 notification_emails     = ["oncall@example.com"]
 queue_age_alert_minutes = 30

@@ -24,13 +24,13 @@ locals {
     }
     scaler = {
       environment = {
-        CLIPFLEET_SCALER_POOL          = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
-        CLIPFLEET_SCALER_MAX           = tostring(var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
-        CLIPFLEET_SCALER_MIN           = tostring(var.scaler.min)
-        CLIPFLEET_SCALER_WARM          = var.scaler.warm
-        CLIPFLEET_SCALER_DRAIN_SECONDS = tostring(var.scaler.drain_seconds)
-        CLIPFLEET_SCALER_DRY_RUN       = tostring(var.scaler.dry_run)
-        CLIPFLEET_SLOTS                = tostring(local.pools[var.scaler.pool].shape.slots)
+        CLIPFLEET_SCALER_POOL                   = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
+        CLIPFLEET_SCALER_MAX                    = tostring(var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
+        CLIPFLEET_SCALER_MIN                    = tostring(var.scaler.min)
+        CLIPFLEET_SCALER_MIN_SCHEDULE           = var.scaler.min_schedule
+        CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS = tostring(var.scaler.backlog_target_seconds)
+        CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
+        CLIPFLEET_SLOTS                         = tostring(local.pools[var.scaler.pool].shape.slots)
       }
       # Of several, one leads and the others wait; a rollout has two for a moment.
       max_instances = 1

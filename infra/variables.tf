@@ -210,14 +210,14 @@ variable "scaler_enabled" {
 }
 
 variable "scaler" {
-  description = "What the scaler is asked for; deploy/scaling.md has the formula. `pool` is the one whose size it sets, `dry_run` decides and logs only, `warm` is a minimum by the hour in UTC such as `mon-fri 07:00-19:00=1`. The most is l4_quota, or max_cpu_instances."
+  description = "What the scaler is asked for; deploy/scaling.md has the formula. `pool` is the one whose size it sets, `dry_run` decides and logs only, `min_schedule` is a minimum by the hour in UTC such as `mon-fri 07:00-19:00=1`. The most is l4_quota, or max_cpu_instances."
   type = object({
-    pool              = optional(string, "gpu")
-    dry_run           = optional(bool, false)
-    min               = optional(number, 0)
-    warm              = optional(string, "")
-    drain_seconds     = optional(number, 120)
-    max_cpu_instances = optional(number, 10)
+    pool                   = optional(string, "gpu")
+    dry_run                = optional(bool, false)
+    min                    = optional(number, 0)
+    min_schedule           = optional(string, "")
+    backlog_target_seconds = optional(number, 120)
+    max_cpu_instances      = optional(number, 10)
   })
   default  = {}
   nullable = false
@@ -238,13 +238,13 @@ variable "scaler" {
   }
 
   validation {
-    condition     = var.scaler.drain_seconds >= 1 && var.scaler.drain_seconds <= 86400 && var.scaler.max_cpu_instances >= 1
-    error_message = "drain_seconds is 1 to 86400, max_cpu_instances at least 1."
+    condition     = var.scaler.backlog_target_seconds >= 1 && var.scaler.backlog_target_seconds <= 86400 && var.scaler.max_cpu_instances >= 1
+    error_message = "backlog_target_seconds is 1 to 86400, max_cpu_instances at least 1."
   }
 
   validation {
-    condition     = var.scaler.warm == "" || can(regex("^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}=[0-9]+(;|$)", var.scaler.warm))
-    error_message = "warm is such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`, in UTC."
+    condition     = var.scaler.min_schedule == "" || can(regex("^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))? [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}=[0-9]+(;|$)", var.scaler.min_schedule))
+    error_message = "min_schedule is such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`, in UTC."
   }
 }
 

@@ -64,7 +64,7 @@ fn print_latency(name: &str, mut samples: Vec<Duration>) {
     println!("{name}: p50 {:.1} ms, p99 {:.1} ms, {} samples", at(50), at(99), samples.len());
 }
 
-/// From publishing to receiving one message through the embedded queue, the official client on both sides.
+/// From publishing to receiving one message through the emulator's Pub/Sub, the official client on both sides.
 async fn queue_latency(fleet: &Fleet) {
     let queue = &fleet.cloud.queue;
     servers::ensure_queue(&fleet.cloud, "bench", "bench").await;

@@ -21,13 +21,13 @@ pub(crate) fn figures() {
     );
     for (name, demand) in demands {
         let ours = run(&L4, &demand, &mut InBand::new(Policy { max: MAX, ..Policy::default() }, 0));
-        let impatient = Policy { max: MAX, drain_seconds: 60.0, ..Policy::default() };
+        let impatient = Policy { max: MAX, backlog_target_seconds: 60.0, ..Policy::default() };
         let quick = run(&L4, &demand, &mut InBand::new(impatient, 0));
         let [per_slot, per_minute] = [2.0, 15.0].map(|value| run(&L4, &demand, &mut Crema::new(value, MAX, 0)));
         println!("{name}: {} clips in {} batches", demand.clips(), demand.batches.len());
         let rows = [
-            ("this scaler, drain target 120 s", &ours),
-            ("this scaler, drain target 60 s", &quick),
+            ("this scaler, backlog target 120 s", &ours),
+            ("this scaler, backlog target 60 s", &quick),
             ("CREMA, a worker for 2 messages", &per_slot),
             ("CREMA, a worker for 15 messages", &per_minute),
         ];

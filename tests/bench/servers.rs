@@ -1,4 +1,4 @@
-//! The embedded servers by themselves: the official clients on one side, a synced disk on the other.
+//! The emulator by itself: the official clients on one side, a synced disk on the other.
 
 use crate::print_latency;
 use clipfleet_cloud::{
@@ -26,7 +26,7 @@ const COMMITTERS: u32 = 64;
 /// Size of the object that is uploaded and read.
 const OBJECT_MIB: u32 = 256;
 
-/// `clipfleet-local` in a process of its own.
+/// `clipfleet-emulator` in a process of its own.
 pub(crate) struct Server {
     child: Child,
     address: String,
@@ -34,7 +34,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
-        let program = clipfleet_tests::fleet::program().with_file_name("clipfleet-local");
+        let program = clipfleet_tests::fleet::program().with_file_name("clipfleet-emulator");
         let mut command = Command::new(program);
         let mut child = command.arg(data).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
@@ -67,7 +67,7 @@ impl Drop for Server {
     }
 }
 
-/// All figures of the embedded servers.
+/// All figures of the emulator.
 pub(crate) async fn figures(directory: &Path) {
     let data = directory.join("servers");
     disk(directory);

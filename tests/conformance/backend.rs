@@ -5,7 +5,7 @@ use clipfleet_cloud::{
     google::{self, Endpoints},
     memory::Memory,
 };
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime},
@@ -22,7 +22,7 @@ pub(crate) struct Backend {
 
 enum Service {
     Memory(Memory),
-    Local { endpoints: Endpoints, server: Box<LocalCloud>, _data: TempDir },
+    Local { endpoints: Endpoints, server: Box<Emulator>, _data: TempDir },
     Elsewhere(Endpoints),
 }
 
@@ -35,7 +35,7 @@ impl Backend {
     pub(crate) async fn local() -> Self {
         let data = TempDir::new().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let server = LocalCloud::start(Config { data: data.path().to_owned(), listen }).await.unwrap();
+        let server = Emulator::start(Config { data: data.path().to_owned(), listen }).await.unwrap();
         let address = Some(server.address().to_string());
         let endpoints = Endpoints {
             project: "clipfleet-local".into(),

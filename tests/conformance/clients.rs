@@ -2,7 +2,7 @@
 //! services, a user's program cannot either. The checks are in `clients/python` and `clients/node`; `make clients` installs
 //! what they need into `target/clients`.
 
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -25,7 +25,7 @@ fn folders() -> (PathBuf, PathBuf) {
 
 /// The local servers, addressed by the variables that Google's clients read.
 struct Servers {
-    server: LocalCloud,
+    server: Emulator,
     _data: TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Servers {
     async fn start() -> Self {
         let data = TempDir::new().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let server = LocalCloud::start(Config { data: data.path().to_owned(), listen }).await.unwrap();
+        let server = Emulator::start(Config { data: data.path().to_owned(), listen }).await.unwrap();
         Self { server, _data: data }
     }
 

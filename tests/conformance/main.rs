@@ -2,7 +2,7 @@
 //! in the local fleet and on Google Cloud alike.
 //!
 //! - `memory::` on virtual time;
-//! - `local::` against a fresh `clipfleet-local` for each check;
+//! - `local::` against a fresh `clipfleet-emulator` for each check;
 //! - `elsewhere::` against the servers named by `PUBSUB_EMULATOR_HOST`, `FIRESTORE_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST`.
 //!   Reported as ignored, with that reason, unless asked for: `cargo test --test conformance -- --include-ignored elsewhere`.
 //!

@@ -4,17 +4,17 @@ use clipfleet_cloud::{
     Cloud, Fields, Message, Precondition, SubscriptionSpec, Write,
     google::{self, Endpoints},
 };
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use std::{net::SocketAddr, path::Path, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 const TOPIC: &str = "clip-jobs";
 const SUBSCRIPTION: &str = "clip-jobs-worker";
 
-async fn start(data: &Path, listen: SocketAddr) -> LocalCloud {
+async fn start(data: &Path, listen: SocketAddr) -> Emulator {
     let since = Instant::now();
     loop {
-        match LocalCloud::start(Config { data: data.to_owned(), listen }).await {
+        match Emulator::start(Config { data: data.to_owned(), listen }).await {
             Ok(server) => return server,
             // The port may take a moment to be free again.
             Err(error) => assert!(since.elapsed() < Duration::from_secs(10), "{error}"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Firebase web SDK and what drives a browser, at the versions of package-lock.json, and runs the SDK in Chromium against the
-# embedded servers (clipfleet-local) and against a fleet (clipfleet up).
+# the emulator (clipfleet-emulator) and against a fleet (clipfleet up).
 set -euo pipefail
 
 suite="the Firebase SDK's tests"
@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$(cd ../.. && pwd)
 . "$root/tests/support/node.sh"
 
-programs clipfleet clipfleet-local clipfleet-pipeline
+programs clipfleet clipfleet-emulator clipfleet-pipeline
 browser
 packages
 tests ./*.test.mjs

@@ -1,4 +1,4 @@
-// The unmodified Firebase web SDK in a browser, against the embedded servers.
+// The unmodified Firebase web SDK in a browser, against the emulator.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

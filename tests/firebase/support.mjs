@@ -1,4 +1,4 @@
-// What the tests share: the embedded servers in a process of their own, a site with the SDK, a browser, and a second client by another
+// What the tests share: the emulator in a process of its own, a site with the SDK, a browser, and a second client by another
 // transport (the SDK's build for Node, which speaks gRPC).
 
 import { spawn } from 'node:child_process';
@@ -35,8 +35,8 @@ export async function freePort() {
   return port;
 }
 
-/** Starts the embedded servers alone. */
-export const startServers = (data, port) => start('clipfleet-local', [data, `127.0.0.1:${port}`], port);
+/** Starts the emulator alone. */
+export const startServers = (data, port) => start('clipfleet-emulator', [data, `127.0.0.1:${port}`], port);
 
 /** Starts a fleet with its servers on a port and its API on another. */
 export const startUp = (data, port, api) => start('clipfleet', ['up', '--data', data, '--emulator', `127.0.0.1:${port}`,

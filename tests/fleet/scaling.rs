@@ -15,7 +15,7 @@ use std::{
 const CLIPS: [(&str, i64, i64); 3] = [("one", 0, 6_000), ("two", 1_000, 7_000), ("three", 2_000, 8_000)];
 
 /// So impatient that three clips of some seconds want a worker each.
-const IMPATIENT: &[(&str, &str)] = &[("CLIPFLEET_SCALER_DRAIN_SECONDS", "1")];
+const IMPATIENT: &[(&str, &str)] = &[("CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS", "1")];
 
 fn source(directory: &Path) -> std::path::PathBuf {
     Recipe { pictures: 240, ..Recipe::default() }.make(directory, "source")
@@ -98,7 +98,7 @@ async fn a_scaler_that_is_killed_is_followed_by_another_and_loses_nothing() {
     fleet.cloud.queue.ensure_subscription(&spec).await.unwrap();
     let scratch = directory.path().join("scratch").display().to_string();
     let scaler = || {
-        let drain = ["--scaler-drain-seconds", "1", "--scaler-max", "4", "--slots", "1"];
+        let drain = ["--scaler-backlog-target-seconds", "1", "--scaler-max", "4", "--slots", "1"];
         fleet.role(&[&["scaler", "--scaler-pool", "local", "--scratch", &scratch][..], &drain].concat())
     };
     let first = scaler();

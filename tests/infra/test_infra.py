@@ -105,12 +105,12 @@ class Configuration(unittest.TestCase):
                 self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
 
     def test_workers_have_what_they_need(self):
-        unfit = {"pool": "tpu", "min": 11, "warm": "weekdays", "drain_seconds": 0}
+        unfit = {"pool": "tpu", "min": 11, "min_schedule": "weekdays", "backlog_target_seconds": 0}
         wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
         plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong, scaler=unfit)
         self.assertIsNone(plan)
         complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "named by digest", "One pool has one scaler", "Not more workers always", "warm is such as", "drain_seconds is"]:
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "named by digest", "One pool has one scaler", "Not more workers always", "min_schedule is such as", "backlog_target_seconds is"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
 

@@ -1,4 +1,4 @@
-"""Compares the embedded Firestore server with Google's emulator: the same calls, and equal results or error codes.
+"""Compares our Firestore with Google's emulator: the same calls, and equal results or error codes.
 
     python3 tests/peers/firestore.py --ours 127.0.0.1:8085 --theirs 127.0.0.1:8080 [--seed N] [--only TEXT]
 
@@ -86,7 +86,7 @@ def _short(answer):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ours", required=True, help="host and port of the embedded servers")
+    parser.add_argument("--ours", required=True, help="host and port of our emulator")
     parser.add_argument("--theirs", help="host and port of Google's Firestore emulator; started when not given")
     parser.add_argument("--seed", type=int, default=1, help="of the generated checks")
     parser.add_argument("--only", default="", help="run the checks whose names contain this text")

@@ -1,16 +1,16 @@
-"""The intended differences between the embedded Firestore server and Google's emulator, each with its reason.
+"""The intended differences between our Firestore and Google's emulator, each with its reason.
 
 Names are those of checks. A check that is listed here and does not differ makes the suite red, so the list stays true.
-`crates/local/README.md` repeats it for readers, a line for each reason.
+`crates/emulator/README.md` repeats it for readers, a line for each reason.
 """
 
-TIMES = "reads at a past or later time are refused by name: the embedded server keeps no history"
+TIMES = "reads at a past or later time are refused by name: ours keeps no history"
 DOWNWARD = "the emulator does not scan names downward; the real service does, given an index"
 CRASH = "the emulator fails with UNKNOWN; the error of the real service is INVALID_ARGUMENT"
 ARRAYS = "the emulator stores an array or vector in an array; documentation: arrays cannot contain arrays"
 RESERVED = "the emulator stores a reserved field; documentation: names like __x__ are reserved"
 FULL_PAGE = "the emulator gives a token behind the last page if that is full; documentation allows both"
-NOT_HERE = "refused by name: not part of the embedded server"
+NOT_HERE = "refused by name: not part of ours"
 
 LISTED = {
     "call: get at a later time": TIMES,
@@ -43,7 +43,7 @@ LISTED = {
         "last response and the current one"
     ),
     "the first of two transactions wins": (
-        "the emulator locks what is read, so that the first waits for the second and gives up; the embedded server is "
+        "Google's emulator locks what is read, so that the first waits for the second and gives up; ours is "
         "optimistic, as the real service may be told to be"
     ),
 }

@@ -1,6 +1,6 @@
 """Asks Google's emulator, started with `infra/firestore.rules`, whether the rules answer as wanted.
 
-The embedded server has no rules, so these are no comparisons: each question has its wanted answer beside it.
+Our emulator has no rules, so these are no comparisons: each question has its wanted answer beside it.
 """
 
 import base64

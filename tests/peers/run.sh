@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares the embedded servers with Google's own emulators: the same calls to both, our conformance suite on theirs,
+# Compares our emulator with Google's own emulators: the same calls to both, our conformance suite on theirs,
 # and a fleet on theirs. See README.md beside this file. Takes programs that are built already, of CLIPFLEET_PROGRAMS or target/debug.
 set -euo pipefail
 
@@ -9,13 +9,13 @@ python=$root/target/clients/venv/bin/python
 programs=${CLIPFLEET_PROGRAMS:-$root/target/debug}
 
 fail() {
-  echo "the embedded servers were not compared: $1" >&2
+  echo "our emulator was not compared: $1" >&2
   echo "remedy: $2" >&2
   exit 1
 }
 
 [[ -x $python ]] || fail "Google's clients for Python are not installed" "make clients"
-for program in clipfleet clipfleet-local clipfleet-pipeline; do
+for program in clipfleet clipfleet-emulator clipfleet-pipeline; do
   [[ -x $programs/$program ]] || fail "there is no $programs/$program" \
     "cargo build --workspace --bins, or name another folder in CLIPFLEET_PROGRAMS"
 done
@@ -25,7 +25,7 @@ unset GOOGLE_APPLICATION_CREDENTIALS PUBSUB_EMULATOR_HOST FIRESTORE_EMULATOR_HOS
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PYTHONDONTWRITEBYTECODE=1
 
 folder=$(mktemp --directory)
-"$programs/clipfleet-local" "$folder/data" 127.0.0.1:0 >"$folder/address" &
+"$programs/clipfleet-emulator" "$folder/data" 127.0.0.1:0 >"$folder/address" &
 server=$!
 stop() {
   kill "$server" 2>/dev/null || true
@@ -35,10 +35,10 @@ stop() {
 trap stop EXIT
 for _ in $(seq 300); do
   [[ -s $folder/address ]] && break
-  kill -0 "$server" 2>/dev/null || fail "clipfleet-local ended" "see above"
+  kill -0 "$server" 2>/dev/null || fail "clipfleet-emulator ended" "see above"
   sleep 0.1
 done
-[[ -s $folder/address ]] || fail "clipfleet-local did not start within 30 s" "see above"
+[[ -s $folder/address ]] || fail "clipfleet-emulator did not start within 30 s" "see above"
 ours=$(<"$folder/address")
 ours=${ours#http://}
 

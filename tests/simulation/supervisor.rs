@@ -16,7 +16,7 @@ use crate::{
 use clipfleet_cloud::Cloud;
 use clipfleet_dispatcher::Dispatch;
 use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
-use clipfleet_scaler::{FIRST_RATE, Policy};
+use clipfleet_scaler::{INITIAL_RATE, Policy};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use clipfleet_worker::Surroundings;
 use std::{sync::Arc, time::Duration};
@@ -197,11 +197,11 @@ impl Place {
                 let policy = Policy {
                     slots: self.scale.slots,
                     max: self.scale.workers,
-                    drain_seconds: DRAIN_SECONDS,
+                    backlog_target_seconds: DRAIN_SECONDS,
                     ..Policy::default()
                 };
                 let config =
-                    clipfleet_scaler::Config { pool: POOL.into(), policy, first_rate: FIRST_RATE, dry_run: false };
+                    clipfleet_scaler::Config { pool: POOL.into(), policy, initial_rate: INITIAL_RATE, dry_run: false };
                 let pool = Arc::new(SimPool(Arc::clone(process)));
                 let scaling = clipfleet_scaler::scale(config, cloud, clock, pool, Readiness::default(), stop);
                 tokio::spawn(async { scaling.await.map_err(|error| error.to_string()) })

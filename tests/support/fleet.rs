@@ -22,9 +22,9 @@ pub struct Fleet {
     child: Child,
     /// Address of the HTTP API, for example `http://127.0.0.1:41234`.
     pub api: String,
-    /// host:port of the embedded servers.
+    /// host:port of the emulator.
     pub servers: String,
-    /// A client of the embedded servers, by the same code as the fleet's own.
+    /// A client of the emulator, by the same code as the fleet's own.
     pub cloud: Cloud,
     http: reqwest::Client,
 }
@@ -93,7 +93,7 @@ impl Fleet {
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("  fleet: {line}")));
         let (api, servers) = (api.expect("said"), servers.expect("said"));
-        let cloud = google::connect(&endpoints(&servers)).await.expect("the embedded servers answer");
+        let cloud = google::connect(&endpoints(&servers)).await.expect("the emulator answers");
         Self { child, api, servers, cloud, http: reqwest::Client::new() }
     }
 
@@ -289,7 +289,7 @@ impl Fleet {
     }
 }
 
-/// Starts a role on embedded servers, host:port, in a process of its own.
+/// Starts a role on the emulator, host:port, in a process of its own.
 ///
 /// # Panics
 /// When it cannot be started.

@@ -148,8 +148,8 @@ fn the_map_names_every_file_and_no_other() {
 fn codes() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     let is_code = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    // The embedded servers answer with Google's codes, which are Google's to explain.
-    for path in crate_sources().iter().filter(|path| !path.starts_with(root().join("crates/local"))) {
+    // The emulator answers with Google's codes, which are Google's to explain.
+    for path in crate_sources().iter().filter(|path| !path.starts_with(root().join("crates/emulator"))) {
         let text = fs::read_to_string(path).unwrap();
         let shipped = text.split("#[cfg(test)]").next().unwrap();
         for constructor in ["Failure::permanent(", "Failure::transient(", "Failure::crash(", "refuse("] {

@@ -180,7 +180,7 @@ async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<F
             Finding::broken(what, remedy)
         } else {
             Finding::lacks(
-                format!("{what}, the embedded servers are used"),
+                format!("{what}, the emulator is used"),
                 format!("for `clipfleet up` and `clipfleet export` nothing; else {remedy}"),
             )
         }];

@@ -1,4 +1,4 @@
-//! `clipfleet emulator`: the embedded servers with all that a fleet needs on them, for roles that run elsewhere, in containers
+//! `clipfleet emulator`: the emulator with everything that a fleet needs in it, for roles that run elsewhere, in containers
 //! for example. `clipfleet up` has them in its own process.
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     up::{DATA, EMULATOR},
 };
 use clap::{ArgMatches, Command};
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use clipfleet_service::{
     health::{self, Readiness},
     settings::{Reader, declare, parsed},
@@ -18,7 +18,7 @@ use serde_json::json;
 use std::{path::PathBuf, process::ExitCode};
 
 pub(crate) fn command() -> Command {
-    let about = "Run the embedded Pub/Sub, Firestore and Storage servers alone, with a fleet's topics and bucket";
+    let about = "Run the emulator of Pub/Sub, Firestore and Storage alone, with a fleet's topics and bucket";
     declare(Command::new("emulator").about(about), &[&[DATA, EMULATOR], cloud::PROCESS])
 }
 
@@ -32,8 +32,8 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     process.telemetry.start("emulator");
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     let listener = health::bind(process.listen).await.map_err(|error| Failed::because("start", error))?;
-    let local = LocalCloud::start(Config { data, listen }).await;
-    let local = local.map_err(|error| Failed::because("start the embedded servers", error))?;
+    let local = Emulator::start(Config { data, listen }).await;
+    let local = local.map_err(|error| Failed::because("start the emulator", error))?;
     topology::ensure(&cloud::connect(&cloud::local_endpoints(local.address())).await?, true).await?;
     let readiness = Readiness::default();
     readiness.ready(json!({"address": local.address().to_string()}));

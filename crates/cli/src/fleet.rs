@@ -1,4 +1,4 @@
-//! The whole fleet on this machine: embedded servers, dispatcher, status and, where it scales, the scaler in this process, workers as processes of their own.
+//! The whole fleet on this machine: the emulator, dispatcher, status and, where it scales, the scaler in this process, workers as processes of their own.
 //! Every role speaks to the servers through the same clients as in Google Cloud.
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
 use clipfleet_domain::batch::BucketPolicy;
-use clipfleet_local::{Config as LocalConfig, LocalCloud};
+use clipfleet_emulator::{Config as EmulatorConfig, Emulator};
 use clipfleet_service::health;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -29,7 +29,7 @@ pub(crate) struct FleetSpec {
     pub(crate) data: PathBuf,
     /// The dispatcher's HTTP API.
     pub(crate) listen: SocketAddr,
-    /// The embedded servers.
+    /// The emulator.
     pub(crate) emulator: SocketAddr,
     /// The least and the most; between the two it scales itself.
     pub(crate) workers: (usize, usize),
@@ -48,7 +48,7 @@ pub(crate) struct Fleet {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) api: SocketAddr,
-    local: LocalCloud,
+    local: Emulator,
     stop: CancellationToken,
     roles: JoinSet<std::io::Result<()>>,
     workers: Arc<Crew>,
@@ -59,8 +59,8 @@ impl Fleet {
     pub(crate) async fn start(spec: FleetSpec) -> Result<Self, Failed> {
         crate::roles::beside_us()
             .map_err(|reason| Failed::because("find the media program", format!("CLIPFLEET_PIPELINE {reason}")))?;
-        let local = LocalCloud::start(LocalConfig { data: spec.data.clone(), listen: spec.emulator });
-        let local = local.await.map_err(|error| Failed::because("start the embedded servers", error))?;
+        let local = Emulator::start(EmulatorConfig { data: spec.data.clone(), listen: spec.emulator });
+        let local = local.await.map_err(|error| Failed::because("start the emulator", error))?;
         let endpoints = cloud::local_endpoints(local.address());
         let cloud = cloud::connect(&endpoints).await?;
         let scales = spec.workers.0 < spec.workers.1;

@@ -163,7 +163,7 @@ fn row(kind: &Kind, policy: &Policy, prices: &Prices, demand: &Demand, seed: u64
         batches: [0.5, 0.95].map(|part| Report::at(&report.batches_seconds, part)),
         utilisation: report.utilisation(kind.slots),
         idle: report.idle(),
-        lost: report.waste(),
+        lost: report.lost_work(),
         month_usd: usd / (report.length_seconds / 3_600.0) * MONTH_HOURS,
         clip_usd: usd / demand.clips().max(1) as f64,
         late_hours: (report.length_seconds - demand.length_ms as f64 / 1_000.0) / 3_600.0,

@@ -37,33 +37,33 @@ const MIN: Setting =
     Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "workers that are always there" };
 const MAX: Setting =
     Setting { flag: "scaler-max", env: "CLIPFLEET_SCALER_MAX", default: "3", help: "the most workers: the quota" };
-const WARM: Setting = Setting {
-    flag: "scaler-warm",
-    env: "CLIPFLEET_SCALER_WARM",
+const MIN_SCHEDULE: Setting = Setting {
+    flag: "scaler-min-schedule",
+    env: "CLIPFLEET_SCALER_MIN_SCHEDULE",
     default: "",
     help: "a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`",
 };
-const DRAIN: Setting = Setting {
-    flag: "scaler-drain-seconds",
-    env: "CLIPFLEET_SCALER_DRAIN_SECONDS",
+const BACKLOG_TARGET: Setting = Setting {
+    flag: "scaler-backlog-target-seconds",
+    env: "CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS",
     default: "120",
     help: "seconds in which what is outstanding should be done",
 };
-const STEP_OUT: Setting = Setting {
-    flag: "scaler-step-out",
-    env: "CLIPFLEET_SCALER_STEP_OUT",
+const MAX_SCALE_UP: Setting = Setting {
+    flag: "scaler-max-scale-up",
+    env: "CLIPFLEET_SCALER_MAX_SCALE_UP",
     default: "20",
     help: "the most workers added by one decision",
 };
-const STEP_IN: Setting = Setting {
-    flag: "scaler-step-in",
-    env: "CLIPFLEET_SCALER_STEP_IN",
+const MAX_SCALE_DOWN: Setting = Setting {
+    flag: "scaler-max-scale-down",
+    env: "CLIPFLEET_SCALER_MAX_SCALE_DOWN",
     default: "5",
     help: "the most workers taken away by one decision while others work",
 };
-const SURPLUS: Setting = Setting {
-    flag: "scaler-surplus-seconds",
-    env: "CLIPFLEET_SCALER_SURPLUS_SECONDS",
+const SCALE_DOWN_DELAY: Setting = Setting {
+    flag: "scaler-scale-down-delay-seconds",
+    env: "CLIPFLEET_SCALER_SCALE_DOWN_DELAY_SECONDS",
     default: "20",
     help: "seconds that fewer must have been enough before any is taken away while others work",
 };
@@ -73,27 +73,27 @@ const IDLE: Setting = Setting {
     default: "10",
     help: "seconds without anything to do before all but the minimum are taken away",
 };
-const WASTE: Setting = Setting {
-    flag: "scaler-waste",
-    env: "CLIPFLEET_SCALER_WASTE",
+const MAX_LOST_WORK: Setting = Setting {
+    flag: "scaler-max-lost-work",
+    env: "CLIPFLEET_SCALER_MAX_LOST_WORK",
     default: "0.005",
     help: "share of all slot-seconds that may be lost by taking away workers that are busy, 0 to 1",
 };
-const RATE: Setting = Setting {
-    flag: "scaler-first-rate",
-    env: "CLIPFLEET_SCALER_FIRST_RATE",
+const INITIAL_RATE: Setting = Setting {
+    flag: "scaler-initial-rate",
+    env: "CLIPFLEET_SCALER_INITIAL_RATE",
     default: "0.3",
     help: "slot-seconds per second of a 1080p30 clip, until it is learned",
 };
 /// As [`DRAIN`], where workers cost nothing but this machine's time.
-const LOCAL_DRAIN: Setting = Setting { default: "5", ..DRAIN };
+const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET };
 
 /// Settings of a pool's policy.
-pub(crate) const POLICY: &[Setting] = &[MIN, MAX, WARM, DRAIN, STEP_OUT, STEP_IN, SURPLUS, IDLE, WASTE];
+pub(crate) const POLICY: &[Setting] = &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
 /// Settings of the scaler role.
-pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, RATE, SLOTS, SCRATCH];
+pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
 /// Settings of a fleet on this machine that scales.
-pub(crate) const LOCAL: &[Setting] = &[LOCAL_DRAIN, IDLE];
+pub(crate) const LOCAL: &[Setting] = &[LOCAL_BACKLOG_TARGET, IDLE];
 
 /// Name of the pool of processes on this machine.
 const LOCAL_POOL: &str = "local";
@@ -103,7 +103,7 @@ pub(crate) struct ScalerSettings {
     pool: String,
     run_host: Option<String>,
     dry_run: bool,
-    first_rate: f64,
+    initial_rate: f64,
     policy: Policy,
     scratch: PathBuf,
 }
@@ -113,7 +113,7 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     let pool = reader.take(&POOL, required);
     let run_host = reader.take(&RUN_HOST, optional);
     let dry_run = reader.take(&DRY_RUN, parsed("true or false"));
-    let first_rate = reader.take(&RATE, number(0.001, 1_000.0));
+    let initial_rate = reader.take(&INITIAL_RATE, number(0.001, 1_000.0));
     let slots = reader.take(&SLOTS, number(1_u32, 64));
     let scratch = scratch(reader);
     let policy = slots.and_then(|slots| policy(reader, slots));
@@ -121,7 +121,7 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
         pool: pool?,
         run_host: run_host?,
         dry_run: dry_run?,
-        first_rate: first_rate?,
+        initial_rate: initial_rate?,
         policy: policy?,
         scratch: scratch?,
     })
@@ -132,35 +132,35 @@ pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
     let max = reader.take(&MAX, number(1_u32, 10_000));
     let most = max.unwrap_or(10_000);
     let min = reader.take(&MIN, number(0, most));
-    let warm = reader.take(&WARM, |text| match text.parse::<clipfleet_scaler::Schedule>() {
+    let min_schedule = reader.take(&MIN_SCHEDULE, |text| match text.parse::<clipfleet_scaler::Schedule>() {
         Ok(schedule) if schedule.most() > most => Err(format!("must ask for at most {most} workers, got {text:?}")),
         parsed => parsed,
     });
-    let drain_seconds = reader.take(&DRAIN, number(1.0, 86_400.0));
-    let step_out = reader.take(&STEP_OUT, number(1_u32, 10_000));
-    let step_in = reader.take(&STEP_IN, number(1_u32, 10_000));
-    let surplus_seconds = reader.take(&SURPLUS, number(0.0, 86_400.0));
+    let backlog_target_seconds = reader.take(&BACKLOG_TARGET, number(1.0, 86_400.0));
+    let max_scale_up = reader.take(&MAX_SCALE_UP, number(1_u32, 10_000));
+    let max_scale_down = reader.take(&MAX_SCALE_DOWN, number(1_u32, 10_000));
+    let scale_down_delay_seconds = reader.take(&SCALE_DOWN_DELAY, number(0.0, 86_400.0));
     let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
-    let waste = reader.take(&WASTE, number(0.0, 1.0));
+    let max_lost_work = reader.take(&MAX_LOST_WORK, number(0.0, 1.0));
     Some(Policy {
         slots,
-        drain_seconds: drain_seconds?,
+        backlog_target_seconds: backlog_target_seconds?,
         min: min?,
         max: max?,
-        warm: warm?,
-        step_out: step_out?,
-        step_in: step_in?,
-        surplus_seconds: surplus_seconds?,
+        min_schedule: min_schedule?,
+        max_scale_up: max_scale_up?,
+        max_scale_down: max_scale_down?,
+        scale_down_delay_seconds: scale_down_delay_seconds?,
         idle_seconds: idle_seconds?,
-        waste: waste?,
+        max_lost_work: max_lost_work?,
     })
 }
 
-/// Reads [`LOCAL`]: drain target and idle time, seconds.
+/// Reads [`LOCAL`]: backlog target and idle time, seconds.
 pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
-    let drain_seconds = reader.take(&LOCAL_DRAIN, number(1.0, 86_400.0));
+    let backlog_target_seconds = reader.take(&LOCAL_BACKLOG_TARGET, number(1.0, 86_400.0));
     let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
-    drain_seconds.zip(idle_seconds)
+    backlog_target_seconds.zip(idle_seconds)
 }
 
 /// Runs the scaler until told to stop.
@@ -171,10 +171,10 @@ pub(crate) async fn run(
     cloud: Cloud,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
-    let ScalerSettings { pool, run_host, dry_run, first_rate, policy, scratch } = settings;
+    let ScalerSettings { pool, run_host, dry_run, initial_rate, policy, scratch } = settings;
     let slots = policy.slots;
     let short = pool.rsplit('/').next().unwrap_or_default().to_owned();
-    let config = Config { pool: short, policy, first_rate, dry_run };
+    let config = Config { pool: short, policy, initial_rate, dry_run };
     let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
     if pool != LOCAL_POOL {
         let pool = WorkerPool::connect(&pool, run_host.as_deref()).await.map_err(|error| failed(&error))?;
@@ -195,7 +195,7 @@ pub(crate) async fn run(
 }
 
 /// The scaler of a fleet on this machine: how it is set up for a least and a most number of workers.
-pub(crate) fn local_config(slots: usize, workers: (usize, usize), (drain_seconds, idle_seconds): (f64, f64)) -> Config {
+pub(crate) fn local_config(slots: usize, workers: (usize, usize), (backlog_target_seconds, idle_seconds): (f64, f64)) -> Config {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (min, max) = (count(workers.0), count(workers.1));
     // Whoever is ended here is idle, and starts again in a second.
@@ -203,12 +203,12 @@ pub(crate) fn local_config(slots: usize, workers: (usize, usize), (drain_seconds
         slots: count(slots),
         min,
         max,
-        drain_seconds,
+        backlog_target_seconds,
         idle_seconds,
-        surplus_seconds: idle_seconds,
+        scale_down_delay_seconds: idle_seconds,
         ..Policy::default()
     };
-    Config { pool: LOCAL_POOL.to_owned(), policy, first_rate: clipfleet_scaler::FIRST_RATE, dry_run: false }
+    Config { pool: LOCAL_POOL.to_owned(), policy, initial_rate: clipfleet_scaler::INITIAL_RATE, dry_run: false }
 }
 
 /// Worker processes of this machine, of which idle ones are ended.

@@ -23,12 +23,12 @@ const LISTEN: Setting = Setting {
     default: "127.0.0.1:8080",
     help: "address of the HTTP API and the console",
 };
-/// Where the embedded servers listen.
+/// Where the emulator listens.
 pub(crate) const EMULATOR: Setting = Setting {
     flag: "emulator",
     env: "CLIPFLEET_EMULATOR",
     default: "127.0.0.1:8085",
-    help: "address of the embedded Pub/Sub, Firestore and Storage servers",
+    help: "address of the emulator of Pub/Sub, Firestore and Storage",
 };
 const WORKERS: Setting = Setting {
     flag: "workers",

@@ -1,5 +1,5 @@
 //! The three things Clipfleet needs from a cloud, as traits: a [`Queue`] of messages, [`Objects`] in buckets and [`Documents`]
-//! in collections. `google` speaks to Google Cloud (or to any server with its protocols, such as `clipfleet-local`),
+//! in collections. `google` speaks to Google Cloud (or to any server with its protocols, such as `clipfleet-emulator`),
 //! `memory` keeps everything in the process for simulation on virtual time.
 //!
 //! This is the only crate that names Google's clients. It knows nothing of clips, batches or workers.

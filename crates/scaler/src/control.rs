@@ -87,7 +87,7 @@ pub(crate) async fn lead(
     leadership: &mut Leadership,
     stop: &CancellationToken,
 ) -> Result<Ended, CloudError> {
-    let speed = Speed::starting_with(scaler.first_rate).remembering(leadership.previous.speed.clone());
+    let speed = Speed::starting_with(scaler.initial_rate).remembering(leadership.previous.speed.clone());
     let note = LeaderState { reason: "", ..leadership.previous.clone() };
     let now = Instant::now();
     let mut control = Control {
@@ -244,13 +244,13 @@ impl Control<'_> {
         let decision = decide(&load, pool, policy, now_ms);
         pool.note(&decision, now_ms);
         show(&load, pool, &decision);
-        if decision.target == pool.asked {
+        if decision.target == pool.target {
             self.said = None;
             return true;
         }
         if self.scaler.dry_run {
             if self.said.replace(decision.target) != Some(decision.target) {
-                say(&load, pool.asked, &decision, true);
+                say(&load, pool.target, &decision, true);
             }
             return true;
         }
@@ -271,7 +271,7 @@ impl Control<'_> {
         }
         let within = self.leadership.remaining().saturating_sub(MARGIN);
         let Some(pool) = self.pool.as_mut().filter(|_| within >= TO_SET) else { return true };
-        say(load, pool.asked, decision, false);
+        say(load, pool.target, decision, false);
         pool.carried_out(decision, now_ms);
         let (backend, busy, target) = (Arc::clone(&self.scaler.backend), self.board.busy(now_ms), decision.target);
         self.call = Some(tokio::spawn(async move { Answer::Set(target, backend.set(target, &busy, within).await) }));
@@ -284,15 +284,15 @@ impl Control<'_> {
                 let ends_idle = self.scaler.backend.ends_idle();
                 let pool = self.pool.get_or_insert_with(|| {
                     tracing::info!(workers = count, "size of the pool read");
-                    Pool { asked: count, ends_idle, ..Pool::default() }
+                    Pool { target: count, ends_idle, ..Pool::default() }
                 });
-                if pool.asked != count {
+                if pool.target != count {
                     tracing::warn!(
                         workers = count,
-                        asked = pool.asked,
+                        target = pool.target,
                         "the size of the pool is not the one that was set"
                     );
-                    pool.asked = count;
+                    pool.target = count;
                 }
             }
             Answer::Count(Err(error)) => tracing::warn!(%error, "the size of the pool is not known"),
@@ -335,15 +335,15 @@ async fn answered(call: &mut Option<JoinHandle<Answer>>) -> Answer {
     }
 }
 
-fn say(load: &Load, asked: u32, decision: &Decision, dry_run: bool) {
-    let direction = if decision.target > asked { "out" } else { "in" };
+fn say(load: &Load, target: u32, decision: &Decision, dry_run: bool) {
+    let direction = if decision.target > target { "out" } else { "in" };
     metrics::counter!("clipfleet_scaler_decisions_total", "direction" => direction, "reason" => decision.reason.name())
         .increment(1);
     tracing::info!(
-        from = asked,
+        from = target,
         to = decision.target,
         reason = decision.reason.name(),
-        wanted = decision.wanted,
+        desired = decision.desired,
         waiting_clips = load.waiting,
         clips_at_work = load.at_work,
         outstanding_seconds = load.outstanding_seconds.round(),
@@ -359,7 +359,7 @@ fn show(load: &Load, pool: &Pool, decision: &Decision) {
     metrics::gauge!("clipfleet_scaler_clips_at_work").set(f64::from(load.at_work));
     metrics::gauge!("clipfleet_scaler_outstanding_seconds").set(load.outstanding_seconds);
     metrics::gauge!("clipfleet_scaler_busy_workers").set(f64::from(load.busy_workers));
-    metrics::gauge!("clipfleet_scaler_workers_wanted").set(f64::from(decision.wanted));
-    metrics::gauge!("clipfleet_scaler_workers_asked").set(f64::from(pool.asked));
+    metrics::gauge!("clipfleet_scaler_workers_desired").set(f64::from(decision.desired));
+    metrics::gauge!("clipfleet_scaler_workers_target").set(f64::from(pool.target));
     metrics::gauge!("clipfleet_scaler_loss_allowance_seconds").set(pool.allowance_seconds);
 }

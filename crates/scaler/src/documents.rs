@@ -66,8 +66,8 @@ async fn take_up_recorded(
     now_ms: i64,
 ) -> Result<(), CloudError> {
     let request = record.text(names::RECORD_REQUEST).map(|text| batch::from_json(text.as_bytes()));
-    let asked = request.and_then(Result::ok).and_then(|request| batch::recorded_clips(&request).ok());
-    let Some((rendition, clips)) = asked else {
+    let recorded = request.and_then(Result::ok).and_then(|request| batch::recorded_clips(&request).ok());
+    let Some((rendition, clips)) = recorded else {
         tracing::error!(batch = %id, "its record cannot be read: written by another version of the dispatcher");
         board.ignore(id, now_ms);
         return Ok(());

@@ -25,7 +25,7 @@ mod work;
 pub use backend::Backend;
 pub use decide::{Decision, Load, Policy, Pool, Reason, decide};
 pub use schedule::Schedule;
-pub use work::{FIRST_RATE, FIXED_SECONDS, Speed, Work};
+pub use work::{INITIAL_RATE, FIXED_SECONDS, Speed, Work};
 
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_contract::names;
@@ -48,7 +48,7 @@ pub struct Config {
     /// What is asked of it.
     pub policy: Policy,
     /// Slot-seconds per second of 1080p30 before any clip was seen.
-    pub first_rate: f64,
+    pub initial_rate: f64,
     /// Everything but setting the size.
     pub dry_run: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Scaler {
     clock: Clock,
     backend: Arc<dyn Backend>,
     policy: Policy,
-    first_rate: f64,
+    initial_rate: f64,
     dry_run: bool,
 }
 
@@ -93,8 +93,8 @@ pub async fn scale(
 ) -> Result<(), CloudError> {
     let holder = format!("s-{}", Uuid::now_v7().simple());
     let mut leadership = Leadership::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
-    let Config { policy, first_rate, dry_run, pool } = config;
-    let scaler = Scaler { cloud, clock, backend, policy, first_rate, dry_run };
+    let Config { policy, initial_rate, dry_run, pool } = config;
+    let scaler = Scaler { cloud, clock, backend, policy, initial_rate, dry_run };
     let report = |leads: bool| {
         metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
         let status =

@@ -12,7 +12,7 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric::gauge("clipfleet_scaler_loss_allowance_seconds", "Slot-seconds of work that a scale-in may cost now."),
     Metric::gauge("clipfleet_scaler_outstanding_seconds", "Slot-seconds predicted for all that is to be done."),
     Metric::gauge("clipfleet_scaler_waiting_clips", "Clips that wait for a slot."),
-    Metric::gauge("clipfleet_scaler_workers_asked", "Workers last asked for."),
-    Metric::gauge("clipfleet_scaler_workers_wanted", "Workers that the load asks for."),
+    Metric::gauge("clipfleet_scaler_workers_target", "Workers last asked for."),
+    Metric::gauge("clipfleet_scaler_workers_desired", "Workers that the load asks for."),
     Metric::counter("clipfleet_scaler_writes_total", "Sizes set, by outcome."),
 ];

@@ -90,7 +90,7 @@ pub struct View {
     /// Milliseconds since the start.
     pub now_ms: i64,
     /// Instances asked for.
-    pub asked: u32,
+    pub target: u32,
     /// What the scaler's board would say.
     pub load: Load,
     /// Slot-seconds of clips that completed since the last look.
@@ -107,7 +107,7 @@ struct World<'a> {
     waiting: VecDeque<Clip>,
     waiting_ms: i64,
     workers: BTreeMap<u64, Worker>,
-    asked: u32,
+    target: u32,
     speed: Speed,
     served_seconds: f64,
     /// Clips of each batch that are not done.
@@ -127,7 +127,7 @@ pub fn run(fleet: &Fleet, demand: &Demand, controller: &mut dyn Controller) -> R
         waiting: VecDeque::new(),
         waiting_ms: 0,
         workers: BTreeMap::new(),
-        asked: 0,
+        target: 0,
         speed: Speed::default(),
         served_seconds: 0.0,
         left: demand.batches.iter().map(|batch| batch.lengths_ms.len()).collect(),
@@ -245,12 +245,12 @@ impl World<'_> {
 
     fn decide(&mut self, controller: &mut dyn Controller) {
         let served_seconds = std::mem::take(&mut self.served_seconds);
-        let view = View { now_ms: self.now_ms, asked: self.asked, load: self.load(), served_seconds };
+        let view = View { now_ms: self.now_ms, target: self.target, load: self.load(), served_seconds };
         let target = controller.decide(&view);
-        if target == self.asked {
+        if target == self.target {
             return;
         }
-        self.asked = target;
+        self.target = target;
         self.report.calls += 1;
         let first_ms = self.demand.batches.first().map_or(0, |batch| batch.at_ms);
         self.report.first_call_seconds.get_or_insert((self.now_ms - first_ms) as f64 / 1_000.0);
@@ -261,7 +261,7 @@ impl World<'_> {
         let waiting = self.waiting.len() as u32;
         let mut load = Load { waiting, ..Load::default() };
         if waiting > 0 {
-            // Foretold seconds are a fixed part and one by length: the sum of both needs no look at each.
+            // Predicted seconds are a fixed part and one by length: the sum of both needs no look at each.
             let together = self.speed.seconds(&Work::of(self.waiting_ms, &Rendition::default()));
             load.outstanding_seconds = together + FIXED_SECONDS * f64::from(waiting - 1);
         }
@@ -272,8 +272,8 @@ impl World<'_> {
                 busy = true;
                 load.at_work += 1;
                 let gone = (self.now_ms - run.started_ms) as f64;
-                let foretold = self.speed.seconds(&Work::of(run.clip.length_ms, &Rendition::default()));
-                load.outstanding_seconds += foretold * (1.0 - (gone / run.takes_ms as f64).min(1.0));
+                let predicted = self.speed.seconds(&Work::of(run.clip.length_ms, &Rendition::default()));
+                load.outstanding_seconds += predicted * (1.0 - (gone / run.takes_ms as f64).min(1.0));
                 load.at_risk_seconds += gone / 1_000.0;
             }
             load.busy_workers += u32::from(busy);

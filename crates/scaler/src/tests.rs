@@ -71,8 +71,8 @@ impl Stage {
     }
 
     fn scaler(&self, dry_run: bool) -> (CancellationToken, JoinHandle<Result<(), CloudError>>) {
-        let policy = Policy { slots: 1, drain_seconds: 60.0, max: 10, ..Policy::default() };
-        let config = Config { pool: "test".into(), policy, first_rate: 0.3, dry_run };
+        let policy = Policy { slots: 1, backlog_target_seconds: 60.0, max: 10, ..Policy::default() };
+        let config = Config { pool: "test".into(), policy, initial_rate: 0.3, dry_run };
         let (stop, readiness) = (CancellationToken::new(), health::Readiness::default());
         let (cloud, backend): (_, Arc<dyn Backend>) = (self.cloud.clone(), self.pool.clone());
         let clock = Clock::starting_at(1_000_000);

@@ -1,4 +1,4 @@
-//! How much work a clip is: the seconds it will have a slot, foretold from those that earlier clips had one.
+//! How much work a clip is: the seconds it will have a slot, predicted from those that earlier clips had one.
 
 use clipfleet_domain::rendition::{Quality, Rendition, name_of};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub const FIXED_SECONDS: f64 = 1.0;
 
 /// Slot-seconds per second of a 1080p30 clip before any was seen: what four vCPUs were measured to take.
-pub const FIRST_RATE: f64 = 0.3;
+pub const INITIAL_RATE: f64 = 0.3;
 
 /// Share of what is known that one more clip of a quarter of a minute or longer replaces.
 const NEWS: f64 = 0.2;
@@ -44,7 +44,7 @@ pub struct Speed {
 
 impl Default for Speed {
     fn default() -> Self {
-        Self::starting_with(FIRST_RATE)
+        Self::starting_with(INITIAL_RATE)
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clips_took_is_foretold_of_the_next() {
+    fn what_clips_took_predicts_the_next() {
         let mut speed = Speed::starting_with(0.6);
         let work = Work::of(45_000, &Rendition::default());
         for _ in 0..40 {

@@ -107,7 +107,7 @@ pub fn start_metrics(of_role: &[Metric]) {
 /// The process's metrics in Prometheus's text format.
 pub(crate) fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    // Seconds; from the embedded queue's latency to a clip's longest sensible time.
+    // Seconds; from the latency of the emulator's Pub/Sub to a clip's longest sensible time.
     const SECONDS: [f64; 14] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0];
     // Frames, say: from a CPU with too much to do to a GPU with nothing else.
     const PER_SECOND: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0];

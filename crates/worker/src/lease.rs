@@ -74,7 +74,7 @@ impl Pulse {
         (last.at, last.asleep) = (at, asleep);
         if gap > LONGEST_GAP {
             tracing::warn!(gap_seconds = gap.as_secs_f64(), "this process stood still: its leases count as lost");
-            metrics::counter!("clipfleet_worker_stood_still_total").increment(1);
+            metrics::counter!("clipfleet_worker_stalls_total").increment(1);
             std::mem::take(&mut last.era).cancel();
         }
         last.era.clone()

@@ -45,7 +45,7 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
     Metric::counter(
-        "clipfleet_worker_stood_still_total",
+        "clipfleet_worker_stalls_total",
         "Times that the worker did not run for so long that its leases may be lost: it gave up every clip it held.",
     ),
 ];

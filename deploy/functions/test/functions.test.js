@@ -128,7 +128,7 @@ const become = (path, status) => watch(path, (data) => data.status === status);
 
 const faults = () => `http://${fleet.servers}/_clipfleet/faults`;
 
-/** Makes the embedded servers misbehave by these rules alone; see `crates/local/README.md`. */
+/** Makes the emulator misbehave by these rules alone; see `crates/emulator/README.md`. */
 const setFaults = async (...rules) =>
   assert.equal((await fetch(faults(), { method: 'PUT', body: JSON.stringify({ seed: 1, rules }) })).status, 200);
 

@@ -1,4 +1,4 @@
-//! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-local`, Google's emulators).
+//! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-emulator`, Google's emulators).
 //!
 //! Pub/Sub and Cloud Storage go through the official clients; Firestore, which has none for Rust, through a thin client of
 //! ours over the published message types. All share one set of credentials and one patience.

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 /// How long a message waits for company. A thousand clips published together fill whole batches (100 messages, 10 calls)
 /// well before this and are confirmed about eight times as fast as one by one; a lone progress event pays it in full, so it
-/// is the shortest time the timer can tell. Measured against `clipfleet-local`: 5 ms from publish to receive, of which 3 are
+/// is the shortest time the timer can tell. Measured against `clipfleet-emulator`: 5 ms from publish to receive, of which 3 are
 /// the sync to its disk; the client's default of 10 ms makes that 15.
 const GATHERING: Duration = Duration::from_millis(1);
 

@@ -1,4 +1,4 @@
-//! By how much the limiter turns a sound down, block by block, from the peaks of the blocks alone: so it can be foretold from a
+//! By how much the limiter turns a sound down, block by block, from the peaks of the blocks alone: so it can be predicted from a
 //! measurement as exactly as it is applied.
 //!
 //! ```text

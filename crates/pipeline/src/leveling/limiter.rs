@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use std::f32::consts::TAU;
 
-    const RATE: usize = 48_000;
+    const SAMPLE_RATE: usize = 48_000;
 
     /// What a limiter makes of a sound that arrives in odd pieces.
     fn limited(gain: f32, ceiling: f32, sound: &[[f32; 2]]) -> Vec<[f32; 2]> {
@@ -87,7 +87,7 @@ mod tests {
 
     /// By another measure than the limiter's own.
     fn true_peak(sound: &[[f32; 2]]) -> f64 {
-        let mut meter = ebur128::EbuR128::new(2, RATE as u32, ebur128::Mode::TRUE_PEAK).expect("a meter");
+        let mut meter = ebur128::EbuR128::new(2, SAMPLE_RATE as u32, ebur128::Mode::TRUE_PEAK).expect("a meter");
         meter.add_frames_f32(sound.as_flattened()).expect("stereo");
         meter.true_peak(0).expect("a peak").max(meter.true_peak(1).expect("a peak"))
     }
@@ -98,7 +98,7 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / (1 << 23) as f32 - 1.0
         };
-        (0..2 * RATE).map(|_| [random(), random() * random()]).collect()
+        (0..2 * SAMPLE_RATE).map(|_| [random(), random() * random()]).collect()
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_peak_between_the_samples_is_held_down() {
-        let tone: Vec<[f32; 2]> = (0..RATE).map(|n| [(TAU * (n % 4) as f32 / 4.0 + TAU / 8.0).sin(); 2]).collect();
+        let tone: Vec<[f32; 2]> = (0..SAMPLE_RATE).map(|n| [(TAU * (n % 4) as f32 / 4.0 + TAU / 8.0).sin(); 2]).collect();
         let done = limited(1.0, 0.8, &tone);
         let highest = done.iter().fold(0.0_f32, |peak, [left, _]| peak.max(left.abs()));
         assert!(highest < 0.58, "the samples themselves, 3 dB lower: {highest}");
@@ -146,15 +146,15 @@ mod tests {
 
     #[test]
     fn what_follows_a_peak_recovers() {
-        let burst = |n: usize| (RATE / 2..RATE / 2 + 2_400).contains(&n);
+        let burst = |n: usize| (SAMPLE_RATE / 2..SAMPLE_RATE / 2 + 2_400).contains(&n);
         let amplitude = |n: usize| if burst(n) { 1.0 } else { 0.2 };
         let sound: Vec<[f32; 2]> =
-            (0..2 * RATE).map(|n| [amplitude(n) * (TAU * (n as f32 / 48.0).fract()).sin(); 2]).collect();
+            (0..2 * SAMPLE_RATE).map(|n| [amplitude(n) * (TAU * (n as f32 / 48.0).fract()).sin(); 2]).collect();
         let done = limited(1.0, 0.4, &sound);
         let level = |from: usize| done[from..from + 480].iter().fold(0.0_f32, |peak, [left, _]| peak.max(left.abs()));
-        assert!((level(RATE / 4) - 0.2).abs() < 0.001);
-        assert!((0.38..0.4001).contains(&level(RATE / 2 + 960)), "{}", level(RATE / 2 + 960));
-        assert!(level(RATE / 2 + 2_880) < 0.11, "{}", level(RATE / 2 + 2_880));
-        assert!(level(RATE / 2 + 2_400 + 19_200) > 0.195, "{}", level(RATE / 2 + 2_400 + 19_200));
+        assert!((level(SAMPLE_RATE / 4) - 0.2).abs() < 0.001);
+        assert!((0.38..0.4001).contains(&level(SAMPLE_RATE / 2 + 960)), "{}", level(SAMPLE_RATE / 2 + 960));
+        assert!(level(SAMPLE_RATE / 2 + 2_880) < 0.11, "{}", level(SAMPLE_RATE / 2 + 2_880));
+        assert!(level(SAMPLE_RATE / 2 + 2_400 + 19_200) > 0.195, "{}", level(SAMPLE_RATE / 2 + 2_400 + 19_200));
     }
 }

@@ -218,9 +218,9 @@ mod tests {
             let mut other = Loudness::new().expect("a meter");
             other.add(&done);
             let lufs = other.levels().integrated_lufs.expect("loudness");
-            let foretold = measured(&frames).after(gain.into(), ceiling.into());
-            assert!(foretold.limited_db > 3.0, "{foretold:?}");
-            assert!((lufs - foretold.lufs.expect("loudness")).abs() < 0.1, "{lufs} {foretold:?}");
+            let predicted = measured(&frames).after(gain.into(), ceiling.into());
+            assert!(predicted.limited_db > 3.0, "{predicted:?}");
+            assert!((lufs - predicted.lufs.expect("loudness")).abs() < 0.1, "{lufs} {predicted:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! How loud the result is, after EBU R 128. Told, not judged: what is loud in the source is loud in the clip.
 
-use super::sound::RATE;
+use super::sound::SAMPLE_RATE;
 use ebur128::{EbuR128, Mode};
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct Levels {
 impl Loudness {
     /// A measurement of stereo sound.
     pub fn new() -> Option<Self> {
-        EbuR128::new(2, RATE, Mode::I | Mode::TRUE_PEAK | Mode::SAMPLE_PEAK).ok().map(Self)
+        EbuR128::new(2, SAMPLE_RATE, Mode::I | Mode::TRUE_PEAK | Mode::SAMPLE_PEAK).ok().map(Self)
     }
 
     /// Adds the next pairs of left and right.
@@ -59,7 +59,7 @@ mod tests {
     fn the_reference_tone_has_the_reference_loudness() {
         let tone = |n: u32| [(f64::from(n) * 997.0 / 48_000.0 * std::f64::consts::TAU).sin() as f32 * 0.1; 2];
         let mut loudness = Loudness::new().expect("a measurement");
-        loudness.add(&(0..4 * RATE).map(tone).collect::<Vec<_>>());
+        loudness.add(&(0..4 * SAMPLE_RATE).map(tone).collect::<Vec<_>>());
         let levels = loudness.levels();
         assert!((levels.integrated_lufs.expect("loudness") + 20.0).abs() < 0.1, "{levels:?}");
         assert!((levels.sample_peak_dbfs.expect("a peak") + 20.0).abs() < 0.1, "{levels:?}");

@@ -11,12 +11,12 @@ use std::{
 };
 
 /// Samples per second of everything here.
-pub const RATE: u32 = 48_000;
+pub const SAMPLE_RATE: u32 = 48_000;
 
 /// Samples of a step: 2 ms, a twentieth of the slip that must be found.
 const STEP: usize = 96;
 
-const STEPS_PER_SECOND: usize = RATE as usize / STEP;
+const STEPS_PER_SECOND: usize = SAMPLE_RATE as usize / STEP;
 
 const STEP_MS: f64 = 1_000.0 / STEPS_PER_SECOND as f64;
 
@@ -89,7 +89,7 @@ impl Course {
 
     /// Where the sound ends, milliseconds.
     pub fn end_ms(&self) -> f64 {
-        self.samples as f64 * 1_000.0 / f64::from(RATE)
+        self.samples as f64 * 1_000.0 / f64::from(SAMPLE_RATE)
     }
 
     /// Amplitudes, both sides together: sums would cancel where the sides are opposites.
@@ -247,7 +247,7 @@ mod tests {
             (state >> 8) as f32 / (1 << 24) as f32
         };
         let mut frames = Vec::new();
-        while frames.len() < 12 * RATE as usize {
+        while frames.len() < 12 * SAMPLE_RATE as usize {
             let (loud, length) = (random() * 0.5, 1_000 + (random() * 12_000.0) as usize);
             frames.extend((0..length).map(|_| [loud * (random() - 0.5), loud * (random() - 0.5)]));
         }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_slip_that_begins_in_the_middle_is_found_there() {
         let mut frames = speech();
-        frames.drain(6 * RATE as usize..6 * RATE as usize + 4_800);
+        frames.drain(6 * SAMPLE_RATE as usize..6 * SAMPLE_RATE as usize + 4_800);
         let failed = outcome(&course(0, &frames)).expect_err("a failure");
         assert!(failed.code == "encode_slip" && failed.message.contains("100 ms early"), "{failed:?}");
     }

@@ -6,7 +6,7 @@ use super::{
     packets::Packets,
     pictures::Seen,
     reference::{downmix::Moment, sides::Sides},
-    sound::{Course, RATE},
+    sound::{Course, SAMPLE_RATE},
 };
 use crate::{elements::clip_time, lock::lock};
 use gst::prelude::*;
@@ -158,7 +158,7 @@ pub(crate) fn with_planes<T>(
 
 fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
     const FRAME_BYTES: usize = 8;
-    let samples = |ns: i64| ((i128::from(ns) * i128::from(RATE) + 500_000_000).div_euclid(1_000_000_000)) as i64;
+    let samples = |ns: i64| ((i128::from(ns) * i128::from(SAMPLE_RATE) + 500_000_000).div_euclid(1_000_000_000)) as i64;
     let Some(segment) = segment(pad) else { return };
     let Some(at) = clip_time(&segment, buffer.pts()).map(samples) else { return };
     let Ok(map) = buffer.map_readable() else { return };
@@ -174,6 +174,6 @@ fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
     if let Some(loudness) = &mut passed.loudness {
         loudness.add(frames);
         let moments = frames.iter().map(|sides| Moment { sides: *sides, low: 0.0 });
-        passed.sides.add((at + from as i64) as f64 / f64::from(RATE), RATE, f64::INFINITY, moments);
+        passed.sides.add((at + from as i64) as f64 / f64::from(SAMPLE_RATE), SAMPLE_RATE, f64::INFINITY, moments);
     }
 }

@@ -80,8 +80,8 @@ fn a_batch_waits_is_worked_at_and_is_over() {
     let load = board.load(6_000);
     assert_eq!((load.waiting, load.at_work, load.outstanding_seconds), (0, 0, 0.0));
     assert_eq!((board.take_served(), board.take_served()), (15.0, 0.0));
-    let foretold = board.speed().seconds(&work());
-    assert!(foretold < 8.0 && foretold > 5.0, "it learned: {foretold}");
+    let predicted = board.speed().seconds(&work());
+    assert!(predicted < 8.0 && predicted > 5.0, "it learned: {predicted}");
 }
 
 #[test]

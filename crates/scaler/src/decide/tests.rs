@@ -5,15 +5,15 @@ use super::*;
 fn policy() -> Policy {
     Policy {
         slots: 2,
-        drain_seconds: 60.0,
+        backlog_target_seconds: 60.0,
         min: 0,
         max: 20,
-        warm: Schedule::default(),
-        step_out: 20,
-        step_in: 2,
-        surplus_seconds: 20.0,
+        min_schedule: Schedule::default(),
+        max_scale_up: 20,
+        max_scale_down: 2,
+        scale_down_delay_seconds: 20.0,
         idle_seconds: 60.0,
-        waste: 0.005,
+        max_lost_work: 0.005,
     }
 }
 
@@ -28,8 +28,8 @@ fn load(waiting: u32, at_work: u32, busy_workers: u32, outstanding_seconds: f64)
     }
 }
 
-fn pool(asked: u32) -> Pool {
-    Pool { asked, ..Pool::default() }
+fn pool(target: u32) -> Pool {
+    Pool { target, ..Pool::default() }
 }
 
 fn told(load: &Load, pool: &Pool, now_ms: i64) -> (u32, Reason) {
@@ -45,46 +45,46 @@ fn what_is_outstanding_is_drained_in_time() {
     // One clip of an hour can use one slot only; five can use three workers.
     assert_eq!(told(&load(1, 0, 0, 3_000.0), &pool(0), 0), (1, Reason::Backlog));
     assert_eq!(told(&load(5, 0, 0, 15_000.0), &pool(0), 0), (3, Reason::Backlog));
-    assert_eq!(told(&load(1, 0, 0, 0.0), &pool(0), 0), (1, Reason::Backlog), "foretold or not, it needs a worker");
+    assert_eq!(told(&load(1, 0, 0, 0.0), &pool(0), 0), (1, Reason::Backlog), "predicted or not, it needs a worker");
     assert_eq!(told(&load(0, 0, 0, 0.0), &pool(0), 0), (0, Reason::Enough));
 }
 
 #[test]
 fn growing_is_bounded_by_steps() {
-    let policy = Policy { step_out: 5, ..policy() };
+    let policy = Policy { max_scale_up: 5, ..policy() };
     let decision = decide(&load(200, 0, 0, 1_600.0), &pool(3), &policy, 0);
-    assert_eq!((decision.target, decision.reason, decision.wanted), (8, Reason::StepLimit, 14));
+    assert_eq!((decision.target, decision.reason, decision.desired), (8, Reason::ScaleUpLimit, 14));
 }
 
 #[test]
 fn busy_workers_are_never_asked_away_while_fewer_would_do() {
     // Ten workers end a batch: one slot-second each is left, and one worker would do it in time.
     let tail = load(0, 10, 10, 10.0);
-    let waited = Pool { surplus_since_ms: Some(0), allowance_seconds: 1e9, ..pool(10) };
+    let waited = Pool { excess_since_ms: Some(0), allowance_seconds: 1e9, ..pool(10) };
     assert_eq!(told(&tail, &waited, 3_600_000), (10, Reason::Enough));
 }
 
 #[test]
 fn a_surplus_goes_when_it_is_old_and_what_it_may_cost_is_allowed() {
     let tail = load(0, 4, 4, 10.0);
-    let aged = |allowance_seconds| Pool { surplus_since_ms: Some(0), allowance_seconds, ..pool(10) };
-    assert_eq!(told(&tail, &aged(100.0), 19_999), (10, Reason::SurplusIsYoung));
+    let aged = |allowance_seconds| Pool { excess_since_ms: Some(0), allowance_seconds, ..pool(10) };
+    assert_eq!(told(&tail, &aged(100.0), 19_999), (10, Reason::ScaleDownDelayed));
     // Twelve slot-seconds are at risk, and a worker taken away is one of four in ten.
-    assert_eq!(told(&tail, &aged(100.0), 20_000), (8, Reason::Surplus));
-    assert_eq!(told(&tail, &aged(1.3), 20_000), (9, Reason::Surplus));
+    assert_eq!(told(&tail, &aged(100.0), 20_000), (8, Reason::ExcessCapacity));
+    assert_eq!(told(&tail, &aged(1.3), 20_000), (9, Reason::ExcessCapacity));
     assert_eq!(told(&tail, &aged(1.0), 20_000), (10, Reason::WouldLoseWork));
     let chosen = Pool { ends_idle: true, ..aged(0.0) };
-    assert_eq!(told(&tail, &chosen, 20_000), (8, Reason::Surplus), "who ends the idle ones loses nothing");
+    assert_eq!(told(&tail, &chosen, 20_000), (8, Reason::ExcessCapacity), "who ends the idle ones loses nothing");
     let loss = decide(&tail, &aged(100.0), &policy(), 20_000).loss_seconds;
     assert!((loss - 2.4).abs() < 1e-9, "{loss}");
 }
 
 #[test]
 fn nothing_to_do_for_long_leaves_the_minimum() {
-    let aged = Pool { surplus_since_ms: Some(0), ..pool(10) };
-    assert_eq!(told(&Load::default(), &aged, 59_999), (10, Reason::SurplusIsYoung));
+    let aged = Pool { excess_since_ms: Some(0), ..pool(10) };
+    assert_eq!(told(&Load::default(), &aged, 59_999), (10, Reason::ScaleDownDelayed));
     assert_eq!(told(&Load::default(), &aged, 60_000), (0, Reason::Idle));
-    let policy = Policy { min: 1, warm: "mon-sun 00:00-24:00=3".parse().unwrap(), ..policy() };
+    let policy = Policy { min: 1, min_schedule: "mon-sun 00:00-24:00=3".parse().unwrap(), ..policy() };
     let decision = decide(&Load::default(), &aged, &policy, 60_000);
     assert_eq!((decision.target, decision.reason), (3, Reason::Idle));
     assert_eq!(decide(&Load::default(), &pool(0), &policy, 0).reason, Reason::Minimum);
@@ -94,7 +94,7 @@ fn nothing_to_do_for_long_leaves_the_minimum() {
 fn while_the_fleet_is_paused_what_waits_needs_nobody() {
     let paused = Load { paused: true, ..load(50, 0, 0, 400.0) };
     assert_eq!(told(&paused, &pool(0), 0), (0, Reason::Enough));
-    let aged = Pool { surplus_since_ms: Some(0), ..pool(4) };
+    let aged = Pool { excess_since_ms: Some(0), ..pool(4) };
     assert_eq!(told(&paused, &aged, 60_000), (0, Reason::Idle));
     let end = Load { paused: true, ..load(50, 2, 1, 400.0) };
     assert_eq!(told(&end, &pool(1), 0), (1, Reason::Enough));
@@ -108,12 +108,12 @@ fn a_surplus_that_was_needed_again_is_young_again() {
     let mut step = |load: &Load, now_ms| {
         let decision = decide(load, &pool, &policy, now_ms);
         pool.note(&decision, now_ms);
-        (decision.reason, pool.surplus_since_ms)
+        (decision.reason, pool.excess_since_ms)
     };
-    assert_eq!(step(&quiet, 1_000), (Reason::SurplusIsYoung, Some(1_000)));
-    assert_eq!(step(&quiet, 9_000), (Reason::SurplusIsYoung, Some(1_000)));
+    assert_eq!(step(&quiet, 1_000), (Reason::ScaleDownDelayed, Some(1_000)));
+    assert_eq!(step(&quiet, 9_000), (Reason::ScaleDownDelayed, Some(1_000)));
     assert_eq!(step(&loud, 10_000), (Reason::Enough, None));
-    assert_eq!(step(&quiet, 11_000), (Reason::SurplusIsYoung, Some(11_000)));
+    assert_eq!(step(&quiet, 11_000), (Reason::ScaleDownDelayed, Some(11_000)));
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn of_all_loads_none_goes_beyond_the_quota_or_below_the_busy() {
             paused: fastrand::u8(0..10) == 0,
         };
         let pool = Pool {
-            asked: fastrand::u32(0..=20),
+            target: fastrand::u32(0..=20),
             ends_idle: fastrand::bool(),
-            surplus_since_ms: fastrand::bool().then(|| -fastrand::i64(0..100_000)),
+            excess_since_ms: fastrand::bool().then(|| -fastrand::i64(0..100_000)),
             allowance_seconds: fastrand::f64() * 100.0,
         };
         let decision = decide(&load, &pool, &policy(), 0);
         assert!(decision.target <= 20, "{round}: {load:?} {pool:?} {decision:?}");
-        assert!(decision.target >= load.busy_workers.min(pool.asked), "{round}: {load:?} {pool:?} {decision:?}");
+        assert!(decision.target >= load.busy_workers.min(pool.target), "{round}: {load:?} {pool:?} {decision:?}");
         assert!(decision.loss_seconds <= pool.allowance_seconds, "{round}: {load:?} {pool:?} {decision:?}");
         assert!(load.paused || decision.target > 0 || load.waiting == 0, "{round}: clips wait for nobody");
     }

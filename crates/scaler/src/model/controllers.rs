@@ -43,10 +43,10 @@ impl Controller for InBand {
         self.pool.served(view.served_seconds, &self.policy);
         let decision = decide(&view.load, &self.pool, &self.policy, now_ms);
         self.pool.note(&decision, now_ms);
-        if decision.target != self.pool.asked {
+        if decision.target != self.pool.target {
             self.pool.carried_out(&decision, now_ms);
         }
-        self.pool.asked
+        self.pool.target
     }
 }
 
@@ -106,24 +106,24 @@ impl Controller for Crema {
             self.samples.push_back((now_ms, view.load.waiting + view.load.at_work));
         }
         if now_ms % POLL_MS != 0 {
-            return view.asked;
+            return view.target;
         }
-        let Some(metric) = self.visible(now_ms) else { return view.asked };
+        let Some(metric) = self.visible(now_ms) else { return view.target };
         let said = ((f64::from(metric) / self.value).ceil() as u32).min(self.max);
         self.said.push_back((now_ms, said));
         self.said.retain(|(at_ms, _)| now_ms - at_ms < STABILISATION_MS);
         let held = self.said.iter().map(|(_, said)| *said).max().unwrap_or(said);
-        if view.asked == 0 {
+        if view.target == 0 {
             // From nothing it always goes to one first, and on at the next poll.
             return said.min(1);
         }
-        if said > view.asked {
-            return said.min((view.asked * 2).max(view.asked + 3));
+        if said > view.target {
+            return said.min((view.target * 2).max(view.target + 3));
         }
-        if held < view.asked && now_ms - self.fell_ms >= STEP_DOWN_EVERY_MS {
+        if held < view.target && now_ms - self.fell_ms >= STEP_DOWN_EVERY_MS {
             self.fell_ms = now_ms;
-            return view.asked - 1;
+            return view.target - 1;
         }
-        view.asked
+        view.target
     }
 }

@@ -37,7 +37,7 @@ impl Report {
     }
 
     /// Share of the slot-seconds worked that were lost.
-    pub fn waste(&self) -> f64 {
+    pub fn lost_work(&self) -> f64 {
         share(self.lost_seconds, self.useful_seconds + self.lost_seconds)
     }
 
@@ -96,7 +96,7 @@ pub fn table(rows: &[(&str, &Report)]) -> String {
             seconds(Report::at(&report.batches_seconds, 0.5)),
             seconds(Report::at(&report.batches_seconds, 0.95)),
             format!("{:.1} %", 100.0 * report.idle()),
-            format!("{:.2} %", 100.0 * report.waste()),
+            format!("{:.2} %", 100.0 * report.lost_work()),
             report.interrupted.to_string(),
             format!("{:.2}", report.mean_instances()),
             report.most_instances.to_string(),

@@ -35,7 +35,7 @@ fn over_a_mixed_day_little_is_idle_and_less_is_lost() {
         let ours = run(&l4(seed), &day, &mut in_band(policy()));
         println!("{}", table(&[("ours", &ours)]));
         assert_eq!(ours.waits_seconds.len(), day.clips());
-        assert!(ours.waste() <= 0.01, "seed {seed}: {} of the work was lost", ours.waste());
+        assert!(ours.lost_work() <= 0.01, "seed {seed}: {} of the work was lost", ours.max_lost_work());
         assert!(ours.idle() <= 0.10, "seed {seed}: {} of the time was idle", ours.idle());
         assert!(ours.most_instances <= 20);
     }
@@ -44,7 +44,7 @@ fn over_a_mixed_day_little_is_idle_and_less_is_lost() {
 #[test]
 fn every_slot_second_is_accounted_for() {
     let day = Demand::mixed_day(0.2, 9);
-    let mut careless = Policy { surplus_seconds: 0.0, waste: 1.0, step_in: 20, ..policy() };
+    let mut careless = Policy { scale_down_delay_seconds: 0.0, max_lost_work: 1.0, max_scale_down: 20, ..policy() };
     careless.idle_seconds = 0.0;
     let report = run(&l4(9), &day, &mut in_band(careless));
     assert!(report.lost_seconds > 0.0 && report.interrupted > 0, "a careless policy loses work: {report:?}");
@@ -61,7 +61,7 @@ fn the_same_seed_gives_the_same_day() {
 
 #[test]
 fn a_warm_minimum_spares_the_cold_start() {
-    let warm = Policy { warm: "mon-sun 00:00-24:00=1".parse::<Schedule>().unwrap(), ..policy() };
+    let warm = Policy { min_schedule: "mon-sun 00:00-24:00=1".parse::<Schedule>().unwrap(), ..policy() };
     let small = Demand::burst(2, 45.0);
     let cold = run(&l4(1), &small, &mut in_band(policy()));
     let warm = run(&l4(1), &small, &mut in_band(warm));

@@ -315,13 +315,13 @@ fn check_pitch(pairs: &[&Pair]) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    const RATE: u32 = 48_000;
+    const SAMPLE_RATE: u32 = 48_000;
 
     fn sides(seconds: f64, sound: impl Fn(f32) -> [f32; 2]) -> Sides {
-        let count = (seconds * f64::from(RATE)) as usize;
-        let moment = |index| Moment { sides: sound(index as f32 / RATE as f32), low: 0.0 };
+        let count = (seconds * f64::from(SAMPLE_RATE)) as usize;
+        let moment = |index| Moment { sides: sound(index as f32 / SAMPLE_RATE as f32), low: 0.0 };
         let mut sides = Sides::default();
-        sides.add(0.0, RATE, seconds, (0..count).map(moment));
+        sides.add(0.0, SAMPLE_RATE, seconds, (0..count).map(moment));
         sides
     }
 

@@ -28,7 +28,7 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clipfleet-local"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clipfleet-emulator"));
         let mut child = command.arg(folder).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
@@ -321,8 +321,8 @@ async fn a_second_process_on_the_same_folder_is_told_so() {
     let process = Process::start(folder.path());
     let listen = "127.0.0.1:0".parse().unwrap();
     let second =
-        clipfleet_local::LocalCloud::start(clipfleet_local::Config { data: folder.path().into(), listen }).await;
-    assert!(matches!(second, Err(clipfleet_local::StartError::InUse(_))), "{second:?}");
+        clipfleet_emulator::Emulator::start(clipfleet_emulator::Config { data: folder.path().into(), listen }).await;
+    assert!(matches!(second, Err(clipfleet_emulator::StartError::InUse(_))), "{second:?}");
     process.kill();
     // The lock dies with its holder.
     start(folder.path()).await.stop().await;
@@ -331,10 +331,10 @@ async fn a_second_process_on_the_same_folder_is_told_so() {
 #[tokio::test]
 async fn an_address_that_others_can_reach_must_be_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let config = clipfleet_local::Config { data: folder.path().into(), listen: "0.0.0.0:0".parse().unwrap() };
-    let refused = clipfleet_local::LocalCloud::start(config.clone()).await;
-    assert!(matches!(refused, Err(clipfleet_local::StartError::NotLoopback(_))), "{refused:?}");
-    let exposed = clipfleet_local::LocalCloud::start_exposed(config, "http://cloud:8085/").await.unwrap();
+    let config = clipfleet_emulator::Config { data: folder.path().into(), listen: "0.0.0.0:0".parse().unwrap() };
+    let refused = clipfleet_emulator::Emulator::start(config.clone()).await;
+    assert!(matches!(refused, Err(clipfleet_emulator::StartError::NotLoopback(_))), "{refused:?}");
+    let exposed = clipfleet_emulator::Emulator::start_exposed(config, "http://cloud:8085/").await.unwrap();
     let url = format!("http://127.0.0.1:{}", exposed.address().port());
     let http = reqwest::Client::new();
     http.post(format!("{url}/storage/v1/b")).body(r#"{"name":"clips"}"#).send().await.unwrap();

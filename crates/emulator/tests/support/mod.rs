@@ -1,7 +1,7 @@
 //! Servers on a free port, and Google's own clients pointed at them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use google_cloud_auth::credentials::{Credentials, anonymous};
 use google_cloud_pubsub::{
     client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// A server with a folder of its own.
 pub(crate) struct Bench {
     pub(crate) folder: TempDir,
-    pub(crate) cloud: LocalCloud,
+    pub(crate) cloud: Emulator,
 }
 
 impl Bench {
@@ -56,9 +56,9 @@ impl Bench {
     }
 }
 
-pub(crate) async fn start(folder: &Path) -> LocalCloud {
+pub(crate) async fn start(folder: &Path) -> Emulator {
     let listen = "127.0.0.1:0".parse().unwrap();
-    LocalCloud::start(Config { data: folder.into(), listen }).await.unwrap()
+    Emulator::start(Config { data: folder.into(), listen }).await.unwrap()
 }
 
 pub(crate) async fn storage(url: &str) -> Storage {

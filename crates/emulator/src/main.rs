@@ -1,13 +1,13 @@
-//! The servers of `clipfleet-local` as a process of their own, for trying other clients against them.
+//! The servers of `clipfleet-emulator` as a process of their own, for trying other clients against them.
 
 use clap::Parser;
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Pub/Sub, Firestore and Cloud Storage on this machine. Prints its address once it listens; ends on SIGINT or SIGTERM.
 #[derive(Parser)]
-#[command(name = "clipfleet-local", version)]
+#[command(name = "clipfleet-emulator", version)]
 struct Arguments {
     /// Folder for what is stored; made when it is not there
     data: PathBuf,
@@ -19,7 +19,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { data, listen } = Arguments::parse();
-    let cloud = match LocalCloud::start(Config { data, listen }).await {
+    let cloud = match Emulator::start(Config { data, listen }).await {
         Ok(cloud) => cloud,
         Err(error) => {
             eprintln!("failed to {error}");

@@ -209,12 +209,12 @@ async fn a_waiting_stream_survives_a_restart_on_the_same_port() {
         }
     });
     soon(cloud.stop()).await;
-    let config = clipfleet_local::Config { data: folder.path().into(), listen };
+    let config = clipfleet_emulator::Config { data: folder.path().into(), listen };
     let again = async {
         loop {
-            match clipfleet_local::LocalCloud::start(config.clone()).await {
+            match clipfleet_emulator::Emulator::start(config.clone()).await {
                 // Another test got the port meanwhile, and will give it back.
-                Err(clipfleet_local::StartError::Listen { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(clipfleet_emulator::StartError::Listen { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
                 started => return started.unwrap(),
             }
         }

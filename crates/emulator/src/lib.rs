@@ -50,12 +50,12 @@ use tokio_util::sync::CancellationToken;
 pub struct Config {
     /// The data folder; made if need be. One process at a time.
     pub data: PathBuf,
-    /// The address; a loopback one, see [`LocalCloud::start_exposed`] for others. Port 0 takes any free port.
+    /// The address; a loopback one, see [`Emulator::start_exposed`] for others. Port 0 takes any free port.
     pub listen: SocketAddr,
 }
 
 /// Running servers. Dropping this lets them run until the runtime ends; [`stop`](Self::stop) ends them in order.
-pub struct LocalCloud {
+pub struct Emulator {
     address: SocketAddr,
     store: Store,
     stop: CancellationToken,
@@ -91,12 +91,12 @@ pub enum StartError {
     },
 }
 
-impl LocalCloud {
+impl Emulator {
     /// Opens the data folder and serves it on a loopback address.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: Config) -> Result<LocalCloud, StartError> {
+    pub async fn start(config: Config) -> Result<Emulator, StartError> {
         if !config.listen.ip().is_loopback() {
             return Err(StartError::NotLoopback(config.listen));
         }
@@ -109,7 +109,7 @@ impl LocalCloud {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start_exposed(config: Config, base_url: &str) -> Result<LocalCloud, StartError> {
+    pub async fn start_exposed(config: Config, base_url: &str) -> Result<Emulator, StartError> {
         Self::launch(config, Some(base_url.trim_end_matches('/').to_owned())).await
     }
 
@@ -131,7 +131,7 @@ impl LocalCloud {
         tracing::info!(address = %self.address, "local cloud stopped");
     }
 
-    async fn launch(config: Config, base_url: Option<String>) -> Result<LocalCloud, StartError> {
+    async fn launch(config: Config, base_url: Option<String>) -> Result<Emulator, StartError> {
         let Config { data, listen } = config;
         // The folder first: who loses the race for it should not take the port from the winner.
         let store = open(&data).await?;
@@ -154,13 +154,13 @@ impl LocalCloud {
         let server = axum::serve(listener, make_service);
         let serving = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
         tracing::info!(%address, data = %data.display(), "local cloud started");
-        Ok(LocalCloud { address, store, stop, cut, serving })
+        Ok(Emulator { address, store, stop, cut, serving })
     }
 }
 
-impl fmt::Debug for LocalCloud {
+impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalCloud").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Emulator").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use clipfleet_local::{Config, LocalCloud};
+use clipfleet_emulator::{Config, Emulator};
 use fastrand::Rng;
 use googleapis_tonic_google_firestore_v1::google::firestore::v1 as fs;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as ps;
@@ -120,7 +120,7 @@ fn frame(dice: &mut Rng, message: &[u8]) -> Vec<u8> {
 /// A server in a folder beside a file that it has no business with.
 struct Besieged {
     parent: tempfile::TempDir,
-    cloud: LocalCloud,
+    cloud: Emulator,
     url: String,
 }
 
@@ -130,7 +130,7 @@ impl Besieged {
         let parent = tempfile::tempdir().unwrap();
         std::fs::write(parent.path().join("canary"), "alive").unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let cloud = LocalCloud::start(Config { data: parent.path().join("data"), listen }).await.unwrap();
+        let cloud = Emulator::start(Config { data: parent.path().join("data"), listen }).await.unwrap();
         let url = format!("http://{}", cloud.address());
         PubSub::new(&url).await.with_queue().await;
         let made = reqwest::Client::new().post(format!("{url}/storage/v1/b")).body(r#"{"name":"clips"}"#);

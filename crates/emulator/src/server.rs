@@ -156,7 +156,7 @@ async fn dispatch(State(services): State<Services>, request: Request) -> Respons
         return json_result(json_call(&services, &url::decode(path), request).await);
     }
     if path == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Response::new(Body::from("clipfleet-local: Pub/Sub, Firestore and Cloud Storage\n"));
+        return Response::new(Body::from("clipfleet-emulator: Pub/Sub, Firestore and Cloud Storage\n"));
     }
     storage::rest(services.storage, request).await
 }
