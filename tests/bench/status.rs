@@ -187,7 +187,7 @@ async fn covered(cloud: &Cloud, tellers: &[Teller]) -> Duration {
     loop {
         let found = cloud.documents.get(&paths).await.unwrap();
         let shown = |(found, teller): (&Option<Document>, &Teller)| {
-            found.as_ref().and_then(|found| found.integer("progress")) == Some(teller.percent.into())
+            found.as_ref().and_then(|found| found.field("progress").as_integer()) == Some(teller.percent.into())
         };
         if found.iter().zip(tellers).all(shown) {
             return started.elapsed();

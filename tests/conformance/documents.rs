@@ -190,7 +190,8 @@ pub(crate) async fn list_and_find_in_id_order(backend: &Backend) {
         found.iter().map(|it| it.path.strip_prefix(&collection).unwrap().to_owned()).collect()
     };
     assert_eq!(ids(documents.list(&collection).await.unwrap()), ["/10", "/9", "/B", "/a", "/b"]);
-    let status = |status: &str, limit| Search::new("status", Value::String(status.into()), limit);
+    let status =
+        |status: &str, limit| Search { field: "status", value: Value::String(status.into()), after: "", limit };
     let found = documents.find(&collection, status("queued", 10)).await.unwrap();
     assert_eq!(ids(found), ["/9", "/B", "/a", "/b"]);
     let found = documents.find(&collection, status("queued", 2)).await.unwrap();

@@ -1,7 +1,7 @@
 //! The chain that never leaves the GPU, and everything that the driver is told by it.
 
 use crate::{
-    gpu::{GpuMonitor, Made},
+    gpu::{Gpu, Made},
     pattern::{assert_in_order, assert_shows},
     source::{FPS, Source},
 };
@@ -36,7 +36,7 @@ fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
     // Neither end is at a key frame.
     let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(1_500, 46_500) };
     let (size, frames) = ((1080, 1920), 1_350);
-    let made = GpuMonitor::l4().make(&order, &file);
+    let made = Gpu::l4().make(&order, &file);
     made.check(size, &order, &source);
     on_the_gpu(&made, "nvh264dec");
     let seen = made.seen(size, &source);
@@ -88,7 +88,7 @@ fn every_quality_and_rate_has_its_settings() {
     for (quality, fps, size, preset, const_quality, cap_kbps) in cases {
         println!("{quality}, {fps} per second");
         let order = Order { quality, fps, aspect: "9:16", ..Order::of(0, 500) };
-        let made = GpuMonitor::l4().make(&order, &file);
+        let made = Gpu::l4().make(&order, &file);
         made.check(size, &order, &source);
         on_the_gpu(&made, "nvh264dec");
         let cap = cap_kbps * KBIT;
@@ -111,7 +111,7 @@ fn a_gpu_that_lacks_a_setting_encodes_without_it() {
         [("bframes=0", 1, 20), ("lookahead=0", 3, 0), ("bframes=0,lookahead=0,temporal-aq=0,custom-vbv=0", 1, 0)]
     {
         println!("{kind}");
-        let made = GpuMonitor::other(kind).make(&order, &file);
+        let made = Gpu::other(kind).make(&order, &file);
         made.check((720, 1280), &order, &source);
         on_the_gpu(&made, "nvh264dec");
         assert_fields(
@@ -142,7 +142,7 @@ fn every_codec_that_the_gpu_decodes_stays_on_it() {
         let file = source.make(directory.path());
         // From the beginning: where a group begins does not show in the numbers of every codec.
         let order = Order { aspect: "9:16", ..Order::of(0, 1_500) };
-        let made = GpuMonitor::l4().make(&order, &file);
+        let made = Gpu::l4().make(&order, &file);
         made.check((720, 1280), &order, &source);
         on_the_gpu(&made, decoder);
         assert_eq!(made.call("decoder")["codec"], codec);

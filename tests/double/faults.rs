@@ -2,7 +2,7 @@
 //! process says clearly why not.
 
 use crate::{
-    gpu::{GpuMonitor, Made},
+    gpu::{Gpu, Made},
     pattern::{assert_in_order, assert_shows},
     source::{H264, Source},
 };
@@ -27,7 +27,7 @@ fn survives(fault: &str, way: &str, tried: &[(&str, &str)]) -> Made {
     println!("{fault}");
     // Pictures that the CPU decodes become brighter, so that standing still shows in them, too.
     let (directory, source) = (directory(), Source { filter: "fade=in:0:90", ..Source::hd() });
-    let made = GpuMonitor::with(fault).make(&order(), &source.make(directory.path()));
+    let made = Gpu::with(fault).make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let (taken, reason) = made.way();
     println!("  {taken}: {reason}");
@@ -104,7 +104,7 @@ fn a_gpu_that_runs_out_of_memory_at_any_point_costs_no_clip() {
     let file = source.make(directory.path());
     for allocations in [0, 1, 3, 6, 9, 12, 16] {
         println!("{allocations} allocations");
-        let made = GpuMonitor::with(&format!("device-out-of-memory={allocations}")).make(&order(), &file);
+        let made = Gpu::with(&format!("device-out-of-memory={allocations}")).make(&order(), &file);
         made.check(SIZE, &order(), &source);
         let (way, reason) = made.way();
         println!("  {way}: {reason}");
@@ -118,7 +118,7 @@ fn a_gpu_that_runs_out_of_memory_at_any_point_costs_no_clip() {
 fn pictures_that_no_gpu_of_ours_takes_are_decoded_on_the_cpu() {
     // 4:2:2 is what nvh264dec refuses; nobody asks it.
     let (directory, source) = (directory(), Source { format: "yuv422p", video: H264, ..Source::hd() });
-    let made = GpuMonitor::l4().make(&order(), &source.make(directory.path()));
+    let made = Gpu::l4().make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let reason = "pictures other than 8-bit 4:2:0 are decoded on the CPU";
     assert_eq!(made.way(), ("avdec_h264 nvh264enc".into(), reason.into()));
@@ -137,7 +137,7 @@ fn where_nothing_is_left_to_do_without_the_gpu_the_failure_is_clear() {
         ("encode-hang-after=20", "pipeline_stalled", ["no progress for 20 s", "waiting for the GPU"]),
     ] {
         println!("{fault}");
-        let made = GpuMonitor::with(fault).make(&order, &file);
+        let made = Gpu::with(fault).make(&order, &file);
         let error = made.transcript.outcome.as_ref().expect_err("a failure");
         assert_eq!(error.code, code, "{error:?}");
         assert!(parts.iter().all(|part| error.message.contains(part)), "{error:?}");

@@ -1,7 +1,7 @@
 //! Which part of the source fills the output, by the numbers that the GPU's converter is given and by the pixels that come out.
 
 use crate::{
-    gpu::GpuMonitor,
+    gpu::Gpu,
     pattern::{self, assert_in_order, assert_shows},
     source::{FPS, Source},
 };
@@ -67,7 +67,7 @@ fn a_crop_on_the_gpu_is_the_window_of_the_formula() {
             let what = format!("{stored:?} as {aspect}, at {position} %, {zoom} %");
             println!("{what}");
             let (target, order) = (size_of(aspect), Order { aspect, position, zoom, ..Order::of(0, 200) });
-            let made = GpuMonitor::l4().make(&order, &file);
+            let made = Gpu::l4().make(&order, &file);
             assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), String::new()), "{what}");
             let due = even_window(stored, target, position, zoom);
             if due == [0.0, 0.0, f64::from(target.0), f64::from(target.1)] {
@@ -93,7 +93,7 @@ fn a_path_that_stands_still_is_a_crop_on_the_gpu() {
     let (directory, source) = (directory(), Source::hd());
     let keyframes = vec![(0, 80.0, 120.0), (900, 80.0, 120.0)];
     let order = Order { mode: "crop_path", keyframes, aspect: "9:16", ..Order::of(0, 1_000) };
-    let made = GpuMonitor::l4().make(&order, &source.make(directory.path()));
+    let made = Gpu::l4().make(&order, &source.make(directory.path()));
     made.check(size_of("9:16"), &order, &source);
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), String::new()));
     let due = even_window(source.size(), size_of("9:16"), 80.0, 120.0);
@@ -107,7 +107,7 @@ fn pixels_that_are_not_square_are_cropped_on_the_gpu_as_they_are_seen() {
     // PAL: 720x576 stored, 64:45, seen as 1024x576.
     let (directory, source) = (directory(), Source { filter: "setsar=64/45", seconds: 1, ..Source::of((720, 576)) });
     let order = Order { position: 25.0, ..Order::of(0, 200) };
-    let made = GpuMonitor::l4().make(&order, &source.make(directory.path()));
+    let made = Gpu::l4().make(&order, &source.make(directory.path()));
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), String::new()));
     let [left, top, width, height] = even_window((1024, 576), (720, 720), 25.0, 100.0);
     let stored = [left * 45.0 / 64.0, top, width * 45.0 / 64.0, height];
@@ -125,7 +125,7 @@ fn a_window_that_moves_is_drawn_in_memory_along_its_path() {
         let keyframes = vec![(0, from.0, from.1), (800, to.0, to.1)];
         let (target, order) =
             (size_of(aspect), Order { mode: "crop_path", keyframes, aspect, ..Order::of(1_000, 2_000) });
-        let made = GpuMonitor::l4().make(&order, &source.make(directory.path()));
+        let made = Gpu::l4().make(&order, &source.make(directory.path()));
         made.check(target, &order, &source);
         let reason = "a moving crop is drawn on the CPU";
         assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), reason.into()));
@@ -161,7 +161,7 @@ fn a_fitted_picture_is_whole_and_lies_over_its_darkened_copy() {
     for (stored, aspect) in [((1920, 1080), "9:16"), ((1080, 1920), "16:9"), ((1440, 1080), "1:1")] {
         let (directory, source) = (directory(), Source::of(stored));
         let (target, order) = (size_of(aspect), Order { mode: "fit_blur", aspect, ..Order::of(1_000, 1_500) });
-        let made = GpuMonitor::l4().make(&order, &source.make(directory.path()));
+        let made = Gpu::l4().make(&order, &source.make(directory.path()));
         made.check(target, &order, &source);
         assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), "fit_blur is drawn on the CPU".into()));
         assert!(made.calls("kernel").is_empty());

@@ -3,10 +3,10 @@
 //!
 //! `make test-double` makes the double and runs these; without it every one of them fails, so `cargo test` leaves them out.
 
-mod gpu;
 mod chain;
 mod faults;
 mod geometry;
+mod gpu;
 mod pattern;
 mod source;
 mod ways;

@@ -2,7 +2,7 @@
 //! what it was made and why not by more of the GPU.
 
 use crate::{
-    gpu::{GpuMonitor, Made},
+    gpu::{Gpu, Made},
     pattern::{assert_in_order, assert_shows},
     source::Source,
 };
@@ -32,7 +32,7 @@ fn parts(made: &Made) -> [bool; 3] {
 
 /// Makes a clip of a source that the GPU decodes, and checks all that can be said of it.
 #[track_caller]
-fn made_of_pattern(gpu: GpuMonitor, order: &Order, way: &str, reason: &str) -> Made {
+fn made_of_pattern(gpu: Gpu, order: &Order, way: &str, reason: &str) -> Made {
     let (directory, source) = (directory(), Source::hd());
     let made = gpu.make(order, &source.make(directory.path()));
     made.check(SIZE, order, &source);
@@ -45,7 +45,7 @@ fn made_of_pattern(gpu: GpuMonitor, order: &Order, way: &str, reason: &str) -> M
 
 /// Makes a clip of a source whose pictures carry their numbers and are decoded on the CPU.
 #[track_caller]
-fn made_of_pictures(gpu: GpuMonitor, recipe: &Recipe, encoder: &'static str, way: &str, reason: &str) -> Made {
+fn made_of_pictures(gpu: Gpu, recipe: &Recipe, encoder: &'static str, way: &str, reason: &str) -> Made {
     let directory = directory();
     let order = Order { encoder, ..Order::of(1_000, 2_500) };
     let made = gpu.make(&order, &recipe.make(directory.path(), "source"));
@@ -69,7 +69,7 @@ fn what_the_gpu_cannot_reframe_is_reframed_in_memory() {
     for fault in ["no-nvrtc", "kernel-compile-error"] {
         println!("{fault}");
         let reason = "cudaconvertscale is not there; install libnvrtc12";
-        let made = made_of_pattern(GpuMonitor::with(fault), &order(), "nvh264dec nvh264enc", reason);
+        let made = made_of_pattern(Gpu::with(fault), &order(), "nvh264dec nvh264enc", reason);
         assert_eq!(parts(&made), [true, false, true]);
     }
 }
@@ -79,7 +79,7 @@ fn what_the_gpu_cannot_reframe_is_reframed_in_memory() {
 fn turned_pictures_and_foreign_colours_are_reframed_in_memory() {
     let directory = directory();
     let source = Source { rotation: 90, ..Source::hd() };
-    let made = GpuMonitor::l4().make(&order(), &source.make(directory.path()));
+    let made = Gpu::l4().make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let reason = "turned pictures are reframed on the CPU";
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), reason.into()));
@@ -87,7 +87,7 @@ fn turned_pictures_and_foreign_colours_are_reframed_in_memory() {
 
     // Small and without tags, which means the colours of old television.
     let order = Order::of(1_000, 2_500);
-    let made = GpuMonitor::l4().make(&order, &plain().make(directory.path(), "untagged"));
+    let made = Gpu::l4().make(&order, &plain().make(directory.path(), "untagged"));
     clip::check_file(&made.transcript, (720, 720), &order);
     let reason = "colours other than BT.709 are converted on the CPU";
     assert_eq!(made.way(), ("nvh264dec nvh264enc".into(), reason.into()));
@@ -113,9 +113,9 @@ fn what_the_gpu_cannot_decode_is_decoded_beside_it() {
         "yuv420p",
     ];
     let cases = [
-        (GpuMonitor::other("decode=hevc"), plain(), "the GPU does not decode H.264"),
-        (GpuMonitor::l4(), Recipe { video: TEN_BITS, ..plain() }, "pictures other than 8-bit 4:2:0 are decoded on the CPU"),
-        (GpuMonitor::l4(), Recipe { video: FIELDS, ..plain() }, "interlaced pictures are decoded on the CPU"),
+        (Gpu::other("decode=hevc"), plain(), "the GPU does not decode H.264"),
+        (Gpu::l4(), Recipe { video: TEN_BITS, ..plain() }, "pictures other than 8-bit 4:2:0 are decoded on the CPU"),
+        (Gpu::l4(), Recipe { video: FIELDS, ..plain() }, "interlaced pictures are decoded on the CPU"),
     ];
     for (gpu, recipe, reason) in cases {
         println!("{reason}");
@@ -130,7 +130,7 @@ fn a_gpu_without_an_encoder_decodes_and_scales() {
     for fault in ["no-nvenc", "no-nvenc-api", "no-nvenc-library", "old-driver"] {
         println!("{fault}");
         let reason = "nvh264enc: neither the GPU nor its driver has an encoder for GStreamer";
-        let made = made_of_pattern(GpuMonitor::with(fault), &order(), "nvh264dec x264enc", reason);
+        let made = made_of_pattern(Gpu::with(fault), &order(), "nvh264dec x264enc", reason);
         assert_eq!(parts(&made), [true, true, false]);
         assert_eq!((&made.call("kernel")["to"], &made.call("kernel")["convert"]), (&"I420".into(), &false.into()));
     }
@@ -140,7 +140,7 @@ fn a_gpu_without_an_encoder_decodes_and_scales() {
 #[ignore = "make test-double"]
 fn a_size_beyond_the_encoder_is_encoded_on_the_cpu() {
     let (directory, source) = (directory(), Source::hd());
-    let made = GpuMonitor::other("encode-max=1024").make(&order(), &source.make(directory.path()));
+    let made = Gpu::other("encode-max=1024").make(&order(), &source.make(directory.path()));
     made.check(SIZE, &order(), &source);
     let (way, reason) = made.way();
     assert_eq!(way, "nvh264dec x264enc");
@@ -153,9 +153,9 @@ fn a_size_beyond_the_encoder_is_encoded_on_the_cpu() {
 #[test]
 #[ignore = "make test-double"]
 fn without_a_gpu_or_a_wish_for_it_nobody_misses_it() {
-    let cases = [GpuMonitor::with("no-device"), GpuMonitor::with("no-driver"), GpuMonitor::under(&[("GPU_ENABLED", "false")])];
+    let cases = [Gpu::with("no-device"), Gpu::with("no-driver"), Gpu::under(&[("GPU_ENABLED", "false")])];
     for gpu in cases {
-        println!("{GPU:?}");
+        println!("{gpu:?}");
         let made = made_of_pictures(gpu, &plain(), "auto", "avdec_h264 x264enc", "");
         assert_eq!(parts(&made), [false; 3]);
     }
@@ -164,8 +164,8 @@ fn without_a_gpu_or_a_wish_for_it_nobody_misses_it() {
 #[test]
 #[ignore = "make test-double"]
 fn an_encoder_asked_for_by_name_leaves_the_rest_to_the_gpu() {
-    let made = made_of_pattern(GpuMonitor::l4(), &Order { encoder: "x264enc", ..order() }, "nvh264dec x264enc", "");
+    let made = made_of_pattern(Gpu::l4(), &Order { encoder: "x264enc", ..order() }, "nvh264dec x264enc", "");
     assert_eq!(parts(&made), [true, true, false]);
-    let made = made_of_pictures(GpuMonitor::l4(), &plain(), "openh264enc", "avdec_h264 openh264enc", "");
+    let made = made_of_pictures(Gpu::l4(), &plain(), "openh264enc", "avdec_h264 openh264enc", "");
     assert_eq!(parts(&made), [false; 3]);
 }

@@ -164,7 +164,8 @@ async fn unfinished(fleet: &Fleet, batches: usize, clips: usize) -> usize {
     let mut left = 0;
     for batch in 0..batches {
         let document = fleet.document(&format!("exportBatches/b{batch}")).await;
-        let count = |field| document.as_ref().and_then(|it| it.integer(field)).and_then(|n| usize::try_from(n).ok());
+        let count =
+            |field| document.as_ref().and_then(|it| it.field(field).as_integer()).and_then(|n| usize::try_from(n).ok());
         let over = ["completedClips", "failedClips", "cancelledClips"].map(|field| count(field).unwrap_or(0));
         left += clips - over.iter().sum::<usize>();
     }

@@ -122,7 +122,7 @@ async fn a_paused_fleet_takes_nothing_new_and_running_clips_end() {
     let shown = fleet.finished("b1").await;
     assert_eq!((&shown["status"], &clips(&shown)["running"]["attempt"]), (&json!("completed"), &json!(1)));
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(fleet.document("exportBatches/b2").await.unwrap().text("status"), Some("queued"));
+    assert_eq!(fleet.document("exportBatches/b2").await.unwrap().field("status").as_text(), Some("queued"));
     let (_, asked) = fleet.call("GET", "/v1/fleet", "").await;
     assert_eq!(asked["paused"], true);
 

@@ -31,7 +31,7 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
     let (mut percents, mut states) = (vec![0], vec![]);
     loop {
         if let Some(document) = fleet.document("exportBatches/b1/clips/two").await {
-            percents.extend(document.integer("progress"));
+            percents.extend(document.field("progress").as_integer());
             states.push(text(&document, "status"));
             if states.last().is_some_and(|state| state == "completed") {
                 break;

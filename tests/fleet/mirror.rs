@@ -64,7 +64,10 @@ async fn a_page_of_the_old_product_sees_its_clips_complete() {
         assert!(!fleet.download(url).await.is_empty());
         let Value::String(job) = &shown["jobId"] else { panic!("{shown:?}") };
         let job = fleet.document(&format!("wizardProcessingJobs/{job}")).await.unwrap();
-        assert_eq!((job.text("status"), job.text("clipId"), job.fields.len()), (Some("completed"), Some(clip), 13));
+        assert_eq!(
+            (job.field("status").as_text(), job.field("clipId").as_text(), job.fields.len()),
+            (Some("completed"), Some(clip), 13)
+        );
     }
 }
 

@@ -12,11 +12,12 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     trace::v1::Span,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 use tonic::{
     Request, Response, Status,
@@ -44,7 +45,7 @@ impl TraceService for Collector {
         for of_resource in request.into_inner().resource_spans {
             let service = of_resource.resource.and_then(|it| text(&it.attributes, "service.name")).unwrap_or_default();
             let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
+            self.0.lock().extend(spans.map(|span| (service.clone(), span)));
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
@@ -61,7 +62,7 @@ impl Collector {
 
     /// Spans of one trace.
     fn of(&self, trace: &[u8]) -> Vec<(String, Span)> {
-        self.0.lock().unwrap().iter().filter(|(_, span)| span.trace_id == trace).cloned().collect()
+        self.0.lock().iter().filter(|(_, span)| span.trace_id == trace).cloned().collect()
     }
 }
 
@@ -116,7 +117,8 @@ async fn a_request_is_followed_to_its_last_document() {
             assert!(named(part).iter().any(|(_, span)| span.parent_span_id == attempt.span_id), "{part} of {clip}");
         }
         let written = of_clip("write documents", clip);
-        let last = written.iter().find(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_completed"));
+        let last =
+            written.iter().find(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_completed"));
         let (service, last) = last.expect("the completed clip's document");
         assert_eq!((service.as_str(), parents[last.span_id.as_slice()]), ("clipfleet-up", attempt.span_id.as_slice()));
         assert!(last.end_time_unix_nano >= attempt.start_time_unix_nano);

@@ -6,14 +6,12 @@ use crate::{
     source::{Channels, Container, Edits, Orientation, Source, Tags},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
@@ -140,13 +138,13 @@ fn run_seeds(seeds: Range<u64>) {
                         println!("seed {seed} is equal, after {:.1} s", began.elapsed().as_secs_f64());
                     } else {
                         println!("{}", report(seed, &source, &verdict));
-                        red.lock().expect("a lock").insert(seed, (source, verdict));
+                        red.lock().insert(seed, (source, verdict));
                     }
                 }
             });
         }
     });
-    let red = red.into_inner().expect("a lock");
+    let red = red.into_inner();
     println!("{} of {count} seeds differ, after {:.0} s", red.len(), began.elapsed().as_secs_f64());
     let mut shrunk: BTreeSet<&str> = BTreeSet::new();
     for (seed, (source, verdict)) in &red {

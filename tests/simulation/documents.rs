@@ -38,7 +38,7 @@ impl SimDocuments {
     /// The same for what was read of records.
     fn forget_retries<'a>(&self, documents: impl Iterator<Item = &'a mut Document>) {
         if self.0.world.is(Mutation::NoLookForRetries) {
-            documents.for_each(|document| drop(document.fields.remove(names::RECORD_RETRIED)));
+            documents.for_each(|document| drop(document.fields.remove("retried")));
         }
     }
 }
@@ -60,11 +60,11 @@ impl Documents for SimDocuments {
             }
             let mut documents = self.store().get(paths).await?;
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
-                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::ATTEMPT_ID)));
+                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove("attemptId")));
             }
             self.forget_retries(documents.iter_mut().flatten());
             if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForPause) {
-                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove(names::PAUSED)));
+                documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove("paused")));
             }
             Ok(documents)
         };
@@ -77,7 +77,7 @@ impl Documents for SimDocuments {
 
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
         let effect = async {
-            let reconciles = self.0.role == Role::Dispatcher && search.field == names::RECORD_OPEN;
+            let reconciles = self.0.role == Role::Dispatcher && search.field == "open";
             if reconciles && self.0.world.is(Mutation::NoLookForOpenBatches) {
                 return Ok(Vec::new());
             }
@@ -102,7 +102,7 @@ impl Documents for SimDocuments {
             let versions = process.world.cloud.documents.commit(writes.clone()).await?;
             for write in &writes {
                 let shown = |field: &str| write.fields.get(field).map(|value| format!("{value:?}")).unwrap_or_default();
-                let (status, progress) = (shown(names::STATUS), shown("progress"));
+                let (status, progress) = (shown("status"), shown("progress"));
                 process.world.trace(&process.name, format_args!("writes {} {status} {progress}", write.path));
             }
             process.world.observe(|ledger, counts| ledger.written(&process.name, &writes, counts));

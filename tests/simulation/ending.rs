@@ -20,7 +20,7 @@ impl Ledger {
     pub(crate) fn open(&self) -> Option<String> {
         let over = |path: &str| {
             let fields = self.documents.get(path)?;
-            let state = text(fields, names::STATUS);
+            let state = text(fields, "status");
             State::ALL.iter().find(|(_, name)| *name == state).map(|(state, _)| state.is_terminal())
         };
         let clips = self.promised.iter().flat_map(|(batch, clips)| {
@@ -38,7 +38,7 @@ impl Ledger {
         let stored = self.asked.iter().filter(|((_, clip), _)| !clip.ends_with(UNSTORABLE));
         stored.into_iter().find_map(|((batch, clip), asked)| {
             let path = format!("{}/{batch}/clips/{clip}", names::BATCHES);
-            let shown = self.documents.get(&path).map_or(0, |fields| integer(fields, names::GENERATION));
+            let shown = self.documents.get(&path).map_or(0, |fields| integer(fields, "generation"));
             (shown < *asked).then_some(path)
         })
     }
@@ -68,8 +68,8 @@ impl Ledger {
         for batch in &self.refused {
             let path = format!("{}/{batch}", names::BATCHES);
             let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
-            if text(fields, names::STATUS) != "failed" {
-                return Err(format!("{path}: a refused batch is {}", text(fields, names::STATUS)));
+            if text(fields, "status") != "failed" {
+                return Err(format!("{path}: a refused batch is {}", text(fields, "status")));
             }
         }
         Ok(())
@@ -95,14 +95,18 @@ impl Ledger {
         let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
         let events = self.events.get(clip).map(Vec::as_slice).unwrap_or_default();
         let set_aside = self.set_aside.get(clip).map(Vec::as_slice).unwrap_or_default();
-        let generation = events.iter().map(|event| event.generation).chain(set_aside.iter().copied()).max().unwrap_or(0);
+        let generation =
+            events.iter().map(|event| event.generation).chain(set_aside.iter().copied()).max().unwrap_or(0);
         let shown = Standing::read(fields)?;
         if shown.generation != generation {
             return Err(format!("{path} shows generation {}, the events go up to {generation}", shown.generation));
         }
         let ends = |event: &ClipEvent| {
             event.generation == generation
-                && matches!(event.kind, ClipEventKind::Completed { .. } | ClipEventKind::Failed(_) | ClipEventKind::Cancelled)
+                && matches!(
+                    event.kind,
+                    ClipEventKind::Completed { .. } | ClipEventKind::Failed(_) | ClipEventKind::Cancelled
+                )
         };
         let mut view = ClipView::default();
         events.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
@@ -144,9 +148,9 @@ fn told_by_the_batch(path: &str, fields: &Fields, clip: &str) -> Result<ClipView
         Some(Value::Map(fields)) => Some(fields.clone()),
         _ => None,
     };
-    let ending = map(fields, names::FOLD).and_then(|fold| map(&map(&fold, "givenUp")?, clip));
+    let ending = map(fields, "fold").and_then(|fold| map(&map(&fold, "givenUp")?, clip));
     let ending = ending.ok_or_else(|| format!("{path} does not say how {clip} ended, which has no document"))?;
-    let state = State::ALL.iter().find(|(_, name)| *name == text(&ending, names::STATUS)).map(|(state, _)| *state);
+    let state = State::ALL.iter().find(|(_, name)| *name == text(&ending, "status")).map(|(state, _)| *state);
     let ended_at_ms = millis(ending.get("endedAt"));
     Ok(ClipView {
         state: state.unwrap_or_default(),
@@ -167,11 +171,11 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
     let counts = view.stats.counts(attempt.map(|attempt| &attempt.id));
     let count = |number: u32| Value::Integer(i64::from(number));
     vec![
-        (names::STATUS, text(name_of(&State::ALL, view.state))),
+        ("status", text(name_of(&State::ALL, view.state))),
         ("phase", text(name_of(&Phase::ALL, view.phase))),
         ("progress", Value::Integer(i64::from(view.percent))),
         ("etaSeconds", view.eta_seconds.map_or(Value::Null, |seconds| Value::Integer(i64::from(seconds)))),
-        (names::GENERATION, Value::Integer(i64::from(view.generation))),
+        ("generation", Value::Integer(i64::from(view.generation))),
         ("attemptId", text(attempt.map_or("", |attempt| attempt.id.as_str()))),
         ("crashes", count(counts.crashes)),
         ("transientFailures", count(counts.transient_failures)),
@@ -194,7 +198,7 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
 fn batch_lines(view: &BatchView) -> Vec<(&'static str, Value)> {
     let number = |number: u32| Value::Integer(i64::from(number));
     vec![
-        (names::STATUS, Value::String(name_of(&State::ALL, view.state).to_owned())),
+        ("status", Value::String(name_of(&State::ALL, view.state).to_owned())),
         ("progress", Value::Integer(i64::from(view.percent))),
         ("totalClips", number(view.total)),
         ("completedClips", number(view.completed)),

@@ -3,11 +3,8 @@
 
 use crate::process::{Condition, Process};
 use clipfleet_cloud::Delivery;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// See the module.
@@ -30,7 +27,7 @@ struct Lease {
 
 impl Holding {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes a delivery in; the number of its lease.

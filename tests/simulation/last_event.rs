@@ -24,9 +24,10 @@ pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), Str
         };
         let (state, percent) = match &event.kind {
             ClipEventKind::Queued => (State::Queued, 0),
-            ClipEventKind::Started | ClipEventKind::Interrupted | ClipEventKind::FailedTransiently(_) | ClipEventKind::Crashed(_) => {
-                (State::Processing, 0)
-            }
+            ClipEventKind::Started
+            | ClipEventKind::Interrupted
+            | ClipEventKind::FailedTransiently(_)
+            | ClipEventKind::Crashed(_) => (State::Processing, 0),
             ClipEventKind::Progressed { percent, .. } => (State::Processing, i64::from(*percent)),
             ClipEventKind::Completed { .. } => (State::Completed, 100),
             ClipEventKind::Failed(_) => (State::Failed, 0),
@@ -37,12 +38,13 @@ pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), Str
             _ => String::new(),
         };
         let fields = Fields::from([
-            (names::STATUS.to_owned(), Value::String(name_of(&State::ALL, state).to_owned())),
+            ("status".to_owned(), Value::String(name_of(&State::ALL, state).to_owned())),
             ("progress".to_owned(), Value::Integer(percent)),
             ("outputUri".to_owned(), Value::String(output)),
-            (names::GENERATION.to_owned(), Value::Integer(i64::from(event.generation))),
+            ("generation".to_owned(), Value::Integer(i64::from(event.generation))),
         ]);
-        let write = Write { path: names::clip_document(&received.batch.id, id), fields, precondition: Precondition::None };
+        let write =
+            Write { path: names::clip_document(&received.batch.id, id), fields, precondition: Precondition::None };
         match cloud.documents.commit(vec![write]).await {
             Ok(_) => delivery.ack(),
             Err(_) => delivery.nack(),

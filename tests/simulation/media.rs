@@ -5,7 +5,7 @@ use crate::process::Process;
 use async_trait::async_trait;
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase};
-use clipfleet_worker::{Ended, Media, Progress, SourceReader};
+use clipfleet_worker::{Media, MediaResult, Progress, SourceReader};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -51,7 +51,7 @@ impl AtWork {
 
 #[async_trait]
 impl Media for SimMedia {
-    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult {
         let (process, world) = (&self.0, &self.0.world);
         process.runs().await;
         let attempt = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -70,16 +70,16 @@ impl Media for SimMedia {
         let encoding = Encoding { encoder: "simulated".into(), ..Encoding::default() };
         progress(Phase::Fetching, 0.5, encoding.clone());
         if let Err(failure) = source.read(0..SOURCE_BYTES as u64).await {
-            return Ended::Failed(failure);
+            return MediaResult::Failed(failure);
         }
         for done in 0..last {
             work.on(step).await;
             progress(Phase::Encoding, f64::from(done + 1) / f64::from(steps), encoding.clone());
         }
         match end {
-            End::Broken => Ended::Failed(Failure::permanent("source_broken", "made up by the simulation")),
-            End::NotNow => Ended::Failed(Failure::transient("source_unavailable", "made up by the simulation")),
-            End::Crash => Ended::Crashed("made up by the simulation".into()),
+            End::Broken => MediaResult::Failed(Failure::permanent("source_broken", "made up by the simulation")),
+            End::NotNow => MediaResult::Failed(Failure::transient("source_unavailable", "made up by the simulation")),
+            End::Crash => MediaResult::Crashed("made up by the simulation".into()),
             End::Made => {
                 progress(Phase::Verifying, 0.5, encoding);
                 work.on(Duration::from_millis(300)).await;
@@ -115,14 +115,14 @@ impl SimMedia {
     }
 }
 
-fn finish(job: &Job, directory: &Path, attempt: &str) -> Ended {
+fn finish(job: &Job, directory: &Path, attempt: &str) -> MediaResult {
     let (file, cover) = ("clip.mp4".to_owned(), "cover.jpg".to_owned());
     for name in [&file, &cover] {
         if let Err(error) = std::fs::write(directory.join(name), attempt) {
-            return Ended::Failed(Failure::transient("scratch_full", error.to_string()));
+            return MediaResult::Failed(Failure::transient("scratch_full", error.to_string()));
         }
     }
-    Ended::Finished(TranscodeFinished {
+    MediaResult::Finished(TranscodeFinished {
         file,
         cover,
         duration_ms: job.clip.window.length_ms(),

@@ -1,7 +1,7 @@
 //! The people who run the fleet: now and then they pause it, and each time let it go on, or put on their way again what was set aside.
 
 use crate::{people::ask, world::World};
-use clipfleet_dispatcher::{Again, Dispatch, Refusal};
+use clipfleet_dispatcher::{Dispatch, Refusal, RetryFilter};
 use clipfleet_domain::ids::BatchId;
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::sleep;
@@ -35,7 +35,7 @@ pub(crate) async fn redrive(world: Arc<World>, times: usize) {
         let letters = found["deadLetters"].as_array().into_iter().flatten();
         let batches: BTreeSet<&str> = letters.filter_map(|letter| letter["batchId"].as_str()).collect();
         for batch in batches.into_iter().filter_map(|batch| BatchId::parse(batch).ok()) {
-            let again = async |dispatch: Arc<Dispatch>| dispatch.retry(&batch, None, Again::DeadLettered).await;
+            let again = async |dispatch: Arc<Dispatch>| dispatch.retry(&batch, None, RetryFilter::DeadLettered).await;
             match ask(&world, OPERATOR, "redrive", again).await {
                 Some(Ok(clips)) if !clips.is_empty() => world.count("redriven"),
                 Some(Err(Refusal::Invalid(failure))) => {

@@ -8,7 +8,7 @@ use crate::{
 };
 use clipfleet_cloud::Message;
 use clipfleet_contract::{batch, names, v1};
-use clipfleet_dispatcher::{Again, Dispatch, Refusal};
+use clipfleet_dispatcher::{Dispatch, Refusal, RetryFilter};
 use clipfleet_domain::ids::{BatchId, ClipId};
 use prost::Message as _;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -141,7 +141,7 @@ impl Person {
         let answer = self
             .ask(verb, async |dispatch: Arc<Dispatch>| match cancels {
                 true => dispatch.cancel(&batch, clip.as_ref()).await,
-                false => dispatch.retry(&batch, clip.as_ref(), Again::Ended).await,
+                false => dispatch.retry(&batch, clip.as_ref(), RetryFilter::Ended).await,
             })
             .await;
         if let Some(Ok(clips)) = answer {

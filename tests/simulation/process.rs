@@ -3,11 +3,8 @@
 
 use crate::{holding::Holding, world::World};
 use clipfleet_cloud::{CloudError, ErrorKind};
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -78,12 +75,12 @@ impl Process {
     }
 
     pub(crate) fn condition(&self) -> Condition {
-        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.condition.lock()
     }
 
     /// What it was before.
     fn becomes(&self, condition: Condition) -> Condition {
-        let before = std::mem::replace(&mut *self.condition.lock().unwrap_or_else(PoisonError::into_inner), condition);
+        let before = std::mem::replace(&mut *self.condition.lock(), condition);
         self.changed.notify_waiters();
         before
     }
@@ -142,7 +139,7 @@ impl Process {
     }
 
     fn stood(&self) -> MutexGuard<'_, Stood> {
-        self.stood_still.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stood_still.lock()
     }
 
     /// It could not know better until now: what it had to notice in time, it has to notice from now on.

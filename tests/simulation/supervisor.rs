@@ -18,7 +18,7 @@ use clipfleet_dispatcher::Dispatch;
 use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
 use clipfleet_scaler::{INITIAL_RATE, Policy};
 use clipfleet_service::{clock::Clock, health::Readiness};
-use clipfleet_worker::Surroundings;
+use clipfleet_worker::Dependencies;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,
@@ -175,22 +175,22 @@ impl Place {
                 let policy = BucketPolicy { default_bucket: BUCKET.into(), allowed: vec![BUCKET.into()] };
                 let dispatch = Arc::new(Dispatch::new(cloud, policy, clock));
                 self.world.lock().dispatchers.insert(self.index, Arc::clone(&dispatch));
-                let attending = clipfleet_dispatcher::attend(dispatch, Readiness::default(), stop);
-                tokio::spawn(async { attending.await.map_err(|error| error.to_string()) })
+                let background = clipfleet_dispatcher::run_background(dispatch, Readiness::default(), stop);
+                tokio::spawn(async { background.await.map_err(|error| error.to_string()) })
             }
             Role::Worker => {
-                let around = Surroundings {
+                let dependencies = Dependencies {
                     id: WorkerId::parse(&process.name).unwrap(),
                     cloud,
                     clock,
-                    asleep: self.asleep(process),
+                    sleep_clock: self.asleep(process),
                     media: Arc::new(SimMedia(Arc::clone(process))),
                     slots: self.scale.slots as usize,
                     scratch: self.world.scratch.clone(),
                     cache_mib: CACHE_MIB,
                     price: SlotPrice::default(),
                 };
-                let working = clipfleet_worker::make_clips(around, stop);
+                let working = clipfleet_worker::make_clips(dependencies, stop);
                 tokio::spawn(async { working.await.map_err(|error| error.to_string()) })
             }
             Role::Scaler => {

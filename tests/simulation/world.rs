@@ -4,11 +4,12 @@ use crate::{ledger::Ledger, mutation::Mutation, pool::Pool, weather::Weather};
 use clipfleet_cloud::{Cloud, memory::Memory};
 use clipfleet_dispatcher::Dispatch;
 use fastrand::Rng;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hasher as _},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -96,7 +97,7 @@ impl World {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// True time since the run began, milliseconds.

@@ -60,8 +60,8 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
     assert_eq!(probe.keys[0], 0);
     let ends = probe.keys.iter().skip(1).copied().chain([frames]);
     assert!(probe.keys.iter().zip(ends).all(|(from, to)| to - from <= 2 * order.fps as usize), "{:?}", probe.keys);
-    let lengths =
-        [&probe.video, &probe.audio, &probe.format].map(|properties| properties["duration"].parse::<f64>().expect("a length"));
+    let lengths = [&probe.video, &probe.audio, &probe.format]
+        .map(|properties| properties["duration"].parse::<f64>().expect("a length"));
     assert!(lengths.iter().all(|length| (length - frames as f64 / fps).abs() < 0.002), "{lengths:?}");
 
     let finished = transcript.outcome.as_ref().expect("a result");

@@ -382,5 +382,5 @@ pub fn clips(shown: &serde_json::Value) -> BTreeMap<String, serde_json::Value> {
 
 /// A document's text field; empty when it has none.
 pub fn text(document: &Document, field: &str) -> String {
-    document.text(field).unwrap_or_default().to_owned()
+    document.field(field).as_text().unwrap_or_default().to_owned()
 }

@@ -7,9 +7,10 @@ use clipfleet_domain::{
     job::EventKind,
     lifecycle::{ClipEvent, ClipEventKind},
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -73,7 +74,7 @@ impl Witness {
                     && seen.insert((attempt.id.clone(), attempt.sequence))
                 {
                     let heard = Heard { at: Instant::now(), clip: id.to_string(), event };
-                    notes.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+                    notes.lock().push(heard);
                 }
                 delivery.ack();
             }
@@ -83,7 +84,7 @@ impl Witness {
 
     /// Everything heard so far.
     pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard.lock().clone()
     }
 
     /// What each attempt said, by clip and the attempt's id, in the order of their first words.

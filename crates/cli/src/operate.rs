@@ -109,7 +109,7 @@ fn line(letter: &Value) -> String {
         letter["failureCodes"].as_array().map(|codes| codes.iter().filter_map(Value::as_str).collect::<Vec<_>>());
     let failure_codes = failure_codes.filter(|codes| !codes.is_empty()).map_or("-".to_owned(), |codes| codes.join(","));
     let message = letter["error"]["message"].as_str().unwrap_or("-");
-    format!("{}  {}  {}  failureCodes: {failureCodes}  {message}", text("batchId"), text("clipId"), text("completedAt"))
+    format!("{}  {}  {}  failures: {failure_codes}  {message}", text("batchId"), text("clipId"), text("completedAt"))
 }
 
 /// Batch by batch, forward only: one whose documents still show what was just redriven is not visited twice.
@@ -152,8 +152,8 @@ mod tests {
     fn a_dead_letter_is_one_line_with_its_reason() {
         let letter = json!({"batchId": "b1", "clipId": "c1", "completedAt": "2026-11-24T12:00:00Z",
                             "failureCodes": ["source_unavailable", "pipeline_crashed"], "error": {"message": "given up"}});
-        let expected = "b1  c1  2026-11-24T12:00:00Z  failureCodes: source_unavailable,pipeline_crashed  given up";
+        let expected = "b1  c1  2026-11-24T12:00:00Z  failures: source_unavailable,pipeline_crashed  given up";
         assert_eq!(line(&letter), expected);
-        assert_eq!(line(&json!({})), "-  -  -  failureCodes: -  -");
+        assert_eq!(line(&json!({})), "-  -  -  failures: -  -");
     }
 }

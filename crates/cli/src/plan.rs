@@ -71,9 +71,7 @@ pub(crate) fn command() -> Command {
         Arg::new(name).long(name).value_name("N").required(true).help(help).value_parser(value_parser!(f64))
     };
     let command = Command::new("plan")
-        .about(
-            "Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without GPUs",
-        )
+        .about("Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without GPUs")
         .arg(needed(BATCHES, "batches per hour, at random around that rate, all day"))
         .arg(needed(CLIPS, "clips per batch"))
         .arg(needed(SECONDS, "length of a clip, seconds of 1080p30"))

@@ -89,7 +89,8 @@ const INITIAL_RATE: Setting = Setting {
 const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET };
 
 /// Settings of a pool's policy.
-pub(crate) const POLICY: &[Setting] = &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
+pub(crate) const POLICY: &[Setting] =
+    &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
 /// Settings of the scaler role.
 pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
 /// Settings of a fleet on this machine that scales.
@@ -195,7 +196,11 @@ pub(crate) async fn run(
 }
 
 /// The scaler of a fleet on this machine: how it is set up for a least and a most number of workers.
-pub(crate) fn local_config(slots: usize, workers: (usize, usize), (backlog_target_seconds, idle_seconds): (f64, f64)) -> Config {
+pub(crate) fn local_config(
+    slots: usize,
+    workers: (usize, usize),
+    (backlog_target_seconds, idle_seconds): (f64, f64),
+) -> Config {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (min, max) = (count(workers.0), count(workers.1));
     // Whoever is ended here is idle, and starts again in a second.

@@ -7,13 +7,14 @@ use crate::{
 };
 use clipfleet_cloud::google::Endpoints;
 use clipfleet_domain::ids::WorkerId;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -70,12 +71,12 @@ impl Crew {
 
     /// How many there are, those apart that are being ended.
     pub(crate) fn count(&self) -> usize {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.places.lock().len()
     }
 
     /// Starts more, or ends some. None of those who are busy is ended: then more stay than were asked for.
     pub(crate) fn set(&self, count: usize, busy: &BTreeSet<WorkerId>) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         while places.len() < count {
             let free = |number: &usize| !places.iter().any(|place| place.number == *number);
             let number = (1..).find(free).unwrap_or(1);
@@ -92,7 +93,7 @@ impl Crew {
         }
         while places.len() > count {
             let idle = |place: &Place| {
-                let worker = place.worker.lock().unwrap_or_else(PoisonError::into_inner);
+                let worker = place.worker.lock();
                 worker.as_ref().is_none_or(|worker| !busy.contains(worker))
             };
             let Some(last) = places.iter().rposition(idle) else { return };
@@ -102,7 +103,7 @@ impl Crew {
 
     /// Ends all, in order.
     pub(crate) async fn stop(&self) {
-        let places = std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner));
+        let places = std::mem::take(&mut *self.places.lock());
         places.iter().for_each(|place| place.stop.cancel());
         self.keepers.close();
         self.keepers.wait().await;
@@ -121,7 +122,7 @@ async fn keep(
         let failed = |error| Failed::because(format!("start worker {number}"), error);
         let id = clipfleet_worker::new_identity().map_err(failed)?;
         let mut child = spawn(number, &id, &spec).map_err(failed)?;
-        *worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        *worker.lock() = Some(id);
         tokio::select! {
             () = stop.cancelled() => {
                 end(&mut child).await;

@@ -2,102 +2,7 @@
 
 use crate::{CloudError, ErrorKind};
 use async_trait::async_trait;
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
-
-/// A field's value; Firestore's types, those we use.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// No value.
-    Null,
-    /// True or false.
-    Bool(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A number.
-    Double(f64),
-    /// Text.
-    String(String),
-    /// An instant; kept to the microsecond.
-    Timestamp(SystemTime),
-    /// Values in order.
-    Array(Vec<Value>),
-    /// Named values.
-    Map(Fields),
-}
-
-/// The fields of a document or map.
-pub type Fields = BTreeMap<String, Value>;
-
-/// Identifies one state of a document; changes with every write. Opaque: compare for equality only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Version {
-    /// Seconds of the update time.
-    pub seconds: i64,
-    /// Nanoseconds of the update time.
-    pub nanos: i32,
-}
-
-/// A stored document.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Document {
-    /// Path relative to the database, for example `exportBatches/b1/clips/c1`.
-    pub path: String,
-    /// Its fields.
-    pub fields: Fields,
-    /// Its state when read.
-    pub version: Version,
-}
-
-impl Document {
-    /// The last part of its path.
-    pub fn id(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// A text field, if the document has it.
-    pub fn text(&self, field: &str) -> Option<&str> {
-        match self.fields.get(field) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// A whole-number field, if the document has it.
-    pub fn integer(&self, field: &str) -> Option<i64> {
-        match self.fields.get(field) {
-            Some(Value::Integer(number)) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// The whole numbers of a map, by name; none if the document has no such map.
-    pub fn integers(&self, field: &str) -> impl Iterator<Item = (&str, i64)> {
-        let map = match self.fields.get(field) {
-            Some(Value::Map(map)) => Some(map),
-            _ => None,
-        };
-        map.into_iter().flatten().filter_map(|(name, value)| match value {
-            Value::Integer(number) => Some((name.as_str(), *number)),
-            _ => None,
-        })
-    }
-
-    /// An instant of the document as Unix time in milliseconds, if the document has it.
-    pub fn instant_ms(&self, field: &str) -> Option<i64> {
-        match self.fields.get(field) {
-            Some(Value::Timestamp(at)) => i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok(),
-            _ => None,
-        }
-    }
-
-    /// Whether a field says yes.
-    pub fn is(&self, field: &str) -> bool {
-        self.fields.get(field) == Some(&Value::Bool(true))
-    }
-}
+pub use clipfleet_document::{Document, Fields, Search, Value, Version};
 
 /// What must hold for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,26 +35,6 @@ pub struct Amendment {
     pub fields: Vec<(Vec<String>, Value)>,
 }
 
-/// What [`Documents::find`] looks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Search<'a> {
-    /// Name of a top-level field.
-    pub field: &'a str,
-    /// Its value.
-    pub value: Value,
-    /// Only documents whose ids come after this one; empty for the first page.
-    pub after: &'a str,
-    /// At most so many.
-    pub limit: u32,
-}
-
-impl<'a> Search<'a> {
-    /// The first page.
-    pub fn new(field: &'a str, value: Value, limit: u32) -> Self {
-        Self { field, value, after: "", limit }
-    }
-}
-
 /// A document store.
 #[async_trait]
 pub trait Documents: Send + Sync {
@@ -164,7 +49,7 @@ pub trait Documents: Send + Sync {
     /// All documents of a collection (for example `exportBatches/b1/clips`) in the order of their ids.
     async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError>;
 
-    /// The documents of a collection whose top-level field has a value, in the order of their ids, at most so many: a page.
+    /// A page of a collection.
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError>;
 
     /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold

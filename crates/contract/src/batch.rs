@@ -43,8 +43,18 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Checks a request. `generated_id` becomes the batch's id when the client gave none. All bad fields are named at once.
 pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &str) -> Result<Batch, Failure> {
-    let mut violations = Violations::default();
     let id = if request.batch_id.is_empty() { generated_id } else { &request.batch_id };
+    parse(request, id, Some(policy)).map_err(|violations| Failure::invalid(violations.0))
+}
+
+/// The batch of a request that was accepted and recorded. Its buckets were allowed then and are not checked again, so that
+/// what was accepted can be finished and retried under another policy.
+pub fn recorded(request: &v1::ExportBatch) -> Result<Batch, Malformed> {
+    parse(request, &request.batch_id, None).map_err(|violations| violations.malformed())
+}
+
+fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&BucketPolicy>) -> Result<Batch, Violations> {
+    let mut violations = Violations::default();
     let id = violations.take("batchId", BatchId::parse(id));
     let owner = violations.take("ownerUid", OwnerUid::parse(&request.owner_uid));
     let project = violations.take("projectId", ProjectId::parse(&request.project_id));
@@ -52,8 +62,10 @@ pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &st
     let output = request.output.clone().unwrap_or_default();
     let rendition = rendition(&output, "output.", &mut violations);
     let prefix = match (output.prefix.as_str(), &owner) {
-        ("", Some(owner)) => violations.take("output.prefix", Prefix::of_owner(policy, owner)),
-        ("", None) => None,
+        ("", owner) => owner
+            .as_ref()
+            .zip(policy)
+            .and_then(|(owner, policy)| violations.take("output.prefix", Prefix::of_owner(policy, owner))),
         (given, _) => violations.take("output.prefix", allowed_prefix(given, policy)),
     };
     violations.0.extend(check_clip_ids(request.clips.iter().map(|clip| clip.clip_id.as_str())));
@@ -70,23 +82,23 @@ pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &st
         {
             Ok(Batch { id, owner, project, source, rendition, prefix, clips })
         }
-        _ => Err(Failure::invalid(violations.0)),
+        _ => Err(violations),
     }
 }
 
-fn allowed_prefix(text: &str, policy: &BucketPolicy) -> Result<Prefix, String> {
+fn allowed_prefix(text: &str, policy: Option<&BucketPolicy>) -> Result<Prefix, String> {
     let prefix = Prefix::parse(text)?;
-    policy.check(prefix.bucket())?;
+    policy.map_or(Ok(()), |policy| policy.check(prefix.bucket()))?;
     Ok(prefix)
 }
 
-fn allowed_uri(text: &str, policy: &BucketPolicy) -> Result<ObjectUri, String> {
+fn allowed_uri(text: &str, policy: Option<&BucketPolicy>) -> Result<ObjectUri, String> {
     let uri = ObjectUri::parse(text).map_err(|bad| bad.to_string())?;
-    policy.check(uri.bucket())?;
+    policy.map_or(Ok(()), |policy| policy.check(uri.bucket()))?;
     Ok(uri)
 }
 
-fn source(message: Option<&v1::Source>, policy: &BucketPolicy, violations: &mut Violations) -> Option<Source> {
+fn source(message: Option<&v1::Source>, policy: Option<&BucketPolicy>, violations: &mut Violations) -> Option<Source> {
     let uri = violations.take("source.uri", allowed_uri(message.map_or("", |source| &source.uri), policy));
     let generation = match message.map_or(0, |source| source.generation) {
         negative @ ..0 => violations.take("source.generation", Err(format!("must not be negative, got {negative}"))),

@@ -149,15 +149,17 @@ fn encode_kind(kind: &ClipEventKind) -> Kind {
     match bounded(kind.clone()) {
         ClipEventKind::Queued => Kind::ClipRequeued(v1::ClipRequeued {}),
         ClipEventKind::Started => Kind::ClipStarted(v1::ClipStarted {}),
-        ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => Kind::ClipProgressed(v1::ClipProgressed {
-            phase: name_of(&Phase::ALL, phase).to_owned(),
-            percent: u32::from(percent),
-            eta_seconds,
-            encoder: encoding.encoder,
-            fallback_reason: encoding.fallback_reason,
-            decoder: encoding.decoder,
-            gpu_driver: encoding.gpu_driver,
-        }),
+        ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => {
+            Kind::ClipProgressed(v1::ClipProgressed {
+                phase: name_of(&Phase::ALL, phase).to_owned(),
+                percent: u32::from(percent),
+                eta_seconds,
+                encoder: encoding.encoder,
+                fallback_reason: encoding.fallback_reason,
+                decoder: encoding.decoder,
+                gpu_driver: encoding.gpu_driver,
+            })
+        }
         ClipEventKind::Completed { output, encoding } => Kind::ClipCompleted(v1::ClipCompleted {
             output_uri: output.uri,
             output_url: output.url,
@@ -177,7 +179,9 @@ fn encode_kind(kind: &ClipEventKind) -> Kind {
         }),
         ClipEventKind::Failed(failure) => Kind::ClipFailed(v1::ClipFailed { error: Some(error(&failure)) }),
         ClipEventKind::Interrupted => Kind::ClipInterrupted(v1::ClipInterrupted {}),
-        ClipEventKind::FailedTransiently(failure) => Kind::ClipFailedTransiently(v1::ClipFailedTransiently { error: Some(error(&failure)) }),
+        ClipEventKind::FailedTransiently(failure) => {
+            Kind::ClipFailedTransiently(v1::ClipFailedTransiently { error: Some(error(&failure)) })
+        }
         ClipEventKind::Crashed(failure) => Kind::ClipCrashed(v1::ClipCrashed { error: Some(error(&failure)) }),
         ClipEventKind::Cancelled => Kind::ClipCancelled(v1::ClipCancelled {}),
     }
@@ -220,7 +224,9 @@ fn decode_kind(message: Kind) -> Result<ClipEventKind, Malformed> {
         },
         Kind::ClipFailed(message) => ClipEventKind::Failed(failure(message.error.unwrap_or_default())),
         Kind::ClipInterrupted(_) => ClipEventKind::Interrupted,
-        Kind::ClipFailedTransiently(message) => ClipEventKind::FailedTransiently(failure(message.error.unwrap_or_default())),
+        Kind::ClipFailedTransiently(message) => {
+            ClipEventKind::FailedTransiently(failure(message.error.unwrap_or_default()))
+        }
         Kind::ClipCrashed(message) => ClipEventKind::Crashed(failure(message.error.unwrap_or_default())),
         Kind::ClipCancelled(_) => ClipEventKind::Cancelled,
     })

@@ -6,13 +6,13 @@
 
 mod audio;
 pub mod batch;
+pub mod documents;
 pub mod event;
 pub mod job;
 mod json;
 pub mod names;
 pub mod pipeline;
 mod reframe;
-pub mod standing;
 mod violations;
 
 /// The messages as generated from `proto/clipfleet/v1`, with proto-JSON through serde.
@@ -20,6 +20,13 @@ mod violations;
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/clipfleet.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/clipfleet.v1.serde.rs"));
+}
+
+/// An instant of Unix time, milliseconds, as RFC 3339. Milliseconds suffice: nothing in a document is finer.
+pub fn rfc3339(unix_ms: i64) -> String {
+    let (seconds, millis) = (unix_ms.div_euclid(1_000), unix_ms.rem_euclid(1_000));
+    let time = pbjson_types::Timestamp { seconds, nanos: millis as i32 * 1_000_000 };
+    serde_json::to_value(time).ok().and_then(|text| text.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
 /// A message on a queue that this fleet did not write, or wrote in another version: it cannot be understood.

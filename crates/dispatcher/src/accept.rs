@@ -1,54 +1,24 @@
-//! Accepting a batch: check, pin the source, write the record, publish.
+//! Accepts a batch: checks it, pins its source, writes its record, publishes its jobs.
 
 use crate::{
-    record::{self, Record, Stored},
-    work::Board,
+    dispatch::{Dispatch, PUBLISHES_IN_FLIGHT},
+    record::{self, Stored},
+    refusal::{Refusal, record_refused},
 };
-use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Message, ObjectName};
-use clipfleet_contract::{batch, event, job, names, v1};
+use clipfleet_cloud::{ErrorKind, ObjectName};
+use clipfleet_contract::{batch, documents::request::RequestRecord, names, v1};
 use clipfleet_domain::{
-    batch::{Batch, BucketPolicy},
+    batch::Batch,
     failure::{Failure, FieldViolation},
-    ids::BatchId,
     job::{BatchContext, Event, EventKind, Job, PinnedSource},
     limits::MAX_SOURCE_BYTES,
     source::Source,
 };
-use clipfleet_service::{clock::Clock, trace};
+use clipfleet_service::trace;
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
-
-/// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
-/// thousand buffers.
-pub(crate) const PUBLISHES_IN_FLIGHT: usize = 256;
-
-/// Why a request is not taken.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The request itself is wrong.
-    Invalid(Failure),
-    /// The batch's id belongs to another request, or the clip's state does not allow it.
-    Conflict(Failure),
-    /// There is no such batch or clip.
-    NotFound(Failure),
-    /// Something this service depends on does not answer; the same request may succeed later.
-    Unavailable(CloudError),
-}
-
-impl From<CloudError> for Refusal {
-    fn from(error: CloudError) -> Self {
-        Self::Unavailable(error)
-    }
-}
-
-/// The dispatcher's verbs, whatever the transport.
-pub struct Dispatch {
-    pub(crate) cloud: Cloud,
-    pub(crate) clock: Clock,
-    pub(crate) work: Board,
-    policy: BucketPolicy,
-}
 
 /// The span of a request, which continues the caller's trace if its labels or headers name one.
 pub(crate) fn span<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Span {
@@ -58,12 +28,7 @@ pub(crate) fn span<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 }
 
 impl Dispatch {
-    /// Works on a cloud, under a policy.
-    pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
-        Self { cloud, clock, work: Board::default(), policy }
-    }
-
-    /// Takes a request. The same request again gives the same answer and dispatches nothing new.
+    /// Accepts a request. The same request again gives the same answer and dispatches nothing new.
     pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
         let generated_id = format!("b-{}", Uuid::now_v7().simple());
         let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
@@ -72,7 +37,7 @@ impl Dispatch {
             return known_already(&batch, &known.record);
         }
         let source = self.pin(&batch.source).await?;
-        let record = Record::new(&batch, source, self.clock.now_ms());
+        let record = record::new(&batch, source, self.clock.now_ms());
         match record::create(&self.cloud, &batch.id, record).await {
             Ok(stored) => self.dispatch(&batch, stored).await?,
             // Lost a race against the same id: whoever won dispatches it, or the repair does.
@@ -119,8 +84,8 @@ impl Dispatch {
 
     /// Publishes everything a recorded batch needs, then notes that it did.
     pub(crate) async fn dispatch(&self, batch: &Batch, stored: Stored) -> Result<(), Refusal> {
-        let started = std::time::Instant::now();
-        let Record { source, accepted_at_ms, .. } = &stored.record;
+        let started = Instant::now();
+        let RequestRecord { source, accepted_at_ms, .. } = &stored.record;
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
         let queued = EventKind::BatchQueued { at_ms: *accepted_at_ms, clips };
         self.report(&Event { batch: BatchContext::of(batch), kind: queued }).await?;
@@ -137,46 +102,9 @@ impl Dispatch {
         tracing::info!(batch = %batch.id, clips = batch.clips.len(), seconds, "batch dispatched");
         Ok(())
     }
-
-    pub(crate) async fn enqueue(&self, job: &Job) -> Result<(), CloudError> {
-        let attributes = [
-            (names::ATTRIBUTE_BATCH.to_owned(), job.batch.id.to_string()),
-            (names::ATTRIBUTE_CLIP.to_owned(), job.clip.id.to_string()),
-        ];
-        let attributes = attributes.into_iter().chain(trace::labels()).collect();
-        let message = Message { data: job::encode(job).into(), attributes };
-        self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
-    }
-
-    pub(crate) async fn report(&self, event: &Event) -> Result<(), CloudError> {
-        let attributes = [
-            (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
-            (names::ATTRIBUTE_EVENT.to_owned(), event::kind_name(event).to_owned()),
-        ];
-        let attributes = attributes.into_iter().chain(trace::labels()).collect();
-        let message = Message { data: event::encode(event).into(), attributes };
-        self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
-    }
-
-    /// A recorded request, checked again.
-    pub(crate) fn recorded(&self, record: &Record) -> Result<Batch, Refusal> {
-        batch::check(&record.request, &self.policy, "").map_err(Refusal::Invalid)
-    }
 }
 
-/// Why a record could not be written. One that the store will never take is refused, so that its request does not
-/// circle.
-pub(crate) fn record_refused(error: CloudError) -> Refusal {
-    match error.kind() {
-        ErrorKind::Invalid => Refusal::Invalid(Failure::permanent(
-            "document_refused",
-            format!("the database refuses the batch's record, split the batch: failed to {error}"),
-        )),
-        _ => error.into(),
-    }
-}
-
-fn known_already(batch: &Batch, known: &Record) -> Result<v1::BatchAccepted, Refusal> {
+fn known_already(batch: &Batch, known: &RequestRecord) -> Result<v1::BatchAccepted, Refusal> {
     if known.digest == record::digest(&batch::to_message(batch)) {
         return Ok(accepted(batch));
     }
@@ -192,10 +120,4 @@ fn accepted(batch: &Batch) -> v1::BatchAccepted {
         document: names::clip_document(&batch.id, id),
     };
     v1::BatchAccepted { batch_id: batch.id.to_string(), clips: batch.clips.iter().map(|c| clip(&c.id)).collect() }
-}
-
-/// A refusal for a batch that was never accepted.
-pub(crate) fn no_such_batch(batch: &BatchId) -> Refusal {
-    let message = format!("batch {:?} does not exist", batch.as_str());
-    Refusal::NotFound(Failure::permanent("batch_not_found", message))
 }

@@ -1,18 +1,18 @@
 //! Cancel and retry. Both are events published to the fleet; no status document is written here.
 
 use crate::{
-    accept::{Dispatch, PUBLISHES_IN_FLIGHT, Refusal, no_such_batch, record_refused},
-    dead_letters::is_dead_letter,
-    record::{self, Stored},
+    dispatch::{Dispatch, PUBLISHES_IN_FLIGHT},
+    record::{self, Stored, recorded},
+    refusal::{Refusal, no_such_batch, record_refused},
 };
-use clipfleet_cloud::{CloudError, Document};
-use clipfleet_contract::{names, standing::Standing};
+use clipfleet_cloud::CloudError;
+use clipfleet_contract::{documents::clip::ClipStatus, names};
 use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
     ids::{BatchId, ClipId},
-    job::{BatchContext, Event, EventKind, Job},
-    lifecycle::{ClipEvent, ClipEventKind},
+    job::Job,
+    lifecycle::ClipEventKind,
     state::State,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -21,29 +21,28 @@ use std::collections::HashMap;
 /// A clip that a verb may concern.
 struct Chosen {
     id: ClipId,
-    standing: Standing,
-    dead_letter: bool,
+    status: ClipStatus,
 }
 
 /// Which clips start over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryFilter {
     /// All that failed or were cancelled.
     Ended,
     /// Those whose jobs the queue gave up.
     DeadLettered,
 }
 
-impl Again {
-    fn takes(self, chosen: &Chosen) -> bool {
+impl RetryFilter {
+    fn matches(self, chosen: &Chosen) -> bool {
         match self {
-            Self::Ended => matches!(chosen.standing.state, State::Failed | State::Cancelled),
-            Self::DeadLettered => chosen.dead_letter,
+            Self::Ended => matches!(chosen.status.state, State::Failed | State::Cancelled),
+            Self::DeadLettered => chosen.status.is_dead_letter,
         }
     }
 
     fn refuse(self, chosen: &Chosen) -> Refusal {
-        let (clip, state) = (chosen.id.as_str(), state_name(chosen.standing.state));
+        let (clip, state) = (chosen.id.as_str(), state_name(chosen.status.state));
         Refusal::Conflict(match self {
             Self::Ended => {
                 let message =
@@ -63,34 +62,40 @@ impl Dispatch {
     pub async fn cancel(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
         let (batch, stored, chosen) = self.choose(batch, clip).await?;
         // A retry that its document has not heard of yet is given up, too.
-        let asked =
-            chosen.into_iter().map(|Chosen { id, standing, .. }| (standing.at_least(stored.record.asked(&id)), id));
-        let running = asked.filter(|(standing, _)| !standing.state.is_terminal());
-        let cancelling = running.map(async |(standing, id)| {
-            self.report_clip(&batch, &id, standing.generation, ClipEventKind::Cancelled).await.map(|()| id)
+        let asked = chosen
+            .into_iter()
+            .map(|Chosen { id, status }| (status.at_least(stored.record.requested_generation(&id)), id));
+        let running = asked.filter(|(status, _)| !status.state.is_terminal());
+        let cancelling = running.map(async |(status, id)| {
+            self.report_clip(&batch, &id, status.generation, ClipEventKind::Cancelled).await.map(|()| id)
         });
         Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
-    /// Starts over those of a batch's clips that `again` takes, or one of them. Returns the clips concerned.
-    pub async fn retry(&self, id: &BatchId, clip: Option<&ClipId>, again: Again) -> Result<Vec<ClipId>, Refusal> {
+    /// Starts over those of a batch's clips that `filter` matches, or one of them. Returns the clips concerned.
+    pub async fn retry(
+        &self,
+        id: &BatchId,
+        clip: Option<&ClipId>,
+        filter: RetryFilter,
+    ) -> Result<Vec<ClipId>, Refusal> {
         let (batch, stored, mut chosen) = self.choose(id, clip).await?;
-        if let (Some(refused), true) = (chosen.iter().find(|chosen| !again.takes(chosen)), clip.is_some()) {
-            return Err(again.refuse(refused));
+        if let (Some(refused), true) = (chosen.iter().find(|chosen| !filter.matches(chosen)), clip.is_some()) {
+            return Err(filter.refuse(refused));
         }
-        chosen.retain(|chosen| again.takes(chosen));
+        chosen.retain(|chosen| filter.matches(chosen));
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
         // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
         let now_ms = self.clock.now_ms();
         // Beyond what was asked before, too: that may have been cancelled since, or never got as far as the queue.
-        let next = |Chosen { id, standing, .. }: Chosen| {
-            let generation = standing.generation.max(stored.record.asked(&id)) + 1;
+        let next = |Chosen { id, status }: Chosen| {
+            let generation = status.generation.max(stored.record.requested_generation(&id)) + 1;
             (id, generation)
         };
         let again: Vec<(ClipId, u32)> = chosen.into_iter().map(next).collect();
-        record::note_retry(&self.cloud, id, &stored, &again, now_ms).await.map_err(record_refused)?;
+        record::record_retry(&self.cloud, id, &stored, &again, now_ms).await.map_err(record_refused)?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
@@ -108,7 +113,7 @@ impl Dispatch {
 
     async fn choose(&self, id: &BatchId, clip: Option<&ClipId>) -> Result<(Batch, Stored, Vec<Chosen>), Refusal> {
         let stored = record::load(&self.cloud, id).await?.ok_or_else(|| no_such_batch(id))?;
-        let batch = self.recorded(&stored.record)?;
+        let batch = recorded(&stored.record)?;
         let ids: Vec<ClipId> = batch
             .clips
             .iter()
@@ -121,30 +126,10 @@ impl Dispatch {
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;
-        let chosen = ids.into_iter().zip(&documents).map(|(id, document)| {
-            let document = document.as_ref();
-            let dead_letter = document.is_some_and(is_dead_letter);
-            Chosen { id, standing: document.map(standing).unwrap_or_default(), dead_letter }
-        });
+        let status = |document: &Option<_>| document.as_ref().map(ClipStatus::from_document).unwrap_or_default();
+        let chosen = ids.into_iter().zip(&documents).map(|(id, document)| Chosen { id, status: status(document) });
         Ok((batch, stored, chosen.collect()))
     }
-
-    pub(crate) async fn report_clip(
-        &self,
-        batch: &Batch,
-        clip: &ClipId,
-        generation: u32,
-        kind: ClipEventKind,
-    ) -> Result<(), CloudError> {
-        let event = ClipEvent { generation, at_ms: self.clock.now_ms(), attempt: None, kind };
-        self.report(&Event { batch: BatchContext::of(batch), kind: EventKind::Clip { id: clip.clone(), event } })
-            .await
-    }
-}
-
-/// Where a clip stands by its document.
-pub(crate) fn standing(document: &Document) -> Standing {
-    Standing::read(|field| document.text(field), |field| document.integer(field), |field| document.instant_ms(field))
 }
 
 fn state_name(state: State) -> &'static str {

@@ -1,64 +1,45 @@
-//! Pause and resume: one document that says what operators ask of the whole fleet, read by every worker.
+//! Pause and resume: one document that says what operators request of the whole fleet, read by every worker.
 
-use crate::accept::{Dispatch, Refusal};
-use clipfleet_cloud::{CloudError, Document, Fields, Precondition, Value, Write};
-use clipfleet_contract::names;
-use std::time::{Duration, UNIX_EPOCH};
-
-/// What is asked of the fleet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Workers take nothing new; clips that run end.
-    pub paused: bool,
-    /// Since when; Unix time, milliseconds. `None` when nothing was ever asked.
-    pub since_ms: Option<i64>,
-}
+use crate::{dispatch::Dispatch, refusal::Refusal};
+use clipfleet_cloud::{CloudError, Document, Precondition, Write};
+use clipfleet_contract::documents::fleet_control::{self, FleetControl};
 
 impl Dispatch {
-    /// What is asked of the fleet.
-    pub async fn fleet(&self) -> Result<Asked, CloudError> {
-        Ok(self.control().await?.as_ref().map(asked).unwrap_or_default())
+    /// What is requested of the fleet.
+    pub async fn fleet_control(&self) -> Result<FleetControl, CloudError> {
+        Ok(FleetControl::from_document(self.fleet_document().await?.as_ref()))
     }
 
-    pub(crate) async fn control(&self) -> Result<Option<Document>, CloudError> {
-        self.cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await
+    pub(crate) async fn fleet_document(&self) -> Result<Option<Document>, CloudError> {
+        self.cloud.documents.get_one(fleet_control::PATH.to_owned()).await
     }
 
-    /// Pauses the fleet or lets it go on. Asking for what holds already changes nothing.
-    pub async fn set_paused(&self, paused: bool) -> Result<Asked, Refusal> {
-        let found = self.control().await?;
-        let known = found.as_ref().map(asked).unwrap_or_default();
+    /// Pauses or resumes the fleet. Requesting the present state changes nothing.
+    pub async fn set_paused(&self, paused: bool) -> Result<FleetControl, Refusal> {
+        let found = self.fleet_document().await?;
+        let known = FleetControl::from_document(found.as_ref());
         if known.paused == paused {
             return Ok(known);
         }
-        let told = self.tell(found, paused).await;
-        // Another said so first, or this one's own word arrived and its answer did not.
-        if told.is_err()
-            && let Ok(known) = self.fleet().await
+        let written = self.write_paused(found, paused).await;
+        // Another operator was first, or this write succeeded and its answer was lost.
+        if written.is_err()
+            && let Ok(known) = self.fleet_control().await
             && known.paused == paused
         {
             return Ok(known);
         }
-        told
+        written
     }
 
-    /// Writes what is asked over what was found. A pause that was held up must not undo the word of an operator who came later: it finds
-    /// something else, and who asked it looks again.
-    pub(crate) async fn tell(&self, found: Option<Document>, paused: bool) -> Result<Asked, Refusal> {
-        let now_ms = self.clock.now_ms();
-        let changed_at = UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
-        let fields = Fields::from([
-            (names::PAUSED.to_owned(), Value::Bool(paused)),
-            (names::CHANGED_AT.to_owned(), Value::Timestamp(changed_at)),
-        ]);
+    /// Replaces the document that was found. A pause that was delayed must not undo the request of an operator who came later: it
+    /// fails because the document has changed, and its caller reads again.
+    pub(crate) async fn write_paused(&self, found: Option<Document>, paused: bool) -> Result<FleetControl, Refusal> {
+        let control = FleetControl { paused, changed_at_ms: Some(self.clock.now_ms()) };
         let precondition = found.map_or(Precondition::Absent, |document| Precondition::Unchanged(document.version));
-        let write = Write { path: names::CONTROL_DOCUMENT.to_owned(), fields, precondition };
+        let write = Write { path: fleet_control::PATH.to_owned(), fields: control.to_fields(), precondition };
         self.cloud.documents.commit(vec![write]).await?;
-        tracing::warn!(paused, "the fleet was told");
-        Ok(Asked { paused, since_ms: Some(now_ms) })
+        tracing::warn!(paused, "fleet control changed");
+        Ok(control)
     }
-}
-
-fn asked(document: &Document) -> Asked {
-    Asked { paused: document.is(names::PAUSED), since_ms: document.instant_ms(names::CHANGED_AT) }
 }

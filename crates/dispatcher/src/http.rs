@@ -13,14 +13,9 @@
 //! POST /v1/fleet:pause|resume                200
 //! ```
 
-use crate::{
-    accept::{self, Dispatch, Refusal},
-    control::Again,
-    fleet::Asked,
-    view::rfc3339,
-};
+use crate::{accept, control::RetryFilter, dispatch::Dispatch, refusal::Refusal, work::WorkCache};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
@@ -28,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use clipfleet_contract::batch;
+use clipfleet_contract::{batch, documents::fleet_control::FleetControl, rfc3339};
 use clipfleet_domain::{
     failure::{Failure, FieldViolation},
     ids::{BatchId, ClipId},
@@ -36,11 +31,7 @@ use clipfleet_domain::{
 };
 use futures::StreamExt as _;
 use serde_json::json;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
@@ -66,6 +57,7 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), take_turns))
+        .layer(Extension(Arc::<WorkCache>::default()))
         .with_state(dispatch)
 }
 
@@ -144,7 +136,7 @@ fn split_verb(target: &str) -> (&str, &str) {
 fn verb_of(target: &str) -> Result<(&str, Verb), Refusal> {
     match split_verb(target) {
         (id, "cancel") => Ok((id, Verb::Cancel)),
-        (id, "retry") => Ok((id, Verb::Again(Again::Ended))),
+        (id, "retry") => Ok((id, Verb::Retry(RetryFilter::Ended))),
         (_, other) => Err(no_action(other, ":cancel or :retry")),
     }
 }
@@ -152,7 +144,7 @@ fn verb_of(target: &str) -> Result<(&str, Verb), Refusal> {
 /// What can be done to clips.
 enum Verb {
     Cancel,
-    Again(Again),
+    Retry(RetryFilter),
 }
 
 async fn act(dispatch: &Dispatch, batch: &str, clip: Option<&str>, verb: Verb) -> Answer {
@@ -160,14 +152,14 @@ async fn act(dispatch: &Dispatch, batch: &str, clip: Option<&str>, verb: Verb) -
     let clip = clip.map(|clip| parse("clipId", clip, ClipId::parse)).transpose()?;
     let clips = match verb {
         Verb::Cancel => dispatch.cancel(&batch, clip.as_ref()).await?,
-        Verb::Again(again) => dispatch.retry(&batch, clip.as_ref(), again).await?,
+        Verb::Retry(filter) => dispatch.retry(&batch, clip.as_ref(), filter).await?,
     };
     let clips: Vec<_> = clips.iter().map(|clip| json!({"clipId": clip.as_str()})).collect();
     Ok((StatusCode::ACCEPTED, Json(json!({"batchId": batch.as_str(), "clips": clips}))).into_response())
 }
 
-async fn dead_letters(State(dispatch): State<Arc<Dispatch>>, Query(asked): Query<HashMap<String, String>>) -> Answer {
-    let after = asked.get("after").map_or("", String::as_str);
+async fn dead_letters(State(dispatch): State<Arc<Dispatch>>, Query(query): Query<HashMap<String, String>>) -> Answer {
+    let after = query.get("after").map_or("", String::as_str);
     Ok(Json(dispatch.dead_letters(after).await?).into_response())
 }
 
@@ -177,11 +169,11 @@ async fn dead_letters_of(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<S
 }
 
 async fn redrive_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> Answer {
-    act(&dispatch, redriven(&target)?, None, Verb::Again(Again::DeadLettered)).await
+    act(&dispatch, redriven(&target)?, None, Verb::Retry(RetryFilter::DeadLettered)).await
 }
 
 async fn redrive_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> Answer {
-    act(&dispatch, &id, Some(redriven(&target)?), Verb::Again(Again::DeadLettered)).await
+    act(&dispatch, &id, Some(redriven(&target)?), Verb::Retry(RetryFilter::DeadLettered)).await
 }
 
 fn redriven(target: &str) -> Result<&str, Refusal> {
@@ -197,24 +189,23 @@ fn no_action(verb: &str, known: &str) -> Refusal {
 }
 
 async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(asked(dispatch.fleet().await.map_err(Refusal::from)?))
+    Ok(fleet_answer(dispatch.fleet_control().await.map_err(Refusal::from)?))
 }
 
-async fn work(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(Json(dispatch.work().await?).into_response())
+async fn work(State(dispatch): State<Arc<Dispatch>>, Extension(cache): Extension<Arc<WorkCache>>) -> Answer {
+    Ok(Json(cache.get(&dispatch).await?).into_response())
 }
 
 async fn pause(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(asked(dispatch.set_paused(true).await?))
+    Ok(fleet_answer(dispatch.set_paused(true).await?))
 }
 
 async fn resume(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(asked(dispatch.set_paused(false).await?))
+    Ok(fleet_answer(dispatch.set_paused(false).await?))
 }
 
-fn asked(asked: Asked) -> Response {
-    let since = asked.since_ms.map(|ms| rfc3339(UNIX_EPOCH + Duration::from_millis(ms.unsigned_abs())));
-    Json(json!({"paused": asked.paused, "since": since})).into_response()
+fn fleet_answer(control: FleetControl) -> Response {
+    Json(json!({"paused": control.paused, "since": control.changed_at_ms.map(rfc3339)})).into_response()
 }
 
 fn parse<T, E: ToString>(field: &str, text: &str, parser: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Refusal> {

@@ -1,7 +1,7 @@
 //! Requests from the topic. Each ends in one of three ways: dispatched; refused, which becomes a `failed` batch document; or
 //! handed back because something did not answer. None is dropped and none circles.
 
-use crate::accept::{self, Dispatch, Refusal};
+use crate::{accept, dispatch::Dispatch, refusal::Refusal};
 use clipfleet_cloud::{CloudError, Delivery};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{

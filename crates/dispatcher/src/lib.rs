@@ -12,27 +12,29 @@
 mod accept;
 mod control;
 mod dead_letters;
+mod dispatch;
 mod fleet;
 mod http;
 mod intake;
-mod meters;
+mod metrics;
 mod reconcile;
 mod record;
+mod refusal;
 mod repair;
 #[cfg(test)]
 mod tests;
 mod view;
 mod work;
 
-pub use accept::{Dispatch, Refusal};
-pub use control::Again;
-pub use fleet::Asked;
+pub use control::RetryFilter;
+pub use dispatch::Dispatch;
 pub use http::routes;
+pub use refusal::Refusal;
 
 use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_domain::batch::BucketPolicy;
-use clipfleet_service::{clock::Clock, health, telemetry};
+use clipfleet_service::{clock::Clock, health, role};
 use std::{io, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -46,23 +48,16 @@ pub async fn run(
     cloud: Cloud,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    telemetry::start_metrics(meters::METRICS);
-    let readiness = health::Readiness::default();
     let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
-    let router = http::routes(Arc::clone(&dispatch)).merge(health::routes(readiness.clone())).merge(beside);
+    let router = http::routes(Arc::clone(&dispatch)).merge(beside);
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
-
-    let attending = tokio::spawn(attend(dispatch, readiness, stop.clone()));
-    let served = health::serve(listener, router, stop.clone()).await;
-    stop.cancel();
-    let attended = attending.await;
-    served?;
-    attended.map_err(io::Error::other)?.map_err(io::Error::other)
+    let background = |readiness| run_background(dispatch, readiness, stop.clone());
+    role::run(metrics::METRICS, listener, router, stop.clone(), background).await
 }
 
 /// Takes requests from the topic and finishes what was left unfinished, until told to stop or until waiting cannot mend an error.
 /// This is the whole dispatcher but for its process and its HTTP API.
-pub async fn attend(
+pub async fn run_background(
     dispatch: Arc<Dispatch>,
     readiness: health::Readiness,
     stop: CancellationToken,

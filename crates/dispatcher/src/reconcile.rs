@@ -6,12 +6,15 @@
 //! Every record stays `open` until all clips of its batch are over, so a look visits only batches that may need it.
 
 use crate::{
-    accept::{Dispatch, Refusal},
-    control::standing,
-    record::{self, Record, Stored},
+    dispatch::Dispatch,
+    record::{self, Stored, recorded},
+    refusal::Refusal,
 };
 use clipfleet_cloud::{CloudError, ErrorKind};
-use clipfleet_contract::{names, standing::Standing};
+use clipfleet_contract::{
+    documents::{clip::ClipStatus, request::RequestRecord},
+    names,
+};
 use clipfleet_domain::{
     batch::Batch,
     failure::Failure,
@@ -63,11 +66,11 @@ pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
 
 /// Looks at the open batches that follow one, and says after which the next look begins.
 pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Refusal> {
-    let asked = dispatch.fleet().await?;
-    if asked.paused {
+    let control = dispatch.fleet_control().await?;
+    if control.paused {
         return Ok(after.to_owned());
     }
-    let resumed_ms = asked.since_ms.unwrap_or(0);
+    let resumed_ms = control.changed_at_ms.unwrap_or(0);
     let page = record::open(&dispatch.cloud, after, AT_ONCE).await?;
     let mut room = JOBS_AT_ONCE;
     for stored in page.records {
@@ -85,7 +88,7 @@ pub(crate) async fn look(dispatch: &Dispatch, after: &str) -> Result<String, Ref
 async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usize) -> Result<usize, Refusal> {
     let Ok(id) = BatchId::parse(&stored.record.request.batch_id) else { return Ok(0) };
     let document = dispatch.cloud.documents.get_one(names::batch_document(&id)).await?;
-    let of_batch = document.as_ref().map(standing).unwrap_or_default();
+    let of_batch = document.as_ref().map(ClipStatus::from_document).unwrap_or_default();
     let now_ms = dispatch.clock.now_ms();
     let overdue = is_overdue(dispatch, &stored.record, &of_batch, resumed_ms);
     let untold_for_long = !stored.record.retried.is_empty()
@@ -93,18 +96,20 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
     if !stored.record.dispatched || !(of_batch.state.is_terminal() || overdue || untold_for_long) {
         return Ok(0);
     }
-    let batch = dispatch.recorded(&stored.record)?;
+    let batch = recorded(&stored.record)?;
     let clips = dispatch.cloud.documents.list(&names::clip_documents(&id)).await?;
-    let standings: HashMap<&str, Standing> = clips.iter().map(|clip| (clip.id(), standing(clip))).collect();
-    let shown = |clip: &ClipId| standings.get(clip.as_str()).cloned().unwrap_or_default();
+    let statuses: HashMap<&str, ClipStatus> =
+        clips.iter().map(|clip| (clip.id(), ClipStatus::from_document(clip))).collect();
+    let shown = |clip: &ClipId| statuses.get(clip.as_str()).cloned().unwrap_or_default();
     // In a batch that is over, a clip without a document is one whose document the store refuses for good.
-    let has_none = |clip: &ClipId| of_batch.state.is_terminal() && !standings.contains_key(clip.as_str());
+    let has_none = |clip: &ClipId| of_batch.state.is_terminal() && !statuses.contains_key(clip.as_str());
     // Of a retry that its document has not heard of yet, only the record knows.
-    let is_over = |clip: &ClipId| match stored.record.asked(clip) {
+    let is_over = |clip: &ClipId| match stored.record.requested_generation(clip) {
         0 if has_none(clip) => true,
-        asked => shown(clip).at_least(asked).state.is_terminal(),
+        requested => shown(clip).at_least(requested).state.is_terminal(),
     };
-    let is_silent = |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.asked(clip);
+    let is_silent =
+        |clip: &ClipId| overdue || untold_for_long && shown(clip).generation < stored.record.requested_generation(clip);
     let waiting: Vec<&ClipId> = batch.clips.iter().map(|clip| &clip.id).filter(|clip| !is_over(clip)).collect();
     let silent: Vec<ClipId> = waiting.iter().copied().filter(|clip| is_silent(clip)).take(room).cloned().collect();
     // The record is changed first, under the state it was read in: of several dispatchers one goes on, and a retry keeps it open.
@@ -112,12 +117,12 @@ async fn examine(dispatch: &Dispatch, stored: Stored, resumed_ms: i64, room: usi
         changed(record::close(&dispatch.cloud, &id, &stored).await)?;
         return Ok(0);
     }
-    if silent.is_empty() || !changed(record::note_repair(&dispatch.cloud, &id, &stored, now_ms).await)? {
+    if silent.is_empty() || !changed(record::record_repair(&dispatch.cloud, &id, &stored, now_ms).await)? {
         return Ok(0);
     }
     tracing::warn!(batch = %id, clips = silent.len(), "nothing was heard of these clips for long: their jobs are published again");
     metrics::counter!("clipfleet_jobs_republished_total").increment(silent.len() as u64);
-    publish_again(dispatch, &batch, &stored.record, &silent, &standings).await?;
+    publish_again(dispatch, &batch, &stored.record, &silent, &statuses).await?;
     Ok(silent.len())
 }
 
@@ -129,25 +134,25 @@ fn changed(noted: Result<(), CloudError>) -> Result<bool, CloudError> {
     }
 }
 
-fn is_overdue(dispatch: &Dispatch, record: &Record, shown: &Standing, resumed_ms: i64) -> bool {
+fn is_overdue(dispatch: &Dispatch, record: &RequestRecord, shown: &ClipStatus, resumed_ms: i64) -> bool {
     let heard_ms = [record.accepted_at_ms, record.repaired_at_ms, resumed_ms, shown.updated_at_ms].into_iter().max();
     let silence = if shown.state == State::Queued { SILENT_IN_QUEUE_MS } else { SILENT_MS };
     dispatch.clock.now_ms() - heard_ms.unwrap_or(0) >= patience(silence, record)
 }
 
 /// A silence and how often it was broken in vain.
-fn patience(silence_ms: i64, record: &Record) -> i64 {
+fn patience(silence_ms: i64, record: &RequestRecord) -> i64 {
     silence_ms.saturating_mul(1 << record.repairs.min(16)).min(LONGEST_SILENCE_MS)
 }
 
 async fn publish_again(
     dispatch: &Dispatch,
     batch: &Batch,
-    record: &Record,
+    record: &RequestRecord,
     silent: &[ClipId],
-    standings: &HashMap<&str, Standing>,
+    statuses: &HashMap<&str, ClipStatus>,
 ) -> Result<(), Refusal> {
-    if silent.iter().any(|clip| !standings.contains_key(clip.as_str())) {
+    if silent.iter().any(|clip| !statuses.contains_key(clip.as_str())) {
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
         let kind = EventKind::BatchQueued { at_ms: record.accepted_at_ms, clips };
         dispatch.report(&Event { batch: BatchContext::of(batch), kind }).await?;
@@ -156,8 +161,8 @@ async fn publish_again(
     let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
     for work in planned.into_iter().filter(|work| silent.contains(&work.clip.id)) {
         let clip = work.clip.id.clone();
-        let known = standings.get(clip.as_str()).cloned().unwrap_or_default();
-        let generation = known.generation.max(record.asked(&clip));
+        let known = statuses.get(clip.as_str()).cloned().unwrap_or_default();
+        let generation = known.generation.max(record.requested_generation(&clip));
         let untold = generation > known.generation;
         let queued_at_ms = match generation {
             0 => record.accepted_at_ms,

@@ -1,8 +1,9 @@
 //! Finishes what a crashed dispatcher began: records that were written but not marked as dispatched.
 
 use crate::{
-    accept::{Dispatch, Refusal},
-    record,
+    dispatch::Dispatch,
+    record::{self, recorded},
+    refusal::Refusal,
 };
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ pub(crate) async fn mend(dispatch: &Dispatch, after: &str) -> Result<String, Ref
         }
         let id = stored.record.request.batch_id.clone();
         tracing::warn!(batch = id, "dispatching a batch that was left unfinished");
-        // One batch that cannot be mended (its bucket is no longer allowed, say) does not keep the others waiting.
+        // One batch that cannot be mended (its record is unreadable, say) does not keep the others waiting.
         if let Err(refusal) = finish(dispatch, stored).await {
             tracing::error!(batch = id, ?refusal, "failed to dispatch");
         }
@@ -50,6 +51,6 @@ pub(crate) async fn mend(dispatch: &Dispatch, after: &str) -> Result<String, Ref
 }
 
 async fn finish(dispatch: &Dispatch, stored: record::Stored) -> Result<(), Refusal> {
-    let batch = dispatch.recorded(&stored.record)?;
+    let batch = recorded(&stored.record)?;
     dispatch.dispatch(&batch, stored).await
 }

@@ -1,9 +1,10 @@
 //! The dispatcher on a cloud in memory, with the failures a real one has.
 
 use crate::{
-    Again, Dispatch, Refusal,
+    Dispatch, Refusal, RetryFilter,
     reconcile::{SILENT_MS, look},
     repair::{GRACE_MS, mend},
+    work::WorkCache,
 };
 use clipfleet_cloud::{
     Body, Cloud, ErrorKind, Fields, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
@@ -24,6 +25,7 @@ struct Stage {
     memory: Memory,
     cloud: Cloud,
     dispatch: Dispatch,
+    work: WorkCache,
 }
 
 impl Stage {
@@ -47,7 +49,7 @@ impl Stage {
         cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
         let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
         let dispatch = Dispatch::new(cloud.clone(), policy, Clock::starting_at(1_000_000));
-        Self { memory, cloud, dispatch }
+        Self { memory, cloud, dispatch, work: WorkCache::default() }
     }
 
     /// What the status service would have written, now.
@@ -144,7 +146,7 @@ async fn a_record_that_cannot_be_read_keeps_no_batch_from_being_mended_or_counte
     tokio::time::sleep(Duration::from_millis(GRACE_MS as u64)).await;
     mend(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs(), 1);
-    assert_eq!(stage.dispatch.work().await.unwrap()["queuedClips"], 1);
+    assert_eq!(stage.work.get(&stage.dispatch).await.unwrap()["queuedClips"], 1);
     stage.look_after(24 * 3_600_000).await;
     assert_eq!(stage.jobs(), 2, "the look that finds silent batches goes on, too");
 }
@@ -275,11 +277,11 @@ async fn a_paused_fleet_is_silent_for_a_reason() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_was_held_up_does_not_undo_what_was_asked_later() {
     let Stage { dispatch, .. } = Stage::new().await;
-    let found = dispatch.control().await.unwrap();
+    let found = dispatch.fleet_document().await.unwrap();
     dispatch.set_paused(true).await.unwrap();
     dispatch.set_paused(false).await.unwrap();
-    assert!(dispatch.tell(found, true).await.is_err());
-    assert!(!dispatch.fleet().await.unwrap().paused);
+    assert!(dispatch.write_paused(found, true).await.is_err());
+    assert!(!dispatch.fleet_control().await.unwrap().paused);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +295,7 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
     stage.look_after(1_000).await;
     assert_eq!(open().await, 0);
     let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
-    assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
+    assert_eq!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap(), [c1]);
     assert_eq!(open().await, 1);
     // The retry's job is lost, and so is its event.
     stage.jobs_by_clip().await;
@@ -321,7 +323,7 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     stage.status(&[("c1", "failed", 0), ("c2", "completed", 0)]).await;
     let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
-    stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap();
+    stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap();
     stage.jobs_by_clip().await;
     // Status is away, and the retry's job is lost.
     stage.look_after(59_000).await;
@@ -336,7 +338,7 @@ async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_c
     delivery.ack();
     assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), std::slice::from_ref(&c1));
     // No document has heard of that either: a retry is of a generation of its own.
-    assert_eq!(stage.dispatch.retry(&b1, None, Again::Ended).await.unwrap(), [c1]);
+    assert_eq!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap(), [c1]);
     let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
     assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 2);
     stage.status(&[("c1", "completed", 1), ("c2", "completed", 0)]).await;
@@ -355,7 +357,7 @@ async fn a_retry_that_broke_off_in_a_batch_at_work_does_not_wait_for_its_end() {
     stage.status(&[("c1", "failed", 0), ("c2", "processing", 0)]).await;
     stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Invalid));
     let b1 = BatchId::parse("b1").unwrap();
-    assert!(stage.dispatch.retry(&b1, None, Again::Ended).await.is_err());
+    assert!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.is_err());
     stage.look_after(59_000).await;
     stage.status(&[("c1", "failed", 0), ("c2", "processing", 0)]).await;
     assert_eq!(stage.jobs(), 0);
@@ -401,9 +403,9 @@ async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
     let letters = stage.dispatch.dead_letters_of(&b1).await.unwrap();
     assert_eq!((letters.len(), &letters[0]["clipId"]), (1, &"c1".into()));
     let c2 = ClipId::parse("c2").unwrap();
-    let refused = stage.dispatch.retry(&b1, Some(&c2), Again::DeadLettered).await;
+    let refused = stage.dispatch.retry(&b1, Some(&c2), RetryFilter::DeadLettered).await;
     assert!(matches!(refused, Err(Refusal::Conflict(failure)) if failure.code == "clip_not_dead_lettered"));
-    let redriven = stage.dispatch.retry(&b1, None, Again::DeadLettered).await.unwrap();
+    let redriven = stage.dispatch.retry(&b1, None, RetryFilter::DeadLettered).await.unwrap();
     assert_eq!(redriven, [ClipId::parse("c1").unwrap()]);
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
@@ -412,7 +414,7 @@ async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
 async fn what_waits_and_what_is_made_is_counted_from_the_documents_of_open_batches() {
     let stage = Stage::new().await;
     let counted = async || {
-        let work = stage.dispatch.work().await.unwrap();
+        let work = stage.work.get(&stage.dispatch).await.unwrap();
         let open = work["batches"].as_array().unwrap().len();
         [work["queuedClips"].as_u64().unwrap(), work["processingClips"].as_u64().unwrap(), open as u64]
     };
@@ -424,7 +426,7 @@ async fn what_waits_and_what_is_made_is_counted_from_the_documents_of_open_batch
     stage.status(&[("c1", "completed", 0), ("c2", "processing", 0), ("c3", "queued", 0)]).await;
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(counted().await, [1, 1, 1]);
-    let work = stage.dispatch.work().await.unwrap();
+    let work = stage.work.get(&stage.dispatch).await.unwrap();
     assert_eq!((&work["workers"][0]["clips"][0]["clipId"], &work["more"]), (&"c2".into(), &false.into()));
     stage.status(&[("c1", "completed", 0), ("c2", "failed", 0), ("c3", "cancelled", 0)]).await;
     tokio::time::advance(Duration::from_secs(3)).await;

@@ -1,14 +1,13 @@
 //! `GET /v1/batches/{id}`: the status documents as JSON.
 
 use crate::{
-    accept::{Dispatch, Refusal, no_such_batch},
+    dispatch::Dispatch,
     record,
+    refusal::{Refusal, no_such_batch},
 };
-use clipfleet_cloud::{Fields, Value};
-use clipfleet_contract::names;
+use clipfleet_contract::{documents::public_json, names};
 use clipfleet_domain::ids::BatchId;
-use serde_json::{Map, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use serde_json::json;
 
 impl Dispatch {
     /// The batch's document with its clips' documents, which tell at least as much, under `clips`. A batch accepted so recently that
@@ -19,11 +18,11 @@ impl Dispatch {
         let batch = self.cloud.documents.get_one(names::batch_document(id)).await?;
         let Some(batch) = batch else { return self.show_recorded(id).await };
         let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
-        let mut shown = to_json(&batch.fields);
+        let mut shown = public_json(&batch.fields);
         shown.insert("batchId".into(), json!(id.as_str()));
         shown.insert(
             "clips".into(),
-            clips.iter().map(|clip| serde_json::Value::Object(to_json(&clip.fields))).collect(),
+            clips.iter().map(|clip| serde_json::Value::Object(public_json(&clip.fields))).collect(),
         );
         Ok(shown.into())
     }
@@ -39,38 +38,12 @@ impl Dispatch {
     }
 }
 
-pub(crate) fn to_json(fields: &Fields) -> Map<String, serde_json::Value> {
-    let public = fields.iter().filter(|(name, _)| *name != names::FOLD);
-    public.map(|(name, value)| (name.clone(), value_to_json(value))).collect()
-}
-
-fn value_to_json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Bool(value) => json!(value),
-        Value::Integer(value) => json!(value),
-        Value::Double(value) => json!(value),
-        Value::String(value) => json!(value),
-        Value::Timestamp(at) => json!(rfc3339(*at)),
-        Value::Array(values) => values.iter().map(value_to_json).collect(),
-        Value::Map(fields) => serde_json::Value::Object(to_json(fields)),
-    }
-}
-
-/// Milliseconds suffice: nothing in a status document is finer.
-pub(crate) fn rfc3339(at: SystemTime) -> String {
-    let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-    let time = pbjson_types::Timestamp { seconds, nanos: since_epoch.subsec_millis() as i32 * 1_000_000 };
-    serde_json::to_value(time).ok().and_then(|text| text.as_str().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use async_trait::async_trait;
     use clipfleet_cloud::{
-        Amendment, Cloud, CloudError, Document, Documents, Precondition, Search, Version, Write, memory,
+        Amendment, Cloud, CloudError, Document, Documents, Fields, Precondition, Search, Value, Version, Write, memory,
     };
     use clipfleet_domain::batch::BucketPolicy;
     use clipfleet_service::clock::Clock;

@@ -20,8 +20,11 @@ pub enum AttemptOutcome {
 
 impl AttemptOutcome {
     /// Every outcome, with its name in documents.
-    pub const ALL: [(AttemptOutcome, &'static str); 3] =
-        [(AttemptOutcome::Interrupted, "interrupted"), (AttemptOutcome::FailedTransiently, "failed_transiently"), (AttemptOutcome::Crashed, "crashed")];
+    pub const ALL: [(AttemptOutcome, &'static str); 3] = [
+        (AttemptOutcome::Interrupted, "interrupted"),
+        (AttemptOutcome::FailedTransiently, "failed_transiently"),
+        (AttemptOutcome::Crashed, "crashed"),
+    ];
 }
 
 /// How an attempt ended, and the code that says why (empty when there is nothing to say).
@@ -101,8 +104,10 @@ mod tests {
     #[test]
     fn every_attempt_counts_once_by_its_end_and_the_latest_is_not_lost() {
         let mut stats = AttemptStats::default();
-        for (number, end) in [(1, Some(AttemptOutcome::Crashed)), (2, Some(AttemptOutcome::Interrupted)), (3, None), (4, None)] {
-            stats.record(&id(number), end.and_then(end));
+        for (number, outcome) in
+            [(1, Some(AttemptOutcome::Crashed)), (2, Some(AttemptOutcome::Interrupted)), (3, None), (4, None)]
+        {
+            stats.record(&id(number), outcome.and_then(end));
             stats.record(&id(number), None);
         }
         let counts = AttemptCounts { crashes: 1, transient_failures: 0, interruptions: 1, lost: 1 };

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn the_latest_endings_stay_whatever_the_order() {
-        let end = |generation: u32| GenerationEnd { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
+        let end =
+            |generation: u32| GenerationEnd { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
         let total = MAX_HISTORY as u32 + 3;
         let (mut up, mut down) = (History::default(), History::default());
         (0..total).for_each(|generation| up.record(generation, end(generation)));

@@ -5,6 +5,7 @@
 //! as numbers, requests come in through the checked conversions of `clipfleet-contract`. Every limit lives in [`limits`].
 
 pub mod attempt;
+pub mod attempt_stats;
 pub mod audio;
 pub mod batch;
 pub mod bounds;
@@ -25,4 +26,3 @@ pub mod rendition;
 pub mod retry_policy;
 pub mod source;
 pub mod state;
-pub mod stats;

@@ -23,12 +23,12 @@ pub use batch::BatchView;
 
 use crate::{
     attempt::Attempt,
+    attempt_stats::{AttemptEnd, AttemptOutcome, AttemptStats},
     cost::Usage,
     failure::{Class, DEAD_LETTERED, Failure},
     history::{GenerationEnd, History},
     progress::Phase,
     state::State,
-    attempt_stats::{AttemptEnd, AttemptOutcome, AttemptStats},
 };
 
 /// Where the time of a clip went, milliseconds.
@@ -244,7 +244,10 @@ impl ClipView {
         if event.generation == self.generation {
             self.fold_current(event);
         } else if let Some(state) = event.kind.end() {
-            self.history.record(event.generation, GenerationEnd { state, at_ms: event.at_ms, failure: failure_of(&event.kind) });
+            self.history.record(
+                event.generation,
+                GenerationEnd { state, at_ms: event.at_ms, failure: failure_of(&event.kind) },
+            );
         }
         *self != before
     }

@@ -9,10 +9,10 @@
 //! | was interrupted | another one, at once | none: it is free, and only operators cause it |
 
 use crate::{
+    attempt_stats::AttemptCounts,
     failure::{Class, Failure},
     lifecycle::ClipEventKind,
     limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_TRANSIENT_FAILURES},
-    attempt_stats::AttemptCounts,
 };
 
 /// The event to tell of an attempt that failed; `earlier` counts the attempts before it.
@@ -84,8 +84,13 @@ mod tests {
     fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
         let outage = || Failure::transient("source_unavailable", "no answer");
         let counts = |transient_failures| AttemptCounts { transient_failures, crashes: 2, ..AttemptCounts::default() };
-        assert!(matches!(after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 2)), ClipEventKind::FailedTransiently(_)));
-        let ClipEventKind::Failed(failure) = after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 1)) else { panic!("ended") };
+        assert!(matches!(
+            after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 2)),
+            ClipEventKind::FailedTransiently(_)
+        ));
+        let ClipEventKind::Failed(failure) = after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 1)) else {
+            panic!("ended")
+        };
         assert_eq!((failure.code.as_str(), failure.retryable), ("source_unavailable", true));
     }
 

@@ -24,7 +24,6 @@ mod pubsub;
 mod server;
 mod storage;
 mod store;
-mod sync;
 mod unread;
 mod url;
 

@@ -9,12 +9,13 @@
 //!
 //! The queue has no cap of its own: every entry belongs to a request in progress, and those are capped by the connections.
 
-use crate::{error::stopping, limits, sync::lock};
+use crate::{error::stopping, limits};
+use parking_lot::Mutex;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::{
     future::Future,
     path::Path,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 use tokio::sync::oneshot;
@@ -123,7 +124,7 @@ impl Store {
                 Err(error)
             }
         });
-        let queued = lock(&self.0).as_ref().is_some_and(|open| open.changes.send(change).is_ok());
+        let queued = self.0.lock().as_ref().is_some_and(|open| open.changes.send(change).is_ok());
         async move { if queued { answered.await.unwrap_or(Err(StoreError::Closed)) } else { Err(StoreError::Closed) } }
     }
 
@@ -147,7 +148,7 @@ impl Store {
 
     /// A snapshot of what is committed, for code that is on a blocking thread already.
     pub(crate) fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
-        match lock(&self.0).as_ref() {
+        match self.0.lock().as_ref() {
             Some(open) => Ok(open.database.begin_read()?),
             None => Err(StoreError::Closed),
         }
@@ -155,7 +156,7 @@ impl Store {
 
     /// Commits what is queued, then closes the file and gives up its lock. Blocks.
     pub(crate) fn close(&self) {
-        let Some(Open { database, changes, writer }) = lock(&self.0).take() else { return };
+        let Some(Open { database, changes, writer }) = self.0.lock().take() else { return };
         drop(changes);
         if writer.join().is_err() {
             tracing::error!("the store's writer had panicked");

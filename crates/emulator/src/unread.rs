@@ -1,13 +1,14 @@
 //! Answers that come before the request was read to its end. Over HTTP/1.1 the connection would close on a caller who is still
 //! sending, who would then meet a broken connection instead of the answer; so the rest is read, within limits.
 
-use crate::{limits, sync::lock};
+use crate::limits;
 use axum::{body::Body, extract::Request, http::Version, middleware::Next, response::Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::time::timeout;
@@ -24,15 +25,15 @@ impl axum::body::HttpBody for Shared {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut *lock(&self.0)).poll_frame(cx)
+        Pin::new(&mut *self.0.lock()).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0).is_end_stream()
+        self.0.lock().is_end_stream()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        lock(&self.0).size_hint()
+        self.0.lock().size_hint()
     }
 }
 

@@ -1,52 +1,23 @@
 //! Percent-encoding, as paths and query strings use it.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// Everything but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// Decodes `%XX`; malformed sequences stay as they are.
 pub(crate) fn decode(text: &str) -> String {
-    decode_bytes(text.as_bytes(), false)
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The names and values of a query string, decoded, in order.
 pub(crate) fn query(text: &str) -> Vec<(String, String)> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode_bytes(name.as_bytes(), true), decode_bytes(value.as_bytes(), true))
-    };
-    text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
+    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
 /// Encodes everything but unreserved characters, fit for one segment of a path.
 pub(crate) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-fn decode_bytes(text: &[u8], plus_is_space: bool) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        match (first, hex(tail)) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) if plus_is_space => decoded.push(b' '),
-            _ => decoded.push(first),
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-fn hex(text: &[u8]) -> Option<u8> {
-    let digits = text.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -56,6 +27,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let name = "clips/ünï %&+=?.mp4";
+        assert_eq!(encode(name), "clips%2F%C3%BCn%C3%AF%20%25%26%2B%3D%3F.mp4");
         assert_eq!(decode(&encode(name)), name);
         assert_eq!(decode("100%"), "100%");
         assert_eq!(decode("a+b"), "a+b");

@@ -9,12 +9,13 @@ use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
     self as ps, publisher_client::PublisherClient, subscriber_client::SubscriberClient,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 use support::*;
@@ -97,7 +98,7 @@ impl Ledger {
 type Shared = Arc<Mutex<Ledger>>;
 
 fn note(ledger: &Shared, entry: impl FnOnce(&mut Ledger)) {
-    entry(&mut ledger.lock().unwrap());
+    entry(&mut ledger.lock());
 }
 
 /// A call that hangs because the server is gone is a call that was not confirmed.
@@ -158,7 +159,7 @@ impl Callers {
             let received = self.pull().await?;
             let (acks, names): (Vec<_>, Vec<_>) = received.into_iter().take(2).unzip();
             for name in &names {
-                assert!(!ledger.lock().unwrap().acknowledged.contains(name), "{name} was acknowledged");
+                assert!(!ledger.lock().acknowledged.contains(name), "{name} was acknowledged");
             }
             if acks.is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -271,7 +272,7 @@ async fn nothing_confirmed_is_lost_and_nothing_is_half_there_however_often_the_p
     process.kill();
 
     let mut lives = 0;
-    while lives < ROUNDS || (lives < MAX_ROUNDS && !ledger.lock().unwrap().is_rich()) {
+    while lives < ROUNDS || (lives < MAX_ROUNDS && !ledger.lock().is_rich()) {
         let round = lives;
         lives += 1;
         let process = Process::start(folder.path());
@@ -289,7 +290,7 @@ async fn nothing_confirmed_is_lost_and_nothing_is_half_there_however_often_the_p
             kill,
         );
         let process = Process::start(folder.path());
-        let recent = ledger.lock().unwrap().of_round(round);
+        let recent = ledger.lock().of_round(round);
         Callers::new(&process.url, http.clone()).await.check_round(round, &recent).await;
         process.kill();
     }
@@ -297,7 +298,7 @@ async fn nothing_confirmed_is_lost_and_nothing_is_half_there_however_often_the_p
     let process = Process::start(folder.path());
     let mut callers = Callers::new(&process.url, http.clone()).await;
     let left = callers.drain().await;
-    let ledger = ledger.lock().unwrap();
+    let ledger = ledger.lock();
     let (published, acknowledged) = (ledger.published.len(), ledger.acknowledged.len());
     println!(
         "{lives} lives: {published} messages published, {acknowledged} acknowledged, {} pairs committed, {} objects uploaded",

@@ -214,7 +214,9 @@ async fn a_waiting_stream_survives_a_restart_on_the_same_port() {
         loop {
             match clipfleet_emulator::Emulator::start(config.clone()).await {
                 // Another test got the port meanwhile, and will give it back.
-                Err(clipfleet_emulator::StartError::Listen { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(clipfleet_emulator::StartError::Listen { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await
+                }
                 started => return started.unwrap(),
             }
         }

@@ -156,10 +156,8 @@ fn compare(material: &Material, installed: &Arc<Installed>, table: &mut Table) -
     table.row(&format!("{name}: to the pixel in its place"), compared.in_place());
     let fast = pictures::speed(&order, &probed, &gpu, material)?;
     let slow = pictures::speed(&order, &probed, &cpu, material)?;
-    let told = format!(
-        "{fast:.0} fps decoded, cropped and scaled (the CPU: {slow:.0}); wanted {:.0}",
-        material.least_fps
-    );
+    let told =
+        format!("{fast:.0} fps decoded, cropped and scaled (the CPU: {slow:.0}); wanted {:.0}", material.least_fps);
     table.row(&format!("{name}: speed"), if fast >= material.least_fps { Ok(told) } else { Err(told) });
     Ok(())
 }

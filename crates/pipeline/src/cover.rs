@@ -5,7 +5,6 @@
 
 use crate::{
     failure,
-    lock::lock,
     verify::{
         fingerprint::Fingerprint,
         tap::{time_of, with_planes},
@@ -17,11 +16,8 @@ use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use jpeg_encoder::{ColorType, Encoder};
-use std::{
-    fmt::Display,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{fmt::Display, path::Path, sync::Arc};
 
 /// Name of the cover within the attempt's directory.
 pub const COVER_FILE: &str = "cover.jpg";
@@ -116,7 +112,7 @@ impl Cover {
     }
 
     fn judge(&self, pad: &gst::Pad, buffer: &gst::Buffer) -> Verdict {
-        let (choice, sample) = &mut *lock(&self.state);
+        let (choice, sample) = &mut *self.state.lock();
         let Some(time_ns) = time_of(pad, buffer) else { return Verdict::Pass };
         let look = || {
             let seen =
@@ -133,7 +129,7 @@ impl Cover {
 
     /// Writes the picture that was chosen.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
-        let sample = lock(&self.state).1.take().ok_or_else(|| unwritten("no picture passed"))?;
+        let sample = self.state.lock().1.take().ok_or_else(|| unwritten("no picture passed"))?;
         let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb).build();
         let converted = gst_video::convert_sample(&sample, &caps, Some(CONVERSION)).map_err(unwritten)?;
         let (Some(caps), Some(buffer)) = (converted.caps(), converted.buffer()) else {

@@ -2,10 +2,10 @@
 //! took; the driver's own words are only in GStreamer's log, at level `ERROR`. The first line since an attempt began is kept, one of those
 //! that call the driver before one of a decoder, which may only say that nobody took its pictures.
 
-use crate::lock::lock;
 use gst::log;
 use gstreamer as gst;
-use std::sync::{Mutex, Once};
+use parking_lot::Mutex;
+use std::sync::Once;
 
 /// Categories of the elements of GPUs, as patterns: `nvencoder`, `nvdecoder`, `nvh264dec`, `cudaconverter`, `cudaallocator` and
 /// their like.
@@ -51,12 +51,12 @@ pub fn listen() {
 
 /// Forgets what was logged: another attempt begins.
 pub fn forget() {
-    *lock(&HEARD) = Heard { caller: None, other: None };
+    *HEARD.lock() = Heard { caller: None, other: None };
 }
 
 /// The first line since then, with its category.
 pub fn first() -> Option<String> {
-    let heard = lock(&HEARD);
+    let heard = HEARD.lock();
     heard.caller.clone().or_else(|| heard.other.clone())
 }
 
@@ -65,7 +65,7 @@ fn is_of_a_gpu(category: &str) -> bool {
 }
 
 fn note(category: &str, message: &str) {
-    let mut heard = lock(&HEARD);
+    let mut heard = HEARD.lock();
     let calls = CALLERS.iter().any(|caller| category.starts_with(caller));
     let first = if calls { &mut heard.caller } else { &mut heard.other };
     if first.is_none() {

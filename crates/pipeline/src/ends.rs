@@ -7,7 +7,6 @@
 use crate::{
     bus::{self, Event},
     elements::{RangeSource, TimeLine},
-    lock::lock,
     probe::{Probed, Stream},
     source::Source,
     tracks::track_number,
@@ -15,7 +14,8 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// When the tracks of a source end, nanoseconds on its time line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
             let tracks = Arc::clone(&noted);
             pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
                 if let Some(buffer) = info.buffer() {
-                    lock(&tracks[index]).note(pad, buffer, &time_line);
+                    tracks[index].lock().note(pad, buffer, &time_line);
                 }
                 gst::PadProbeReturn::Ok
             });
@@ -91,7 +91,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
     if let Some(seek) = seek_ns {
         // Streams must be known before a seek; the first data, of whichever stream, says they are.
         let mut stall = bus::StallGuard::new("looking for the end of the source");
-        let nothing = || tracks.iter().all(|track| lock(track).last_ns.is_none());
+        let nothing = || tracks.iter().all(|track| track.lock().last_ns.is_none());
         while nothing() && pipeline.next_event().is_none() {
             stall.check(source.reads())?;
             std::thread::sleep(bus::STEP);
@@ -99,7 +99,7 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         let _ = demuxer.seek_simple(flags, gst::ClockTime::from_nseconds(seek as u64));
         // The jump is no interval between two pictures.
-        tracks.iter().for_each(|track| *lock(track) = Track::default());
+        tracks.iter().for_each(|track| *track.lock() = Track::default());
     }
     pipeline.start(gst::State::Playing)?;
     let mut stall = bus::StallGuard::new("looking for the end of the source");
@@ -115,10 +115,10 @@ fn pass(source: &Arc<Source>, probed: &Probed, seek_ns: Option<i64>) -> Result<E
         return Err(failure);
     }
     let end = |index: usize, stream: Option<&Stream>| {
-        let ended_ns = lock(&tracks[index]).end_ns;
+        let ended_ns = tracks[index].lock().end_ns;
         stream.filter(|_| ended_ns > 0).map_or(0, |stream| stream.time_line.edits().movie_end(ended_ns))
     };
-    let last_ns = lock(&tracks[0]).last_shown_ns;
+    let last_ns = tracks[0].lock().last_shown_ns;
     let placed = last_ns.map(|last| probed.video.time_line.edits().movie_end(last));
     Ok(Ends { last_picture_ns: placed, video_ns: end(0, Some(&probed.video)), audio_ns: end(1, probed.audio.as_ref()) })
 }

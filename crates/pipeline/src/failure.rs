@@ -114,9 +114,7 @@ pub fn is_about_the_window(failure: &Failure) -> bool {
 /// else is mostly what others noticed of it: a GPU that takes no more pictures looks like a source that does not go on.
 pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
     match driver {
-        _ if failed.is_of_the_proof() => {
-            Failure { message: format!("on the GPU: {}", failed.message), ..failed }
-        }
+        _ if failed.is_of_the_proof() => Failure { message: format!("on the GPU: {}", failed.message), ..failed },
         Some(line) => encode_failed(format!("on the GPU: {line}")),
         None => encode_failed(format!("with a GPU: {}", failed.message)),
     }

@@ -35,7 +35,6 @@ pub mod framing;
 pub mod header;
 pub mod leveling;
 pub mod listen;
-mod lock;
 pub mod moving_crop;
 pub mod mp4;
 pub mod paint;

@@ -13,7 +13,6 @@ use crate::{
     elements::{RangeSource, stereo},
     failure,
     leveling::meter::{Measured, Meter},
-    lock::lock,
     plan::Listening,
     run::{self, Sought},
     source::Source,
@@ -22,11 +21,8 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use std::{
-    mem,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{mem, path::Path, sync::Arc};
 
 /// How listening ended.
 #[derive(Debug)]
@@ -70,13 +66,13 @@ pub fn listen(plan: &Listening, source: &Arc<Source>, mut report: impl FnMut(f64
     let mut stall = bus::StallGuard::new("listening to the clip");
     loop {
         let event = pipeline.next_event();
-        let heard = lock(&meter).samples() as u64;
+        let heard = meter.lock().samples() as u64;
         if plan.seek_ns.is_some() && samples.report().first_ns.is_some_and(|first| first > plan.start_ns) {
             return Ok(Heard::Astray);
         }
         report(heard as f64 / plan.samples as f64);
         match event {
-            Some(Event::Ended) => return Ok(Heard::All(mem::take(&mut *lock(&meter)).finish())),
+            Some(Event::Ended) => return Ok(Heard::All(mem::take(&mut *meter.lock()).finish())),
             Some(Event::Failed(error)) => return Ok(Heard::Failed(error)),
             None => stall.check(source.reads() + heard)?,
         }
@@ -89,7 +85,7 @@ fn meter_at(pad: &gst::Pad) -> Arc<Mutex<Meter>> {
     let listening = Arc::clone(&meter);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(map) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) {
-            lock(&listening).add(stereo(&map));
+            listening.lock().add(stereo(&map));
         }
         gst::PadProbeReturn::Ok
     });

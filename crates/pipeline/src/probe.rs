@@ -16,14 +16,14 @@ use crate::{
     elements::{RangeSource, TimeLine},
     failure,
     header::Header,
-    lock::lock,
     source::{ReadError, Source},
     tracks::{self, Candidate, Chosen, Selection, Tracks},
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc};
+use parking_lot::Mutex;
+use std::sync::{Arc, atomic::AtomicBool, mpsc};
 
 /// How the stored picture must be turned to stand upright. Named as GStreamer's `video-direction` values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -202,13 +202,13 @@ pub fn probe(source: &Arc<Source>, installed: &Arc<Installed>) -> Result<Probed,
                 None => stall.check(source.reads())?,
                 Some(event) => {
                     let failure = source.failure();
-                    return Err(failure.unwrap_or_else(|| why_ended(event, all_streams, &lock(&streams))));
+                    return Err(failure.unwrap_or_else(|| why_ended(event, all_streams, &streams.lock())));
                 }
             },
         }
     };
     let declared = demuxer.query_duration::<gst::ClockTime>().map(|length| length.nseconds() as i64);
-    let mut streams = lock(&streams);
+    let mut streams = streams.lock();
     let Chosen { video: (index, video), audio, tracks } =
         streams.chosen.take().ok_or_else(failure::source_has_no_video)?;
     let rotation = streams.candidates.get(index).and_then(|candidate| candidate.track.rotation);
@@ -248,14 +248,14 @@ fn watch_pads(
 ) {
     let (header, collected) = (Arc::clone(header), Arc::clone(streams));
     demuxer.connect_pad_added(move |_, pad| {
-        lock(&collected).candidates.push(Candidate::new(pad, container, &header));
+        collected.lock().candidates.push(Candidate::new(pad, container, &header));
     });
     let (weak, installed, streams) = (pipeline.downgrade(), Arc::clone(installed), Arc::clone(streams));
     let sender = findings.clone();
     demuxer.connect_no_more_pads(move |_| {
         let Some(pipeline) = weak.upgrade() else { return };
         // Damaged files have a demuxer say it again.
-        if lock(&streams).chosen.is_some() {
+        if streams.lock().chosen.is_some() {
             return;
         }
         if let Err(failure) = connect(&pipeline, &installed, &streams, &sender) {
@@ -272,7 +272,7 @@ fn connect(
     streams: &Arc<Mutex<Streams>>,
     findings: &mpsc::Sender<Finding>,
 ) -> Result<(), Failure> {
-    let mut streams = lock(streams);
+    let mut streams = streams.lock();
     let chosen = tracks::choose(&streams.candidates, installed)?;
     for (index, candidate) in streams.candidates.iter().enumerate() {
         if index == chosen.video.0 {
@@ -305,7 +305,7 @@ fn decode(
     // Once there is a picture the demuxer's own thread stands still here, so no more is read than the picture needs, however late
     // the pipeline is stopped.
     sink_pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER, move |pad, info| {
-        let said = lock(&coded).or(video.colours);
+        let said = coded.lock().or(video.colours);
         match info.buffer().and_then(|buffer| first_picture(pad, buffer, &video.time_line, said)) {
             Some(picture) => {
                 let _ = findings.send(Finding::Picture(picture, said));
@@ -325,7 +325,7 @@ fn watch_coded_colours(pad: &gst::Pad, codec: &'static str) -> Arc<Mutex<Colours
         let Some(map) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) else {
             return gst::PadProbeReturn::Ok;
         };
-        *lock(&seen) = bitstream::colours(codec, &map);
+        *seen.lock() = bitstream::colours(codec, &map);
         gst::PadProbeReturn::Remove
     });
     coded

@@ -1,13 +1,11 @@
 //! What is told to the worker while a clip is made: at least once a second, and never less than before within a phase.
 
-use crate::{failure, lock::lock};
+use crate::failure;
 use clipfleet_contract::v1::TranscodeProgressed;
 use clipfleet_domain::{failure::Failure, lifecycle::Encoding, progress::Phase, rendition::name_of};
+use parking_lot::{Condvar, Mutex};
 use std::{
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -50,7 +48,7 @@ impl Default for Progress {
 impl Progress {
     /// Notes how far a phase is. Steps back are not told: a clip that is made anew is as far as it was before until it is farther.
     pub fn reach(&self, phase: Phase, fraction: f64) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.latest != (phase, fraction) {
             state.latest = (phase, fraction);
             self.steps.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +68,7 @@ impl Progress {
 
     /// Notes what is at work, and why it is not the best; and the way, if a GPU has a part in it.
     pub fn encode_with(&self, encoding: Encoding, gpu_way: Option<String>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.encoding = encoding;
         state.gpu_way = gpu_way.unwrap_or_default();
         drop(state);
@@ -80,35 +78,35 @@ impl Progress {
 
     /// Notes that no GPU is at work any more.
     pub fn leave_gpu(&self) {
-        lock(&self.state).gpu_way.clear();
+        self.state.lock().gpu_way.clear();
     }
 
     /// Stops a pipeline by dropping it. `why` is what led to that, if anything did; see [`Progress::stuck`].
     pub fn stop_pipeline<T>(&self, pipeline: T, why: Option<&Failure>) {
         let why = why.cloned().unwrap_or_else(|| failure::stuck("the pipeline does not stop"));
-        *lock(&self.stopping) = Some((Instant::now(), why));
+        *self.stopping.lock() = Some((Instant::now(), why));
         drop(pipeline);
-        *lock(&self.stopping) = None;
+        *self.stopping.lock() = None;
     }
 
     /// Why a pipeline was to be stopped, if it has not done so for that long. An element that hangs in a driver never does.
     pub fn stuck(&self, patience: Duration) -> Option<Failure> {
-        let stopping = lock(&self.stopping).clone();
+        let stopping = self.stopping.lock().clone();
         stopping.filter(|(since, _)| since.elapsed() >= patience).map(|(_, why)| why)
     }
 
     /// Reports until told to stop. Meant for a thread of its own, so that no stall elsewhere silences it.
     pub fn report_while_busy(&self, mut send: impl FnMut(TranscodeProgressed)) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         while !state.over {
             send(state.message());
-            state = self.news.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+            self.news.wait_for(&mut state, INTERVAL);
         }
     }
 
     /// Ends [`Progress::report_while_busy`].
     pub fn stop(&self) {
-        lock(&self.state).over = true;
+        self.state.lock().over = true;
         self.news.notify_all();
     }
 }
@@ -137,10 +135,10 @@ mod tests {
         let progress = Progress::default();
         progress.reach(Phase::Fetching, 0.5);
         progress.reach(Phase::Fetching, 0.2);
-        assert_eq!(lock(&progress.state).fraction, 0.5);
+        assert_eq!(progress.state.lock().fraction, 0.5);
         progress.reach(Phase::Encoding, 0.1);
         progress.reach(Phase::Fetching, 1.0);
-        let message = lock(&progress.state).message();
+        let message = progress.state.lock().message();
         assert_eq!((message.phase.as_str(), message.fraction), ("encoding", 0.1));
     }
 
@@ -153,7 +151,7 @@ mod tests {
         progress.reach(Phase::Encoding, 0.1);
         progress.reach(Phase::Encoding, 0.2);
         assert_eq!(progress.steps() - before, 2);
-        assert_eq!(lock(&progress.state).message().phase, "verifying");
+        assert_eq!(progress.state.lock().message().phase, "verifying");
     }
 
     #[test]
@@ -161,13 +159,13 @@ mod tests {
         struct Asks<'a>(&'a Progress, &'a Mutex<Vec<Option<Failure>>>);
         impl Drop for Asks<'_> {
             fn drop(&mut self) {
-                lock(self.1).extend([self.0.stuck(Duration::ZERO), self.0.stuck(Duration::from_secs(60))]);
+                self.1.lock().extend([self.0.stuck(Duration::ZERO), self.0.stuck(Duration::from_secs(60))]);
             }
         }
         let (progress, answers) = (Progress::default(), Mutex::default());
         let why = failure::stalled(20, "waiting");
         progress.stop_pipeline(Asks(&progress, &answers), Some(&why));
-        assert_eq!(*lock(&answers), [Some(why), None]);
+        assert_eq!(*answers.lock(), [Some(why), None]);
         assert_eq!(progress.stuck(Duration::ZERO), None);
     }
 }

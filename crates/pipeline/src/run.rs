@@ -19,8 +19,9 @@ use crate::{
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
+use parking_lot::Mutex;
 use std::{
-    sync::{Mutex, atomic::Ordering, mpsc},
+    sync::{atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
@@ -122,7 +123,7 @@ pub(crate) fn seek_blocked(
         let blocked = Mutex::new(blocked.clone());
         let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         let id = pad.add_probe(mask, move |_, _| {
-            let _ = crate::lock::lock(&blocked).send(());
+            let _ = blocked.lock().send(());
             gst::PadProbeReturn::Ok
         });
         probes.push((pad, id));

@@ -3,13 +3,14 @@
 //! Demuxers jump about and read small pieces; the worker is asked for whole blocks, the last few of which stay here. While
 //! reading goes straight on, the next block is asked for in advance.
 
-use crate::{failure, header::Correction, lock::lock};
+use crate::{failure, header::Correction};
 use bytes::Bytes;
 use clipfleet_domain::failure::Failure;
+use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -63,12 +64,12 @@ struct Mailbox {
 impl Ticket {
     /// Delivers the answer.
     pub fn settle(&self, answer: Result<Bytes, ReadError>) {
-        *lock(&self.0.answer) = Some(answer);
+        *self.0.answer.lock() = Some(answer);
         self.0.arrived.notify_all();
     }
 
     fn wait(&self, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
-        let mut answer = lock(&self.0.answer);
+        let mut answer = self.0.answer.lock();
         loop {
             if let Some(answer) = answer.as_ref() {
                 return answer.clone();
@@ -76,7 +77,7 @@ impl Ticket {
             if interrupted.load(Ordering::Acquire) {
                 return Err(ReadError::Interrupted);
             }
-            answer = self.0.arrived.wait_timeout(answer, WAIT_STEP).unwrap_or_else(PoisonError::into_inner).0;
+            self.0.arrived.wait_for(&mut answer, WAIT_STEP);
         }
     }
 }
@@ -118,12 +119,12 @@ impl Source {
 
     /// The first read that failed, if any. Demuxers report such a failure in words of their own; this is the true one.
     pub fn failure(&self) -> Option<Failure> {
-        lock(&self.failure).clone()
+        self.failure.lock().clone()
     }
 
     /// Number of blocks asked for so far: a sign of life. Reading the same ones again is none.
     pub fn reads(&self) -> u64 {
-        lock(&self.blocks).asked
+        self.blocks.lock().asked
     }
 
     /// Whether somebody waits for bytes that are still to come.
@@ -133,13 +134,13 @@ impl Source {
 
     /// From now on [`Source::read`] gives these bytes instead of the file's own. They are in order and do not overlap.
     pub fn correct(&self, corrections: Vec<Correction>) {
-        *lock(&self.corrections) = corrections.into();
+        *self.corrections.lock() = corrections.into();
     }
 
     /// The pieces that make up `length` bytes at `offset`, cut short by the end of the source, as a demuxer shall see them.
     pub fn read(&self, offset: u64, length: u64, interrupted: &AtomicBool) -> Result<Vec<Bytes>, ReadError> {
         let pieces = self.read_raw(offset, length, interrupted)?;
-        let corrections = Arc::clone(&lock(&self.corrections));
+        let corrections = Arc::clone(&self.corrections.lock());
         Ok(corrected(pieces, offset, &corrections))
     }
 
@@ -166,7 +167,7 @@ impl Source {
 
     fn block(&self, index: u64, interrupted: &AtomicBool) -> Result<Bytes, ReadError> {
         let (ticket, straight_on) = {
-            let mut blocks = lock(&self.blocks);
+            let mut blocks = self.blocks.lock();
             if blocks.asked > LEAST_BLOCKS + PASSES * self.size().div_ceil(BLOCK_BYTES) {
                 return Err(self.failed(failure::source_truncated("its index leads in circles")));
             }
@@ -175,21 +176,21 @@ impl Source {
             (blocks.ticket(index, &*self.ranges), straight_on)
         };
         if straight_on && (index + 1) * BLOCK_BYTES < self.size() {
-            lock(&self.blocks).prefetch(index + 1, &*self.ranges);
+            self.blocks.lock().prefetch(index + 1, &*self.ranges);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = ticket.wait(interrupted);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         if let Err(ReadError::Failed(failure)) = &answer {
             // A later attempt at the block must ask again.
-            lock(&self.blocks).kept.retain(|(kept, _)| *kept != index);
+            self.blocks.lock().kept.retain(|(kept, _)| *kept != index);
             return Err(self.failed(failure.clone()));
         }
         answer
     }
 
     fn failed(&self, failure: Failure) -> ReadError {
-        lock(&self.failure).get_or_insert(failure.clone());
+        self.failure.lock().get_or_insert(failure.clone());
         ReadError::Failed(failure)
     }
 }
@@ -256,7 +257,7 @@ mod tests {
         }
 
         fn request(&self, offset: u64, length: u64) -> Ticket {
-            self.asked.lock().unwrap().push(offset / BLOCK_BYTES);
+            self.asked.lock().push(offset / BLOCK_BYTES);
             let ticket = Ticket::default();
             ticket.settle(match self.broken_at {
                 Some(at) if at == offset => Err(ReadError::Failed(Failure::permanent("source_changed", "gone"))),
@@ -307,7 +308,7 @@ mod tests {
         for offset in [0, 10, 30 * BLOCK_BYTES, 30 * BLOCK_BYTES + 9, 31 * BLOCK_BYTES, 0] {
             read(&source, offset, 1).unwrap();
         }
-        assert_eq!(*pattern.asked.lock().unwrap(), [0, 30, 31, 32]);
+        assert_eq!(*pattern.asked.lock(), [0, 30, 31, 32]);
     }
 
     #[test]
@@ -317,7 +318,7 @@ mod tests {
             read(&source, block * BLOCK_BYTES, 1).unwrap();
         }
         read(&source, 0, 1).unwrap();
-        assert_eq!(pattern.asked.lock().unwrap().iter().filter(|block| **block == 0).count(), 2);
+        assert_eq!(pattern.asked.lock().iter().filter(|block| **block == 0).count(), 2);
     }
 
     #[test]
@@ -333,7 +334,7 @@ mod tests {
         let (source, pattern) = source(100 * BLOCK_BYTES, None);
         let ended = (0..100_000).map(|n| read(&source, n % 100 * BLOCK_BYTES, 1)).find_map(Result::err);
         assert!(matches!(ended, Some(ReadError::Failed(failure)) if failure.message.contains("circles")));
-        let asked = pattern.asked.lock().unwrap().len() as u64;
+        let asked = pattern.asked.lock().len() as u64;
         assert!((8 * 100..9 * 100).contains(&asked), "{asked}");
     }
 

@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn grey_is_shown_as_bright_as_it_was_whichever_way_it_was_coded() {
         for (transfer, white) in [(Transfer::Hlg, 0.75), (Transfer::Pq(1_000.0), 0.5807)] {
-            let gpu = (26.0_f64 / 203.0).powf(1.0 / 2.4);
+            let card = (26.0_f64 / 203.0).powf(1.0 / 2.4);
             assert!((grey(transfer, white) - 0.906).abs() < 0.006, "{}", grey(transfer, white));
-            assert!((grey(transfer, 0.38) - gpu).abs() < 0.008, "{} {GPU}", grey(transfer, 0.38));
+            assert!((grey(transfer, 0.38) - card).abs() < 0.008, "{} {card}", grey(transfer, 0.38));
             assert_eq!((grey(transfer, 0.0), map(transfer, false, [0, 512, 512])[0]), (0.0, 16));
         }
         assert_eq!((grey(Transfer::Hlg, 1.0), grey(Transfer::Hlg, 1.09)), (1.0, 1.0));

@@ -5,18 +5,13 @@
 
 use crate::{
     framing::{read_message, write_message},
-    lock::lock,
     source::{Ranges, ReadError, Ticket},
 };
 use bytes::Bytes;
 use clipfleet_contract::v1::{FromPipeline, ReadRange, StartTranscode, ToPipeline, from_pipeline, to_pipeline};
 use clipfleet_domain::failure::Failure;
-use std::{
-    collections::HashMap,
-    io,
-    os::unix::net::UnixStream,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, io, os::unix::net::UnixStream, sync::Arc};
 
 /// The worker, seen from its pipeline.
 pub struct WorkerLink {
@@ -54,7 +49,7 @@ impl WorkerLink {
 
     /// Sends one report.
     pub fn send(&self, message: from_pipeline::Message) -> io::Result<()> {
-        write_message(&mut *lock(&self.writer), &FromPipeline { message: Some(message) })
+        write_message(&mut *self.writer.lock(), &FromPipeline { message: Some(message) })
     }
 
     fn listen(&self, mut reader: UnixStream) {
@@ -81,7 +76,7 @@ impl WorkerLink {
     }
 
     fn settle(&self, id: u64, answer: Result<Bytes, ReadError>) {
-        match lock(&self.pending).tickets.remove(&id) {
+        match self.pending.lock().tickets.remove(&id) {
             Some(ticket) => ticket.settle(answer),
             None => tracing::warn!(id, "an answer to no question"),
         }
@@ -96,7 +91,7 @@ impl Ranges for WorkerLink {
     fn request(&self, offset: u64, length: u64) -> Ticket {
         let ticket = Ticket::default();
         let id = {
-            let mut pending = lock(&self.pending);
+            let mut pending = self.pending.lock();
             pending.last_id += 1;
             let id = pending.last_id;
             pending.tickets.insert(id, ticket.clone());

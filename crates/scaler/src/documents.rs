@@ -5,17 +5,21 @@ use crate::{
     board::{Board, MAX_BATCHES},
     work::Work,
 };
-use clipfleet_cloud::{Cloud, CloudError, Document, Search, Value};
+use clipfleet_cloud::{Cloud, CloudError, Document};
 use clipfleet_contract::{
-    batch, names,
-    standing::{self, Standing},
+    batch,
+    documents::{
+        batch::BatchStatus,
+        clip::ClipStatus,
+        fleet_control::{self, FleetControl},
+        request::{self, RequestRecord},
+    },
+    names,
 };
 use clipfleet_domain::{
     attempt::Attempt,
-    ids::{BatchId, ClipId, WorkerId},
+    ids::{BatchId, ClipId},
     lifecycle::ClipView,
-    progress::Phase,
-    rendition::by_name,
     state::State,
 };
 use std::collections::BTreeMap;
@@ -31,8 +35,7 @@ pub(crate) async fn take_up_open(
     after: &mut String,
     now_ms: i64,
 ) -> Result<bool, CloudError> {
-    let search = Search { after: after.as_str(), ..Search::new(names::RECORD_OPEN, Value::Bool(true), PAGE) };
-    let records = cloud.documents.find(names::REQUESTS, search).await?;
+    let records = cloud.documents.find(names::REQUESTS, request::open(after.as_str(), PAGE)).await?;
     for record in &records {
         let id = record.id();
         if let Ok(id) = BatchId::parse(id) {
@@ -65,9 +68,9 @@ async fn take_up_recorded(
     record: &Document,
     now_ms: i64,
 ) -> Result<(), CloudError> {
-    let request = record.text(names::RECORD_REQUEST).map(|text| batch::from_json(text.as_bytes()));
-    let recorded = request.and_then(Result::ok).and_then(|request| batch::recorded_clips(&request).ok());
-    let Some((rendition, clips)) = recorded else {
+    let record = RequestRecord::from_document(record);
+    let recorded = record.and_then(|record| Some((batch::recorded_clips(&record.request).ok()?, record.retried)));
+    let Some(((rendition, clips), retried)) = recorded else {
         tracing::error!(batch = %id, "its record cannot be read: written by another version of the dispatcher");
         board.ignore(id, now_ms);
         return Ok(());
@@ -77,17 +80,17 @@ async fn take_up_recorded(
     let documents = cloud.documents.list(&names::clip_documents(id)).await?;
     let views = documents.iter().filter_map(|document| {
         let clip = ClipId::parse(document.id()).ok()?;
-        Some((clip, view(document)))
+        Some((clip, view(ClipStatus::from_document(document))))
     });
     let mut views: BTreeMap<_, _> = views.collect();
     // In a batch that is over, a clip without a document is one whose document the store refuses for good. It waits for nobody.
-    if batch.is_some_and(|batch| state(&batch).is_terminal()) {
+    if batch.is_some_and(|batch| BatchStatus::from_document(&batch).state.is_terminal()) {
         for (clip, _) in &clips {
             views.entry(clip.clone()).or_insert_with(|| ClipView { state: State::Failed, ..ClipView::default() });
         }
     }
     // Of a retry that its document has not heard of yet, only the record knows.
-    for (clip, generation) in standing::retried(record.integers(names::RECORD_RETRIED)) {
+    for (clip, generation) in retried {
         let shown = views.entry(clip).or_default();
         if generation > shown.generation {
             *shown = ClipView { generation, ..ClipView::default() };
@@ -98,42 +101,32 @@ async fn take_up_recorded(
     Ok(())
 }
 
-/// Reads whether workers take new clips.
+/// Reads whether workers lease new clips.
 pub(crate) async fn paused(cloud: &Cloud) -> Result<bool, CloudError> {
-    let document = cloud.documents.get_one(names::CONTROL_DOCUMENT.to_owned()).await?;
-    Ok(document.is_some_and(|document| document.is(names::PAUSED)))
+    let document = cloud.documents.get_one(fleet_control::PATH.to_owned()).await?;
+    Ok(FleetControl::from_document(document.as_ref()).paused)
 }
 
-fn state(document: &Document) -> State {
-    document.text(names::STATUS).and_then(|name| by_name(&State::ALL, name).ok()).unwrap_or_default()
-}
-
-/// As much of a clip as its document tells about who works at it.
-fn view(document: &Document) -> ClipView {
-    let standing = Standing::read(
-        |field| document.text(field),
-        |field| document.integer(field),
-        |field| document.instant_ms(field),
-    );
-    let worker = document.text(names::WORKER).and_then(|worker| WorkerId::parse(worker).ok());
-    let attempt = standing.latest.zip(worker).map(|(latest, worker)| Attempt {
-        id: latest.id,
-        number: latest.number,
-        started_at_ms: latest.started_at_ms,
-        worker,
-        // Whatever the attempt says next is news.
-        sequence: 0,
+/// As much of a clip as its document says about who works at it.
+fn view(status: ClipStatus) -> ClipView {
+    let attempt = status.latest.and_then(|latest| {
+        Some(Attempt {
+            id: latest.id,
+            number: latest.number,
+            started_at_ms: latest.started_at_ms,
+            worker: latest.worker?,
+            // Whatever the attempt reports next is later.
+            sequence: 0,
+        })
     });
-    let phase = document.text(names::PHASE).and_then(|name| by_name(&Phase::ALL, name).ok()).unwrap_or_default();
-    let percent = document.integer(names::PROGRESS).and_then(|percent| u8::try_from(percent).ok()).unwrap_or(0);
-    let state = if attempt.is_none() && standing.state == State::Processing { State::Queued } else { standing.state };
+    let state = if attempt.is_none() && status.state == State::Processing { State::Queued } else { status.state };
     ClipView {
-        generation: standing.generation,
+        generation: status.generation,
         state,
-        phase,
-        percent,
+        phase: status.phase,
+        percent: status.percent,
         attempt,
-        updated_at_ms: standing.updated_at_ms,
+        updated_at_ms: status.updated_at_ms,
         ..ClipView::default()
     }
 }

@@ -33,12 +33,10 @@
 //! - While Firestore is down nobody leads and the pool keeps its size.
 //! - A leader that stops in an orderly way resigns, so that the next one need not wait.
 
-use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Fields, Precondition, Value, Version, Write};
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Precondition, Version, Write};
+use clipfleet_contract::documents::leadership::LeadershipDocument;
 use clipfleet_service::clock::Clock;
-use std::{
-    collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, timeout};
 
 /// How long one write lets its writer lead. A longer outage of Firestore stops scaling, and nothing else.
@@ -79,13 +77,6 @@ struct Term {
     trusted_until: Instant,
 }
 
-const HOLDER: &str = "holder";
-const RELEASED: &str = "released";
-const TARGET: &str = "target";
-const REASON: &str = "reason";
-const SPEED: &str = "slotSecondsPerClipSecond";
-const RENEWED_AT: &str = "renewedAt";
-
 impl Leadership {
     pub(crate) fn new(cloud: Cloud, clock: Clock, path: String, scaler: String) -> Self {
         Self { cloud, clock, path, scaler, term: None, seen: None, previous: LeaderState::default() }
@@ -99,9 +90,10 @@ impl Leadership {
     /// Tries to become the leader. Returns whether this scaler leads now.
     pub(crate) async fn acquire(&mut self) -> Result<bool, CloudError> {
         let found = self.cloud.documents.get_one(self.path.clone()).await?;
-        let precondition = match &found {
-            None => Precondition::Absent,
+        let (previous, precondition) = match &found {
+            None => (LeaderState::default(), Precondition::Absent),
             Some(document) => {
+                let known = LeadershipDocument::from_document(document);
                 let now = Instant::now();
                 let since = match self.seen {
                     Some((version, since)) if version == document.version => since,
@@ -109,14 +101,12 @@ impl Leadership {
                 };
                 self.seen = Some((document.version, since));
                 // A document of this scaler's is a write whose answer was lost.
-                let ours = document.text(HOLDER) == Some(&self.scaler);
-                if !ours && !document.is(RELEASED) && now.duration_since(since) < TAKEOVER_DELAY {
+                if known.leader != self.scaler && !known.resigned && now.duration_since(since) < TAKEOVER_DELAY {
                     return Ok(false);
                 }
-                Precondition::Unchanged(document.version)
+                (LeaderState::of(known), Precondition::Unchanged(document.version))
             }
         };
-        let previous = found.as_ref().map(leader_state).unwrap_or_default();
         match self.write(&previous, precondition, false).await {
             Ok(()) => {
                 self.previous = previous;
@@ -177,20 +167,18 @@ impl Leadership {
         &mut self,
         state: &LeaderState,
         precondition: Precondition,
-        released: bool,
+        resigned: bool,
     ) -> Result<(), CloudError> {
         let trusted_until = Instant::now() + TERM;
-        let now = UNIX_EPOCH + Duration::from_millis(self.clock.now_ms().unsigned_abs());
-        let speed = state.speed.iter().map(|(quality, rate)| (quality.clone(), Value::Double(*rate))).collect();
-        let fields = Fields::from([
-            (HOLDER.into(), Value::String(self.scaler.clone())),
-            (RELEASED.into(), Value::Bool(released)),
-            (TARGET.into(), state.target.map_or(Value::Null, |target| Value::Integer(i64::from(target)))),
-            (REASON.into(), Value::String(state.reason.to_owned())),
-            (SPEED.into(), Value::Map(speed)),
-            (RENEWED_AT.into(), Value::Timestamp(now)),
-        ]);
-        let write = Write { path: self.path.clone(), fields, precondition };
+        let document = LeadershipDocument {
+            leader: self.scaler.clone(),
+            resigned,
+            target: state.target,
+            reason: state.reason.to_owned(),
+            slot_seconds_per_clip_second: state.speed.clone(),
+            renewed_at_ms: self.clock.now_ms(),
+        };
+        let write = Write { path: self.path.clone(), fields: document.to_fields(), precondition };
         let version = self.cloud.documents.commit(vec![write]).await?.first().copied();
         let version = version
             .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, "read the version of the leader document"))?;
@@ -203,19 +191,10 @@ fn is_lost(error: &CloudError) -> bool {
     matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::NotFound)
 }
 
-fn leader_state(document: &Document) -> LeaderState {
-    let speed = match document.fields.get(SPEED) {
-        Some(Value::Map(fields)) => fields
-            .iter()
-            .filter_map(|(quality, rate)| match rate {
-                Value::Double(rate) => Some((quality.clone(), *rate)),
-                _ => None,
-            })
-            .collect(),
-        _ => BTreeMap::new(),
-    };
-    let target = document.integer(TARGET).and_then(|target| u32::try_from(target).ok());
-    LeaderState { target, reason: "", speed }
+impl LeaderState {
+    fn of(document: LeadershipDocument) -> Self {
+        Self { target: document.target, reason: "", speed: document.slot_seconds_per_clip_second }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod control;
 mod decide;
 mod documents;
 mod leadership;
-mod meters;
+mod metrics;
 pub mod model;
 mod schedule;
 #[cfg(test)]
@@ -25,11 +25,12 @@ mod work;
 pub use backend::Backend;
 pub use decide::{Decision, Load, Policy, Pool, Reason, decide};
 pub use schedule::Schedule;
-pub use work::{INITIAL_RATE, FIXED_SECONDS, Speed, Work};
+pub use work::{FIXED_SECONDS, INITIAL_RATE, Speed, Work};
 
+use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
-use clipfleet_contract::names;
-use clipfleet_service::{clock::Clock, health, telemetry};
+use clipfleet_contract::documents::leadership::LeadershipDocument;
+use clipfleet_service::{clock::Clock, health, role};
 use control::Ended;
 use leadership::Leadership;
 use std::{io, sync::Arc, time::Duration};
@@ -71,15 +72,9 @@ pub async fn run(
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    telemetry::start_metrics(meters::METRICS);
-    let readiness = health::Readiness::default();
     tracing::info!(listen = %listener.local_addr()?, pool = config.pool, dry_run = config.dry_run, "scaler listens");
-    let scaling = tokio::spawn(scale(config, cloud, Clock::system(), backend, readiness.clone(), stop.clone()));
-    let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
-    stop.cancel();
-    let scaled = scaling.await;
-    served?;
-    scaled.map_err(io::Error::other)?.map_err(io::Error::other)
+    let scaling = |readiness| scale(config, cloud, Clock::system(), backend, readiness, stop.clone());
+    role::run(metrics::METRICS, listener, Router::new(), stop.clone(), scaling).await
 }
 
 /// Scales until told to stop, or until waiting cannot mend an error (no such subscription). This is the whole scaler but for its process.
@@ -92,11 +87,11 @@ pub async fn scale(
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let holder = format!("s-{}", Uuid::now_v7().simple());
-    let mut leadership = Leadership::new(cloud.clone(), clock, names::scaler_document(&config.pool), holder.clone());
+    let mut leadership = Leadership::new(cloud.clone(), clock, LeadershipDocument::path(&config.pool), holder.clone());
     let Config { policy, initial_rate, dry_run, pool } = config;
     let scaler = Scaler { cloud, clock, backend, policy, initial_rate, dry_run };
     let report = |leads: bool| {
-        metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
+        ::metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
         let status =
             serde_json::json!({"role": "scaler", "scaler": holder, "pool": pool, "leader": leads, "dryRun": dry_run});
         readiness.ready(status);

@@ -6,14 +6,19 @@ use clipfleet_cloud::{
     ErrorKind, Fields, Message, Precondition, SubscriptionSpec, Value, Write,
     memory::{self},
 };
-use clipfleet_contract::event;
+use clipfleet_contract::{
+    documents::{fleet_control, request::RequestRecord},
+    event, names,
+};
 use clipfleet_domain::{
     attempt::Attempt,
     ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
-    job::{BatchContext, Event, EventKind},
+    job::{BatchContext, Event, EventKind, PinnedSource},
     lifecycle::{ClipEvent, ClipEventKind, Encoding, Output},
+    source::ObjectUri,
 };
-use std::{collections::BTreeSet, sync::Mutex};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -34,18 +39,18 @@ impl Backend for Recorder {
     }
 
     async fn count(&self) -> Result<u32, CloudError> {
-        Ok(*self.count.lock().unwrap())
+        Ok(*self.count.lock())
     }
 
     async fn set(&self, count: u32, busy: &BTreeSet<WorkerId>, _: Duration) -> Result<(), CloudError> {
-        self.calls.lock().unwrap().push(count);
-        *self.busy.lock().unwrap() = busy.len();
-        let mut failures = self.failures.lock().unwrap();
+        self.calls.lock().push(count);
+        *self.busy.lock() = busy.len();
+        let mut failures = self.failures.lock();
         if *failures > 0 {
             *failures -= 1;
             return Err(CloudError::new(ErrorKind::Unavailable, "set it: overloaded"));
         }
-        *self.count.lock().unwrap() = count;
+        *self.count.lock() = count;
         Ok(())
     }
 }
@@ -86,17 +91,23 @@ impl Stage {
 
     /// The same for a batch whose first clips were retried once.
     async fn record_retried(&self, batch: &str, clips: usize, retried: usize) {
-        let retried = (0..retried).map(|n| (format!("c{n}"), Value::Integer(1))).collect();
         let clips: Vec<_> = (0..clips)
             .map(|n| serde_json::json!({"clipId": format!("c{n}"), "startMs": 1_000, "endMs": 31_000}))
             .collect();
         let request = serde_json::json!({"batchId": batch, "ownerUid": "u1", "projectId": "p1", "clips": clips,
             "source": {"uri": "gs://media/a.mp4"}, "output": {"quality": "1080p", "aspect": "9:16", "fps": 30}});
-        let fields = Fields::from([
-            (names::RECORD_REQUEST.into(), Value::String(request.to_string())),
-            (names::RECORD_OPEN.into(), Value::Bool(true)),
-            (names::RECORD_RETRIED.into(), Value::Map(retried)),
-        ]);
+        let record = RequestRecord {
+            digest: String::new(),
+            request: clipfleet_contract::batch::from_json(request.to_string().as_bytes()).unwrap(),
+            source: PinnedSource { uri: ObjectUri::parse("gs://media/a.mp4").unwrap(), generation: 1, size_bytes: 5 },
+            accepted_at_ms: 1_000_000,
+            dispatched: true,
+            open: true,
+            retried: (0..retried).map(|n| (ClipId::parse(&format!("c{n}")).unwrap(), 1)).collect(),
+            repairs: 0,
+            repaired_at_ms: 0,
+        };
+        let fields = record.to_fields().unwrap();
         let path = names::request_document(&BatchId::parse(batch).unwrap());
         let write = Write { path, fields, precondition: Precondition::Absent };
         self.cloud.documents.commit(vec![write]).await.unwrap();
@@ -136,7 +147,7 @@ impl Stage {
     }
 
     fn calls(&self) -> Vec<u32> {
-        self.pool.calls.lock().unwrap().clone()
+        self.pool.calls.lock().clone()
     }
 
     async fn until(&self, calls: &[u32]) -> Duration {
@@ -188,7 +199,7 @@ async fn who_is_busy_is_told_to_the_pool_and_stays() {
         () = telling => {}
         _ = stage.until(&[5, 2]) => {}
     }
-    assert_eq!(*stage.pool.busy.lock().unwrap(), 2);
+    assert_eq!(*stage.pool.busy.lock(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,8 +265,8 @@ async fn a_scaler_that_was_replaced_sets_nothing() {
     let (_stop, _scaling) = stage.scaler(false);
     sleep(Duration::from_secs(5)).await;
     // Another has written the document; this one thinks that it still leads.
-    let fields = Fields::from([("holder".into(), Value::String("another".into()))]);
-    let write = Write { path: names::scaler_document("test"), fields, precondition: Precondition::None };
+    let fields = Fields::from([("leader".into(), Value::String("another".into()))]);
+    let write = Write { path: LeadershipDocument::path("test"), fields, precondition: Precondition::None };
     stage.cloud.documents.commit(vec![write]).await.unwrap();
     stage.submit("b1", 30).await;
     sleep(Duration::from_secs(15)).await;
@@ -276,7 +287,7 @@ async fn a_dry_run_sets_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_set_is_set_later() {
     let stage = Stage::new().await;
-    *stage.pool.failures.lock().unwrap() = 3;
+    *stage.pool.failures.lock() = 3;
     let (_stop, _scaling) = stage.scaler(false);
     stage.submit("b1", 30).await;
     let took = stage.until(&[5, 5, 5, 5]).await;
@@ -290,7 +301,7 @@ async fn a_size_that_someone_else_set_is_noticed() {
     let (_stop, _scaling) = stage.scaler(false);
     stage.submit("b1", 30).await;
     stage.until(&[5]).await;
-    *stage.pool.count.lock().unwrap() = 1;
+    *stage.pool.count.lock() = 1;
     stage.until(&[5, 5]).await;
 }
 
@@ -298,8 +309,8 @@ async fn a_size_that_someone_else_set_is_noticed() {
 async fn a_fleet_that_is_paused_gets_no_workers_until_it_goes_on() {
     let stage = Stage::new().await;
     let pause = |paused| Write {
-        path: names::CONTROL_DOCUMENT.into(),
-        fields: Fields::from([(names::PAUSED.into(), Value::Bool(paused))]),
+        path: fleet_control::PATH.into(),
+        fields: Fields::from([("paused".into(), Value::Bool(paused))]),
         precondition: Precondition::None,
     };
     stage.cloud.documents.commit(vec![pause(true)]).await.unwrap();

@@ -102,10 +102,8 @@ impl Visit for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use parking_lot::Mutex;
+    use std::{io, sync::Arc};
     use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
 
     #[derive(Clone, Default)]
@@ -113,7 +111,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -138,7 +136,7 @@ mod tests {
             tracing::warn!(clip = %"c\n1", total_ms = 12_u64, reused = false, severity = "none", "clip completed");
             tracing::error!("second");
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         let parsed: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(parsed.len(), 2, "one line each, whatever they say");
         let line = &parsed[0];

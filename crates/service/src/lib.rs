@@ -6,6 +6,7 @@ mod cloud_log;
 
 pub mod clock;
 pub mod health;
+pub mod role;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

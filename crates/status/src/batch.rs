@@ -1,9 +1,13 @@
-//! One batch as the service knows it: the views of its clips, what they come to, and the documents of both.
+//! One batch in memory: the views of its clips, their sum, and the documents of both.
 
-use crate::{documents, slate::Slate};
+use crate::write_state::WriteState;
 use clipfleet_cloud::{Document, Version, Write};
-use clipfleet_contract::names;
+use clipfleet_contract::documents::{
+    batch::{BatchDocument, BatchStatus},
+    clip::ClipDocument,
+};
 use clipfleet_domain::{
+    attempt_stats::AttemptStats,
     failure::Failure,
     history::{GenerationEnd, History},
     ids::{ClipId, ProjectId},
@@ -11,7 +15,6 @@ use clipfleet_domain::{
     lifecycle::{BatchView, ClipEvent, ClipEventKind, ClipView, Encoding},
     progress::Phase,
     state::State,
-    attempt_stats::AttemptStats,
 };
 use std::collections::BTreeMap;
 use tokio::time::Instant;
@@ -19,7 +22,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default, Clone)]
 struct Clip {
     view: ClipView,
-    slate: Slate,
+    write_state: WriteState,
 }
 
 impl Clip {
@@ -59,9 +62,9 @@ impl Clip {
             completed_at_ms: Some(end.at_ms),
             ..ClipView::default()
         };
-        let mut slate = version.map_or_else(Slate::default, Slate::stored);
-        slate.give_up();
-        Self { view, slate }
+        let mut write_state = version.map_or_else(WriteState::default, WriteState::stored);
+        write_state.give_up();
+        Self { view, write_state }
     }
 }
 
@@ -74,112 +77,113 @@ pub(crate) struct Batch {
     /// What the clips came to when one of them last changed its state. Their progress since is summed up when it is written.
     state: State,
     /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
-    read: u8,
+    published_percent: u8,
     /// When it was created, as its document says: a clip's document may have been written before the earliest event of it came.
     created_at_ms: Option<i64>,
-    slate: Slate,
-    pub(crate) heard_at: Instant,
+    write_state: WriteState,
+    pub(crate) last_event_at: Instant,
 }
 
 impl Batch {
     /// As its documents say, or as new. The clips' were read after the batch's.
-    pub(crate) fn take_up(context: &BatchContext, batch: Option<&Document>, clips: &[Document], now: Instant) -> Self {
-        let mut taken = Self {
+    pub(crate) fn load(context: &BatchContext, batch: Option<&Document>, clips: &[Document], now: Instant) -> Self {
+        let mut loaded = Self {
             context: context.clone(),
             refusal: None,
             clips: BTreeMap::new(),
             state: State::Queued,
-            read: 0,
+            published_percent: 0,
             created_at_ms: None,
-            slate: Slate::default(),
-            heard_at: now,
+            write_state: WriteState::default(),
+            last_event_at: now,
         };
         for document in clips {
-            if let (Ok(id), Some(view)) = (ClipId::parse(document.id()), documents::clip_view(&document.fields)) {
-                taken.clips.insert(id, Clip { view, slate: Slate::stored(document.version) });
+            if let Some(ClipDocument { clip, view, .. }) = ClipDocument::from_document(document) {
+                loaded.clips.insert(clip, Clip { view, write_state: WriteState::stored(document.version) });
             }
         }
         if let Some(document) = batch {
-            taken.slate = Slate::stored(document.version);
-            taken.refusal = documents::refusal(&document.fields);
-            taken.read = documents::percent(&document.fields);
-            taken.created_at_ms = documents::created_at(&document.fields);
-            for (id, generation, end) in documents::given_up(&document.fields) {
-                let stored = taken.clips.get(&id);
+            loaded.write_state = WriteState::stored(document.version);
+            let status = BatchStatus::from_document(document);
+            loaded.refusal = status.refusal;
+            loaded.published_percent = status.percent;
+            loaded.created_at_ms = status.created_at_ms;
+            for (id, generation, end) in status.given_up {
+                let stored = loaded.clips.get(&id);
                 if stored.is_none_or(|clip| clip.view.generation <= generation && !clip.view.state.is_terminal()) {
-                    let version = stored.and_then(|clip| clip.slate.version);
-                    taken.clips.insert(id, Clip::ended(generation, &end, version));
+                    let version = stored.and_then(|clip| clip.write_state.version);
+                    loaded.clips.insert(id, Clip::ended(generation, &end, version));
                 }
             }
         }
-        let view = taken.view();
-        taken.state = view.state;
+        let view = loaded.view();
+        loaded.state = view.state;
         // The events that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
         // not know of them, or ended in between. Nobody else would ever write it.
-        if batch.is_some_and(|document| documents::is_behind(&document.fields, &view, &taken.write().fields)) {
-            taken.slate.touch(true, now);
+        if batch.is_some_and(|stored| loaded.document().is_behind(stored)) {
+            loaded.write_state.touch(true, now);
         }
-        taken
+        loaded
     }
 
     /// Folds an event in. Returns the clips whose documents wait to be written and cover it.
     pub(crate) fn fold(&mut self, context: &BatchContext, kind: &EventKind, now: Instant) -> Vec<ClipId> {
-        self.heard_at = now;
+        self.last_event_at = now;
         let grown = context.size > self.context.size;
         self.context.size = self.context.size.max(context.size);
         let mut covering = Vec::new();
-        let mut news = News { told: grown, state: grown };
+        let mut changes = Changes { any: grown, state: grown };
         match kind {
             EventKind::BatchQueued { at_ms, clips } => {
                 let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, kind: ClipEventKind::Queued };
-                covering.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut news, now)).cloned());
+                covering.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut changes, now)).cloned());
             }
             EventKind::BatchRefused { at_ms, failure } => {
-                if self.refusal.is_none() && self.clips.is_empty() && self.slate.version.is_none() {
+                if self.refusal.is_none() && self.clips.is_empty() && self.write_state.version.is_none() {
                     self.refusal = Some((failure.clone(), *at_ms));
-                    news = News { told: true, state: true };
+                    changes = Changes { any: true, state: true };
                 }
             }
             EventKind::Clip { id, event } => {
-                covering.extend(self.fold_clip(id, event, &mut news, now).then(|| id.clone()));
+                covering.extend(self.fold_clip(id, event, &mut changes, now).then(|| id.clone()));
             }
         }
-        self.sum_up(news, now);
+        self.sum_up(changes, now);
         covering
     }
 
     /// Folds into one clip. Says whether its document waits to be written.
-    fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent, news: &mut News, now: Instant) -> bool {
+    fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent, changes: &mut Changes, now: Instant) -> bool {
         let clip = self.clips.entry(id.clone()).or_default();
         let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.stats.ends());
         let changed = clip.view.fold(event);
         // What was given up is tried again when the clip starts over; until then its batch's document tells how it
         // ended.
-        clip.slate.given_up &= clip.view.generation == generation;
-        if (changed || clip.slate.version.is_none()) && !clip.slate.given_up {
+        clip.write_state.given_up &= clip.view.generation == generation;
+        if (changed || clip.write_state.version.is_none()) && !clip.write_state.given_up {
             if clip.view.generation != generation {
-                self.read = 0;
+                self.published_percent = 0;
             }
-            let new = clip.slate.version.is_none() || clip.view.generation != generation;
+            let new = clip.write_state.version.is_none() || clip.view.generation != generation;
             // The next attempt counts the ends of those before it: it must not read them a second late.
-            clip.slate.touch(new || clip.view.state != state || clip.view.stats.ends() != ends, now);
-            news.told = true;
-            news.state |= new || clip.view.state != state;
+            clip.write_state.touch(new || clip.view.state != state || clip.view.stats.ends() != ends, now);
+            changes.any = true;
+            changes.state |= new || clip.view.state != state;
         }
-        clip.slate.due.is_some()
+        clip.write_state.due.is_some()
     }
 
     /// What the batch comes to. It is looked for anew only where it can have changed: a thousand clips tell of their progress ten
     /// thousand times a second.
-    fn sum_up(&mut self, news: News, now: Instant) {
+    fn sum_up(&mut self, changes: Changes, now: Instant) {
         let before = self.state;
-        if news.state {
+        if changes.state {
             self.state = self.view().state;
         }
         // A document that does not exist yet is never late.
-        let absent = self.slate.version.is_none();
-        if news.told || absent {
-            self.slate.touch(absent || self.state != before, now);
+        let absent = self.write_state.version.is_none();
+        if changes.any || absent {
+            self.write_state.touch(absent || self.state != before, now);
         }
     }
 
@@ -196,7 +200,7 @@ impl Batch {
             None => {
                 let view = BatchView::of(self.clips.values().map(|clip| &clip.view), self.context.size);
                 let created_at_ms = view.created_at_ms.into_iter().chain(self.created_at_ms).min();
-                BatchView { percent: view.percent.max(self.read), created_at_ms, ..view }
+                BatchView { percent: view.percent.max(self.published_percent), created_at_ms, ..view }
             }
         }
     }
@@ -211,7 +215,7 @@ impl Batch {
 
     /// Whether all its documents say what is stored.
     pub(crate) fn is_clean(&self) -> bool {
-        self.slate.due.is_none() && self.clips.values().all(|clip| clip.slate.due.is_none())
+        self.write_state.due.is_none() && self.clips.values().all(|clip| clip.write_state.due.is_none())
     }
 
     /// Whether nothing more will be told of it, and all of it is stored.
@@ -220,46 +224,46 @@ impl Batch {
     }
 
     /// The slate of a clip's document, or of its own.
-    pub(crate) fn slate(&mut self, clip: Option<&ClipId>) -> Option<&mut Slate> {
+    pub(crate) fn write_state(&mut self, clip: Option<&ClipId>) -> Option<&mut WriteState> {
         match clip {
-            None => Some(&mut self.slate),
-            Some(clip) => self.clips.get_mut(clip).map(|clip| &mut clip.slate),
+            None => Some(&mut self.write_state),
+            Some(clip) => self.clips.get_mut(clip).map(|clip| &mut clip.write_state),
+        }
+    }
+
+    fn document(&self) -> BatchDocument {
+        let given_up = self.clips.iter().filter(|(_, clip)| clip.write_state.given_up);
+        BatchDocument {
+            batch: self.context.clone(),
+            view: self.view(),
+            refusal: self.refusal.as_ref().map(|(failure, _)| failure.clone()),
+            given_up: given_up.map(|(id, clip)| (id.clone(), clip.view.generation, clip.end())).collect(),
         }
     }
 
     /// Its document.
     pub(crate) fn write(&self) -> Write {
-        let view = self.view();
-        let refusal = self.refusal.as_ref().map(|(failure, _)| failure);
-        let given_up = self.clips.iter().filter(|(_, clip)| clip.slate.given_up);
-        let given_up = given_up.map(|(id, clip)| (id, clip.view.generation, clip.end()));
-        Write {
-            path: names::batch_document(&self.context.id),
-            fields: documents::batch_fields(&self.context, &view, refusal, given_up),
-            precondition: self.slate.precondition(),
-        }
+        let document = self.document();
+        Write { path: document.path(), fields: document.to_fields(), precondition: self.write_state.precondition() }
     }
 
     /// A clip's document.
     pub(crate) fn clip_write(&self, id: &ClipId) -> Option<Write> {
         let clip = self.clips.get(id)?;
-        Some(self.write_of(id, clip, &clip.view))
+        Some(self.write_of(id, clip, clip.view.clone()))
     }
 
-    fn write_of(&self, id: &ClipId, clip: &Clip, view: &ClipView) -> Write {
-        Write {
-            path: names::clip_document(&self.context.id, id),
-            fields: documents::clip_fields(&self.context, id, view),
-            precondition: clip.slate.precondition(),
-        }
+    fn write_of(&self, id: &ClipId, clip: &Clip, view: ClipView) -> Write {
+        let document = ClipDocument { batch: self.context.clone(), clip: id.clone(), view };
+        Write { path: document.path(), fields: document.to_fields(), precondition: clip.write_state.precondition() }
     }
 
     /// The least that a clip's document could say, or its own: a refusal's details are all that is foreign in that.
     pub(crate) fn reduced_write(&self, clip: Option<&ClipId>, refused: &Failure) -> Option<Write> {
         match clip {
-            Some(id) => self.clips.get(id).map(|clip| self.write_of(id, clip, &clip.reduced(refused))),
+            Some(id) => self.clips.get(id).map(|clip| self.write_of(id, clip, clip.reduced(refused))),
             None => {
-                let (mut reduced, now) = (self.clone(), self.heard_at);
+                let (mut reduced, now) = (self.clone(), self.last_event_at);
                 reduced.reduce(None, refused, now);
                 self.refusal.is_some().then(|| reduced.write())
             }
@@ -273,7 +277,7 @@ impl Batch {
                 if let Some(clip) = self.clips.get_mut(id) {
                     clip.view = clip.reduced(refused);
                 }
-                self.sum_up(News { told: true, state: true }, now);
+                self.sum_up(Changes { any: true, state: true }, now);
             }
             None => {
                 if let Some((failure, _)) = &mut self.refusal {
@@ -285,18 +289,18 @@ impl Batch {
 
     /// Notes that a clip's document cannot be written at all: its own document tells how the clip ended.
     pub(crate) fn give_up(&mut self, id: &ClipId, refused: &Failure) {
-        let now = self.heard_at;
+        let now = self.last_event_at;
         self.reduce(Some(id), refused, now);
         if let Some(clip) = self.clips.get_mut(id) {
-            clip.slate.give_up();
+            clip.write_state.give_up();
         }
     }
 }
 
 /// What an event changed.
-struct News {
+struct Changes {
     /// Anything.
-    told: bool,
+    any: bool,
     /// What the batch's own state may hang on.
     state: bool,
 }

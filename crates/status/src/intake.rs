@@ -107,7 +107,8 @@ fn span(event: &Event, message: &Message) -> Span {
         EventKind::Clip { id, .. } => Some(id.as_str()),
         _ => None,
     };
-    let span = tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, event = event::kind_name(event));
+    let span =
+        tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, event = event::kind_name(event));
     trace::follow(&span, trace::texts(&message.attributes));
     span
 }

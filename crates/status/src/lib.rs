@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  [progress-events] ───────┐
-//!                           ├─▶ Board (fold in memory) ─▶ one commit per burst ─▶ documents ─▶ settle the leases
+//!                           ├─▶ BatchCache (fold in memory) ─▶ one commit per burst ─▶ documents ─▶ settle the leases
 //!  [clip-jobs-dead-letter] ─┘                                                    └─▶ mirror, if asked for
 //! ```
 //!
@@ -12,19 +12,17 @@
 //! loser reads again. It knows nothing of media, and takes no decisions.
 
 mod batch;
-mod board;
-mod documents;
+mod cache;
 mod intake;
-mod meters;
+mod metrics;
 mod mirror;
-mod attempt_history;
-mod slate;
-mod values;
-mod waiting;
+mod pending_acks;
+mod write_state;
 mod writer;
 
+use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
-use clipfleet_service::{clock::Clock, health, telemetry};
+use clipfleet_service::{clock::Clock, health, role};
 use std::io;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,15 +36,9 @@ pub struct Config {
 
 /// Runs with health endpoints until told to stop.
 pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
-    telemetry::start_metrics(meters::METRICS);
-    let readiness = health::Readiness::default();
     tracing::info!(listen = %listener.local_addr()?, legacy_mirror = config.legacy_mirror, "status service listens");
-    let folding = tokio::spawn(fold(config, cloud, Clock::system(), readiness.clone(), stop.clone()));
-    let served = health::serve(listener, health::routes(readiness), stop.clone()).await;
-    stop.cancel();
-    let folded = folding.await;
-    served?;
-    folded.map_err(io::Error::other)?.map_err(io::Error::other)
+    let folding = |readiness| fold(config, cloud, Clock::system(), readiness, stop.clone());
+    role::run(metrics::METRICS, listener, Router::new(), stop.clone(), folding).await
 }
 
 /// Folds events until told to stop, or until waiting cannot mend an error (no such subscription).

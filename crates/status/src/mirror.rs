@@ -10,26 +10,29 @@
 //! documents say at the time, so that it need not be told again what it missed, and what several instances write agrees in the end: a job
 //! is written only if it is as it was when the clip was read.
 
-mod legacy;
 #[cfg(test)]
 mod tests;
 
 use clipfleet_cloud::{Amendment, Cloud, CloudError, ErrorKind, Precondition, Write};
-use clipfleet_contract::names;
+use clipfleet_contract::{
+    documents::{clip::ClipDocument, wizard},
+    names,
+};
 use clipfleet_domain::ids::{BatchId, ClipId, ProjectId};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Between two writes of a project's document: what Firestore sustains. Pages of the old product look every five seconds.
-const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Wait after a failed call.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// Clips that wait, at most; a hundred bytes each. One more is left out, and told when it is written next. As many as the board keeps.
 const PENDING: usize = 20_000;
@@ -51,14 +54,14 @@ struct Pending {
 
 impl Pending {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ProjectId, Clips>> {
-        self.clips.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clips.lock()
     }
 
     fn add(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
         let mut pending = self.lock();
         let mut room = PENDING.saturating_sub(pending.values().map(BTreeSet::len).sum());
         for clip in clips {
-            let known = pending.get(project).is_some_and(|waiting| waiting.contains(&clip));
+            let known = pending.get(project).is_some_and(|pending_acks| pending_acks.contains(&clip));
             if known {
                 continue;
             }
@@ -91,7 +94,7 @@ impl Mirror {
     }
 
     /// Clips of a project were written. Returns at once.
-    pub(crate) fn tell(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
+    pub(crate) fn add(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
         self.pending.add(project, clips);
     }
 
@@ -123,7 +126,7 @@ async fn follow(cloud: &Cloud, pending: &Pending, stop: &CancellationToken) {
             () = stop.cancelled() => break,
             () = pending.more.notified() => {}
         }
-        let rest = if round(cloud, pending).await { BETWEEN_WRITES } else { AFTER_FAILURE };
+        let rest = if round(cloud, pending).await { WRITE_INTERVAL } else { RETRY_DELAY };
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -143,7 +146,7 @@ async fn round(cloud: &Cloud, pending: &Pending) -> bool {
         }
         let mut parts = vec![clips];
         while let Some(mut clips) = parts.pop() {
-            match tell(cloud, &project, &clips).await {
+            match update(cloud, &project, &clips).await {
                 Ok(()) => {}
                 // Waiting mends nothing, but the fault may be one clip's: the others are told without it.
                 Err(error) if error.kind() == ErrorKind::Invalid && clips.len() > 1 => {
@@ -174,30 +177,30 @@ fn split_at(clips: &mut Clips, first: usize) -> Option<Clips> {
 }
 
 /// Brings some clips of a project up to date.
-async fn tell(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(), CloudError> {
-    let shown = clips.iter().map(|(batch, clip)| names::clip_document(batch, clip));
-    let jobs = clips.iter().map(|(batch, clip)| legacy::job_document(batch, clip));
-    let found = cloud.documents.get(&shown.chain(jobs).collect::<Vec<_>>()).await?;
-    let (shown, jobs) = found.split_at(clips.len());
+async fn update(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(), CloudError> {
+    let clip_paths = clips.iter().map(|(batch, clip)| names::clip_document(batch, clip));
+    let job_paths = clips.iter().map(|(batch, clip)| wizard::job_path(batch, clip));
+    let found = cloud.documents.get(&clip_paths.chain(job_paths).collect::<Vec<_>>()).await?;
+    let (stored, jobs) = found.split_at(clips.len());
     let (mut writes, mut fields) = (Vec::new(), Vec::new());
-    for (((batch, clip), shown), job) in clips.iter().zip(shown).zip(jobs) {
-        // A document that expired has nothing to tell.
-        let Some(shown) = shown else { continue };
-        let told = legacy::job_fields(project, batch, clip, &shown.fields);
-        if job.as_ref().is_some_and(|job| job.fields == told) {
+    for (((batch, clip), stored), job) in clips.iter().zip(stored).zip(jobs) {
+        // A document that expired is not mirrored.
+        let Some(document) = stored.as_ref().and_then(ClipDocument::from_document) else { continue };
+        let job_fields = wizard::job_fields(&document);
+        if job.as_ref().is_some_and(|job| job.fields == job_fields) {
             continue;
         }
-        fields.extend(legacy::project_fields(batch, clip, &shown.fields));
-        let path = legacy::job_document(batch, clip);
+        fields.extend(wizard::project_fields(&document));
+        let path = wizard::job_path(batch, clip);
         let precondition = job.as_ref().map_or(Precondition::Absent, |job| Precondition::Unchanged(job.version));
-        writes.push(Write { path, fields: told, precondition });
+        writes.push(Write { path, fields: job_fields, precondition });
     }
     if writes.is_empty() {
         return Ok(());
     }
-    let amendment = Amendment { path: legacy::project_document(project), fields };
+    let amendment = Amendment { path: wizard::project_path(project), fields };
     match cloud.documents.amend(writes.clone(), amendment).await {
-        // Projects are not ours to make, and one that is full is not ours to empty: jobs are told all the same.
+        // Clipfleet does not create projects, and does not empty one that is full; the jobs are written all the same.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
             tracing::debug!(%project, %error, "a project is not mirrored, its jobs are");
             cloud.documents.commit(writes).await.map(drop)

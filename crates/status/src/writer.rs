@@ -13,10 +13,10 @@
 //! ```
 
 use crate::{
-    board::{Board, Key},
+    cache::{BatchCache, Key},
     intake::Leased,
     mirror::Mirror,
-    waiting::{Lease, Waiting},
+    pending_acks::{Lease, PendingAcks},
 };
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Write};
 use clipfleet_contract::names;
@@ -37,10 +37,10 @@ const BURST: usize = 4_000;
 const WRITES_PER_COMMIT: usize = 400;
 
 /// Wait after a failed call, so that a service that is down is not hammered.
-const AFTER_FAILURE: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Wait before a refused document is tried again while the store accepts nothing at all.
-const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+const REFUSAL_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// How long a commit that was accepted proves that a refusal is about the refused document and not about the store or
 /// its settings.
@@ -57,8 +57,8 @@ enum Committed {
 
 struct Writer {
     cloud: Cloud,
-    board: Board,
-    waiting: Waiting,
+    cache: BatchCache,
+    pending_acks: PendingAcks,
     mirror: Option<Mirror>,
     accepted_at: Option<Instant>,
 }
@@ -69,9 +69,10 @@ pub(crate) async fn run(
     mut events: mpsc::Receiver<Result<Leased, CloudError>>,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer = Writer { cloud, board: Board::default(), waiting: Waiting::default(), mirror, accepted_at: None };
+    let mut writer =
+        Writer { cloud, cache: BatchCache::default(), pending_acks: PendingAcks::default(), mirror, accepted_at: None };
     loop {
-        let next_due = writer.board.next_due();
+        let next_due = writer.cache.next_due();
         let mut burst = Vec::new();
         // In this order, so that a simulation repeats. A commit follows every burst and a burst every commit: events keep no document
         // waiting, nor do documents keep events, of which the later then take the place of the earlier.
@@ -87,7 +88,7 @@ pub(crate) async fn run(
         if let Err(error) = writer.write_due().await {
             tracing::warn!(%error, "documents not written, trying again");
             metrics::counter!("clipfleet_status_write_failures_total").increment(1);
-            tokio::time::sleep(AFTER_FAILURE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }
@@ -95,22 +96,22 @@ pub(crate) async fn run(
 impl Writer {
     async fn take(&mut self, leased: Leased) {
         let Leased { event, delivery, span } = leased;
-        if !self.board.knows(&event.batch.id)
-            && let Err(error) = self.take_up(&event.batch).await
+        if !self.cache.knows(&event.batch.id)
+            && let Err(error) = self.load(&event.batch).await
         {
             tracing::warn!(batch = %event.batch.id, %error, "event handed back");
             return delivery.nack();
         }
-        let covering = self.board.fold(&event, Instant::now());
+        let covering = self.cache.fold(&event, Instant::now());
         metrics::counter!("clipfleet_events_folded_total").increment(1);
-        self.waiting.keep(event, Lease { delivery, span }, covering);
+        self.pending_acks.keep(event, Lease { delivery, span }, covering);
     }
 
-    async fn take_up(&mut self, context: &BatchContext) -> Result<(), CloudError> {
+    async fn load(&mut self, context: &BatchContext) -> Result<(), CloudError> {
         // In this order: the clips then tell at least as much as the batch, and are not taken for news that it lacks.
         let batch = self.cloud.documents.get_one(names::batch_document(&context.id)).await?;
         let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
-        self.board.take_up(context, batch.as_ref(), &clips, Instant::now());
+        self.cache.load(context, batch.as_ref(), &clips, Instant::now());
         // What an instance that ended could not mirror any more.
         let stored = clips.iter().filter_map(|clip| ClipId::parse(clip.id()).ok());
         self.mirror(stored.map(|clip| Key::Clip(context.id.clone(), clip)).collect());
@@ -122,16 +123,16 @@ impl Writer {
         let Some(mirror) = &self.mirror else { return };
         for key in keys {
             if let Key::Clip(batch, clip) = key
-                && let Some(project) = self.board.project(&batch)
+                && let Some(project) = self.cache.project(&batch)
             {
-                mirror.tell(project, [(batch, clip)]);
+                mirror.add(project, [(batch, clip)]);
             }
         }
     }
 
     /// Writes what is due, as much as one commit takes. Says whether there was anything.
     async fn write_due(&mut self) -> Result<bool, CloudError> {
-        let due = self.board.due(Instant::now(), WRITES_PER_COMMIT);
+        let due = self.cache.due(Instant::now(), WRITES_PER_COMMIT);
         if due.is_empty() {
             return Ok(false);
         }
@@ -175,8 +176,8 @@ impl Writer {
                 let now = Instant::now();
                 self.accepted_at = Some(now);
                 for (key, version) in keys.iter().zip(versions) {
-                    self.board.written(key, version, now);
-                    self.waiting.written(key);
+                    self.cache.written(key, version, now);
+                    self.pending_acks.written(key);
                 }
                 self.mirror(keys.to_vec());
                 Ok(Committed::Written)
@@ -206,17 +207,17 @@ impl Writer {
 
     /// Takes the steps of the module's drawing. Returns what became of the document.
     async fn replace(&mut self, key: &Key, refused: &Failure) -> Result<&'static str, CloudError> {
-        if let Some(write) = self.board.reduced(key, refused) {
+        if let Some(write) = self.cache.reduced(key, refused) {
             match self.commit(std::slice::from_ref(key), vec![write]).await? {
                 Committed::Written => {
-                    self.board.reduce(key, refused, Instant::now());
+                    self.cache.reduce(key, refused, Instant::now());
                     return Ok("reduced");
                 }
                 Committed::Changed => return Ok("read_again"),
                 Committed::Refused(_) => {}
             }
         }
-        if let Some(write) = self.board.batch_without(key, refused) {
+        if let Some(write) = self.cache.batch_without(key, refused) {
             match self.commit(&[Key::Batch(key.batch().clone())], vec![write]).await? {
                 Committed::Written => {
                     self.give_up(key, refused);
@@ -230,28 +231,28 @@ impl Writer {
             self.give_up(key, refused);
             return Ok("given_up");
         }
-        self.board.postpone(key, Instant::now() + AFTER_REFUSAL);
+        self.cache.postpone(key, Instant::now() + REFUSAL_RETRY_DELAY);
         Ok("postponed")
     }
 
     fn give_up(&mut self, key: &Key, refused: &Failure) {
-        self.board.give_up(key, refused);
-        self.waiting.written(key);
+        self.cache.give_up(key, refused);
+        self.pending_acks.written(key);
     }
 
     fn drop_batch(&mut self, batch: &BatchId) {
-        self.board.forget(batch);
-        self.waiting.hand_back(batch);
+        self.cache.forget(batch);
+        self.pending_acks.hand_back(batch);
     }
 
     /// One last write, so that an orderly end leaves nothing to repeat; what it cannot write comes again.
     async fn finish(mut self) -> Result<(), CloudError> {
-        const LONGEST: Duration = Duration::from_secs(3);
+        const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(3);
         let writing = async {
             while self.write_due().await? {}
             Ok::<_, CloudError>(())
         };
-        match tokio::time::timeout(LONGEST, writing).await {
+        match tokio::time::timeout(FINAL_WRITE_TIMEOUT, writing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "documents not written before the end"),
             Err(_) => tracing::warn!("documents not written before the end: no answer"),

@@ -6,11 +6,12 @@ use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
 use clipfleet_contract::pipeline::MAX_RANGE_BYTES;
 use clipfleet_domain::{failure::Failure, job::PinnedSource};
 use moka::future::Cache;
+use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -64,7 +65,7 @@ impl SourceReader {
     /// ranged read has no checksum: bytes that were damaged on their way look like a damaged source, and would stay in
     /// the cache.
     pub(crate) async fn forget(&self) {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let used = std::mem::take(&mut *self.used.lock());
         for index in used {
             self.blocks.cache.invalidate(&(self.name.clone(), self.generation, index)).await;
         }
@@ -100,7 +101,7 @@ impl SourceReader {
     }
 
     async fn block(&self, index: u64) -> Result<Bytes, Failure> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+        self.used.lock().insert(index);
         let key = (self.name.clone(), self.generation, index);
         let range = index * BLOCK..((index + 1) * BLOCK).min(self.size);
         let read = async {

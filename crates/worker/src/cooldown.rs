@@ -2,10 +2,8 @@
 //! other workers can do what it cannot: a full disk must not empty the queue.
 
 use clipfleet_domain::failure::Failure;
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first cooldown. Each further failure in a row doubles it, up to [`MAX_COOLDOWN`].
@@ -30,7 +28,7 @@ impl Cooldown {
         if !failure.is_the_machines() {
             return;
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let length = MIN_COOLDOWN.saturating_mul(1 << state.failures.min(16)).min(MAX_COOLDOWN);
         state.failures += 1;
         state.until = Some(Instant::now() + length);
@@ -39,12 +37,12 @@ impl Cooldown {
 
     /// Records a finished clip, which ends the cooldown.
     pub(crate) fn record_success(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+        *self.0.lock() = State::default();
     }
 
     /// When the cooldown ends; `None` outside one.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).until.filter(|until| *until > Instant::now())
+        self.0.lock().until.filter(|until| *until > Instant::now())
     }
 }
 

@@ -1,13 +1,14 @@
-//! The GPU, as a worker sees it: tested at start, watched while clips are made on it, and let rest once it fails its test.
+//! Monitors the GPU: tested at start, watched while clips are made on it, and disabled once it fails its test.
 //!
 //! ```text
-//! none   there is none, or GPU_ENABLED=false
-//! used ──fails several clips in a row──▶ tested again ──passes──▶ used
-//!  start ──fails its test──▶ off ◀─────────────fails─┘
+//! absent    there is no GPU, or GPU_ENABLED=false
+//! enabled ──fails several consecutive clips──▶ tested again ──passes──▶ enabled
+//!   start ──fails its test──▶ disabled ◀─────────────fails─┘
 //! ```
 //!
-//! Off is for the worker's life: a GPU that fails and recovers and fails costs every other clip its time. The clips are made on the
-//! CPU from then on, and each says why; where a GPU is a must, the worker ends instead, and whoever runs it starts another.
+//! A disabled GPU stays disabled for the worker's life: one that fails and recovers repeatedly costs every other clip its time.
+//! From then on clips are made on the CPU, and each records why. Where a GPU is required, the worker ends instead, and whatever
+//! runs it starts another.
 
 use crate::program::{GpuMode, Program};
 use clipfleet_contract::v1::TranscodeFinished;
@@ -16,158 +17,153 @@ use clipfleet_domain::{
     limits::MAX_GPU_FAILURES,
     rendition::{by_name, name_of},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
-use std::{
-    io,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::io;
 use tokio_util::sync::CancellationToken;
 
-/// One worker's GPU.
+/// The GPU of one worker.
 pub(crate) struct GpuMonitor {
-    must: bool,
+    required: bool,
     state: Mutex<State>,
-    went_off: CancellationToken,
+    disabled: CancellationToken,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    None,
-    Used {
-        /// Clips in a row that it failed.
+    Absent,
+    Enabled {
+        /// Consecutive clips that failed on it.
         failures: u32,
         /// Its test is running.
-        tested: bool,
+        retesting: bool,
     },
-    Off(String),
+    Disabled(String),
 }
 
-/// What a clip tells of the GPU.
+/// What a finished clip says about the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// It had no part in it.
-    None,
+pub(crate) enum GpuOutcome {
+    /// It was not used.
+    NotUsed,
     /// It did its part.
-    Done,
+    Succeeded,
     /// It failed, and the clip was made without it.
     Failed,
 }
 
-impl Part {
+impl GpuOutcome {
     pub(crate) fn of(finished: &TranscodeFinished) -> Self {
         match by_name(&Fallback::ALL, &finished.fallback_kind) {
             Ok(kind) if kind.blames_gpu() => Self::Failed,
-            _ if finished.gpu_driver.is_empty() => Self::None,
-            _ => Self::Done,
+            _ if finished.gpu_driver.is_empty() => Self::NotUsed,
+            _ => Self::Succeeded,
         }
     }
 }
 
-/// Has the media program say what it can do here, and so learns of the GPU.
-pub(crate) async fn examine(program: &Program) -> io::Result<(Value, GpuMonitor)> {
+/// Runs the media program's check, which reports its capabilities and the GPU.
+pub(crate) async fn detect(program: &Program) -> io::Result<(Value, GpuMonitor)> {
     let new = |state| GpuMonitor::new(program.gpu() == GpuMode::True, state);
     match program.check().await {
         Ok(report) => {
             let gpu = new(verdict(&report));
             Ok((report, gpu))
         }
-        // A driver may kill or stop whoever calls it; without the GPU all may be well.
+        // A driver may kill or hang its caller; without the GPU the check may pass.
         Err(error) if program.gpu() == GpuMode::Auto => {
             let report = program.without_gpu().check().await?;
-            Ok((report, new(State::Off(error.to_string()))))
+            Ok((report, new(State::Disabled(error.to_string()))))
         }
         Err(error) => Err(error),
     }
 }
 
-/// What a report of the media program says of the GPU.
+/// The GPU's state by a report of the media program.
 fn verdict(report: &Value) -> State {
     let gpu = &report["gpu"];
     match gpu["selfTest"]["passed"].as_bool() {
-        None => State::None,
-        Some(true) => State::Used { failures: 0, tested: false },
-        Some(false) => State::Off(gpu["note"].as_str().unwrap_or("the GPU failed its test").to_owned()),
+        None => State::Absent,
+        Some(true) => State::Enabled { failures: 0, retesting: false },
+        Some(false) => State::Disabled(gpu["note"].as_str().unwrap_or("the GPU failed its test").to_owned()),
     }
 }
 
 impl GpuMonitor {
-    fn new(must: bool, state: State) -> Self {
-        let off = matches!(state, State::Off(_));
-        if let State::Off(reason) = &state {
-            tracing::warn!(reason, "clips are made without the GPU");
+    fn new(required: bool, state: State) -> Self {
+        let disabled_reason = matches!(state, State::Disabled(_));
+        if let State::Disabled(reason) = &state {
+            tracing::warn!(reason, "GPU disabled");
         }
-        metrics::gauge!("clipfleet_gpu_quarantined").set(f64::from(u8::from(off)));
-        Self { must, state: Mutex::new(state), went_off: CancellationToken::new() }
+        metrics::gauge!("clipfleet_gpu_quarantined").set(f64::from(u8::from(disabled_reason)));
+        Self { required, state: Mutex::new(state), disabled: CancellationToken::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// Why it is let rest, if it is.
-    pub(crate) fn off(&self) -> Option<String> {
+    /// Why it is disabled, if it is.
+    pub(crate) fn disabled_reason(&self) -> Option<String> {
         match &*self.state() {
-            State::Off(reason) => Some(reason.clone()),
-            State::None | State::Used { .. } => None,
+            State::Disabled(reason) => Some(reason.clone()),
+            State::Absent | State::Enabled { .. } => None,
         }
     }
 
-    /// Why the worker cannot go on, if it cannot.
-    pub(crate) fn ends_worker(&self) -> Option<String> {
-        self.off().filter(|_| self.must)
+    /// Why the worker must end, if it must: its GPU is required and disabled.
+    pub(crate) fn fatal(&self) -> Option<String> {
+        self.disabled_reason().filter(|_| self.required)
     }
 
-    /// Returns once it is off that was used.
-    pub(crate) async fn went_off(&self) {
-        self.went_off.cancelled().await;
+    /// Returns once an enabled GPU is disabled.
+    pub(crate) async fn wait_disabled(&self) {
+        self.disabled.cancelled().await;
     }
 
-    /// For people who ask whether the worker is ready.
+    /// For `/ready`.
     pub(crate) fn details(&self) -> Value {
         match &*self.state() {
-            State::None => json!({"state": "none"}),
-            State::Used { failures, .. } => json!({"state": "used", "failedInARow": failures}),
-            State::Off(reason) => json!({"state": "off", "reason": reason}),
+            State::Absent => json!({"state": "absent"}),
+            State::Enabled { failures, .. } => json!({"state": "enabled", "consecutiveFailures": failures}),
+            State::Disabled(reason) => json!({"state": "disabled", "reason": reason}),
         }
     }
 
-    /// Notes what a clip tells. Says whether the GPU is to be tested; then [`GpuMonitor::tested`] must follow.
+    /// Records a finished clip. Returns whether the GPU must be tested again; then [`GpuMonitor::record_retest`] must follow.
     #[must_use]
-    pub(crate) fn note(&self, part: Part) -> bool {
-        let State::Used { failures, tested } = &mut *self.state() else { return false };
-        match part {
-            Part::None => {}
-            Part::Done => *failures = 0,
-            Part::Failed => *failures += 1,
+    pub(crate) fn record(&self, outcome: GpuOutcome) -> bool {
+        let State::Enabled { failures, retesting } = &mut *self.state() else { return false };
+        match outcome {
+            GpuOutcome::NotUsed => {}
+            GpuOutcome::Succeeded => *failures = 0,
+            GpuOutcome::Failed => *failures += 1,
         }
-        let test = !*tested && *failures >= MAX_GPU_FAILURES;
-        *tested |= test;
+        let test = !*retesting && *failures >= MAX_GPU_FAILURES;
+        *retesting |= test;
         test
     }
 
-    /// Notes how its test went.
-    pub(crate) fn tested(&self, report: io::Result<Value>) {
+    /// Records the result of a retest.
+    pub(crate) fn record_retest(&self, report: io::Result<Value>) {
         let found = match report.map(|report| verdict(&report)) {
-            Ok(State::None) => State::Off("the GPU is no longer to be seen".into()),
+            Ok(State::Absent) => State::Disabled("the GPU is no longer visible".into()),
             Ok(found) => found,
-            Err(error) => State::Off(error.to_string()),
+            Err(error) => State::Disabled(error.to_string()),
         };
-        let outcome = if matches!(found, State::Off(_)) { "failed" } else { "passed" };
+        let outcome = if matches!(found, State::Disabled(_)) { "failed" } else { "passed" };
         metrics::counter!("clipfleet_gpu_retests_total", "outcome" => outcome).increment(1);
-        tracing::warn!(
-            ?found,
-            "the GPU was tested again, since it failed {MAX_GPU_FAILURES} clips in a row"
-        );
+        tracing::warn!(?found, "GPU tested again after {MAX_GPU_FAILURES} consecutive clips failed on it");
         let mut state = self.state();
         *state = found;
-        if matches!(*state, State::Off(_)) {
+        if matches!(*state, State::Disabled(_)) {
             metrics::gauge!("clipfleet_gpu_quarantined").set(1.0);
-            self.went_off.cancel();
+            self.disabled.cancel();
         }
     }
 }
 
-/// Counts what a clip was made with.
+/// Counts a finished clip by its encoder and decoder.
 pub(crate) fn count(finished: &TranscodeFinished) {
     let [encoder, decoder] = [&finished.encoder, &finished.decoder].map(|name| label(name));
     metrics::counter!("clipfleet_clips_made_total", "encoder" => encoder, "decoder" => decoder).increment(1);

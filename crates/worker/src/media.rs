@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// How the making of a clip ended.
 #[derive(Debug)]
-pub enum Ended {
+pub enum MediaResult {
     /// The result lies in the directory.
     Finished(TranscodeFinished),
     /// It cannot be made, or not now.
@@ -18,7 +18,7 @@ pub enum Ended {
     Crashed(String),
 }
 
-/// Takes notes of how far a clip is: the phase, the part of it that is done, and how it is encoded.
+/// Receives progress: the phase, the part of it that is done (0 to 1), and how the clip is encoded.
 pub type Progress<'a> = &'a (dyn Fn(Phase, f64, Encoding) + Send + Sync);
 
 /// Makes clips.
@@ -26,5 +26,5 @@ pub type Progress<'a> = &'a (dyn Fn(Phase, f64, Encoding) + Send + Sync);
 pub trait Media: Send + Sync {
     /// Makes a job's clip from its source, leaving file and cover in the attempt's own directory. Dropping the future ends the
     /// work at once.
-    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended;
+    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult;
 }

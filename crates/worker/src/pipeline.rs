@@ -14,8 +14,8 @@
 
 use crate::{
     blocks::SourceReader,
-    gpu::{self, GpuMonitor, Part},
-    media::{Ended, Media, Progress},
+    gpu::{self, GpuMonitor, GpuOutcome},
+    media::{Media, MediaResult, Progress},
     program::Program,
     scratch::empty,
 };
@@ -28,6 +28,7 @@ use clipfleet_contract::{
 };
 use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
 use futures::{SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
 use prost::Message as _;
 use std::{
     collections::VecDeque,
@@ -35,7 +36,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -48,10 +49,10 @@ use tokio::{
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, LinesCodec, LinesCodecError};
 
 /// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From its last word to its end.
-const EXIT: Duration = Duration::from_secs(5);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a process that hangs ends with, whoever notices.
 const STALLED: &str = "pipeline_stalled";
@@ -104,15 +105,15 @@ impl Pipelines {
 
     /// The spare process, or a new one should that have died.
     fn take(&self) -> io::Result<Waiting> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut spare = self.spare.lock().take();
         // One that was started before the GPU failed has already loaded its driver.
-        let without_gpu = self.gpu.off().is_some();
+        let without_gpu = self.gpu.disabled_reason().is_some();
         spare.take_if(|waiting| waiting.without_gpu != without_gpu || !matches!(waiting.child.try_wait(), Ok(None)));
         spare.map_or_else(|| self.spawn(), Ok)
     }
 
     fn spawn(&self) -> io::Result<Waiting> {
-        let without_gpu = self.gpu.off().is_some();
+        let without_gpu = self.gpu.disabled_reason().is_some();
         let program = if without_gpu { self.program.without_gpu() } else { self.program.clone() };
         Ok(Waiting { without_gpu, ..spawn(program.command())? })
     }
@@ -120,16 +121,16 @@ impl Pipelines {
     /// Starts the process of the next attempt. Failing is not an error yet: the attempt will try again and say so.
     fn prepare(&self) {
         match self.spawn() {
-            Ok(waiting) => *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting),
+            Ok(waiting) => *self.spare.lock() = Some(waiting),
             Err(error) => tracing::warn!(%error, "failed to start a spare media process"),
         }
     }
 
-    /// Notes what a clip tells of the GPU, which is tested again in the background if that is bad.
-    fn note(&self, part: Part) {
-        if self.gpu.note(part) {
+    /// Records how the GPU did, which is tested again in the background after too many failures.
+    fn record(&self, outcome: GpuOutcome) {
+        if self.gpu.record(outcome) {
             let (gpu, program) = (Arc::clone(&self.gpu), self.program.clone());
-            tokio::spawn(async move { gpu.tested(program.check().await) });
+            tokio::spawn(async move { gpu.record_retest(program.check().await) });
         }
     }
 }
@@ -137,14 +138,14 @@ impl Pipelines {
 #[async_trait]
 impl Media for Pipelines {
     /// Runs one process to its end, and where that came of a GPU, another one without. Dropping the future kills it.
-    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+    async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult {
         let waiting = self.take();
         self.prepare();
         let mut gpu_way = String::new();
-        let order = start(job, directory, &self.encoder, &self.gpu.off().unwrap_or_default());
+        let order = start(job, directory, &self.encoder, &self.gpu.disabled_reason().unwrap_or_default());
         let ended = self.run(waiting, order, source.clone(), progress, &mut gpu_way).await;
         let Some(reason) = lost_on_gpu(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
-        self.note(Part::Failed);
+        self.record(GpuOutcome::Failed);
         tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the GPU");
         // A process that hangs in the kernel outlives its end for a while: what it may still write goes to files without a name.
         if let Err(error) = empty(directory) {
@@ -166,12 +167,12 @@ impl Pipelines {
         source: SourceReader,
         progress: Progress<'_>,
         gpu_way: &mut String,
-    ) -> Ended {
+    ) -> MediaResult {
         let Waiting { mut child, socket, log, .. } = match waiting {
             Ok(waiting) => waiting,
             Err(error) => {
                 let message = format!("failed to start {}: {error}", self.program.path().display());
-                return Ended::Failed(Failure::transient("pipeline_not_started", message));
+                return MediaResult::Failed(Failure::transient("pipeline_not_started", message));
             }
         };
         let order = ToPipeline { message: Some(Told::Start(order)) };
@@ -179,24 +180,24 @@ impl Pipelines {
             Ok(ended) => ended,
             Err(broken) => {
                 let _ = child.start_kill();
-                let status = timeout(EXIT, child.wait()).await.ok().and_then(Result::ok);
+                let status = timeout(EXIT_TIMEOUT, child.wait()).await.ok().and_then(Result::ok);
                 let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
                 let told = |reason: &str, words: String| format!("{reason} ({status}){words}");
                 return match broken {
-                    Broken::Off(reason) => Ended::Crashed(told(&reason, log.last_words().await)),
-                    Broken::Silent => {
-                        let reason = format!("the media process was silent for {SILENCE:?} and was killed");
-                        Ended::Failed(Failure::crash(STALLED, told(&reason, log.last_words().await)))
+                    ProtocolError::Broken(reason) => MediaResult::Crashed(told(&reason, log.last_words().await)),
+                    ProtocolError::Timeout => {
+                        let reason = format!("the media process was silent for {SILENCE_TIMEOUT:?} and was killed");
+                        MediaResult::Failed(Failure::crash(STALLED, told(&reason, log.last_words().await)))
                     }
                 };
             }
         };
-        if timeout(EXIT, child.wait()).await.is_err() {
+        if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.start_kill();
         }
-        if let Ended::Finished(finished) = &ended {
+        if let MediaResult::Finished(finished) = &ended {
             gpu::count(finished);
-            self.note(Part::of(finished));
+            self.record(GpuOutcome::of(finished));
         }
         ended
     }
@@ -204,11 +205,11 @@ impl Pipelines {
 
 /// Why a clip is to be made again without a GPU, which had a part in its way: the process died or hung, as it does of drivers.
 /// Whatever else fails on a GPU it gets around by itself.
-fn lost_on_gpu(ended: &Ended, gpu_way: &str) -> Option<String> {
+fn lost_on_gpu(ended: &MediaResult, gpu_way: &str) -> Option<String> {
     let text = match ended {
-        Ended::Crashed(text) => text,
-        Ended::Failed(failure) if failure.code == STALLED => &failure.message,
-        Ended::Failed(_) | Ended::Finished(_) => return None,
+        MediaResult::Crashed(text) => text,
+        MediaResult::Failed(failure) if failure.code == STALLED => &failure.message,
+        MediaResult::Failed(_) | MediaResult::Finished(_) => return None,
     };
     let reason = text.split(LOG_ENDED).next().unwrap_or_default();
     (!gpu_way.is_empty()).then(|| format!("{gpu_way}: {reason}"))
@@ -228,16 +229,16 @@ fn frames() -> LengthDelimitedCodec {
 }
 
 /// Why a process had no last word.
-enum Broken {
+enum ProtocolError {
     /// It said nothing for too long.
-    Silent,
+    Timeout,
     /// It is gone, or cannot be understood.
-    Off(String),
+    Broken(String),
 }
 
-impl<T: Into<String>> From<T> for Broken {
+impl<T: Into<String>> From<T> for ProtocolError {
     fn from(reason: T) -> Self {
-        Self::Off(reason.into())
+        Self::Broken(reason.into())
     }
 }
 
@@ -248,7 +249,7 @@ async fn converse(
     source: SourceReader,
     progress: Progress<'_>,
     gpu_way: &mut String,
-) -> Result<Ended, Broken> {
+) -> Result<MediaResult, ProtocolError> {
     let (reading, writing) = socket.into_split();
     let mut heard = FramedRead::new(reading, frames());
     let mut writer = FramedWrite::new(writing, frames());
@@ -295,11 +296,11 @@ async fn converse(
             Said::Finished(finished) => {
                 let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));
                 return match named {
-                    None => Ok(Ended::Finished(finished)),
+                    None => Ok(MediaResult::Finished(finished)),
                     Some(name) => Err(format!("the media process named the file {name:?}").into()),
                 };
             }
-            Said::Failed(failed) => return Ok(Ended::Failed(event::failure(failed.error.unwrap_or_default()))),
+            Said::Failed(failed) => return Ok(MediaResult::Failed(event::failure(failed.error.unwrap_or_default()))),
         }
     }
 }
@@ -309,8 +310,8 @@ fn is_plain_name(file: &str) -> bool {
     !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
 }
 
-async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, Broken> {
-    let frame = timeout(SILENCE, heard.next()).await.map_err(|_| Broken::Silent)?;
+async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, ProtocolError> {
+    let frame = timeout(SILENCE_TIMEOUT, heard.next()).await.map_err(|_| ProtocolError::Timeout)?;
     let frame = frame.ok_or("the media process died without a last word")?;
     let frame = frame.map_err(|error| format!("the media process broke off: {error}"))?;
     let message = FromPipeline::decode(frame).map_err(|error| format!("the media process spoke gibberish: {error}"))?;
@@ -346,7 +347,7 @@ impl Log {
                     Err(LinesCodecError::Io(_)) => return,
                 };
                 tracing::debug!(target: "pipeline", "{line}");
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = kept.lock();
                 kept.push_back(line);
                 if kept.len() > LAST_LINES {
                     kept.pop_front();
@@ -359,8 +360,8 @@ impl Log {
     /// What it said last, once it has ended.
     async fn last_words(mut self) -> String {
         // Someone else may hold the other end still; what was read until then must do.
-        let _ = timeout(EXIT, &mut self.following).await;
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = timeout(EXIT_TIMEOUT, &mut self.following).await;
+        let lines = self.lines.lock();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         if lines.is_empty() { String::new() } else { format!("{LOG_ENDED}{}", lines.join(" | ")) }
     }

@@ -1,4 +1,4 @@
-//! What a worker answers to whoever asks whether it is ready.
+//! What a worker's `/ready` answers.
 
 use crate::gpu::GpuMonitor;
 use clipfleet_service::health::Readiness;
@@ -8,29 +8,29 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// The worker's answer, kept up to date.
-pub(crate) struct Answer {
+/// The worker's readiness, kept up to date.
+pub(crate) struct ReadyStatus {
     readiness: Readiness,
     details: Value,
     gpu: Arc<GpuMonitor>,
     paused: AtomicBool,
 }
 
-impl Answer {
-    /// `details` are those that never change. Nothing is said before the first call below.
+impl ReadyStatus {
+    /// `details` never change. Nothing is set before the first update.
     pub(crate) fn new(readiness: Readiness, details: Value, gpu: Arc<GpuMonitor>) -> Self {
         Self { readiness, details, gpu, paused: AtomicBool::new(false) }
     }
 
-    /// The worker takes jobs, or is paused.
-    pub(crate) fn paused(&self, paused: bool) {
+    /// Records whether the worker is paused.
+    pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
-        self.renew();
+        self.update();
     }
 
-    /// Something has changed.
-    pub(crate) fn renew(&self) {
-        if let Some(reason) = self.gpu.ends_worker() {
+    /// Publishes the present state.
+    pub(crate) fn update(&self) {
+        if let Some(reason) = self.gpu.fatal() {
             return self.readiness.not_ready(reason);
         }
         let mut details = self.details.clone();

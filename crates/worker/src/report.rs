@@ -1,7 +1,7 @@
-//! What an attempt tells the fleet: events, each confirmed, and progress, at most once a second, at least every three, and never in
-//! the way. Of an attempt whose lease is lost nothing is told.
+//! Publishes an attempt's events: each confirmed, and progress in the background, at most once a second and at least every three.
+//! After the lease is lost nothing is published.
 
-use crate::lease::Hold;
+use crate::lease::LeaseGuard;
 use clipfleet_cloud::{CloudError, Message, Queue};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,107 +26,91 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Documents are written at most once a second, so more would be waste.
-const EVERY: Duration = Duration::from_secs(1);
+/// Documents are written at most once a second, so publishing more often would be useless.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Longest silence of a living attempt: what it said last is said again. Others take over where they hear nothing for ten.
-const HEARTBEAT: Duration = Duration::from_secs(3);
+/// The longest a running attempt goes without an event: its latest progress is published again. After ten seconds without one
+/// it counts as dead ([`clip_watch`](crate::clip_watch)).
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The voice of one attempt.
+/// Reports one attempt.
 pub(crate) struct Reporter {
-    voice: Arc<Voice>,
+    publisher: Arc<EventPublisher>,
     latest: watch::Sender<Option<ClipEventKind>>,
     background: JoinHandle<()>,
-    /// The highest percent so far. A source that is read once more starts over, what is told of it does not: a later
-    /// report stands for all that the attempt told before ([`ClipEvent::supersedes`]).
+    /// The highest percent so far. A source that is read once more starts over, its progress does not: a later report stands
+    /// for all earlier ones of the attempt ([`ClipEvent::supersedes`]).
     percent: AtomicU8,
-    /// Objects that no visible clip names may be there.
-    objects: AtomicBool,
 }
 
-struct Voice {
+struct EventPublisher {
     queue: Arc<dyn Queue>,
     clock: Clock,
     job: Job,
     attempt: Attempt,
-    hold: Hold,
+    guard: LeaseGuard,
     sequence: AtomicU64,
-    /// The attempt's trace; what is told in the background is of it, too.
+    /// The attempt's trace, to which events published in the background belong, too.
     trace: BTreeMap<String, String>,
 }
 
 impl Reporter {
-    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, hold: Hold) -> Self {
+    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, guard: LeaseGuard) -> Self {
         let (job, sequence, trace) = (job.clone(), AtomicU64::new(0), trace::labels());
-        let voice = Arc::new(Voice { queue, clock, job, attempt, hold, sequence, trace });
-        let alive = ClipEventKind::Progressed {
+        let publisher = Arc::new(EventPublisher { queue, clock, job, attempt, guard, sequence, trace });
+        let started = ClipEventKind::Progressed {
             phase: Phase::Fetching,
             percent: 0,
             eta_seconds: None,
             encoding: Encoding::default(),
         };
-        let (latest, receiver) = watch::channel(Some(alive));
-        let background = tokio::spawn(speak(Arc::clone(&voice), receiver));
-        Self { voice, latest, background, percent: AtomicU8::new(0), objects: AtomicBool::new(false) }
+        let (latest, receiver) = watch::channel(Some(started));
+        let background = tokio::spawn(publish_progress(Arc::clone(&publisher), receiver));
+        Self { publisher, latest, background, percent: AtomicU8::new(0) }
     }
 
     pub(crate) fn attempt(&self) -> &Attempt {
-        &self.voice.attempt
+        &self.publisher.attempt
     }
 
     pub(crate) fn attempt_id(&self) -> &AttemptId {
-        &self.voice.attempt.id
+        &self.publisher.attempt.id
     }
 
-    /// The hold on the attempt's lease.
-    pub(crate) fn hold(&self) -> &Hold {
-        &self.voice.hold
-    }
-
-    /// Notes that objects are about to be stored.
-    pub(crate) fn objects_may_follow(&self) {
-        self.objects.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that whatever was stored is where it belongs.
-    pub(crate) fn objects_are_visible(&self) {
-        self.objects.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether objects may have been stored that no visible clip names.
-    pub(crate) fn may_have_left_objects(&self) -> bool {
-        self.objects.load(Ordering::Relaxed)
+    /// The guard of the attempt's lease.
+    pub(crate) fn guard(&self) -> &LeaseGuard {
+        &self.publisher.guard
     }
 
     /// From acceptance of the clip to the start of this attempt, milliseconds.
     pub(crate) fn queued_ms(&self) -> i64 {
-        (self.voice.attempt.started_at_ms - self.voice.job.queued_at_ms).max(0)
+        (self.publisher.attempt.started_at_ms - self.publisher.job.queued_at_ms).max(0)
     }
 
     /// From acceptance of the clip to now, milliseconds.
     pub(crate) fn total_ms(&self) -> i64 {
-        (self.voice.clock.now_ms() - self.voice.job.queued_at_ms).max(0)
+        (self.publisher.clock.now_ms() - self.publisher.job.queued_at_ms).max(0)
     }
 
     /// From the start of this attempt to now, milliseconds.
     pub(crate) fn slot_ms(&self) -> i64 {
-        (self.voice.clock.now_ms() - self.voice.attempt.started_at_ms).max(0)
+        (self.publisher.clock.now_ms() - self.publisher.attempt.started_at_ms).max(0)
     }
 
-    /// Tells an event; returns when it is confirmed, and never when the lease is lost. After any but the first, what progress was still
-    /// unsaid stays unsaid.
-    pub(crate) async fn tell(&self, kind: ClipEventKind) -> Result<(), CloudError> {
+    /// Publishes an event. Returns when it is confirmed, and never when the lease is lost. Discards unpublished progress, unless
+    /// the event is the first.
+    pub(crate) async fn publish(&self, kind: ClipEventKind) -> Result<(), CloudError> {
         if kind != ClipEventKind::Started {
             self.latest.send_replace(None);
         }
-        self.voice.tell(kind).await
+        self.publisher.publish(kind).await
     }
 
-    /// Notes how far the attempt is; said in the background, the latest first, the superseded never.
+    /// Records how far the attempt is. Only the latest progress is published, in the background.
     pub(crate) fn progress(&self, phase: Phase, fraction: f64, encoding: Encoding) {
         let percent = progress::percent(phase, fraction);
         let percent = percent.max(self.percent.fetch_max(percent, Ordering::Relaxed));
-        let elapsed_ms = self.voice.clock.now_ms() - self.voice.attempt.started_at_ms;
+        let elapsed_ms = self.publisher.clock.now_ms() - self.publisher.attempt.started_at_ms;
         let eta_seconds = progress::eta_seconds(percent, elapsed_ms);
         self.latest.send_replace(Some(ClipEventKind::Progressed { phase, percent, eta_seconds, encoding }));
     }
@@ -138,22 +122,22 @@ impl Drop for Reporter {
     }
 }
 
-async fn speak(voice: Arc<Voice>, mut latest: watch::Receiver<Option<ClipEventKind>>) {
+async fn publish_progress(publisher: Arc<EventPublisher>, mut latest: watch::Receiver<Option<ClipEventKind>>) {
     loop {
-        match timeout(HEARTBEAT, latest.changed()).await {
+        match timeout(HEARTBEAT_INTERVAL, latest.changed()).await {
             Ok(Ok(())) | Err(_) => {}
             Ok(Err(_)) => return,
         }
         let Some(kind) = latest.borrow_and_update().clone() else { continue };
-        if let Err(error) = voice.tell(kind).await {
-            tracing::debug!(%error, "progress not told");
+        if let Err(error) = publisher.publish(kind).await {
+            tracing::debug!(%error, "progress not published");
         }
-        sleep(EVERY).await;
+        sleep(PROGRESS_INTERVAL).await;
     }
 }
 
-impl Voice {
-    async fn tell(&self, kind: ClipEventKind) -> Result<(), CloudError> {
+impl EventPublisher {
+    async fn publish(&self, kind: ClipEventKind) -> Result<(), CloudError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let attempt = Attempt { sequence, ..self.attempt.clone() };
         let event =
@@ -167,7 +151,7 @@ impl Voice {
         ];
         let attributes = attributes.into_iter().chain(self.trace.clone()).collect();
         let message = Message { data: event::encode(&event).into(), attributes };
-        self.hold.still().await;
+        self.guard.ensure_held().await;
         self.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }
 }

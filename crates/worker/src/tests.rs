@@ -1,6 +1,6 @@
 //! The worker on a cloud in memory, with media that fail in every way there is, and the real status service to count it.
 
-use crate::{Ended, Media, Progress, SourceReader, Surroundings, make_clips};
+use crate::{Dependencies, Media, MediaResult, Progress, SourceReader, make_clips};
 use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_cloud::{
@@ -8,7 +8,7 @@ use clipfleet_cloud::{
     SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Link, Memory},
 };
-use clipfleet_contract::{batch, job, names, v1::TranscodeFinished};
+use clipfleet_contract::{batch, documents::fleet_control, job, names, v1::TranscodeFinished};
 use clipfleet_domain::{
     batch::BucketPolicy,
     cost::{Machine, Prices, SlotPrice},
@@ -99,7 +99,7 @@ struct Acting {
 
 #[async_trait]
 impl Media for Acting {
-    async fn make(&self, _: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> Ended {
+    async fn make(&self, _: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult {
         let mut act = (self.play)(self.made.fetch_add(1, Ordering::Relaxed));
         progress(Phase::Encoding, 0.5, Encoding::default());
         if act == Do::LookAtTheSource {
@@ -110,14 +110,14 @@ impl Media for Acting {
         }
         match act {
             Do::LookAtTheSource => unreachable!("decided above"),
-            Do::BlameTheSource => Ended::Failed(Failure::permanent("source_truncated", "it breaks off")),
+            Do::BlameTheSource => MediaResult::Failed(Failure::permanent("source_truncated", "it breaks off")),
             Do::ReadAndCrash => {
                 source.read(0..5).await.unwrap();
-                Ended::Crashed("signal 11".into())
+                MediaResult::Crashed("signal 11".into())
             }
-            Do::Crash => Ended::Crashed("signal 11".into()),
-            Do::Fail => Ended::Failed(Failure::transient("source_unavailable", "no answer")),
-            Do::FindTheDiskFull => Ended::Failed(Failure::transient("scratch_full", "no space left")),
+            Do::Crash => MediaResult::Crashed("signal 11".into()),
+            Do::Fail => MediaResult::Failed(Failure::transient("source_unavailable", "no answer")),
+            Do::FindTheDiskFull => MediaResult::Failed(Failure::transient("scratch_full", "no space left")),
             Do::Dawdle => loop {
                 sleep(Duration::from_secs(1)).await;
                 progress(Phase::Encoding, 0.6, Encoding::default());
@@ -127,7 +127,7 @@ impl Media for Acting {
                 std::fs::write(directory.join("clip.mp4"), "clip").unwrap();
                 std::fs::write(directory.join("cover.jpg"), "cover").unwrap();
                 let (file, cover) = ("clip.mp4".to_owned(), "cover.jpg".to_owned());
-                Ended::Finished(TranscodeFinished {
+                MediaResult::Finished(TranscodeFinished {
                     file,
                     cover,
                     manifest: "{}".into(),
@@ -210,11 +210,12 @@ impl Stage {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let (media, scratch) = (Arc::clone(&self.media) as Arc<dyn Media>, self.scratch.path().to_owned());
         let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
-        let (clock, asleep) = (self.clock, Arc::new(|| Duration::ZERO));
+        let (clock, sleep_clock) = (self.clock, Arc::new(|| Duration::ZERO));
         let price = SlotPrice::of(&Machine::default(), &Prices::default(), 2);
-        let around = Surroundings { id, cloud, clock, asleep, media, slots: 2, scratch, cache_mib: 16, price };
+        let dependencies =
+            Dependencies { id, cloud, clock, sleep_clock, media, slots: 2, scratch, cache_mib: 16, price };
         let stop = CancellationToken::new();
-        (link, stop.clone(), tokio::spawn(make_clips(around, stop)))
+        (link, stop.clone(), tokio::spawn(make_clips(dependencies, stop)))
     }
 
     async fn document(&self) -> Option<Document> {
@@ -239,7 +240,7 @@ impl Stage {
     }
 
     async fn over(&self) -> Document {
-        self.until(|document| !matches!(document.text(names::STATUS), Some("queued" | "processing"))).await
+        self.until(|document| !matches!(document.field("status").as_text(), Some("queued" | "processing"))).await
     }
 
     fn made(&self) -> u32 {
@@ -264,8 +265,8 @@ fn code(document: &Document) -> &str {
 }
 
 fn counts(document: &Document) -> [i64; 4] {
-    [names::CRASHES, names::TRANSIENT_FAILURES, names::INTERRUPTIONS, names::LOST_ATTEMPTS]
-        .map(|field| document.integer(field).unwrap())
+    ["crashes", "transientFailures", "interruptions", "lostAttempts"]
+        .map(|field| document.field(field).as_integer().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,11 +277,11 @@ async fn a_worker_whose_disk_is_full_leaves_the_clips_to_others() {
         stage.enqueue().await;
     }
     let (_link, _stop, _worker) = stage.worker();
-    stage.until(|document| document.integer(names::TRANSIENT_FAILURES) == Some(1)).await;
+    stage.until(|document| document.field("transientFailures").as_integer() == Some(1)).await;
     sleep(Duration::from_millis(1_500)).await;
     // Both slots had taken a job when the first of them failed.
     assert!(stage.made() <= 2, "{} attempts", stage.made());
-    stage.until(|document| document.integer(names::TRANSIENT_FAILURES) >= Some(4)).await;
+    stage.until(|document| document.field("transientFailures").as_integer() >= Some(4)).await;
     let before = stage.made();
     sleep(Duration::from_secs(7)).await;
     assert!(stage.made() <= before + 1, "{} attempts after {before}", stage.made());
@@ -302,7 +303,10 @@ async fn one_read_that_was_damaged_on_its_way_costs_a_second_reading_and_no_clip
     stage.damaged.store(1, Ordering::Relaxed);
     let _worker = stage.worker();
     let document = stage.over().await;
-    assert_eq!((document.text(names::STATUS), document.integer(names::ATTEMPT)), (Some("completed"), Some(1)));
+    assert_eq!(
+        (document.field("status").as_text(), document.field("attempt").as_integer()),
+        (Some("completed"), Some(1))
+    );
     assert_eq!((counts(&document), stage.made()), ([0, 0, 0, 0], 2));
 }
 
@@ -311,7 +315,10 @@ async fn a_source_that_is_really_damaged_is_read_twice_and_fails_in_its_first_at
     let stage = Stage::new(|_| Do::BlameTheSource).await;
     let _worker = stage.worker();
     let document = stage.over().await;
-    assert_eq!((code(&document), document.integer(names::ATTEMPT), stage.made()), ("source_truncated", Some(1), 2));
+    assert_eq!(
+        (code(&document), document.field("attempt").as_integer(), stage.made()),
+        ("source_truncated", Some(1), 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +328,7 @@ async fn a_reading_that_ended_in_a_crash_is_not_kept_for_the_next_attempt() {
     stage.damaged.store(1, Ordering::Relaxed);
     let _worker = stage.worker();
     let document = stage.over().await;
-    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [1, 0, 0, 0]));
+    assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [1, 0, 0, 0]));
     assert_eq!(stage.made(), 2, "the second attempt found intact bytes at once");
 }
 
@@ -340,7 +347,7 @@ async fn what_passes_is_forgotten() {
     let stage = Stage::new(|attempt| [Do::Fail, Do::Crash, Do::Fail, Do::Crash, Do::Finish(1)][attempt as usize]).await;
     let _worker = stage.worker();
     let document = stage.over().await;
-    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [2, 2, 0, 0]));
+    assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [2, 2, 0, 0]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,7 +355,7 @@ async fn interruptions_are_free_however_many_there_are() {
     let stage = Stage::new(|attempt| if attempt < 12 { Do::Dawdle } else { Do::Finish(1) }).await;
     for number in 1..=12 {
         let (_, stop, worker) = stage.worker();
-        stage.until(|document| document.integer(names::ATTEMPT) == Some(number)).await;
+        stage.until(|document| document.field("attempt").as_integer() == Some(number)).await;
         sleep(Duration::from_secs(5)).await;
         let told = Instant::now();
         stop.cancel();
@@ -357,7 +364,7 @@ async fn interruptions_are_free_however_many_there_are() {
     }
     let _worker = stage.worker();
     let document = stage.over().await;
-    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [0, 0, 12, 0]));
+    assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [0, 0, 12, 0]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,7 +383,7 @@ async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_la
     for number in 1..=i64::from(MAX_LOST_ATTEMPTS) {
         let (link, _, worker) = stage.worker();
         let waited = Instant::now();
-        stage.until(|document| document.integer(names::ATTEMPT) == Some(number)).await;
+        stage.until(|document| document.field("attempt").as_integer() == Some(number)).await;
         assert!(waited.elapsed() < Duration::from_secs(60), "{number}: {:?}", waited.elapsed());
         sleep(Duration::from_secs(5)).await;
         link.cut();
@@ -391,11 +398,11 @@ async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_la
 async fn a_second_delivery_waits_for_the_first_and_finds_nothing_to_do() {
     let stage = Stage::new(|_| Do::Finish(60)).await;
     let (_one, _other) = (stage.worker(), stage.worker());
-    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     stage.enqueue().await;
     let document = stage.over().await;
     sleep(Duration::from_secs(10)).await;
-    assert_eq!((document.integer(names::ATTEMPT), stage.made()), (Some(1), 1));
+    assert_eq!((document.field("attempt").as_integer(), stage.made()), (Some(1), 1));
     assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0);
 }
 
@@ -403,11 +410,14 @@ async fn a_second_delivery_waits_for_the_first_and_finds_nothing_to_do() {
 async fn a_process_that_stood_still_says_nothing_more_for_its_clip() {
     let stage = Stage::new(|attempt| if attempt == 0 { Do::Finish(8) } else { Do::Dawdle }).await;
     let _worker = stage.worker();
-    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     // Nothing runs meanwhile; then the media are done at once, and the lease is lost at once.
     tokio::time::advance(Duration::from_secs(8)).await;
-    let document = stage.until(|document| document.integer(names::ATTEMPT) == Some(2)).await;
-    assert_eq!((document.text(names::STATUS), document.integer(names::LOST_ATTEMPTS)), (Some("processing"), Some(1)));
+    let document = stage.until(|document| document.field("attempt").as_integer() == Some(2)).await;
+    assert_eq!(
+        (document.field("status").as_text(), document.field("lostAttempts").as_integer()),
+        (Some("processing"), Some(1))
+    );
     assert!(!stage.exists(".mp4").await, "nothing was made visible");
 }
 
@@ -415,13 +425,13 @@ async fn a_process_that_stood_still_says_nothing_more_for_its_clip() {
 async fn an_attempt_that_sees_a_later_one_stops_and_says_nothing() {
     let stage = Stage::new(|_| Do::Dawdle).await;
     let _worker = stage.worker();
-    let document = stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    let document = stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     let mut fields: Fields = document.fields.clone();
-    fields.insert(names::ATTEMPT.into(), Value::Integer(7));
-    fields.insert(names::ATTEMPT_ID.into(), Value::String("w-other-1".into()));
+    fields.insert("attempt".into(), Value::Integer(7));
+    fields.insert("attemptId".into(), Value::String("w-other-1".into()));
     let write = Write { path: document.path.clone(), fields, precondition: Precondition::None };
     stage.cloud.documents.commit(vec![write]).await.unwrap();
-    let directory = stage.scratch.path().join("w-000").join(document.text(names::ATTEMPT_ID).unwrap());
+    let directory = stage.scratch.path().join("w-000").join(document.field("attemptId").as_text().unwrap());
     assert!(directory.exists());
     sleep(Duration::from_secs(3)).await;
     assert!(!directory.exists(), "it stopped and cleaned up");
@@ -433,12 +443,12 @@ async fn objects_of_an_attempt_that_could_not_finish_are_removed() {
     // The manifest of the first attempt cannot be stored; its cover can.
     stage.memory.fail_next(Call::Create, Fault::Refused(clipfleet_cloud::ErrorKind::Unavailable));
     let _worker = stage.worker();
-    let first = stage.until(|document| document.integer(names::ATTEMPT) == Some(1)).await;
+    let first = stage.until(|document| document.field("attempt").as_integer() == Some(1)).await;
     let document = stage.over().await;
-    assert_eq!((document.text(names::STATUS), counts(&document)), (Some("completed"), [0, 1, 0, 0]));
+    assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [0, 1, 0, 0]));
     assert!(stage.exists(".mp4").await);
     for (document, expected) in [(&document, true), (&first, false)] {
-        let attempt = document.text(names::ATTEMPT_ID).unwrap();
+        let attempt = document.field("attemptId").as_text().unwrap();
         for kind in ["jpg", "manifest.json"] {
             assert_eq!(stage.exists(&format!(".{attempt}.{kind}")).await, expected, "{kind} of {attempt}");
         }
@@ -449,8 +459,8 @@ async fn objects_of_an_attempt_that_could_not_finish_are_removed() {
 async fn a_paused_worker_takes_nothing_new_and_finishes_what_it_has() {
     let stage = Stage::new(|_| Do::Finish(30)).await;
     let say = async |paused| {
-        let fields = Fields::from([(names::PAUSED.to_owned(), Value::Bool(paused))]);
-        let write = Write { path: names::CONTROL_DOCUMENT.into(), fields, precondition: Precondition::None };
+        let fields = Fields::from([("paused".to_owned(), Value::Bool(paused))]);
+        let write = Write { path: fleet_control::PATH.into(), fields, precondition: Precondition::None };
         stage.cloud.documents.commit(vec![write]).await.unwrap();
     };
     say(true).await;
@@ -458,9 +468,9 @@ async fn a_paused_worker_takes_nothing_new_and_finishes_what_it_has() {
     sleep(Duration::from_secs(20)).await;
     assert_eq!(stage.made(), 0, "it began in a pause");
     say(false).await;
-    stage.until(|document| document.text(names::PHASE) == Some("encoding")).await;
+    stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     say(true).await;
-    assert_eq!(stage.over().await.text(names::STATUS), Some("completed"));
+    assert_eq!(stage.over().await.field("status").as_text(), Some("completed"));
     sleep(Duration::from_secs(10)).await;
     assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0, "its lease was settled in the pause");
 }

@@ -3,7 +3,7 @@
 use super::{ClipKey, Counts, Ledger, Verdict, integer, text};
 use crate::{media::OVERSIZED, world::count};
 use clipfleet_cloud::{Fields, Value, Write};
-use clipfleet_contract::names;
+use clipfleet_contract::{documents::fleet_control, names};
 use clipfleet_domain::{
     lifecycle::ClipEventKind,
     rendition::{by_name, name_of},
@@ -92,7 +92,7 @@ impl Ledger {
     fn batch_written(&mut self, batch: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
         let clips = format!("{}/{batch}/clips/", names::BATCHES);
         let clips = self.documents.iter().filter(|(path, _)| path.starts_with(&clips));
-        let restarts: i64 = clips.map(|(_, fields)| integer(fields, names::GENERATION)).sum();
+        let restarts: i64 = clips.map(|(_, fields)| integer(fields, "generation")).sum();
         let (was, now) = (before.map_or(0, |before| integer(before, "progress")), integer(fields, "progress"));
         // A clip that starts over lets it fall, once. Not always at once: another instance, which has not heard of it yet, may write first.
         let falls = self.falls.entry(batch.to_owned()).or_default();
@@ -105,7 +105,7 @@ impl Ledger {
 
     /// What a record says of retries stays asked for, whatever it says later.
     fn retries_noted(&mut self, batch: &str, fields: &Fields) {
-        let Some(Value::Map(retried)) = fields.get(names::RECORD_RETRIED) else { return };
+        let Some(Value::Map(retried)) = fields.get("retried") else { return };
         for (clip, generation) in retried {
             let Value::Integer(generation) = generation else { continue };
             let asked = self.asked.entry((batch.to_owned(), clip.clone())).or_default();
@@ -115,8 +115,8 @@ impl Ledger {
 
     /// What operators ask of the fleet, or who sets the size of its pool.
     fn control_written(&mut self, process: &str, path: &str, fields: &Fields, counts: &mut Counts) {
-        if path == names::CONTROL_DOCUMENT {
-            let paused = fields.get(names::PAUSED) == Some(&Value::Bool(true));
+        if path == fleet_control::PATH {
+            let paused = fields.get("paused") == Some(&Value::Bool(true));
             count(counts, if paused { "the fleet was paused" } else { "the fleet was let go on" });
             self.paused_since = paused.then(|| self.paused_since.unwrap_or_else(Instant::now));
         } else if self.leader.replace(process.to_owned()).is_some_and(|before| before != process) {
@@ -193,8 +193,8 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn read(fields: &Fields) -> Result<Self, String> {
-        let state = by_name(&State::ALL, text(fields, names::STATUS)).map_err(|reason| format!("status {reason}"))?;
-        let (percent, generation) = (integer(fields, "progress"), integer(fields, names::GENERATION));
+        let state = by_name(&State::ALL, text(fields, "status")).map_err(|reason| format!("status {reason}"))?;
+        let (percent, generation) = (integer(fields, "progress"), integer(fields, "generation"));
         Ok(Self { state, percent, generation: u32::try_from(generation).map_err(|error| error.to_string())? })
     }
 

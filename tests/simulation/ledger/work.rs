@@ -4,7 +4,7 @@ use super::{ClipKey, Ledger, Running, TO_STOP, Verdict, key};
 use clipfleet_cloud::ObjectName;
 use clipfleet_domain::{
     job::Job,
-    limits::{MAX_CRASHES, MAX_POSTPONEMENTS},
+    limits::{MAX_CRASHES, MAX_TRANSIENT_FAILURES},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ const TO_FEEL: Duration = Duration::from_millis(1_500);
 const TO_PAUSE: Duration = Duration::from_secs(5);
 
 /// Attempts that a clip may cost by itself, and as many again while nobody counts because status is away.
-const MOST_ATTEMPTS: u32 = 2 * (MAX_CRASHES + MAX_POSTPONEMENTS);
+const MOST_ATTEMPTS: u32 = 2 * (MAX_CRASHES + MAX_TRANSIENT_FAILURES);
 
 impl Ledger {
     /// Media work began; the number by which it ends.

@@ -1,6 +1,6 @@
 //! [`Documents`] on Firestore, over the published message types.
 
-use super::{Place, rpc::Rpc, values};
+use super::{Target, rpc::Rpc, values};
 use crate::{
     Amendment, CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Version, Write,
     documents::{check, set, split},
@@ -25,9 +25,9 @@ pub(super) struct Firestore {
 }
 
 impl Firestore {
-    pub(super) fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
+    pub(super) fn connect(project: &str, target: Target) -> Result<Self, CloudError> {
         let database = format!("projects/{project}/databases/(default)");
-        Ok(Self { rpc: Rpc::connect(&database, place)?, database })
+        Ok(Self { rpc: Rpc::connect(&database, target)?, database })
     }
 
     /// The name of the database's root, before the path of each document.

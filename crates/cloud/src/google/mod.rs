@@ -1,15 +1,15 @@
 //! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-emulator`, Google's emulators).
 //!
 //! Pub/Sub and Cloud Storage go through the official clients; Firestore, which has none for Rust, through a thin client of
-//! ours over the published message types. All share one set of credentials and one patience.
+//! ours over the published message types. All share one set of credentials and one retry policy.
 
 mod documents;
 mod errors;
-mod links;
 mod objects;
-mod patience;
 mod queue;
+mod retry;
 mod rpc;
+mod signed_urls;
 mod subscription;
 mod values;
 mod worker_pool;
@@ -39,14 +39,14 @@ pub struct Endpoints {
 pub async fn connect(endpoints: &Endpoints) -> Result<Cloud, CloudError> {
     let access = Access::new(endpoints)?;
     let project = &endpoints.project;
-    let queue = queue::Pubsub::connect(project, access.place(endpoints.pubsub.as_deref())).await?;
-    let objects = objects::Storage::connect(project, access.place(endpoints.storage.as_deref())).await?;
-    let documents = documents::Firestore::connect(project, access.place(endpoints.firestore.as_deref()))?;
+    let queue = queue::Pubsub::connect(project, access.target(endpoints.pubsub.as_deref())).await?;
+    let objects = objects::Storage::connect(project, access.target(endpoints.storage.as_deref())).await?;
+    let documents = documents::Firestore::connect(project, access.target(endpoints.firestore.as_deref()))?;
     Ok(Cloud { queue: Arc::new(queue), objects: Arc::new(objects), documents: Arc::new(documents) })
 }
 
 /// One service's address and the credentials to use there.
-struct Place {
+struct Target {
     /// Scheme, host and port of an emulator; `None` for Google's own.
     emulator: Option<String>,
     credentials: Credentials,
@@ -69,10 +69,10 @@ impl Access {
     }
 
     /// An emulator always gets credentials too: a client with an address and none hangs in its search for them.
-    fn place(&self, address: Option<&str>) -> Place {
+    fn target(&self, address: Option<&str>) -> Target {
         match (address, &self.google) {
-            (None, Some(google)) => Place { emulator: None, credentials: google.clone() },
-            (address, _) => Place { emulator: address.map(plaintext), credentials: anonymous::Builder::new().build() },
+            (None, Some(google)) => Target { emulator: None, credentials: google.clone() },
+            (address, _) => Target { emulator: address.map(plaintext), credentials: anonymous::Builder::new().build() },
         }
     }
 }

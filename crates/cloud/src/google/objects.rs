@@ -1,6 +1,6 @@
 //! [`Objects`] on Cloud Storage: bytes over its HTTP interface, everything else over gRPC.
 
-use super::{Place, errors, links::Links, patience, queue::unless_there};
+use super::{Target, errors, queue::unless_there, retry, signed_urls::SignedUrls};
 use crate::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -29,37 +29,37 @@ pub(super) struct Storage {
     project: String,
     data: client::Storage,
     control: StorageControl,
-    links: Links,
+    signed_urls: SignedUrls,
 }
 
 impl Storage {
-    pub(super) async fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
-        let Place { emulator, credentials } = place;
+    pub(super) async fn connect(project: &str, target: Target) -> Result<Self, CloudError> {
+        let Target { emulator, credentials } = target;
         let mut data = client::Storage::builder().with_credentials(credentials.clone());
         let mut control = StorageControl::builder().with_credentials(credentials);
         if let Some(url) = &emulator {
             data = data.with_endpoint(url);
             control = control.with_endpoint(url);
         }
-        let retry = || RetryableErrors.with_time_limit(patience::TOTAL);
+        let policy = || RetryableErrors.with_time_limit(retry::RETRY_LIMIT);
         let failed = |error| errors::build("cloud storage", error);
         Ok(Self {
             project: project.to_owned(),
             data: data
-                .with_retry_policy(retry())
-                .with_backoff_policy(patience::backoff())
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
                 .with_read_resume_policy(Recommended.with_attempt_limit(RESUMES))
                 .build()
                 .await
                 .map_err(failed)?,
             control: control
-                .with_retry_policy(retry())
-                .with_backoff_policy(patience::backoff())
-                .with_attempt_timeout(patience::ATTEMPT)
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
+                .with_attempt_timeout(retry::ATTEMPT_TIMEOUT)
                 .build()
                 .await
                 .map_err(failed)?,
-            links: Links::new(emulator),
+            signed_urls: SignedUrls::new(emulator),
         })
     }
 }
@@ -81,10 +81,12 @@ impl Objects for Storage {
         let request = self.data.read_object(bucket(name), &name.object).set_generation(generation);
         let request = request.set_read_range(ReadRange::segment(range.start, wanted));
         let failed = |error| errors::call(&doing, error);
-        let opened = timeout(patience::TOTAL, request.send()).await;
+        let opened = timeout(retry::RETRY_LIMIT, request.send()).await;
         let mut answer = opened.map_err(|_| errors::timeout(&doing))?.map_err(failed)?;
         let mut bytes = BytesMut::new();
-        while let Some(chunk) = timeout(patience::SILENCE, answer.next()).await.map_err(|_| errors::timeout(&doing))? {
+        while let Some(chunk) =
+            timeout(retry::TRANSFER_IDLE_TIMEOUT, answer.next()).await.map_err(|_| errors::timeout(&doing))?
+        {
             bytes.extend_from_slice(&chunk.map_err(failed)?);
         }
         if bytes.len() as u64 == wanted {
@@ -131,7 +133,7 @@ impl Objects for Storage {
     }
 
     async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
-        self.links.to(name, lifetime).await
+        self.signed_urls.create(name, lifetime).await
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
@@ -153,7 +155,7 @@ where
     <S as StreamingSource>::Error: std::error::Error + Send + Sync + 'static,
     <S as Seek>::Error: std::error::Error + Send + Sync + 'static,
 {
-    let limit = patience::TOTAL + Duration::from_secs(size / UPLOAD_FLOOR);
+    let limit = retry::RETRY_LIMIT + Duration::from_secs(size / UPLOAD_FLOOR);
     let write = write.set_if_generation_match(0).set_content_type(new.content_type).set_metadata(new.metadata);
     timeout(limit, write.send_unbuffered()).await
 }

@@ -1,6 +1,6 @@
 //! [`Queue`] on Pub/Sub.
 
-use super::{Place, errors, patience, subscription};
+use super::{Target, errors, retry, subscription};
 use crate::{CloudError, Deliveries, ErrorKind, Message, Queue, SubscriptionSpec};
 use async_trait::async_trait;
 use google_cloud_gax::{options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
@@ -9,11 +9,8 @@ use google_cloud_pubsub::{
     model::{self, DeadLetterPolicy, RetryPolicy},
     retry_policy::RetryableErrors,
 };
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, time::Duration};
 use tokio::sync::Semaphore;
 
 /// How long a message waits for company. A thousand clips published together fill whole batches (100 messages, 10 calls)
@@ -39,8 +36,8 @@ pub(super) struct Pubsub {
 }
 
 impl Pubsub {
-    pub(super) async fn connect(project: &str, place: Place) -> Result<Self, CloudError> {
-        let Place { emulator, credentials } = place;
+    pub(super) async fn connect(project: &str, target: Target) -> Result<Self, CloudError> {
+        let Target { emulator, credentials } = target;
         let mut base = BasePublisher::builder().with_credentials(credentials.clone());
         let mut subscriber = Subscriber::builder().with_credentials(credentials.clone());
         let mut topics = TopicAdmin::builder().with_credentials(credentials.clone());
@@ -51,13 +48,13 @@ impl Pubsub {
             topics = topics.with_endpoint(&url);
             subscriptions = subscriptions.with_endpoint(&url);
         }
-        let retry = || RetryableErrors.with_time_limit(patience::TOTAL);
+        let policy = || RetryableErrors.with_time_limit(retry::RETRY_LIMIT);
         let failed = |error| errors::build("pub/sub", error);
         Ok(Self {
             project: project.to_owned(),
             base: base
-                .with_retry_policy(retry())
-                .with_backoff_policy(patience::backoff())
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
                 .build()
                 .await
                 .map_err(failed)?,
@@ -65,14 +62,14 @@ impl Pubsub {
             in_flight: Semaphore::new(IN_FLIGHT),
             subscriber: subscriber.build().await.map_err(failed)?,
             topics: topics
-                .with_retry_policy(retry())
-                .with_backoff_policy(patience::backoff())
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
                 .build()
                 .await
                 .map_err(failed)?,
             subscriptions: subscriptions
-                .with_retry_policy(retry())
-                .with_backoff_policy(patience::backoff())
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
                 .build()
                 .await
                 .map_err(failed)?,
@@ -88,7 +85,7 @@ impl Pubsub {
     }
 
     fn publisher(&self, topic: &str) -> Publisher {
-        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut publishers = self.publishers.lock();
         publishers
             .entry(topic.to_owned())
             .or_insert_with(|| self.base.publisher(self.topic(topic)).set_delay_threshold(GATHERING).build())
@@ -116,7 +113,7 @@ impl Queue for Pubsub {
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
         let request = self.topics.create_topic().set_name(self.topic(topic));
         // Making it twice is making it once: a repeated attempt meets ALREADY_EXISTS, which is what we want to hear.
-        let made = request.with_idempotency(true).with_attempt_timeout(patience::ATTEMPT).send().await;
+        let made = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
         unless_there(made, &format!("create topic {topic}"))
     }
 
@@ -136,7 +133,7 @@ impl Queue for Pubsub {
             let policy = RetryPolicy::new().set_minimum_backoff(wire(shortest)).set_maximum_backoff(wire(longest));
             request = request.set_retry_policy(policy);
         }
-        let made = request.with_idempotency(true).with_attempt_timeout(patience::ATTEMPT).send().await;
+        let made = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
         unless_there(made, &format!("create subscription {}", spec.name))
     }
 }

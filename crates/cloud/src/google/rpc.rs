@@ -1,7 +1,7 @@
 //! The calls to Firestore: one lazy connection, and around each call the credentials, deadline and retries that an official
 //! client would bring.
 
-use super::{Place, errors, patience};
+use super::{Target, errors, retry};
 use crate::{CloudError, ErrorKind};
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use googleapis_tonic_google_firestore_v1::google::firestore::v1::firestore_client::FirestoreClient;
@@ -33,8 +33,8 @@ pub(super) struct Rpc {
 }
 
 impl Rpc {
-    pub(super) fn connect(database: &str, place: Place) -> Result<Self, CloudError> {
-        let Place { emulator, credentials } = place;
+    pub(super) fn connect(database: &str, target: Target) -> Result<Self, CloudError> {
+        let Target { emulator, credentials } = target;
         let url = emulator.as_deref().unwrap_or(GOOGLE);
         Ok(Self {
             client: FirestoreClient::new(channel(url)?).max_decoding_message_size(ANSWER_BYTES),
@@ -45,7 +45,7 @@ impl Rpc {
         })
     }
 
-    /// Sends `message` with `call` until it succeeds, fails for good, or patience ends. Everything here may be repeated:
+    /// Sends `message` with `call` until it succeeds, fails for good, or the retry limit is reached. Everything here may be repeated:
     /// reads change nothing, and a commit either has preconditions, which a second run of it fails, or says the same again.
     pub(super) async fn call<M, T, F>(
         &self,
@@ -61,12 +61,13 @@ impl Rpc {
             let mut request =
                 Request::from_parts(self.metadata(doing).await?, tonic::Extensions::default(), message.clone());
             // Lets the service stop working for us when we stop waiting.
-            request.set_timeout(patience::ATTEMPT);
+            request.set_timeout(retry::ATTEMPT_TIMEOUT);
             call(self.client.clone(), request).await.map_err(|status| errors::status(doing, status))
         };
-        let in_time =
-            || async { timeout(patience::ATTEMPT, attempt()).await.unwrap_or_else(|_| Err(errors::timeout(doing))) };
-        patience::repeat(patience::TOTAL, in_time).await
+        let in_time = || async {
+            timeout(retry::ATTEMPT_TIMEOUT, attempt()).await.unwrap_or_else(|_| Err(errors::timeout(doing)))
+        };
+        retry::repeat(retry::RETRY_LIMIT, in_time).await
     }
 
     async fn metadata(&self, doing: &str) -> Result<MetadataMap, CloudError> {
@@ -90,7 +91,7 @@ fn channel(url: &str) -> Result<Channel, CloudError> {
     let uri: Uri = url.parse().map_err(|error| malformed::<http::uri::InvalidUri>(&doing, error))?;
     let encrypted = uri.scheme_str() == Some("https");
     let mut endpoint = Endpoint::from(uri)
-        .connect_timeout(patience::ATTEMPT)
+        .connect_timeout(retry::ATTEMPT_TIMEOUT)
         .tcp_keepalive(Some(Duration::from_secs(60)))
         .http2_keep_alive_interval(Duration::from_secs(8))
         .keep_alive_timeout(Duration::from_secs(4));
@@ -110,14 +111,15 @@ mod tests {
     use super::*;
     use axum::{Router, http::HeaderMap as Headers, routing::post};
     use googleapis_tonic_google_firestore_v1::google::firestore::v1::CommitRequest;
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     /// A service that answers each call with the next of these codes, and what headers it was called with.
     async fn service(codes: &[&'static str]) -> (Rpc, Arc<Mutex<Vec<Headers>>>) {
         let calls = Arc::new(Mutex::new(Vec::<Headers>::new()));
         let (seen, codes) = (calls.clone(), codes.to_vec());
         let answer = move |headers: Headers| {
-            let mut seen = seen.lock().unwrap();
+            let mut seen = seen.lock();
             seen.push(headers);
             let code = codes[seen.len() - 1];
             std::future::ready([("content-type", "application/grpc"), ("grpc-status", code), ("grpc-message", "why")])
@@ -127,7 +129,7 @@ mod tests {
         let emulator = Some(format!("http://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move { axum::serve(listener, router).await });
         let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
-        (Rpc::connect("projects/p/databases/(default)", Place { emulator, credentials }).unwrap(), calls)
+        (Rpc::connect("projects/p/databases/(default)", Target { emulator, credentials }).unwrap(), calls)
     }
 
     async fn commit(rpc: &Rpc) -> CloudError {
@@ -140,14 +142,14 @@ mod tests {
         let (rpc, calls) = service(&["14", "10", "7"]).await;
         let error = commit(&rpc).await;
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, "write d: why"));
-        assert_eq!(calls.lock().unwrap().len(), 3);
+        assert_eq!(calls.lock().len(), 3);
     }
 
     #[tokio::test]
     async fn a_call_names_its_database_and_its_deadline() {
         let (rpc, calls) = service(&["5"]).await;
         assert_eq!(commit(&rpc).await.kind(), ErrorKind::NotFound);
-        let headers = calls.lock().unwrap().remove(0);
+        let headers = calls.lock().remove(0);
         assert_eq!(headers["google-cloud-resource-prefix"], "projects/p/databases/(default)");
         assert_eq!(headers["authorization"], "Bearer owner");
         assert!(headers.contains_key("grpc-timeout"));

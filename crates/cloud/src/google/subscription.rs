@@ -7,7 +7,7 @@
 //! The stream has a task of its own because asking it for the next message is not cheap to cancel: until the service has
 //! sent something, each abandoned `next` opens and drops a whole connection.
 
-use super::{errors, patience};
+use super::{errors, retry};
 use crate::{CloudError, Deliveries, Delivery, Lease, Message, queue::CLOSE_WAIT};
 use futures::FutureExt as _;
 use google_cloud_pubsub::{
@@ -89,7 +89,7 @@ impl Feed {
             drop(stream);
             tokio::select! {
                 () = self.closing.cancelled() => return,
-                () = tokio::time::sleep(patience::pause(failures)) => {}
+                () = tokio::time::sleep(retry::delay(failures)) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The number of instances of a Cloud Run worker pool, through the Admin API: read, and set.
 
-use super::{Access, Endpoints, errors, patience};
+use super::{Access, Endpoints, errors, retry};
 use crate::{CloudError, ErrorKind};
 use google_cloud_gax::{
     error::{Error, rpc::Code},
@@ -42,10 +42,10 @@ impl WorkerPool {
             Some(_) => Access { google: None },
             None => Access::new(&Endpoints::default())?,
         };
-        let place = access.place(address);
+        let target = access.target(address);
         // Repeating is ours: the client would not repeat a change, and ours may be.
-        let mut builder = WorkerPools::builder().with_credentials(place.credentials).with_retry_policy(NeverRetry);
-        if let Some(url) = place.emulator {
+        let mut builder = WorkerPools::builder().with_credentials(target.credentials).with_retry_policy(NeverRetry);
+        if let Some(url) = target.emulator {
             builder = builder.with_endpoint(url);
         }
         let client = builder.build().await.map_err(|error| errors::build("cloud run", error))?;
@@ -55,7 +55,7 @@ impl WorkerPool {
     /// The number of instances that the pool was last told to have.
     pub async fn instances(&self) -> Result<u32, CloudError> {
         let doing = format!("read the size of {}", self.name);
-        let pool = patience::repeat(patience::TOTAL, || self.get(&doing)).await?;
+        let pool = retry::repeat(retry::RETRY_LIMIT, || self.get(&doing)).await?;
         let count = pool.scaling.and_then(|scaling| scaling.manual_instance_count).unwrap_or(0);
         u32::try_from(count).map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: {count} is no size")))
     }
@@ -65,9 +65,9 @@ impl WorkerPool {
     pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
         let doing = format!("set the size of {} to {instances}", self.name);
         let telling = async {
-            let pool = patience::repeat(within, || self.get(&doing)).await?;
+            let pool = retry::repeat(within, || self.get(&doing)).await?;
             // A call that is repeated although the first one was heard meets its own change as a conflict.
-            patience::repeat(within, || self.patch(&doing, instances, &pool.etag)).await
+            retry::repeat(within, || self.patch(&doing, instances, &pool.etag)).await
         };
         let operation = timeout(within, telling).await.map_err(|_| errors::timeout(&doing))??;
         timeout(self.watched, self.finished(&doing, operation)).await.unwrap_or_else(|_| {
@@ -77,7 +77,7 @@ impl WorkerPool {
     }
 
     async fn get(&self, doing: &str) -> Result<model::WorkerPool, CloudError> {
-        let request = self.client.get_worker_pool().set_name(&self.name).with_attempt_timeout(patience::ATTEMPT);
+        let request = self.client.get_worker_pool().set_name(&self.name).with_attempt_timeout(retry::ATTEMPT_TIMEOUT);
         request.send().await.map_err(|error| errors::call(doing, error))
     }
 
@@ -91,7 +91,7 @@ impl WorkerPool {
             .set_scaling(WorkerPoolScaling::new().set_manual_instance_count(instances));
         let mask = FieldMask::default().set_paths(["scaling.manual_instance_count"]);
         let request = self.client.update_worker_pool().set_worker_pool(pool).set_update_mask(mask);
-        request.with_attempt_timeout(patience::ATTEMPT).send().await.map_err(|error| refused(doing, error))
+        request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await.map_err(|error| refused(doing, error))
     }
 
     async fn finished(&self, doing: &str, mut operation: Operation) -> Result<(), CloudError> {
@@ -99,10 +99,10 @@ impl WorkerPool {
             sleep(LOOK).await;
             let look = || async {
                 let request = self.client.get_operation().set_name(&operation.name);
-                let request = request.with_attempt_timeout(patience::ATTEMPT);
+                let request = request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT);
                 request.send().await.map_err(|error| errors::call(doing, error))
             };
-            operation = patience::repeat(patience::TOTAL, look).await?;
+            operation = retry::repeat(retry::RETRY_LIMIT, look).await?;
         }
         match operation.error() {
             None => Ok(()),

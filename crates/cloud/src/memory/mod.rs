@@ -12,9 +12,10 @@ mod subscription;
 
 use crate::{Cloud, CloudError, ErrorKind};
 use broker::Broker;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -95,7 +96,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

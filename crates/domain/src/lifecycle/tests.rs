@@ -29,7 +29,11 @@ fn story() -> Vec<ClipEvent> {
         event(1_500, attempt(1, 1), progressed(60)),
         event(1_800, attempt(1, 2), ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
         event(2_000, attempt(2, 0), ClipEventKind::Started),
-        event(2_200, attempt(2, 1), ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer"))),
+        event(
+            2_200,
+            attempt(2, 1),
+            ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer")),
+        ),
         event(2_500, attempt(3, 1), progressed(30)),
         event(
             3_000,

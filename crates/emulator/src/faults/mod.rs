@@ -9,13 +9,10 @@ mod rule;
 
 pub(crate) use calls::around;
 
-use crate::sync::lock;
+use parking_lot::Mutex;
 use rule::{BadRules, Fault, Rule, Rules};
 use serde_json::{Value, json};
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 use wildmatch::WildMatch;
 
 /// Where rules are put. No bucket can be called that.
@@ -48,7 +45,7 @@ impl Faults {
     /// Replaces all rules.
     pub(crate) fn set(&self, json: &[u8]) -> Result<(), BadRules> {
         let Rules { seed, rules } = Rules::parse(json)?;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let arm = |rule: Rule| Armed { pattern: WildMatch::new(&rule.on), rule, struck: 0 };
         *state = State { seed, dice: fastrand::Rng::with_seed(seed), rules: rules.into_iter().map(arm).collect() };
         self.active.store(!state.rules.is_empty(), Ordering::Relaxed);
@@ -58,14 +55,14 @@ impl Faults {
 
     /// Ends all faults.
     pub(crate) fn clear(&self) {
-        *lock(&self.state) = State::default();
+        *self.state.lock() = State::default();
         self.active.store(false, Ordering::Relaxed);
         tracing::warn!("faults ended");
     }
 
     /// The rules, and how often each struck.
     pub(crate) fn show(&self) -> Value {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let rules: Vec<_> = state
             .rules
             .iter()
@@ -96,7 +93,7 @@ impl Faults {
     /// By how much to turn a queue of this length before delivering from it.
     pub(crate) fn reorders(&self, subscription: &str, length: usize) -> usize {
         if length > 1 && self.strikes(subscription, Fault::Reorder) {
-            lock(&self.state).dice.usize(0..length)
+            self.state.lock().dice.usize(0..length)
         } else {
             0
         }
@@ -108,7 +105,7 @@ impl Faults {
 
     /// What strikes `name` of those faults that `pick` picks, in the order of the rules.
     fn strike<T>(&self, name: &str, pick: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let State { dice, rules, .. } = &mut *state;
         let mut struck = Vec::new();
         for armed in rules.iter_mut().filter(|armed| armed.pattern.matches(name)) {

@@ -2,12 +2,13 @@
 //! read hold a snapshot instead, so all their reads are of one moment.
 
 use super::{fs, path::DocumentName, query::Query, tables};
-use crate::{limits, sync::lock};
+use crate::limits;
+use parking_lot::Mutex;
 use prost_types::Timestamp;
 use redb::ReadTransaction;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tonic::Status;
@@ -40,7 +41,7 @@ impl Transactions {
     /// Begins one, which only reads if it has a snapshot; `id` must be new.
     pub(super) fn begin(&self, id: u64, snapshot: Option<ReadTransaction>) -> Result<Vec<u8>, Status> {
         self.forget_expired();
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         let now = Instant::now();
         if open.len() >= limits::TRANSACTIONS {
             return Err(Status::resource_exhausted("too many open transactions"));
@@ -52,7 +53,7 @@ impl Transactions {
 
     /// Ends one and yields what it read, unless it may not write.
     pub(super) fn finish(&self, id: &[u8], writes: bool) -> Result<Reads, Status> {
-        let transaction = lock(&self.open).remove(id).filter(Transaction::lives).ok_or_else(unknown)?;
+        let transaction = self.open.lock().remove(id).filter(Transaction::lives).ok_or_else(unknown)?;
         match (transaction.snapshot.is_some(), writes) {
             (true, true) => Err(Status::invalid_argument("Cannot modify entities in a read-only transaction")),
             // It saw one moment; there is nothing to protect.
@@ -63,29 +64,29 @@ impl Transactions {
 
     /// Forgets one.
     pub(super) fn roll_back(&self, id: &[u8]) -> Result<(), Status> {
-        lock(&self.open).remove(id).map(|_| ()).ok_or_else(unknown)
+        self.open.lock().remove(id).map(|_| ()).ok_or_else(unknown)
     }
 
     /// Forgets those that are too old, whose snapshots would keep the disk space of what was deleted since.
     pub(super) fn forget_expired(&self) {
-        lock(&self.open).retain(|_, transaction| transaction.lives());
+        self.open.lock().retain(|_, transaction| transaction.lives());
     }
 
     /// Forgets all; the data folder can only be closed when nobody looks at it any more.
     pub(super) fn forget_all(&self) {
-        lock(&self.open).clear();
+        self.open.lock().clear();
     }
 
     /// The snapshot of an open one, if it only reads.
     pub(super) fn snapshot(&self, id: &[u8]) -> Result<Option<Arc<ReadTransaction>>, Status> {
-        let open = lock(&self.open);
+        let open = self.open.lock();
         let transaction = open.get(id).filter(|transaction| transaction.lives()).ok_or_else(unknown)?;
         Ok(transaction.snapshot.clone())
     }
 
     /// Remembers a look at a document.
     pub(super) fn saw(&self, id: &[u8], name: DocumentName, document: Option<&fs::Document>) {
-        if let Some(transaction) = lock(&self.open).get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
+        if let Some(transaction) = self.open.lock().get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
             let seen = document.and_then(|document| document.update_time);
             transaction.reads.documents.entry(name).or_insert(seen);
         }
@@ -93,7 +94,7 @@ impl Transactions {
 
     /// Remembers the answer to a query.
     pub(super) fn saw_query(&self, id: &[u8], query: &Query, found: &[fs::Document]) {
-        if let Some(transaction) = lock(&self.open).get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
+        if let Some(transaction) = self.open.lock().get_mut(id).filter(|transaction| transaction.snapshot.is_none()) {
             transaction.reads.queries.push((query.clone(), fingerprint(found)));
         }
     }

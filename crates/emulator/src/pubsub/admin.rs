@@ -3,7 +3,7 @@
 //! Each change runs in a task of its own, so that a caller who hangs up cannot leave it half done.
 
 use super::{PubSub, names, not_found, ps, settings, subscription::Subscription, tables};
-use crate::{limits, sync::lock};
+use crate::limits;
 use std::{ops::Bound, sync::Arc};
 use tonic::Status;
 
@@ -17,12 +17,12 @@ impl PubSub {
         let this = Arc::clone(self);
         finish(async move {
             let _admin = this.admin.lock().await;
-            if lock(&this.state).topics.contains_key(&topic.name) {
+            if this.state.lock().topics.contains_key(&topic.name) {
                 return Err(exists(&topic.name));
             }
             let stored = topic.clone();
             this.store.write(move |transaction| tables::put_topic(transaction, &stored)).await?;
-            lock(&this.state).topics.insert(topic.name.clone(), topic.clone());
+            this.state.lock().topics.insert(topic.name.clone(), topic.clone());
             tracing::info!(topic = topic.name, "topic created");
             Ok(topic)
         })
@@ -39,7 +39,7 @@ impl PubSub {
             let updated = settings::update_topic(&this.get_topic(&new.name)?, new, &mask)?;
             let stored = updated.clone();
             this.store.write(move |transaction| tables::put_topic(transaction, &stored)).await?;
-            lock(&this.state).topics.insert(updated.name.clone(), updated.clone());
+            this.state.lock().topics.insert(updated.name.clone(), updated.clone());
             Ok(updated)
         })
         .await
@@ -48,7 +48,7 @@ impl PubSub {
     /// Describes a topic.
     pub(super) fn get_topic(&self, name: &str) -> Result<ps::Topic, Status> {
         names::check(name, "topics")?;
-        lock(&self.state).topics.get(name).cloned().ok_or_else(|| not_found(name))
+        self.state.lock().topics.get(name).cloned().ok_or_else(|| not_found(name))
     }
 
     /// Lists a project's topics by name.
@@ -61,7 +61,7 @@ impl PubSub {
         names::check_project(project)?;
         check_token(token, "topics")?;
         let prefix = format!("{project}/topics/");
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let after = state.topics.range::<str, _>((after(token, &prefix), Bound::Unbounded));
         let mut found = after.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, topic)| topic.clone());
         Ok(page(&mut found, size, |topic| topic.name.clone()))
@@ -73,10 +73,12 @@ impl PubSub {
         let this = Arc::clone(self);
         finish(async move {
             let _admin = this.admin.lock().await;
-            if lock(&this.state).topics.remove(&name).is_none() {
+            if this.state.lock().topics.remove(&name).is_none() {
                 return Err(not_found(&name));
             }
-            let orphans: Vec<_> = lock(&this.state)
+            let orphans: Vec<_> = this
+                .state
+                .lock()
                 .subscriptions
                 .values()
                 .filter(|subscription| subscription.is_of(&name))
@@ -107,7 +109,7 @@ impl PubSub {
     ) -> Result<(Vec<String>, String), Status> {
         self.get_topic(topic)?;
         check_token(token, "subscriptions")?;
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let after = state.subscriptions.range::<str, _>((after(token, ""), Bound::Unbounded));
         let mut found = after.filter(|(_, subscription)| subscription.is_of(topic)).map(|(name, _)| name.clone());
         Ok(page(&mut found, size, String::clone))
@@ -123,7 +125,7 @@ impl PubSub {
         let this = Arc::clone(self);
         finish(async move {
             let _admin = this.admin.lock().await;
-            if lock(&this.state).subscriptions.contains_key(&new.name) {
+            if this.state.lock().subscriptions.contains_key(&new.name) {
                 return Err(exists(&new.name));
             }
             this.get_topic(&new.topic)?;
@@ -168,7 +170,7 @@ impl PubSub {
         names::check_project(project)?;
         check_token(token, "subscriptions")?;
         let prefix = format!("{project}/subscriptions/");
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let after = state.subscriptions.range::<str, _>((after(token, &prefix), Bound::Unbounded));
         let mut found = after.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, found)| found.settings());
         Ok(page(&mut found, size, |subscription| subscription.name.clone()))
@@ -204,7 +206,7 @@ impl PubSub {
         finish(async move {
             let _admin = this.admin.lock().await;
             // Out of sight first: what is published while the rows are removed must not find it.
-            let removed = lock(&this.state).subscriptions.remove(&name);
+            let removed = this.state.lock().subscriptions.remove(&name);
             let removed = removed.ok_or_else(|| not_found(&name))?;
             removed.deleted.cancel();
             tracing::info!(subscription = name, "subscription deleted");

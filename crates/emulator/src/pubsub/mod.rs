@@ -30,17 +30,13 @@ use crate::{
     faults::Faults,
     limits,
     store::{Store, StoreError},
-    sync::lock,
 };
 use bytes::Bytes;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as ps;
+use parking_lot::Mutex;
 use prost::Message;
 use queue::{AckId, Delivery, Room, StreamId};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use subscription::{Parcel, Subscription};
 use tables::{FoundMessage, NewMessage};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +85,7 @@ impl PubSub {
             backlog.push(Parcel { id, encoded, published, attempts });
         }
         for topic in found.topics {
-            lock(&pubsub.state).topics.insert(topic.name.clone(), topic);
+            pubsub.state.lock().topics.insert(topic.name.clone(), topic);
         }
         for row in found.subscriptions {
             pubsub.ticker.raise(row.number);
@@ -119,7 +115,7 @@ impl PubSub {
         }
         let stored = {
             // Stored in the order of this lock, so that ids increase in the order of the log.
-            let state = lock(&self.state);
+            let state = self.state.lock();
             let post = self.address(&state, topic, messages)?;
             let ids = post.ids.clone();
             let Post { rows, deliver, .. } = post;
@@ -181,7 +177,7 @@ impl PubSub {
     /// Finds a subscription.
     fn subscription(&self, name: &str) -> Result<Arc<Subscription>, Status> {
         names::check(name, "subscriptions")?;
-        lock(&self.state).subscriptions.get(name).cloned().ok_or_else(|| not_found(name))
+        self.state.lock().subscriptions.get(name).cloned().ok_or_else(|| not_found(name))
     }
 
     /// Leases ready messages and queues their attempt counts for storage.
@@ -269,7 +265,7 @@ impl PubSub {
 
     /// Shows a subscription to publishers and subscribers, and starts its timer.
     fn run(self: &Arc<Self>, subscription: Arc<Subscription>) {
-        lock(&self.state).subscriptions.insert(subscription.name(), Arc::clone(&subscription));
+        self.state.lock().subscriptions.insert(subscription.name(), Arc::clone(&subscription));
         tokio::spawn(Arc::clone(self).keep_time(subscription));
     }
 
@@ -305,7 +301,7 @@ impl PubSub {
         let letter = dead_letter(message, &settings, attempts);
         let number = subscription.number;
         let stored = {
-            let state = lock(&self.state);
+            let state = self.state.lock();
             match self.address(&state, &policy.dead_letter_topic, vec![letter]) {
                 Ok(Post { rows, deliver, .. }) => Ok(self.store.write_then(
                     move |transaction| {
@@ -342,7 +338,7 @@ impl PubSub {
                 () = tokio::time::sleep(limits::RETENTION_SWEEP) => {}
                 () = self.stop.cancelled() => return,
             }
-            let subscriptions: Vec<_> = lock(&self.state).subscriptions.values().cloned().collect();
+            let subscriptions: Vec<_> = self.state.lock().subscriptions.values().cloned().collect();
             for subscription in subscriptions {
                 let stale = subscription.forget();
                 if !stale.is_empty() {

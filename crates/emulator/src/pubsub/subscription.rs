@@ -5,13 +5,11 @@ use super::{
     ps,
     queue::{AckId, Delivery, Policy, Queue, Room, StreamId, Waiting},
 };
-use crate::{limits, sync::lock};
+use crate::limits;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prost_types::Timestamp;
-use std::{
-    sync::Mutex,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -67,34 +65,34 @@ impl Subscription {
 
     /// Its settings, as the API shows them.
     pub(super) fn settings(&self) -> ps::Subscription {
-        lock(&self.inner).settings.clone()
+        self.inner.lock().settings.clone()
     }
 
     /// Its name.
     pub(super) fn name(&self) -> String {
-        lock(&self.inner).settings.name.clone()
+        self.inner.lock().settings.name.clone()
     }
 
     /// Whether it draws on this topic.
     pub(super) fn is_of(&self, topic: &str) -> bool {
-        lock(&self.inner).settings.topic == topic
+        self.inner.lock().settings.topic == topic
     }
 
     /// Replaces the settings; the filter is immutable, as in the real service.
     pub(super) fn reconfigure(&self, settings: ps::Subscription) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         inner.queue.set_policy(policy(&settings));
         inner.settings = settings;
     }
 
     /// How long a lease lasts unless a stream says otherwise.
     pub(super) fn ack_deadline(&self) -> Duration {
-        Duration::from_secs(u64::try_from(lock(&self.inner).settings.ack_deadline_seconds).unwrap_or(10))
+        Duration::from_secs(u64::try_from(self.inner.lock().settings.ack_deadline_seconds).unwrap_or(10))
     }
 
     /// Whether so many more bytes may wait here.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        lock(&self.inner).queue.bytes() + bytes <= limits::BACKLOG_BYTES
+        self.inner.lock().queue.bytes() + bytes <= limits::BACKLOG_BYTES
     }
 
     /// Whether a message with these attributes is wanted.
@@ -104,7 +102,7 @@ impl Subscription {
 
     /// Makes stored messages available and wakes those who wait.
     pub(super) fn publish(&self, parcels: impl IntoIterator<Item = Parcel>) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let retention = retention(&inner.settings);
         for Parcel { id, encoded, published, attempts } in parcels {
             let expires = Instant::now() + retention.saturating_sub(age(published));
@@ -117,24 +115,24 @@ impl Subscription {
 
     /// Opens a stream with the limits its client asked for.
     pub(super) fn open_stream(&self, limit: Room) -> StreamId {
-        lock(&self.inner).queue.open_stream(limit)
+        self.inner.lock().queue.open_stream(limit)
     }
 
     /// Notes that a stream's client has said something.
     pub(super) fn heard(&self, stream: StreamId) {
-        if lock(&self.inner).queue.heard(stream) {
+        if self.inner.lock().queue.heard(stream) {
             self.ready.notify_waiters();
         }
     }
 
     /// Changes the order of delivery, see [`Queue::turn`].
     pub(super) fn turn(&self, by: impl FnOnce(usize) -> usize) {
-        lock(&self.inner).queue.turn(by);
+        self.inner.lock().queue.turn(by);
     }
 
     /// Closes a stream; another may now have a larger share.
     pub(super) fn close_stream(&self, stream: StreamId) {
-        lock(&self.inner).queue.close_stream(stream);
+        self.inner.lock().queue.close_stream(stream);
         self.ready.notify_waiters();
     }
 
@@ -145,7 +143,7 @@ impl Subscription {
         room: Room,
         deadline: Duration,
     ) -> (Vec<Delivery<Bytes>>, bool) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let leased = inner.queue.lease(Instant::now(), stream, room, deadline);
         self.rearm_if_earlier(&inner);
         let counts = inner.queue.counts_attempts();
@@ -154,7 +152,7 @@ impl Subscription {
 
     /// Settles deliveries; returns the ids of the messages that are now gone.
     pub(super) fn acknowledge(&self, acks: &[AckId]) -> Vec<u64> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let gone = acks.iter().filter(|ack| inner.queue.acknowledge(**ack)).map(|ack| ack.message()).collect();
         drop(inner);
         // A stream that was full has room again.
@@ -164,7 +162,7 @@ impl Subscription {
 
     /// Extends leases, or hands back with a deadline of zero.
     pub(super) fn modify(&self, acks: &[AckId], deadline: Duration) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let now = Instant::now();
         if deadline.is_zero() {
             let handed_back = acks.iter().filter(|ack| inner.queue.hand_back(**ack, now)).count();
@@ -182,28 +180,28 @@ impl Subscription {
 
     /// Messages whose last attempt is over.
     pub(super) fn take_exhausted(&self) -> Vec<(u64, Bytes, u32)> {
-        lock(&self.inner).queue.take_exhausted()
+        self.inner.lock().queue.take_exhausted()
     }
 
     /// Offers an exhausted message again later.
     pub(super) fn keep(&self, id: u64, wait: Duration) {
-        lock(&self.inner).queue.keep(id, Instant::now(), wait);
+        self.inner.lock().queue.keep(id, Instant::now(), wait);
         self.rearm.notify_one();
     }
 
     /// Takes a message out for good.
     pub(super) fn remove(&self, id: u64) {
-        lock(&self.inner).queue.remove(id);
+        self.inner.lock().queue.remove(id);
     }
 
     /// Drops messages past their retention and names them.
     pub(super) fn forget(&self) -> Vec<u64> {
-        lock(&self.inner).queue.forget(Instant::now())
+        self.inner.lock().queue.forget(Instant::now())
     }
 
     /// Ends what is due, wakes those who wait, and says when to come again.
     pub(super) fn expire(&self) -> Option<Instant> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let became_ready = inner.queue.expire(Instant::now());
         inner.armed = inner.queue.next_timer();
         let next = inner.armed;

@@ -4,16 +4,17 @@
 //! into `objects/` and the folder is synced; its metadata is committed. A file without metadata is an orphan, swept at start.
 
 use super::error::Refusal;
-use crate::{limits, sync::lock};
+use crate::limits;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use parking_lot::Mutex;
 use std::{
     collections::HashSet,
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 /// The two folders.
@@ -151,7 +152,7 @@ impl Sink {
         self.bytes = 0;
         let upload = Arc::clone(&self.upload);
         let write = move || {
-            let mut upload = lock(&upload);
+            let mut upload = upload.lock();
             gathered.iter().try_for_each(|chunk| upload.append(chunk))
         };
         Ok(tokio::task::spawn_blocking(write).await??)
@@ -203,7 +204,7 @@ mod tests {
         sink.push(Bytes::from_static(b"1234")).await.unwrap();
         sink.push(Bytes::from_static(b"56789")).await.unwrap();
         sink.flush().await.unwrap();
-        let received = lock(&upload).received();
+        let received = upload.lock().received();
         assert_eq!((received.size, received.crc32c), (9, 0xe306_9283));
         assert_eq!(received.md5[..3], [0x25, 0xf9, 0xe7]);
     }

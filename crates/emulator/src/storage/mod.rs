@@ -34,21 +34,16 @@ use crate::{
     clock::{self, Ticker},
     limits,
     store::{Store, StoreError},
-    sync::lock,
 };
 use account::Account;
 use conditions::Conditions;
 use error::Refusal;
 use files::{Files, Received, Upload};
 use googleapis_tonic_google_storage_v2::google::storage::v2 as gcs;
+use parking_lot::Mutex;
 use prost::Message;
 use resumable::Session;
-use std::{
-    collections::HashMap,
-    fs::File,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use tokio::sync::OnceCell;
 
 /// How gRPC names a bucket.
@@ -242,7 +237,7 @@ impl Storage {
         let generation = i64::try_from(self.ticker.tick()).unwrap_or(i64::MAX);
         let (files, expected) = (self.files.clone(), new.resource.checksums.clone().unwrap_or_default());
         let keep = move || {
-            let mut upload = lock(&upload);
+            let mut upload = upload.lock();
             let received = upload.received();
             verify(&expected, &received)?;
             files.keep(&mut upload, generation)?;

@@ -9,13 +9,11 @@ use super::{
     gcs, json,
     range::Carried,
 };
-use crate::{limits, sync::lock};
+use crate::limits;
 use axum::body::Body;
 use futures::StreamExt;
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Instant};
 
 /// One upload.
 pub(super) struct Session {
@@ -54,8 +52,8 @@ impl Storage {
         self.check_insert(&new).await?;
         let upload = self.receive().await?;
         let id = format!("{:x}", self.ticker.tick());
-        let mut sessions = lock(&self.sessions);
-        sessions.retain(|_, session| lock(&session.touched).elapsed() < limits::UPLOAD_IDLE);
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|_, session| session.touched.lock().elapsed() < limits::UPLOAD_IDLE);
         if sessions.len() >= limits::UPLOADS {
             return Err(Refusal::Exhausted("Too many uploads are in progress.".into()));
         }
@@ -67,7 +65,7 @@ impl Storage {
 
     /// Gives up an upload.
     pub(super) fn cancel_upload(&self, id: &str) -> Result<(), Refusal> {
-        lock(&self.sessions).remove(id).map(|_| ()).ok_or_else(no_upload)
+        self.sessions.lock().remove(id).map(|_| ()).ok_or_else(no_upload)
     }
 
     /// Takes a request's bytes. `hash` is the request's `x-goog-hash`, to be checked against the whole object.
@@ -78,8 +76,8 @@ impl Storage {
         hash: Option<&str>,
         body: Body,
     ) -> Result<Progress, Refusal> {
-        let session = lock(&self.sessions).get(id).cloned().ok_or_else(no_upload)?;
-        *lock(&session.touched) = Instant::now();
+        let session = self.sessions.lock().get(id).cloned().ok_or_else(no_upload)?;
+        *session.touched.lock() = Instant::now();
         let mut turn = session.turn.lock().await;
         let new = match &mut *turn {
             Turn::Open(new) => new,
@@ -119,7 +117,7 @@ impl Storage {
 
 impl Session {
     fn size(&self) -> u64 {
-        lock(&self.upload).size()
+        self.upload.lock().size()
     }
 
     /// Holds a total against the declared one. The upload stays open: its client may have lost bytes on the way.

@@ -24,10 +24,11 @@ use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
+use parking_lot::Mutex;
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, sync_channel},
     },
@@ -57,7 +58,7 @@ pub(super) fn compare(sides: [Side<'_>; 2], probed: &Probed, material: &Material
             let send = Mutex::new(send);
             let look = move |pad: &gst::Pad, buffer: &gst::BufferRef| {
                 // Whoever compares may have given up.
-                let _ = crate::lock::lock(&send).send(tap::with_planes(pad, buffer, Planes::of));
+                let _ = send.lock().send(tap::with_planes(pad, buffer, Planes::of));
             };
             running.push((scope.spawn(move || pass(order, probed, way, material, Arc::new(look))), receive));
         }
@@ -95,11 +96,11 @@ pub(super) fn speed(order: &Transcode, probed: &Probed, way: &Way, material: &Ma
     let noted = Arc::clone(&times);
     let look = move |_: &gst::Pad, _: &gst::BufferRef| {
         let now = Instant::now();
-        let mut times = crate::lock::lock(&noted);
+        let mut times = noted.lock();
         *times = Some(times.map_or((now, now, 0), |(first, _, more)| (first, now, more + 1)));
     };
     pass(order, probed, way, material, Arc::new(look))?;
-    let (first, last, more) = crate::lock::lock(&times).ok_or_else(|| failure::internal("no picture came"))?;
+    let (first, last, more) = times.lock().ok_or_else(|| failure::internal("no picture came"))?;
     Ok(f64::from(more) / (last - first).as_secs_f64().max(f64::EPSILON))
 }
 

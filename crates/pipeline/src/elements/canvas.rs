@@ -31,13 +31,11 @@ impl Canvas {
 
 mod imp {
     use super::*;
-    use crate::{
-        lock::lock,
-        paint::{Plane, PlaneMut},
-    };
+    use crate::paint::{Plane, PlaneMut};
     use gst_base::subclass::BaseTransformMode;
     use gst_video::{prelude::*, subclass::prelude::VideoFilterImpl};
-    use std::sync::{LazyLock, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::LazyLock;
 
     #[derive(Default)]
     pub struct Canvas {
@@ -46,7 +44,7 @@ mod imp {
 
     impl Canvas {
         pub(super) fn configure(&self, size: Size, paint: Box<dyn Paint>) {
-            *lock(&self.work) = Some((size, paint));
+            *self.work.lock() = Some((size, paint));
         }
     }
 
@@ -90,7 +88,7 @@ mod imp {
             caps: &gst::Caps,
             filter: Option<&gst::Caps>,
         ) -> Option<gst::Caps> {
-            let size = lock(&self.work).as_ref().map(|(size, _)| *size)?;
+            let size = self.work.lock().as_ref().map(|(size, _)| *size)?;
             let mut other = caps.clone();
             for structure in other.make_mut().iter_mut() {
                 if direction == gst::PadDirection::Sink {
@@ -121,7 +119,7 @@ mod imp {
             let source = Size { width: in_info.width(), height: in_info.height() };
             let aspect = in_info.par();
             let part = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
-            if let Some((_, paint)) = lock(&self.work).as_mut() {
+            if let Some((_, paint)) = self.work.lock().as_mut() {
                 let prepared = paint.prepare(source, (part(aspect.numer()), part(aspect.denom())));
                 prepared.map_err(|reason| gst::loggable_error!(gst::CAT_RUST, "{reason}"))?;
             }
@@ -133,7 +131,7 @@ mod imp {
             picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
             frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
         ) -> Result<gst::FlowSuccess, gst::FlowError> {
-            let mut work = lock(&self.work);
+            let mut work = self.work.lock();
             let (_, paint) = work.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let at_ns = picture.buffer().pts().map_or(0, gst::ClockTime::nseconds);
             for plane in 0..3_u32 {

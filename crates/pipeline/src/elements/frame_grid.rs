@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::{TimeLine, add_pads, clip_segment, filter_pads};
-use crate::{colours::Colours, edits::Placed, lock::lock, plan::Frames, timing::FrameGrid};
+use crate::{colours::Colours, edits::Placed, plan::Frames, timing::FrameGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;
@@ -48,12 +48,12 @@ impl FrameGridElement {
 
     /// Whether the clip has all its frames; what comes after is dropped.
     pub fn is_over(&self) -> bool {
-        lock(&self.imp().state).over
+        self.imp().state.lock().over
     }
 
     /// What went through so far.
     pub fn report(&self) -> FramesReport {
-        lock(&self.imp().state).report
+        self.imp().state.lock().report
     }
 }
 
@@ -62,7 +62,8 @@ mod imp {
     use crate::{plan::END_TOLERANCE_MS, timing::Showing};
     use gst::prelude::*;
     use gstreamer_video as gst_video;
-    use std::sync::{LazyLock, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::LazyLock;
 
     pub struct FrameGridElement {
         sink: gst::Pad,
@@ -112,7 +113,7 @@ mod imp {
 
     impl FrameGridElement {
         pub(super) fn configure(&self, frames: &Frames) {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.grid = FrameGrid::new(frames.start_ns, frames.fps, frames.frames);
             state.frames = frames.clone();
         }
@@ -120,7 +121,7 @@ mod imp {
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
             let mut output = Vec::new();
             let taken = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if state.over {
                     return Ok(gst::FlowSuccess::Ok);
                 }
@@ -153,7 +154,7 @@ mod imp {
             match event.view() {
                 gst::EventView::Caps(caps) => {
                     let caps = self.frame_format(caps.caps());
-                    let mut state = lock(&self.state);
+                    let mut state = self.state.lock();
                     if state.held.is_some() {
                         state.next_format = Some(caps);
                         return true;
@@ -163,7 +164,7 @@ mod imp {
                 }
                 gst::EventView::Segment(segment) => {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
-                        lock(&self.state).segment = segment.clone();
+                        self.state.lock().segment = segment.clone();
                     }
                     self.src.push_event(clip_segment(&event))
                 }
@@ -179,7 +180,7 @@ mod imp {
 
         /// The decoder's format at the output's rate, with nothing left open about its colours.
         fn frame_format(&self, caps: &gst::CapsRef) -> gst::Event {
-            let state = lock(&self.state);
+            let state = self.state.lock();
             let fps = gst::Fraction::new(state.frames.fps as i32, 1);
             let colours = state.colours(caps);
             let mut caps = caps.to_owned();
@@ -196,7 +197,7 @@ mod imp {
         fn end(&self, event: gst::Event) -> bool {
             let mut output = Vec::new();
             let short = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if state.over {
                     return true;
                 }

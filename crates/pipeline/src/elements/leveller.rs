@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{add_pads, filter_pads, stereo};
-use crate::{leveling::limiter::Limiter, lock::lock};
+use crate::leveling::limiter::Limiter;
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
@@ -16,7 +16,7 @@ impl Leveller {
     /// An element for interleaved stereo samples in 32-bit floating point.
     pub fn new(limiter: Limiter, rate: u32) -> Self {
         let element: Self = glib::Object::new();
-        lock(&element.imp().state).start(limiter, rate);
+        element.imp().state.lock().start(limiter, rate);
         element
     }
 }
@@ -24,7 +24,8 @@ impl Leveller {
 mod imp {
     use super::*;
     use gst::prelude::*;
-    use std::sync::{LazyLock, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::LazyLock;
 
     pub struct Leveller {
         sink: gst::Pad,
@@ -43,7 +44,7 @@ mod imp {
             let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
             let mut done = Vec::with_capacity(map.len() / 8);
             let piece = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 state.limiter.push(stereo(&map), &mut done);
                 state.piece(&done)
             };
@@ -55,7 +56,7 @@ mod imp {
                 gst::EventView::Eos(_) => {
                     let mut done = Vec::new();
                     let piece = {
-                        let mut state = lock(&self.state);
+                        let mut state = self.state.lock();
                         state.limiter.finish(&mut done);
                         state.piece(&done)
                     };

@@ -3,7 +3,7 @@
 // The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
 #![allow(unsafe_code)]
 
-use crate::{lock::lock, source::Source};
+use crate::source::Source;
 use gst::{glib, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 use gstreamer as gst;
@@ -19,14 +19,14 @@ impl RangeSource {
     /// An element that reads `source`.
     pub fn new(source: Arc<Source>) -> Self {
         let element: Self = glib::Object::new();
-        *lock(&element.imp().source) = Some(source);
+        *element.imp().source.lock() = Some(source);
         element
     }
 
     /// Reads no more once `enough` holds: a demuxer goes on as long as any stream has data, even one that nothing takes. Whoever asks is
     /// left waiting until the pipeline stops, since an end in the middle of a file is damage to some demuxers.
     pub fn read_until(&self, enough: impl Fn() -> bool + Send + 'static) {
-        *lock(&self.imp().enough) = Some(Box::new(enough));
+        *self.imp().enough.lock() = Some(Box::new(enough));
     }
 }
 
@@ -34,10 +34,8 @@ mod imp {
     use super::*;
     use crate::source::ReadError;
     use gst_base::subclass::base_src::CreateSuccess;
-    use std::sync::{
-        Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
-    };
+    use parking_lot::{Condvar, Mutex};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Whether nothing more is needed.
     type Enough = Box<dyn Fn() -> bool + Send>;
@@ -52,16 +50,16 @@ mod imp {
 
     impl RangeSource {
         fn source(&self) -> Option<Arc<Source>> {
-            lock(&self.source).clone()
+            self.source.lock().clone()
         }
 
         /// Waits to be interrupted if there is enough; whether there was.
         fn rest(&self) -> bool {
-            let enough = lock(&self.enough);
+            let mut enough = self.enough.lock();
             if !enough.as_ref().is_some_and(|enough| enough()) {
                 return false;
             }
-            drop(self.interruption.wait_while(enough, |_| !self.interrupted.load(Ordering::Acquire)));
+            self.interruption.wait_while(&mut enough, |_| !self.interrupted.load(Ordering::Acquire));
             true
         }
     }
@@ -122,7 +120,7 @@ mod imp {
         fn unlock(&self) -> Result<(), gst::ErrorMessage> {
             self.interrupted.store(true, Ordering::Release);
             // Whoever is about to wait has seen it, or waits and is woken.
-            drop(lock(&self.enough));
+            drop(self.enough.lock());
             self.interruption.notify_all();
             Ok(())
         }

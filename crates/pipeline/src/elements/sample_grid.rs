@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{TimeLine, add_pads, clip_segment, filter_pads, stereo};
-use crate::{channels::Downmix, edits::Heard, lock::lock, timing::SampleGrid};
+use crate::{channels::Downmix, edits::Heard, timing::SampleGrid};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
@@ -39,12 +39,12 @@ impl SampleGridElement {
 
     /// Whether the clip has its samples.
     pub fn is_over(&self) -> bool {
-        lock(&self.imp().state).over
+        self.imp().state.lock().over
     }
 
     /// What went through so far.
     pub fn report(&self) -> SamplesReport {
-        lock(&self.imp().state).report
+        self.imp().state.lock().report
     }
 }
 
@@ -52,10 +52,8 @@ mod imp {
     use super::*;
     use crate::timing::Hearing;
     use gst::prelude::*;
-    use std::{
-        ops::Range,
-        sync::{LazyLock, Mutex},
-    };
+    use parking_lot::Mutex;
+    use std::{ops::Range, sync::LazyLock};
 
     /// Samples of silence pushed at a time: a second.
     const SILENCE_STEP: u64 = 48_000;
@@ -81,14 +79,14 @@ mod imp {
 
     impl SampleGridElement {
         pub(super) fn configure(&self, grid: SampleGrid, time_line: TimeLine, rate: u32) {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             (state.grid, state.time_line, state.rate) = (grid, time_line, rate);
         }
 
         fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
             let mut output = Vec::new();
             let (full, ended) = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if state.over {
                     return Err(gst::FlowError::Eos);
                 }
@@ -120,7 +118,7 @@ mod imp {
 
         /// What comes out.
         fn format(&self, seqnum: gst::Seqnum) -> gst::Event {
-            let rate = lock(&self.state).rate as i32;
+            let rate = self.state.lock().rate as i32;
             let caps = gst::Caps::builder("audio/x-raw")
                 .field("format", "F32LE")
                 .field("layout", "interleaved")
@@ -139,7 +137,7 @@ mod imp {
         fn end(&self, event: &gst::Event) -> bool {
             let mut output = Vec::new();
             {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if state.over {
                     return true;
                 }
@@ -159,7 +157,7 @@ mod imp {
             match event.view() {
                 gst::EventView::Segment(segment) => {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
-                        lock(&self.state).segment = segment.clone();
+                        self.state.lock().segment = segment.clone();
                     }
                     // A format comes first, even where a stream that is empty has none.
                     !self.has_format() || self.src.push_event(clip_segment(&event))
@@ -167,7 +165,7 @@ mod imp {
                 gst::EventView::Eos(_) => self.end(&event),
                 gst::EventView::Gap(gap) => {
                     let (time, _) = gap.get();
-                    let is_over = lock(&self.state).is_over_by(time);
+                    let is_over = self.state.lock().is_over_by(time);
                     !is_over || self.end(&event)
                 }
                 gst::EventView::Tag(_) => true,
@@ -175,7 +173,7 @@ mod imp {
                 gst::EventView::Caps(caps) => {
                     let Some(downmix) = downmix_of(caps.caps()) else { return false };
                     {
-                        let mut state = lock(&self.state);
+                        let mut state = self.state.lock();
                         state.report.channels_are_discrete |= downmix.is_discrete();
                         state.downmix = downmix;
                     }

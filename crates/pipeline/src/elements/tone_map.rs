@@ -29,13 +29,11 @@ impl Default for ToneMapper {
 
 mod imp {
     use super::*;
-    use crate::{
-        lock::lock,
-        tone::{ToneMap, Transfer},
-    };
+    use crate::tone::{ToneMap, Transfer};
     use gst_base::subclass::BaseTransformMode;
     use gst_video::{VideoFormat, VideoTransferFunction, prelude::*, subclass::prelude::VideoFilterImpl};
-    use std::sync::{LazyLock, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::LazyLock;
 
     /// The brightest of pictures that do not say it, nits: what most are made on.
     const USUAL_PEAK: f64 = 1_000.0;
@@ -134,7 +132,7 @@ mod imp {
                 }
             };
             let full_range = colours.range() == gst_video::VideoColorRange::Range0_255;
-            *lock(&self.table) = Some(ToneMap::new(transfer, full_range));
+            *self.table.lock() = Some(ToneMap::new(transfer, full_range));
             self.parent_set_info(incaps, in_info, outcaps, out_info)
         }
 
@@ -143,7 +141,7 @@ mod imp {
             picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
             frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
         ) -> Result<gst::FlowSuccess, gst::FlowError> {
-            let table = lock(&self.table);
+            let table = self.table.lock();
             let table = table.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
             map(table, picture, frame).ok_or(gst::FlowError::Error)?;
             Ok(gst::FlowSuccess::Ok)

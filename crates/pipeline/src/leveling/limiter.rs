@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_peak_between_the_samples_is_held_down() {
-        let tone: Vec<[f32; 2]> = (0..SAMPLE_RATE).map(|n| [(TAU * (n % 4) as f32 / 4.0 + TAU / 8.0).sin(); 2]).collect();
+        let tone: Vec<[f32; 2]> =
+            (0..SAMPLE_RATE).map(|n| [(TAU * (n % 4) as f32 / 4.0 + TAU / 8.0).sin(); 2]).collect();
         let done = limited(1.0, 0.8, &tone);
         let highest = done.iter().fold(0.0_f32, |peak, [left, _]| peak.max(left.abs()));
         assert!(highest < 0.58, "the samples themselves, 3 dB lower: {highest}");

@@ -6,7 +6,7 @@
 //! crop_path     convert ── moving crop ── scale (which has nothing left to do but colours)
 //! ```
 
-use super::{GPU_MEMORY, Expected, Step, element, with};
+use super::{Expected, GPU_MEMORY, Step, element, with};
 use crate::{
     catalog::{Encoder, GPU_SCALER},
     failure,

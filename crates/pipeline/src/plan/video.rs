@@ -1,7 +1,7 @@
 //! The stages of the picture.
 
 use super::{
-    GPU_MEMORY, ENCODED, END_TOLERANCE_MS, Expected, Frames, Step, element, named, reframe, short_queue,
+    ENCODED, END_TOLERANCE_MS, Expected, Frames, GPU_MEMORY, Step, element, named, reframe, short_queue,
     unlimited_queue, with,
 };
 use crate::{

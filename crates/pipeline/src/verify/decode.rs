@@ -10,17 +10,14 @@ use crate::{
     bus::{self, Event, StallGuard},
     catalog::{Installed, Kind},
     failure,
-    lock::lock,
     plan::SAMPLE_RATE,
     tracks::kind_of,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
 use gstreamer as gst;
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc};
 
 /// What becomes of the pictures of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +46,13 @@ pub fn decode(
     demuxer.connect_pad_added(move |_, pad| {
         let Some(pipeline) = weak.upgrade() else { return };
         if let Err(failure) = connect(&pipeline, pad, pictures, &installed, &shared) {
-            lock(&noted).get_or_insert(failure);
+            noted.lock().get_or_insert(failure);
         }
     });
     pipeline.start(gst::State::Playing).map_err(|failure| failure::verify_failed(failure.message))?;
     let mut stall = StallGuard::new("decoding the output");
     loop {
-        if let Some(failure) = lock(&wrong).take() {
+        if let Some(failure) = wrong.lock().take() {
             return Err(failure);
         }
         match pipeline.next_event() {

@@ -8,15 +8,16 @@ use super::{
     reference::{downmix::Moment, sides::Sides},
     sound::{Course, SAMPLE_RATE},
 };
-use crate::{elements::clip_time, lock::lock};
+use crate::elements::clip_time;
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
+use parking_lot::Mutex;
 use std::{
     mem,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -107,12 +108,12 @@ impl Tap {
 
     /// What passed, once everything has.
     pub fn take(&self) -> Passed {
-        mem::take(&mut *lock(&self.passed))
+        mem::take(&mut *self.passed.lock())
     }
 
     fn note<T>(&self, note: impl FnOnce(&mut Passed) -> T) -> T {
         self.count.fetch_add(1, Ordering::Relaxed);
-        note(&mut lock(&self.passed))
+        note(&mut self.passed.lock())
     }
 }
 

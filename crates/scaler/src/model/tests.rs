@@ -35,7 +35,7 @@ fn over_a_mixed_day_little_is_idle_and_less_is_lost() {
         let ours = run(&l4(seed), &day, &mut in_band(policy()));
         println!("{}", table(&[("ours", &ours)]));
         assert_eq!(ours.waits_seconds.len(), day.clips());
-        assert!(ours.lost_work() <= 0.01, "seed {seed}: {} of the work was lost", ours.max_lost_work());
+        assert!(ours.lost_work() <= 0.01, "seed {seed}: {} of the work was lost", ours.lost_work());
         assert!(ours.idle() <= 0.10, "seed {seed}: {} of the time was idle", ours.idle());
         assert!(ours.most_instances <= 20);
     }

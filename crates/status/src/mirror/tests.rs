@@ -7,6 +7,7 @@ use clipfleet_cloud::{
     Document, Documents, Fields, Message, Search, SubscriptionSpec, Value, Version,
     memory::{Call, Fault, Memory},
 };
+use clipfleet_domain::{ids::OwnerUid, job::BatchContext, lifecycle::ClipView, rendition::name_of, state::State};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use std::time::UNIX_EPOCH;
 use tokio::time::Instant;
@@ -122,7 +123,8 @@ async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
         while began.elapsed() < Duration::from_secs(11) {
             for clip in CLIPS {
                 let Some(job) = stage.job(clip).await else { continue };
-                let now = (job.text("status").unwrap().to_owned(), job.integer("progress").unwrap());
+                let now =
+                    (job.field("status").as_text().unwrap().to_owned(), job.field("progress").as_integer().unwrap());
                 let states = seen.entry(clip).or_default();
                 if states.last() != Some(&now) {
                     states.push(now);
@@ -161,7 +163,7 @@ async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
         assert!(percents.is_sorted(), "{percents:?}");
     }
     let project = stage.get("wizardProjects/wizard--p-1").await.unwrap();
-    assert_eq!((project.text("title"), project.fields.len()), (Some("Talk"), 2));
+    assert_eq!((project.field("title").as_text(), project.fields.len()), (Some("Talk"), 2));
     assert_eq!(stage.clip("other").await.len(), 1);
     stage.end().await;
 }
@@ -209,7 +211,7 @@ async fn a_project_that_is_not_there_is_not_made_and_its_jobs_are_told() {
     stage.replay().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(stage.get("wizardProjects/wizard--p-1").await, None);
-    assert_eq!(stage.job("clip-1").await.unwrap().text("status"), Some("completed"));
+    assert_eq!(stage.job("clip-1").await.unwrap().field("status").as_text(), Some("completed"));
     stage.end().await;
 }
 
@@ -222,7 +224,7 @@ async fn what_happened_last_is_told_before_the_service_stops() {
     let memory = stage.end().await;
     let documents = memory.connect().0.documents;
     let job = documents.get(&["wizardProcessingJobs/b1:too--late".to_owned()]).await.unwrap().remove(0).unwrap();
-    assert_eq!(job.text("status"), Some("failed"));
+    assert_eq!(job.field("status").as_text(), Some("failed"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +247,7 @@ async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_u
     stage.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     for (clip, status) in CLIPS.into_iter().zip(["completed", "completed", "failed", "failed"]) {
-        assert_eq!(stage.job(clip).await.unwrap().text("status"), Some(status));
+        assert_eq!(stage.job(clip).await.unwrap().field("status").as_text(), Some(status));
     }
     stage.end().await;
 }
@@ -287,7 +289,7 @@ async fn a_mirror_that_hangs_keeps_nothing_waiting() {
     stage.replay().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let batch = stage.get("exportBatches/b1").await.unwrap();
-    assert_eq!(batch.text("status"), Some("partial"), "the main documents are as ever");
+    assert_eq!(batch.field("status").as_text(), Some("partial"), "the main documents are as ever");
     assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS), 0, "so are the leases");
     let stopping = Instant::now();
     stage.end().await;
@@ -302,8 +304,8 @@ async fn a_mirror_whose_calls_fail_catches_up() {
     // Nothing but the mirror calls now.
     stage.memory.fail_next(Call::Get, Fault::Refused(ErrorKind::Unavailable));
     stage.memory.fail_next(Call::Commit, Fault::AnswerLost);
-    tokio::time::sleep(AFTER_FAILURE * 2 + BETWEEN_WRITES * 2).await;
-    assert_eq!(stage.job("too--late").await.unwrap().text("status"), Some("failed"));
+    tokio::time::sleep(RETRY_DELAY * 2 + WRITE_INTERVAL * 2).await;
+    assert_eq!(stage.job("too--late").await.unwrap().field("status").as_text(), Some("failed"));
     assert_eq!(stage.clip("too--late").await["status"], Value::String("failed".into()));
     stage.end().await;
 }
@@ -340,7 +342,7 @@ async fn several_instances_agree_in_the_end() {
     stage.replay().await;
     tokio::time::sleep(late * 5).await;
     for (clip, status) in CLIPS.into_iter().zip(["completed", "completed", "failed", "failed"]) {
-        assert_eq!(stage.job(clip).await.unwrap().text("status"), Some(status), "{clip}");
+        assert_eq!(stage.job(clip).await.unwrap().field("status").as_text(), Some(status), "{clip}");
         assert_eq!(stage.clip(clip).await["status"], Value::String(status.into()), "{clip}");
     }
     stage.end().await;
@@ -356,24 +358,34 @@ async fn what_was_read_before_another_told_of_it_is_not_told() {
     let (project, batch) = (ProjectId::parse("p1").unwrap(), BatchId::parse("b1").unwrap());
     let clip = ClipId::parse("c1").unwrap();
     let clips = Clips::from([(batch.clone(), clip.clone())]);
-    let put = async |path: String, status: &str| {
-        let fields = Fields::from([("status".into(), Value::String(status.into()))]);
+    let put = async |path: String, fields: Fields| {
         cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::None }]).await.unwrap();
     };
-    put(legacy::project_document(&project), "theirs").await;
+    let put_clip = async |state: State| {
+        let context = BatchContext {
+            id: batch.clone(),
+            owner: OwnerUid::parse("u1").unwrap(),
+            project: project.clone(),
+            size: 1,
+        };
+        let view = ClipView { state, ..ClipView::default() };
+        let document = ClipDocument { batch: context, clip: clip.clone(), view };
+        put(document.path(), document.to_fields()).await;
+    };
+    put(wizard::project_path(&project), Fields::new()).await;
     // Once while there is no job yet, and once while there is one.
-    for (before, after) in [("queued", "processing"), ("failed", "completed")] {
-        put(names::clip_document(&batch, &clip), before).await;
+    for (before, after) in [(State::Queued, State::Processing), (State::Failed, State::Completed)] {
+        put_clip(before).await;
         let quick = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            put(names::clip_document(&batch, &clip), after).await;
-            tell(&cloud, &project, &clips).await
+            put_clip(after).await;
+            update(&cloud, &project, &clips).await
         };
-        let (late, quick) = tokio::join!(tell(&slow, &project, &clips), quick);
+        let (late, quick) = tokio::join!(update(&slow, &project, &clips), quick);
         quick.unwrap();
         let refused = late.unwrap_err().kind();
         assert!(matches!(refused, ErrorKind::Conflict | ErrorKind::AlreadyExists), "{refused:?}");
-        let job = cloud.documents.get(&[legacy::job_document(&batch, &clip)]).await.unwrap().remove(0).unwrap();
-        assert_eq!(job.text("status"), Some(after));
+        let job = cloud.documents.get(&[wizard::job_path(&batch, &clip)]).await.unwrap().remove(0).unwrap();
+        assert_eq!(job.field("status").as_text(), Some(name_of(&State::ALL, after)));
     }
 }

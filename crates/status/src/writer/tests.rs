@@ -164,7 +164,10 @@ impl Stage {
     }
 
     async fn status(&self, path: &str) -> String {
-        self.document(path).await.and_then(|found| found.text(names::STATUS).map(str::to_owned)).unwrap_or_default()
+        self.document(path)
+            .await
+            .and_then(|found| found.field("status").as_text().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     async fn others_are_completed(&self) {
@@ -194,7 +197,7 @@ async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_t
     stage.settled().await;
     stage.others_are_completed().await;
     let clip = stage.document(CLIP).await.expect("a short document");
-    assert_eq!(clip.text(names::STATUS), Some("failed"));
+    assert_eq!(clip.field("status").as_text(), Some("failed"));
     let Value::Map(error) = &clip.fields["error"] else { panic!("{clip:?}") };
     assert_eq!((&error["code"], &error["retryable"]), (&Value::String("document_refused".into()), &Value::Bool(true)));
     assert_eq!(stage.status(BATCH).await, "failed");
@@ -216,7 +219,10 @@ async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
     stage.publish("bad", 0, ClipEventKind::Completed { output, encoding }).await;
     stage.settled().await;
     let clip = stage.document(CLIP).await.expect("a short document");
-    assert_eq!((clip.text(names::STATUS), clip.text("outputUri")), (Some("completed"), Some("gs://b/o")));
+    assert_eq!(
+        (clip.field("status").as_text(), clip.field("outputUri").as_text()),
+        (Some("completed"), Some("gs://b/o"))
+    );
     assert_eq!(stage.status(BATCH).await, "completed");
 }
 
@@ -229,7 +235,7 @@ async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its
     stage.others_are_completed().await;
     assert_eq!(stage.document(CLIP).await, None);
     let told = stage.document(BATCH).await.unwrap();
-    assert_eq!((told.text(names::STATUS), told.integer("failedClips")), (Some("failed"), Some(1)));
+    assert_eq!((told.field("status").as_text(), told.field("failedClips").as_integer()), (Some("failed"), Some(1)));
 
     // Another instance knows it from there, and says nothing else.
     let stage = stage.restart().await;

@@ -34,8 +34,8 @@ fn report(passed: bool) -> Value {
     json!({"gpu": {"note": "the GPU failed its test: nvencoder: NV_ENC_ERR_GENERIC", "selfTest": {"passed": passed}}})
 }
 
-fn used(must: bool) -> GpuMonitor {
-    GpuMonitor::new(must, verdict(&report(true)))
+fn used(required: bool) -> GpuMonitor {
+    GpuMonitor::new(required, verdict(&report(true)))
 }
 
 fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
@@ -45,43 +45,52 @@ fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
 
 #[test]
 fn only_what_the_cpu_made_after_it_failed_speaks_against_the_gpu() {
-    let part = |kind, driver| Part::of(&finished(kind, driver));
-    assert_eq!((part("", "580.65"), part("unsupported", "unknown")), (Part::Done, Part::Done));
-    assert_eq!((part("gpu_failed", ""), part("gpu_mismatch", "580.65")), (Part::Failed, Part::Failed));
-    assert_eq!((part("", ""), part("gpu_disabled", ""), part("encoder_failed", "")), (Part::None, Part::None, Part::None));
+    let outcome = |kind, driver| GpuOutcome::of(&finished(kind, driver));
+    assert_eq!(
+        (outcome("", "580.65"), outcome("unsupported", "unknown")),
+        (GpuOutcome::Succeeded, GpuOutcome::Succeeded)
+    );
+    assert_eq!(
+        (outcome("gpu_failed", ""), outcome("gpu_mismatch", "580.65")),
+        (GpuOutcome::Failed, GpuOutcome::Failed)
+    );
+    assert_eq!(
+        (outcome("", ""), outcome("gpu_disabled", ""), outcome("encoder_failed", "")),
+        (GpuOutcome::NotUsed, GpuOutcome::NotUsed, GpuOutcome::NotUsed)
+    );
 }
 
 #[test]
 fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
     let gpu = used(false);
-    let failed = |times: u32| (0..times).map(|_| gpu.note(Part::Failed)).collect::<Vec<_>>();
+    let failed = |times: u32| (0..times).map(|_| gpu.record(GpuOutcome::Failed)).collect::<Vec<_>>();
     assert_eq!(failed(2), [false, false]);
-    assert!(!gpu.note(Part::Done) && !gpu.note(Part::None));
+    assert!(!gpu.record(GpuOutcome::Succeeded) && !gpu.record(GpuOutcome::NotUsed));
     assert_eq!(failed(5), [false, false, true, false, false], "one test at a time");
-    gpu.tested(Ok(report(true)));
-    assert_eq!((gpu.off(), failed(3)), (None, vec![false, false, true]));
-    gpu.tested(Ok(report(false)));
-    let reason = gpu.off().unwrap();
+    gpu.record_retest(Ok(report(true)));
+    assert_eq!((gpu.disabled_reason(), failed(3)), (None, vec![false, false, true]));
+    gpu.record_retest(Ok(report(false)));
+    let reason = gpu.disabled_reason().unwrap();
     assert!(reason.ends_with("nvencoder: NV_ENC_ERR_GENERIC"), "{reason}");
-    assert_eq!(gpu.details(), json!({"state": "off", "reason": reason}));
-    assert_eq!((gpu.ends_worker(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
+    assert_eq!(gpu.details(), json!({"state": "disabled", "reason": reason}));
+    assert_eq!((gpu.fatal(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
 }
 
 #[test]
 fn a_gpu_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
     for report in [Ok(report(false)), Ok(json!({"gpu": {}})), Err(io::Error::other("no answer in 60s"))] {
         let gpu = used(true);
-        assert_eq!(gpu.ends_worker(), None);
-        gpu.tested(report);
-        assert!(gpu.ends_worker().is_some() && gpu.went_off.is_cancelled());
+        assert_eq!(gpu.fatal(), None);
+        gpu.record_retest(report);
+        assert!(gpu.fatal().is_some() && gpu.disabled.is_cancelled());
     }
 }
 
 #[test]
 fn where_there_is_no_gpu_nothing_is_ever_tested() {
     let gpu = GpuMonitor::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
-    assert!((0..9).all(|_| !gpu.note(Part::Failed)));
-    assert_eq!((gpu.details(), gpu.off()), (json!({"state": "none"}), None));
+    assert!((0..9).all(|_| !gpu.record(GpuOutcome::Failed)));
+    assert_eq!((gpu.details(), gpu.disabled_reason()), (json!({"state": "absent"}), None));
 }
 
 /// A media program that does what the shell says.
@@ -105,10 +114,10 @@ fn write_program(path: &Path, script: &str) {
 async fn a_gpu_that_kills_whoever_tests_it_is_disabled_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let deadly = r#"if [ "$GPU_ENABLED" = false ]; then echo '{"usable": true}'; else kill -SEGV $$; fi"#;
-    let (report, gpu) = examine(&program(directory.path(), GpuMode::Auto, deadly)).await.unwrap();
+    let (report, gpu) = detect(&program(directory.path(), GpuMode::Auto, deadly)).await.unwrap();
     assert_eq!(report, json!({"usable": true}));
-    assert!(gpu.off().unwrap().contains("signal: 11"), "{:?}", gpu.off());
-    let refused = examine(&program(directory.path(), GpuMode::True, deadly)).await.err().unwrap();
+    assert!(gpu.disabled_reason().unwrap().contains("signal: 11"), "{:?}", gpu.disabled_reason());
+    let refused = detect(&program(directory.path(), GpuMode::True, deadly)).await.err().unwrap();
     assert!(refused.to_string().contains("signal: 11"), "{refused}");
 }
 
@@ -116,7 +125,7 @@ async fn a_gpu_that_kills_whoever_tests_it_is_disabled_from_the_start() {
 async fn a_machine_that_can_make_no_clip_is_refused_with_or_without_a_gpu() {
     let directory = tempfile::tempdir().unwrap();
     let lacking = r#"echo '{"missing": ["element mp4mux"]}'; exit 1"#;
-    let refused = examine(&program(directory.path(), GpuMode::Auto, lacking)).await.err().unwrap();
+    let refused = detect(&program(directory.path(), GpuMode::Auto, lacking)).await.err().unwrap();
     assert!(refused.to_string().contains("mp4mux"), "{refused}");
 }
 
@@ -174,7 +183,7 @@ impl Stage {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let worker = tokio::spawn(run(config, listener, cloud.clone(), stop.clone()));
         let stage = Self { cloud, memory, directory, address, worker, stop };
-        stage.answers("/ready", r#""state":"used""#).await;
+        stage.answers("/ready", r#""state":"enabled""#).await;
         stage
     }
 
@@ -314,7 +323,7 @@ async fn a_gpu_that_fails_clip_after_clip_and_then_its_test_is_disabled_and_ever
         let encoding = stage.make(&format!("c{number}")).await;
         assert_eq!((encoding.fallback_reason.as_str(), encoding.decoder.as_str()), (FAILED, "avdec_h264"));
     }
-    let ready = stage.answers("/ready", r#""state":"off""#).await;
+    let ready = stage.answers("/ready", r#""state":"disabled""#).await;
     assert!(ready.starts_with("HTTP/1.0 200") && ready.contains("NV_ENC_ERR_GENERIC"), "{ready}");
     let reason = report(false)["gpu"]["note"].as_str().unwrap().to_owned();
     assert_eq!(stage.make("after").await.fallback_reason, reason);
@@ -353,7 +362,7 @@ async fn a_gpu_that_passes_its_test_again_stays_in_use() {
         assert_eq!(stage.make(&format!("c{number}")).await.fallback_reason, FAILED);
     }
     stage.answers("/metrics", r#"clipfleet_gpu_retests_total{outcome="passed"}"#).await;
-    assert!(stage.get("/ready").await.unwrap().contains(r#""state":"used""#));
+    assert!(stage.get("/ready").await.unwrap().contains(r#""state":"enabled""#));
     stage.stop.cancel();
     stage.worker.await.unwrap().unwrap();
 }

@@ -11,17 +11,12 @@ use super::{
     arrays::Arrays,
     form::{BackChannel, Messages},
 };
-use crate::{error::http_code, limits, sync::lock};
+use crate::{error::http_code, limits};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until, timeout},
@@ -124,7 +119,7 @@ impl Session {
 
     /// Notes that the browser was heard of, and what it has.
     pub(super) fn hear(&self, has: Option<u64>) -> Result<(), Status> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.heard = Instant::now();
         if let Some(has) = has
             && !state.arrays.acknowledge(has)
@@ -142,19 +137,19 @@ impl Session {
     /// What a browser is told that sent messages: whether it is being answered, up to which array it was, and how many bytes it has not
     /// acknowledged.
     pub(super) fn outlook(&self) -> Value {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         json!([u8::from(state.held.is_some()), state.sent, state.arrays.bytes()])
     }
 
     /// Ends the session at once.
     pub(super) fn end(&self) {
-        lock(&self.state).over = true;
+        self.state.lock().over = true;
         self.changed.notify_waiters();
     }
 
     /// Since when nobody waits for an answer; `None` while somebody does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.held.is_none().then_some(state.heard)
     }
 
@@ -194,7 +189,7 @@ impl Session {
             }
             None => (json!(["close"]), false),
         };
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.arrays.push(&array.to_string());
         state.ended = !more;
         drop(state);
@@ -208,7 +203,7 @@ impl Session {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let patience = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if !state.over && state.patience() <= Instant::now() {
                     state.over = true;
                     self.changed.notify_waiters();
@@ -235,7 +230,7 @@ impl Session {
         self.hear(Some(back.has))?;
         let now = Instant::now();
         let turn = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             if !state.arrays.reaches_back_to(back.has) {
                 let has = back.has;
                 return Err(Status::invalid_argument(format!(
@@ -285,7 +280,7 @@ impl Answer {
         loop {
             let mut changed = pin!(session.changed.notified());
             changed.as_mut().enable();
-            if let Some(answer) = self.look(&mut lock(&session.state)) {
+            if let Some(answer) = self.look(&mut session.state.lock()) {
                 return answer;
             }
             tokio::select! {
@@ -321,7 +316,7 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let mut state = lock(&self.session.state);
+        let mut state = self.session.state.lock();
         if state.asked == self.turn {
             state.held = None;
             state.heard = Instant::now();

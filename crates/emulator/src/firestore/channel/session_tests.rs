@@ -18,7 +18,7 @@ fn asking(has: u64) -> BackChannel {
 }
 
 fn is_over(session: &Session) -> bool {
-    lock(&session.state).over
+    session.state.lock().over
 }
 
 /// Lets every task do what it can.
@@ -102,7 +102,7 @@ async fn a_stream_waits_for_its_browser() {
     }
     // Two are kept, one more is in the hand that carries it, one waits in this test's own queue.
     assert!((3..=4).contains(&said), "{said}");
-    assert!(lock(&session.state).arrays.bytes() < limits::CHANNEL_BYTES * 2);
+    assert!(session.state.lock().arrays.bytes() < limits::CHANNEL_BYTES * 2);
     session.hear(Some(2)).unwrap();
     assert!(timeout(Duration::from_secs(1), say.send(Ok(large))).await.is_ok(), "what is acknowledged makes room");
     assert!(session.hear(Some(99)).is_err());
@@ -121,7 +121,7 @@ async fn the_end_of_a_stream_is_told_and_then_the_session_is_over() {
     assert!(text.contains(r#"{"error":{"code":404,"message":"gone","status":"NOT_FOUND"}}"#), "{text}");
     assert!(text.ends_with(r#"["close"]]]"#), "{text}");
     assert!(!is_over(&session), "it may ask again for what it did not get");
-    let last = lock(&session.state).arrays.last();
+    let last = session.state.lock().arrays.last();
     session.hear(Some(last)).unwrap();
     settle().await;
     assert!(is_over(&session));

@@ -1,11 +1,9 @@
 //! All sessions, by their ids.
 
 use super::session::{Fed, Session};
-use crate::{limits, sync::lock};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use crate::limits;
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -19,7 +17,7 @@ impl Sessions {
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Status::internal("the system has no random numbers"))?;
         let (session, fed) = Session::new(hex::encode(random));
-        let mut sessions = lock(&self.0);
+        let mut sessions = self.0.lock();
         if sessions.len() >= limits::CHANNELS {
             let silent = sessions.values().filter_map(|session| Some((session.idle_since()?, session)));
             let Some((_, silent)) = silent.min_by_key(|(since, _)| *since) else {
@@ -40,11 +38,11 @@ impl Sessions {
     pub(super) fn find(&self, id: &str) -> Result<Arc<Session>, Status> {
         let unknown =
             || Status::invalid_argument("Unknown SID: the session ended, or the server was started again since");
-        lock(&self.0).get(id).cloned().ok_or_else(unknown)
+        self.0.lock().get(id).cloned().ok_or_else(unknown)
     }
 
     /// Forgets a session that is over.
     pub(super) fn forget(&self, id: &str) {
-        lock(&self.0).remove(id);
+        self.0.lock().remove(id);
     }
 }

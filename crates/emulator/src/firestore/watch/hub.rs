@@ -6,11 +6,11 @@
 use crate::{
     firestore::{fs, path::DocumentName, tables::Scope},
     limits,
-    sync::lock,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -97,7 +97,7 @@ impl Hub {
         if commit.changes.is_empty() {
             return;
         }
-        for inbox in lock(&self.inboxes).open.values() {
+        for inbox in self.inboxes.lock().open.values() {
             inbox.offer(commit);
         }
         self.announced.send_replace(commit.at);
@@ -111,7 +111,7 @@ impl Hub {
 
     /// Opens an inbox, at first of no interest.
     pub(super) fn subscribe(self: &Arc<Self>) -> Result<Subscription, Status> {
-        let mut inboxes = lock(&self.inboxes);
+        let mut inboxes = self.inboxes.lock();
         if inboxes.open.len() >= limits::LISTENERS {
             return Err(Status::resource_exhausted("too many listeners"));
         }
@@ -124,7 +124,7 @@ impl Hub {
 
 impl Inbox {
     fn offer(&self, commit: &Arc<Commit>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let concerns = |change: &Change| state.interests.values().any(|interest| interest.covers(&change.name));
         if !commit.changes.iter().any(concerns) {
             return;
@@ -154,12 +154,12 @@ pub(super) struct Subscription {
 impl Subscription {
     /// From now on commits of this interest arrive.
     pub(super) fn watch(&self, target: i32, interest: Interest) {
-        lock(&self.inbox.state).interests.insert(target, interest);
+        self.inbox.state.lock().interests.insert(target, interest);
     }
 
     /// Ends an interest.
     pub(super) fn unwatch(&self, target: i32) {
-        lock(&self.inbox.state).interests.remove(&target);
+        self.inbox.state.lock().interests.remove(&target);
     }
 
     /// Waits for something to take.
@@ -171,7 +171,7 @@ impl Subscription {
     pub(super) fn take(&self) -> Taken {
         // Looked at first: what is announced is in the inbox already, while the inbox may hold more.
         let announced = *self.hub.announced.borrow();
-        let mut state = lock(&self.inbox.state);
+        let mut state = self.inbox.state.lock();
         state.bytes = 0;
         Taken { announced, commits: std::mem::take(&mut state.waiting), lagged: std::mem::take(&mut state.lagged) }
     }
@@ -179,7 +179,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        lock(&self.hub.inboxes).open.remove(&self.id);
+        self.hub.inboxes.lock().open.remove(&self.id);
     }
 }
 
@@ -207,7 +207,7 @@ mod tests {
         hub.publish(&commit(4, "a", 0));
         assert!(inbox.take().commits.is_empty());
         drop(inbox);
-        assert!(lock(&hub.inboxes).open.is_empty());
+        assert!(hub.inboxes.lock().open.is_empty());
     }
 
     #[test]

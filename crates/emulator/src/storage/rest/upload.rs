@@ -13,7 +13,6 @@ use crate::{
         range::Carried,
         resumable::Progress,
     },
-    sync::lock,
     url,
 };
 use axum::{
@@ -23,7 +22,8 @@ use axum::{
     response::Response,
 };
 use futures::StreamExt;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Answers a request whose path below `/upload/storage/v1/b/` is `path`.
 pub(super) async fn handle(
@@ -180,7 +180,7 @@ async fn finish(
     query: &Query,
     upload: Arc<Mutex<Upload>>,
 ) -> Result<Response, Refusal> {
-    tracing::debug!(object = new.resource.name, bytes = lock(&upload).size(), "object received");
+    tracing::debug!(object = new.resource.name, bytes = upload.lock().size(), "object received");
     query.answer(&json::object(&service.insert(new, upload).await?, &service.base_url))
 }
 

@@ -22,7 +22,6 @@ use crate::{
     edits::Placed,
     elements::{TimeLine, clip_time},
     failure,
-    lock::lock,
     tracks::track_number,
 };
 use clipfleet_domain::{failure::Failure, rendition::Size};
@@ -30,10 +29,8 @@ use gst::prelude::*;
 use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use std::{
-    mem,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{mem, sync::Arc};
 
 /// Packets that are kept, and bytes of each: headers of a stream are at the beginning of its first key frame.
 const PACKETS: usize = 4;
@@ -120,7 +117,7 @@ impl Tap {
     /// Notes the packets that a picture decoder is given, and of which track they are.
     pub fn packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, buffer| {
-            let mut state = lock(&tap.state);
+            let mut state = tap.state.lock();
             state.seen.video_track = state.seen.video_track.or(track_number(pad));
             if state.seen.packets.len() < PACKETS
                 && let Ok(map) = buffer.map_readable()
@@ -133,7 +130,7 @@ impl Tap {
     /// Notes which track sound is decoded of.
     pub fn audio_packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, _| {
-            let mut state = lock(&tap.state);
+            let mut state = tap.state.lock();
             state.seen.audio_track = state.seen.audio_track.or(track_number(pad));
         });
     }
@@ -144,7 +141,7 @@ impl Tap {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             if let Some(gst::EventView::Eos(_)) = info.event().map(|event| event.view()) {
-                lock(&tap.state).instants.complete();
+                tap.state.lock().instants.complete();
             }
             gst::PadProbeReturn::Ok
         });
@@ -162,7 +159,7 @@ impl Tap {
 
     /// What was seen, once everything has passed.
     pub fn take(&self) -> Seen {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let samples = state.samples(self.job.is_static());
         let (tracks, scope) = (Arc::clone(&self.job.tracks), self.job.scope);
         Seen { samples, tracks, scope, ..mem::take(&mut state.seen) }
@@ -183,7 +180,7 @@ impl Tap {
     }
 
     fn picture(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let time_ns = match place(pad, buffer, &self.job.video_time_line) {
             Some(Placed::At(time)) => Some(time),
             Some(Placed::CutOut | Placed::Behind) => None,
@@ -228,7 +225,7 @@ impl Tap {
         let segment = event.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
         let Some(time_ns) = segment.and_then(|segment| clip_time(segment, buffer.pts())) else { return };
         let frame = (time_ns as f64 * f64::from(self.job.fps) / 1e9).round() as u32;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let Some(output) = state.output_of(frame, self.job.is_static()) else { return };
         let reading = Reading { range: Range::Limited, matrix: Matrix::Bt709 };
         let cells = with_components(pad, buffer, |components| means(components, output));
@@ -244,7 +241,7 @@ impl Tap {
     }
 
     fn sound(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let Some(caps) = pad.current_caps() else { return };
         let Some((number, rate, shares, interleaved)) = sound_format(&caps) else {
             state.seen.note(format!("sound is {caps}"));

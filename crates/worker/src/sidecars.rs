@@ -1,7 +1,7 @@
-//! What lies beside a clip: its manifest and its cover, objects named after the attempt that made all three. The clip's metadata
-//! names them, and so binds what is visible to its proof and its picture, whichever of several attempts won.
+//! A clip's sidecars: its manifest and its cover, objects named after the attempt that made all three. The clip's metadata
+//! names them, so a visible clip is bound to its verification and its cover, whichever of several attempts won.
 
-use crate::Worker;
+use crate::context::Worker;
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectName};
 use clipfleet_domain::{
     ids::AttemptId,
@@ -18,7 +18,7 @@ const COVER: &str = "clipfleet-cover";
 const MANIFEST_SUFFIX: &str = "manifest.json";
 const COVER_SUFFIX: &str = "jpg";
 
-/// Stores manifest and cover beside the clip that is to become visible, and gives back the metadata by which it names them.
+/// Stores the sidecars of a clip that is about to become visible, and returns the metadata by which the clip names them.
 pub(crate) async fn store(
     worker: &Worker,
     clip: &ObjectName,
@@ -26,7 +26,7 @@ pub(crate) async fn store(
     manifest: String,
     cover: PathBuf,
 ) -> Result<BTreeMap<String, String>, CloudError> {
-    let names = [MANIFEST_SUFFIX, COVER_SUFFIX].map(|suffix| beside(clip, attempt, suffix));
+    let names = [MANIFEST_SUFFIX, COVER_SUFFIX].map(|suffix| sidecar_name(clip, attempt, suffix));
     let sha256 = hex::encode(Sha256::digest(&manifest));
     let [manifest_name, cover_name] = &names;
     tokio::try_join!(
@@ -47,9 +47,9 @@ async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Bo
     }
 }
 
-/// A clip's metadata without the names of what is not there: a creation that was broken off may have succeeded after its attempt was
-/// cleaned up, and no document is to name what nobody can read.
-pub(crate) async fn those_there(
+/// A clip's metadata without the names of missing sidecars: a creation that was broken off may have succeeded after its attempt
+/// was cleaned up, and no document may name what nobody can read.
+pub(crate) async fn existing(
     worker: &Worker,
     mut metadata: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, CloudError> {
@@ -58,7 +58,7 @@ pub(crate) async fn those_there(
         match worker.cloud.objects.stat(&ObjectName::new(uri.bucket(), uri.object()), None).await {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                tracing::warn!(%uri, "named by a clip and gone");
+                tracing::warn!(%uri, "sidecar missing that a clip names");
                 metadata.remove(label);
                 if label == MANIFEST {
                     metadata.remove(MANIFEST_SHA256);
@@ -76,39 +76,39 @@ pub(crate) fn manifest_named_in(metadata: &BTreeMap<String, String>) -> Manifest
     ManifestRef { uri: label(MANIFEST), sha256: label(MANIFEST_SHA256) }
 }
 
-/// The cover that a clip's metadata names, with a URL made by `link`; empty for clips made before there were any.
+/// The cover that a clip's metadata names, with a URL made by `sign`; empty for clips made before there were any.
 pub(crate) async fn cover_named_in(
     metadata: &BTreeMap<String, String>,
-    link: impl AsyncFnOnce(ObjectName) -> Result<String, CloudError>,
+    sign: impl AsyncFnOnce(ObjectName) -> Result<String, CloudError>,
 ) -> Result<CoverRef, CloudError> {
     let Some(uri) = metadata.get(COVER).and_then(|uri| ObjectUri::parse(uri).ok()) else {
         return Ok(CoverRef::default());
     };
-    let url = link(ObjectName::new(uri.bucket(), uri.object())).await?;
+    let url = sign(ObjectName::new(uri.bucket(), uri.object())).await?;
     Ok(CoverRef { uri: uri.to_string(), url })
 }
 
-/// Removes what an attempt has stored, unless the `visible` clip (if there is one) names it. What cannot be removed harms nobody: nothing
-/// names it. When the winner of a race is this very attempt, whose answer was lost, it stays.
-pub(crate) async fn discard_unless_named(
+/// Removes an attempt's sidecars, unless the `visible` clip (if there is one) names them: this very attempt may have won a race
+/// although its answer was lost. Sidecars that cannot be removed do no harm, because nothing names them.
+pub(crate) async fn remove_unreferenced(
     worker: &Worker,
     clip: &ObjectName,
     attempt: &AttemptId,
     visible: Option<&BTreeMap<String, String>>,
 ) {
-    let ours = beside(clip, attempt, MANIFEST_SUFFIX).to_string();
+    let ours = sidecar_name(clip, attempt, MANIFEST_SUFFIX).to_string();
     if visible.is_some_and(|metadata| manifest_named_in(metadata).uri == ours) {
         return;
     }
     for suffix in [MANIFEST_SUFFIX, COVER_SUFFIX] {
-        let own = beside(clip, attempt, suffix);
+        let own = sidecar_name(clip, attempt, suffix);
         if let Err(error) = worker.cloud.objects.delete(&own).await {
-            tracing::debug!(%error, object = %own, "object that nothing names not removed");
+            tracing::debug!(%error, object = %own, "unreferenced sidecar not removed");
         }
     }
 }
 
-fn beside(clip: &ObjectName, attempt: &AttemptId, suffix: &str) -> ObjectName {
+fn sidecar_name(clip: &ObjectName, attempt: &AttemptId, suffix: &str) -> ObjectName {
     let stem = clip.object.strip_suffix(".mp4").unwrap_or(&clip.object);
     ObjectName::new(clip.bucket.clone(), format!("{stem}.{attempt}.{suffix}"))
 }
@@ -119,16 +119,16 @@ mod tests {
     use clipfleet_cloud::memory;
 
     #[tokio::test]
-    async fn companions_lie_beside_their_clip_and_are_found_in_its_metadata() {
+    async fn sidecars_are_stored_next_to_their_clip_and_found_in_its_metadata() {
         let attempt = AttemptId::parse("a1").unwrap();
         let clip = ObjectName::new("media", "clips/u/c1-0123.mp4");
-        let name = beside(&clip, &attempt, MANIFEST_SUFFIX);
+        let name = sidecar_name(&clip, &attempt, MANIFEST_SUFFIX);
         assert_eq!(name.to_string(), "gs://media/clips/u/c1-0123.a1.manifest.json");
         assert_eq!(manifest_named_in(&BTreeMap::new()), ManifestRef::default());
         let objects = memory::cloud().objects;
-        let link = async |name: ObjectName| objects.download_url(&name, std::time::Duration::from_secs(1)).await;
-        assert_eq!(cover_named_in(&BTreeMap::new(), link).await.unwrap(), CoverRef::default());
-        let cover = beside(&clip, &attempt, COVER_SUFFIX).to_string();
+        let sign = async |name: ObjectName| objects.download_url(&name, std::time::Duration::from_secs(1)).await;
+        assert_eq!(cover_named_in(&BTreeMap::new(), sign).await.unwrap(), CoverRef::default());
+        let cover = sidecar_name(&clip, &attempt, COVER_SUFFIX).to_string();
         let metadata = [(MANIFEST, "gs://b/m"), (MANIFEST_SHA256, "ab"), (COVER, &cover)];
         let metadata = metadata.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
         assert_eq!(manifest_named_in(&metadata), ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() });

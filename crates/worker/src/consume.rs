@@ -1,10 +1,10 @@
-//! The loop: lease as many jobs as there are slots, run each, settle each once; lease nothing while the fleet is paused or this
-//! worker is in cooldown.
+//! The worker's loop: leases as many jobs as there are slots, runs an attempt at each and settles each once. It leases nothing
+//! while the fleet is paused or this worker is in cooldown.
 
 use crate::{
-    Worker,
     attempt::{self, Leased, Outcome},
-    control::Control,
+    context::Worker,
+    pause_watch::PauseWatch,
 };
 use clipfleet_cloud::{CloudError, Deliveries, Delivery};
 use clipfleet_contract::{job, names};
@@ -17,38 +17,38 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-/// Longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
-const HAND_BACK: Duration = Duration::from_secs(5);
+/// The longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `tell` hears whether the worker is paused, at first and at each change.
+/// Calls `on_pause` with whether the worker is paused, at the start and after each change.
 pub(crate) async fn run(
     worker: Arc<Worker>,
-    tell: impl Fn(bool) + Send,
+    on_pause: impl Fn(bool) + Send,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut control = Control::follow(&worker.cloud).await;
-    let (mut jobs, mut told) = (None, None);
+    let mut pause = PauseWatch::start(&worker.cloud).await;
+    let (mut jobs, mut last_paused) = (None, None);
     let (mut running, mut closing) = (JoinSet::new(), JoinSet::new());
     let ended = loop {
-        let (paused, cooldown) = (control.is_paused(), worker.cooldown.until());
-        turn(&worker, paused || cooldown.is_some(), &mut jobs, &mut closing);
-        if told.replace(paused) != Some(paused) {
-            tell(paused);
+        let (paused, cooldown) = (pause.is_paused(), worker.cooldown.until());
+        open_or_close(&worker, paused || cooldown.is_some(), &mut jobs, &mut closing);
+        if last_paused.replace(paused) != Some(paused) {
+            on_pause(paused);
         }
         metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
         metrics::gauge!("clipfleet_worker_cooldown").set(f64::from(u8::from(cooldown.is_some())));
-        // In this order, so that a simulation repeats: slots are few, so none of the first can keep a job waiting.
+        // Biased, so that a simulation is reproducible. There are few slots, so none of the first branches can starve the last.
         tokio::select! {
             biased;
             () = stop.cancelled() => break Ok(()),
             Some(_) = running.join_next() => {}
             Some(_) = closing.join_next() => {}
-            () = control.changed() => {}
+            () = pause.changed() => {}
             () = end_of(cooldown) => {}
-            // The queue never gives more than there are slots, so a job leased is a job started. After a pause the clips that outlived
-            // it have slots, too: until they end, as many jobs wait here.
+            // The queue delivers at most as many jobs as there are slots, so a leased job starts at once. Clips still running when a
+            // pause ends keep their slots, so that many newly leased jobs may wait here.
             job = next(jobs.as_mut()), if running.len() < worker.slots => match job {
-                Some(Ok(delivery)) => { running.spawn(run_one(Arc::clone(&worker), delivery, stop.clone())); }
+                Some(Ok(delivery)) => { running.spawn(handle(Arc::clone(&worker), delivery, stop.clone())); }
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
             },
@@ -56,7 +56,7 @@ pub(crate) async fn run(
         metrics::gauge!("clipfleet_busy_slots").set(running.len() as f64);
     };
     stop.cancel();
-    if timeout(HAND_BACK, async { while running.join_next().await.is_some() {} }).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, async { while running.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(attempts = running.len(), "attempts did not hand back in time");
         running.shutdown().await;
     }
@@ -67,12 +67,12 @@ pub(crate) async fn run(
     ended
 }
 
-/// Opens the stream of jobs, or closes it for a while: an open one would be given jobs that then wait for its end. Clips that run keep
-/// their leases either way.
-fn turn(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>) {
+/// Opens the stream of jobs, or closes it: an open one would receive jobs that then wait. Running clips keep their leases either
+/// way.
+fn open_or_close(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>) {
     match (idle, jobs.take()) {
         (true, Some(open)) => {
-            tracing::info!("nothing new is taken for now");
+            tracing::info!("leasing stopped");
             closing.spawn(open.close());
         }
         (true, None) => {}
@@ -96,28 +96,28 @@ async fn next(jobs: Option<&mut Deliveries>) -> Option<Result<Delivery, CloudErr
     }
 }
 
-async fn run_one(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToken) {
+async fn handle(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToken) {
     let job = match job::decode(&delivery.message.data) {
         Ok(job) => job,
         Err(malformed) => {
-            // It would be no clearer the next time: settled, counted, and visible in the log.
-            tracing::error!(message = delivery.message_id, "dropped: {malformed}");
+            // Redelivery could never succeed: the message is acknowledged, counted and logged.
+            tracing::error!(message = delivery.message_id, "message dropped: {malformed}");
             metrics::counter!("clipfleet_malformed_messages_total").increment(1);
             return delivery.ack();
         }
     };
     let Ok(id) = worker.new_attempt() else { return delivery.nack() };
-    let leased = Leased { job, delivery_attempt: delivery.delivery_attempt, id, hold: worker.pulse.lease() };
+    let leased = Leased { job, delivery_attempt: delivery.delivery_attempt, id, guard: worker.stall_detector.guard() };
     let (batch, clip) = (leased.job.batch.id.as_str(), leased.job.clip.id.as_str());
     let span =
         tracing::info_span!("attempt", batch, clip, attempt = leased.id.as_str(), outcome = tracing::field::Empty);
     trace::follow(&span, trace::texts(&delivery.message.attributes));
-    let outcome = attempt::run(&worker, leased, stop).instrument(span.clone()).await;
+    let outcome = attempt::execute(&worker, leased, stop).instrument(span.clone()).await;
     span.record("outcome", outcome.name());
     metrics::counter!("clipfleet_attempts_total", "outcome" => outcome.name()).increment(1);
     match outcome {
-        Outcome::Over | Outcome::Unwanted => delivery.ack(),
-        // Handing back a lease that is another's by now has no effect.
-        Outcome::HandedBack | Outcome::Lost => delivery.nack(),
+        Outcome::Done | Outcome::Obsolete => delivery.ack(),
+        // If the lease is another attempt's by now, a nack has no effect.
+        Outcome::Requeue | Outcome::LeaseLost => delivery.nack(),
     }
 }

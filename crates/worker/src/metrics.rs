@@ -22,10 +22,7 @@ pub(crate) const METRICS: &[Metric] = &[
         "clipfleet_fallbacks_total",
         "Clips that were not made the best way that the machine has, by kind.",
     ),
-    Metric::gauge(
-        "clipfleet_gpu_quarantined",
-        "1 while the GPU is left alone because it failed clips or its test.",
-    ),
+    Metric::gauge("clipfleet_gpu_quarantined", "1 while the GPU is left alone because it failed clips or its test."),
     Metric::counter("clipfleet_gpu_retests_total", "Tests of a GPU after clips failed on it, by outcome."),
     Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
     Metric::histogram(
@@ -50,13 +47,13 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
 ];
 
-/// Notes how long a clip waited for this attempt.
-pub(crate) fn started(job: &Job, now_ms: i64) {
+/// Records how long a clip waited for this attempt.
+pub(crate) fn record_start(job: &Job, now_ms: i64) {
     metrics::histogram!("clipfleet_queue_wait_seconds").record(seconds(now_ms - job.queued_at_ms));
 }
 
-/// Notes where a completed clip's time went. One that was found, not made, took none.
-pub(crate) fn completed(job: &Job, output: &Output, encoding: &Encoding) {
+/// Records where a completed clip's time went. A result that was adopted took none.
+pub(crate) fn record_completion(job: &Job, output: &Output, encoding: &Encoding) {
     let timings = &output.timings;
     metrics::histogram!("clipfleet_clip_seconds").record(seconds(timings.total_ms));
     if timings.encode_ms == 0 {

@@ -1,9 +1,10 @@
 //! Download URLs.
 
-use super::{errors, patience};
+use super::{errors, retry};
 use crate::{CloudError, ErrorKind, ObjectName};
 use google_cloud_auth::{build_errors, credentials, signer::Signer};
 use google_cloud_storage::builder::storage::SignedUrlBuilder;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How download URLs are made.
-pub(super) enum Links {
+pub(super) enum SignedUrls {
     /// Signed, by whatever the environment's credentials can sign with: a key in a file, or a machine's account through a
     /// remote call that needs the role `iam.serviceAccountTokenCreator` on itself.
     Signed(Signer),
@@ -21,7 +22,7 @@ pub(super) enum Links {
     Plain(String),
 }
 
-impl Links {
+impl SignedUrls {
     pub(super) fn new(emulator: Option<String>) -> Self {
         match emulator.map(Self::Plain) {
             Some(plain) => plain,
@@ -29,7 +30,7 @@ impl Links {
         }
     }
 
-    pub(super) async fn to(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+    pub(super) async fn create(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
         let doing = format!("sign a url for {name}");
         if lifetime > LIFETIME {
             let reason = format!("{doing}: {} s is over the limit of 7 days", lifetime.as_secs());
@@ -47,21 +48,15 @@ impl Links {
         };
         let bucket = format!("projects/_/buckets/{}", name.bucket);
         let signing = SignedUrlBuilder::for_object(bucket, &name.object).with_expiration(lifetime).sign_with(signer);
-        let signed = timeout(patience::ATTEMPT, signing).await.map_err(|_| errors::timeout(&doing))?;
+        let signed = timeout(retry::ATTEMPT_TIMEOUT, signing).await.map_err(|_| errors::timeout(&doing))?;
         signed.map_err(|error| errors::signing(&doing, error))
     }
 }
 
 /// An object's name as one segment of a URL's path.
 fn percent_encoded(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(name, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -75,11 +70,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_emulator_gets_a_plain_url_and_the_same_limit() {
-        let links = Links::new(Some("http://127.0.0.1:8085".into()));
+        let urls = SignedUrls::new(Some("http://127.0.0.1:8085".into()));
         let name = ObjectName::new("b", "a/b.mp4");
-        let url = links.to(&name, LIFETIME).await.unwrap();
+        let url = urls.create(&name, LIFETIME).await.unwrap();
         assert_eq!(url, "http://127.0.0.1:8085/storage/v1/b/b/o/a%2Fb.mp4?alt=media");
-        let error = links.to(&name, LIFETIME + Duration::from_secs(1)).await.unwrap_err();
+        let error = urls.create(&name, LIFETIME + Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

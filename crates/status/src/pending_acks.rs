@@ -1,6 +1,6 @@
 //! The leases of events that wait for documents which cover them.
 
-use crate::board::Key;
+use crate::cache::Key;
 use clipfleet_cloud::Delivery;
 use clipfleet_domain::{
     ids::{BatchId, ClipId},
@@ -21,7 +21,7 @@ type Shared = Arc<Lease>;
 
 /// What waits for one document.
 #[derive(Default)]
-struct Covered {
+struct PendingWrite {
     events: Vec<Shared>,
     /// The latest progress of each clip: its lease covers what the same attempt told before. So what waits is bounded by the number of
     /// clips, however fast they report and however slowly documents are written, and an event that ends a clip is never kept out by progress.
@@ -30,21 +30,23 @@ struct Covered {
 
 /// See the module. In order, so that leases are handed back in an order that a simulation can repeat.
 #[derive(Default)]
-pub(crate) struct Waiting(BTreeMap<Key, Covered>);
+pub(crate) struct PendingAcks(BTreeMap<Key, PendingWrite>);
 
-impl Waiting {
+impl PendingAcks {
     /// Keeps an event's lease until all of these documents are written; settles it when there are none.
     pub(crate) fn keep(&mut self, event: Event, lease: Lease, covering: Vec<Key>) {
         let shared = Arc::new(lease);
         let progress = match event.kind {
-            EventKind::Clip { id, event } if matches!(event.kind, ClipEventKind::Progressed { .. }) => Some((id, event)),
+            EventKind::Clip { id, event } if matches!(event.kind, ClipEventKind::Progressed { .. }) => {
+                Some((id, event))
+            }
             _ => None,
         };
         for key in covering {
-            let covered = self.0.entry(key).or_default();
+            let pending_write = self.0.entry(key).or_default();
             match &progress {
-                Some((id, event)) => covered.report(id, event, Arc::clone(&shared)),
-                None => covered.events.push(Arc::clone(&shared)),
+                Some((id, event)) => pending_write.report(id, event, Arc::clone(&shared)),
+                None => pending_write.events.push(Arc::clone(&shared)),
             }
         }
         settle(shared);
@@ -52,8 +54,12 @@ impl Waiting {
 
     /// Settles what waited for this document alone.
     pub(crate) fn written(&mut self, key: &Key) {
-        let Some(covered) = self.0.remove(key) else { return };
-        covered.events.into_iter().chain(covered.progress.into_values().map(|(_, shared)| shared)).for_each(settle);
+        let Some(pending_write) = self.0.remove(key) else { return };
+        pending_write
+            .events
+            .into_iter()
+            .chain(pending_write.progress.into_values().map(|(_, shared)| shared))
+            .for_each(settle);
     }
 
     /// Hands back everything about a batch: a lease that is dropped unsettled goes back to the queue.
@@ -62,7 +68,7 @@ impl Waiting {
     }
 }
 
-impl Covered {
+impl PendingWrite {
     fn report(&mut self, id: &ClipId, event: &ClipEvent, shared: Shared) {
         match self.progress.get_mut(id) {
             None => {

@@ -5,26 +5,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// At most one write per second and document, which is what Firestore sustains; a change of status goes out at once.
-pub(crate) const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+pub(crate) const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A place on the board's agenda.
-pub(crate) type Place = (Turn, Instant);
+pub(crate) type Deadline = (Priority, Instant);
 
 /// Whose turn it is when more is due than can be written: so progress is written less often where documents are written slowly, and an
 /// end is told as soon as ever. What a batch counts is never written before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Turn {
+pub(crate) enum Priority {
     /// A clip's change of state.
     Clip,
     /// A batch's.
     Batch,
     /// Progress.
-    Rest,
+    Progress,
 }
 
 /// A document's state of being written.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Slate {
+pub(crate) struct WriteState {
     /// What is stored; `None` while nothing is.
     pub(crate) version: Option<Version>,
     /// When it is to be written; `None` while it says what is stored.
@@ -32,14 +32,14 @@ pub(crate) struct Slate {
     /// Whether that is at once, whatever else waits.
     pub(crate) urgent: bool,
     /// Where the board's agenda has it.
-    pub(crate) filed: Option<Place>,
+    pub(crate) scheduled: Option<Deadline>,
     /// Whether the store refuses even the least that the document could say. Nothing more is written until the clip
     /// starts over.
     pub(crate) given_up: bool,
     written_at: Option<Instant>,
 }
 
-impl Slate {
+impl WriteState {
     /// As a document says that is stored.
     pub(crate) fn stored(version: Version) -> Self {
         Self { version: Some(version), ..Self::default() }
@@ -47,7 +47,7 @@ impl Slate {
 
     /// Notes that the document must be written: at once, or when its second is over.
     pub(crate) fn touch(&mut self, urgent: bool, now: Instant) {
-        let rested = self.written_at.map_or(now, |written| written + BETWEEN_WRITES);
+        let rested = self.written_at.map_or(now, |written| written + WRITE_INTERVAL);
         let at = if urgent { now } else { rested };
         self.urgent |= urgent;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));

@@ -19,13 +19,13 @@ pub(crate) fn double(file: &str) -> PathBuf {
 
 /// What the double is to play; see README.md.
 #[derive(Debug, Default)]
-pub(crate) struct GpuMonitor {
+pub(crate) struct Gpu {
     kind: String,
     faults: String,
     environment: &'static [(&'static str, &'static str)],
 }
 
-impl GpuMonitor {
+impl Gpu {
     /// An L4 that is in order.
     pub(crate) fn l4() -> Self {
         Self::default()

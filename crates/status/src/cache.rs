@@ -3,7 +3,7 @@
 
 use crate::{
     batch::Batch,
-    slate::{Place, Slate, Turn},
+    write_state::{Deadline, Priority, WriteState},
 };
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::names;
@@ -25,7 +25,7 @@ const MAX_BATCHES: usize = 2_000;
 const MAX_CLIPS_KEPT: usize = 20_000;
 
 /// How long a batch that is over is kept: events that were told twice, or late, come within it. So memory is that of what is at work.
-const AFTER_THE_END: Duration = Duration::from_secs(60);
+const RETENTION_AFTER_END: Duration = Duration::from_secs(60);
 
 /// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
 /// so that who reads the batch and then its clips knows at least as much as the batch says.
@@ -65,13 +65,13 @@ impl Key {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct BatchCache {
     batches: HashMap<BatchId, Batch>,
     /// Documents that differ from what is stored, by whose turn it is and when: a look at what is due visits nothing else.
-    agenda: BTreeSet<(Place, Key)>,
+    write_queue: BTreeSet<(Deadline, Key)>,
 }
 
-impl Board {
+impl BatchCache {
     pub(crate) fn knows(&self, batch: &BatchId) -> bool {
         self.batches.contains_key(batch)
     }
@@ -82,24 +82,21 @@ impl Board {
     }
 
     /// Takes up a batch as its documents say, or as new. The clips' were read after the batch's.
-    pub(crate) fn take_up(
-        &mut self,
-        context: &BatchContext,
-        batch: Option<&Document>,
-        clips: &[Document],
-        now: Instant,
-    ) {
+    pub(crate) fn load(&mut self, context: &BatchContext, batch: Option<&Document>, clips: &[Document], now: Instant) {
         self.make_room(now);
-        self.batches.insert(context.id.clone(), Batch::take_up(context, batch, clips, now));
-        self.file(&Key::Batch(context.id.clone()));
+        self.batches.insert(context.id.clone(), Batch::load(context, batch, clips, now));
+        self.schedule(&Key::Batch(context.id.clone()));
     }
 
     fn make_room(&mut self, now: Instant) {
-        self.batches.retain(|_, batch| now.duration_since(batch.heard_at) < AFTER_THE_END || !batch.is_over());
+        self.batches
+            .retain(|_, batch| now.duration_since(batch.last_event_at) < RETENTION_AFTER_END || !batch.is_over());
         let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(Batch::clips).sum::<usize>();
         while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
             let clean = self.batches.iter().filter(|(_, batch)| batch.is_clean());
-            let Some(oldest) = clean.min_by_key(|(_, batch)| batch.heard_at).map(|(id, _)| id.clone()) else { return };
+            let Some(oldest) = clean.min_by_key(|(_, batch)| batch.last_event_at).map(|(id, _)| id.clone()) else {
+                return;
+            };
             self.batches.remove(&oldest);
         }
     }
@@ -107,7 +104,7 @@ impl Board {
     /// Forgets a batch, unwritten changes included: its documents were changed by someone else.
     pub(crate) fn forget(&mut self, batch: &BatchId) {
         self.batches.remove(batch);
-        self.agenda.retain(|(_, key)| key.batch() != batch);
+        self.write_queue.retain(|(_, key)| key.batch() != batch);
     }
 
     /// Folds an event into a batch that was taken up. Returns the documents that now wait to be written and cover the event.
@@ -116,36 +113,36 @@ impl Board {
         let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
         let clips = batch.fold(&event.batch, &event.kind, now);
         let keys = clips.into_iter().map(|clip| Key::Clip(id.clone(), clip)).chain([Key::Batch(id.clone())]);
-        keys.filter(|key| self.file(key)).collect()
+        keys.filter(|key| self.schedule(key)).collect()
     }
 
     /// Puts a document where its slate says it is due. Says whether it is to be written.
-    fn file(&mut self, key: &Key) -> bool {
-        let Some(slate) = self.slate(key) else { return false };
-        let turn = match key {
-            _ if !slate.urgent => Turn::Rest,
-            Key::Clip(..) => Turn::Clip,
-            Key::Batch(_) => Turn::Batch,
+    fn schedule(&mut self, key: &Key) -> bool {
+        let Some(write_state) = self.write_state(key) else { return false };
+        let priority = match key {
+            _ if !write_state.urgent => Priority::Progress,
+            Key::Clip(..) => Priority::Clip,
+            Key::Batch(_) => Priority::Batch,
         };
-        let place = slate.due.map(|due| (turn, due));
-        let before = std::mem::replace(&mut slate.filed, place);
-        if before != place {
+        let deadline = write_state.due.map(|due| (priority, due));
+        let before = std::mem::replace(&mut write_state.scheduled, deadline);
+        if before != deadline {
             if let Some(before) = before {
-                self.agenda.remove(&(before, key.clone()));
+                self.write_queue.remove(&(before, key.clone()));
             }
-            self.agenda.extend(place.map(|place| (place, key.clone())));
+            self.write_queue.extend(deadline.map(|deadline| (deadline, key.clone())));
         }
-        place.is_some()
+        deadline.is_some()
     }
 
-    fn slate(&mut self, key: &Key) -> Option<&mut Slate> {
-        self.batches.get_mut(key.batch())?.slate(key.clip())
+    fn write_state(&mut self, key: &Key) -> Option<&mut WriteState> {
+        self.batches.get_mut(key.batch())?.write_state(key.clip())
     }
 
     /// The documents that may be written now, those first whose turn it is. Clips stand before batches.
     pub(crate) fn due(&self, now: Instant, at_most: usize) -> Vec<(Key, Write)> {
         // What is urgent is due since it was touched, so the agenda's order is that of time from there on.
-        let due = self.agenda.iter().take_while(|((_, due), _)| *due <= now).map(|(_, key)| key);
+        let due = self.write_queue.iter().take_while(|((_, due), _)| *due <= now).map(|(_, key)| key);
         let mut due: Vec<&Key> = due.take(at_most).collect();
         due.sort_unstable();
         due.into_iter().filter_map(|key| Some((key.clone(), self.write(key)?))).collect()
@@ -153,7 +150,7 @@ impl Board {
 
     /// When the next document becomes due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.agenda.first().map(|((_, due), _)| *due)
+        self.write_queue.first().map(|((_, due), _)| *due)
     }
 
     fn write(&self, key: &Key) -> Option<Write> {
@@ -175,7 +172,7 @@ impl Board {
         if let Some(batch) = self.batches.get_mut(key.batch()) {
             batch.reduce(key.clip(), refused, now);
         }
-        self.file(&Key::Batch(key.batch().clone()));
+        self.schedule(&Key::Batch(key.batch().clone()));
     }
 
     /// The document of a clip's batch as it would be once the clip's own was given up.
@@ -190,34 +187,34 @@ impl Board {
         if let (Some(batch), Some(clip)) = (self.batches.get_mut(key.batch()), key.clip()) {
             batch.give_up(clip, refused);
         }
-        if let Some(slate) = self.slate(key) {
-            slate.give_up();
+        if let Some(write_state) = self.write_state(key) {
+            write_state.give_up();
         }
-        self.file(key);
-        self.file(&Key::Batch(key.batch().clone()));
+        self.schedule(key);
+        self.schedule(&Key::Batch(key.batch().clone()));
     }
 
     /// Notes that a document is not to be written before then.
     pub(crate) fn postpone(&mut self, key: &Key, until: Instant) {
-        if let Some(slate) = self.slate(key) {
-            slate.postpone(until);
+        if let Some(write_state) = self.write_state(key) {
+            write_state.postpone(until);
         }
-        self.file(key);
+        self.schedule(key);
     }
 
     /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.
     pub(crate) fn written(&mut self, key: &Key, version: Version, now: Instant) {
-        if let Some(slate) = self.slate(key) {
-            slate.written(version, now);
+        if let Some(write_state) = self.write_state(key) {
+            write_state.written(version, now);
         }
-        self.file(key);
+        self.schedule(key);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{documents, slate::BETWEEN_WRITES, values::instant};
+    use crate::write_state::WRITE_INTERVAL;
     use clipfleet_cloud::{Precondition, Value};
     use clipfleet_domain::{
         attempt::Attempt,
@@ -250,15 +247,19 @@ mod tests {
     }
 
     fn progressed(percent: u8) -> Event {
-        let kind =
-            ClipEventKind::Progressed { phase: Phase::Encoding, percent, eta_seconds: None, encoding: Encoding::default() };
+        let kind = ClipEventKind::Progressed {
+            phase: Phase::Encoding,
+            percent,
+            eta_seconds: None,
+            encoding: Encoding::default(),
+        };
         clip_event(kind, u64::from(percent))
     }
 
-    fn write_all(board: &mut Board, now: Instant) -> Vec<Write> {
-        let due = board.due(now, 100);
+    fn write_all(cache: &mut BatchCache, now: Instant) -> Vec<Write> {
+        let due = cache.due(now, 100);
         for (n, (key, _)) in due.iter().enumerate() {
-            board.written(key, Version { seconds: 1, nanos: n as i32 }, now);
+            cache.written(key, Version { seconds: 1, nanos: n as i32 }, now);
         }
         due.into_iter().map(|(_, write)| write).collect()
     }
@@ -270,21 +271,21 @@ mod tests {
 
     #[tokio::test]
     async fn progress_waits_for_the_second_and_a_status_does_not() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let start = Instant::now();
-        board.take_up(&context(), None, &[], start);
+        cache.load(&context(), None, &[], start);
         let queued =
             EventKind::BatchQueued { at_ms: 1, clips: ["c1", "c2"].map(|id| ClipId::parse(id).unwrap()).into() };
-        assert_eq!(board.fold(&Event { batch: context(), kind: queued }, start).len(), 3);
-        assert_eq!(write_all(&mut board, start).len(), 3);
+        assert_eq!(cache.fold(&Event { batch: context(), kind: queued }, start).len(), 3);
+        assert_eq!(write_all(&mut cache, start).len(), 3);
 
-        board.fold(&clip_event(ClipEventKind::Started, 1), start);
-        assert_eq!(write_all(&mut board, start).len(), 2, "a change of status goes out at once");
+        cache.fold(&clip_event(ClipEventKind::Started, 1), start);
+        assert_eq!(write_all(&mut cache, start).len(), 2, "a change of status goes out at once");
 
-        board.fold(&progressed(20), start);
-        assert!(write_all(&mut board, start).is_empty(), "progress waits");
-        assert_eq!(board.next_due(), Some(start + BETWEEN_WRITES));
-        let writes = write_all(&mut board, start + BETWEEN_WRITES);
+        cache.fold(&progressed(20), start);
+        assert!(write_all(&mut cache, start).is_empty(), "progress waits");
+        assert_eq!(cache.next_due(), Some(start + WRITE_INTERVAL));
+        let writes = write_all(&mut cache, start + WRITE_INTERVAL);
         assert_eq!(writes[0].fields["progress"], Value::Integer(20));
         assert_eq!(writes[1].fields["progress"], Value::Integer(10));
         assert!(matches!(writes[0].precondition, Precondition::Unchanged(_)));
@@ -292,13 +293,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_an_attempt_does_not_wait() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
-        board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipEventKind::Started, 1), now);
-        write_all(&mut board, now);
-        board.fold(&clip_event(ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
-        let writes = write_all(&mut board, now);
+        cache.load(&context(), None, &[], now);
+        cache.fold(&clip_event(ClipEventKind::Started, 1), now);
+        write_all(&mut cache, now);
+        cache.fold(&clip_event(ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
+        let writes = write_all(&mut cache, now);
         assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
         assert_eq!(writes[0].fields["failureCodes"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
     }
@@ -306,53 +307,53 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_lacks_what_its_clips_tell_is_written_again_and_its_percent_never_falls() {
         let now = Instant::now();
-        let mut board = Board::default();
-        board.take_up(&context(), None, &[], now);
-        board.fold(&progressed(40), now);
-        let before = write_all(&mut board, now);
-        board.fold(&clip_event(ClipEventKind::Failed(Failure::permanent("source_gone", "gone")), 50), now);
-        let clip = stored(&write_all(&mut board, now)[0]);
+        let mut cache = BatchCache::default();
+        cache.load(&context(), None, &[], now);
+        cache.fold(&progressed(40), now);
+        let before = write_all(&mut cache, now);
+        cache.fold(&clip_event(ClipEventKind::Failed(Failure::permanent("source_gone", "gone")), 50), now);
+        let clip = stored(&write_all(&mut cache, now)[0]);
 
         // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
         let mut batch = stored(&before[1]);
         batch.fields.insert("progress".into(), Value::Integer(60));
-        let mut board = Board::default();
-        board.take_up(&context(), Some(&batch), std::slice::from_ref(&clip), now);
-        let writes = write_all(&mut board, now);
+        let mut cache = BatchCache::default();
+        cache.load(&context(), Some(&batch), std::slice::from_ref(&clip), now);
+        let writes = write_all(&mut cache, now);
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].fields["failedClips"], Value::Integer(1));
         assert_eq!(writes[0].fields["progress"], Value::Integer(60), "people have read it");
-        let mut board = Board::default();
-        board.take_up(&context(), Some(&stored(&writes[0])), &[clip], now);
-        assert!(write_all(&mut board, now).is_empty(), "it lacks nothing now");
+        let mut cache = BatchCache::default();
+        cache.load(&context(), Some(&stored(&writes[0])), &[clip], now);
+        assert!(write_all(&mut cache, now).is_empty(), "it lacks nothing now");
     }
 
     #[tokio::test]
     async fn a_batch_stays_as_old_as_people_have_read_whatever_its_clips_tell() {
         let now = Instant::now();
-        let mut board = Board::default();
-        board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipEventKind::Started, 1), now);
+        let mut cache = BatchCache::default();
+        cache.load(&context(), None, &[], now);
+        cache.fold(&clip_event(ClipEventKind::Started, 1), now);
         // The clip's creation is told to another instance, which has written the batch and not yet the clip.
-        let [clip, mut batch] = write_all(&mut board, now).try_into().expect("a clip and its batch");
-        batch.fields.insert("createdAt".into(), instant(Some(3)));
+        let [clip, mut batch] = write_all(&mut cache, now).try_into().expect("a clip and its batch");
+        batch.fields.insert("createdAt".into(), Value::instant(3));
 
-        let mut board = Board::default();
-        board.take_up(&context(), Some(&stored(&batch)), &[stored(&clip)], now);
-        board.fold(&progressed(40), now);
-        for write in board.due(now + BETWEEN_WRITES, 100).into_iter().map(|(_, write)| write) {
-            let created = documents::created_at(&write.fields);
+        let mut cache = BatchCache::default();
+        cache.load(&context(), Some(&stored(&batch)), &[stored(&clip)], now);
+        cache.fold(&progressed(40), now);
+        for write in cache.due(now + WRITE_INTERVAL, 100).into_iter().map(|(_, write)| write) {
+            let created = write.fields["createdAt"].as_instant();
             assert_eq!(created, Some(if write.path == batch.path { 3 } else { 10 }), "{}", write.path);
         }
     }
 
     #[tokio::test]
     async fn a_dead_letter_shows_in_its_batch() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
-        board.take_up(&context(), None, &[], now);
-        board.fold(&clip_event(ClipEventKind::Failed(Failure::dead_lettered("100")), 1), now);
-        let writes = write_all(&mut board, now);
+        cache.load(&context(), None, &[], now);
+        cache.fold(&clip_event(ClipEventKind::Failed(Failure::dead_lettered("100")), 1), now);
+        let writes = write_all(&mut cache, now);
         let batch = writes.iter().find(|write| write.path == "exportBatches/b1").unwrap();
         assert_eq!(batch.fields["hasDeadLetters"], Value::Bool(true));
         assert_eq!(batch.fields["deadLetteredClips"], Value::Integer(1));
@@ -360,79 +361,79 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_that_changes_nothing_waits_for_no_write() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
-        board.take_up(&context(), None, &[], now);
-        board.fold(&progressed(20), now);
-        write_all(&mut board, now);
-        assert!(board.fold(&progressed(20), now).is_empty());
+        cache.load(&context(), None, &[], now);
+        cache.fold(&progressed(20), now);
+        write_all(&mut cache, now);
+        assert!(cache.fold(&progressed(20), now).is_empty());
     }
 
     #[tokio::test]
     async fn what_is_written_makes_room_for_what_is_new() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
         let of = |number: usize| BatchContext { id: BatchId::parse(&format!("b{number}")).unwrap(), ..context() };
         let clips: Vec<ClipId> = (0..1_000).map(|number| ClipId::parse(&format!("c{number}")).unwrap()).collect();
         let batches = MAX_CLIPS_KEPT / clips.len() + 5;
         for number in 0..batches {
             let context = of(number);
-            board.take_up(&context, None, &[], now + Duration::from_millis(number as u64));
+            cache.load(&context, None, &[], now + Duration::from_millis(number as u64));
             let kind = EventKind::BatchQueued { at_ms: 1, clips: clips.clone() };
-            for key in board.fold(&Event { batch: context, kind }, now + Duration::from_millis(number as u64)) {
-                board.written(&key, Version { seconds: 1, nanos: 0 }, now);
+            for key in cache.fold(&Event { batch: context, kind }, now + Duration::from_millis(number as u64)) {
+                cache.written(&key, Version { seconds: 1, nanos: 0 }, now);
             }
         }
-        assert_eq!(board.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
-        assert!(!board.knows(&of(0).id) && board.knows(&of(batches - 1).id));
+        assert_eq!(cache.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
+        assert!(!cache.knows(&of(0).id) && cache.knows(&of(batches - 1).id));
     }
 
     #[tokio::test]
     async fn an_end_is_written_before_the_progress_of_others_and_before_the_batch_that_counts_it() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let start = Instant::now();
         let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), ..context() };
         for id in ["a", "b"] {
-            board.take_up(&of(id), None, &[], start);
-            board.fold(&Event { batch: of(id), ..progressed(20) }, start);
+            cache.load(&of(id), None, &[], start);
+            cache.fold(&Event { batch: of(id), ..progressed(20) }, start);
         }
-        write_all(&mut board, start);
-        let now = start + BETWEEN_WRITES;
-        board.fold(&Event { batch: of("a"), ..progressed(30) }, start);
-        board.fold(&Event { batch: of("b"), ..clip_event(ClipEventKind::Cancelled, 90) }, now);
-        let first: Vec<String> = board.due(now, 1).into_iter().map(|(_, write)| write.path).collect();
+        write_all(&mut cache, start);
+        let now = start + WRITE_INTERVAL;
+        cache.fold(&Event { batch: of("a"), ..progressed(30) }, start);
+        cache.fold(&Event { batch: of("b"), ..clip_event(ClipEventKind::Cancelled, 90) }, now);
+        let first: Vec<String> = cache.due(now, 1).into_iter().map(|(_, write)| write.path).collect();
         assert_eq!(first, ["exportBatches/b/clips/c1"]);
-        assert_eq!(board.due(now, 9).len(), 4);
+        assert_eq!(cache.due(now, 9).len(), 4);
     }
 
     #[tokio::test]
     async fn what_is_over_is_forgotten_after_a_while_and_what_is_at_work_is_not() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
         let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), size: 1, ..context() };
         for id in ["done", "at-work"] {
-            board.take_up(&of(id), None, &[], now);
-            board.fold(&Event { batch: of(id), ..progressed(20) }, now);
+            cache.load(&of(id), None, &[], now);
+            cache.fold(&Event { batch: of(id), ..progressed(20) }, now);
         }
         let end = clip_event(ClipEventKind::Cancelled, 90);
-        board.fold(&Event { batch: of("done"), ..end }, now);
-        let later = now + AFTER_THE_END;
-        board.take_up(&of("new"), None, &[], later);
-        assert!(board.knows(&of("done").id), "its end is not written yet");
-        write_all(&mut board, later);
-        board.take_up(&of("newer"), None, &[], later + AFTER_THE_END);
-        assert!(!board.knows(&of("done").id) && board.knows(&of("at-work").id));
-        assert!(write_all(&mut board, later + AFTER_THE_END).is_empty(), "and nothing of it is due");
+        cache.fold(&Event { batch: of("done"), ..end }, now);
+        let later = now + RETENTION_AFTER_END;
+        cache.load(&of("new"), None, &[], later);
+        assert!(cache.knows(&of("done").id), "its end is not written yet");
+        write_all(&mut cache, later);
+        cache.load(&of("newer"), None, &[], later + RETENTION_AFTER_END);
+        assert!(!cache.knows(&of("done").id) && cache.knows(&of("at-work").id));
+        assert!(write_all(&mut cache, later + RETENTION_AFTER_END).is_empty(), "and nothing of it is due");
     }
 
     #[tokio::test]
     async fn a_refused_batch_becomes_a_failed_document() {
-        let mut board = Board::default();
+        let mut cache = BatchCache::default();
         let now = Instant::now();
-        board.take_up(&context(), None, &[], now);
+        cache.load(&context(), None, &[], now);
         let kind = EventKind::BatchRefused { at_ms: 5, failure: Failure::permanent("invalid_request", "no") };
-        board.fold(&Event { batch: context(), kind }, now);
-        let writes = write_all(&mut board, now);
+        cache.fold(&Event { batch: context(), kind }, now);
+        let writes = write_all(&mut cache, now);
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].fields["status"], Value::String("failed".into()));
         assert!(

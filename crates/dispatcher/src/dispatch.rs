@@ -1,0 +1,63 @@
+//! What every verb of the dispatcher shares: the cloud it works on, and how jobs and events are published.
+
+use clipfleet_cloud::{Cloud, CloudError, Message};
+use clipfleet_contract::{event, job, names};
+use clipfleet_domain::{
+    batch::{Batch, BucketPolicy},
+    ids::ClipId,
+    job::{BatchContext, Event, EventKind, Job},
+    lifecycle::{ClipEvent, ClipEventKind},
+};
+use clipfleet_service::{clock::Clock, trace};
+
+/// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
+/// thousand buffers.
+pub(crate) const PUBLISHES_IN_FLIGHT: usize = 256;
+
+/// The dispatcher's verbs, whatever the transport. Each verb's module adds its methods.
+pub struct Dispatch {
+    pub(crate) cloud: Cloud,
+    pub(crate) clock: Clock,
+    pub(crate) policy: BucketPolicy,
+}
+
+impl Dispatch {
+    /// Works on a cloud, under a policy.
+    pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
+        Self { cloud, clock, policy }
+    }
+
+    /// Publishes a clip's job.
+    pub(crate) async fn enqueue(&self, job: &Job) -> Result<(), CloudError> {
+        let attributes = [
+            (names::ATTRIBUTE_BATCH.to_owned(), job.batch.id.to_string()),
+            (names::ATTRIBUTE_CLIP.to_owned(), job.clip.id.to_string()),
+        ];
+        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let message = Message { data: job::encode(job).into(), attributes };
+        self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
+    }
+
+    /// Publishes an event.
+    pub(crate) async fn report(&self, event: &Event) -> Result<(), CloudError> {
+        let attributes = [
+            (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
+            (names::ATTRIBUTE_EVENT.to_owned(), event::kind_name(event).to_owned()),
+        ];
+        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let message = Message { data: event::encode(event).into(), attributes };
+        self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
+    }
+
+    /// Publishes an event of one clip.
+    pub(crate) async fn report_clip(
+        &self,
+        batch: &Batch,
+        clip: &ClipId,
+        generation: u32,
+        kind: ClipEventKind,
+    ) -> Result<(), CloudError> {
+        let event = ClipEvent { generation, at_ms: self.clock.now_ms(), attempt: None, kind };
+        self.report(&Event { batch: BatchContext::of(batch), kind: EventKind::Clip { id: clip.clone(), event } }).await
+    }
+}

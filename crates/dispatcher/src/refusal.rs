@@ -1,0 +1,41 @@
+//! Why a request is refused.
+
+use clipfleet_cloud::{CloudError, ErrorKind};
+use clipfleet_domain::{failure::Failure, ids::BatchId};
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The request itself is wrong.
+    Invalid(Failure),
+    /// The batch's id belongs to another request, or the clip's state does not allow it.
+    Conflict(Failure),
+    /// There is no such batch or clip.
+    NotFound(Failure),
+    /// A service that this one depends on does not answer; the same request may succeed later.
+    Unavailable(CloudError),
+}
+
+impl From<CloudError> for Refusal {
+    fn from(error: CloudError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Why a record could not be written. One that the store will never accept is refused, so that its request is not redelivered
+/// forever.
+pub(crate) fn record_refused(error: CloudError) -> Refusal {
+    match error.kind() {
+        ErrorKind::Invalid => Refusal::Invalid(Failure::permanent(
+            "document_refused",
+            format!("the database refuses the batch's record, split the batch: failed to {error}"),
+        )),
+        _ => error.into(),
+    }
+}
+
+/// A refusal for a batch that was never accepted.
+pub(crate) fn no_such_batch(batch: &BatchId) -> Refusal {
+    let message = format!("batch {:?} does not exist", batch.as_str());
+    Refusal::NotFound(Failure::permanent("batch_not_found", message))
+}

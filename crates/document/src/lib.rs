@@ -1,0 +1,207 @@
+//! Documents as values: what a document store holds, without the store. No I/O and no dependencies, so that whoever knows
+//! what a document means (`clipfleet-contract`) need not know where it lies (`clipfleet-cloud`).
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A field's value: those of Firestore's types that Clipfleet uses.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Double(f64),
+    /// Text.
+    String(String),
+    /// An instant; kept to the microsecond.
+    Timestamp(SystemTime),
+    /// Values in order.
+    Array(Vec<Value>),
+    /// Named values.
+    Map(Fields),
+}
+
+/// The fields of a document or map.
+pub type Fields = BTreeMap<String, Value>;
+
+/// What a field holds that does not exist.
+const ABSENT: &Value = &Value::Null;
+
+impl Value {
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+
+    /// A whole number.
+    pub fn integer(number: impl Into<i64>) -> Self {
+        Self::Integer(number.into())
+    }
+
+    /// A whole number; one that does not fit counts as the greatest that does.
+    pub fn unsigned(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+
+    /// An instant, from Unix time in milliseconds; one before 1970 counts as 1970.
+    pub fn instant(unix_ms: i64) -> Self {
+        Self::Timestamp(UNIX_EPOCH + Duration::from_millis(unix_ms.max(0).unsigned_abs()))
+    }
+
+    /// A value, or none.
+    pub fn optional(value: Option<Self>) -> Self {
+        value.unwrap_or(Self::Null)
+    }
+
+    /// A map, from its fields.
+    pub fn map<const N: usize>(fields: [(&str, Self); N]) -> Self {
+        Self::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    /// The text; `None` for other types.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The whole number; `None` for other types.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The number; `None` for other types.
+    pub fn as_double(&self) -> Option<f64> {
+        match self {
+            Self::Double(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The instant as Unix time in milliseconds; `None` for other types.
+    pub fn as_instant(&self) -> Option<i64> {
+        match self {
+            Self::Timestamp(at) => i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok(),
+            _ => None,
+        }
+    }
+
+    /// The values of an array; none for other types.
+    pub fn elements(&self) -> &[Self] {
+        match self {
+            Self::Array(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// The fields of a map; none for other types.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let map = match self {
+            Self::Map(map) => Some(map),
+            _ => None,
+        };
+        map.into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// A field of a map; [`Value::Null`] where there is none.
+    pub fn field(&self, name: &str) -> &Self {
+        match self {
+            Self::Map(fields) => fields.get(name).unwrap_or(ABSENT),
+            _ => ABSENT,
+        }
+    }
+
+    /// The value; `None` for [`Value::Null`].
+    pub fn present(&self) -> Option<&Self> {
+        (self != ABSENT).then_some(self)
+    }
+
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
+        self == &Self::Bool(true)
+    }
+}
+
+/// Identifies one state of a document; changes with every write. Opaque: compare for equality only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Seconds of the update time.
+    pub seconds: i64,
+    /// Nanoseconds of the update time.
+    pub nanos: i32,
+}
+
+/// A stored document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Path relative to the database, for example `exportBatches/b1/clips/c1`.
+    pub path: String,
+    /// Its fields.
+    pub fields: Fields,
+    /// Its state when read.
+    pub version: Version,
+}
+
+impl Document {
+    /// The last part of its path.
+    pub fn id(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// A field; [`Value::Null`] where there is none.
+    pub fn field(&self, name: &str) -> &Value {
+        self.fields.get(name).unwrap_or(ABSENT)
+    }
+}
+
+/// A page of the documents of one collection whose top-level field has a value, in the order of their ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search<'a> {
+    /// Name of a top-level field.
+    pub field: &'a str,
+    /// Its value.
+    pub value: Value,
+    /// Only documents whose ids come after this one; empty for the first page.
+    pub after: &'a str,
+    /// The most documents on the page.
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_type_or_none_reads_as_none() {
+        let map = Value::map([("a", Value::integer(1)), ("b", Value::Null)]);
+        assert_eq!(map.field("a").as_integer(), Some(1));
+        assert_eq!(map.field("a").as_text(), None);
+        assert_eq!(map.field("a").field("b"), &Value::Null);
+        assert_eq!((map.field("b").present(), map.field("c").present()), (None, None));
+        assert!(Value::text("x").fields().next().is_none() && Value::Null.elements().is_empty());
+    }
+
+    #[test]
+    fn an_instant_is_kept_to_the_millisecond_and_never_lies_before_1970() {
+        assert_eq!(Value::instant(1_234).as_instant(), Some(1_234));
+        assert_eq!(Value::instant(-5).as_instant(), Some(0));
+        assert_eq!(Value::unsigned(u64::MAX), Value::Integer(i64::MAX));
+    }
+
+    #[test]
+    fn an_id_is_the_last_part_of_a_path() {
+        let version = Version { seconds: 0, nanos: 0 };
+        let document = Document { path: "exportBatches/b1/clips/c1".into(), fields: Fields::new(), version };
+        assert_eq!(document.id(), "c1");
+    }
+}
