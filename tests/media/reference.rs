@@ -377,7 +377,7 @@ fn every_way_to_treat_a_source_wrongly_is_found() {
     let mut wrong = Vec::new();
     for (what, source, change, code, words) in spoiled {
         match clip(source, &Wanted::default(), change) {
-            Err(failure) if failure.code == code && failure.message.contains(words) => {
+            Err(failure) if failure.code.as_str() == code && failure.message.contains(words) => {
                 println!("{what}: {}: {}", failure.code, failure.message);
             }
             Err(failure) => wrong.push(format!("{what}: {failure:?} instead of {code} {words}")),

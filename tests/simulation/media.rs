@@ -4,7 +4,12 @@
 use crate::process::Process;
 use async_trait::async_trait;
 use clipfleet_contract::v1::TranscodeFinished;
-use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase};
+use clipfleet_domain::{
+    failure::{Code, Failure},
+    job::Job,
+    lifecycle::Encoding,
+    progress::Phase,
+};
 use clipfleet_worker::{Media, MediaResult, Progress, SourceReader};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -77,8 +82,8 @@ impl Media for SimMedia {
             progress(Phase::Encoding, f64::from(done + 1) / f64::from(steps), encoding.clone());
         }
         match end {
-            End::Broken => MediaResult::Failed(Failure::permanent("source_broken", "made up by the simulation")),
-            End::NotNow => MediaResult::Failed(Failure::transient("source_unavailable", "made up by the simulation")),
+            End::Broken => MediaResult::Failed(Failure::new(Code::parse("source_broken"), "made up by the simulation")),
+            End::NotNow => MediaResult::Failed(Failure::new(Code::SourceUnavailable, "made up by the simulation")),
             End::Crash => MediaResult::Crashed("made up by the simulation".into()),
             End::Made => {
                 progress(Phase::Verifying, 0.5, encoding);
@@ -119,7 +124,7 @@ fn finish(job: &Job, directory: &Path, attempt: &str) -> MediaResult {
     let (file, cover) = ("clip.mp4".to_owned(), "cover.jpg".to_owned());
     for name in [&file, &cover] {
         if let Err(error) = std::fs::write(directory.join(name), attempt) {
-            return MediaResult::Failed(Failure::transient("scratch_full", error.to_string()));
+            return MediaResult::Failed(Failure::new(Code::ScratchFull, error.to_string()));
         }
     }
     MediaResult::Finished(TranscodeFinished {

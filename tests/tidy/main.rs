@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod cycles;
+mod documents;
 mod metrics;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use clipfleet_domain::failure::{Code, Fault};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -13,31 +16,32 @@ use std::{
 };
 
 /// The import table: what each crate may use of ours. Dependencies for tests are free.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
-    ("contract", &["domain"]),
-    ("cloud", &[]),
+    ("document", &[]),
+    ("contract", &["document", "domain"]),
+    ("cloud", &["document"]),
     ("service", &[]),
     ("dispatcher", &["domain", "contract", "cloud", "service"]),
     ("worker", &["domain", "contract", "cloud", "service"]),
     ("status", &["domain", "contract", "cloud", "service"]),
     ("scaler", &["domain", "contract", "cloud", "service"]),
     ("pipeline", &["domain", "contract"]),
-    ("local", &[]),
+    ("emulator", &[]),
     ("console", &[]),
     (
         "cli",
-        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local", "console"],
+        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "emulator", "console"],
     ),
     (
         "tests",
-        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "local", "pipeline"],
+        &["domain", "contract", "cloud", "service", "dispatcher", "worker", "status", "scaler", "emulator", "pipeline"],
     ),
 ];
 
 /// Who alone may use certain outside packages.
 const OUTSIDE: [(&str, &[&str]); 3] =
-    [("google-cloud-", &["cloud"]), ("gstreamer", &["pipeline"]), ("redb", &["local"])];
+    [("google-cloud-", &["cloud"]), ("gstreamer", &["pipeline"]), ("redb", &["emulator"])];
 
 /// What the pure core must not know.
 const NOT_IN_DOMAIN: [&str; 6] = ["tokio", "serde", "serde_json", "prost", "tracing", "uuid"];
@@ -144,38 +148,34 @@ fn the_map_names_every_file_and_no_other() {
     );
 }
 
-/// Error codes as the code writes them: the first argument of the constructors of a failure.
-fn codes() -> BTreeSet<String> {
-    let mut codes = BTreeSet::new();
-    let is_code = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    // The emulator answers with Google's codes, which are Google's to explain.
-    for path in crate_sources().iter().filter(|path| !path.starts_with(root().join("crates/emulator"))) {
-        let text = fs::read_to_string(path).unwrap();
-        let shipped = text.split("#[cfg(test)]").next().unwrap();
-        for constructor in ["Failure::permanent(", "Failure::transient(", "Failure::crash(", "refuse("] {
-            for after in shipped.split(constructor).skip(1) {
-                let argument = after.trim_start();
-                let text = argument.strip_prefix('"').and_then(|rest| rest.split('"').next());
-                if let Some(code) = text.filter(|text| is_code(text)) {
-                    codes.insert(code.to_owned());
-                }
-            }
-        }
+/// The section of the runbook that explains the codes of a fault.
+fn runbook_section(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Request => "The request",
+        Fault::Source => "The source",
+        Fault::Fleet | Fault::Instance => "The fleet",
     }
-    codes
 }
 
 #[test]
-fn the_runbook_names_every_error_code_and_no_other() {
+fn the_runbook_has_a_row_for_every_error_code_in_its_section_and_no_other() {
     let runbook = fs::read_to_string(root().join("deploy/runbook.md")).unwrap();
-    let listed = runbook.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let listed: BTreeSet<String> = listed.map(ToOwned::to_owned).collect();
-    let written = codes();
-    assert!(written.len() > 10, "the codes were not found: {written:?}");
+    let (mut section, mut listed) = ("", BTreeSet::new());
+    for line in runbook.lines() {
+        if let Some(name) = line.strip_prefix("### ") {
+            section = name;
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(cells.len() >= 3 && cells[1..3].iter().all(|cell| !cell.is_empty()), "meaning and remedy: {line}");
+            listed.insert((section.to_owned(), cells[0].trim_end_matches('`').to_owned()));
+        }
+    }
+    let row = |code: &Code| (runbook_section(code.fault().expect("a fault")).to_owned(), code.to_string());
+    let written: BTreeSet<(String, String)> = Code::ALL.iter().map(row).collect();
     let (unlisted, unknown): (Vec<_>, Vec<_>) =
         (written.difference(&listed).collect(), listed.difference(&written).collect());
     assert!(
         unlisted.is_empty() && unknown.is_empty(),
-        "deploy/runbook.md: not listed {unlisted:?}; not in the code {unknown:?}"
+        "deploy/runbook.md: not listed {unlisted:?}; not a code {unknown:?}"
     );
 }

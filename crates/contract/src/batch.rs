@@ -5,7 +5,7 @@ use clipfleet_domain::{
     batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
     clip::{Clip, Window, check_cover_at},
     crop_path::check_batch_keyframes,
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
     limits::{MAX_CLIP_MS, MAX_CLIPS, MAX_REQUEST_BYTES},
     rendition::{Aspect, FRAME_RATES, Quality, Rendition, by_name, name_of},
@@ -26,10 +26,7 @@ pub fn from_message(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
         return json::parse(bytes);
     }
     v1::ExportBatch::decode(bytes).map_err(|error| {
-        Failure::permanent(
-            "malformed_message",
-            format!("the message is neither JSON nor a binary ExportBatch: {error}"),
-        )
+        Failure::new(Code::MalformedMessage, format!("the message is neither JSON nor a binary ExportBatch: {error}"))
     })
 }
 
@@ -38,7 +35,7 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("the request must have at most {MAX_REQUEST_BYTES} bytes, got {}", bytes.len());
-    Err(Failure::permanent("request_too_large", message))
+    Err(Failure::new(Code::RequestTooLarge, message))
 }
 
 /// Checks a request. `generated_id` becomes the batch's id when the client gave none. All bad fields are named at once.
@@ -260,9 +257,9 @@ mod tests {
     #[test]
     fn what_is_not_json_is_said_to_be_so_with_its_place() {
         let failure = checked(r#"{"batchId": "b1", "#).unwrap_err();
-        assert_eq!(failure.code, "malformed_json");
+        assert_eq!(failure.code, Code::MalformedJson);
         assert!(failure.message.contains("line 1 column 18"), "{}", failure.message);
-        assert_eq!(checked(&format!("{GOOD} x")).unwrap_err().code, "malformed_json");
+        assert_eq!(checked(&format!("{GOOD} x")).unwrap_err().code, Code::MalformedJson);
     }
 
     #[test]

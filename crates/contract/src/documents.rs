@@ -21,7 +21,7 @@ pub mod wizard;
 
 use clipfleet_document::{Fields, Value};
 use clipfleet_domain::{
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     history::GenerationEnd,
     limits::RETENTION_DAYS,
     rendition::{by_name, name_of},
@@ -71,7 +71,8 @@ fn to_json(value: &Value) -> Json {
 
 fn failure_value(failure: &Failure) -> Value {
     let Failure { code, message, retryable, details } = failure;
-    let error = [(CODE, Value::text(code)), (MESSAGE, Value::text(message)), (RETRYABLE, Value::Bool(*retryable))];
+    let error =
+        [(CODE, Value::text(code.as_str())), (MESSAGE, Value::text(message)), (RETRYABLE, Value::Bool(*retryable))];
     let detail =
         |bad: &FieldViolation| Value::map([(FIELD, Value::text(&bad.field)), (REASON, Value::text(&bad.reason))]);
     let details = (!details.is_empty()).then(|| (DETAILS, Value::Array(details.iter().map(detail).collect())));
@@ -84,7 +85,7 @@ fn as_failure(value: &Value) -> Failure {
     let details = details.map(|bad| FieldViolation::new(text(bad, FIELD), text(bad, REASON))).collect();
     let retryable = value.field(RETRYABLE).is_true();
     // A document of an older version may hold more than this one writes.
-    Failure { code: text(value, CODE), message: text(value, MESSAGE), retryable, details }.bounded()
+    Failure { code: Code::parse(&text(value, CODE)), message: text(value, MESSAGE), retryable, details }.bounded()
 }
 
 fn generation_end_value(generation: u32, end: &GenerationEnd) -> Value {

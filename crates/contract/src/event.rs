@@ -4,7 +4,7 @@ use crate::{Malformed, job::context, v1};
 use clipfleet_domain::{
     attempt::Attempt,
     cost::Usage,
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     ids::{AttemptId, ClipId, WorkerId},
     job::{Event, EventKind},
     lifecycle::{ClipEvent, ClipEventKind, CoverRef, Encoding, ManifestRef, Output, Timings},
@@ -94,7 +94,7 @@ pub fn kind_name(event: &Event) -> &'static str {
 pub fn error(failure: &Failure) -> v1::Error {
     let Failure { code, message, retryable, details } = failure.clone().bounded();
     let details = details.into_iter().map(|bad| v1::FieldViolation { field: bad.field, reason: bad.reason });
-    v1::Error { code, message, retryable, details: details.collect() }
+    v1::Error { code: code.to_string(), message, retryable, details: details.collect() }
 }
 
 /// The failure of a message, each text within its bound: the message may come from an older version, or from a foreign
@@ -102,7 +102,7 @@ pub fn error(failure: &Failure) -> v1::Error {
 pub fn failure(error: v1::Error) -> Failure {
     let v1::Error { code, message, retryable, details } = error;
     let details = details.into_iter().take(MAX_DETAILS).map(|bad| FieldViolation::new(bad.field, bad.reason));
-    Failure { code, message, retryable, details: details.collect() }.bounded()
+    Failure { code: Code::parse(&code), message, retryable, details: details.collect() }.bounded()
 }
 
 fn clip_id(text: &str) -> Result<ClipId, Malformed> {
@@ -335,8 +335,8 @@ mod tests {
             },
             ClipEventKind::Failed(Failure::invalid(vec![FieldViolation::new("a", "b")])),
             ClipEventKind::Interrupted,
-            ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer")),
-            ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")),
+            ClipEventKind::FailedTransiently(Failure::new(Code::SourceUnavailable, "no answer")),
+            ClipEventKind::Crashed(Failure::new(Code::PipelineCrashed, "signal 11")),
             ClipEventKind::Cancelled,
         ];
         let attempt = Attempt {
@@ -352,7 +352,7 @@ mod tests {
         };
         let mut events: Vec<EventKind> = clip_kinds.into_iter().map(clip).collect();
         events.push(EventKind::BatchQueued { at_ms: 1, clips: vec![ClipId::parse("c1").unwrap()] });
-        events.push(EventKind::BatchRefused { at_ms: 1, failure: Failure::transient("x", "y") });
+        events.push(EventKind::BatchRefused { at_ms: 1, failure: Failure::new(Code::parse("x"), "y") });
         for kind in events {
             let event = Event { batch: context("b1", "u1", "p1", 2).unwrap(), kind };
             assert_eq!(decode(&encode(&event)).unwrap(), event);

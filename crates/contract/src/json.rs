@@ -1,7 +1,7 @@
 //! Proto-JSON in, with errors that name the field and its value.
 
 use clipfleet_domain::{
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     ids::shorten,
 };
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         let message = "the request is not valid JSON: it begins with the byte order mark of UTF-16, send UTF-8";
-        return Err(Failure::permanent("malformed_json", message));
+        return Err(Failure::new(Code::MalformedJson, message));
     }
     let bytes = &*with_integers(without_mark(bytes));
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -81,7 +81,7 @@ fn as_integer(token: &[u8]) -> Option<i64> {
 }
 
 fn malformed(error: &serde_json::Error) -> Failure {
-    Failure::permanent("malformed_json", format!("the request is not valid JSON: {error}"))
+    Failure::new(Code::MalformedJson, format!("the request is not valid JSON: {error}"))
 }
 
 fn explain(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Failure {
@@ -169,7 +169,7 @@ mod tests {
             r#"{"clips":[{"startMs":--5.0}]}"#,
             "{\"a",
         ] {
-            assert_eq!(parse::<ExportBatch>(bad.as_bytes()).unwrap_err().code, "malformed_json", "{bad}");
+            assert_eq!(parse::<ExportBatch>(bad.as_bytes()).unwrap_err().code, Code::MalformedJson, "{bad}");
         }
         let twice = parse::<ExportBatch>(br#"{"batchId":"a","batchId":"b","clips":[{"startMs":1.0}]}"#).unwrap_err();
         assert!(twice.message.contains("duplicate field"), "{}", twice.message);
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(crate::batch::from_json(request).unwrap().batch_id, "b1");
         assert_eq!(crate::batch::from_message(request).unwrap().batch_id, "b1");
         let failure = crate::batch::from_json(b"\xff\xfe{\0}\0").unwrap_err();
-        assert_eq!(failure.code, "malformed_json");
+        assert_eq!(failure.code, Code::MalformedJson);
         assert!(failure.message.ends_with("byte order mark of UTF-16, send UTF-8"), "{}", failure.message);
     }
 }

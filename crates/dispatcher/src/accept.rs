@@ -9,7 +9,7 @@ use clipfleet_cloud::{ErrorKind, ObjectName};
 use clipfleet_contract::{batch, documents::request::RequestRecord, names, v1};
 use clipfleet_domain::{
     batch::Batch,
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     job::{BatchContext, Event, EventKind, Job, PinnedSource},
     limits::MAX_SOURCE_BYTES,
     source::Source,
@@ -54,28 +54,28 @@ impl Dispatch {
     /// Finds the state of the source that all clips will be cut from.
     async fn pin(&self, source: &Source) -> Result<PinnedSource, Refusal> {
         let name = ObjectName::new(source.uri.bucket(), source.uri.object());
-        let refuse = |code: &str, reason: String| {
+        let refuse = |code: Code, reason: String| {
             let violation = FieldViolation::new("source.uri", reason);
             let message = format!("{}: {}", violation.field, violation.reason);
-            Refusal::Invalid(Failure { details: vec![violation], ..Failure::permanent(code, message) })
+            Refusal::Invalid(Failure { details: vec![violation], ..Failure::new(code, message) })
         };
         let info = match self.cloud.objects.stat(&name, source.generation).await {
             Ok(info) => info,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let generation = source.generation.map_or(String::new(), |number| format!(" in generation {number}"));
                 return Err(refuse(
-                    "source_not_found",
+                    Code::SourceNotFound,
                     format!("must name an existing object, {name}{generation} does not exist"),
                 ));
             }
             Err(error) => return Err(error.into()),
         };
         if info.size == 0 {
-            return Err(refuse("source_empty", format!("must name a video, {name} has 0 bytes")));
+            return Err(refuse(Code::SourceEmpty, format!("must name a video, {name} has 0 bytes")));
         }
         if info.size > MAX_SOURCE_BYTES {
             return Err(refuse(
-                "source_too_large",
+                Code::SourceTooLarge,
                 format!("must have at most {MAX_SOURCE_BYTES} bytes, {name} has {}", info.size),
             ));
         }
@@ -91,7 +91,7 @@ impl Dispatch {
         self.report(&Event { batch: BatchContext::of(batch), kind: queued }).await?;
         let planned = batch
             .plan(source.generation)
-            .map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
+            .map_err(|reason| Refusal::Invalid(Failure::new(Code::InvalidRequest, reason)))?;
         let jobs = planned.into_iter().map(|planned| Job::new(batch, planned, source.clone(), 0, *accepted_at_ms));
         let publishing = jobs.map(|job| async move { self.enqueue(&job).await });
         futures::stream::iter(publishing).buffer_unordered(PUBLISHES_IN_FLIGHT).try_collect::<Vec<()>>().await?;
@@ -111,7 +111,7 @@ fn known_already(batch: &Batch, known: &RequestRecord) -> Result<v1::BatchAccept
     let reason = format!("was used before for a different request, got {:?}; choose another id", batch.id.as_str());
     let violation = FieldViolation::new("batchId", reason);
     let message = format!("{}: {}", violation.field, violation.reason);
-    Err(Refusal::Conflict(Failure { details: vec![violation], ..Failure::permanent("batch_id_conflict", message) }))
+    Err(Refusal::Conflict(Failure { details: vec![violation], ..Failure::new(Code::BatchIdConflict, message) }))
 }
 
 fn accepted(batch: &Batch) -> v1::BatchAccepted {

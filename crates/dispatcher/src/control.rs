@@ -9,7 +9,7 @@ use clipfleet_cloud::CloudError;
 use clipfleet_contract::{documents::clip::ClipStatus, names};
 use clipfleet_domain::{
     batch::Batch,
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{BatchId, ClipId},
     job::Job,
     lifecycle::ClipEventKind,
@@ -47,11 +47,11 @@ impl RetryFilter {
             Self::Ended => {
                 let message =
                     format!("clip {clip:?} is {state} and cannot be retried; only failed and cancelled clips can");
-                Failure::permanent("clip_not_retryable", message)
+                Failure::new(Code::ClipNotRetryable, message)
             }
             Self::DeadLettered => {
                 let message = format!("clip {clip:?} is {state} and was not given up by the queue; retry it instead");
-                Failure::permanent("clip_not_dead_lettered", message)
+                Failure::new(Code::ClipNotDeadLettered, message)
             }
         })
     }
@@ -98,7 +98,7 @@ impl Dispatch {
         record::record_retry(&self.cloud, id, &stored, &again, now_ms).await.map_err(record_refused)?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
-        let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
+        let planned = planned.map_err(|reason| Refusal::Invalid(Failure::new(Code::InvalidRequest, reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
         let work = again.into_iter().filter_map(|(id, generation)| Some((planned.remove(&id)?, id, generation)));
@@ -122,7 +122,7 @@ impl Dispatch {
             .collect();
         if let (Some(clip), true) = (clip, ids.is_empty()) {
             let message = format!("batch {:?} has no clip {:?}", id.as_str(), clip.as_str());
-            return Err(Refusal::NotFound(Failure::permanent("clip_not_found", message)));
+            return Err(Refusal::NotFound(Failure::new(Code::ClipNotFound, message)));
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;

@@ -25,7 +25,7 @@ use axum::{
 };
 use clipfleet_contract::{batch, documents::fleet_control::FleetControl, rfc3339};
 use clipfleet_domain::{
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
@@ -69,7 +69,7 @@ async fn take_turns(State(turns): State<Arc<Semaphore>>, request: Request, next:
 
 async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
     let message = format!("there is no {method} {}; see the README for the routes", uri.path());
-    Refused(Refusal::NotFound(Failure::permanent("no_such_route", message)))
+    Refused(Refusal::NotFound(Failure::new(Code::NoSuchRoute, message)))
 }
 
 type Answer = Result<Response, Refused>;
@@ -82,7 +82,7 @@ async fn accept(State(dispatch): State<Arc<Dispatch>>, headers: HeaderMap, body:
 async fn accept_body(dispatch: &Dispatch, body: Body) -> Answer {
     let body = timeout(READING, read(body)).await.unwrap_or_else(|_| {
         let message = format!("the request did not come within {} s", READING.as_secs());
-        Err(Failure::permanent("malformed_request", message))
+        Err(Failure::new(Code::MalformedRequest, message))
     });
     let body = body.map_err(Refusal::Invalid)?;
     let request = batch::from_json(&body).map_err(Refusal::Invalid)?;
@@ -98,7 +98,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Failure> {
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let unreadable =
-            |error| Failure::permanent("malformed_request", format!("the request could not be read: {error}"));
+            |error| Failure::new(Code::MalformedRequest, format!("the request could not be read: {error}"));
         let piece = piece.map_err(unreadable)?;
         seen += piece.len();
         if seen <= MAX_REQUEST_BYTES {
@@ -111,7 +111,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Failure> {
     if seen <= MAX_REQUEST_BYTES {
         return Ok(kept);
     }
-    Err(Failure::permanent("request_too_large", format!("the request must have at most {MAX_REQUEST_BYTES} bytes")))
+    Err(Failure::new(Code::RequestTooLarge, format!("the request must have at most {MAX_REQUEST_BYTES} bytes")))
 }
 
 async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> Answer {
@@ -185,7 +185,7 @@ fn redriven(target: &str) -> Result<&str, Refusal> {
 
 fn no_action(verb: &str, known: &str) -> Refusal {
     let message = format!("there is no action {verb:?}; use {known}");
-    Refusal::NotFound(Failure::permanent("no_such_route", message))
+    Refusal::NotFound(Failure::new(Code::NoSuchRoute, message))
 }
 
 async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> Answer {
@@ -224,7 +224,7 @@ impl From<Refusal> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, failure) = match self.0 {
-            Refusal::Invalid(failure) if failure.code == "request_too_large" => {
+            Refusal::Invalid(failure) if failure.code == Code::RequestTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, failure)
             }
             Refusal::Invalid(failure) => (StatusCode::BAD_REQUEST, failure),
@@ -233,12 +233,12 @@ impl IntoResponse for Refused {
             Refusal::Unavailable(error) => {
                 tracing::warn!(%error, "request failed");
                 let message = format!("failed to {error}; try again");
-                (StatusCode::SERVICE_UNAVAILABLE, Failure::transient("unavailable", message))
+                (StatusCode::SERVICE_UNAVAILABLE, Failure::new(Code::Unavailable, message))
             }
         };
         let details: Vec<_> =
             failure.details.iter().map(|bad| json!({"field": bad.field, "reason": bad.reason})).collect();
-        let error = json!({"code": failure.code, "message": failure.message, "details": details});
+        let error = json!({"code": failure.code.as_str(), "message": failure.message, "details": details});
         (status, Json(json!({ "error": error }))).into_response()
     }
 }

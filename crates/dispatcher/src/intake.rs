@@ -67,7 +67,7 @@ async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
                 Err(Refusal::Conflict(failure)) => {
                     tracing::warn!(
                         batch = request.batch_id,
-                        code = failure.code,
+                        code = failure.code.as_str(),
                         "request ignored: {}",
                         failure.message
                     );
@@ -106,8 +106,8 @@ async fn refuse(
     let owner = OwnerUid::parse(&request.owner_uid).or_else(|_| OwnerUid::parse(UNKNOWN)).ok();
     let project = ProjectId::parse(&request.project_id).or_else(|_| ProjectId::parse(UNKNOWN)).ok();
     let (Some(id), Some(owner), Some(project)) = (known, owner, project) else { return Ok(()) };
-    tracing::warn!(batch = %id, code = failure.code, "request refused: {}", failure.message);
-    metrics::counter!("clipfleet_batches_refused_total", "code" => failure.code.clone()).increment(1);
+    tracing::warn!(batch = %id, code = failure.code.as_str(), "request refused: {}", failure.message);
+    metrics::counter!("clipfleet_batches_refused_total", "code" => failure.code.to_string()).increment(1);
     let size = u32::try_from(request.clips.len()).unwrap_or(u32::MAX);
     let kind = EventKind::BatchRefused { at_ms: dispatch.clock.now_ms(), failure };
     dispatch.report(&Event { batch: BatchContext { id, owner, project, size }, kind }).await

@@ -17,7 +17,7 @@ use clipfleet_contract::{
 };
 use clipfleet_domain::{
     batch::Batch,
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{BatchId, ClipId},
     job::{BatchContext, Event, EventKind, Job},
     lifecycle::ClipEventKind,
@@ -158,7 +158,7 @@ async fn publish_again(
         dispatch.report(&Event { batch: BatchContext::of(batch), kind }).await?;
     }
     let planned = batch.plan(record.source.generation);
-    let planned = planned.map_err(|reason| Refusal::Invalid(Failure::permanent("invalid_request", reason)))?;
+    let planned = planned.map_err(|reason| Refusal::Invalid(Failure::new(Code::InvalidRequest, reason)))?;
     for work in planned.into_iter().filter(|work| silent.contains(&work.clip.id)) {
         let clip = work.clip.id.clone();
         let known = statuses.get(clip.as_str()).cloned().unwrap_or_default();

@@ -1,7 +1,10 @@
 //! Why a request is refused.
 
 use clipfleet_cloud::{CloudError, ErrorKind};
-use clipfleet_domain::{failure::Failure, ids::BatchId};
+use clipfleet_domain::{
+    failure::{Code, Failure},
+    ids::BatchId,
+};
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -26,10 +29,11 @@ impl From<CloudError> for Refusal {
 /// forever.
 pub(crate) fn record_refused(error: CloudError) -> Refusal {
     match error.kind() {
-        ErrorKind::Invalid => Refusal::Invalid(Failure::permanent(
-            "document_refused",
-            format!("the database refuses the batch's record, split the batch: failed to {error}"),
-        )),
+        ErrorKind::Invalid => {
+            let message = format!("the database refuses the batch's record, split the batch: failed to {error}");
+            // Unlike a clip's status, the same record would be refused again.
+            Refusal::Invalid(Failure { retryable: false, ..Failure::new(Code::DocumentRefused, message) })
+        }
         _ => error.into(),
     }
 }
@@ -37,5 +41,5 @@ pub(crate) fn record_refused(error: CloudError) -> Refusal {
 /// A refusal for a batch that was never accepted.
 pub(crate) fn no_such_batch(batch: &BatchId) -> Refusal {
     let message = format!("batch {:?} does not exist", batch.as_str());
-    Refusal::NotFound(Failure::permanent("batch_not_found", message))
+    Refusal::NotFound(Failure::new(Code::BatchNotFound, message))
 }

@@ -13,6 +13,7 @@ use clipfleet_cloud::{
 use clipfleet_contract::{batch, job, names, v1};
 use clipfleet_domain::{
     batch::BucketPolicy,
+    failure::Code,
     ids::{BatchId, ClipId},
 };
 use clipfleet_service::clock::Clock;
@@ -115,7 +116,7 @@ async fn a_batch_is_dispatched_once_however_often_it_is_sent() {
     assert_eq!(first, second);
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1), ("c2".into(), 1)]));
     let other = stage.dispatch.accept(&request(&["c1"])).await;
-    assert!(matches!(other, Err(Refusal::Conflict(failure)) if failure.code == "batch_id_conflict"));
+    assert!(matches!(other, Err(Refusal::Conflict(failure)) if failure.code == Code::BatchIdConflict));
 }
 
 #[tokio::test(start_paused = true)]
@@ -404,7 +405,7 @@ async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
     assert_eq!((letters.len(), &letters[0]["clipId"]), (1, &"c1".into()));
     let c2 = ClipId::parse("c2").unwrap();
     let refused = stage.dispatch.retry(&b1, Some(&c2), RetryFilter::DeadLettered).await;
-    assert!(matches!(refused, Err(Refusal::Conflict(failure)) if failure.code == "clip_not_dead_lettered"));
+    assert!(matches!(refused, Err(Refusal::Conflict(failure)) if failure.code == Code::ClipNotDeadLettered));
     let redriven = stage.dispatch.retry(&b1, None, RetryFilter::DeadLettered).await.unwrap();
     assert_eq!(redriven, [ClipId::parse("c1").unwrap()]);
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));

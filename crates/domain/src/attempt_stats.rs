@@ -4,7 +4,7 @@
 //! arrive in any order and any number of times. The set is bounded by keeping the latest ids, which begin with their
 //! time: the same ids remain in whatever order they arrived.
 
-use crate::{ids::AttemptId, limits::MAX_ATTEMPTS_REMEMBERED};
+use crate::{code::Code, ids::AttemptId, limits::MAX_ATTEMPTS_REMEMBERED};
 use std::collections::BTreeMap;
 
 /// How an attempt ended without ending its clip. Later ones count more.
@@ -27,13 +27,13 @@ impl AttemptOutcome {
     ];
 }
 
-/// How an attempt ended, and the code that says why (empty when there is nothing to say).
+/// How an attempt ended, and the code that says why, if it failed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptEnd {
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// Stable, as in [`Failure`](crate::failure::Failure).
-    pub code: String,
+    /// As in [`Failure`](crate::failure::Failure).
+    pub code: Option<Code>,
 }
 
 /// How many attempts ended in which way.
@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn end(outcome: AttemptOutcome) -> Option<AttemptEnd> {
-        Some(AttemptEnd { outcome, code: String::new() })
+        Some(AttemptEnd { outcome, code: None })
     }
 
     #[test]

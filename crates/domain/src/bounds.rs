@@ -2,12 +2,9 @@
 //! can grow a document, an event or a log line.
 
 use crate::{
-    failure::{Failure, FieldViolation},
+    failure::{Code, Failure, FieldViolation},
     lifecycle::{CoverRef, Encoding, ManifestRef, Output},
-    limits::{
-        MAX_CODE_CHARS, MAX_DETAILS, MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS,
-        MAX_URL_BYTES,
-    },
+    limits::{MAX_DETAILS, MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS, MAX_URL_BYTES},
 };
 
 /// Characters set aside for the mark of a cut: its words and a count of up to ten digits.
@@ -50,7 +47,7 @@ impl Failure {
     pub fn bounded(self) -> Self {
         let details = self.details.into_iter().take(MAX_DETAILS);
         Self {
-            code: bounded(&self.code, MAX_CODE_CHARS),
+            code: self.code,
             message: bounded(&self.message, MAX_MESSAGE_CHARS),
             retryable: self.retryable,
             details: details.map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
@@ -97,6 +94,7 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_CODE_CHARS;
 
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end_and_counts_what_it_lacks() {
@@ -121,14 +119,14 @@ mod tests {
     fn every_failure_is_bounded_where_it_is_made_and_where_it_is_read() {
         let long = "x".repeat(1_500_000);
         for made in [
-            Failure::permanent("output_refused", long.as_str()),
-            Failure::transient("output_unavailable", long.as_str()),
-            Failure::crash("pipeline_crashed", long.as_str()),
+            Failure::new(Code::OutputRefused, long.as_str()),
+            Failure::new(Code::OutputUnavailable, long.as_str()),
+            Failure::new(Code::PipelineCrashed, long.as_str()),
             Failure::invalid(vec![FieldViolation::new(long.as_str(), long.as_str()); 10_000]),
-            Failure { message: long.clone(), code: long.clone(), retryable: true, details: Vec::new() }.bounded(),
+            Failure { message: long.clone(), code: Code::parse(&long), retryable: true, details: Vec::new() }.bounded(),
         ] {
             assert!(made.message.chars().count() <= MAX_MESSAGE_CHARS, "{}", made.message.len());
-            assert!(made.code.chars().count() <= MAX_CODE_CHARS && made.details.len() <= MAX_DETAILS);
+            assert!(made.code.as_str().chars().count() <= MAX_CODE_CHARS && made.details.len() <= MAX_DETAILS);
             assert_eq!(made.clone().bounded(), made);
         }
     }

@@ -10,6 +10,7 @@ pub mod audio;
 pub mod batch;
 pub mod bounds;
 pub mod clip;
+pub mod code;
 pub mod cost;
 pub mod crop_path;
 pub mod failure;

@@ -25,7 +25,7 @@ use crate::{
     attempt::Attempt,
     attempt_stats::{AttemptEnd, AttemptOutcome, AttemptStats},
     cost::Usage,
-    failure::{Class, DEAD_LETTERED, Failure},
+    failure::{Class, Code, Failure},
     history::{GenerationEnd, History},
     progress::Phase,
     state::State,
@@ -146,14 +146,14 @@ pub enum ClipEventKind {
 impl ClipEventKind {
     /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
     fn attempt_end(&self) -> Option<AttemptEnd> {
-        let end = |outcome, code: &str| Some(AttemptEnd { outcome, code: code.to_owned() });
+        let end = |outcome, code: Option<&Code>| Some(AttemptEnd { outcome, code: code.cloned() });
         match self {
-            Self::Interrupted => end(AttemptOutcome::Interrupted, ""),
-            Self::FailedTransiently(failure) => end(AttemptOutcome::FailedTransiently, &failure.code),
-            Self::Crashed(failure) => end(AttemptOutcome::Crashed, &failure.code),
+            Self::Interrupted => end(AttemptOutcome::Interrupted, None),
+            Self::FailedTransiently(failure) => end(AttemptOutcome::FailedTransiently, Some(&failure.code)),
+            Self::Crashed(failure) => end(AttemptOutcome::Crashed, Some(&failure.code)),
             Self::Failed(failure) => match failure.class() {
-                Class::Crash => end(AttemptOutcome::Crashed, &failure.code),
-                Class::Transient => end(AttemptOutcome::FailedTransiently, &failure.code),
+                Class::Crash | Class::BadOutput => end(AttemptOutcome::Crashed, Some(&failure.code)),
+                Class::Transient => end(AttemptOutcome::FailedTransiently, Some(&failure.code)),
                 Class::Permanent => None,
             },
             _ => None,
@@ -305,7 +305,7 @@ impl ClipView {
 
     /// Whether the clip failed because the queue gave its job up.
     pub fn is_dead_lettered(&self) -> bool {
-        self.failure.as_ref().is_some_and(|failure| failure.code == DEAD_LETTERED)
+        self.failure.as_ref().is_some_and(|failure| failure.code == Code::DeadLettered)
     }
 
     /// Shows what an attempt says, unless something later is already shown.

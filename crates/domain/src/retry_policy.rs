@@ -10,7 +10,7 @@
 
 use crate::{
     attempt_stats::AttemptCounts,
-    failure::{Class, Failure},
+    failure::{Class, Code, Failure},
     lifecycle::ClipEventKind,
     limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_TRANSIENT_FAILURES},
 };
@@ -19,7 +19,7 @@ use crate::{
 pub fn after_failure(failure: Failure, earlier: AttemptCounts) -> ClipEventKind {
     match failure.class() {
         Class::Permanent => ClipEventKind::Failed(failure),
-        Class::Crash if earlier.crashes + 1 >= MAX_CRASHES => {
+        Class::Crash | Class::BadOutput if earlier.crashes + 1 >= MAX_CRASHES => {
             let crashes = earlier.crashes + 1;
             let context = format!(
                 "{crashes} attempts crashed, hung or made a bad clip; the source may be damaged or exceed this \
@@ -27,7 +27,7 @@ pub fn after_failure(failure: Failure, earlier: AttemptCounts) -> ClipEventKind 
             );
             ClipEventKind::Failed(Failure { retryable: false, ..failure }.preceded_by(&context))
         }
-        Class::Crash => ClipEventKind::Crashed(failure),
+        Class::Crash | Class::BadOutput => ClipEventKind::Crashed(failure),
         Class::Transient if earlier.transient_failures + 1 >= MAX_TRANSIENT_FAILURES => {
             let context = format!("{} attempts failed; the last one: ", earlier.transient_failures + 1);
             ClipEventKind::Failed(failure.preceded_by(&context))
@@ -41,7 +41,7 @@ pub fn before_attempt(earlier: AttemptCounts) -> Option<Failure> {
     let AttemptCounts { lost, .. } = earlier;
     (lost >= MAX_LOST_ATTEMPTS).then(|| {
         let message = format!("{lost} attempts vanished together with their workers; see why workers die, then retry");
-        Failure::transient("worker_lost", message)
+        Failure::new(Code::WorkerLost, message)
     })
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn crash() -> Failure {
-        Failure::crash("pipeline_crashed", "signal 11")
+        Failure::new(Code::PipelineCrashed, "signal 11")
     }
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_stall_counts_as_a_crash_however_it_was_reported() {
-        let stall = Failure::transient("pipeline_stalled", "no progress");
+        let stall = Failure::new(Code::PipelineStalled, "no progress");
         assert!(matches!(after_failure(stall.clone(), AttemptCounts::default()), ClipEventKind::Crashed(_)));
         let counts = AttemptCounts { crashes: MAX_CRASHES - 1, ..AttemptCounts::default() };
         let ClipEventKind::Failed(failure) = after_failure(stall, counts) else { panic!("ended") };
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_clip_that_comes_out_bad_is_not_made_ten_times() {
-        let bad = Failure::transient("encode_frozen", "the output stands still");
+        let bad = Failure::new(Code::EncodeFrozen, "the output stands still");
         let counts = AttemptCounts { crashes: MAX_CRASHES - 1, ..AttemptCounts::default() };
         assert!(matches!(after_failure(bad.clone(), AttemptCounts::default()), ClipEventKind::Crashed(_)));
         assert!(matches!(after_failure(bad, counts), ClipEventKind::Failed(_)));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
-        let outage = || Failure::transient("source_unavailable", "no answer");
+        let outage = || Failure::new(Code::SourceUnavailable, "no answer");
         let counts = |transient_failures| AttemptCounts { transient_failures, crashes: 2, ..AttemptCounts::default() };
         assert!(matches!(
             after_failure(outage(), counts(MAX_TRANSIENT_FAILURES - 2)),
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn a_permanent_failure_ends_the_clip_at_once_and_lost_workers_end_it_late() {
-        let kind = after_failure(Failure::permanent("source_gone", "gone"), AttemptCounts::default());
-        assert!(matches!(kind, ClipEventKind::Failed(failure) if failure.code == "source_gone"));
+        let kind = after_failure(Failure::new(Code::SourceGone, "gone"), AttemptCounts::default());
+        assert!(matches!(kind, ClipEventKind::Failed(failure) if failure.code == Code::SourceGone));
         let lost = |lost| before_attempt(AttemptCounts { lost, interruptions: 90, ..AttemptCounts::default() });
         assert_eq!(lost(MAX_LOST_ATTEMPTS - 1), None);
-        assert_eq!(lost(MAX_LOST_ATTEMPTS).unwrap().code, "worker_lost");
+        assert_eq!(lost(MAX_LOST_ATTEMPTS).unwrap().code, Code::WorkerLost);
     }
 }

@@ -1,12 +1,15 @@
 //! Why a transcode fails: one constructor per stable code. The text names the value and what to do.
 
 use crate::container::{Foreign, Remedy};
-use clipfleet_domain::{clip::Window, failure::Failure};
+use clipfleet_domain::{
+    clip::Window,
+    failure::{Code, Failure},
+};
 use std::fmt::Display;
 
 /// The source has no bytes.
 pub fn source_empty() -> Failure {
-    Failure::permanent("source_empty", "the source has 0 bytes; upload it again")
+    Failure::new(Code::SourceEmpty, "the source has 0 bytes; upload it again")
 }
 
 /// The source is no container that we read.
@@ -16,23 +19,23 @@ pub fn source_not_media(Foreign { name, remedy }: Foreign) -> Failure {
         Remedy::ChooseAnother => format!("the source is {name}, not a video file; upload MP4, MOV, MKV or WebM"),
         Remedy::UploadAgain => format!("the source is {name}, as of an upload that broke off; upload it again"),
     };
-    Failure::permanent("source_not_media", message)
+    Failure::new(Code::SourceNotMedia, message)
 }
 
 /// The source breaks off, or its bytes contradict themselves.
 pub fn source_truncated(what: impl Display) -> Failure {
-    Failure::permanent("source_truncated", format!("the source is incomplete or damaged: {what}; upload it again"))
+    Failure::new(Code::SourceTruncated, format!("the source is incomplete or damaged: {what}; upload it again"))
 }
 
 /// The source's header is longer than we are ready to hold.
 pub fn source_header_too_large(bytes: u64, most: u64) -> Failure {
     let message = format!("the source's header has {bytes} bytes, at most {most} are read; cut the file into parts");
-    Failure::permanent("source_header_too_large", message)
+    Failure::new(Code::SourceHeaderTooLarge, message)
 }
 
 /// The source's pictures or sound are encrypted.
 pub fn source_encrypted() -> Failure {
-    Failure::permanent("source_encrypted", "the source is encrypted; upload it without copy protection")
+    Failure::new(Code::SourceEncrypted, "the source is encrypted; upload it without copy protection")
 }
 
 /// The clip lies across a place at which the source's edit list goes back in the file.
@@ -42,7 +45,7 @@ pub fn source_edits_go_back(window: Window, at_ms: i64) -> Failure {
         "within the window {start}-{end} ms the source's edit list goes back to earlier media, at {at_ms} ms; \
          choose a window on one side of {at_ms} ms, or encode the source again"
     );
-    Failure::permanent("source_edits_go_back", message)
+    Failure::new(Code::SourceEditsGoBack, message)
 }
 
 /// The source's sound ends before its track does.
@@ -56,22 +59,22 @@ pub fn source_unsupported(what: impl Display) -> Failure {
         "this version cannot convert what the source holds ({what}); the file is not at fault: \
          convert it to H.264 with AAC, and report it"
     );
-    Failure::permanent("source_unsupported", message)
+    Failure::new(Code::SourceUnsupported, message)
 }
 
 /// There is no picture in the source.
 pub fn source_has_no_video() -> Failure {
-    Failure::permanent("source_has_no_video", "the source has no video track; upload one with a picture")
+    Failure::new(Code::SourceHasNoVideo, "the source has no video track; upload one with a picture")
 }
 
 /// Nothing here decodes the source.
 pub fn source_codec_unsupported(codec: &str, remedy: impl Display) -> Failure {
-    Failure::permanent("source_codec_unsupported", format!("the source's codec {codec} cannot be decoded: {remedy}"))
+    Failure::new(Code::SourceCodecUnsupported, format!("the source's codec {codec} cannot be decoded: {remedy}"))
 }
 
 /// The picture has no room for a crop, or is larger than decoders take.
 pub fn source_size_unsupported(reason: impl Display) -> Failure {
-    Failure::permanent("source_size_unsupported", format!("the source has a {reason}"))
+    Failure::new(Code::SourceSizeUnsupported, format!("the source has a {reason}"))
 }
 
 /// The window asks for more than the source has.
@@ -80,41 +83,41 @@ pub fn window_beyond_end(window: Window, end_ms: i64) -> Failure {
     let message = format!(
         "the window {start}-{end} ms lies beyond the end of the source at {end_ms} ms; choose an end of at most {end_ms} ms"
     );
-    Failure::permanent("window_beyond_end", message)
+    Failure::new(Code::WindowBeyondEnd, message)
 }
 
 /// The order names an encoder that is not here.
 pub fn encoder_unavailable(name: &str, available: &[&str]) -> Failure {
     let available = available.join(", ");
     let message = format!("encoder {name:?} is not available on this worker; available: {available}");
-    Failure::permanent("encoder_unavailable", message)
+    Failure::new(Code::EncoderUnavailable, message)
 }
 
 /// An element that makes the output failed.
 pub fn encode_failed(what: impl Display) -> Failure {
-    Failure::transient("encode_failed", format!("encoding failed: {what}"))
+    Failure::new(Code::EncodeFailed, format!("encoding failed: {what}"))
 }
 
 /// Nothing moved for a long time.
 pub fn stalled(seconds: u64, what: impl Display) -> Failure {
-    Failure::transient("pipeline_stalled", format!("no progress for {seconds} s while {what}"))
+    Failure::new(Code::PipelineStalled, format!("no progress for {seconds} s while {what}"))
 }
 
 /// A pipeline hangs in a call that never returns.
 pub fn stuck(what: impl Display) -> Failure {
-    Failure::transient("pipeline_stalled", what.to_string())
+    Failure::new(Code::PipelineStalled, what.to_string())
 }
 
 /// Whether a failure says that the clip's window and the source do not fit, which is found without decoding.
 pub fn is_about_the_window(failure: &Failure) -> bool {
-    matches!(failure.code.as_str(), "window_beyond_end" | "source_edits_go_back")
+    matches!(failure.code, Code::WindowBeyondEnd | Code::SourceEditsGoBack)
 }
 
 /// What failed with a part of a GPU, and how its driver put it, if it did. The proof knows best what is wrong with a file; all
 /// else is mostly what others noticed of it: a GPU that takes no more pictures looks like a source that does not go on.
 pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
     match driver {
-        _ if failed.is_of_the_proof() => Failure { message: format!("on the GPU: {}", failed.message), ..failed },
+        _ if failed.is_bad_output() => Failure { message: format!("on the GPU: {}", failed.message), ..failed },
         Some(line) => encode_failed(format!("on the GPU: {line}")),
         None => encode_failed(format!("with a GPU: {}", failed.message)),
     }
@@ -122,52 +125,52 @@ pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
 
 /// The output is not what was asked for.
 pub fn verify_failed(what: impl Display) -> Failure {
-    Failure::transient("verify_failed", format!("the output is wrong: {what}"))
+    Failure::new(Code::VerifyFailed, format!("the output is wrong: {what}"))
 }
 
 /// The output stands still where what entered the encoder moves.
 pub fn encode_frozen(what: impl Display) -> Failure {
-    Failure::transient("encode_frozen", format!("the output stands still: {what}"))
+    Failure::new(Code::EncodeFrozen, format!("the output stands still: {what}"))
 }
 
 /// The output is black where what entered the encoder is not.
 pub fn encode_black(what: impl Display) -> Failure {
-    Failure::transient("encode_black", format!("the output is black: {what}"))
+    Failure::new(Code::EncodeBlack, format!("the output is black: {what}"))
 }
 
 /// The output shows or sounds the right things at the wrong time.
 pub fn encode_slip(what: impl Display) -> Failure {
-    Failure::transient("encode_slip", format!("the output is out of step: {what}"))
+    Failure::new(Code::EncodeSlip, format!("the output is out of step: {what}"))
 }
 
 /// The output shows or sounds other things than entered the encoders.
 pub fn encode_mismatch(what: impl Display) -> Failure {
-    Failure::transient("encode_mismatch", format!("the output differs from what was encoded: {what}"))
+    Failure::new(Code::EncodeMismatch, format!("the output differs from what was encoded: {what}"))
 }
 
 /// What enters the encoder shows something else than the source does, or in other colours.
 pub fn reframe_mismatch(what: impl Display) -> Failure {
-    Failure::transient("reframe_mismatch", format!("the frames differ from the source: {what}"))
+    Failure::new(Code::ReframeMismatch, format!("the frames differ from the source: {what}"))
 }
 
 /// What enters the encoder shows pictures of the source at another time.
 pub fn reframe_slip(what: impl Display) -> Failure {
-    Failure::transient("reframe_slip", format!("the frames are out of step with the source: {what}"))
+    Failure::new(Code::ReframeSlip, format!("the frames are out of step with the source: {what}"))
 }
 
 /// The clip sounds different from the source.
 pub fn audio_mismatch(what: impl Display) -> Failure {
-    Failure::transient("audio_mismatch", format!("the audio differs from the source: {what}"))
+    Failure::new(Code::AudioMismatch, format!("the audio differs from the source: {what}"))
 }
 
 /// The attempt's directory has no room.
 pub fn scratch_full(what: impl Display) -> Failure {
-    Failure::transient("scratch_full", format!("no space left for the clip: {what}"))
+    Failure::new(Code::ScratchFull, format!("no space left for the clip: {what}"))
 }
 
 /// A fault of ours, or of this machine.
 pub fn internal(what: impl Display) -> Failure {
-    Failure::transient("internal", what.to_string())
+    Failure::new(Code::Internal, what.to_string())
 }
 
 #[cfg(test)]
@@ -189,7 +192,7 @@ mod tests {
     fn the_drivers_words_take_the_place_of_what_others_noticed() {
         let noticed = || source_truncated("qtdemux0: Internal data stream error");
         let failed = on_the_gpu(noticed(), Some("nvencoder: NV_ENC_ERR_GENERIC".into()));
-        assert_eq!(failed.code, "encode_failed");
+        assert_eq!(failed.code, Code::EncodeFailed);
         assert_eq!(failed.message, "encoding failed: on the GPU: nvencoder: NV_ENC_ERR_GENERIC");
         let silent = on_the_gpu(noticed(), None);
         assert!(silent.message.contains("Internal data stream error") && silent.retryable, "{silent:?}");
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn what_the_proof_found_stays_whatever_the_driver_said() {
         let frozen = on_the_gpu(encode_frozen("from 640 ms on"), Some("nvencoder: something".into()));
-        assert_eq!(frozen.code, "encode_frozen");
+        assert_eq!(frozen.code, Code::EncodeFrozen);
         assert!(frozen.message.ends_with("the output stands still: from 640 ms on"), "{}", frozen.message);
     }
 }

@@ -143,5 +143,5 @@ fn bound_memory() {
 
 fn error(failure: Failure) -> v1::Error {
     let Failure { code, message, retryable, .. } = failure;
-    v1::Error { code, message, retryable, details: Vec::new() }
+    v1::Error { code: code.to_string(), message, retryable, details: Vec::new() }
 }

@@ -5,7 +5,7 @@
 
 use crate::{failure, header::Correction};
 use bytes::Bytes;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
@@ -157,7 +157,7 @@ impl Source {
             let to = ((end - start) as usize).min(block.len());
             if from >= to {
                 let message = format!("bytes {start} and on of the source came back short, {} of them", block.len());
-                return Err(self.failed(Failure::transient("internal", message)));
+                return Err(self.failed(Failure::new(Code::Internal, message)));
             }
             pieces.push(block.slice(from..to));
             position = start + to as u64;
@@ -260,7 +260,7 @@ mod tests {
             self.asked.lock().push(offset / BLOCK_BYTES);
             let ticket = Ticket::default();
             ticket.settle(match self.broken_at {
-                Some(at) if at == offset => Err(ReadError::Failed(Failure::permanent("source_changed", "gone"))),
+                Some(at) if at == offset => Err(ReadError::Failed(Failure::new(Code::parse("source_changed"), "gone"))),
                 _ => Ok((offset..offset + length).map(|n| (n / 7) as u8).collect()),
             });
             ticket
@@ -326,7 +326,7 @@ mod tests {
         let (source, _) = source(4 * BLOCK_BYTES, Some(BLOCK_BYTES));
         assert!(read(&source, 0, 10).is_ok());
         assert!(read(&source, BLOCK_BYTES, 10).is_err());
-        assert_eq!(source.failure().unwrap().code, "source_changed");
+        assert_eq!(source.failure().unwrap().code, Code::parse("source_changed"));
     }
 
     #[test]

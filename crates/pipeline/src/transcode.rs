@@ -194,7 +194,7 @@ impl Job<'_> {
         }
         match trouble {
             // No other way finds a longer source or a larger disk.
-            Trouble::Other(failed) if failure::is_about_the_window(&failed) || failed.is_the_machines() => {
+            Trouble::Other(failed) if failure::is_about_the_window(&failed) || failed.blames_instance() => {
                 Trouble::Other(failed)
             }
             Trouble::Other(failed) | Trouble::Way(failed) => {
@@ -483,7 +483,7 @@ fn finished(manifest: &Manifest) -> TranscodeFinished {
 /// What the failure of a way says, and of whom.
 fn kind_of(way: &Way, failed: &Failure) -> Fallback {
     match way.uses_gpu() {
-        true if failed.is_of_the_proof() => Fallback::GpuMismatch,
+        true if failed.is_bad_output() => Fallback::GpuMismatch,
         true => Fallback::GpuFailed,
         false => Fallback::EncoderFailed,
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::Bytes;
 use clipfleet_contract::v1::{FromPipeline, ReadRange, StartTranscode, ToPipeline, from_pipeline, to_pipeline};
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use parking_lot::Mutex;
 use std::{collections::HashMap, io, os::unix::net::UnixStream, sync::Arc};
 
@@ -61,7 +61,7 @@ impl WorkerLink {
                 Ok(Some(ToPipeline { message: Some(to_pipeline::Message::RangeFailed(answer)) })) => {
                     let error = answer.error.unwrap_or_default();
                     let failure =
-                        Failure { retryable: error.retryable, ..Failure::permanent(&error.code, error.message) };
+                        Failure { retryable: error.retryable, ..Failure::new(Code::parse(&error.code), error.message) };
                     self.settle(answer.id, Err(ReadError::Failed(failure)));
                 }
                 Ok(Some(_)) => break "the worker sent a message that is not an answer".to_owned(),
@@ -99,7 +99,7 @@ impl Ranges for WorkerLink {
         };
         if let Err(error) = self.send(from_pipeline::Message::ReadRange(ReadRange { id, offset, length })) {
             let message = format!("failed to ask the worker for bytes {offset}+{length}: {error}");
-            self.settle(id, Err(ReadError::Failed(Failure::transient("internal", message))));
+            self.settle(id, Err(ReadError::Failed(Failure::new(Code::Internal, message))));
         }
         ticket
     }

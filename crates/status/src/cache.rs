@@ -8,7 +8,7 @@ use crate::{
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{BatchId, ClipId, ProjectId},
     job::{BatchContext, Event},
 };
@@ -298,7 +298,7 @@ mod tests {
         cache.load(&context(), None, &[], now);
         cache.fold(&clip_event(ClipEventKind::Started, 1), now);
         write_all(&mut cache, now);
-        cache.fold(&clip_event(ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11")), 2), now);
+        cache.fold(&clip_event(ClipEventKind::Crashed(Failure::new(Code::PipelineCrashed, "signal 11")), 2), now);
         let writes = write_all(&mut cache, now);
         assert_eq!(writes[0].fields["crashes"], Value::Integer(1));
         assert_eq!(writes[0].fields["failureCodes"], Value::Array(vec![Value::String("pipeline_crashed".into())]));
@@ -311,7 +311,7 @@ mod tests {
         cache.load(&context(), None, &[], now);
         cache.fold(&progressed(40), now);
         let before = write_all(&mut cache, now);
-        cache.fold(&clip_event(ClipEventKind::Failed(Failure::permanent("source_gone", "gone")), 50), now);
+        cache.fold(&clip_event(ClipEventKind::Failed(Failure::new(Code::SourceGone, "gone")), 50), now);
         let clip = stored(&write_all(&mut cache, now)[0]);
 
         // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
@@ -431,7 +431,7 @@ mod tests {
         let mut cache = BatchCache::default();
         let now = Instant::now();
         cache.load(&context(), None, &[], now);
-        let kind = EventKind::BatchRefused { at_ms: 5, failure: Failure::permanent("invalid_request", "no") };
+        let kind = EventKind::BatchRefused { at_ms: 5, failure: Failure::new(Code::InvalidRequest, "no") };
         cache.fold(&Event { batch: context(), kind }, now);
         let writes = write_all(&mut cache, now);
         assert_eq!(writes.len(), 1);

@@ -125,7 +125,7 @@ fn set_aside(message: &Message, at_ms: i64) -> Result<Event, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_domain::failure::DEAD_LETTERED;
+    use clipfleet_domain::failure::Code;
     use clipfleet_domain::job::{Job, PinnedSource};
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let EventKind::Clip { id, event } = event.kind else { panic!("about a clip") };
         assert_eq!((id.as_str(), event.generation, event.at_ms), ("c1", 2, 9));
         let ClipEventKind::Failed(failure) = event.kind else { panic!("a failure") };
-        assert_eq!((failure.code.as_str(), failure.retryable), (DEAD_LETTERED, true));
+        assert_eq!((failure.code, failure.retryable), (Code::DeadLettered, true));
         assert!(failure.message.contains("100"), "{}", failure.message);
         let early =
             set_aside(&Message { data: job::encode(&Job { queued_at_ms: 12, ..job }).into(), ..Message::default() }, 9);

@@ -21,7 +21,7 @@ use crate::{
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{BatchId, ClipId},
     job::BatchContext,
 };
@@ -195,8 +195,8 @@ impl Writer {
 
     /// Goes around a document that the store refuses for good, so that its events end and the other documents go on.
     async fn set_aside(&mut self, key: &Key, error: &CloudError) -> Result<(), CloudError> {
-        let refused = Failure::transient(
-            "document_refused",
+        let refused = Failure::new(
+            Code::DocumentRefused,
             format!("the database refuses the clip's status document, retry the clip; failed to {error}"),
         );
         let outcome = self.replace(key, &refused).await?;

@@ -13,8 +13,14 @@ use crate::{
 use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_contract::documents::clip::ClipStatus;
 use clipfleet_domain::{
-    attempt::Attempt, attempt_stats::AttemptCounts, failure::Failure, ids::AttemptId, job::Job,
-    lifecycle::ClipEventKind, limits::attempt_deadline_ms, retry_policy,
+    attempt::Attempt,
+    attempt_stats::AttemptCounts,
+    failure::{Code, Failure},
+    ids::AttemptId,
+    job::Job,
+    lifecycle::ClipEventKind,
+    limits::attempt_deadline_ms,
+    retry_policy,
 };
 use std::{path::Path, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -177,7 +183,7 @@ async fn transcode(
     }
     let directory = worker.scratch.attempt(reporter.attempt_id()).map_err(|error| {
         let message = format!("failed to create a directory in {}: {error}", worker.scratch.path().display());
-        Failure::transient("scratch_unavailable", message)
+        Failure::new(Code::ScratchUnavailable, message)
     })?;
     let source = SourceReader::new(worker.blocks.clone(), &job.source);
     let reading = source.clone();
@@ -189,10 +195,10 @@ async fn transcode(
     let finished = match timeout(deadline, making).await {
         Ok(MediaResult::Finished(finished)) => finished,
         Ok(MediaResult::Failed(failure)) => return Err(failure),
-        Ok(MediaResult::Crashed(text)) => return Err(Failure::crash("pipeline_crashed", text)),
+        Ok(MediaResult::Crashed(text)) => return Err(Failure::new(Code::PipelineCrashed, text)),
         Err(_) => {
             let message = format!("the media process was not done after {} s and was killed", deadline_ms / 1_000);
-            return Err(Failure::crash("pipeline_overdue", message));
+            return Err(Failure::new(Code::PipelineOverdue, message));
         }
     };
     let publishing = publication.publish(directory.path(), finished, reading.fetched());
@@ -216,11 +222,11 @@ async fn make_media(
     // Damaged bytes may be the cause of any failure: neither this attempt nor a later one may find them in the cache.
     source.forget().await;
     let MediaResult::Failed(failure) = &first else { return first };
-    if !failure.is_of_the_source() {
+    if !failure.blames_source_bytes() {
         return first;
     }
     let (batch, clip) = (&job.batch.id, &job.clip.id);
-    tracing::warn!(%batch, %clip, code = failure.code, "reading the source once more: {}", failure.message);
+    tracing::warn!(%batch, %clip, code = failure.code.as_str(), "reading the source once more: {}", failure.message);
     if let Err(error) = empty(directory) {
         tracing::warn!(%batch, %clip, %error, "source not read once more: the attempt's directory cannot be emptied");
         return first;
@@ -254,11 +260,11 @@ async fn conclude(job: &Job, reporter: &Reporter, event: ClipEventKind, stop: &C
     let (batch, clip) = (&job.batch.id, &job.clip.id);
     let ends_clip = match &event {
         ClipEventKind::Failed(failure) => {
-            tracing::warn!(%batch, %clip, code = failure.code, "clip failed: {}", failure.message);
+            tracing::warn!(%batch, %clip, code = failure.code.as_str(), "clip failed: {}", failure.message);
             true
         }
         ClipEventKind::Crashed(failure) | ClipEventKind::FailedTransiently(failure) => {
-            tracing::warn!(%batch, %clip, code = failure.code, "attempt requeued: {}", failure.message);
+            tracing::warn!(%batch, %clip, code = failure.code.as_str(), "attempt requeued: {}", failure.message);
             false
         }
         ClipEventKind::Interrupted => {

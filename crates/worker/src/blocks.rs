@@ -4,7 +4,10 @@
 use bytes::{Bytes, BytesMut};
 use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
 use clipfleet_contract::pipeline::MAX_RANGE_BYTES;
-use clipfleet_domain::{failure::Failure, job::PinnedSource};
+use clipfleet_domain::{
+    failure::{Code, Failure},
+    job::PinnedSource,
+};
 use moka::future::Cache;
 use parking_lot::Mutex;
 use std::{
@@ -75,7 +78,7 @@ impl SourceReader {
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
         if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE_BYTES {
             let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
-            return Err(Failure::permanent("pipeline_protocol", message));
+            return Err(Failure::new(Code::PipelineProtocol, message));
         }
         metrics::counter!("clipfleet_source_bytes_served_total").increment(range.end - range.start);
         let first = self.block(range.start / BLOCK).await?;
@@ -97,7 +100,7 @@ impl SourceReader {
         if range.start <= range.end && range.end <= block.len() {
             return Ok(block.slice(range));
         }
-        Err(Failure::transient("source_unavailable", format!("{} gave fewer bytes than it said it has", self.name)))
+        Err(Failure::new(Code::SourceUnavailable, format!("{} gave fewer bytes than it said it has", self.name)))
     }
 
     async fn block(&self, index: u64) -> Result<Bytes, Failure> {
@@ -116,17 +119,17 @@ impl SourceReader {
     fn explain(&self, error: &CloudError) -> Failure {
         let (name, generation) = (&self.name, self.generation);
         match error.kind() {
-            ErrorKind::NotFound => Failure::permanent(
-                "source_gone",
+            ErrorKind::NotFound => Failure::new(
+                Code::SourceGone,
                 format!(
                     "{name} was deleted or overwritten since the batch was accepted (generation {generation} is gone); export again"
                 ),
             ),
-            ErrorKind::Denied => Failure::permanent(
-                "source_denied",
+            ErrorKind::Denied => Failure::new(
+                Code::SourceDenied,
                 format!("the worker may not read {name}; grant it storage.objects.get on the bucket: {error}"),
             ),
-            _ => Failure::transient("source_unavailable", format!("failed to {error}")),
+            _ => Failure::new(Code::SourceUnavailable, format!("failed to {error}")),
         }
     }
 }
@@ -159,9 +162,9 @@ mod tests {
         reader.forget().await;
         assert!(reader.read(0..1).await.unwrap()[..] == content[..1]);
         assert_eq!(reader.fetched(), info.size + BLOCK, "the block that was asked for was fetched again");
-        assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, "pipeline_protocol");
+        assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, Code::PipelineProtocol);
         let gone = PinnedSource { generation: info.generation + 1, ..source };
         let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &gone);
-        assert_eq!(reader.read(0..1).await.unwrap_err().code, "source_gone");
+        assert_eq!(reader.read(0..1).await.unwrap_err().code, Code::SourceGone);
     }
 }

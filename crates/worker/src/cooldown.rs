@@ -1,7 +1,7 @@
 //! Cooldown of a worker whose instance fails its attempts: for a while it leases no jobs. It would fail clip after clip in no time, and
 //! other workers can do what it cannot: a full disk must not empty the queue.
 
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,14 +25,18 @@ pub(crate) struct Cooldown(Mutex<State>);
 impl Cooldown {
     /// Records a failed attempt. Starts a cooldown only if the instance is to blame.
     pub(crate) fn record_failure(&self, failure: &Failure) {
-        if !failure.is_the_machines() {
+        if !failure.blames_instance() {
             return;
         }
         let mut state = self.0.lock();
         let length = MIN_COOLDOWN.saturating_mul(1 << state.failures.min(16)).min(MAX_COOLDOWN);
         state.failures += 1;
         state.until = Some(Instant::now() + length);
-        tracing::warn!(code = failure.code, seconds = length.as_secs(), "entering cooldown after a local failure");
+        tracing::warn!(
+            code = failure.code.as_str(),
+            seconds = length.as_secs(),
+            "entering cooldown after a local failure"
+        );
     }
 
     /// Records a finished clip, which ends the cooldown.
@@ -53,10 +57,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn local_failures_double_the_cooldown_and_other_failures_start_none() {
         let cooldown = Cooldown::default();
-        cooldown.record_failure(&Failure::transient("source_unavailable", "no answer"));
-        cooldown.record_failure(&Failure::crash("pipeline_crashed", "signal 11"));
+        cooldown.record_failure(&Failure::new(Code::SourceUnavailable, "no answer"));
+        cooldown.record_failure(&Failure::new(Code::PipelineCrashed, "signal 11"));
         assert_eq!(cooldown.until(), None);
-        let full = Failure::transient("scratch_full", "no space left");
+        let full = Failure::new(Code::ScratchFull, "no space left");
         for seconds in [2, 4, 8, 16, 32, 60, 60] {
             cooldown.record_failure(&full);
             assert_eq!(cooldown.until(), Some(Instant::now() + Duration::from_secs(seconds)));

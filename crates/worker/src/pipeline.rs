@@ -26,7 +26,13 @@ use clipfleet_contract::{
     pipeline::{MAX_FRAME_BYTES, start},
     v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Said, to_pipeline::Message as Told},
 };
-use clipfleet_domain::{failure::Failure, job::Job, lifecycle::Encoding, progress::Phase, rendition::by_name};
+use clipfleet_domain::{
+    failure::{Code, Failure},
+    job::Job,
+    lifecycle::Encoding,
+    progress::Phase,
+    rendition::by_name,
+};
 use futures::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -53,9 +59,6 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From its last word to its end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a process that hangs ends with, whoever notices.
-const STALLED: &str = "pipeline_stalled";
 
 /// The setting that leaves the choice of the encoder, and so of doing without a GPU, to the media process.
 const ANY_ENCODER: &str = "auto";
@@ -172,7 +175,7 @@ impl Pipelines {
             Ok(waiting) => waiting,
             Err(error) => {
                 let message = format!("failed to start {}: {error}", self.program.path().display());
-                return MediaResult::Failed(Failure::transient("pipeline_not_started", message));
+                return MediaResult::Failed(Failure::new(Code::PipelineNotStarted, message));
             }
         };
         let order = ToPipeline { message: Some(Told::Start(order)) };
@@ -187,7 +190,7 @@ impl Pipelines {
                     ProtocolError::Broken(reason) => MediaResult::Crashed(told(&reason, log.last_words().await)),
                     ProtocolError::Timeout => {
                         let reason = format!("the media process was silent for {SILENCE_TIMEOUT:?} and was killed");
-                        MediaResult::Failed(Failure::crash(STALLED, told(&reason, log.last_words().await)))
+                        MediaResult::Failed(Failure::new(Code::PipelineStalled, told(&reason, log.last_words().await)))
                     }
                 };
             }
@@ -208,7 +211,7 @@ impl Pipelines {
 fn lost_on_gpu(ended: &MediaResult, gpu_way: &str) -> Option<String> {
     let text = match ended {
         MediaResult::Crashed(text) => text,
-        MediaResult::Failed(failure) if failure.code == STALLED => &failure.message,
+        MediaResult::Failed(failure) if failure.code == Code::PipelineStalled => &failure.message,
         MediaResult::Failed(_) | MediaResult::Finished(_) => return None,
     };
     let reason = text.split(LOG_ENDED).next().unwrap_or_default();

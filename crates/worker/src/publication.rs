@@ -5,7 +5,7 @@ use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, Object
 use clipfleet_contract::v1::TranscodeFinished;
 use clipfleet_domain::{
     cost::Usage,
-    failure::Failure,
+    failure::{Code, Failure},
     job::Job,
     lifecycle::{Encoding, Output, Timings},
     progress::Phase,
@@ -136,7 +136,7 @@ impl<'a> Publication<'a> {
                 "{} exists and is not a result of this clip; remove it or choose another output.prefix",
                 job.output
             );
-            return Err(Failure::permanent("output_conflict", message));
+            return Err(Failure::new(Code::OutputConflict, message));
         }
         let duration_ms = label(DURATION).parse().unwrap_or_else(|_| job.clip.window.length_ms());
         let timings =
@@ -201,14 +201,14 @@ fn with_usage(manifest: String, usage: &Usage) -> String {
 /// Why a result cannot be read or stored.
 fn storage_failure(error: &CloudError) -> Failure {
     match error.kind() {
-        ErrorKind::Denied => Failure::permanent(
-            "output_denied",
+        ErrorKind::Denied => Failure::new(
+            Code::OutputDenied,
             format!(
                 "the worker has no access to the output's bucket, grant it roles/storage.objectUser: failed to {error}"
             ),
         ),
-        ErrorKind::Invalid => Failure::permanent("output_refused", format!("failed to {error}")),
+        ErrorKind::Invalid => Failure::new(Code::OutputRefused, format!("failed to {error}")),
         // This includes a missing bucket: it may be about to be created.
-        _ => Failure::transient("output_unavailable", format!("failed to {error}")),
+        _ => Failure::new(Code::OutputUnavailable, format!("failed to {error}")),
     }
 }

@@ -12,7 +12,7 @@ use clipfleet_contract::{batch, documents::fleet_control, job, names, v1::Transc
 use clipfleet_domain::{
     batch::BucketPolicy,
     cost::{Machine, Prices, SlotPrice},
-    failure::Failure,
+    failure::{Code, Failure},
     ids::WorkerId,
     job::{Job, PinnedSource},
     lifecycle::Encoding,
@@ -110,14 +110,14 @@ impl Media for Acting {
         }
         match act {
             Do::LookAtTheSource => unreachable!("decided above"),
-            Do::BlameTheSource => MediaResult::Failed(Failure::permanent("source_truncated", "it breaks off")),
+            Do::BlameTheSource => MediaResult::Failed(Failure::new(Code::SourceTruncated, "it breaks off")),
             Do::ReadAndCrash => {
                 source.read(0..5).await.unwrap();
                 MediaResult::Crashed("signal 11".into())
             }
             Do::Crash => MediaResult::Crashed("signal 11".into()),
-            Do::Fail => MediaResult::Failed(Failure::transient("source_unavailable", "no answer")),
-            Do::FindTheDiskFull => MediaResult::Failed(Failure::transient("scratch_full", "no space left")),
+            Do::Fail => MediaResult::Failed(Failure::new(Code::SourceUnavailable, "no answer")),
+            Do::FindTheDiskFull => MediaResult::Failed(Failure::new(Code::ScratchFull, "no space left")),
             Do::Dawdle => loop {
                 sleep(Duration::from_secs(1)).await;
                 progress(Phase::Encoding, 0.6, Encoding::default());

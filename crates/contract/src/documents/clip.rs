@@ -9,14 +9,12 @@ use clipfleet_document::{Document, Fields, Value};
 use clipfleet_domain::{
     attempt::Attempt,
     attempt_stats::{AttemptCounts, AttemptEnd, AttemptOutcome, AttemptStats},
-    bounds::bounded,
     cost::Usage,
-    failure::DEAD_LETTERED,
+    failure::Code,
     history::History,
     ids::{AttemptId, BatchId, ClipId, OwnerUid, ProjectId, WorkerId},
     job::BatchContext,
     lifecycle::{ClipView, CoverRef, Encoding, ManifestRef, Output, Timings},
-    limits::MAX_CODE_CHARS,
     progress::Phase,
     rendition::{by_name, name_of},
     state::State,
@@ -295,7 +293,7 @@ impl ClipStatus {
             percent: count(PROGRESS).try_into().unwrap_or(0),
             latest,
             counts,
-            is_dead_letter: document.field(ERROR).field(CODE).as_text() == Some(DEAD_LETTERED),
+            is_dead_letter: document.field(ERROR).field(CODE).as_text() == Some(Code::DeadLettered.as_str()),
             updated_at_ms: document.field(UPDATED_AT).as_instant().unwrap_or(0),
         }
     }
@@ -345,7 +343,10 @@ pub fn at_work_json(document: &Document) -> Map<String, Json> {
 
 fn stats_value(stats: &AttemptStats) -> Value {
     let end_value = |end: &AttemptEnd| {
-        Value::map([(OUTCOME, Value::text(name_of(&AttemptOutcome::ALL, end.outcome))), (CODE, Value::text(&end.code))])
+        Value::map([
+            (OUTCOME, Value::text(name_of(&AttemptOutcome::ALL, end.outcome))),
+            (CODE, Value::text(end.code.as_ref().map_or("", Code::as_str))),
+        ])
     };
     Value::Map(stats.attempts().map(|(id, end)| (id.to_string(), Value::optional(end.map(end_value)))).collect())
 }
@@ -354,7 +355,7 @@ fn as_stats(value: &Value) -> AttemptStats {
     let mut stats = AttemptStats::default();
     for (id, value) in value.fields() {
         let outcome = value.field(OUTCOME).as_text().and_then(|name| by_name(&AttemptOutcome::ALL, name).ok());
-        let code = bounded(value.field(CODE).as_text().unwrap_or_default(), MAX_CODE_CHARS);
+        let code = value.field(CODE).as_text().filter(|text| !text.is_empty()).map(Code::parse);
         if let Ok(id) = AttemptId::parse(id) {
             stats.record(&id, outcome.map(|outcome| AttemptEnd { outcome, code }));
         }
@@ -364,8 +365,8 @@ fn as_stats(value: &Value) -> AttemptStats {
 
 /// The codes of the failed attempts, in the order of their start.
 fn failure_codes_value(stats: &AttemptStats) -> Value {
-    let codes = stats.attempts().filter_map(|(_, end)| end).map(|end| end.code.as_str());
-    Value::Array(codes.filter(|code| !code.is_empty()).map(Value::text).collect())
+    let codes = stats.attempts().filter_map(|(_, end)| end).filter_map(|end| end.code.as_ref());
+    Value::Array(codes.map(|code| Value::text(code.as_str())).collect())
 }
 
 const QUEUED_MS: &str = "queuedMs";

@@ -27,12 +27,12 @@ fn story() -> Vec<ClipEvent> {
         event(0, None, ClipEventKind::Queued),
         event(1_000, attempt(1, 0), ClipEventKind::Started),
         event(1_500, attempt(1, 1), progressed(60)),
-        event(1_800, attempt(1, 2), ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "signal 11"))),
+        event(1_800, attempt(1, 2), ClipEventKind::Crashed(Failure::new(Code::PipelineCrashed, "signal 11"))),
         event(2_000, attempt(2, 0), ClipEventKind::Started),
         event(
             2_200,
             attempt(2, 1),
-            ClipEventKind::FailedTransiently(Failure::transient("source_unavailable", "no answer")),
+            ClipEventKind::FailedTransiently(Failure::new(Code::SourceUnavailable, "no answer")),
         ),
         event(2_500, attempt(3, 1), progressed(30)),
         event(
@@ -81,7 +81,7 @@ fn the_order_of_events_does_not_matter() {
         story[..7].to_vec(),
         ended(None, ClipEventKind::Cancelled),
         ended(None, ClipEventKind::Failed(Failure::dead_lettered("100"))),
-        ended(attempt(2, 2), ClipEventKind::Failed(Failure::permanent("source_gone", "gone"))),
+        ended(attempt(2, 2), ClipEventKind::Failed(Failure::new(Code::SourceGone, "gone"))),
     ];
     for events in stories {
         let expected = fold(&events);
@@ -115,7 +115,7 @@ fn attempts_are_counted_by_their_ends() {
     let counts = view.stats.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
     assert_eq!((counts.crashes, counts.transient_failures, counts.interruptions, counts.lost), (1, 1, 0, 0));
     let mut last = fold(&story()[..4]);
-    last.fold(&event(1_900, attempt(2, 1), ClipEventKind::Failed(Failure::crash("pipeline_crashed", "again"))));
+    last.fold(&event(1_900, attempt(2, 1), ClipEventKind::Failed(Failure::new(Code::PipelineCrashed, "again"))));
     assert_eq!(last.stats.counts(None).crashes, 2, "the one that ended the clip, too");
     let mut view = fold(&story()[..5]);
     view.fold(&event(2_100, attempt(4, 0), ClipEventKind::Started));
@@ -127,7 +127,7 @@ fn attempts_are_counted_by_their_ends() {
 #[test]
 fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
     let of = |generation, event: ClipEvent| ClipEvent { generation, ..event };
-    let failed = Failure::permanent("source_gone", "gone");
+    let failed = Failure::new(Code::SourceGone, "gone");
     let events = [
         event(0, None, ClipEventKind::Queued),
         event(1_500, attempt(1, 1), ClipEventKind::Failed(failed.clone())),
@@ -169,10 +169,10 @@ fn percent_never_falls_when_a_second_attempt_starts_over() {
 fn a_terminal_state_changes_only_by_a_new_generation() {
     let mut view = fold(&story());
     assert!(!view.fold(&event(4_000, None, ClipEventKind::Cancelled)));
-    assert!(!view.fold(&event(4_000, attempt(3, 9), ClipEventKind::Failed(Failure::permanent("source_gone", "gone")))));
+    assert!(!view.fold(&event(4_000, attempt(3, 9), ClipEventKind::Failed(Failure::new(Code::SourceGone, "gone")))));
     view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipEventKind::Queued) });
     assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
-    let (zombie, late) = (attempt(1, 9), Failure::permanent("source_gone", "gone"));
+    let (zombie, late) = (attempt(1, 9), Failure::new(Code::SourceGone, "gone"));
     assert!(!view.fold(&event(1_600, zombie.clone(), progressed(80))), "a zombie of the old generation is not heard");
     assert!(!view.fold(&event(1_600, zombie, ClipEventKind::Failed(late))), "not even in its history");
 }

@@ -12,6 +12,7 @@ use clipfleet_domain::{
     audio::Audio,
     clip::{Clip, Window},
     crop_path::Keyframe,
+    failure::Code,
     ids::ClipId,
     percent::MilliPercent,
     reframe::{DEFAULT_POSITION, DEFAULT_ZOOM, Reframe},
@@ -258,7 +259,7 @@ fn reading_from_the_start_is_only_a_missing_seek() {
 fn a_picture_too_small_to_crop_is_refused() {
     let picture = Picture { width: 8, height: 8, ..upload().picture };
     let failed = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).unwrap_err();
-    assert_eq!(failed.code, "source_size_unsupported");
+    assert_eq!(failed.code, Code::SourceSizeUnsupported);
     assert!(failed.message.contains("8x8"), "{}", failed.message);
 }
 
@@ -324,7 +325,7 @@ fn every_mode_refuses_a_picture_that_is_too_small() {
         let mut order = order(0, 1_000);
         order.clip.reframe = reframe;
         let failed = plan(&order, &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).unwrap_err();
-        assert_eq!(failed.code, "source_size_unsupported");
+        assert_eq!(failed.code, Code::SourceSizeUnsupported);
     }
 }
 

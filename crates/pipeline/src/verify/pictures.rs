@@ -2,7 +2,7 @@
 
 use super::{fingerprint::Fingerprint, runs::stretches};
 use crate::failure;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use std::ops::Range;
 
 /// Distance that an encoder's loss may make unasked. Measured over good files of every kind: 0.1 to 0.8 levels, 2.1 at worst on
@@ -243,7 +243,7 @@ mod tests {
         compare(entered, &Shown::all(shown, entered.len()), FPS)
     }
 
-    fn code(shown: Vec<Seen>) -> String {
+    fn code(shown: Vec<Seen>) -> Code {
         compared(&sequence((0..90).map(moving)), &shown).expect_err("a failure").code
     }
 
@@ -256,29 +256,32 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_at_another_time_is_found() {
-        assert_eq!(code(sequence((0..80).map(moving))), "verify_failed");
+        assert_eq!(code(sequence((0..80).map(moving))), Code::VerifyFailed);
         let mut late = sequence((0..90).map(moving));
         late.iter_mut().for_each(|seen| seen.time_ns += 40_000_000);
-        assert_eq!(code(late), "encode_slip");
+        assert_eq!(code(late), Code::EncodeSlip);
     }
 
     #[test]
     fn one_picture_twice_and_one_never_is_a_slip() {
-        assert_eq!(code(sequence((0..90).map(|index| moving(if index == 45 { 44 } else { index })))), "encode_slip");
-        assert_eq!(code(sequence((0..90).map(|index| moving(usize::saturating_sub(index, 1))))), "encode_slip");
-        assert_eq!(code(sequence((0..90).map(|index| moving((index + 7).min(89))))), "encode_slip");
+        assert_eq!(code(sequence((0..90).map(|index| moving(if index == 45 { 44 } else { index })))), Code::EncodeSlip);
+        assert_eq!(code(sequence((0..90).map(|index| moving(usize::saturating_sub(index, 1))))), Code::EncodeSlip);
+        assert_eq!(code(sequence((0..90).map(|index| moving((index + 7).min(89))))), Code::EncodeSlip);
     }
 
     #[test]
     fn frozen_black_and_foreign_pictures_have_their_names() {
-        assert_eq!(code(sequence((0..90).map(|index| moving(if index < 40 { index } else { 39 })))), "encode_frozen");
-        assert_eq!(code(sequence((0..90).map(|_| moving(0)))), "encode_frozen");
-        assert_eq!(code(sequence((0..90).map(|index| if index < 60 { moving(index) } else { 16 }))), "encode_black");
+        assert_eq!(
+            code(sequence((0..90).map(|index| moving(if index < 40 { index } else { 39 })))),
+            Code::EncodeFrozen
+        );
+        assert_eq!(code(sequence((0..90).map(|_| moving(0)))), Code::EncodeFrozen);
+        assert_eq!(code(sequence((0..90).map(|index| if index < 60 { moving(index) } else { 16 }))), Code::EncodeBlack);
         let green = (0..90)
             .map(|index| Seen { print: Fingerprint::flat(0, [0, 0]), ..sequence((0..90).map(moving))[index].clone() });
         assert_eq!(
             code(green.map(|seen| Seen { print: Fingerprint::flat(60, [0, 0]), ..seen }).collect()),
-            "encode_mismatch"
+            Code::EncodeMismatch
         );
     }
 
@@ -287,7 +290,7 @@ mod tests {
         let slow = |index: usize| 100 + (index / 8) as u8;
         let shown = sequence((0..90).map(|index| slow(index.min(30))));
         let failed = compared(&sequence((0..90).map(slow)), &shown).expect_err("a failure");
-        assert_eq!(failed.code, "encode_frozen");
+        assert_eq!(failed.code, Code::EncodeFrozen);
     }
 
     #[test]
@@ -308,15 +311,15 @@ mod tests {
         assert_eq!(prints.len(), 90);
         assert_eq!([prints[3], prints[4], prints[87]], [&pictures[0].print, &pictures[1].print, &pictures[2].print]);
         for (luma, code) in [
-            ((|frame| moving(usize::min(frame, 39))) as fn(usize) -> u8, "encode_frozen"),
-            (|frame| if frame < 60 { moving(frame) } else { 16 }, "encode_black"),
-            (|frame| moving(usize::saturating_sub(frame, 1)), "encode_slip"),
+            ((|frame| moving(usize::min(frame, 39))) as fn(usize) -> u8, Code::EncodeFrozen),
+            (|frame| if frame < 60 { moving(frame) } else { 16 }, Code::EncodeBlack),
+            (|frame| moving(usize::saturating_sub(frame, 1)), Code::EncodeSlip),
         ] {
             let pictures: Vec<Seen> = sequence((0..90).map(luma)).into_iter().step_by(2).collect();
             let some = Shown { pictures: &pictures, due: (0..90).step_by(2).collect() };
             assert_eq!(compare(&entered, &some, FPS).expect_err("a failure").code, code);
         }
         let beyond = Shown { pictures: &pictures, due: vec![0, 4, 5, 90] };
-        assert_eq!(compare(&entered, &beyond, FPS).expect_err("a failure").code, "encode_slip");
+        assert_eq!(compare(&entered, &beyond, FPS).expect_err("a failure").code, Code::EncodeSlip);
     }
 }

@@ -4,7 +4,7 @@
 //! as good as the waveform for finding how late it is.
 
 use crate::failure;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use std::{
     fmt,
     ops::{Range, RangeInclusive},
@@ -278,7 +278,7 @@ mod tests {
         }
         for ms in [-500, -40, 40, 500] {
             let failed = outcome(&course(ms * 48, &speech())).expect_err("a failure");
-            assert_eq!(failed.code, "encode_slip");
+            assert_eq!(failed.code, Code::EncodeSlip);
             let words = format!("{} ms {}", ms.abs(), if ms < 0 { "early" } else { "late" });
             assert!(failed.message.contains(&words), "{}", failed.message);
         }
@@ -289,7 +289,7 @@ mod tests {
         let mut frames = speech();
         frames.drain(6 * SAMPLE_RATE as usize..6 * SAMPLE_RATE as usize + 4_800);
         let failed = outcome(&course(0, &frames)).expect_err("a failure");
-        assert!(failed.code == "encode_slip" && failed.message.contains("100 ms early"), "{failed:?}");
+        assert!(failed.code == Code::EncodeSlip && failed.message.contains("100 ms early"), "{failed:?}");
     }
 
     #[test]
@@ -313,7 +313,7 @@ mod tests {
             outcome(&course(0, &frames)).expect_err("a failure")
         };
         for failed in [outcome(&Course::default()).expect_err("a failure"), mute(0, 120, 1), mute(40, 46, 0)] {
-            assert!(failed.code == "encode_mismatch" && failed.message.contains("missing"), "{failed:?}");
+            assert!(failed.code == Code::EncodeMismatch && failed.message.contains("missing"), "{failed:?}");
         }
     }
 

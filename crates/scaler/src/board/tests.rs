@@ -4,7 +4,7 @@ use super::*;
 use clipfleet_domain::{
     attempt::Attempt,
     cost::Usage,
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{AttemptId, OwnerUid, ProjectId},
     job::BatchContext,
     lifecycle::{ClipEvent, Encoding, Output},
@@ -117,7 +117,7 @@ fn a_worker_that_is_silent_is_not_busy_and_its_clip_waits() {
 
 #[test]
 fn an_attempt_that_ended_without_a_clip_leaves_it_waiting() {
-    for kind in [ClipEventKind::Interrupted, ClipEventKind::Crashed(Failure::crash("pipeline_crashed", "x"))] {
+    for kind in [ClipEventKind::Interrupted, ClipEventKind::Crashed(Failure::new(Code::PipelineCrashed, "x"))] {
         let mut board = board();
         board.fold(&event("c1", 0, Some(("a1", 1, "w1", 1)), 1_000, ClipEventKind::Started), 1_000);
         board.fold(&event("c1", 0, Some(("a1", 1, "w1", 2)), 2_000, kind), 2_000);
@@ -125,7 +125,7 @@ fn an_attempt_that_ended_without_a_clip_leaves_it_waiting() {
     }
     let mut board = board();
     board.fold(&event("c1", 0, None, 1_000, ClipEventKind::Cancelled), 1_000);
-    board.fold(&event("c2", 0, None, 1_000, ClipEventKind::Failed(Failure::permanent("source_gone", "x"))), 1_000);
+    board.fold(&event("c2", 0, None, 1_000, ClipEventKind::Failed(Failure::new(Code::SourceGone, "x"))), 1_000);
     assert_eq!(summary(&board, 1_000), (1, 0, 0, 10.0));
     assert!(board.fold(&event("c1", 1, None, 2_000, ClipEventKind::Queued), 2_000), "a retry is more to do");
     assert_eq!(summary(&board, 2_000), (2, 0, 0, 20.0));

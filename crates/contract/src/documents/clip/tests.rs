@@ -86,7 +86,7 @@ fn bytes(value: &Value) -> usize {
 fn the_largest_document_that_events_can_make_fits_into_the_store() {
     let long = "\u{1f3ac}".repeat(20_000);
     let details = vec![FieldViolation::new(long.as_str(), long.as_str()); 200];
-    let failure = Failure { code: long.clone(), message: long.clone(), retryable: true, details }.bounded();
+    let failure = Failure { code: Code::parse(&long), message: long.clone(), retryable: true, details }.bounded();
     let attempt = |number: usize| Attempt {
         id: AttemptId::parse(&format!("{number:0128}")).unwrap(),
         number: u32::MAX,
@@ -119,7 +119,7 @@ fn the_largest_document_that_events_can_make_fits_into_the_store() {
         ..ClipView::default()
     };
     for number in 0..1_000 {
-        let end = AttemptEnd { outcome: AttemptOutcome::Crashed, code: failure.code.clone() };
+        let end = AttemptEnd { outcome: AttemptOutcome::Crashed, code: Some(failure.code.clone()) };
         view.stats.record(&attempt(number).id, Some(end));
         view.history
             .record(number as u32, GenerationEnd { state: State::Failed, at_ms: 1, failure: Some(failure.clone()) });
@@ -188,13 +188,13 @@ fn a_view_survives_its_document() {
     let failed = ClipView { state: State::Failed, failure: Some(failure.clone()), ..processing.clone() };
     let mut again = processing.clone();
     let failure_codes = [
-        (1, Some((AttemptOutcome::Crashed, "pipeline_crashed"))),
-        (2, Some((AttemptOutcome::Interrupted, ""))),
+        (1, Some((AttemptOutcome::Crashed, Some(Code::PipelineCrashed)))),
+        (2, Some((AttemptOutcome::Interrupted, None))),
         (3, None),
     ];
     for (number, end) in failure_codes {
         let id = AttemptId::parse(&format!("a{number}")).unwrap();
-        again.stats.record(&id, end.map(|(outcome, code)| AttemptEnd { outcome, code: code.into() }));
+        again.stats.record(&id, end.map(|(outcome, code)| AttemptEnd { outcome, code }));
     }
     again.history.record(0, GenerationEnd { state: State::Failed, at_ms: 500, failure: Some(failure) });
     again.history.record(2, GenerationEnd { state: State::Cancelled, at_ms: 700, failure: None });

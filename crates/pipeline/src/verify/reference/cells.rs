@@ -5,7 +5,7 @@ use super::{
     view::CELLS,
 };
 use crate::failure;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 
 /// Share of a picture's cells that may differ by more than a picture's distance: those that hold sharp edges, which
 /// scalers place a fraction of a pixel apart.
@@ -358,7 +358,7 @@ mod tests {
 
     fn refused(samples: &[Sample], code: &str, words: &str) {
         let failed = judged(samples).expect_err("a failure");
-        assert!(failed.code == code && failed.message.contains(words), "{failed:?} instead of {code} {words}");
+        assert!(failed.code.as_str() == code && failed.message.contains(words), "{failed:?} instead of {code} {words}");
     }
 
     #[test]
@@ -427,6 +427,6 @@ mod tests {
         for levels in mapped.iter_mut().flat_map(|sample| &mut sample.shown) {
             levels[0] = 255.0 - levels[0];
         }
-        assert_eq!(compare(&mapped, declared, ALL, FPS).expect_err("a failure").code, "reframe_mismatch");
+        assert_eq!(compare(&mapped, declared, ALL, FPS).expect_err("a failure").code, Code::ReframeMismatch);
     }
 }

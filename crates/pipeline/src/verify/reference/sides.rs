@@ -5,7 +5,7 @@
 
 use super::downmix::Moment;
 use crate::failure;
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::failure::{Code, Failure};
 use std::f32::consts::PI;
 
 /// Steps in a second: 20 ms each, the most by which the clip's sound may be moved for its time stamps.
@@ -341,7 +341,7 @@ mod tests {
 
     fn refused(source: &Sides, heard: &Sides, words: &str) {
         let failed = compare(source, heard, false).expect_err(words);
-        assert!(failed.code == "audio_mismatch" && failed.message.contains(words), "{failed:?} instead of {words}");
+        assert!(failed.code == Code::AudioMismatch && failed.message.contains(words), "{failed:?} instead of {words}");
     }
 
     #[test]

@@ -1,0 +1,46 @@
+//! No role spells the name of a document's field: only `contract::documents` does.
+
+use super::{crate_sources, root, sources};
+use std::{collections::BTreeSet, fs};
+
+/// Names that are common words of other languages, too: of labels, of the API's answers, of the control protocol.
+const COMMON: [&str; 14] = [
+    "status", "error", "code", "message", "reason", "phase", "worker", "attempt", "open", "target", "request",
+    "leader", "batchId", "clipId",
+];
+
+/// The names of fields that the document modules spell.
+fn field_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut files = sources(&root().join("crates/contract/src/documents"));
+    files.push(root().join("crates/contract/src/documents.rs"));
+    for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        for line in text.lines().filter(|line| line.starts_with("const ") && line.contains(": &str = \"")) {
+            names.extend(line.split('"').nth(1).map(ToOwned::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn no_role_spells_the_name_of_a_documents_field() {
+    let names = field_names();
+    assert!(names.len() > 60, "the names were not found: {names:?}");
+    let roles = ["dispatcher", "worker", "status", "scaler"].map(|role| root().join("crates").join(role));
+    let mut spelled = Vec::new();
+    for path in crate_sources().iter().filter(|path| roles.iter().any(|role| path.starts_with(role))) {
+        let text = fs::read_to_string(path).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        for name in names.iter().filter(|name| !COMMON.contains(&name.as_str())) {
+            for (number, line) in shipped.lines().enumerate().filter(|(_, line)| line.contains(&format!("\"{name}\"")))
+            {
+                spelled.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(spelled.is_empty(), "{spelled:#?}");
+}
