@@ -1,14 +1,14 @@
-//! Measures the AAC encoders that are installed, on made-up speech, music and clicks; the source of the table in `catalog.rs`.
-//! Needs `ffmpeg` for decoding. `cargo run -p clipfleet-pipeline --example aac_encoders`
+//! Measures the installed AAC encoders on synthetic speech, music and clicks. This is the origin of the table in
+//! `plan/catalog.rs`. Needs `ffmpeg` for decoding. `cargo run -p clipfleet-pipeline --example aac_encoders`
 
-use clipfleet_pipeline::leveling::{amplitude, limiter::Limiter, meter::Meter};
+use clipfleet_pipeline::audio::loudness::{amplitude, limiter::Limiter, meter::Meter};
 use gstreamer::{self as gst, prelude::*};
 use std::{f32::consts::TAU, fs, path::Path, process::Command};
 
 const RATE: usize = 48_000;
 const SECONDS: usize = 30;
 const SIZE: usize = 2_048;
-const WAYS: [&str; 12] = [
+const ENCODERS: [&str; 12] = [
     "avenc_aac bitrate=128000",
     "avenc_aac bitrate=128000 aac-coder=twoloop",
     "avenc_aac bitrate=128000 aac-coder=fast",
@@ -23,7 +23,7 @@ const WAYS: [&str; 12] = [
     "fdkaacenc bitrate=128000",
 ];
 
-type Sound = Vec<[f32; 2]>;
+type Audio = Vec<[f32; 2]>;
 
 struct Random(u32);
 
@@ -38,11 +38,11 @@ impl Random {
     }
 }
 
-/// A gliding buzz through three resonances, hiss for consonants, pauses; slightly to one side, with a faint room.
-fn speech() -> Sound {
-    let (mut random, mut sound) = (Random(1), Vec::new());
+/// A gliding buzz through three resonances, noise for consonants, and pauses; slightly to one side, with a faint echo.
+fn speech() -> Audio {
+    let (mut random, mut audio) = (Random(1), Vec::new());
     let mut phase = 0.0_f32;
-    while sound.len() < SECONDS * RATE {
+    while audio.len() < SECONDS * RATE {
         let (length, pitch) = (3_000 + (random.next() * 12_000.0) as usize, 90.0 + 120.0 * random.next());
         let kind = random.next();
         let formants =
@@ -63,86 +63,87 @@ fn speech() -> Sound {
                 *state = [out, state[0]];
                 voice += out;
             }
-            sound.push([0.25 * shape * voice, 0.22 * shape * voice]);
+            audio.push([0.25 * shape * voice, 0.22 * shape * voice]);
         }
     }
-    (4_000..sound.len()).rev().for_each(|n| sound[n][1] += 0.1 * sound[n - 3_100][0]);
-    sound
+    (4_000..audio.len()).rev().for_each(|n| audio[n][1] += 0.1 * audio[n - 3_100][0]);
+    audio
 }
 
-/// Chords of plucked strings spread over the sides, a bass, a drum kit of noise.
-fn music() -> Sound {
-    let (mut random, mut sound) = (Random(2), vec![[0.0; 2]; SECONDS * RATE]);
+/// Chords of plucked strings across the stereo image, a bass, and a drum kit of noise.
+fn music() -> Audio {
+    let (mut random, mut audio) = (Random(2), vec![[0.0; 2]; SECONDS * RATE]);
     let step = RATE / 5;
     for beat in 0..SECONDS * 5 {
         let begin = beat * step;
         for voice in 0..4 {
             let note = [0, 3, 7, 10, 12, 15, 19][(random.next() * 6.99) as usize] - if voice == 0 { 24 } else { 0 };
             let (pitch, side) = (220.0 * 2.0_f32.powf(note as f32 / 12.0), random.next());
-            for n in 0..(2 * step).min(sound.len() - begin) {
+            for n in 0..(2 * step).min(audio.len() - begin) {
                 let time = n as f32 / RATE as f32;
                 let tone: f32 = (1..9)
                     .map(|k| {
                         (TAU * (pitch * k as f32 * time).fract()).sin() * (-time * (3.0 + k as f32)).exp() / k as f32
                     })
                     .sum();
-                let frame = &mut sound[begin + n];
+                let frame = &mut audio[begin + n];
                 (frame[0], frame[1]) = (frame[0] + 0.11 * tone * side, frame[1] + 0.11 * tone * (1.0 - side));
             }
         }
         let (fade, level) = if beat % 4 == 2 { (25.0, 0.3) } else { (120.0, 0.12) };
-        for n in 0..step.min(sound.len() - begin) {
+        for n in 0..step.min(audio.len() - begin) {
             let hit = level * (-(n as f32) / RATE as f32 * fade).exp();
-            let frame = &mut sound[begin + n];
+            let frame = &mut audio[begin + n];
             (frame[0], frame[1]) = (frame[0] + hit * random.noise(), frame[1] + hit * random.noise());
         }
     }
-    sound
+    audio
 }
 
-/// Castanets: ringing clicks out of silence.
-fn clicks() -> Sound {
-    let (mut random, mut sound) = (Random(3), vec![[0.0; 2]; SECONDS * RATE]);
+/// Castanets: ringing clicks in silence.
+fn clicks() -> Audio {
+    let (mut random, mut audio) = (Random(3), vec![[0.0; 2]; SECONDS * RATE]);
     let mut begin = 1_000;
-    while begin + 4_800 < sound.len() {
+    while begin + 4_800 < audio.len() {
         let (pitch, side) = (1_500.0 + 2_500.0 * random.next(), random.next());
         for n in 0..4_800 {
             let time = n as f32 / RATE as f32;
             let ring = (-time * 180.0).exp() * ((TAU * (pitch * time).fract()).sin() + 0.5 * random.noise());
-            sound[begin + n] = [0.5 * ring * side, 0.5 * ring * (1.0 - side)];
+            audio[begin + n] = [0.5 * ring * side, 0.5 * ring * (1.0 - side)];
         }
         begin += 5_000 + (random.next() * 15_000.0) as usize;
     }
-    sound
+    audio
 }
 
-/// As loud as clips are asked to be, limited.
-fn leveled(sound: &Sound) -> Sound {
+/// Normalizes audio to a typical loudness, with a limiter.
+fn normalized(audio: &Audio) -> Audio {
     let mut meter = Meter::default();
-    meter.add(sound.iter().copied());
-    let lufs = meter.finish().after(1.0, f64::INFINITY).lufs.expect("loudness");
+    meter.add(audio.iter().copied());
+    let lufs = meter.finish().predict(1.0, f64::INFINITY).lufs.expect("loudness");
     let (mut limiter, mut done) = (Limiter::new(amplitude(-13.0 - lufs) as f32, amplitude(-1.5) as f32), Vec::new());
-    limiter.push(sound.iter().copied(), &mut done);
+    limiter.push(audio.iter().copied(), &mut done);
     limiter.finish(&mut done);
     done
 }
 
-fn bytes(sound: &Sound) -> Vec<u8> {
-    sound.as_flattened().iter().flat_map(|sample| sample.to_le_bytes()).collect()
+fn bytes(audio: &Audio) -> Vec<u8> {
+    audio.as_flattened().iter().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
-/// Encodes and decodes; gives the sound with all that is decoded, the CPU seconds per minute, and the kbit/s that were really taken.
-fn through(way: &str, sound: &Sound, directory: &Path) -> (Sound, f64, f64) {
+/// Encodes and decodes. Returns all decoded audio, the CPU seconds per minute, and the resulting kbit/s.
+fn through(encoder: &str, audio: &Audio, directory: &Path) -> (Audio, f64, f64) {
     let (raw, file) = (directory.join("sound.raw"), directory.join("sound.mp4"));
-    fs::write(&raw, bytes(sound)).expect("writing");
+    fs::write(&raw, bytes(audio)).expect("writing");
     let line = format!(
-        "filesrc location={} blocksize=8192 ! rawaudioparse use-sink-caps=false format=pcm pcm-format=f32le sample-rate=48000 \
-         num-channels=2 ! audioconvert ! {way} ! mp4mux ! filesink location={}",
+        "filesrc location={} blocksize=8192 ! rawaudioparse use-sink-caps=false format=pcm pcm-format=f32le \
+         sample-rate=48000 \
+         num-channels=2 ! audioconvert ! {encoder} ! mp4mux ! filesink location={}",
         raw.display(),
         file.display()
     );
     let used = || {
-        // User and system time in hundredths of a second, behind the name in brackets.
+        // User and system time in hundredths of a second, after the name in parentheses.
         let line = fs::read_to_string("/proc/self/stat").expect("Linux");
         let fields = line.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
         fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
@@ -153,7 +154,7 @@ fn through(way: &str, sound: &Sound, directory: &Path) -> (Sound, f64, f64) {
     let bus = pipeline.bus().expect("a bus");
     let ends = [gst::MessageType::Eos, gst::MessageType::Error];
     let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &ends).expect("an end");
-    assert!(matches!(end.view(), gst::MessageView::Eos(_)), "{way}: {end:?}");
+    assert!(matches!(end.view(), gst::MessageView::Eos(_)), "{encoder}: {end:?}");
     let seconds = used() - before;
     pipeline.set_state(gst::State::Null).expect("null");
     let output = Command::new("ffmpeg")
@@ -168,10 +169,10 @@ fn through(way: &str, sound: &Sound, directory: &Path) -> (Sound, f64, f64) {
     (decoded, seconds * 60.0 / SECONDS as f64, bytes as f64 / 125.0 / SECONDS as f64)
 }
 
-/// By how many samples the decoded sound is late.
-fn delay(sound: &Sound, decoded: &Sound) -> usize {
+/// Delay of the decoded audio in samples.
+fn delay(audio: &Audio, decoded: &Audio) -> usize {
     let fit = |lag: usize| -> f32 {
-        let pairs = sound[RATE..3 * RATE].iter().zip(&decoded[RATE + lag..]);
+        let pairs = audio[RATE..3 * RATE].iter().zip(&decoded[RATE + lag..]);
         pairs.map(|(a, b)| a[0] * b[0] + a[1] * b[1]).sum()
     };
     (0..4_096).max_by(|a, b| fit(*a).total_cmp(&fit(*b))).unwrap_or(0)
@@ -205,7 +206,7 @@ fn spectrum(samples: &[f32]) -> Vec<f32> {
     values[..SIZE / 2].iter().map(|[re, im]| re * re + im * im).collect()
 }
 
-/// Energies in bands of the ear, one ERB wide.
+/// Energies in the ear's bands, one ERB wide.
 fn bands(samples: &[f32]) -> [f32; 40] {
     let mut bands = [1e-9; 40];
     for (bin, energy) in spectrum(samples).into_iter().enumerate() {
@@ -215,11 +216,11 @@ fn bands(samples: &[f32]) -> [f32; 40] {
     bands
 }
 
-/// Share of audible bands whose noise exceeds the mask (14 dB below the sound, spread by 10 dB a band upwards and 25 downwards), the mean
-/// noise above mask there, and the mean difference of the bands' levels.
-fn heard(sound: &[f32], decoded: &[f32]) -> (f32, f32, f32) {
+/// Percentage of audible bands whose noise exceeds the mask (14 dB below the signal, spread by 10 dB per band upwards
+/// and 25 dB downwards), the mean excess there, and the mean difference of the bands' levels.
+fn audible(audio: &[f32], decoded: &[f32]) -> (f32, f32, f32) {
     let (mut over, mut above, mut distance, mut count) = (0.0, 0.0, 0.0, 0.0_f32);
-    for (one, other) in sound.chunks_exact(SIZE).zip(decoded.chunks_exact(SIZE)).step_by(2) {
+    for (one, other) in audio.chunks_exact(SIZE).zip(decoded.chunks_exact(SIZE)).step_by(2) {
         let noise: Vec<f32> = one.iter().zip(other).map(|(a, b)| a - b).collect();
         let (signal, output, noise) = (bands(one), bands(other), bands(&noise));
         let mut mask = signal.map(|energy| energy * 0.04 + 1e-4);
@@ -237,9 +238,9 @@ fn heard(sound: &[f32], decoded: &[f32]) -> (f32, f32, f32) {
     (100.0 * over / count, above / over.max(1.0), distance / count)
 }
 
-fn true_peak_db(sound: &Sound) -> f64 {
+fn true_peak_db(audio: &Audio) -> f64 {
     let mut meter = ebur128::EbuR128::new(2, RATE as u32, ebur128::Mode::TRUE_PEAK).expect("a meter");
-    meter.add_frames_f32(sound.as_flattened()).expect("stereo");
+    meter.add_frames_f32(audio.as_flattened()).expect("stereo");
     20.0 * meter.true_peak(0).expect("a peak").max(meter.true_peak(1).expect("a peak")).log10()
 }
 
@@ -247,27 +248,28 @@ fn main() {
     gst::init().expect("GStreamer");
     let directory = std::env::temp_dir().join(format!("clipfleet-aac-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a directory");
-    let sounds = [("speech", speech()), ("music", music()), ("clicks", clicks())];
-    let sounds = sounds.map(|(name, sound)| (name, leveled(&sound)));
-    for (name, sound) in &sounds {
-        println!("{name}: true peak {:.2} dB", true_peak_db(sound));
-        for way in WAYS {
-            if gst::ElementFactory::find(way.split(' ').next().unwrap_or_default()).is_none() {
-                println!("  {way}: not installed");
+    let inputs = [("speech", speech()), ("music", music()), ("clicks", clicks())];
+    let inputs = inputs.map(|(name, audio)| (name, normalized(&audio)));
+    for (name, audio) in &inputs {
+        println!("{name}: true peak {:.2} dB", true_peak_db(audio));
+        for encoder in ENCODERS {
+            if gst::ElementFactory::find(encoder.split(' ').next().unwrap_or_default()).is_none() {
+                println!("  {encoder}: not installed");
                 continue;
             }
-            let (decoded, cpu, kbps) = through(way, sound, &directory);
-            let late = delay(sound, &decoded);
-            let length = sound.len().min(decoded.len() - late);
+            let (decoded, cpu, kbps) = through(encoder, audio, &directory);
+            let late = delay(audio, &decoded);
+            let length = audio.len().min(decoded.len() - late);
             let side =
-                |sound: &[[f32; 2]], side: usize| -> Vec<f32> { sound.iter().map(|frame| frame[side]).collect() };
-            let (a, b) = (side(&sound[..length], 0), side(&decoded[late..late + length], 0));
+                |audio: &[[f32; 2]], side: usize| -> Vec<f32> { audio.iter().map(|frame| frame[side]).collect() };
+            let (a, b) = (side(&audio[..length], 0), side(&decoded[late..late + length], 0));
             let noise: f32 = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum();
             let snr = 10.0 * (a.iter().map(|a| a * a).sum::<f32>() / noise).log10();
-            let (over, above, distance) = heard(&a, &b);
-            let risen = true_peak_db(&decoded) - true_peak_db(sound);
+            let (over, above, distance) = audible(&a, &b);
+            let risen = true_peak_db(&decoded) - true_peak_db(audio);
             println!(
-                "  {way:75} delay {late} snr {snr:5.1} over mask {over:5.2} % by {above:4.1} dB, bands {distance:4.2} dB, \
+                "  {encoder:75} delay {late} snr {snr:5.1} over mask {over:5.2} % \
+                 by {above:4.1} dB, bands {distance:4.2} dB, \
                  peak {risen:+.2} dB, cpu {cpu:.2} s/min, {kbps:.0} kbit/s"
             );
         }

@@ -1,6 +1,6 @@
-//! Why a transcode fails: one constructor per stable code. The text names the value and what to do.
+//! The failures of a transcode: one constructor per stable code. The text names the value and the remedy.
 
-use crate::container::{Foreign, Remedy};
+use crate::source::container::{Remedy, UnsupportedFile};
 use clipfleet_domain::{
     clip::Window,
     failure::{Code, Failure},
@@ -12,8 +12,8 @@ pub fn source_empty() -> Failure {
     Failure::new(Code::SourceEmpty, "the source has 0 bytes; upload it again")
 }
 
-/// The source is no container that we read.
-pub fn source_not_media(Foreign { name, remedy }: Foreign) -> Failure {
+/// The source is not a supported container.
+pub fn source_not_media(UnsupportedFile { name, remedy }: UnsupportedFile) -> Failure {
     let message = match remedy {
         Remedy::Convert => format!("the source is {name}, which is not read here; convert it to MP4, MOV, MKV or WebM"),
         Remedy::ChooseAnother => format!("the source is {name}, not a video file; upload MP4, MOV, MKV or WebM"),
@@ -22,23 +22,23 @@ pub fn source_not_media(Foreign { name, remedy }: Foreign) -> Failure {
     Failure::new(Code::SourceNotMedia, message)
 }
 
-/// The source breaks off, or its bytes contradict themselves.
+/// The source ends too early, or its bytes are inconsistent.
 pub fn source_truncated(what: impl Display) -> Failure {
     Failure::new(Code::SourceTruncated, format!("the source is incomplete or damaged: {what}; upload it again"))
 }
 
-/// The source's header is longer than we are ready to hold.
+/// The source's header exceeds the maximum size.
 pub fn source_header_too_large(bytes: u64, most: u64) -> Failure {
     let message = format!("the source's header has {bytes} bytes, at most {most} are read; cut the file into parts");
     Failure::new(Code::SourceHeaderTooLarge, message)
 }
 
-/// The source's pictures or sound are encrypted.
+/// The source's video or audio is encrypted.
 pub fn source_encrypted() -> Failure {
     Failure::new(Code::SourceEncrypted, "the source is encrypted; upload it without copy protection")
 }
 
-/// The clip lies across a place at which the source's edit list goes back in the file.
+/// The clip contains a position at which the source's edit list jumps back in the file.
 pub fn source_edits_go_back(window: Window, at_ms: i64) -> Failure {
     let (start, end) = (window.start_ms(), window.end_ms());
     let message = format!(
@@ -48,12 +48,12 @@ pub fn source_edits_go_back(window: Window, at_ms: i64) -> Failure {
     Failure::new(Code::SourceEditsGoBack, message)
 }
 
-/// The source's sound ends before its track does.
-pub fn source_sound_ends(at_ms: i64, declared_ms: i64) -> Failure {
+/// The source's audio ends before its track does.
+pub fn source_audio_ends(at_ms: i64, declared_ms: i64) -> Failure {
     source_truncated(format!("its sound breaks off at {at_ms} ms, but its header declares {declared_ms} ms"))
 }
 
-/// Our elements do not agree on a format for this source: no damage of the source, but our fault.
+/// Our elements do not agree on a format for this source. The source is not damaged; the fault is ours.
 pub fn source_unsupported(what: impl Display) -> Failure {
     let message = format!(
         "this version cannot convert what the source holds ({what}); the file is not at fault: \
@@ -62,59 +62,61 @@ pub fn source_unsupported(what: impl Display) -> Failure {
     Failure::new(Code::SourceUnsupported, message)
 }
 
-/// There is no picture in the source.
+/// The source has no video track.
 pub fn source_has_no_video() -> Failure {
     Failure::new(Code::SourceHasNoVideo, "the source has no video track; upload one with a picture")
 }
 
-/// Nothing here decodes the source.
+/// No installed decoder supports the source's codec.
 pub fn source_codec_unsupported(codec: &str, remedy: impl Display) -> Failure {
     Failure::new(Code::SourceCodecUnsupported, format!("the source's codec {codec} cannot be decoded: {remedy}"))
 }
 
-/// The picture has no room for a crop, or is larger than decoders take.
+/// The picture is too small for a crop, or larger than decoders support.
 pub fn source_size_unsupported(reason: impl Display) -> Failure {
     Failure::new(Code::SourceSizeUnsupported, format!("the source has a {reason}"))
 }
 
-/// The window asks for more than the source has.
+/// The window extends beyond the end of the source.
 pub fn window_beyond_end(window: Window, end_ms: i64) -> Failure {
     let (start, end) = (window.start_ms(), window.end_ms());
     let message = format!(
-        "the window {start}-{end} ms lies beyond the end of the source at {end_ms} ms; choose an end of at most {end_ms} ms"
+        "the window {start}-{end} ms lies beyond the end of the source at {end_ms} ms; \
+         choose an end of at most {end_ms} ms"
     );
     Failure::new(Code::WindowBeyondEnd, message)
 }
 
-/// The order names an encoder that is not here.
+/// The order names an encoder that is not available.
 pub fn encoder_unavailable(name: &str, available: &[&str]) -> Failure {
     let available = available.join(", ");
     let message = format!("encoder {name:?} is not available on this worker; available: {available}");
     Failure::new(Code::EncoderUnavailable, message)
 }
 
-/// An element that makes the output failed.
+/// An element that produces the output failed.
 pub fn encode_failed(what: impl Display) -> Failure {
     Failure::new(Code::EncodeFailed, format!("encoding failed: {what}"))
 }
 
-/// Nothing moved for a long time.
+/// There was no progress for too long.
 pub fn stalled(seconds: u64, what: impl Display) -> Failure {
     Failure::new(Code::PipelineStalled, format!("no progress for {seconds} s while {what}"))
 }
 
-/// A pipeline hangs in a call that never returns.
+/// A pipeline hangs in a call that does not return.
 pub fn stuck(what: impl Display) -> Failure {
     Failure::new(Code::PipelineStalled, what.to_string())
 }
 
-/// Whether a failure says that the clip's window and the source do not fit, which is found without decoding.
+/// Whether the failure says that the clip's window does not fit the source, which is detected without decoding.
 pub fn is_about_the_window(failure: &Failure) -> bool {
     matches!(failure.code, Code::WindowBeyondEnd | Code::SourceEditsGoBack)
 }
 
-/// What failed with a part of a GPU, and how its driver put it, if it did. The proof knows best what is wrong with a file; all
-/// else is mostly what others noticed of it: a GPU that takes no more pictures looks like a source that does not go on.
+/// A failure on a route that uses a GPU, with the driver's error if there is one. Findings of verification are kept,
+/// because they describe the file's fault best. Other failures are mostly consequences: a GPU that accepts no more
+/// pictures looks like a source that ends.
 pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
     match driver {
         _ if failed.is_bad_output() => Failure { message: format!("on the GPU: {}", failed.message), ..failed },
@@ -123,47 +125,47 @@ pub fn on_the_gpu(failed: Failure, driver: Option<String>) -> Failure {
     }
 }
 
-/// The output is not what was asked for.
+/// The output does not match the order.
 pub fn verify_failed(what: impl Display) -> Failure {
     Failure::new(Code::VerifyFailed, format!("the output is wrong: {what}"))
 }
 
-/// The output stands still where what entered the encoder moves.
+/// The output freezes where the encoder's input moves.
 pub fn encode_frozen(what: impl Display) -> Failure {
     Failure::new(Code::EncodeFrozen, format!("the output stands still: {what}"))
 }
 
-/// The output is black where what entered the encoder is not.
+/// The output is black where the encoder's input is not.
 pub fn encode_black(what: impl Display) -> Failure {
     Failure::new(Code::EncodeBlack, format!("the output is black: {what}"))
 }
 
-/// The output shows or sounds the right things at the wrong time.
+/// The output has the right content at the wrong time.
 pub fn encode_slip(what: impl Display) -> Failure {
     Failure::new(Code::EncodeSlip, format!("the output is out of step: {what}"))
 }
 
-/// The output shows or sounds other things than entered the encoders.
+/// The output has other content than the encoders' input.
 pub fn encode_mismatch(what: impl Display) -> Failure {
     Failure::new(Code::EncodeMismatch, format!("the output differs from what was encoded: {what}"))
 }
 
-/// What enters the encoder shows something else than the source does, or in other colours.
+/// The encoder's input differs from the source in content or in colours.
 pub fn reframe_mismatch(what: impl Display) -> Failure {
     Failure::new(Code::ReframeMismatch, format!("the frames differ from the source: {what}"))
 }
 
-/// What enters the encoder shows pictures of the source at another time.
+/// The encoder's input shows the source's pictures at the wrong time.
 pub fn reframe_slip(what: impl Display) -> Failure {
     Failure::new(Code::ReframeSlip, format!("the frames are out of step with the source: {what}"))
 }
 
-/// The clip sounds different from the source.
+/// The clip's audio differs from the source's.
 pub fn audio_mismatch(what: impl Display) -> Failure {
     Failure::new(Code::AudioMismatch, format!("the audio differs from the source: {what}"))
 }
 
-/// The attempt's directory has no room.
+/// The attempt's directory has no space left.
 pub fn scratch_full(what: impl Display) -> Failure {
     Failure::new(Code::ScratchFull, format!("no space left for the clip: {what}"))
 }
@@ -178,8 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_broken_upload_is_to_be_uploaded_again() {
-        let of = |name, remedy| source_not_media(Foreign { name, remedy }).message;
+    fn only_an_interrupted_upload_must_be_uploaded_again() {
+        let of = |name, remedy| source_not_media(UnsupportedFile { name, remedy }).message;
         let avi = of("an AVI file", Remedy::Convert);
         assert_eq!(avi, "the source is an AVI file, which is not read here; convert it to MP4, MOV, MKV or WebM");
         let pdf = of("a PDF document", Remedy::ChooseAnother);
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_words_take_the_place_of_what_others_noticed() {
+    fn the_drivers_error_replaces_errors_that_follow_from_it() {
         let noticed = || source_truncated("qtdemux0: Internal data stream error");
         let failed = on_the_gpu(noticed(), Some("nvencoder: NV_ENC_ERR_GENERIC".into()));
         assert_eq!(failed.code, Code::EncodeFailed);
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_proof_found_stays_whatever_the_driver_said() {
+    fn findings_of_verification_are_kept_whatever_the_driver_reports() {
         let frozen = on_the_gpu(encode_frozen("from 640 ms on"), Some("nvencoder: something".into()));
         assert_eq!(frozen.code, Code::EncodeFrozen);
         assert!(frozen.message.ends_with("the output stands still: from 640 ms on"), "{}", frozen.message);

@@ -1,10 +1,10 @@
-//! Messages on a byte stream: each is its length as a 32-bit little-endian number, then its protobuf bytes.
+//! Messages on a byte stream: each is a length as a 32-bit little-endian number, followed by protobuf bytes.
 
 use clipfleet_contract::pipeline::MAX_FRAME_BYTES;
 use prost::Message;
 use std::io::{self, Read, Write};
 
-/// Reads one message. `None` when the stream ended between two messages.
+/// Reads one message. `None` if the stream ended between two messages.
 pub fn read_message<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     let mut have = 0;
@@ -23,11 +23,11 @@ pub fn read_message<M: Message + Default>(stream: &mut impl Read) -> io::Result<
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes)?;
-    // Decoding from `Bytes` lets the payload of a range stay where it was read.
+    // Decoding from `Bytes` does not copy the payload of a range.
     M::decode(bytes::Bytes::from(bytes)).map(Some).map_err(|error| invalid(error.to_string()))
 }
 
-/// Writes one message, in one piece so that messages of several threads never mix.
+/// Writes one message in a single piece, so that messages of several threads are never interleaved.
 pub fn write_message(stream: &mut impl Write, message: &impl Message) -> io::Result<()> {
     let length = message.encoded_len();
     if length > MAX_FRAME_BYTES {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_or_huge_message_is_an_error() {
+    fn a_truncated_or_huge_message_is_an_error() {
         let torn = [5, 0, 0, 0, 1];
         assert_eq!(read_message::<ReadRange>(&mut torn.as_slice()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         let huge = u32::MAX.to_le_bytes();

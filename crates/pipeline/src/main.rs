@@ -1,7 +1,9 @@
-//! The process that a worker starts for each attempt, ahead of it. Its standard input is a socket to that worker; the order comes first.
+//! The process that a worker starts for each attempt, before the order is known. Its standard input is a socket to that
+//! worker. The first message is the order.
 //!
-//! `clipfleet-pipeline --check` instead prints what this installation can do, as JSON, and exits with 1 if that is not enough;
-//! `--test-gpu [FILE]...` tries a GPU on real pictures, prints a table, and exits with 1 unless all of it passed.
+//! `clipfleet-pipeline --check` instead prints a report on this installation as JSON, and exits with 1 if the
+//! installation is not usable. `--test-gpu [FILE]...` tests a GPU on real pictures, prints a table, and exits with 1
+//! unless all tests passed.
 
 use clipfleet_contract::{
     pipeline,
@@ -9,12 +11,12 @@ use clipfleet_contract::{
 };
 use clipfleet_domain::{failure::Failure, limits::MAX_PIPELINE_BYTES};
 use clipfleet_pipeline::{
-    acceptance::Trial,
-    bus::{self, StallGuard},
-    catalog::Installed,
-    check, failure,
+    failure,
+    gpu::{acceptance::Trial, check},
+    graph::bus::{self, StallDetector},
+    plan::installed::Installed,
     progress::Progress,
-    source::Source,
+    source::blocks::Source,
     transcode,
     worker_link::WorkerLink,
 };
@@ -28,11 +30,12 @@ use std::{
     time::Duration,
 };
 
-/// Wrong use, as in `sysexits.h`.
+/// The exit status for wrong usage, as in `sysexits.h`.
 const USAGE: u8 = 64;
 
-/// How much later than the loops of a transcode the process itself gives up: they say better what it was that hung.
-const GRACE: Duration = Duration::from_secs(10);
+/// How much later than the loops of a transcode the whole process gives up. Those loops can name the operation that
+/// hangs.
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -50,7 +53,8 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: clipfleet-pipeline [--check | --test-gpu [--without-encoder] [FILE]...]; without arguments, standard input is a socket to a worker"
+                "usage: clipfleet-pipeline [--check | --test-gpu [--without-encoder] [FILE]...]; \
+                 without arguments, standard input is a socket to a worker"
             );
             ExitCode::from(USAGE)
         }
@@ -65,14 +69,14 @@ fn report() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let report = check::check(&Installed::look());
+    let report = check::check(&Installed::detect());
     println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve() -> ExitCode {
-    bound_memory();
-    // Before the order comes: a worker starts this process ahead of it.
+    limit_memory();
+    // Before the order arrives: a worker starts this process in advance.
     let installed = Installed::start().map(Arc::new);
     if let Ok(installed) = &installed {
         installed.preload();
@@ -80,7 +84,7 @@ fn serve() -> ExitCode {
     let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
     let (link, start) = match opened {
         Ok(Some(opened)) => opened,
-        // Nothing was left to do for a worker that ends.
+        // The worker is shutting down and has no order.
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("clipfleet-pipeline is started by a worker, with a socket as its standard input: {error}");
@@ -88,13 +92,13 @@ fn serve() -> ExitCode {
         }
     };
     let (progress, source) = (Progress::default(), Arc::new(Source::new(Arc::clone(&link) as Arc<_>)));
-    let mut watchdog = StallGuard::with_patience("making the clip", bus::STALL + GRACE);
+    let mut watchdog = StallDetector::with_timeout("making the clip", bus::STALL_TIMEOUT + GRACE_PERIOD);
     let outcome = thread::scope(|scope| {
-        // A worker that has gone ends this process through the link; a report that cannot be sent needs no handling.
+        // Failures to send a report are ignored: if the worker is gone, the link ends this process.
         scope.spawn(|| {
             progress.report_while_busy(|message| {
                 let alive =
-                    progress.stuck(GRACE).map_or_else(|| watchdog.check(source.reads() + progress.steps()), Err);
+                    progress.stuck(GRACE_PERIOD).map_or_else(|| watchdog.check(source.reads() + progress.steps()), Err);
                 match alive {
                     Ok(()) => drop(link.send(Message::Progressed(message))),
                     Err(stalled) => give_up(&link, stalled),
@@ -127,14 +131,15 @@ fn make(
     transcode::transcode(&order, source, installed, progress).map(|transcoded| transcoded.finished)
 }
 
-/// An element that hangs cannot be stopped either, so what follows a stall is not waited for.
+/// Kills the process after a stall, because an element that hangs cannot be stopped.
 fn give_up(link: &WorkerLink, stalled: Failure) {
     let _ = link.send(Message::Failed(v1::TranscodeFailed { error: Some(error(stalled)) }));
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
-/// A source that lies about its size must not take the worker's memory: beyond the limit this process dies.
-fn bound_memory() {
+/// Limits this process's memory, so that a source with a false size cannot exhaust the worker's. Beyond the limit, this
+/// process dies.
+fn limit_memory() {
     let limit = Rlimit { current: Some(MAX_PIPELINE_BYTES), maximum: Some(MAX_PIPELINE_BYTES) };
     if let Err(error) = rustix::process::setrlimit(Resource::Data, limit) {
         tracing::warn!(%error, "memory is not bounded");

@@ -1,13 +1,14 @@
-//! The parts of an MP4 file that say what it shows and when: read, and the sound's edit list corrected in place.
+//! Reads the header of an MP4 file as far as it determines what is presented when, and corrects the audio's edit list
+//! in place.
 
-use crate::boxes::{Boxes, Place, box_size, broken};
+use crate::source::boxes::{Boxes, Place, box_size, broken};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
-/// Bytes of a header we are ready to hold. Ten minutes at 60 frames per second need under 2 MB.
+/// Maximum size of a header. Ten minutes at 60 frames per second need less than 2 MB.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// One entry of an edit list.
@@ -15,7 +16,7 @@ const MAX_HEADER_BYTES: u64 = 64 << 20;
 pub struct Edit {
     /// Length on the movie's time line, in its time scale.
     pub duration: u64,
-    /// Where the shown part begins in the track, in its time scale; -1 for an empty stretch.
+    /// Start of the presented part in the track, in its time scale; -1 for an empty edit.
     pub media_time: i64,
     place: Place,
 }
@@ -25,29 +26,29 @@ pub struct Edit {
 pub struct Track {
     /// `vide` or `soun`.
     pub handler: [u8; 4],
-    /// Units per second of the times below.
+    /// Units per second of the following times.
     pub timescale: u32,
-    /// Sample description: `avc1`, `mp4a`.
+    /// Type of the sample entry: `avc1`, `mp4a`.
     pub codec: [u8; 4],
-    /// Pixels across and down, of a picture track.
+    /// Width and height in pixels, of a video track.
     pub size: (u16, u16),
-    /// Width to height of a pixel; 1:1 when the file does not say.
+    /// Pixel aspect ratio, width to height; 1:1 if the file declares none.
     pub pixel_aspect: (u32, u32),
-    /// H.264 profile, of a picture track.
+    /// H.264 profile, of a video track.
     pub profile: u8,
-    /// H.264 profile, constraints and level, of a picture track: the six digits of `avc1.64001f`.
+    /// H.264 profile, constraints and level, of a video track: the six digits of `avc1.64001f`.
     pub profile_level: [u8; 3],
-    /// Channels and samples per second, of a sound track.
-    pub sound: (u16, u32),
-    /// Samples (frames) and the duration of each, run by run.
+    /// Channels and samples per second, of an audio track.
+    pub audio: (u16, u32),
+    /// Runs of samples (frames): their number, and the duration of each.
     pub durations: Vec<(u32, u32)>,
     /// Composition offset of the first sample.
     pub first_offset: i64,
-    /// Numbers of key frames, from 1; `None` when all are.
+    /// Numbers of key frames, from 1; `None` if every frame is one.
     pub keys: Option<Vec<u32>>,
     /// Number of samples.
     pub samples: u32,
-    /// What of the track is shown when.
+    /// The edit list.
     pub edits: Vec<Edit>,
     duration: Place,
 }
@@ -55,9 +56,9 @@ pub struct Track {
 /// The header of an MP4 file.
 #[derive(Debug, Clone, Default)]
 pub struct Movie {
-    /// Whether the header lies before the media.
+    /// Whether the header is before the media.
     pub header_first: bool,
-    /// Whether the last box ends where the file ends.
+    /// Whether the last box ends at the end of the file.
     pub whole: bool,
     /// Units per second of the edits' durations.
     pub timescale: u32,
@@ -95,7 +96,7 @@ impl Movie {
         Ok(movie)
     }
 
-    /// The only track with that handler.
+    /// The track with this handler, if there is exactly one.
     pub fn track(&self, handler: &[u8; 4]) -> Option<&Track> {
         let mut tracks = self.tracks.iter().filter(|track| track.handler == *handler);
         tracks.next().filter(|_| tracks.next().is_none())
@@ -167,7 +168,7 @@ impl Track {
         let Some((codec, entry)) = entries.iter().next() else { return Err(broken("stsd")) };
         self.codec = codec;
         if codec == *b"mp4a" {
-            self.sound = (entry.u16(16)?, entry.u32(24)? >> 16);
+            self.audio = (entry.u16(16)?, entry.u32(24)? >> 16);
             return Ok(());
         }
         self.size = (entry.u16(24)?, entry.u16(26)?);
@@ -186,9 +187,10 @@ impl Track {
     }
 }
 
-/// Makes the sound begin `skip` of its units into its track, and the movie end after `duration` of its units. The encoder's output
-/// begins that much before the sound it was given, which the multiplexer does not know and counts as length.
-pub fn shift_sound(path: &Path, skip: u32, duration: u64) -> io::Result<()> {
+/// Makes the audio begin `skip` of its units into its track, and the movie end after `duration` of its units. The
+/// encoder's output begins this much before its input. The multiplexer does not know that, and counts it as part of the
+/// length.
+pub fn shift_audio(path: &Path, skip: u32, duration: u64) -> io::Result<()> {
     let movie = Movie::read(path)?;
     let track = movie.track(b"soun").ok_or_else(|| broken("the sound track"))?;
     let [edit] = track.edits.as_slice() else { return Err(broken("the sound track's edit list")) };

@@ -1,33 +1,34 @@
-//! What is told to the worker while a clip is made: at least once a second, and never less than before within a phase.
+//! Progress reports to the worker while a clip is made. They are sent at least once a second, and the fraction never
+//! decreases within a phase.
 
 use crate::failure;
 use clipfleet_contract::v1::TranscodeProgressed;
-use clipfleet_domain::{failure::Failure, lifecycle::Encoding, progress::Phase, rendition::name_of};
+use clipfleet_domain::{failure::Failure, lifecycle::Encoding, progress::Phase, wire_name::WireName as _};
 use parking_lot::{Condvar, Mutex};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// Time between two reports: half of what the worker relies on.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Time between two reports: half of the interval that the worker relies on.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The latest state of affairs.
+/// The current progress.
 pub struct Progress {
     state: Mutex<State>,
     steps: AtomicU64,
-    /// Since when a pipeline is being stopped, and why.
+    /// When stopping a pipeline began, and its reason.
     stopping: Mutex<Option<(Instant, Failure)>>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 struct State {
     phase: Phase,
     fraction: f64,
-    /// What was said last, be it a step back.
+    /// The latest step, even if it is a step back.
     latest: (Phase, f64),
     encoding: Encoding,
-    gpu_way: String,
+    gpu_route: String,
     over: bool,
 }
 
@@ -38,15 +39,16 @@ impl Default for Progress {
             fraction: 0.0,
             latest: (Phase::Fetching, 0.0),
             encoding: Encoding::default(),
-            gpu_way: String::new(),
+            gpu_route: String::new(),
             over: false,
         };
-        Self { state: Mutex::new(state), steps: AtomicU64::new(0), stopping: Mutex::default(), news: Condvar::new() }
+        Self { state: Mutex::new(state), steps: AtomicU64::new(0), stopping: Mutex::default(), changed: Condvar::new() }
     }
 }
 
 impl Progress {
-    /// Notes how far a phase is. Steps back are not told: a clip that is made anew is as far as it was before until it is farther.
+    /// Records the progress of a phase. Steps back are not reported: if a clip is made again, the reported progress
+    /// stays until it is exceeded.
     pub fn reach(&self, phase: Phase, fraction: f64) {
         let mut state = self.state.lock();
         if state.latest != (phase, fraction) {
@@ -61,27 +63,27 @@ impl Progress {
         }
     }
 
-    /// Number of steps so far, also of those that were taken before: a sign of work.
+    /// Number of steps so far, including repeated ones, as a measure of work.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Notes what is at work, and why it is not the best; and the way, if a GPU has a part in it.
-    pub fn encode_with(&self, encoding: Encoding, gpu_way: Option<String>) {
+    /// Records what encodes and why it is not the best choice, and the name of the route if it uses a GPU.
+    pub fn encode_with(&self, encoding: Encoding, gpu_route: Option<String>) {
         let mut state = self.state.lock();
         state.encoding = encoding;
-        state.gpu_way = gpu_way.unwrap_or_default();
+        state.gpu_route = gpu_route.unwrap_or_default();
         drop(state);
-        // Told at once: a driver that kills this process does so as soon as it is called.
-        self.news.notify_all();
+        // Reported immediately, because a driver that kills this process does so on its first call.
+        self.changed.notify_all();
     }
 
-    /// Notes that no GPU is at work any more.
+    /// Records that the GPU is no longer used.
     pub fn leave_gpu(&self) {
-        self.state.lock().gpu_way.clear();
+        self.state.lock().gpu_route.clear();
     }
 
-    /// Stops a pipeline by dropping it. `why` is what led to that, if anything did; see [`Progress::stuck`].
+    /// Stops a pipeline by dropping it. `why` is the failure that led to this, if any; see [`Progress::stuck`].
     pub fn stop_pipeline<T>(&self, pipeline: T, why: Option<&Failure>) {
         let why = why.cloned().unwrap_or_else(|| failure::stuck("the pipeline does not stop"));
         *self.stopping.lock() = Some((Instant::now(), why));
@@ -89,25 +91,27 @@ impl Progress {
         *self.stopping.lock() = None;
     }
 
-    /// Why a pipeline was to be stopped, if it has not done so for that long. An element that hangs in a driver never does.
-    pub fn stuck(&self, patience: Duration) -> Option<Failure> {
+    /// The reason for stopping a pipeline, if stopping has taken at least `timeout`. It never ends if an element hangs
+    /// in a driver.
+    pub fn stuck(&self, timeout: Duration) -> Option<Failure> {
         let stopping = self.stopping.lock().clone();
-        stopping.filter(|(since, _)| since.elapsed() >= patience).map(|(_, why)| why)
+        stopping.filter(|(since, _)| since.elapsed() >= timeout).map(|(_, why)| why)
     }
 
-    /// Reports until told to stop. Meant for a thread of its own, so that no stall elsewhere silences it.
+    /// Sends reports until [`Progress::stop`]. It should run in its own thread, so that a stall elsewhere does not
+    /// block it.
     pub fn report_while_busy(&self, mut send: impl FnMut(TranscodeProgressed)) {
         let mut state = self.state.lock();
         while !state.over {
             send(state.message());
-            self.news.wait_for(&mut state, INTERVAL);
+            self.changed.wait_for(&mut state, REPORT_INTERVAL);
         }
     }
 
     /// Ends [`Progress::report_while_busy`].
     pub fn stop(&self) {
         self.state.lock().over = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
@@ -115,11 +119,11 @@ impl State {
     fn message(&self) -> TranscodeProgressed {
         let Encoding { encoder, fallback_reason, decoder, gpu_driver } = self.encoding.clone();
         TranscodeProgressed {
-            phase: name_of(&Phase::ALL, self.phase).to_owned(),
+            phase: self.phase.name().to_owned(),
             fraction: self.fraction,
             encoder,
             fallback_reason,
-            gpu_way: self.gpu_way.clone(),
+            gpu_way: self.gpu_route.clone(),
             decoder,
             gpu_driver,
         }
@@ -131,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_goes_back() {
+    fn progress_never_decreases() {
         let progress = Progress::default();
         progress.reach(Phase::Fetching, 0.5);
         progress.reach(Phase::Fetching, 0.2);
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_done_again_is_a_sign_of_work() {
+    fn repeated_work_counts_as_work() {
         let progress = Progress::default();
         progress.reach(Phase::Verifying, 1.0);
         let before = progress.steps();
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_that_does_not_stop_is_stuck_with_what_led_to_it() {
+    fn a_pipeline_that_does_not_stop_is_stuck_with_its_reason() {
         struct Asks<'a>(&'a Progress, &'a Mutex<Vec<Option<Failure>>>);
         impl Drop for Asks<'_> {
             fn drop(&mut self) {

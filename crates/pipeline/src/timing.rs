@@ -1,117 +1,128 @@
-//! Which source picture is shown in which frame of the output, and which source samples are heard: pure arithmetic.
+//! Decides which source picture is shown in which frame of the output, and which source samples are used. Pure
+//! arithmetic.
 //!
-//! Sources have any frame rate, or none: captures write a picture when something moved, with time stamps rounded to
-//! milliseconds. The output has a frame every `1/fps` seconds, no more and no less. Time stamps alone decide; nothing is
-//! counted. Times are nanoseconds on the source's own time line, where the clip's start is `start`.
+//! Sources have any frame rate, or none: screen captures write a picture when something moved, with time stamps rounded
+//! to milliseconds. The output has exactly one frame every `1/fps` seconds. Only time stamps decide; pictures are not
+//! counted. Times are nanoseconds on the source's own time line, on which the clip starts at `start`.
+//!
+//! GStreamer's own cut, a segment that clips what a seek delivers, is not used: a seek only gets near the start.
+//! Instead, two small elements behind the decoders emit exactly N frames and M samples. A source without an index, with
+//! irregular pictures or with stray time stamps is therefore cut by the same rule as any other.
 
-/// Nanoseconds in a second, and so the length of one output frame in the unit of slots used here: time times frame rate.
+/// Nanoseconds per second. This is also the length of one output frame in the unit used here: time multiplied by the
+/// frame rate.
 const SECOND: i128 = 1_000_000_000;
 
-/// A picture this little before the start counts as at the start: requests are in whole milliseconds, pictures are not.
+/// A picture up to this much before the start counts as at the start: requests are in whole milliseconds, and pictures
+/// are not.
 const START_TOLERANCE_NS: i128 = 500_000;
 
-/// How much earlier than its slot a picture may be, in slots, and still be shown there. Just under a half, so that a source
-/// of twice the rate drops exactly every other picture.
-const EARLY: i128 = SECOND * 45 / 100;
+/// How much earlier than its frame a picture may be, in frames, to be shown there. Slightly less than a half, so that
+/// with a source of twice the rate exactly every other picture is dropped.
+const MAX_EARLY: i128 = SECOND * 45 / 100;
 
-/// How much later. Early and late together exceed a slot, which keeps a source with jittering time stamps at one picture per
-/// frame where strict rounding would drop one and double the next.
-const LATE: i128 = SECOND * 60 / 100;
+/// How much later a picture may be. Together, both exceed a frame. A source with jittering time stamps therefore keeps
+/// one picture per frame, where strict rounding would drop one and double the next.
+const MAX_LATE: i128 = SECOND * 60 / 100;
 
-/// A clip shows the first picture at or after its start from the start on. If that picture is more than this away, the source
-/// stood still, and what stood there is shown meanwhile.
-const STANDSTILL_NS: i128 = SECOND / 2;
+/// From its start, a clip shows the first picture at or after the start. If that picture is later than this, the source
+/// did not change, and the previous picture is shown until then.
+const MAX_PICTURE_GAP_NS: i128 = SECOND / 2;
+
+/// How much of a clip's end may be missing in the source, milliseconds. Players and editors show a duration that is
+/// rounded up, or the duration of the longer track; the difference is a few frames.
+pub const END_TOLERANCE_MS: i64 = 100;
 
 /// What to do with a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Showing {
-    /// It lies before the clip.
+pub enum FrameAction {
+    /// It is before the clip. Skip it.
     Before,
-    /// Its slot is taken; the next picture comes soon enough.
+    /// Its frame already has a picture. Skip it.
     Skip,
-    /// Repeat the picture before it this often, then show it.
+    /// Repeat the previous picture this often, then show this one.
     Show {
-        /// Frames of the earlier picture that fill the gap.
+        /// Number of repeats, which fill the gap.
         repeats: u32,
     },
-    /// It lies behind the clip: repeat the picture before it this often, then stop.
-    Behind {
-        /// Frames of the earlier picture that complete the clip.
+    /// It is after the clip. Repeat the previous picture this often, then stop.
+    After {
+        /// Number of repeats, which complete the clip.
         repeats: u32,
     },
 }
 
-/// Deals out the frames of the output.
+/// Assigns pictures to the frames of the output.
 #[derive(Debug, Clone)]
 pub struct FrameGrid {
     start_ns: i128,
     fps: i128,
     frames: u32,
     next: u32,
-    late: i128,
-    held: bool,
+    max_late: i128,
+    has_previous: bool,
 }
 
 impl FrameGrid {
-    /// A grid of `frames` frames at `fps` frames per second, the first of them at `start_ns` of the source.
+    /// A grid of `frames` frames at `fps` frames per second. The first frame is at `start_ns` of the source.
     pub fn new(start_ns: i64, fps: u32, frames: u32) -> Self {
-        Self { start_ns: start_ns.into(), fps: fps.into(), frames, next: 0, late: LATE, held: false }
+        Self { start_ns: start_ns.into(), fps: fps.into(), frames, next: 0, max_late: MAX_LATE, has_previous: false }
     }
 
-    /// Frames dealt so far.
-    pub fn dealt(&self) -> u32 {
+    /// Number of frames emitted so far.
+    pub fn emitted(&self) -> u32 {
         self.next
     }
 
-    /// Whether every frame is dealt.
+    /// Whether all frames have been emitted.
     pub fn is_full(&self) -> bool {
         self.next == self.frames
     }
 
-    /// When frame `index` is shown, nanoseconds from the clip's start.
+    /// Presentation time of frame `index`, nanoseconds from the clip's start.
     pub fn time_ns(&self, index: u32) -> u64 {
         (u64::from(index) * SECOND as u64 + self.fps as u64 / 2) / self.fps as u64
     }
 
-    /// Places the next picture of the source, which is shown there from `time_ns` on.
-    pub fn offer(&mut self, time_ns: i64) -> Showing {
+    /// Places the source's next picture, whose presentation time there is `time_ns`.
+    pub fn offer(&mut self, time_ns: i64) -> FrameAction {
         if self.is_full() {
-            return Showing::Behind { repeats: 0 };
+            return FrameAction::After { repeats: 0 };
         }
         let since = i128::from(time_ns) - self.start_ns;
         if since < -START_TOLERANCE_NS {
-            self.held = true;
-            return Showing::Before;
+            self.has_previous = true;
+            return FrameAction::Before;
         }
         let place = since * self.fps;
         let nearest = ((place + SECOND / 2) / SECOND).max(0);
-        let slot = if self.next == 0 && (since <= STANDSTILL_NS || !self.held) {
-            self.late = (place + SECOND / 10).clamp(LATE, SECOND);
+        let slot = if self.next == 0 && (since <= MAX_PICTURE_GAP_NS || !self.has_previous) {
+            self.max_late = (place + SECOND / 10).clamp(MAX_LATE, SECOND);
             0
         } else {
             let next = i128::from(self.next);
             let lateness = place - next * SECOND;
-            if lateness < -EARLY {
-                return Showing::Skip;
+            if lateness < -MAX_EARLY {
+                return FrameAction::Skip;
             }
-            if lateness <= self.late {
+            if lateness <= self.max_late {
                 next
             } else {
-                self.late = LATE;
+                self.max_late = MAX_LATE;
                 nearest.max(next)
             }
         };
         let repeats = (slot - i128::from(self.next)).min(i128::from(self.frames - self.next)) as u32;
         self.next += repeats;
-        self.held = true;
+        self.has_previous = true;
         if self.is_full() {
-            return Showing::Behind { repeats };
+            return FrameAction::After { repeats };
         }
         self.next += 1;
-        Showing::Show { repeats }
+        FrameAction::Show { repeats }
     }
 
-    /// The source is over: how often its last picture must be repeated to complete the clip.
+    /// Completes the clip at the end of the source. Returns how often its last picture must be repeated.
     pub fn complete(&mut self) -> u32 {
         let missing = self.frames - self.next;
         self.next = self.frames;
@@ -119,70 +130,73 @@ impl FrameGrid {
     }
 }
 
-/// What to do with a piece of sound.
+/// What to do with an audio buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hearing {
-    /// Silent samples to put before it.
+pub struct SampleAction {
+    /// Silent samples to insert before it.
     pub silence: u64,
-    /// Samples that the piece becomes before anything else happens to it: a few more or less where its clock drifts.
+    /// Number of samples to stretch the buffer to, before anything else. It differs slightly from the buffer's length
+    /// if the source's clock drifts.
     pub stretch_to: u64,
-    /// Samples to leave out at its beginning.
+    /// Samples to skip at its beginning.
     pub skip: u64,
-    /// Samples to keep after that.
+    /// Samples to keep after those.
     pub take: u64,
 }
 
-/// Time stamps may differ this much, in milliseconds, from where the sound before them ended and still be taken as its
-/// continuation. Captures round and jitter by less; a larger difference is a real gap.
+/// Maximum difference, in milliseconds, between a time stamp and the end of the previous audio at which both are
+/// contiguous. Captures round and jitter by less. A larger difference is a real gap.
 const CONTINUATION_MS: i64 = 20;
 
-/// Up to this difference, in milliseconds, time stamps are not followed: captures jitter by as much, and nobody hears it.
+/// Differences up to this value, in milliseconds, are ignored: captures jitter by this much, and it is inaudible.
 const JITTER_MS: i64 = 4;
 
-/// What exceeds [`JITTER_MS`] is made up for by stretching the sound, at a pace that would take so many milliseconds. So a millisecond too
-/// much changes the pitch by a thirtieth of a semitone, and a clock that drifts by 1 % is followed at 9 ms.
+/// Time in which stretching the audio corrects a difference beyond [`JITTER_MS`]. A difference of a millisecond changes
+/// the pitch by a thirtieth of a semitone, and a clock that drifts by 1 % is followed with a difference of 9 ms.
 const CATCH_UP_MS: i128 = 500;
 
-/// The most that sound is stretched: one sample in so many. A sixty-fourth is a quarter of a semitone, and more than any clock drifts.
-const MOST_STRETCH: i128 = 64;
+/// Audio is stretched by at most one sample in this many. A sixty-fourth is a quarter of a semitone, and more than any
+/// clock drifts.
+const MAX_STRETCH_DIVISOR: i128 = 64;
 
-/// How far the sound of a file may lie behind its pictures. FFmpeg, for one, writes 10 s of pictures before it gives up waiting for sound.
+/// How far the audio in a file may be behind the video. FFmpeg, for example, writes 10 s of video before it stops
+/// waiting for audio.
 const MAX_INTERLEAVE_MS: i64 = 30_000;
 
-/// Deals out the samples of the output.
+/// Assigns audio to the samples of the output.
 #[derive(Debug, Clone)]
 pub struct SampleGrid {
     start_ns: i128,
     rate: i128,
     samples: u64,
     filled: u64,
-    /// Where the sound heard last ended, in samples from the start.
+    /// End of the latest audio, in samples from the start.
     ended: Option<i128>,
 }
 
 impl SampleGrid {
-    /// A track of `samples` samples at `rate` per second, the first of them at `start_ns` of the source.
+    /// A grid of `samples` samples at `rate` per second. The first sample is at `start_ns` of the source.
     pub fn new(start_ns: i64, rate: u32, samples: u64) -> Self {
         Self { start_ns: start_ns.into(), rate: rate.into(), samples, filled: 0, ended: None }
     }
 
-    /// Samples dealt so far.
-    pub fn dealt(&self) -> u64 {
+    /// Number of samples emitted so far.
+    pub fn emitted(&self) -> u64 {
         self.filled
     }
 
-    /// Whether every sample is dealt.
+    /// Whether all samples have been emitted.
     pub fn is_full(&self) -> bool {
         self.filled == self.samples
     }
 
-    /// When sample `index` is heard, nanoseconds from the clip's start.
+    /// Presentation time of sample `index`, nanoseconds from the clip's start.
     pub fn time_ns(&self, index: u64) -> u64 {
         (u128::from(index) * SECOND as u128 / self.rate as u128) as u64
     }
 
-    /// Places the next `count` samples of the source, the first of which is heard there at `time_ns`.
-    pub fn offer(&mut self, time_ns: i64, count: u64) -> Hearing {
+    /// Places the source's next `count` samples, which begin at `time_ns` there.
+    pub fn offer(&mut self, time_ns: i64, count: u64) -> SampleAction {
         let stamped = (i128::from(time_ns) - self.start_ns) * self.rate;
         let stamped = (stamped + SECOND / 2).div_euclid(SECOND);
         let tolerance = self.rate * i128::from(CONTINUATION_MS) / 1_000;
@@ -194,14 +208,14 @@ impl SampleGrid {
         let filled = i128::from(self.filled);
         let end = end.min(i128::from(self.samples));
         if end <= filled {
-            return Hearing::default();
+            return SampleAction::default();
         }
         let first = begin.max(filled);
         if first >= end {
-            return Hearing::default();
+            return SampleAction::default();
         }
         self.filled = end as u64;
-        Hearing {
+        SampleAction {
             silence: (first - filled) as u64,
             stretch_to: stretch_to as u64,
             skip: (first - begin) as u64,
@@ -209,22 +223,22 @@ impl SampleGrid {
         }
     }
 
-    /// Samples to add to a piece of `count` samples that lies `late` samples before the time it says.
+    /// Samples to add to a buffer of `count` samples that is `late` samples before its time stamp.
     fn stretch(&self, late: i128, count: u64) -> i128 {
         let (samples, count) = (|ms: i128| self.rate * ms / 1_000, i128::from(count));
         let excess = (late.abs() - samples(JITTER_MS.into())).max(0);
-        let most = count / MOST_STRETCH;
+        let most = count / MAX_STRETCH_DIVISOR;
         late.signum() * (excess * count / samples(CATCH_UP_MS)).min(most)
     }
 
-    /// Whether sound of this clip is not to be expected any more when the pictures are at `time_ns` of the source: however badly the two are
-    /// interleaved, by then it would have come.
+    /// Whether audio of this clip can no longer be expected when the video is at `time_ns` of the source, even in a
+    /// badly interleaved file.
     pub fn is_missed_by(&self, time_ns: i64) -> bool {
         let end_ns = self.start_ns + i128::from(self.samples) * SECOND / self.rate;
         i128::from(time_ns) > end_ns + i128::from(MAX_INTERLEAVE_MS) * 1_000_000
     }
 
-    /// The source is over: how many silent samples complete the track.
+    /// Completes the clip at the end of the source. Returns the number of silent samples.
     pub fn complete(&mut self) -> u64 {
         let missing = self.samples - self.filled;
         self.filled = self.samples;
@@ -238,19 +252,19 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    /// The source picture (by index) in each frame of the output.
+    /// The index of the source picture in each frame of the output.
     fn shown(times_ns: impl IntoIterator<Item = i64>, start_ns: i64, fps: u32, frames: u32) -> Vec<usize> {
         let mut grid = FrameGrid::new(start_ns, fps, frames);
         let mut output = Vec::new();
         let mut last = 0;
         for (index, time) in times_ns.into_iter().enumerate() {
             match grid.offer(time) {
-                Showing::Before | Showing::Skip => {}
-                Showing::Show { repeats } => {
+                FrameAction::Before | FrameAction::Skip => {}
+                FrameAction::Show { repeats } => {
                     output.extend(std::iter::repeat_n(last, repeats as usize));
                     output.push(index);
                 }
-                Showing::Behind { repeats } => {
+                FrameAction::After { repeats } => {
                     output.extend(std::iter::repeat_n(last, repeats as usize));
                     break;
                 }
@@ -276,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_in_whole_milliseconds_and_a_nanosecond_off_make_no_difference() {
+    fn stamps_rounded_to_milliseconds_or_off_by_a_nanosecond_make_no_difference() {
         let expected: Vec<usize> = (60..150).collect();
         let rounded = rate(30, 1).take(400).map(|ns| (ns + MS / 2) / MS * MS);
         assert_eq!(shown(rounded, 2_000 * MS, 30, 90), expected);
@@ -322,33 +336,33 @@ mod tests {
     }
 
     #[test]
-    fn the_first_picture_after_the_start_comes_first_unless_the_source_stood_still() {
+    fn the_first_picture_after_the_start_comes_first_unless_it_is_too_late() {
         assert_eq!(shown([0, 300, 400].map(|ms| ms * MS), 100 * MS, 30, 10), [1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
         assert_eq!(shown([0, 1_000].map(|ms| ms * MS), 100 * MS, 10, 11), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
     }
 
     #[test]
-    fn sound_is_trimmed_padded_and_cut_to_the_sample() {
+    fn audio_is_trimmed_padded_and_cut_to_the_sample() {
         let mut grid = SampleGrid::new(1_000 * MS, 48_000, 48_000);
-        assert_eq!(grid.offer(800 * MS, 4_800), Hearing::default());
-        assert_eq!(grid.offer(999 * MS, 96), Hearing { silence: 0, stretch_to: 96, skip: 48, take: 48 });
+        assert_eq!(grid.offer(800 * MS, 4_800), SampleAction::default());
+        assert_eq!(grid.offer(999 * MS, 96), SampleAction { silence: 0, stretch_to: 96, skip: 48, take: 48 });
         let silence = 24_000 - 48;
-        assert_eq!(grid.offer(1_500 * MS, 480), Hearing { silence, stretch_to: 480, skip: 0, take: 480 });
+        assert_eq!(grid.offer(1_500 * MS, 480), SampleAction { silence, stretch_to: 480, skip: 0, take: 480 });
         let silence = 48_000 - 480 - 24_480;
-        assert_eq!(grid.offer(1_990 * MS, 4_800), Hearing { silence, stretch_to: 4_800, skip: 0, take: 480 });
+        assert_eq!(grid.offer(1_990 * MS, 4_800), SampleAction { silence, stretch_to: 4_800, skip: 0, take: 480 });
         assert!(grid.is_full());
     }
 
     #[test]
-    fn sound_that_starts_late_or_ends_early_is_completed_with_silence() {
+    fn audio_that_starts_late_or_ends_early_is_completed_with_silence() {
         let mut grid = SampleGrid::new(0, 48_000, 48_000);
-        let hearing = Hearing { silence: 12_000, stretch_to: 1_024, skip: 0, take: 1_024 };
+        let hearing = SampleAction { silence: 12_000, stretch_to: 1_024, skip: 0, take: 1_024 };
         assert_eq!(grid.offer(250 * MS, 1_024), hearing);
         assert_eq!(grid.complete(), 48_000 - 12_000 - 1_024);
     }
 
     #[test]
-    fn sound_is_waited_for_longer_than_any_file_is_badly_interleaved() {
+    fn audio_is_expected_for_longer_than_any_file_is_badly_interleaved() {
         let grid = SampleGrid::new(5_000 * MS, 48_000, 48_000);
         assert!(!grid.is_missed_by(36_000 * MS) && grid.is_missed_by(36_000 * MS + 1));
     }
@@ -359,19 +373,19 @@ mod tests {
         for (stamp_ms, count) in [(0, 960), (21, 960), (39, 960), (63, 960)] {
             assert_eq!(
                 grid.offer(stamp_ms * MS, count),
-                Hearing { silence: 0, stretch_to: count, skip: 0, take: count }
+                SampleAction { silence: 0, stretch_to: count, skip: 0, take: count }
             );
         }
         assert_eq!(grid.offer(120 * MS, 960).silence, 5_760 - 3_840);
     }
 
     #[test]
-    fn a_clock_that_drifts_is_followed_without_a_hole() {
+    fn a_drifting_clock_is_followed_without_a_gap() {
         for percent in [-1, 1] {
             let mut grid = SampleGrid::new(0, 48_000, 480_000);
             for packet in 0..400 {
                 let stamp_ns = packet * 1_024 * 1_000_000_000 / 48_000 * (100 + percent) / 100;
-                let before = grid.dealt();
+                let before = grid.emitted();
                 let hearing = grid.offer(stamp_ns, 1_024);
                 assert_eq!((hearing.silence, hearing.skip, hearing.take), (0, 0, hearing.stretch_to));
                 assert!(hearing.stretch_to.abs_diff(1_024) <= 16, "{hearing:?}");
@@ -382,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn time_stamps_that_jitter_and_wander_change_no_pitch_that_anyone_hears() {
+    fn jittering_and_drifting_time_stamps_do_not_change_the_pitch_audibly() {
         // As browsers record: packets of 60 ms, stamped up to 2 ms off, by a clock that is 0.1 % slow.
         let mut grid = SampleGrid::new(0, 48_000, 960_000);
         for packet in 0..300_i64 {

@@ -1,11 +1,11 @@
-//! The one connection this process has: a socket to the worker that started it.
+//! The only connection of this process: a socket to the worker that started it.
 //!
-//! A thread reads what the worker sends; any thread may ask for a range of the source and wait for it, or report. When the
-//! worker goes away there is nobody left to work for, so the process ends itself at once.
+//! A thread receives the worker's messages. Any thread may request a range of the source and wait for it, or send a
+//! report. When the worker disconnects, nobody needs the result, so the process kills itself.
 
 use crate::{
     framing::{read_message, write_message},
-    source::{Ranges, ReadError, Ticket},
+    source::blocks::{Ranges, ReadError, Ticket},
 };
 use bytes::Bytes;
 use clipfleet_contract::v1::{FromPipeline, ReadRange, StartTranscode, ToPipeline, from_pipeline, to_pipeline};
@@ -13,7 +13,7 @@ use clipfleet_domain::failure::{Code, Failure};
 use parking_lot::Mutex;
 use std::{collections::HashMap, io, os::unix::net::UnixStream, sync::Arc};
 
-/// The worker, seen from its pipeline.
+/// The connection to the worker.
 pub struct WorkerLink {
     writer: Mutex<UnixStream>,
     pending: Mutex<Pending>,
@@ -27,9 +27,10 @@ struct Pending {
 }
 
 impl WorkerLink {
-    /// Waits for the order on a fresh connection, then starts listening for answers. `None` when the worker has no order after all.
+    /// Waits for the order on a new connection, then starts the receiving thread. `None` if the worker closes the
+    /// connection without an order.
     pub fn open(stream: UnixStream) -> io::Result<Option<(Arc<Self>, StartTranscode)>> {
-        // Nothing but a socket has one.
+        // Only sockets have a peer address.
         stream.peer_addr()?;
         let mut reader = stream.try_clone()?;
         let start = match read_message::<ToPipeline>(&mut reader)?.and_then(|message| message.message) {
@@ -42,8 +43,8 @@ impl WorkerLink {
             pending: Mutex::default(),
             source_size: start.source_size_bytes,
         });
-        let listener = Arc::clone(&link);
-        std::thread::Builder::new().name("worker-link".into()).spawn(move || listener.listen(reader))?;
+        let receiver = Arc::clone(&link);
+        std::thread::Builder::new().name("worker-link".into()).spawn(move || receiver.receive(reader))?;
         Ok(Some((link, start)))
     }
 
@@ -52,7 +53,7 @@ impl WorkerLink {
         write_message(&mut *self.writer.lock(), &FromPipeline { message: Some(message) })
     }
 
-    fn listen(&self, mut reader: UnixStream) {
+    fn receive(&self, mut reader: UnixStream) {
         let reason = loop {
             match read_message::<ToPipeline>(&mut reader) {
                 Ok(Some(ToPipeline { message: Some(to_pipeline::Message::RangeBytes(answer)) })) => {
@@ -69,8 +70,8 @@ impl WorkerLink {
                 Err(error) => break format!("the connection to the worker broke: {error}"),
             }
         };
-        // Nobody waits for the outcome, and waiting for the codecs' threads to finish in order could take long: leave as a
-        // crash would, the attempt's directory belongs to the worker.
+        // Nobody needs the result, and an orderly shutdown of the codecs' threads could take long. The attempt's
+        // directory belongs to the worker, so there is nothing to clean up.
         tracing::warn!(reason, "leaving");
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }

@@ -1,12 +1,10 @@
-//! Pictures of any size in, frames of the output's size out: the element around a [`Paint`].
+//! The element around a [`Paint`]: it draws frames of the output's size from pictures of any size.
 //!
-//! One picture makes one frame, with its time stamp: the base class sees to it. Planes are read and written where they lie, in the
-//! decoder's and the encoder's own memory.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! The base class makes one frame from each picture, with the same time stamp. Planes are read from the decoder's
+//! buffers and written to the encoder's buffers without a copy.
 
 use super::filter_pads;
-use crate::paint::Paint;
+use crate::picture::paint::Paint;
 use clipfleet_domain::rendition::Size;
 use gst::{glib, subclass::prelude::*};
 use gst_video::subclass::prelude::*;
@@ -31,11 +29,10 @@ impl Canvas {
 
 mod imp {
     use super::*;
-    use crate::paint::{Plane, PlaneMut};
+    use crate::picture::paint::{Plane, PlaneMut};
     use gst_base::subclass::BaseTransformMode;
     use gst_video::{prelude::*, subclass::prelude::VideoFilterImpl};
     use parking_lot::Mutex;
-    use std::sync::LazyLock;
 
     #[derive(Default)]
     pub struct Canvas {
@@ -48,40 +45,20 @@ mod imp {
         }
     }
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for Canvas {
-        const NAME: &'static str = "ClipfleetCanvas";
-        type Type = super::Canvas;
-        type ParentType = gst_video::VideoFilter;
+    element_class! {
+        Canvas: gst_video::VideoFilter,
+        "ClipfleetCanvas", "Canvas", "Filter/Video", "Draws frames of the output's size",
+        filter_pads(&gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build())
     }
 
     impl ObjectImpl for Canvas {}
-    impl GstObjectImpl for Canvas {}
-
-    impl ElementImpl for Canvas {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                let about = "Draws frames of the output's size";
-                gst::subclass::ElementMetadata::new("Canvas", "Filter/Video", about, "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build();
-                filter_pads(&caps)
-            });
-            &TEMPLATES
-        }
-    }
 
     impl BaseTransformImpl for Canvas {
         const MODE: BaseTransformMode = BaseTransformMode::NeverInPlace;
         const PASSTHROUGH_ON_SAME_CAPS: bool = false;
         const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
-        /// Everything stays but the size, and the pixels become square.
+        /// Only the size changes, and pixels become square.
         fn transform_caps(
             &self,
             direction: gst::PadDirection,
@@ -135,7 +112,7 @@ mod imp {
             let (_, paint) = work.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let at_ns = picture.buffer().pts().map_or(0, gst::ClockTime::nseconds);
             for plane in 0..3_u32 {
-                // The first component of each plane of I420 is its only one.
+                // Each plane of I420 has exactly one component.
                 let sides = |info: &gst_video::VideoInfo| {
                     (info.comp_width(plane as u8) as usize, info.comp_height(plane as u8) as usize)
                 };

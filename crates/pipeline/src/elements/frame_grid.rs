@@ -1,57 +1,59 @@
-//! Decoded pictures in, the clip's frames out: the element around [`crate::timing::FrameGrid`]. It sits right behind the decoder, so that
-//! pictures outside the clip cost nothing further.
+//! The element around [`crate::timing::FrameGrid`]: it turns decoded pictures into the clip's frames. It is the first
+//! element after the decoder, so that pictures outside of the clip are not processed any further.
 //!
-//! Its output has a time line of its own that begins at 0, and ends by itself when the clip is complete: the demuxer then
-//! stops reading.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! Its output has its own time line, which begins at 0. When the clip is complete it sends end-of-stream, and the
+//! demuxer then stops reading.
 
-use super::{TimeLine, add_pads, clip_segment, filter_pads};
-use crate::{colours::Colours, edits::Placed, plan::Frames, timing::FrameGrid};
+use super::{add_pads, clip_segment, filter_pads};
+use crate::{
+    plan::step::Frames,
+    source::{colours::Colours, edits::Placed, time_line::TimeLine},
+    timing::FrameGrid,
+};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 use std::time::Instant;
 
 glib::wrapper! {
-    /// Puts pictures on a constant frame rate, from the clip's start to its end.
+    /// Converts pictures to a constant frame rate, from the clip's start to its end.
     pub struct FrameGridElement(ObjectSubclass<imp::FrameGridElement>) @extends gst::Element, gst::Object;
 }
 
-/// What went through a [`FrameGridElement`]. Times are nanoseconds on the source's time line.
+/// Report of a [`FrameGridElement`]. Times are nanoseconds on the source's time line.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FramesReport {
-    /// When the first picture of the clip was there.
+    /// When the first picture of the clip arrived.
     pub first_shown: Option<Instant>,
     /// The first picture that arrived at all.
     pub first_ns: Option<i64>,
     /// The last picture that arrived.
     pub last_ns: Option<i64>,
-    /// The decoder could not make the clip's first picture out of what it had been given so far.
+    /// The decoder could not completely decode the clip's first picture from the data that it had received.
     pub first_is_broken: bool,
-    /// When the source's last picture ends, if the source ended before the clip.
+    /// The end of the source's last picture, if the source ended before the clip.
     pub ended_ns: Option<i64>,
-    /// Frames dealt so far.
-    pub dealt: u32,
-    /// Frames at the end that repeat the source's last picture.
+    /// Number of frames emitted so far.
+    pub emitted: u32,
+    /// Number of frames at the end that repeat the source's last picture.
     pub completed: u32,
-    /// The source ended so early that the clip was given up.
+    /// The source ended so early that the clip was aborted.
     pub short: bool,
 }
 
 impl FrameGridElement {
-    /// An element that deals out those frames.
+    /// An element that emits these frames.
     pub fn new(frames: &Frames) -> Self {
         let element: Self = glib::Object::new();
         element.imp().configure(frames);
         element
     }
 
-    /// Whether the clip has all its frames; what comes after is dropped.
+    /// Whether the clip has all its frames. Later pictures are dropped.
     pub fn is_over(&self) -> bool {
         self.imp().state.lock().over
     }
 
-    /// What went through so far.
+    /// The report so far.
     pub fn report(&self) -> FramesReport {
         self.imp().state.lock().report
     }
@@ -59,11 +61,10 @@ impl FrameGridElement {
 
 mod imp {
     use super::*;
-    use crate::{plan::END_TOLERANCE_MS, timing::Showing};
+    use crate::timing::{END_TOLERANCE_MS, FrameAction};
     use gst::prelude::*;
     use gstreamer_video as gst_video;
     use parking_lot::Mutex;
-    use std::sync::LazyLock;
 
     pub struct FrameGridElement {
         sink: gst::Pad,
@@ -75,39 +76,40 @@ mod imp {
         segment: gst::FormattedSegment<gst::ClockTime>,
         grid: FrameGrid,
         frames: Frames,
-        /// The latest picture, shown or not: what a gap repeats. It is pushed when the next one is there, so that nobody else
-        /// holds it by then: a decoder's pool throws away a buffer whose memory is shared, and that costs a millisecond.
+        /// The latest picture, shown or not, which fills a gap. It is pushed when the next one arrives, so that there
+        /// is no other reference to it: a decoder's pool discards a buffer whose memory is shared, which costs a
+        /// millisecond.
         held: Option<Held>,
-        /// The format of the pictures after `held`. It is told when `held` is gone, which still has the format before.
+        /// The format of the pictures after `held`. It is pushed after `held`, which has the previous format.
         next_format: Option<gst::Event>,
         last_ns: Option<i64>,
-        /// Time between the two latest pictures, or what the latest says of itself.
+        /// Time between the two latest pictures, or the declared duration of the latest one.
         interval_ns: i64,
         pub(super) over: bool,
         pub(super) report: FramesReport,
     }
 
-    /// What is pushed next.
+    /// An item to push.
     enum Output {
         Frame(gst::Buffer),
-        /// From here on frames have another format.
+        /// The format of the following frames.
         Format(gst::Event),
     }
 
-    /// What a picture changed.
+    /// The effect of a picture.
     #[derive(Clone, Copy, PartialEq, Eq)]
     enum Taken {
-        /// More is to come.
+        /// More pictures are needed.
         More,
-        /// The clip has its frames.
+        /// The clip has all its frames.
         All,
-        /// The track is over, says its edit list.
+        /// The track has ended, according to its edit list.
         Ended,
     }
 
     struct Held {
         buffer: gst::Buffer,
-        /// The frame as which it is still to be pushed.
+        /// The frame that it must still be pushed as.
         frame: Option<u32>,
     }
 
@@ -142,7 +144,7 @@ mod imp {
             Ok(gst::FlowSuccess::Ok)
         }
 
-        /// The lock is not held here: a push runs the whole pipeline behind us.
+        /// Must be called without the lock, because a push runs all following elements.
         fn push_all(&self, output: Vec<Output>) -> Result<(), gst::FlowError> {
             output.into_iter().try_for_each(|next| match next {
                 Output::Frame(frame) => self.src.push(frame).map(|_| ()),
@@ -169,16 +171,16 @@ mod imp {
                     self.src.push_event(clip_segment(&event))
                 }
                 gst::EventView::Eos(_) => self.end(event),
-                // Gaps are filled by the grid; tags of the source (its rotation, its title) do not hold for the output.
+                // The grid fills gaps. Tags of the source (its rotation, its title) do not apply to the output.
                 gst::EventView::Gap(_) | gst::EventView::Tag(_) => true,
-                // The one seek comes before the first picture, so behind us there is nothing to flush. A GPU's decoder tells its format
-                // even before that, and elements that are just agreeing on it would fail.
+                // The only seek precedes the first picture, so there is nothing to flush after this element. A GPU's
+                // decoder sends its format even earlier, and elements that are negotiating that format would fail.
                 gst::EventView::FlushStart(_) | gst::EventView::FlushStop(_) => true,
                 _ => gst::Pad::event_default(&self.sink, Some(&*self.obj()), event),
             }
         }
 
-        /// The decoder's format at the output's rate, with nothing left open about its colours.
+        /// The decoder's format with the output's rate, and with complete colours.
         fn frame_format(&self, caps: &gst::CapsRef) -> gst::Event {
             let state = self.state.lock();
             let fps = gst::Fraction::new(state.frames.fps as i32, 1);
@@ -205,7 +207,7 @@ mod imp {
                 state.complete(&mut output)
             };
             if short {
-                // Ends the run at once; why it is short is found out afterwards, from the report.
+                // Ends the run immediately. The cause is determined afterwards, from the report.
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("the source ends before the clip"));
                 return false;
             }
@@ -215,24 +217,46 @@ mod imp {
     }
 
     impl State {
+        fn new() -> Self {
+            Self {
+                segment: gst::FormattedSegment::new(),
+                grid: FrameGrid::new(0, 1, 0),
+                frames: Frames {
+                    start_ns: 0,
+                    fps: 1,
+                    frames: 0,
+                    max_repeats: 0,
+                    time_line: TimeLine::Stamped,
+                    colours: Colours::default(),
+                    range_is_limited_later: false,
+                },
+                held: None,
+                next_format: None,
+                last_ns: None,
+                interval_ns: 0,
+                over: false,
+                report: FramesReport::default(),
+            }
+        }
+
         fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<Output>) -> Taken {
             let media_ns = self.frames.time_line.media_time(&self.segment, buffer.pts());
             let time = match media_ns.map(|media| self.frames.time_line.edits().place(media)) {
                 Some(Placed::At(time)) => time,
                 Some(Placed::CutOut) => return Taken::More,
-                Some(Placed::Behind) => return Taken::Ended,
+                Some(Placed::After) => return Taken::Ended,
                 None => self.last_ns.map_or(0, |last| last + self.interval_ns),
             };
             self.interval_ns = self.interval(time, &buffer);
             self.report.first_ns.get_or_insert(time);
             self.report.last_ns = Some(time);
-            let from = self.grid.dealt();
+            let from = self.grid.emitted();
             let (repeats, frame) = match self.grid.offer(time) {
-                Showing::Before | Showing::Skip => (0, None),
-                Showing::Show { repeats } => (repeats, Some(from + repeats)),
-                Showing::Behind { repeats } => (repeats, None),
+                FrameAction::Before | FrameAction::Skip => (0, None),
+                FrameAction::Show { repeats } => (repeats, Some(from + repeats)),
+                FrameAction::After { repeats } => (repeats, None),
             };
-            self.report.dealt = self.grid.dealt();
+            self.report.emitted = self.grid.emitted();
             self.release(from, repeats, output);
             output.extend(self.next_format.take().map(Output::Format));
             if frame == Some(0) {
@@ -243,25 +267,25 @@ mod imp {
             }
             (self.held, self.last_ns) = (Some(Held { buffer, frame }), Some(time));
             if self.grid.is_full() {
-                self.release(self.grid.dealt(), 0, output);
+                self.release(self.grid.emitted(), 0, output);
                 return Taken::All;
             }
             Taken::More
         }
 
-        /// How long a picture is shown if none follows. An MP4 says it of every picture; what others say is often nonsense, and the time
-        /// since the picture before it a better guess.
+        /// How long a picture is shown if no other follows. MP4 declares it for every picture. Other declarations are
+        /// often wrong, and the time since the previous picture is a better estimate.
         fn interval(&self, time: i64, buffer: &gst::Buffer) -> i64 {
-            let said = buffer.duration().map_or(0, |duration| duration.nseconds() as i64);
+            let declared = buffer.duration().map_or(0, |duration| duration.nseconds() as i64);
             let since = self.last_ns.map_or(0, |last| time - last).max(0);
             match self.frames.time_line {
-                TimeLine::Edited(_) if said > 0 => said,
+                TimeLine::Edited(_) if declared > 0 => declared,
                 _ if since > 0 => since,
-                _ => said,
+                _ => declared,
             }
         }
 
-        /// What pictures of these caps mean; `None` where the caps say it well enough.
+        /// The colours of pictures with these caps; `None` if the caps are sufficient.
         fn colours(&self, caps: &gst::CapsRef) -> Option<Colours> {
             let info = gst_video::VideoInfo::from_caps(caps).ok()?;
             if info.is_rgb() {
@@ -271,9 +295,9 @@ mod imp {
             Some(if self.frames.range_is_limited_later { colours.limited() } else { colours })
         }
 
-        /// Whether too much is missing.
+        /// Completes the clip. Returns whether too much is missing.
         fn complete(&mut self, output: &mut Vec<Output>) -> bool {
-            let from = self.grid.dealt();
+            let from = self.grid.emitted();
             let missing = self.grid.complete();
             let frame_ns = 1_000_000_000 / i64::from(self.frames.fps);
             let ended = self.last_ns.map(|last| last + self.interval_ns.max(frame_ns));
@@ -288,7 +312,7 @@ mod imp {
             self.report.short
         }
 
-        /// Lets go of the held picture: as the frame it is due for, and as `repeats` more from frame `from` on.
+        /// Releases the held picture: as its own frame, and as `repeats` further frames starting with frame `from`.
         fn release(&mut self, from: u32, repeats: u32, output: &mut Vec<Output>) {
             let Some(Held { buffer, frame }) = self.held.take() else { return };
             let mut frames: Vec<u32> = frame.into_iter().chain(from..from + repeats).collect();
@@ -309,69 +333,11 @@ mod imp {
         }
     }
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for FrameGridElement {
-        const NAME: &'static str = "ClipfleetFrameGrid";
-        type Type = super::FrameGridElement;
-        type ParentType = gst::Element;
-
-        fn with_class(class: &Self::Class) -> Self {
-            let template = |name| class.pad_template(name).expect("the class has both pads");
-            let sink = gst::Pad::builder_from_template(&template("sink"))
-                .chain_function(|_, parent, buffer| {
-                    Self::catch_panic_pad_function(parent, || Err(gst::FlowError::Error), |this| this.chain(buffer))
-                })
-                .event_function(|_, parent, event| {
-                    Self::catch_panic_pad_function(parent, || false, |this| this.event(event))
-                })
-                // Lets the decoder write into the buffers that the element behind us likes.
-                .flags(gst::PadFlags::PROXY_ALLOCATION)
-                .build();
-            let src = gst::Pad::from_template(&template("src"));
-            let state = Mutex::new(State {
-                segment: gst::FormattedSegment::new(),
-                grid: FrameGrid::new(0, 1, 0),
-                frames: Frames {
-                    start_ns: 0,
-                    fps: 1,
-                    frames: 0,
-                    max_repeats: 0,
-                    time_line: TimeLine::Stamped,
-                    colours: Colours::default(),
-                    range_is_limited_later: false,
-                },
-                held: None,
-                next_format: None,
-                last_ns: None,
-                interval_ns: 0,
-                over: false,
-                report: FramesReport::default(),
-            });
-            Self { sink, src, state }
-        }
-    }
-
-    impl ObjectImpl for FrameGridElement {
-        fn constructed(&self) {
-            self.parent_constructed();
-            add_pads(self.obj().upcast_ref(), [&self.sink, &self.src]);
-        }
-    }
-
-    impl GstObjectImpl for FrameGridElement {}
-
-    impl ElementImpl for FrameGridElement {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                let about = "Cuts pictures to a clip at a constant frame rate";
-                gst::subclass::ElementMetadata::new("Frame grid", "Filter/Video", about, "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| filter_pads(&gst::Caps::new_any()));
-            &TEMPLATES
-        }
+    element_class! {
+        FrameGridElement: gst::Element,
+        "ClipfleetFrameGrid", "Frame grid", "Filter/Video", "Cuts pictures to a clip at a constant frame rate",
+        filter_pads(&gst::Caps::new_any());
+        // The decoder may write into buffers that the next element provides.
+        gst::PadFlags::PROXY_ALLOCATION
     }
 }

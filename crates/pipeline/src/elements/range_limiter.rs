@@ -1,8 +1,8 @@
-//! Pictures of full range in, of limited range out: the element around [`crate::range`]. What the caps say of the range is left
-//! as it is: in front of it they already say what comes out, so that no converter in between changes the range, too.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! The element around [`crate::picture::range`]: it converts pictures from full range to limited range. It does not
+//! change the caps. Before this element, they already declare limited range, so that no converter in between changes
+//! the range as well.
 
+use super::filter_pads;
 use gst::{glib, subclass::prelude::*};
 use gst_video::subclass::prelude::*;
 use gstreamer as gst;
@@ -30,41 +30,20 @@ impl Default for RangeLimiter {
 
 mod imp {
     use super::*;
-    use crate::range::{limit_brightness, limit_colour};
+    use crate::picture::range::{limit_brightness, limit_colour};
     use gst_base::subclass::BaseTransformMode;
     use gst_video::{VideoFormat, prelude::*};
-    use std::sync::LazyLock;
 
     #[derive(Default)]
     pub struct RangeLimiter;
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for RangeLimiter {
-        const NAME: &'static str = "ClipfleetRangeLimiter";
-        type Type = super::RangeLimiter;
-        type ParentType = gst_video::VideoFilter;
+    element_class! {
+        RangeLimiter: gst_video::VideoFilter,
+        "ClipfleetRangeLimiter", "Range limiter", "Filter/Video", "Converts full range to limited range",
+        filter_pads(&gst_video::VideoCapsBuilder::new().format_list([VideoFormat::I420, VideoFormat::Nv12]).build())
     }
 
     impl ObjectImpl for RangeLimiter {}
-    impl GstObjectImpl for RangeLimiter {}
-
-    impl ElementImpl for RangeLimiter {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                let about = "Makes limited range of full range";
-                gst::subclass::ElementMetadata::new("Range limiter", "Filter/Video", about, "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let formats = [VideoFormat::I420, VideoFormat::Nv12];
-                super::super::filter_pads(&gst_video::VideoCapsBuilder::new().format_list(formats).build())
-            });
-            &TEMPLATES
-        }
-    }
 
     impl BaseTransformImpl for RangeLimiter {
         const MODE: BaseTransformMode = BaseTransformMode::AlwaysInPlace;

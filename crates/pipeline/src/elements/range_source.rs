@@ -1,14 +1,12 @@
-//! The source element: `create(offset, length)` answered from [`Source`]. Being a random-access `basesrc` it is pulled by the
-//! demuxer, so only what the demuxer looks at is ever fetched.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! The source element: it implements `create(offset, length)` with [`Source`]. It is a random-access `basesrc`, from
+//! which the demuxer pulls, so that only data that the demuxer needs is read.
 
-use crate::source::Source;
+use crate::source::blocks::Source;
 use gst::{glib, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 use gstreamer_base as gst_base;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 glib::wrapper! {
     /// Feeds a pipeline from a [`Source`].
@@ -23,8 +21,9 @@ impl RangeSource {
         element
     }
 
-    /// Reads no more once `enough` holds: a demuxer goes on as long as any stream has data, even one that nothing takes. Whoever asks is
-    /// left waiting until the pipeline stops, since an end in the middle of a file is damage to some demuxers.
+    /// Stops reading as soon as `enough` returns true: a demuxer continues as long as any stream has data, even if no
+    /// element uses it. From then on, reads block until the pipeline stops, because some demuxers treat an end in the
+    /// middle of a file as damage.
     pub fn read_until(&self, enough: impl Fn() -> bool + Send + 'static) {
         *self.imp().enough.lock() = Some(Box::new(enough));
     }
@@ -32,12 +31,12 @@ impl RangeSource {
 
 mod imp {
     use super::*;
-    use crate::source::ReadError;
+    use crate::source::blocks::ReadError;
     use gst_base::subclass::base_src::CreateSuccess;
     use parking_lot::{Condvar, Mutex};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Whether nothing more is needed.
+    /// Whether no more data is needed.
     type Enough = Box<dyn Fn() -> bool + Send>;
 
     #[derive(Default)]
@@ -53,8 +52,8 @@ mod imp {
             self.source.lock().clone()
         }
 
-        /// Waits to be interrupted if there is enough; whether there was.
-        fn rest(&self) -> bool {
+        /// If there is enough data, waits for an interruption. Returns whether there was enough.
+        fn wait_if_enough(&self) -> bool {
             let mut enough = self.enough.lock();
             if !enough.as_ref().is_some_and(|enough| enough()) {
                 return false;
@@ -64,38 +63,21 @@ mod imp {
         }
     }
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for RangeSource {
-        const NAME: &'static str = "ClipfleetRangeSource";
-        type Type = super::RangeSource;
-        type ParentType = gst_base::BaseSrc;
+    element_class! {
+        RangeSource: gst_base::BaseSrc,
+        "ClipfleetRangeSource", "Range source", "Source", "Reads ranges of the source",
+        pad_template().into_iter().collect()
+    }
+
+    fn pad_template() -> Option<gst::PadTemplate> {
+        let any = gst::Caps::new_any();
+        gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &any).ok()
     }
 
     impl ObjectImpl for RangeSource {
         fn constructed(&self) {
             self.parent_constructed();
             self.obj().set_format(gst::Format::Bytes);
-        }
-    }
-
-    impl GstObjectImpl for RangeSource {}
-
-    impl ElementImpl for RangeSource {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                gst::subclass::ElementMetadata::new("Range source", "Source", "Reads ranges of the source", "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let any = gst::Caps::new_any();
-                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &any)
-                    .into_iter()
-                    .collect()
-            });
-            &TEMPLATES
         }
     }
 
@@ -119,7 +101,7 @@ mod imp {
 
         fn unlock(&self) -> Result<(), gst::ErrorMessage> {
             self.interrupted.store(true, Ordering::Release);
-            // Whoever is about to wait has seen it, or waits and is woken.
+            // With the lock, a reader has either seen the flag, or waits and is woken up.
             drop(self.enough.lock());
             self.interruption.notify_all();
             Ok(())
@@ -140,7 +122,7 @@ mod imp {
             if offset >= source.size() {
                 return Err(gst::FlowError::Eos);
             }
-            if self.rest() {
+            if self.wait_if_enough() {
                 return Err(gst::FlowError::Flushing);
             }
             let pieces = source.read(offset, u64::from(length), &self.interrupted).map_err(|error| match error {
@@ -153,7 +135,7 @@ mod imp {
             let mut buffer = gst::Buffer::new();
             if let Some(buffer) = buffer.get_mut() {
                 for piece in pieces {
-                    // Wraps the block's bytes; nothing is copied.
+                    // Wraps the block's bytes without a copy.
                     buffer.append_memory(gst::Memory::from_slice(piece));
                 }
                 buffer.set_offset(offset);

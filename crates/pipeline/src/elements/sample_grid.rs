@@ -1,48 +1,52 @@
-//! Decoded sound in, the clip's samples out: the element around [`crate::timing::SampleGrid`]. What is missing becomes silence.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! The element around [`crate::timing::SampleGrid`]: it turns decoded audio into the clip's samples. Gaps become
+//! silence.
 
-use super::{TimeLine, add_pads, clip_segment, filter_pads, stereo};
-use crate::{channels::Downmix, edits::Heard, timing::SampleGrid};
+use super::{add_pads, clip_segment, filter_pads, stereo};
+use crate::{
+    audio::channels::Downmix,
+    source::{edits::AudiblePart, time_line::TimeLine},
+    timing::SampleGrid,
+};
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
 glib::wrapper! {
-    /// Cuts sound to the sample.
+    /// Cuts audio to the sample.
     pub struct SampleGridElement(ObjectSubclass<imp::SampleGridElement>) @extends gst::Element, gst::Object;
 }
 
-/// Bytes of one number of one channel.
+/// Bytes of one sample of one channel.
 const SAMPLE_BYTES: usize = 4;
 
 /// Bytes of one sample of both channels.
 const FRAME_BYTES: usize = 2 * SAMPLE_BYTES;
 
-/// What went through a [`SampleGridElement`].
+/// Report of a [`SampleGridElement`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SamplesReport {
-    /// When the first sound that came is heard, nanoseconds on the source's own time line.
+    /// Start of the first audio that arrived, nanoseconds on the source's own time line.
     pub first_ns: Option<i64>,
-    /// When the source's sound ends on its own time line, nanoseconds; present if it ended before the clip.
+    /// End of the source's audio on its own time line, nanoseconds; present if it ended before the clip.
     pub ended_ns: Option<i64>,
-    /// There are more than two channels, and they do not say where they belong.
+    /// There are more than two channels without positions.
     pub channels_are_discrete: bool,
 }
 
 impl SampleGridElement {
-    /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point, mixed from however many channels come.
+    /// An element that fills `grid` with interleaved stereo samples in 32-bit floating point, mixed down from any
+    /// number of channels.
     pub fn new(grid: SampleGrid, time_line: TimeLine, rate: u32) -> Self {
         let element: Self = glib::Object::new();
         element.imp().configure(grid, time_line, rate);
         element
     }
 
-    /// Whether the clip has its samples.
+    /// Whether the clip has all its samples.
     pub fn is_over(&self) -> bool {
         self.imp().state.lock().over
     }
 
-    /// What went through so far.
+    /// The report so far.
     pub fn report(&self) -> SamplesReport {
         self.imp().state.lock().report
     }
@@ -50,12 +54,12 @@ impl SampleGridElement {
 
 mod imp {
     use super::*;
-    use crate::timing::Hearing;
+    use crate::timing::SampleAction;
     use gst::prelude::*;
     use parking_lot::Mutex;
-    use std::{ops::Range, sync::LazyLock};
+    use std::ops::Range;
 
-    /// Samples of silence pushed at a time: a second.
+    /// Samples of silence per buffer: a second.
     const SILENCE_STEP: u64 = 48_000;
 
     pub struct SampleGridElement {
@@ -70,7 +74,7 @@ mod imp {
         time_line: TimeLine,
         rate: u32,
         downmix: Downmix,
-        /// When the sound that came last ends on its track's own time line.
+        /// End of the latest audio on its track's own time line.
         media_end_ns: Option<i64>,
         ended_ns: Option<i64>,
         pub(super) over: bool,
@@ -107,7 +111,7 @@ mod imp {
             self.src.sticky_event::<gst::event::Caps>(0).is_some()
         }
 
-        /// A stream that ends before it began has neither format nor segment yet, which silence needs, too.
+        /// Sends format and segment for a stream that ends before any data. Silence also needs them.
         fn begin(&self, end: &gst::Event) {
             if self.has_format() {
                 return;
@@ -116,7 +120,7 @@ mod imp {
             self.src.push_event(clip_segment(end));
         }
 
-        /// What comes out.
+        /// The format of the output.
         fn format(&self, seqnum: gst::Seqnum) -> gst::Event {
             let rate = self.state.lock().rate as i32;
             let caps = gst::Caps::builder("audio/x-raw")
@@ -133,7 +137,7 @@ mod imp {
             pieces.into_iter().try_for_each(|piece| self.src.push(piece).map(|_| ()))
         }
 
-        /// The source has no more sound, says `event`.
+        /// Completes the clip with silence at the end of the source's audio.
         fn end(&self, event: &gst::Event) -> bool {
             let mut output = Vec::new();
             {
@@ -142,9 +146,9 @@ mod imp {
                     return true;
                 }
                 state.over = true;
-                // Sound that was over before the clip began ended as early as can be.
+                // If the audio ended before the clip began, its end is the earliest possible time.
                 state.report.ended_ns = Some(state.ended_ns.unwrap_or(i64::MIN / 2));
-                let from = state.grid.dealt();
+                let from = state.grid.emitted();
                 let missing = state.grid.complete();
                 state.silence(from, missing, &mut output);
             }
@@ -159,7 +163,7 @@ mod imp {
                     if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
                         self.state.lock().segment = segment.clone();
                     }
-                    // A format comes first, even where a stream that is empty has none.
+                    // A format must come first, but an empty stream has none.
                     !self.has_format() || self.src.push_event(clip_segment(&event))
                 }
                 gst::EventView::Eos(_) => self.end(&event),
@@ -169,7 +173,7 @@ mod imp {
                     !is_over || self.end(&event)
                 }
                 gst::EventView::Tag(_) => true,
-                // The default keeps formats to itself.
+                // The default handler does not forward caps.
                 gst::EventView::Caps(caps) => {
                     let Some(downmix) = downmix_of(caps.caps()) else { return false };
                     {
@@ -188,7 +192,21 @@ mod imp {
     }
 
     impl State {
-        /// Whether the track is over, says its edit list.
+        fn new() -> Self {
+            Self {
+                segment: gst::FormattedSegment::new(),
+                grid: SampleGrid::new(0, 1, 0),
+                time_line: TimeLine::Stamped,
+                rate: 1,
+                downmix: Downmix::new(2, 0),
+                media_end_ns: None,
+                ended_ns: None,
+                over: false,
+                report: SamplesReport::default(),
+            }
+        }
+
+        /// Adds a buffer. Returns whether the track has ended, according to its edit list.
         fn take(&mut self, buffer: gst::Buffer, output: &mut Vec<gst::Buffer>) -> bool {
             let Some(piece) = self.mixed(&buffer) else { return false };
             let count = (piece.size() / FRAME_BYTES) as u64;
@@ -196,18 +214,21 @@ mod imp {
             let Some(media_ns) = stamped.or(self.media_end_ns) else { return false };
             let length_ns = self.duration_ns(count);
             self.media_end_ns = Some(media_ns + length_ns);
-            let (heard, ended) = self.time_line.edits().hear(media_ns, length_ns);
-            for Heard { movie_ns, skip_ns, length_ns: heard_ns } in heard {
-                // The whole piece but for the seams of edits, so that no rounding touches it.
+            let (parts, ended) = self.time_line.edits().audible_parts(media_ns, length_ns);
+            for AudiblePart { movie_ns, skip_ns, length_ns: audible_ns } in parts {
+                // Uses the whole buffer except at borders of edits, so that there is no rounding.
                 let from = self.samples(skip_ns).min(count);
-                let to =
-                    if skip_ns + heard_ns == length_ns { count } else { self.samples(skip_ns + heard_ns).min(count) };
-                self.hear(movie_ns, &piece, from..to.max(from), output);
+                let to = if skip_ns + audible_ns == length_ns {
+                    count
+                } else {
+                    self.samples(skip_ns + audible_ns).min(count)
+                };
+                self.place(movie_ns, &piece, from..to.max(from), output);
             }
             ended
         }
 
-        /// Left and right of a piece.
+        /// Mixes a buffer down to stereo.
         fn mixed(&self, buffer: &gst::Buffer) -> Option<gst::Buffer> {
             if self.downmix.is_stereo() {
                 return Some(buffer.clone());
@@ -218,13 +239,13 @@ mod imp {
             Some(gst::Buffer::from_slice(mixed.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()))
         }
 
-        /// Part of a piece, heard from that time on.
-        fn hear(&mut self, time: i64, piece: &gst::Buffer, part: Range<u64>, output: &mut Vec<gst::Buffer>) {
+        /// Places a part of a buffer at a time.
+        fn place(&mut self, time: i64, piece: &gst::Buffer, part: Range<u64>, output: &mut Vec<gst::Buffer>) {
             let count = part.end - part.start;
             self.report.first_ns.get_or_insert(time);
             self.ended_ns = Some(time + self.duration_ns(count));
-            let filled = self.grid.dealt();
-            let Hearing { silence, stretch_to, skip, take } = self.grid.offer(time, count);
+            let filled = self.grid.emitted();
+            let SampleAction { silence, stretch_to, skip, take } = self.grid.offer(time, count);
             self.silence(filled, silence, output);
             if take == 0 {
                 return;
@@ -241,8 +262,9 @@ mod imp {
             }
         }
 
-        /// Matroska does not say when a track ends, its demuxer only that there was nothing of it up to `time`. MP4 does say it, and its
-        /// demuxer invents gaps while sound is still to come.
+        /// Whether the track has ended by `time`. Matroska does not declare when a track ends; its demuxer only reports
+        /// that there was no data up to `time`. MP4 declares the end, and its demuxer reports gaps even if audio
+        /// follows.
         fn is_over_by(&self, time: gst::ClockTime) -> bool {
             let time = self.time_line.media_time(&self.segment, Some(time));
             self.time_line == TimeLine::Stamped && time.is_some_and(|time| self.grid.is_missed_by(time))
@@ -284,7 +306,7 @@ mod imp {
         bytes.try_into().map_or(0.0, f32::from_le_bytes)
     }
 
-    /// The same sound in another number of samples, between which it is taken to be straight.
+    /// Resamples a buffer to another number of samples by linear interpolation.
     fn stretched(piece: &gst::Buffer, samples: u64) -> Option<gst::Buffer> {
         let bytes = piece.map_readable().ok()?;
         let from: Vec<[f32; 2]> = stereo(&bytes).collect();
@@ -300,8 +322,8 @@ mod imp {
         Some(gst::Buffer::from_slice(stretched))
     }
 
-    /// Damaged sound decodes to numbers that are none, or thousands of times too loud. What is beyond full scale is cut off, as every
-    /// player does.
+    /// Removes invalid samples. Damaged audio decodes to NaN, or to values thousands of times too large. Values beyond
+    /// full scale are clipped, as in every player.
     fn audible(piece: gst::Buffer) -> gst::Buffer {
         let fine = |bytes: &[u8]| bytes.chunks_exact(SAMPLE_BYTES).all(|sample| number(sample).abs() <= 1.0);
         let Ok(bytes) = piece.map_readable() else { return piece };
@@ -315,59 +337,10 @@ mod imp {
         gst::Buffer::from_slice(limited)
     }
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for SampleGridElement {
-        const NAME: &'static str = "ClipfleetSampleGrid";
-        type Type = super::SampleGridElement;
-        type ParentType = gst::Element;
-
-        fn with_class(class: &Self::Class) -> Self {
-            let template = |name| class.pad_template(name).expect("the class has both pads");
-            let sink = gst::Pad::builder_from_template(&template("sink"))
-                .chain_function(|_, parent, buffer| {
-                    Self::catch_panic_pad_function(parent, || Err(gst::FlowError::Error), |this| this.chain(buffer))
-                })
-                .event_function(|_, parent, event| {
-                    Self::catch_panic_pad_function(parent, || false, |this| this.event(event))
-                })
-                .build();
-            let src = gst::Pad::from_template(&template("src"));
-            let state = Mutex::new(State {
-                segment: gst::FormattedSegment::new(),
-                grid: SampleGrid::new(0, 1, 0),
-                time_line: TimeLine::Stamped,
-                rate: 1,
-                downmix: Downmix::new(2, 0),
-                media_end_ns: None,
-                ended_ns: None,
-                over: false,
-                report: SamplesReport::default(),
-            });
-            Self { sink, src, state }
-        }
-    }
-
-    impl ObjectImpl for SampleGridElement {
-        fn constructed(&self) {
-            self.parent_constructed();
-            add_pads(self.obj().upcast_ref(), [&self.sink, &self.src]);
-        }
-    }
-
-    impl GstObjectImpl for SampleGridElement {}
-
-    impl ElementImpl for SampleGridElement {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                let about = "Cuts sound to a clip and fills gaps with silence";
-                gst::subclass::ElementMetadata::new("Sample grid", "Filter/Audio", about, "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| filter_pads(&gst::Caps::new_any()));
-            &TEMPLATES
-        }
+    element_class! {
+        SampleGridElement: gst::Element,
+        "ClipfleetSampleGrid", "Sample grid", "Filter/Audio", "Cuts audio to a clip and fills gaps with silence",
+        filter_pads(&gst::Caps::new_any());
+        gst::PadFlags::empty()
     }
 }

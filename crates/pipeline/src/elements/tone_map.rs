@@ -1,6 +1,5 @@
-//! Pictures of high dynamic range in, of standard range out: the element around [`crate::tone`]. One picture makes one, of the same size.
-// The subclass macros of gstreamer-rs implement unsafe traits; there is no unsafe code of ours here.
-#![allow(unsafe_code)]
+//! The element around [`crate::picture::tone`]: it maps pictures of high dynamic range to standard range. Sizes do not
+//! change.
 
 use gst::{glib, subclass::prelude::*};
 use gst_video::subclass::prelude::*;
@@ -9,13 +8,13 @@ use gstreamer_base as gst_base;
 use gstreamer_video as gst_video;
 
 glib::wrapper! {
-    /// Makes 8-bit pictures of BT.709 out of 10-bit pictures of HLG or PQ.
+    /// Converts 10-bit pictures of HLG or PQ to 8-bit pictures of BT.709.
     pub struct ToneMapper(ObjectSubclass<imp::ToneMapper>)
         @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object;
 }
 
 impl ToneMapper {
-    /// A new element; what arrives tells it how bright it may be.
+    /// A new element. The caps of its input determine the maximum brightness.
     pub fn new() -> Self {
         glib::Object::new()
     }
@@ -29,16 +28,15 @@ impl Default for ToneMapper {
 
 mod imp {
     use super::*;
-    use crate::tone::{ToneMap, Transfer};
+    use crate::picture::tone::{ToneMap, Transfer};
     use gst_base::subclass::BaseTransformMode;
     use gst_video::{VideoFormat, VideoTransferFunction, prelude::*, subclass::prelude::VideoFilterImpl};
     use parking_lot::Mutex;
-    use std::sync::LazyLock;
 
-    /// The brightest of pictures that do not say it, nits: what most are made on.
-    const USUAL_PEAK: f64 = 1_000.0;
+    /// Maximum brightness of pictures that do not declare it, nits. Most are mastered with this value.
+    const DEFAULT_PEAK_NITS: f64 = 1_000.0;
 
-    /// Units of a nit in which caps tell the brightness of the screen that pictures were made on.
+    /// Units per nit in the caps' mastering display information.
     const UNITS_PER_NIT: f64 = 10_000.0;
 
     #[derive(Default)]
@@ -46,39 +44,25 @@ mod imp {
         table: Mutex<Option<ToneMap>>,
     }
 
-    #[glib::object_subclass]
-    impl ObjectSubclass for ToneMapper {
-        const NAME: &'static str = "ClipfleetToneMapper";
-        type Type = super::ToneMapper;
-        type ParentType = gst_video::VideoFilter;
+    element_class! {
+        ToneMapper: gst_video::VideoFilter,
+        "ClipfleetToneMapper", "Tone mapper", "Filter/Video", "Maps high dynamic range to standard range",
+        pad_templates()
     }
 
     impl ObjectImpl for ToneMapper {}
-    impl GstObjectImpl for ToneMapper {}
 
-    impl ElementImpl for ToneMapper {
-        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-            static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-                let about = "Maps high dynamic range to standard";
-                gst::subclass::ElementMetadata::new("Tone mapper", "Filter/Video", about, "Clipfleet")
-            });
-            Some(&METADATA)
-        }
-
-        fn pad_templates() -> &'static [gst::PadTemplate] {
-            static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-                let ways = [
-                    ("sink", gst::PadDirection::Sink, VideoFormat::I42010le),
-                    ("src", gst::PadDirection::Src, VideoFormat::I420),
-                ];
-                let template = |(name, way, format)| {
-                    let caps = gst_video::VideoCapsBuilder::new().format(format).build();
-                    gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok()
-                };
-                ways.into_iter().filter_map(template).collect()
-            });
-            &TEMPLATES
-        }
+    /// Pads for 10-bit pictures in and 8-bit pictures out.
+    fn pad_templates() -> Vec<gst::PadTemplate> {
+        let pads = [
+            ("sink", gst::PadDirection::Sink, VideoFormat::I42010le),
+            ("src", gst::PadDirection::Src, VideoFormat::I420),
+        ];
+        let template = |(name, direction, format)| {
+            let caps = gst_video::VideoCapsBuilder::new().format(format).build();
+            gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+        };
+        pads.into_iter().filter_map(template).collect()
     }
 
     impl BaseTransformImpl for ToneMapper {
@@ -86,7 +70,7 @@ mod imp {
         const PASSTHROUGH_ON_SAME_CAPS: bool = false;
         const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
-        /// Everything stays but the format, and what says how brightness and colours are meant.
+        /// Only the format and the fields about brightness and colours change.
         fn transform_caps(
             &self,
             direction: gst::PadDirection,
@@ -148,13 +132,13 @@ mod imp {
         }
     }
 
-    /// The brightest of the pictures, nits, from what their caps say of them or of the screen they were made on.
+    /// Maximum brightness of the pictures, nits, from their content light level or their mastering display.
     fn peak(caps: &gst::Caps) -> f64 {
         let level = gst_video::VideoContentLightLevel::from_caps(caps).map(|level| level.max_content_light_level());
         let screen = gst_video::VideoMasteringDisplayInfo::from_caps(caps);
         let screen = screen.map(|screen| f64::from(screen.max_display_mastering_luminance()) / UNITS_PER_NIT);
         let known = level.map(f64::from).ok().filter(|nits| *nits > 0.0);
-        known.or(screen.ok().filter(|nits| *nits > 0.0)).unwrap_or(USUAL_PEAK)
+        known.or(screen.ok().filter(|nits| *nits > 0.0)).unwrap_or(DEFAULT_PEAK_NITS)
     }
 
     fn map(
@@ -173,7 +157,7 @@ mod imp {
             .zip(red.chunks_mut(strides[2]))
             .enumerate()
         {
-            // A picture of an odd height ends with one row of brightness; it stands for both.
+            // A picture of odd height ends with a single row of brightness, which is used twice.
             let lower = (2 * row + 1).min(height - 1);
             for (numbers, (plane, row, width)) in
                 numbers.iter_mut().zip([(0, 2 * row, width), (0, lower, width), (1, row, half), (2, row, half)])

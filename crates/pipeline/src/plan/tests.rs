@@ -1,17 +1,24 @@
-//! Plans as snapshots: what would be built for typical orders and sources.
+//! Plans as snapshots, for typical orders and sources.
 
 use super::*;
-use crate::edits::Edit;
 use crate::{
-    catalog::{DECODERS, ENCODERS, Installed},
-    probe::{Picture, Rotation},
-    route::{self, Way},
-    tracks::Tracks,
+    plan::{
+        catalog::{DECODERS, ENCODERS},
+        installed::Installed,
+        route::{self, Route},
+    },
+    source::{
+        colours::Colours,
+        edits::{Edit, EditList},
+        probe::Picture,
+        rotation::Rotation,
+        tracks::Tracks,
+    },
 };
 use clipfleet_domain::{
     audio::Audio,
     clip::{Clip, Window},
-    crop_path::Keyframe,
+    crop_path::{CropPath, Keyframe},
     failure::Code,
     ids::ClipId,
     percent::MilliPercent,
@@ -77,9 +84,9 @@ pub(crate) fn moving() -> Reframe {
     path(&[(0, 20, 100), (1_000, 80, 150)])
 }
 
-/// The way on the CPU with an encoder of the table.
-fn cpu(probed: &Probed, encoder: usize) -> Way {
-    Way::on_the_processor(probed, &ENCODERS[encoder])
+/// The route on the CPU with an encoder of the table.
+fn cpu(probed: &Probed, encoder: usize) -> Route {
+    Route::on_cpu(probed, &ENCODERS[encoder])
 }
 
 fn lines(plan: &Plan, containing: &[&str]) -> String {
@@ -89,7 +96,7 @@ fn lines(plan: &Plan, containing: &[&str]) -> String {
 }
 
 #[test]
-fn an_upload_with_sound() {
+fn an_upload_with_audio() {
     let plan = plan(&order(200_500, 245_500), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
     insta::assert_snapshot!(plan, @"
     range-source ! qtdemux seek=200400000000ns
@@ -119,15 +126,15 @@ fn an_upload_with_sound() {
     output
       mp4mux name=mux faststart=true faststart-file=clip.media
       filesink name=file location=clip.mp4
-    proof
-      queue name=proof-in max-size-buffers=0 max-size-bytes=0 max-size-time=0
-      avdec_h264 name=proof-decoder
-      fakesink name=proof-out sync=false async=false
+    verification
+      queue name=verification-in max-size-buffers=0 max-size-bytes=0 max-size-time=0
+      avdec_h264 name=verification-decoder
+      fakesink name=verification-out sync=false async=false
     ");
 }
 
 #[test]
-fn a_recording_without_sound_cut_at_its_beginning() {
+fn a_recording_without_audio_cut_at_its_beginning() {
     let picture = Picture { width: 1280, height: 720, time_ns: 21_000_000, ..upload().picture };
     let probed = Probed { container: Container::Matroska, video: stream("vp9dec"), audio: None, picture, ..upload() };
     let plan = plan(&order(0, 15_000), &probed, &cpu(&probed, 1), FIRST).expect("a plan");
@@ -142,7 +149,7 @@ fn a_recording_without_sound_cut_at_its_beginning() {
 }
 
 #[test]
-fn full_range_is_limited_behind_the_scaler() {
+fn full_range_is_limited_after_the_scaler() {
     let picture = Picture { colours: Colours { full_range: Some(true), ..BT709 }, ..upload().picture };
     let full = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 0), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&full, &["crop", "format", "limit"]), @"
@@ -153,7 +160,7 @@ fn full_range_is_limited_behind_the_scaler() {
     video/x-h264,profile=high,stream-format=avc,alignment=au
     audio/x-raw,format=F32LE,layout=interleaved,rate=48000
     ");
-    // What differs in more than the range is converted as a whole.
+    // If more than the range differs, everything is converted together.
     let colours = Colours { full_range: Some(true), matrix: Some(6), ..BT709 };
     let picture = Picture { colours, ..upload().picture };
     let phone = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).expect("a plan");
@@ -174,27 +181,27 @@ fn reading_begins_where_the_earliest_track_needs_it() {
 }
 
 #[test]
-fn loudness_is_a_stage_between_cut_and_encoder() {
-    let leveling = Leveling { gain_db: 7.25, ceiling_dbtp: -3.0 };
+fn loudness_is_a_stage_between_the_grid_and_the_encoder() {
+    let settings = LoudnessSettings { gain_db: 7.25, ceiling_dbtp: -3.0 };
     let plain = plan(&order(0, 1_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
-    assert_eq!(plain.clone().leveled(None), plain);
-    insta::assert_snapshot!(lines(&plain.leveled(Some(leveling)), &["sample-grid", "leveller", "aac name"]), @"
+    assert_eq!(plain.clone().with_loudness(None), plain);
+    insta::assert_snapshot!(lines(&plain.with_loudness(Some(settings)), &["sample-grid", "loudness", "aac name"]), @"
     sample-grid start=0ns samples=48000
-    leveller gain=7.25dB ceiling=-3.00dBTP
+    loudness gain=7.25dB ceiling=-3.00dBTP
     avenc_aac name=audio-encoder bitrate=128000 aac-coder=fast aac-ms=0
     ");
 }
 
 #[test]
-fn what_is_listened_to_is_what_is_encoded() {
-    let listening = listening(&order(60_000, 61_000), &upload(), FIRST.preroll_ns).expect("a plan").expect("sound");
+fn the_measured_audio_is_the_encoded_audio() {
+    let listening = audio::listen(&order(60_000, 61_000), &upload(), FIRST.preroll_ns).expect("a plan").expect("audio");
     let made = plan(&order(60_000, 61_000), &upload(), &cpu(&upload(), 1), FIRST).expect("a plan");
-    // But for the queue ahead of it.
+    // Except for the queue before it.
     assert_eq!(listening.steps[1..], made.audio[1..listening.steps.len()]);
     assert_eq!((listening.seek_ns, listening.start_ns), (made.seek_ns, made.start_ns()));
     assert_eq!(listening.samples, made.expected.samples);
     let mute = Probed { audio: None, ..upload() };
-    assert_eq!(super::listening(&order(60_000, 61_000), &mute, FIRST.preroll_ns), Ok(None));
+    assert_eq!(audio::listen(&order(60_000, 61_000), &mute, FIRST.preroll_ns), Ok(None));
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn a_turned_picture_is_cropped_upright() {
 }
 
 #[test]
-fn fields_and_wide_pixels_are_made_into_square_pictures() {
+fn fields_and_wide_pixels_become_progressive_square_pixels() {
     let picture = Picture { width: 720, height: 576, pixel_aspect: (64, 45), interlaced: true, ..upload().picture };
     let plan = plan(&order(0, 1_000), &Probed { picture, ..upload() }, &cpu(&upload(), 1), FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["deinterlace", "crop"]), @"
@@ -242,7 +249,7 @@ fn another_encoder_is_another_row() {
     openh264enc name=video-encoder rate-control=bitrate bitrate=8000000 max-bitrate=16000000 gop-size=60 complexity=medium
     video/x-h264,stream-format=byte-stream,alignment=au
     h264parse
-    avdec_h264 name=proof-decoder
+    avdec_h264 name=verification-decoder
     ");
 }
 
@@ -273,7 +280,7 @@ fn reframed(reframe: &Reframe, aspect: Aspect, probed: &Probed) -> String {
 }
 
 #[test]
-fn a_whole_picture_is_scaled_to_what_fits_and_put_over_a_backdrop() {
+fn a_fitted_picture_is_scaled_and_drawn_over_a_backdrop() {
     insta::assert_snapshot!(reframed(&Reframe::FitBlur, Aspect::Portrait, &upload()), @"
     fit video/x-raw,format=I420,width=1080,height=608,framerate=30/1,pixel-aspect-ratio=1/1,colorimetry=bt709,interlace-mode=progressive
     backdrop size=1080x1920
@@ -297,7 +304,7 @@ fn path(keyframes: &[(i64, u32, u32)]) -> Reframe {
 }
 
 #[test]
-fn a_moving_crop_is_scaled_by_ourselves() {
+fn a_moving_crop_is_scaled_by_our_own_element() {
     insta::assert_snapshot!(reframed(&moving(), Aspect::FourFive, &upload()), @"
     videoconvert
     video/x-raw,format=I420
@@ -308,7 +315,7 @@ fn a_moving_crop_is_scaled_by_ourselves() {
 }
 
 #[test]
-fn a_path_that_stands_still_is_the_plan_of_a_crop() {
+fn a_path_that_never_moves_has_the_plan_of_a_crop() {
     let still = path(&[(0, 37, 120), (900, 37, 120)]);
     let (position, zoom) = (MilliPercent::whole(37), MilliPercent::whole(120));
     let crop = Reframe::AutoCenter { position, zoom };
@@ -329,22 +336,22 @@ fn every_mode_refuses_a_picture_that_is_too_small() {
     }
 }
 
-/// The stages of the picture by each way that a GPU offers.
+/// The video stages on each route that uses a GPU.
 fn on_gpu(encoders: &[&str]) -> Vec<(String, String)> {
     let installed = Installed::imagined(true, encoders, &["nvh264dec"]);
-    let ways = route::choose(&order(0, 1_000), &upload(), &installed).ways;
-    let stages = |way: &Way| {
-        let plan = plan(&order(0, 1_000), &upload(), way, FIRST).expect("a plan").to_string();
+    let routes = route::choose(&order(0, 1_000), &upload(), &installed).routes;
+    let stages = |route: &Route| {
+        let plan = plan(&order(0, 1_000), &upload(), route, FIRST).expect("a plan").to_string();
         let stages = plan.lines().skip_while(|line| !line.contains("name=video-decoder"));
         let stages = stages.take_while(|line| !line.contains("name=encoded"));
         stages.map(str::trim).filter(|line| !line.starts_with("queue")).collect::<Vec<_>>().join("\n")
     };
-    ways.iter().filter(|way| way.uses_gpu()).map(|way| (way.name(), stages(way))).collect()
+    routes.iter().filter(|route| route.uses_gpu()).map(|route| (route.name(), stages(route))).collect()
 }
 
 #[test]
-fn a_gpu_does_all_or_a_part() {
-    let [all, frames, encoder] = on_gpu(&["nvh264enc"]).try_into().expect("three ways");
+fn a_gpu_runs_all_stages_or_some() {
+    let [all, frames, encoder] = on_gpu(&["nvh264enc"]).try_into().expect("three routes");
     insta::assert_snapshot!(all.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
@@ -378,7 +385,7 @@ fn a_gpu_does_all_or_a_part() {
     nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 bframes=2 spatial-aq=true aq-strength=8 rc-lookahead=20
     video/x-h264,profile=high,stream-format=avc,alignment=au
     ");
-    let [scaled] = on_gpu(&["x264enc"]).try_into().expect("one way");
+    let [scaled] = on_gpu(&["x264enc"]).try_into().expect("one route");
     insta::assert_snapshot!(scaled.1, @"
     nvh264dec name=video-decoder max-errors=0
     video/x-raw(memory:CUDAMemory)
@@ -395,7 +402,7 @@ fn a_gpu_does_all_or_a_part() {
 
 #[test]
 fn settings_that_a_gpu_does_not_have_are_left_out() {
-    let way = Way { lacking: vec!["bframes", "rc-lookahead"], ..cpu(&upload(), 0) };
-    let plan = plan(&order(0, 1_000), &upload(), &way, FIRST).expect("a plan");
+    let route = Route { lacking: vec!["bframes", "rc-lookahead"], ..cpu(&upload(), 0) };
+    let plan = plan(&order(0, 1_000), &upload(), &route, FIRST).expect("a plan");
     insta::assert_snapshot!(lines(&plan, &["nvh264enc"]), @"nvh264enc name=video-encoder preset=p4 tune=high-quality rc-mode=vbr const-quality=23 bitrate=16000 max-bitrate=16000 gop-size=60 spatial-aq=true aq-strength=8");
 }

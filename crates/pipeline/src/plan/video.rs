@@ -1,13 +1,19 @@
-//! The stages of the picture.
+//! The video stages.
 
 use super::{
-    ENCODED, END_TOLERANCE_MS, Expected, Frames, GPU_MEMORY, Step, element, named, reframe, short_queue,
-    unlimited_queue, with,
+    ENCODED, Expected, Frames, Step, reframe,
+    step::{GPU_MEMORY, element, named, short_queue, unlimited_queue, with},
 };
 use crate::{
-    catalog::Encoder,
-    probe::{Picture, Probed, Rotation},
-    route::{Unit, Way},
+    plan::{
+        catalog::Encoder,
+        route::{Device, Route},
+    },
+    source::{
+        probe::{Picture, Probed},
+        rotation::Rotation,
+    },
+    timing::END_TOLERANCE_MS,
 };
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
@@ -15,33 +21,34 @@ use clipfleet_domain::{
     rendition::{Rendition, Size},
 };
 
-/// Share of a clip that the source's last picture may fill before the end of the source is looked for: captures write no
-/// picture while nothing moves.
-const STILL_END_PERCENT: u32 = 10;
+/// Share of a clip that the source's last picture may fill before the real end of the source is searched. Screen
+/// captures write no picture while nothing moves.
+const MAX_STILL_END_PERCENT: u32 = 10;
 
 pub(super) fn steps(
     order: &Transcode,
     probed: &Probed,
-    way: &Way,
+    route: &Route,
     holds_last_picture: bool,
     expected: &Expected,
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![named("queue", "video-in", &[])];
-    let (unit, decoder) = way.decode;
-    // What decodes by itself parses by itself, too.
-    let parser = if unit == Unit::Cpu { probed.video.parser } else { decoder.parser };
+    let (device, decoder) = route.decode;
+    // GPU decoders include their parser.
+    let parser = if device == Device::Cpu { probed.video.parser } else { decoder.parser };
     steps.extend(parser.map(element));
-    // A GPU's decoder takes no error for one by itself: what it cannot decode would be missing, and the rest pass for the end.
-    let settings: &[_] = if unit == Unit::Gpu { &[("max-errors", "0")] } else { &[] };
+    // By default a GPU decoder ignores errors: undecodable pictures would be missing, and an undecodable rest would
+    // look like the end of the source.
+    let settings: &[_] = if device == Device::Gpu { &[("max-errors", "0")] } else { &[] };
     steps.push(named(decoder.element, "video-decoder", settings));
-    if unit == Unit::Gpu {
-        // A GPU's decoder looks no further than its neighbour for the memory that is wanted.
-        let memory = if way.frames == Unit::Gpu { GPU_MEMORY } else { "video/x-raw" };
+    if device == Device::Gpu {
+        // A GPU decoder asks only the next element which memory to use.
+        let memory = if route.frames == Device::Gpu { GPU_MEMORY } else { "video/x-raw" };
         steps.push(Step::Caps(memory.into()));
     }
     if probed.picture.interlaced {
-        // One picture per pair of fields keeps the source's rate.
-        // From one field alone. The methods that look at others shift or mix the first pictures.
+        // One picture per pair of fields keeps the source's rate. Each picture is made from one field: the methods that
+        // use several fields shift or mix the first pictures.
         steps.push(with("deinterlace", &[("fields", "top"), ("method", "linear")]));
     }
     let (fps, frames) = (expected.fps, expected.frames);
@@ -52,7 +59,7 @@ pub(super) fn steps(
         start_ns: super::start_ns(order.clip.window),
         fps,
         frames,
-        max_repeats: if holds_last_picture { frames } else { (frames * STILL_END_PERCENT / 100).max(tolerance) },
+        max_repeats: if holds_last_picture { frames } else { (frames * MAX_STILL_END_PERCENT / 100).max(tolerance) },
         time_line: probed.video.time_line.clone(),
         colours: probed.video.colours,
         range_is_limited_later,
@@ -61,19 +68,19 @@ pub(super) fn steps(
     steps.extend(rotate(probed.rotation));
     let range = tone_map(probed.picture);
     let picture = upright(probed.picture, probed.rotation);
-    steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, way)?);
+    steps.extend(reframe::steps(&order.clip.reframe, picture, range, expected, route)?);
     if range_is_limited_later {
-        // Of fewer pixels than before; the converters leave the range alone where nothing else differs.
+        // After scaling there are fewer pixels. The converters do not change the range if nothing else differs.
         steps.push(Step::LimitRange);
     }
     steps.push(short_queue("scaled"));
-    steps.extend(encoder_steps(&order.rendition, way.encoder, &way.lacking));
+    steps.extend(encoder_steps(&order.rendition, route.encoder, &route.lacking));
     steps.push(named("tee", ENCODED, &[]));
     steps.push(unlimited_queue("video-out"));
     Ok(steps)
 }
 
-/// What makes standard range of high dynamic range.
+/// Maps high dynamic range to standard range.
 fn tone_map(picture: Picture) -> Vec<Step> {
     if !picture.high_range() {
         return Vec::new();
@@ -81,7 +88,7 @@ fn tone_map(picture: Picture) -> Vec<Step> {
     vec![element("videoconvert"), Step::Caps("video/x-raw,format=I420_10LE".into()), Step::ToneMap]
 }
 
-/// Turned before the crop, whose position people give in the picture as they see it.
+/// Rotation comes before the crop, because positions of crops refer to the upright picture.
 fn rotate(rotation: Rotation) -> Vec<Step> {
     if rotation == Rotation::None {
         return Vec::new();
@@ -89,7 +96,7 @@ fn rotate(rotation: Rotation) -> Vec<Step> {
     vec![element("videoconvert"), with("videoflip", &[("video-direction", rotation.direction())])]
 }
 
-/// Size and pixel shape of the picture once turned.
+/// Size and pixel aspect ratio of the upright picture.
 fn upright(picture: Picture, rotation: Rotation) -> (Size, (u32, u32)) {
     let (Picture { width, height, .. }, (numerator, denominator)) = (picture, picture.pixel_aspect);
     if rotation.swaps_sides() {
@@ -100,7 +107,7 @@ fn upright(picture: Picture, rotation: Rotation) -> (Size, (u32, u32)) {
 }
 
 /// The encoder, without the settings that it lacks here.
-pub(super) fn encoder_steps(rendition: &Rendition, encoder: &Encoder, lacking: &[&str]) -> Vec<Step> {
+pub(crate) fn encoder_steps(rendition: &Rendition, encoder: &Encoder, lacking: &[&str]) -> Vec<Step> {
     let properties = (encoder.properties)(rendition).into_iter();
     let properties = properties.filter(|(name, _)| !lacking.contains(name)).collect();
     let mut steps = vec![

@@ -1,25 +1,24 @@
-//! What the container says of the file: each check is a function that finds nothing or says what is wrong.
+//! Checks the container. Each check returns what is wrong, if anything.
 
 use crate::{
-    catalog::AAC_PRIMING,
     failure,
     mp4::{Movie, Track},
-    plan::{Expected, SAMPLE_RATE},
+    plan::{Expected, SAMPLE_RATE, catalog::AAC_PRIMING},
 };
 use clipfleet_domain::failure::Failure;
 use std::path::Path;
 
-/// Seconds that may lie between two key frames.
-const KEY_SECONDS: u32 = 2;
+/// Maximum time between two key frames, seconds.
+const KEY_FRAME_SECONDS: u32 = 2;
 
 /// H.264 profiles of 8-bit 4:2:0 pictures: baseline, main, high.
 const PROFILES: [u8; 3] = [66, 77, 100];
 
 type Check = fn(&Movie, &Expected) -> Result<(), String>;
 
-const CHECKS: [Check; 5] = [file, picture_format, picture_times, key_frames, sound];
+const CHECKS: [Check; 5] = [file, picture_format, picture_times, key_frames, audio];
 
-/// Checks the header of a file, and gives it back for what else it says.
+/// Checks the header of a file, and returns it.
 pub fn check(path: &Path, expected: &Expected) -> Result<Movie, Failure> {
     let movie = Movie::read(path).map_err(|error| failure::verify_failed(format!("it cannot be read: {error}")))?;
     CHECKS.iter().try_for_each(|check| check(&movie, expected)).map_err(failure::verify_failed)?;
@@ -66,13 +65,13 @@ fn key_frames(movie: &Movie, expected: &Expected) -> Result<(), String> {
     must(keys.first() == Some(&1), || "its first picture is no key frame".into())?;
     let ends = keys.iter().skip(1).copied().chain([track.samples + 1]);
     let longest = keys.iter().zip(ends).map(|(from, to)| to - from).max().unwrap_or(0);
-    must(longest <= KEY_SECONDS * expected.fps, || format!("it has {longest} frames without a key frame"))
+    must(longest <= KEY_FRAME_SECONDS * expected.fps, || format!("it has {longest} frames without a key frame"))
 }
 
-fn sound(movie: &Movie, expected: &Expected) -> Result<(), String> {
+fn audio(movie: &Movie, expected: &Expected) -> Result<(), String> {
     let track = movie.track(b"soun").ok_or("it does not have exactly one sound track")?;
-    must(track.codec == *b"mp4a" && track.sound == (2, SAMPLE_RATE), || {
-        format!("its sound has {} channels at {} Hz", track.sound.0, track.sound.1)
+    must(track.codec == *b"mp4a" && track.audio == (2, SAMPLE_RATE), || {
+        format!("its sound has {} channels at {} Hz", track.audio.0, track.audio.1)
     })?;
     must(track.timescale == SAMPLE_RATE, || format!("its sound is counted in 1/{} s", track.timescale))?;
     let begins = begin(track)?;
@@ -81,28 +80,28 @@ fn sound(movie: &Movie, expected: &Expected) -> Result<(), String> {
     must(decoded >= expected.samples + u64::from(AAC_PRIMING), || {
         format!("its sound has {decoded} samples instead of {}", expected.samples)
     })?;
-    let samples = heard(movie, track);
-    // One unit of the movie's time scale is as exact as an edit list gets.
+    let samples = audible_samples(movie, track);
+    // An edit list is only as precise as one unit of the movie's time scale.
     let unit = u64::from(SAMPLE_RATE / movie.timescale.max(1)) + 1;
     must(samples.abs_diff(expected.samples) <= unit, || {
         format!("its sound is heard for {samples} samples instead of {}", expected.samples)
     })
 }
 
-/// Samples of a sound track that are heard, to one unit of the movie's time scale.
-fn heard(movie: &Movie, track: &Track) -> u64 {
+/// Number of audible samples of an audio track, to one unit of the movie's time scale.
+fn audible_samples(movie: &Movie, track: &Track) -> u64 {
     let shown: u64 = track.edits.iter().map(|edit| edit.duration).sum();
     shown * u64::from(SAMPLE_RATE) / u64::from(movie.timescale.max(1))
 }
 
-/// How much later the sound ends than the picture, milliseconds.
+/// How much later the audio ends than the video, milliseconds.
 pub fn end_difference_ms(movie: &Movie, expected: &Expected) -> f64 {
-    let samples = movie.track(b"soun").map_or(0, |track| heard(movie, track));
+    let samples = movie.track(b"soun").map_or(0, |track| audible_samples(movie, track));
     let ms = |count: f64, rate: u32| count * 1_000.0 / f64::from(rate);
     ms(samples as f64, SAMPLE_RATE) - ms(f64::from(expected.frames), expected.fps)
 }
 
-/// Where in a track its shown part begins; empty stretches before it are not allowed.
+/// The start of the presented part of a track. Empty edits before it are not allowed.
 fn begin(track: &Track) -> Result<i64, String> {
     match track.edits.as_slice() {
         [] => Ok(0),

@@ -1,17 +1,17 @@
-//! Decoding the finished file, by the decoders that sources are decoded with: every sample, and every picture that is not known.
+//! Decodes the finished file with the decoders that are used for sources: all audio, and the video if its packets are
+//! unknown.
 //!
 //! ```text
-//! filesrc ── qtdemux ─┬─ queue ── [decode] ── fakesink           Tap::mark, or Tap::look behind the decoder
-//!                     └─ queue ── decode ── convert ── fakesink  Tap::listen
+//! filesrc ── qtdemux ─┬─ queue ── [decode] ── fakesink           Tap::record_packets, or Tap::observe_video
+//!                     └─ queue ── decode ── convert ── fakesink  Tap::observe_audio
 //! ```
 
-use super::tap::{Passed, Tap};
+use super::tap::{Observed, Tap};
 use crate::{
-    bus::{self, Event, StallGuard},
-    catalog::{Installed, Kind},
     failure,
-    plan::SAMPLE_RATE,
-    tracks::kind_of,
+    graph::bus::{self, Event, StallDetector},
+    plan::{SAMPLE_RATE, catalog::Kind, installed::Installed},
+    source::tracks::kind_of,
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
@@ -19,40 +19,40 @@ use gstreamer as gst;
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc};
 
-/// What becomes of the pictures of a file.
+/// How the video of a file is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pictures {
-    /// They are noted as they are.
-    Mark,
-    /// They are decoded and looked at.
-    Look,
+pub enum VideoMode {
+    /// Its packets are recorded.
+    RecordPackets,
+    /// It is decoded, and its frames are observed.
+    Decode,
 }
 
-/// Takes a file apart. `report` is called often, with the number of buffers that came of it.
+/// Decodes a file. `report` is called often, with the number of buffers so far.
 pub fn decode(
     path: &Path,
-    pictures: Pictures,
+    mode: VideoMode,
     installed: &Arc<Installed>,
     mut report: impl FnMut(u64),
-) -> Result<Passed, Failure> {
-    let pipeline = bus::Guard::new(gst::Pipeline::with_name("proof"));
+) -> Result<Observed, Failure> {
+    let pipeline = bus::PipelineGuard::new(gst::Pipeline::with_name("verification"));
     let (file, demuxer) = (bus::make("filesrc")?, bus::make("qtdemux")?);
     bus::set(&file, "location", &path.to_string_lossy())?;
     bus::add_linked(&pipeline, &[file, demuxer.clone()])?;
     let tap = Arc::new(Tap::with_loudness());
-    let wrong: Arc<Mutex<Option<Failure>>> = Arc::default();
-    let (weak, installed, shared, noted) =
-        (pipeline.downgrade(), Arc::clone(installed), Arc::clone(&tap), Arc::clone(&wrong));
+    let first_failure: Arc<Mutex<Option<Failure>>> = Arc::default();
+    let (weak, installed, shared, failed) =
+        (pipeline.downgrade(), Arc::clone(installed), Arc::clone(&tap), Arc::clone(&first_failure));
     demuxer.connect_pad_added(move |_, pad| {
         let Some(pipeline) = weak.upgrade() else { return };
-        if let Err(failure) = connect(&pipeline, pad, pictures, &installed, &shared) {
-            noted.lock().get_or_insert(failure);
+        if let Err(failure) = connect(&pipeline, pad, mode, &installed, &shared) {
+            failed.lock().get_or_insert(failure);
         }
     });
     pipeline.start(gst::State::Playing).map_err(|failure| failure::verify_failed(failure.message))?;
-    let mut stall = StallGuard::new("decoding the output");
+    let mut stall = StallDetector::new("decoding the output");
     loop {
-        if let Some(failure) = wrong.lock().take() {
+        if let Some(failure) = first_failure.lock().take() {
             return Err(failure);
         }
         match pipeline.next_event() {
@@ -63,14 +63,14 @@ pub fn decode(
             None => stall.check(tap.count())?,
         }
         report(tap.count());
-        std::thread::sleep(bus::STEP);
+        std::thread::sleep(bus::POLL_INTERVAL);
     }
 }
 
 fn connect(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
-    pictures: Pictures,
+    mode: VideoMode,
     installed: &Installed,
     tap: &Arc<Tap>,
 ) -> Result<(), Failure> {
@@ -78,13 +78,13 @@ fn connect(
     let sink = bus::make("fakesink")?;
     bus::set(&sink, "sync", "false")?;
     bus::set(&sink, "async", "false")?;
-    let seen = bus::pad(&sink, "sink")?;
+    let sink_pad = bus::pad(&sink, "sink")?;
     let Some(kind) = kind_of(&caps) else {
         return Err(failure::verify_failed(format!("it has a stream of {caps}")));
     };
-    if kind == Kind::Video && pictures == Pictures::Mark {
+    if kind == Kind::Video && mode == VideoMode::RecordPackets {
         let chain = [bus::make("queue")?, sink];
-        tap.mark(&seen);
+        tap.record_packets(&sink_pad);
         bus::add_linked(pipeline, &chain)?;
         return bus::join(pad, &chain);
     }
@@ -96,13 +96,13 @@ fn connect(
     }
     chain.push(bus::make(decoder.element)?);
     match kind {
-        Kind::Video => tap.look(&seen),
+        Kind::Video => tap.observe_video(&sink_pad),
         Kind::Audio => {
             let format = format!("audio/x-raw,format=F32LE,layout=interleaved,rate={SAMPLE_RATE},channels=2");
             let filter = bus::make("capsfilter")?;
             filter.set_property("caps", format.parse::<gst::Caps>().map_err(failure::internal)?);
             chain.extend([bus::make("audioconvert")?, filter]);
-            tap.listen(&seen);
+            tap.observe_audio(&sink_pad);
         }
     }
     chain.push(sink);

@@ -1,52 +1,56 @@
-//! Fingerprints of pictures: the mean brightness and colour of every block of a coarse grid, and how far two of them lie apart.
+//! Fingerprints of pictures: the mean brightness and colour of each block of a coarse grid, and the distance of two
+//! fingerprints.
 
-/// Blocks across and down, of brightness. Fine enough that a moving pointer changes a block's mean by levels, coarse enough that
-/// an encoder's loss averages out.
+/// Blocks of brightness across and down. The grid is fine enough that a moving pointer changes a block's mean by whole
+/// levels, and coarse enough that an encoder's loss averages out.
 const LUMA_SIDE: usize = 12;
 
-/// Blocks across and down, of each colour.
+/// Blocks of each colour across and down.
 const CHROMA_SIDE: usize = 6;
 
 const LUMA: usize = LUMA_SIDE * LUMA_SIDE;
 const BLOCKS: usize = LUMA + 2 * CHROMA_SIDE * CHROMA_SIDE;
 
-/// Rows read of each block: every pixel of some rows, so that what is read lies together in memory. A seventh of a millisecond for a
-/// picture of 1080x1920, not even optimised for speed, where encoding takes twenty.
-const ROWS: usize = 8;
+/// Number of rows that are read per block, with every pixel, so that reads are contiguous. This takes a seventh of a
+/// millisecond for a picture of 1080x1920 even without optimization, while encoding takes twenty.
+const ROWS_PER_BLOCK: usize = 8;
 
-/// Steps per level of brightness: means are exact to this.
+/// Precision of the means: steps per level of brightness.
 const STEPS: u32 = 64;
 
-/// Blocks that a distance looks at: those that differ most. A small thing that moves counts as much as a whole picture.
-const WORST: usize = 8;
+/// Number of blocks in a distance: those that differ most. A small moving object therefore counts as much as a whole
+/// picture.
+const WORST_BLOCKS: usize = 8;
 
-/// Mean brightness up to which a block is black. Limited range begins at 16; captures of a black screen and encoders add a little.
+/// Maximum mean brightness of a black block. Limited range begins at 16. Captures of a black screen and encoders add a
+/// little.
 const BLACK_LEVEL: u16 = 24;
 
-/// Blocks of a hundred that may be brighter in a black picture, as FFmpeg's `blackdetect` has it: a pointer, a logo, a time.
+/// Percentage of blocks that may be brighter in a black picture, as in FFmpeg's `blackdetect`: a pointer, a logo, a
+/// clock.
 const NOT_BLACK_PERCENT: usize = 2;
 
-/// One plane of a picture: 8-bit numbers in rows.
+/// One plane of a picture with 8-bit samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Plane<'a> {
-    /// The numbers, and what pads the rows.
+    /// The samples, and the padding of the rows.
     pub bytes: &'a [u8],
-    /// From a row to the next.
+    /// Bytes from one row to the next.
     pub stride: usize,
-    /// From a number to the next of its kind: 2 where the colours alternate.
+    /// Bytes from one sample to the next of the same component: 2 if the colours are interleaved.
     pub pixel_stride: usize,
-    /// Numbers across.
+    /// Samples across.
     pub width: usize,
-    /// Numbers down.
+    /// Samples down.
     pub height: usize,
 }
 
-/// What a picture looks like, in 216 numbers.
+/// A picture as 216 numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint([u16; BLOCKS]);
 
 impl Fingerprint {
-    /// The fingerprint of a picture: its brightness, then its two colours. `None` when the planes have fewer bytes than they say.
+    /// The fingerprint of a picture: its brightness, then its two colours. `None` if the planes have too few bytes.
     pub fn of(planes: [Plane<'_>; 3]) -> Option<Self> {
         let mut blocks = [0; BLOCKS];
         let (luma, chroma) = blocks.split_at_mut(LUMA);
@@ -64,35 +68,35 @@ impl Fingerprint {
         Self::of([plane(&[luma]), plane(&[first]), plane(&[second])]).unwrap_or(Self([0; BLOCKS]))
     }
 
-    /// Whether there is nothing to see.
+    /// Whether the picture is black.
     pub fn is_black(&self) -> bool {
         let bright = self.0[..LUMA].iter().filter(|mean| **mean > BLACK_LEVEL * STEPS as u16).count();
         bright * 100 <= LUMA * NOT_BLACK_PERCENT
     }
 
-    /// How far two pictures lie apart, in levels (0 to 255): the mean over the blocks that differ most.
+    /// The distance of two pictures in levels (0 to 255): the mean over the blocks that differ most.
     pub fn distance(&self, other: &Self) -> f32 {
-        let mut worst = [0; WORST];
+        let mut worst = [0; WORST_BLOCKS];
         for (one, another) in self.0.iter().zip(&other.0) {
             let difference = one.abs_diff(*another);
             if difference > worst[0] {
-                // Ascending: the new one takes the place of the least and moves up to its own.
+                // The list is ascending. The new difference replaces the smallest one and is moved to its position.
                 let place = worst.partition_point(|known| *known < difference);
                 worst.copy_within(1..place, 0);
                 worst[place - 1] = difference;
             }
         }
         let sum: u32 = worst.iter().map(|difference| u32::from(*difference)).sum();
-        sum as f32 / (WORST as u32 * STEPS) as f32
+        sum as f32 / (WORST_BLOCKS as u32 * STEPS) as f32
     }
 }
 
 impl Plane<'_> {
-    /// How much there is to see: the mean difference of neighbours in a row, levels. Blur and fading lower it.
+    /// The amount of detail: the mean difference of neighbours in a row, levels. Blur and fading reduce it.
     pub fn detail(&self) -> f32 {
-        const ROWS: usize = 64;
+        const ROWS_PER_BLOCK: usize = 64;
         let mut sum = (0_u64, 0_u64);
-        for y in (0..self.height).step_by((self.height / ROWS).max(1)) {
+        for y in (0..self.height).step_by((self.height / ROWS_PER_BLOCK).max(1)) {
             let Some(row) = self.bytes.get(y * self.stride..) else { break };
             let values = row.iter().step_by(self.pixel_stride.max(1)).take(self.width);
             let differences = values.clone().zip(values.skip(1)).map(|(one, next)| u64::from(one.abs_diff(*next)));
@@ -102,11 +106,11 @@ impl Plane<'_> {
         sum.0 as f32 / sum.1.max(1) as f32
     }
 
-    /// The means of `side` times `side` blocks.
+    /// Computes the means of `side` times `side` blocks.
     fn means(&self, side: usize, means: &mut [u16]) -> Option<()> {
         for (down, row_of_means) in means.chunks_exact_mut(side).enumerate() {
             let (top, bottom) = (down * self.height / side, (down + 1) * self.height / side);
-            let step = ((bottom - top) / ROWS).max(1);
+            let step = ((bottom - top) / ROWS_PER_BLOCK).max(1);
             let mut sums = vec![(0_u32, 0_u32); side];
             for y in (top..bottom).step_by(step) {
                 let row = self.bytes.get(y * self.stride..)?;
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_pictures_are_no_distance_apart_and_unequal_ones_as_far_as_their_worst_blocks() {
+    fn the_distance_is_zero_for_equal_pictures_and_that_of_the_worst_blocks_otherwise() {
         let flat = picture(|_, _| 100);
         assert_eq!(flat.distance(&picture(|_, _| 100)), 0.0);
         assert_eq!(flat.distance(&picture(|_, _| 103)), 3.0);
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_that_moves_shows() {
+    fn a_moving_pointer_is_detected() {
         let pointer = |left: usize| {
             picture(move |x, y| if (left..left + 12).contains(&x) && (300..318).contains(&y) { 20 } else { 230 })
         };
@@ -177,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn planes_that_are_too_short_have_none() {
+    fn planes_that_are_too_short_have_no_fingerprint() {
         let bytes = vec![0; 100];
         assert_eq!(Fingerprint::of([plane(&bytes, 360, 640), plane(&bytes, 10, 10), plane(&bytes, 10, 10)]), None);
     }
 
     #[test]
-    fn alternating_colours_are_told_apart() {
+    fn interleaved_colours_are_separated() {
         let luma = vec![50; 48 * 48];
         let mixed: Vec<u8> = [90, 160].repeat(24 * 24);
         let half = |bytes| Plane { bytes, stride: 48, pixel_stride: 2, width: 24, height: 24 };

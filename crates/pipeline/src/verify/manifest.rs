@@ -1,12 +1,12 @@
-//! The manifest: what was made and how it was proved, as it is stored beside the clip. Times are milliseconds from the
-//! clip's start.
+//! The manifest: a description of the clip and its verification, which is stored beside the clip. Times are
+//! milliseconds from the clip's start.
 
 use super::{reference::Agreement, runs::Runs};
-use crate::leveling::{Action, Decision};
+use crate::audio::loudness::{Action, Decision};
 use clipfleet_domain::audio::NormalizeLoudness;
 use serde::Serialize;
 
-/// Grows when a field changes its meaning or goes away; new fields may come without.
+/// Incremented when a field changes its meaning or is removed. New fields may be added without.
 pub const VERSION: u32 = 1;
 
 /// One clip's manifest.
@@ -15,7 +15,7 @@ pub const VERSION: u32 = 1;
 pub struct Manifest {
     /// [`VERSION`].
     pub version: u32,
-    /// Frames.
+    /// Number of frames.
     pub frames: u32,
     /// Frames per second, constant.
     pub fps: u32,
@@ -23,72 +23,72 @@ pub struct Manifest {
     pub duration_ms: i64,
     /// Pixels across.
     pub width: u32,
-    /// Pixels down.
+    /// Width in pixels.
     pub height: u32,
-    /// Bytes of the clip.
+    /// Height in pixels.
     pub size_bytes: u64,
-    /// Codec of the picture with profile and level, as in RFC 6381.
+    /// Video codec with profile and level, as in RFC 6381.
     pub video_codec: String,
-    /// Codec of the sound, as in RFC 6381.
+    /// Audio codec, as in RFC 6381.
     pub audio_codec: &'static str,
     /// Samples per second.
     pub audio_sample_rate_hz: u32,
     /// Channels.
     pub audio_channels: u32,
-    /// Encoder of the picture.
+    /// Video encoder.
     pub encoder: String,
-    /// Why it is not the preferred one; empty when it is.
+    /// Why it is not the preferred one; empty if it is.
     pub fallback_reason: String,
-    /// The gravest kind of that reason (see `domain/fallback.rs`); empty when there is none.
+    /// The gravest kind of that reason (see `domain/fallback.rs`); empty if there is none.
     pub fallback_kind: &'static str,
-    /// Decoder of the source's picture.
+    /// Decoder of the source's video.
     pub decoder: String,
-    /// Version of the GPU's driver, or `unknown`; empty where no GPU had a part in it.
+    /// Version of the GPU's driver, or `unknown`; empty if no GPU was used.
     pub gpu_driver: String,
-    /// Whether the source has sound; otherwise the clip's is silence.
+    /// Whether the source has audio. Otherwise the clip's audio is silence.
     pub source_has_audio: bool,
-    /// Which tracks of the source are used.
+    /// The source's tracks.
     pub source_tracks: SourceTracks,
-    /// How much later the sound is than the picture, where that is largest; absent when the sound is too even to say.
+    /// How much later the audio is than the video, at the place with the largest offset; absent if the audio varies too
+    /// little.
     pub av_offset_ms: Option<f64>,
-    /// How much later the sound ends than the picture.
+    /// How much later the audio ends than the video.
     pub end_difference_ms: f64,
-    /// Difference of decoded pictures from those that entered the encoder, in levels of 0 to 255 over the worst blocks.
+    /// Difference of the decoded frames from the encoder's input, in levels of 0 to 255 over the worst blocks.
     pub picture_difference: PictureDifference,
-    /// What was compared with the source itself: decoded pictures before they were reframed, decoded sound before it
-    /// was mixed down.
+    /// Comparison with the source itself: decoded pictures before reframing, and decoded audio before downmixing.
     pub source_comparison: SourceComparison,
-    /// What is known of the source: `source_frozen`, `source_black`, `source_channels_discrete` (its channels do not say where they
-    /// belong: the first two are left and right). No fault of the export.
+    /// Properties of the source: `source_frozen`, `source_black`, `source_channels_discrete` (channels without
+    /// positions: the first two become left and right). They are not faults of the export.
     pub notes: Vec<&'static str>,
-    /// Standing and black stretches of the pictures that entered the encoder.
+    /// Frozen and black stretches of the encoder's input.
     pub input: Runs,
-    /// Those of the pictures that the clip shows.
+    /// Frozen and black stretches of the clip.
     pub output: Runs,
-    /// How loud the clip is.
+    /// Loudness of the clip.
     pub loudness: Loudness,
-    /// What was done about the loudness; absent where nothing was asked for.
+    /// Loudness normalization; absent if it was not requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Normalization>,
     /// Time to the source's first picture.
     pub fetch_ms: i64,
     /// Time to decode, reframe and encode.
     pub encode_ms: i64,
-    /// Time to prove the result.
+    /// Time to verify the result.
     pub verify_ms: i64,
 }
 
-/// See [`Manifest::source_tracks`]. Numbers are those of the file: MP4's track ids, Matroska's track numbers.
+/// See [`Manifest::source_tracks`]. Numbers are the file's own: MP4's track ids, Matroska's track numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceTracks {
-    /// The picture track; absent where the file does not number it.
+    /// The video track; absent if the file does not number it.
     pub video: Option<u64>,
-    /// The sound track; absent where there is none.
+    /// The audio track; absent if there is none.
     pub audio: Option<u64>,
-    /// Picture tracks that the source has.
+    /// Number of video tracks in the source.
     pub video_tracks: usize,
-    /// Sound tracks that the source has.
+    /// Number of audio tracks in the source.
     pub audio_tracks: usize,
 }
 
@@ -96,13 +96,13 @@ pub struct SourceTracks {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PictureDifference {
-    /// Pictures that were decoded and compared. The others are such as no picture is built on.
+    /// Number of frames that were decoded and compared. No other frame refers to the remaining ones.
     pub compared: u32,
-    /// Over all of them.
+    /// Mean over all of them.
     pub mean_levels: f64,
-    /// Of the picture that differs most.
+    /// Difference of the frame that differs most.
     pub worst_levels: f64,
-    /// When that is shown.
+    /// Time of that frame.
     pub worst_at_ms: i64,
 }
 
@@ -110,25 +110,25 @@ pub struct PictureDifference {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceComparison {
-    /// Frames that were compared with pictures of the source.
+    /// Number of frames that were compared with pictures of the source.
     pub frames: u32,
-    /// Difference of the frame that differs most, in levels of 0 to 255; absent where levels are not compared (high
+    /// Difference of the frame that differs most, in levels of 0 to 255; absent if levels are not compared (high
     /// dynamic range).
     pub worst_levels: Option<f64>,
-    /// Frames that could be told from the pictures before and behind their own.
+    /// Number of frames whose picture differs enough from the previous and the next one.
     pub distinct_frames: u32,
-    /// Audio whose sides were compared.
+    /// Length of the audio that was compared.
     pub audio_ms: u32,
-    /// Mean difference of the right side's share of the energy, 0 to 1.
+    /// Mean difference of the right channel's share of the energy, 0 to 1.
     pub balance_difference: f64,
-    /// Mean difference of the share that both sides have in common, 0 to 1.
+    /// Mean difference of the share of energy that both channels have in common, 0 to 1.
     pub sum_difference: f64,
     /// What could not be compared, and why.
     pub not_compared: Vec<String>,
 }
 
 impl SourceComparison {
-    /// What was found.
+    /// The manifest's form of a comparison.
     pub fn of(Agreement { pictures, sides, unreadable }: &Agreement) -> Self {
         Self {
             frames: pictures.frames,
@@ -142,7 +142,7 @@ impl SourceComparison {
     }
 }
 
-/// Loudness after EBU R 128; a field is absent where silence has none.
+/// Loudness according to EBU R 128. Fields are absent for silence.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loudness {
@@ -154,37 +154,37 @@ pub struct Loudness {
     pub sample_peak_dbfs: Option<f64>,
 }
 
-/// How the clip was brought to its loudness; what came of it is in [`Loudness`].
+/// How the loudness was normalized. The result is in [`Loudness`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Normalization {
-    /// Loudness that was asked for.
+    /// Requested loudness.
     pub target_lufs: f64,
-    /// Limit that was asked for.
+    /// Requested peak limit.
     pub limit_dbtp: f64,
-    /// Loudness of the source's sound within the clip.
+    /// Loudness of the source's audio within the clip.
     pub source_lufs: Option<f64>,
     /// Its true peak.
     pub source_dbtp: Option<f64>,
     /// Gain of the whole clip, dB.
     pub gain_db: f64,
-    /// The most by which the limiter turned it down, dB; 0 where it had nothing to do.
+    /// The largest attenuation by the limiter, dB; 0 if it did nothing.
     pub limited_db: f64,
-    /// Why the sound was left as it is: `no_sound` (no track, or none that reaches into the clip), `too_short` or
-    /// `too_quiet`; empty where it was not.
+    /// Why the audio was not changed: `no_sound` (no track, or none that extends into the clip), `too_short` or
+    /// `too_quiet`; empty if it was changed.
     pub left_reason: &'static str,
 }
 
 impl Normalization {
-    /// What was asked for and decided.
-    pub fn of(asked: NormalizeLoudness, decision: Decision) -> Self {
+    /// The manifest's form of a request and the decision.
+    pub fn of(requested: NormalizeLoudness, decision: Decision) -> Self {
         let (gain_db, limited_db, left_reason) = match decision.action {
             Action::Leave(reason) => (0.0, 0.0, reason),
-            Action::Level { leveling, limited_db, .. } => (leveling.gain_db, limited_db, ""),
+            Action::Adjust { settings, limited_db, .. } => (settings.gain_db, limited_db, ""),
         };
         Self {
-            target_lufs: asked.target_lufs.as_db(),
-            limit_dbtp: asked.true_peak_dbtp.as_db(),
+            target_lufs: requested.target_lufs.as_db(),
+            limit_dbtp: requested.true_peak_dbtp.as_db(),
             source_lufs: decision.source_lufs.map(rounded),
             source_dbtp: decision.source_dbtp.map(rounded),
             gain_db: rounded(gain_db),
@@ -195,13 +195,13 @@ impl Normalization {
 }
 
 impl Manifest {
-    /// As JSON for people and programs.
+    /// The manifest as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
 
-/// A measured number, to two places: more would be noise.
+/// Rounds a measured number to two decimal places. More would be noise.
 pub fn rounded(number: f64) -> f64 {
     // Adding zero turns -0 into 0.
     (number * 100.0).round() / 100.0 + 0.0

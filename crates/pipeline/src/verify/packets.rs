@@ -1,20 +1,22 @@
-//! Encoded pictures, known again by their digests: what has been decoded while it was encoded need not be decoded again, if the
-//! file holds it, bit for bit and in its place.
+//! Digests of encoded pictures. They show that a file contains exactly the packets that were decoded during encoding,
+//! in the same order, so that these need not be decoded again.
 //!
-//! Half of an encoder's pictures are references of no other. Most of those are spared the decoding: whatever they show is built on
-//! pictures that are looked at, and an encoder that makes them wrongly makes them wrongly where they are looked at, too.
+//! Half of an encoder's pictures are not referred to by others. Most of those are not decoded: they are predicted from
+//! pictures that are decoded and compared, and a faulty encoder makes faults in those as well. A skipped picture can be
+//! wrong only by itself, for a thirtieth of a second, and only if the encoder made all others of its kind well.
 
-use crate::elements::clip_time;
+use crate::source::time_line::clip_time;
 use gstreamer as gst;
 use std::hash::{DefaultHasher, Hasher as _};
 
-/// How far a time stamp may be rounded on its way into the file and out again, nanoseconds: less than a unit of any time scale that the
-/// multiplexer chooses, and far less than a frame.
-const ROUNDING_NS: i64 = 500_000;
+/// Maximum rounding of a time stamp when it is written to the file and read again, nanoseconds: less than a unit of any
+/// time scale that the multiplexer chooses, and far less than a frame.
+const MAX_ROUNDING_NS: i64 = 500_000;
 
-/// Groups of pictures (from a key frame to the next, two seconds) of which the first is decoded whole. Of the others, what nothing
-/// refers to is left out: two fifths of the proof's CPU time on pictures that move.
-const WHOLE_GROUPS: usize = 8;
+/// One group of pictures (from a key frame to the next, two seconds) in this many is decoded completely. In the others,
+/// pictures without references to them are skipped, which saves two fifths of verification's CPU time on moving
+/// pictures.
+const FULL_GROUP_INTERVAL: usize = 8;
 
 /// One encoded picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +24,21 @@ struct Packet {
     time_ns: i64,
     digest: u64,
     /// Whether it need not be decoded.
-    spared: bool,
+    skipped: bool,
 }
 
-/// Encoded pictures, in the order in which they are decoded.
+/// Encoded pictures, in decoding order.
 #[derive(Debug, Clone, Default)]
 pub struct Packets {
-    /// What decoders are set up with.
+    /// The configuration of the decoder.
     setup: Option<Vec<u8>>,
     packets: Vec<Packet>,
-    /// Key frames so far.
+    /// Number of key frames so far.
     keys: usize,
 }
 
 impl Packets {
-    /// Adds the next picture, and says whether it need not be decoded. `caps` are those of the pad that it passes.
+    /// Adds the next picture. Returns whether it need not be decoded. `caps` are those of the pad that it passes.
     pub fn add(
         &mut self,
         caps: Option<&gst::CapsRef>,
@@ -49,35 +51,35 @@ impl Packets {
         self.keys += usize::from(!buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));
         let time_ns = clip_time(segment, buffer.pts());
         let (Ok(bytes), Some(time_ns)) = (buffer.map_readable(), time_ns) else {
-            // What cannot be read is like nothing else, not even like itself.
+            // Without a set-up, nothing compares as equal.
             self.setup = None;
             return false;
         };
-        let whole = self.keys % WHOLE_GROUPS == 1;
-        let spared = !whole && self.setup.as_ref().is_some_and(|setup| !is_reference(&bytes, length_bytes(setup)));
-        self.packets.push(Packet { time_ns, digest: digest(&bytes), spared });
-        spared
+        let whole = self.keys % FULL_GROUP_INTERVAL == 1;
+        let skipped = !whole && self.setup.as_ref().is_some_and(|setup| !is_reference(&bytes, length_bytes(setup)));
+        self.packets.push(Packet { time_ns, digest: digest(&bytes), skipped });
+        skipped
     }
 
-    /// When the pictures are shown, nanoseconds from the clip's start, ascending.
+    /// Presentation times of the pictures, nanoseconds from the clip's start, ascending.
     pub fn times_ns(&self) -> Vec<i64> {
         times(self.packets.iter())
     }
 
-    /// When those of them are shown that have to be decoded.
-    pub fn due_ns(&self) -> Vec<i64> {
-        times(self.packets.iter().filter(|packet| !packet.spared))
+    /// Presentation times of the pictures that must be decoded.
+    pub fn decoded_times_ns(&self) -> Vec<i64> {
+        times(self.packets.iter().filter(|packet| !packet.skipped))
     }
 
-    /// Whether decoding these gives the same pictures at the same times as decoding those.
-    pub fn decode_alike(&self, other: &Self) -> bool {
-        let alike = |(one, another): (&Packet, &Packet)| {
-            one.digest == another.digest && (one.time_ns - another.time_ns).abs() <= ROUNDING_NS
+    /// Whether decoding these packets gives the same pictures at the same times as decoding the others.
+    pub fn decodes_like(&self, other: &Self) -> bool {
+        let equal = |(one, another): (&Packet, &Packet)| {
+            one.digest == another.digest && (one.time_ns - another.time_ns).abs() <= MAX_ROUNDING_NS
         };
         self.setup.is_some()
             && self.setup == other.setup
             && self.packets.len() == other.packets.len()
-            && self.packets.iter().zip(&other.packets).all(alike)
+            && self.packets.iter().zip(&other.packets).all(equal)
     }
 }
 
@@ -92,14 +94,14 @@ fn setup(caps: &gst::CapsRef) -> Option<Vec<u8>> {
     data.map_readable().ok().map(|bytes| bytes.to_vec())
 }
 
-/// Bytes of the length before each unit of a packet, from the decoder's set-up (ISO/IEC 14496-15, 5.3.3.1.2: the two lowest bits of its
-/// fifth byte, less one).
+/// Bytes of the length before each unit of a packet, from the decoder's configuration (ISO/IEC 14496-15, 5.3.3.1.2: the
+/// two lowest bits of its fifth byte, minus one).
 fn length_bytes(setup: &[u8]) -> usize {
     setup.get(4).map_or(4, |byte| usize::from(byte & 3) + 1)
 }
 
-/// Whether other pictures may refer to an H.264 picture: `nal_ref_idc` of its slices (ITU-T H.264, 7.4.1). What is not understood may be
-/// referred to.
+/// Whether other pictures may refer to an H.264 picture: `nal_ref_idc` of its slices (ITU-T H.264, 7.4.1). Packets that
+/// cannot be parsed count as references.
 fn is_reference(packet: &[u8], length_bytes: usize) -> bool {
     let mut rest = packet;
     while let Some((length, units)) = rest.split_at_checked(length_bytes) {
@@ -114,7 +116,7 @@ fn is_reference(packet: &[u8], length_bytes: usize) -> bool {
     true
 }
 
-/// Against mistakes, not against forgers: both sides are ours.
+/// Detects mistakes, not forgeries: both sides are ours.
 fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
@@ -127,21 +129,21 @@ mod tests {
 
     fn packets(setup: &[u8], pictures: &[(i64, u64)]) -> Packets {
         let packets =
-            pictures.iter().map(|(time_ns, digest)| Packet { time_ns: *time_ns, digest: *digest, spared: false });
+            pictures.iter().map(|(time_ns, digest)| Packet { time_ns: *time_ns, digest: *digest, skipped: false });
         Packets { setup: Some(setup.to_vec()), packets: packets.collect(), keys: 1 }
     }
 
     #[test]
-    fn only_the_same_pictures_in_the_same_places_decode_alike() {
+    fn only_the_same_packets_in_the_same_order_decode_alike() {
         let made = packets(b"setup", &[(0, 7), (33_333_333, 8)]);
-        let like = |setup: &[u8], pictures: &[(i64, u64)]| made.decode_alike(&packets(setup, pictures));
+        let like = |setup: &[u8], pictures: &[(i64, u64)]| made.decodes_like(&packets(setup, pictures));
         assert!(like(b"setup", &[(0, 7), (33_333_000, 8)]));
         assert!(!like(b"other", &[(0, 7), (33_333_333, 8)]));
         assert!(!like(b"setup", &[(0, 7)]));
         assert!(!like(b"setup", &[(0, 7), (33_333_333, 9)]));
         assert!(!like(b"setup", &[(0, 7), (66_666_666, 8)]));
         assert!(!like(b"setup", &[(33_333_333, 8), (0, 7)]));
-        assert!(!Packets::default().decode_alike(&Packets::default()), "nothing proves nothing");
+        assert!(!Packets::default().decodes_like(&Packets::default()), "nothing proves nothing");
     }
 
     #[test]

@@ -1,50 +1,50 @@
-//! Runs of black and of standing pictures: reported, never judged, since a source may well have them.
+//! Finds runs of black and of frozen pictures. They are only reported, because a source may contain them.
 
 use super::fingerprint::Fingerprint;
 use serde::Serialize;
 use std::ops::Range;
 
-/// Pictures closer than this show the same. A repeated picture is at no distance; a screen that stands still in a compressed
-/// source stirs by a fraction of a level.
-const STILL: f32 = 0.5;
+/// Maximum distance within a frozen run. A repeated picture has a distance of 0. A static screen in a compressed source
+/// changes by a fraction of a level.
+const MAX_STILL_DISTANCE: f32 = 0.5;
 
-/// Shortest standing still that is told, milliseconds: shorter ones are pauses in a movement.
-const FROZEN_MS: i64 = 1_000;
+/// Minimum length of a frozen run that is reported, milliseconds. Shorter ones are pauses in a movement.
+const MIN_FROZEN_MS: i64 = 1_000;
 
-/// Shortest blackness that is told, milliseconds: shorter ones are cuts and blinks.
-const BLACK_MS: i64 = 500;
+/// Minimum length of a black run that is reported, milliseconds. Shorter ones are cuts and blinks.
+const MIN_BLACK_MS: i64 = 500;
 
-/// Most runs told of one kind; more say no more.
-const MOST: usize = 100;
+/// Maximum number of reported runs of each kind.
+const MAX_RUNS: usize = 100;
 
 /// A stretch of the clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// From the clip's start, milliseconds.
+    /// Start from the clip's start, milliseconds.
     pub start_ms: i64,
-    /// Milliseconds.
+    /// Length, milliseconds.
     pub length_ms: i64,
 }
 
-/// What a sequence of pictures does besides moving.
+/// The runs in a sequence of pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Runs {
-    /// Where nothing moves.
+    /// Runs without movement.
     pub frozen: Vec<Run>,
-    /// Where nothing is to be seen. Black stretches are frozen, too.
+    /// Black runs. They are also frozen.
     pub black: Vec<Run>,
 }
 
-/// Finds the runs of pictures that follow one another at `fps`.
+/// Finds the runs of consecutive pictures at `fps`.
 pub fn find(pictures: &[&Fingerprint], fps: u32) -> Runs {
-    let frozen = runs(pictures, fps, FROZEN_MS, |first, next| first.distance(next) < STILL);
-    let black = runs(pictures, fps, BLACK_MS, |first, next| first.is_black() && next.is_black());
+    let frozen = runs(pictures, fps, MIN_FROZEN_MS, |first, next| first.distance(next) < MAX_STILL_DISTANCE);
+    let black = runs(pictures, fps, MIN_BLACK_MS, |first, next| first.is_black() && next.is_black());
     Runs { frozen, black }
 }
 
-/// Runs of pictures that go together with the first of their run.
+/// Runs of pictures that match the first one of their run.
 fn runs(
     pictures: &[&Fingerprint],
     fps: u32,
@@ -53,11 +53,12 @@ fn runs(
 ) -> Vec<Run> {
     let ms = |frames: usize| frames as i64 * 1_000 / i64::from(fps.max(1));
     let alike = stretches(pictures, |first, next| together(first, next));
-    let told = alike.filter(|run| ms(run.len()) >= shortest_ms && together(pictures[run.start], pictures[run.start]));
-    told.map(|run| Run { start_ms: ms(run.start), length_ms: ms(run.len()) }).take(MOST).collect()
+    let reported =
+        alike.filter(|run| ms(run.len()) >= shortest_ms && together(pictures[run.start], pictures[run.start]));
+    reported.map(|run| Run { start_ms: ms(run.start), length_ms: ms(run.len()) }).take(MAX_RUNS).collect()
 }
 
-/// Splits a sequence into stretches of items that go together with the first of their stretch.
+/// Splits a sequence into stretches of items that match the first item of their stretch.
 pub(super) fn stretches<T>(items: &[T], together: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_have_their_place_and_length() {
+    fn runs_have_a_start_and_a_length() {
         let mut pictures: Vec<_> = (0..30).map(|n| grey(100 + n)).collect();
         pictures.extend(vec![grey(16); 45]);
         pictures.extend((0..30).map(|n| grey(50 + n)));
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn short_runs_are_not_told() {
+    fn short_runs_are_not_reported() {
         let pictures: Vec<_> = (0..120).map(|n| grey(if n % 25 < 12 { 16 } else { 100 })).collect();
         assert_eq!(find_in(&pictures), Runs::default());
     }

@@ -1,14 +1,15 @@
-//! Listening in on a pad: fingerprints of the pictures and the course of the sound that pass it. Nothing is held up or copied.
+//! Observes pads: fingerprints of the frames and the envelope of the audio that pass. Buffers are neither held nor
+//! copied.
 
 use super::{
+    audio::{Envelope, SAMPLE_RATE},
     fingerprint::{Fingerprint, Plane},
-    loudness::Loudness,
+    frames::Frame,
+    loudness::LoudnessMeter,
     packets::Packets,
-    pictures::Seen,
     reference::{downmix::Moment, sides::Sides},
-    sound::{Course, SAMPLE_RATE},
 };
-use crate::elements::clip_time;
+use crate::source::time_line::clip_time;
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstreamer as gst;
@@ -22,98 +23,98 @@ use std::{
     },
 };
 
-/// What passed.
+/// What passed the observed pads.
 #[derive(Debug, Default)]
-pub struct Passed {
-    /// The pictures, in the order in which they are shown.
-    pub pictures: Vec<Seen>,
-    /// Encoded pictures.
+pub struct Observed {
+    /// The frames, in display order.
+    pub frames: Vec<Frame>,
+    /// Encoded frames.
     pub packets: Packets,
-    /// The sound.
-    pub sound: Course,
-    /// How loud it is, where that was asked for.
-    pub loudness: Option<Loudness>,
-    /// Its two sides, where loudness was asked for.
+    /// The audio.
+    pub audio: Envelope,
+    /// The audio's loudness; `None` unless requested.
+    pub loudness: Option<LoudnessMeter>,
+    /// The audio's two channels; empty unless loudness was requested.
     pub sides: Sides,
-    /// What could not be looked at.
+    /// Caps that could not be read.
     pub unreadable: Option<String>,
 }
 
-/// Something that listens in, shared with the pads it listens to.
+/// An observer, shared with the pads that it observes.
 #[derive(Debug, Default)]
 pub struct Tap {
-    passed: Mutex<Passed>,
+    observed: Mutex<Observed>,
     count: AtomicU64,
 }
 
 impl Tap {
-    /// One that measures loudness, too.
+    /// A tap that also measures loudness.
     pub fn with_loudness() -> Self {
-        let passed = Passed { loudness: Loudness::new(), ..Passed::default() };
-        Self { passed: Mutex::new(passed), count: AtomicU64::new(0) }
+        let observed = Observed { loudness: LoudnessMeter::new(), ..Observed::default() };
+        Self { observed: Mutex::new(observed), count: AtomicU64::new(0) }
     }
 
-    /// Looks at the decoded pictures that pass a pad.
-    pub fn look(self: &Arc<Self>, pad: &gst::Pad) {
+    /// Observes the decoded frames that pass a pad.
+    pub fn observe_video(self: &Arc<Self>, pad: &gst::Pad) {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
-                tap.note(|passed| match picture(pad, buffer) {
-                    Some(seen) => passed.pictures.push(seen),
-                    None => passed.unreadable = pad.current_caps().map(|caps| caps.to_string()),
+                tap.record(|observed| match frame(pad, buffer) {
+                    Some(frame) => observed.frames.push(frame),
+                    None => observed.unreadable = pad.current_caps().map(|caps| caps.to_string()),
                 });
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    /// Notes the encoded pictures that pass a pad.
-    pub fn mark(self: &Arc<Self>, pad: &gst::Pad) {
+    /// Records the encoded frames that pass a pad.
+    pub fn record_packets(self: &Arc<Self>, pad: &gst::Pad) {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let (Some(buffer), Some(segment)) = (info.buffer(), segment(pad)) {
-                tap.note(|passed| passed.packets.add(pad.current_caps().as_deref(), &segment, buffer));
+                tap.record(|observed| observed.packets.add(pad.current_caps().as_deref(), &segment, buffer));
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    /// As [`Tap::mark`], before a decoder that gets only what has to be decoded.
-    pub fn sift(self: &Arc<Self>, pad: &gst::Pad) {
+    /// As [`Tap::record_packets`], at the input of a decoder. Packets that need not be decoded are dropped.
+    pub fn filter_packets(self: &Arc<Self>, pad: &gst::Pad) {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            let spared = info.buffer().zip(segment(pad)).is_some_and(|(buffer, segment)| {
-                tap.note(|passed| passed.packets.add(pad.current_caps().as_deref(), &segment, buffer))
+            let skipped = info.buffer().zip(segment(pad)).is_some_and(|(buffer, segment)| {
+                tap.record(|observed| observed.packets.add(pad.current_caps().as_deref(), &segment, buffer))
             });
-            // `Handled` consumes the buffer; `Drop` makes GStreamer release it a second time.
-            if spared { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+            // `Handled` consumes the buffer. `Drop` makes GStreamer release it a second time.
+            if skipped { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
         });
     }
 
-    /// Listens to the decoded sound that passes a pad: interleaved pairs of 32-bit numbers at 48 kHz.
-    pub fn listen(self: &Arc<Self>, pad: &gst::Pad) {
+    /// Observes the decoded audio that passes a pad: interleaved stereo in 32-bit floating point at 48 kHz.
+    pub fn observe_audio(self: &Arc<Self>, pad: &gst::Pad) {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
-                tap.note(|passed| sound(pad, buffer, passed));
+                tap.record(|observed| add_audio(pad, buffer, observed));
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    /// Buffers that passed so far.
+    /// Number of buffers that passed so far.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// What passed, once everything has.
-    pub fn take(&self) -> Passed {
-        mem::take(&mut *self.passed.lock())
+    /// Takes the result, once everything has passed.
+    pub fn take(&self) -> Observed {
+        mem::take(&mut *self.observed.lock())
     }
 
-    fn note<T>(&self, note: impl FnOnce(&mut Passed) -> T) -> T {
+    fn record<T>(&self, record: impl FnOnce(&mut Observed) -> T) -> T {
         self.count.fetch_add(1, Ordering::Relaxed);
-        note(&mut self.passed.lock())
+        record(&mut self.observed.lock())
     }
 }
 
@@ -122,21 +123,21 @@ fn segment(pad: &gst::Pad) -> Option<gst::FormattedSegment<gst::ClockTime>> {
     event.segment().downcast_ref::<gst::ClockTime>().cloned()
 }
 
-fn picture(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Seen> {
+fn frame(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<Frame> {
     let time_ns = time_of(pad, buffer)?;
-    with_planes(pad, buffer, |planes| Some(Seen { time_ns, print: Fingerprint::of(planes)? }))
+    with_planes(pad, buffer, |planes| Some(Frame { time_ns, fingerprint: Fingerprint::of(planes)? }))
 }
 
-/// When a buffer that passes a pad is shown or heard, nanoseconds.
+/// The presentation time of a buffer that passes a pad, nanoseconds.
 pub(crate) fn time_of(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<i64> {
     clip_time(&segment(pad)?, buffer.pts())
 }
 
-/// Looks at brightness and colours of a picture that passes a pad; `None` if they are not 8-bit numbers.
+/// Reads brightness and colours of a picture that passes a pad; `None` if they are not 8-bit numbers.
 pub(crate) fn with_planes<T>(
     pad: &gst::Pad,
     buffer: &gst::BufferRef,
-    look: impl FnOnce([Plane<'_>; 3]) -> Option<T>,
+    read: impl FnOnce([Plane<'_>; 3]) -> Option<T>,
 ) -> Option<T> {
     let info = gst_video::VideoInfo::from_caps(pad.current_caps()?.as_ref()).ok()?;
     let format = info.format_info();
@@ -154,10 +155,10 @@ pub(crate) fn with_planes<T>(
             height: frame.comp_height(component as u32) as usize,
         })
     };
-    look([plane(0)?, plane(1)?, plane(2)?])
+    read([plane(0)?, plane(1)?, plane(2)?])
 }
 
-fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
+fn add_audio(pad: &gst::Pad, buffer: &gst::BufferRef, observed: &mut Observed) {
     const FRAME_BYTES: usize = 8;
     let samples = |ns: i64| ((i128::from(ns) * i128::from(SAMPLE_RATE) + 500_000_000).div_euclid(1_000_000_000)) as i64;
     let Some(segment) = segment(pad) else { return };
@@ -166,15 +167,15 @@ fn sound(pad: &gst::Pad, buffer: &gst::BufferRef, passed: &mut Passed) {
     let number = |bytes: &[u8]| bytes.try_into().map_or(0.0, f32::from_le_bytes);
     let frames: Vec<[f32; 2]> =
         map.chunks_exact(FRAME_BYTES).map(|frame| [number(&frame[..4]), number(&frame[4..])]).collect();
-    // What an edit list cuts off at either end is decoded, but not heard.
+    // The parts that an edit list cuts off at both ends are decoded, but not audible.
     let end = clip_time(&segment, segment.stop()).map_or(i64::MAX, samples);
-    let heard = |sample: i64| (sample - at).clamp(0, frames.len() as i64) as usize;
-    let (from, to) = (heard(0), heard(end));
+    let index = |sample: i64| (sample - at).clamp(0, frames.len() as i64) as usize;
+    let (from, to) = (index(0), index(end));
     let frames = frames.get(from..to).unwrap_or_default();
-    passed.sound.add(at + from as i64, frames);
-    if let Some(loudness) = &mut passed.loudness {
+    observed.audio.add(at + from as i64, frames);
+    if let Some(loudness) = &mut observed.loudness {
         loudness.add(frames);
         let moments = frames.iter().map(|sides| Moment { sides: *sides, low: 0.0 });
-        passed.sides.add((at + from as i64) as f64 / f64::from(SAMPLE_RATE), SAMPLE_RATE, f64::INFINITY, moments);
+        observed.sides.add((at + from as i64) as f64 / f64::from(SAMPLE_RATE), SAMPLE_RATE, f64::INFINITY, moments);
     }
 }

@@ -1,4 +1,4 @@
-//! Colours as H.264 declares them: the usability information of a sequence parameter set (ITU-T H.264, 7.3.2.1.1 and
+//! Colours as H.264 declares them, in the usability information of a sequence parameter set (ITU-T H.264, 7.3.2.1.1 and
 //! annex E).
 
 use super::{
@@ -7,30 +7,30 @@ use super::{
     nal,
 };
 
-/// Profiles whose parameter sets tell the chroma format.
+/// Profiles whose parameter sets contain the chroma format.
 const CHROMA_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
-/// An aspect ratio that is written out.
+/// Code of an explicit aspect ratio.
 const EXTENDED_ASPECT: u32 = 255;
 
-/// The declaration of the last sequence parameter set in a packet. `None` where it has none.
+/// The declaration of the last sequence parameter set in a packet; `None` if there is none.
 pub fn declared(packet: &[u8], length_bytes: Option<usize>) -> Option<Declared> {
     let sets =
         nal::units(packet, length_bytes).into_iter().filter(|unit| unit.first().is_some_and(|head| head & 31 == 7));
     sets.filter_map(|unit| parameter_set(&nal::content(&unit[1..]))).next_back()
 }
 
-/// The declaration in an `avcC` box, and how many bytes the lengths of units have.
+/// The declaration in an `avcC` box, and the number of bytes of a unit's length.
 pub fn configured(avcc: &[u8]) -> Option<(Declared, usize)> {
     let width = usize::from(avcc.get(4)? & 3) + 1;
     let count = avcc.get(5)? & 31;
     let mut rest = avcc.get(6..)?;
     let mut declared = None;
     for _ in 0..count {
-        let (head, behind) = rest.split_at_checked(2)?;
-        let (unit, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes([head[0], head[1]])))?;
+        let (head, rest_after) = rest.split_at_checked(2)?;
+        let (unit, rest_after) = rest_after.split_at_checked(usize::from(u16::from_be_bytes([head[0], head[1]])))?;
         declared = unit.get(1..).and_then(|set| parameter_set(&nal::content(set))).or(declared);
-        rest = behind;
+        rest = rest_after;
     }
     Some((declared.unwrap_or_default(), width))
 }
@@ -102,7 +102,7 @@ fn scaling_list(bits: &mut Bits<'_>, length: u32) -> Option<()> {
     Some(())
 }
 
-/// What H.264 and HEVC write alike of shape and colours.
+/// The part of the usability information that H.264 and HEVC share: aspect ratio and colours.
 pub(super) fn usability(bits: &mut Bits<'_>) -> Option<Declared> {
     if bits.flag()? && bits.number(8)? == EXTENDED_ASPECT {
         bits.skip(32)?;
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
     use crate::verify::reference::{bits::hex, colour::Matrix};
 
-    /// Parameter sets that x264 made by way of FFmpeg 5.1: full range of BT.709 in 4:2:0, limited range of BT.601 in
-    /// 4:4:4 of 10 bits, and nothing declared, interlaced.
+    /// Parameter sets of x264 via FFmpeg 5.1: full range of BT.709 in 4:2:0, limited range of BT.601 in 10-bit 4:4:4,
+    /// and nothing declared, interlaced.
     const SETS: [(&str, Option<Range>, Option<Matrix>); 3] = [
         ("6764000dacd94141fb016e02020280000003008000001e078a14cb", Some(Range::Full), Some(Matrix::Bt709)),
         ("67f4000d90d9b28283f602d41804190000030001000003003c0f142996", Some(Range::Limited), Some(Matrix::Bt601)),

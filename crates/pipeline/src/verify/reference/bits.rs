@@ -1,6 +1,6 @@
-//! Reading bit by bit: what the headers of codecs are written in.
+//! Reads single bits, of which the headers of codecs consist.
 
-/// A position within bytes, counted in bits from the most significant one.
+/// A position in bytes, counted in bits from the most significant one.
 #[derive(Debug, Clone)]
 pub struct Bits<'a> {
     bytes: &'a [u8],
@@ -26,7 +26,7 @@ impl<'a> Bits<'a> {
         (0..bits).try_fold(0_u32, |number, _| Some(number << 1 | u32::from(self.flag()?)))
     }
 
-    /// Passes over bits.
+    /// Skips bits.
     pub fn skip(&mut self, bits: usize) -> Option<()> {
         self.position += bits;
         (self.position <= self.bytes.len() * 8).then_some(())
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_codes_are_read_in_a_row() {
+    fn numbers_and_codes_are_read_in_sequence() {
         // 101, then ue(v) 1, 010, 011, 00100 for 0, 1, 2, 3, then se(v) 010 and 011 for 1 and -1.
         let bytes = [0b1011_0100, 0b1100_1000, 0b1001_1000];
         let mut bits = Bits::new(&bytes);

@@ -1,86 +1,87 @@
-//! Whether frames show what the source shows at their time: means of cells in, findings out.
+//! Compares frames with the source's pictures at the same time, by the means of cells. Pure.
 
 use super::{
     colour::{self, Declared, Levels, Matrix, Range, Reading, Samples},
     view::CELLS,
 };
 use crate::failure;
-use clipfleet_domain::failure::{Code, Failure};
+use clipfleet_domain::failure::Failure;
 
-/// Share of a picture's cells that may differ by more than a picture's distance: those that hold sharp edges, which
-/// scalers place a fraction of a pixel apart.
-const PERCENTILE: usize = 90;
+/// Percentile of the cells' differences that is a picture's distance. The remaining cells contain sharp edges, which
+/// scalers shift by a fraction of a pixel.
+const CELL_PERCENTILE: usize = 90;
 
-/// Distance up to which pictures are alike, levels. Measured over good clips of every kind: 0.1 to 0.8, 1.9 at worst on
+/// Maximum distance of equal pictures, levels. Measured over good clips of every kind: 0.1 to 0.8, 1.9 at worst on
 /// coarse noise.
-const ALIKE: f32 = 3.0;
+const MAX_CODING_LOSS: f32 = 3.0;
 
-/// Distance from which pictures differ whatever the reason is.
-const DIFFERENT: f32 = 10.0;
+/// Distance from which pictures differ, whatever the reason.
+const MISMATCH: f32 = 10.0;
 
-/// How much better another explanation must fit before it is believed: its distance is at most this share of ours.
-const CLEARLY: f32 = 0.5;
+/// How much smaller the distance of another explanation must be to be accepted, as a ratio.
+const EXPLANATION_RATIO: f32 = 0.5;
 
-/// Difference of neighbours from which it can be told which of the two a frame shows (root mean square, levels), and
-/// the share of the way to a neighbour from which it shows that.
-const DISTINCT: f32 = 0.7;
-const DISPLACED: f32 = 0.6;
-const BEYOND: f32 = 1.5;
+/// Minimum difference of neighbouring pictures at which a frame can be assigned to one of them (root mean square,
+/// levels); the share of the way to a neighbour from which the frame shows that neighbour; and the share from which it
+/// shows neither.
+const MIN_NEIGHBOUR_DIFFERENCE: f32 = 0.7;
+const DISPLACED_SHARE: f32 = 0.6;
+const UNRELATED_SHARE: f32 = 1.5;
 
-/// Of high dynamic range only the order of brightness is compared. Rank correlation of a picture that is another one,
-/// and the variation (standard deviation in levels) from which a picture has an order.
-const UNLIKE: f32 = 0.5;
-const VARIED: f32 = 8.0;
+/// For high dynamic range, only the order of brightness is compared: the rank correlation below which a picture is
+/// another one, and the minimum standard deviation in levels of a picture with an order.
+const MIN_RANK_CORRELATION: f32 = 0.5;
+const MIN_DEVIATION: f32 = 8.0;
 
-/// A picture of the source in cells, upright and as it is cropped.
+/// A picture of the source in cells, upright and cropped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Original {
-    /// What the numbers stand for.
+    /// The type of the numbers.
     pub samples: Samples,
     /// Bits of a number.
     pub bits: u32,
     /// Rows of the stored picture.
     pub rows: u32,
-    /// The means of each cell's numbers, as shares of the largest one.
+    /// The mean of each cell, as a share of the largest number.
     pub cells: Vec<[f32; 3]>,
 }
 
-/// One frame beside the pictures of the source around its time.
+/// One frame, and the pictures of the source around its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Number of the frame.
+    /// Index of the frame.
     pub frame: u32,
-    /// The picture it is to show.
+    /// The picture that it must show.
     pub original: Original,
-    /// The picture before it.
+    /// The previous picture.
     pub before: Option<Original>,
-    /// The picture behind it.
-    pub behind: Option<Original>,
+    /// The next picture.
+    pub after: Option<Original>,
     /// The frame in cells.
     pub shown: Vec<Levels>,
 }
 
-/// What is compared, beyond what frames show.
+/// What is compared in addition to the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scope {
     /// Levels of brightness and colour, which tone mapping changes.
     pub levels: bool,
-    /// Which of several pictures is shown. Deinterlacing may move pictures by one; then a neighbour is as good.
+    /// Times of pictures. Deinterlacing may shift pictures by one; then a neighbour is accepted.
     pub times: bool,
 }
 
 /// How the frames agree with the source.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Agreement {
-    /// Frames that were compared.
+    /// Number of frames that were compared.
     pub frames: u32,
-    /// Distance of the frame that differs most, levels; absent where levels are not compared.
+    /// Distance of the frame that differs most, levels; absent if levels are not compared.
     pub worst_levels: Option<f32>,
-    /// Frames that could be told from their neighbours.
+    /// Number of frames that can be distinguished from their neighbours.
     pub distinct: u32,
 }
 
-/// Compares frames with the source. `fps` is for people.
+/// Compares frames with the source. `fps` is only for messages.
 pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -> Result<Agreement, Failure> {
     let scope = Scope { levels: scope.levels && !declared.high_range, ..scope };
     let Some(first) = samples.first() else { return Ok(Agreement::default()) };
@@ -94,7 +95,7 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
         check_order(samples, &right, place)?;
         return Ok(Agreement { frames: samples.len() as u32, ..Agreement::default() });
     };
-    if distance > ALIKE
+    if distance > MAX_CODING_LOSS
         && let Some(explanation) = explain(samples, reading, distance)
     {
         let message = format!("{explanation}; cells differ by {distance:.0} levels");
@@ -102,13 +103,13 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
     }
     let nearest = |sample: &Sample| {
         let own = distance_of(sample, reading);
-        let others = [&sample.before, &sample.behind].into_iter().flatten().filter(|_| !scope.times);
+        let others = [&sample.before, &sample.after].into_iter().flatten().filter(|_| !scope.times);
         others.map(|other| apart(&levels(other, reading, reading), &sample.shown)).fold(own, f32::min)
     };
     let distances: Vec<f32> = samples.iter().map(nearest).collect();
     let worst = distances.iter().copied().fold(0.0, f32::max);
     let distinct = if scope.times { check_times(samples, reading, place)? } else { 0 };
-    let far: Vec<usize> = (0..samples.len()).filter(|index| distances[*index] > DIFFERENT).collect();
+    let far: Vec<usize> = (0..samples.len()).filter(|index| distances[*index] > MISMATCH).collect();
     if let Some(index) = far.first()
         && far.len() * 2 > samples.len()
     {
@@ -119,13 +120,13 @@ pub fn compare(samples: &[Sample], declared: Declared, scope: Scope, fps: u32) -
     Ok(Agreement { frames: samples.len() as u32, worst_levels: Some(worst), distinct })
 }
 
-/// How far what is expected lies from what is shown, levels. Cells without an expectation do not count.
+/// Distance of expected and shown levels. Cells without an expectation do not count.
 fn apart(expected: &[Option<Levels>], shown: &[Levels]) -> f32 {
     let cell = |(expected, shown): (&Option<Levels>, &Levels)| {
         let differences = expected.as_ref()?.iter().zip(shown).map(|(one, other)| (one - other).abs());
         Some(differences.fold(0.0, f32::max))
     };
-    percentile(expected.iter().zip(shown).filter_map(cell).collect(), PERCENTILE)
+    percentile(expected.iter().zip(shown).filter_map(cell).collect(), CELL_PERCENTILE)
 }
 
 fn percentile(mut values: Vec<f32>, percent: usize) -> f32 {
@@ -133,8 +134,8 @@ fn percentile(mut values: Vec<f32>, percent: usize) -> f32 {
     values.get((values.len() * percent / 100).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }
 
-/// The levels that the source has in the output if it is read like that. Of colours that no screen shows if it is read
-/// as it should be, nothing is expected: converters differ.
+/// The output's levels for a reading of the source. There is no expectation for colours outside of the gamut by the
+/// right reading, because converters treat them differently.
 fn levels(original: &Original, reading: Reading, right: Reading) -> Vec<Option<Levels>> {
     let Original { samples, bits, .. } = *original;
     let level = |cell: &[f32; 3]| match colour::is_shown(*cell, samples, bits, right) {
@@ -148,7 +149,8 @@ fn distance_of(sample: &Sample, right: Reading) -> f32 {
     apart(&levels(&sample.original, right, right), &sample.shown)
 }
 
-/// Of most frames: one that is black says nothing, one that a fault of its own spoils does not speak for all.
+/// The median distance over the frames. A single black frame contains no information, and a single faulty frame must
+/// not decide.
 fn middle(samples: &[Sample], reading: Reading, right: Reading) -> f32 {
     middle_by(samples, |sample| levels(&sample.original, reading, right))
 }
@@ -157,7 +159,7 @@ fn middle_by(samples: &[Sample], expected: impl Fn(&Sample) -> Vec<Option<Levels
     percentile(samples.iter().map(|sample| apart(&expected(sample), &sample.shown)).collect(), 50)
 }
 
-/// What most frames show instead, if one explanation fits far better than what is right.
+/// What most frames show instead, if one explanation fits far better than the right reading.
 fn explain(samples: &[Sample], right: Reading, distance: f32) -> Option<String> {
     let mut explanations: Vec<(String, f32)> = Vec::new();
     let mut propose = |what: String, distance: f32| explanations.push((what, distance));
@@ -189,7 +191,7 @@ fn explain(samples: &[Sample], right: Reading, distance: f32) -> Option<String> 
         propose(format!("the picture is {what}"), middle_by(samples, moved));
     }
     let (what, fit) = explanations.into_iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
-    (fit < distance * CLEARLY).then_some(what)
+    (fit < distance * EXPLANATION_RATIO).then_some(what)
 }
 
 type Place = fn(usize, usize) -> usize;
@@ -200,53 +202,55 @@ const MIRRORED: [(&str, Place); 3] = [
     ("upside down", |x, y| (CELLS - 1 - y) * CELLS + CELLS - 1 - x),
 ];
 
-/// Most of the frames that can be told from their neighbours must show their own picture. Gives how many those are.
+/// Checks that most of the frames that can be distinguished from their neighbours show their own picture. Returns the
+/// number of those frames.
 ///
-/// What a frame shows beyond its own picture is projected on the way from there to a neighbour: 0 is the own picture, 1
-/// the neighbour. What scalers and converters change goes other ways.
+/// The difference of a frame from its own picture is projected onto the difference of a neighbour from that picture: 0
+/// is the frame's own picture, 1 is the neighbour. Changes by scalers and converters have other directions.
 fn check_times(samples: &[Sample], reading: Reading, place: impl Fn(&Sample) -> String) -> Result<u32, Failure> {
     let (mut distinct, mut displaced) = (0, Vec::new());
     for sample in samples {
         let own = levels(&sample.original, reading, reading);
-        let neighbours = [("earlier", &sample.before), ("later", &sample.behind)];
-        let projected = |(way, other): (&'static str, &Option<Original>)| {
-            Some((way, projection(&own, &levels(other.as_ref()?, reading, reading), &sample.shown)?))
+        let neighbours = [("earlier", &sample.before), ("later", &sample.after)];
+        let projected = |(direction, other): (&'static str, &Option<Original>)| {
+            Some((direction, projection(&own, &levels(other.as_ref()?, reading, reading), &sample.shown)?))
         };
-        let Some((way, share)) = neighbours.into_iter().filter_map(projected).max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        let Some((direction, share)) = neighbours.into_iter().filter_map(projected).max_by(|a, b| a.1.total_cmp(&b.1))
+        else {
             continue;
         };
         distinct += 1;
-        // What is far from its own picture and beyond the neighbour, too, is another picture altogether.
-        let is_another = share > BEYOND && distance_of(sample, reading) > DIFFERENT;
-        if share > DISPLACED && !is_another {
-            displaced.push((sample, way));
+        // A frame that is far from its own picture and also beyond the neighbour shows another picture.
+        let is_another = share > UNRELATED_SHARE && distance_of(sample, reading) > MISMATCH;
+        if share > DISPLACED_SHARE && !is_another {
+            displaced.push((sample, direction));
         }
     }
     match displaced.first() {
-        Some((sample, way)) if displaced.len() * 2 > distinct as usize => {
-            let message = format!("{} shows the picture one {way} than the one of its time", place(sample));
+        Some((sample, direction)) if displaced.len() * 2 > distinct as usize => {
+            let message = format!("{} shows the picture one {direction} than the one of its time", place(sample));
             Err(failure::reframe_slip(message))
         }
         _ => Ok(distinct),
     }
 }
 
-/// How far a frame went from its own picture to another one, as a share of the way. `None` where the two hardly differ.
+/// The projection of a frame between its own picture (0) and another one (1). `None` if the two hardly differ.
 fn projection(own: &[Option<Levels>], other: &[Option<Levels>], shown: &[Levels]) -> Option<f32> {
-    let (mut way, mut gone, mut count) = (0.0, 0.0, 0);
+    let (mut squares, mut along, mut count) = (0.0, 0.0, 0);
     for ((own, other), shown) in own.iter().zip(other).zip(shown) {
         let (Some(own), Some(other)) = (own, other) else { continue };
         for plane in 0..own.len() {
             let step = other[plane] - own[plane];
-            way += step * step;
-            gone += step * (shown[plane] - own[plane]);
+            squares += step * step;
+            along += step * (shown[plane] - own[plane]);
             count += 1;
         }
     }
-    ((way / count.max(1) as f32).sqrt() >= DISTINCT).then(|| gone / way)
+    ((squares / count.max(1) as f32).sqrt() >= MIN_NEIGHBOUR_DIFFERENCE).then(|| along / squares)
 }
 
-/// Where levels cannot be compared, what is brighter in the source must still be brighter in most frames.
+/// If levels cannot be compared, what is brighter in the source must be brighter in most frames.
 fn check_order(samples: &[Sample], right: &[Reading], place: impl Fn(&Sample) -> String) -> Result<(), Failure> {
     let reading = right.first().copied().unwrap_or(Reading { range: Range::Limited, matrix: Matrix::Bt709 });
     let brightness = |cells: &[Levels]| cells.iter().map(|[y, ..]| *y).collect::<Vec<_>>();
@@ -255,19 +259,19 @@ fn check_order(samples: &[Sample], right: &[Reading], place: impl Fn(&Sample) ->
         original.cells.iter().filter_map(|cell| colour::converted(*cell, samples, bits, reading)).collect()
     };
     let mut compared = 0;
-    let mut unlike = Vec::new();
+    let mut uncorrelated = Vec::new();
     for sample in samples {
         let source = brightness(&all(&sample.original));
-        if deviation(&source) < VARIED {
+        if deviation(&source) < MIN_DEVIATION {
             continue;
         }
         compared += 1;
-        if rank_correlation(&source, &brightness(&sample.shown)) < UNLIKE {
-            unlike.push(sample);
+        if rank_correlation(&source, &brightness(&sample.shown)) < MIN_RANK_CORRELATION {
+            uncorrelated.push(sample);
         }
     }
-    match unlike.first() {
-        Some(sample) if unlike.len() * 2 > compared => {
+    match uncorrelated.first() {
+        Some(sample) if uncorrelated.len() * 2 > compared => {
             let message = format!("{} is bright where the source is dark there", place(sample));
             Err(failure::reframe_mismatch(message))
         }
@@ -280,7 +284,7 @@ fn deviation(values: &[f32]) -> f32 {
     (values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / values.len().max(1) as f32).sqrt()
 }
 
-/// Spearman's: the correlation of ranks, which no change of brightness alone affects.
+/// Spearman's rank correlation, which does not depend on the brightness curve.
 fn rank_correlation(one: &[f32], other: &[f32]) -> f32 {
     let (one, other) = (ranks(one), ranks(other));
     let (a, b) = (deviation(&one), deviation(&other));
@@ -292,7 +296,7 @@ fn rank_correlation(one: &[f32], other: &[f32]) -> f32 {
     product / (one.len() as f32 * a * b)
 }
 
-/// The place of each value among all of them, equal ones sharing a place.
+/// The rank of each value. Equal values share a rank.
 fn ranks(values: &[f32]) -> Vec<f32> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -310,11 +314,12 @@ fn ranks(values: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_domain::failure::Code;
 
     const ALL: Scope = Scope { levels: true, times: true };
     const FPS: u32 = 30;
 
-    /// A picture of smoothly changing brightness and colours, `phase` along, as numbers of 8 bits.
+    /// A picture with smooth gradients of brightness and colours, shifted by `phase`, as 8-bit numbers.
     fn picture(phase: f32) -> Vec<[f32; 3]> {
         let cell = |cell: usize| {
             let (x, y) = ((cell % CELLS) as f32 / CELLS as f32, (cell / CELLS) as f32 / CELLS as f32);
@@ -338,13 +343,13 @@ mod tests {
         original.cells.iter().map(level).collect()
     }
 
-    /// Frames of a source that is declared one way, read another way.
+    /// Frames of a source that is declared one way and read another way.
     fn samples(reading: Reading, shown: impl Fn(u32) -> f32) -> Vec<Sample> {
         let sample = |frame: u32| Sample {
             frame,
             original: original(phase(frame)),
             before: Some(original(phase(frame) - 0.1)),
-            behind: Some(original(phase(frame) + 0.1)),
+            after: Some(original(phase(frame) + 0.1)),
             shown: read(&original(shown(frame)), reading),
         };
         [0, 20, 45, 74].map(sample).into()
@@ -402,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_alone_is_no_proof_and_black_says_nothing() {
+    fn a_single_frame_is_no_fault_and_black_contains_no_information() {
         let mut one = samples(RIGHT, phase);
         one[2].shown = samples(RIGHT, |frame| phase(frame) + 2.0)[2].shown.clone();
         assert!(judged(&one).is_ok());
@@ -410,14 +415,14 @@ mod tests {
             Original { cells: vec![[16.0 / 255.0, 128.0 / 255.0, 128.0 / 255.0]; CELLS * CELLS], ..original(0.0) };
         let mut dark = samples(RIGHT, phase);
         for sample in &mut dark {
-            (sample.before, sample.behind) = (Some(black.clone()), None);
+            (sample.before, sample.after) = (Some(black.clone()), None);
             (sample.shown, sample.original) = (read(&black, RIGHT), black.clone());
         }
         assert_eq!(judged(&dark).expect("agreement").distinct, 0);
     }
 
     #[test]
-    fn of_high_dynamic_range_only_the_order_of_brightness_counts() {
+    fn for_high_dynamic_range_only_the_order_of_brightness_counts() {
         let declared = Declared { high_range: true, ..Declared::default() };
         let mut mapped = samples(RIGHT, phase);
         for levels in mapped.iter_mut().flat_map(|sample| &mut sample.shown) {

@@ -1,9 +1,9 @@
-//! How the numbers of a picture mean colours: what headers declare, which declaration counts, and the arithmetic.
+//! How the numbers of a picture represent colours: the declarations of headers, their precedence, and the arithmetic.
 //!
-//! A declaration in the bitstream counts before one of the container, as in FFmpeg. What neither declares follows from
-//! the format and the size. There the programs differ, so several readings may be right (see [`readings`]).
+//! A declaration in the bitstream takes precedence over the container's, as in FFmpeg. Undeclared values follow from
+//! the format and the size. Programs differ in that, so several readings may be right (see [`readings`]).
 
-/// Which numbers mean black and white.
+/// The numbers for black and white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// 16 to 235 of 255, colour differences 16 to 240.
@@ -12,10 +12,10 @@ pub enum Range {
     Full,
 }
 
-/// How brightness and colour differences follow from red, green and blue.
+/// How brightness and colour differences are computed from red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrix {
-    /// There are none: the numbers are green, blue and red.
+    /// No matrix: the numbers are green, blue and red.
     Rgb,
     /// ITU-R BT.601.
     Bt601,
@@ -27,12 +27,12 @@ pub enum Matrix {
     Smpte240,
     /// United States Title 47, of 1953.
     Fcc,
-    /// One that is not computed here.
+    /// A matrix that is not supported here.
     Other,
 }
 
 impl Matrix {
-    /// From `MatrixCoefficients` of ITU-T H.273, which every container and codec writes. `None` for "unspecified".
+    /// From `MatrixCoefficients` of ITU-T H.273, which every container and codec uses. `None` for "unspecified".
     pub fn from_code(code: u32) -> Option<Self> {
         match code {
             0 => Some(Self::Rgb),
@@ -46,7 +46,7 @@ impl Matrix {
         }
     }
 
-    /// Shares of red and blue in brightness.
+    /// Coefficients of red and blue in brightness.
     fn shares(self) -> Option<(f32, f32)> {
         match self {
             Self::Bt601 => Some((0.299, 0.114)),
@@ -59,14 +59,14 @@ impl Matrix {
     }
 }
 
-/// What one header says of colours.
+/// The colours that one header declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Declared {
-    /// Which numbers mean black and white.
+    /// The numbers for black and white.
     pub range: Option<Range>,
-    /// What the numbers stand for.
+    /// The matrix of the numbers.
     pub matrix: Option<Matrix>,
-    /// Whether brightness is of high dynamic range: PQ or HLG.
+    /// Whether the transfer function is one of high dynamic range: PQ or HLG.
     pub high_range: bool,
 }
 
@@ -76,7 +76,7 @@ impl Declared {
         Self { range, matrix: Matrix::from_code(matrix), high_range: matches!(transfer, 16 | 18) }
     }
 
-    /// This declaration, completed by one that counts less.
+    /// This declaration, completed with one of lower precedence.
     pub fn or(self, less: Self) -> Self {
         Self {
             range: self.range.or(less.range),
@@ -86,36 +86,35 @@ impl Declared {
     }
 }
 
-/// What the numbers of a decoded picture stand for.
+/// The type of a decoded picture's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Samples {
     /// Brightness and two colour differences.
     YCbCr,
-    /// Brightness alone.
+    /// Brightness only.
     Grey,
     /// Red, green and blue.
     Rgb,
 }
 
-/// One way to read numbers as colours.
+/// One interpretation of numbers as colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Which numbers mean black and white.
+    /// The numbers for black and white.
     pub range: Range,
-    /// What they stand for.
+    /// The matrix.
     pub matrix: Matrix,
 }
 
-/// Stored rows up to which an undeclared picture has the colours of standard definition in GStreamer and in our
-/// pipeline.
+/// Maximum stored rows at which GStreamer and our pipeline treat an undeclared picture as standard definition.
 const SD_ROWS: u32 = 576;
-/// Stored rows from which Chromium takes it for high definition.
+/// Minimum stored rows at which Chromium treats it as high definition.
 const HD_ROWS: u32 = 720;
-/// Stored rows from which GStreamer takes it for BT.2020, and others for BT.709.
+/// Minimum stored rows at which GStreamer assumes BT.2020, and others assume BT.709.
 const UHD_ROWS: u32 = 2_160;
 
-/// The readings of a picture that count as right: one where headers say all, several where programs differ. Empty where
-/// this module cannot tell what is right.
+/// The right readings of a picture: one if headers declare everything, and several if programs differ. Empty if this
+/// module cannot decide.
 ///
 /// | undeclared | GStreamer | Chromium | FFmpeg's scaler | right here |
 /// |---|---|---|---|---|
@@ -127,7 +126,7 @@ const UHD_ROWS: u32 = 2_160;
 /// | matrix, more rows | BT.2020 | BT.709 | BT.601 | BT.709 and BT.2020 |
 pub fn readings(declared: Declared, samples: Samples, rows: u32) -> Vec<Reading> {
     let ranges = match (samples, declared.range) {
-        // GStreamer has no limited range of red, green and blue; FFmpeg ignores it as well.
+        // GStreamer does not support limited range of RGB, and FFmpeg ignores it.
         (Samples::Rgb, None | Some(Range::Full)) => vec![Range::Full],
         (_, Some(range)) if samples != Samples::Rgb => vec![range],
         (Samples::YCbCr, _) => vec![Range::Limited],
@@ -147,18 +146,18 @@ pub fn readings(declared: Declared, samples: Samples, rows: u32) -> Vec<Reading>
     matrices.into_iter().flat_map(of).collect()
 }
 
-/// A colour in levels of an output: brightness and two colour differences of BT.709, 8 bits, limited range.
+/// A colour as levels of the output: brightness and two colour differences of BT.709, 8 bits, limited range.
 pub type Levels = [f32; 3];
 
-/// How far beyond black and full colour a colour may be that converters keep: rounding makes as much.
+/// How far a colour may exceed the gamut and still be preserved by converters. Rounding causes as much.
 const GAMUT_MARGIN: f32 = 0.03;
 
-/// Red, green and blue of a colour of the source, 0 to 1 unless no screen can show it. `numbers` are shares of the
-/// largest one (0 to 1): brightness and colour differences, or red, green and blue, or brightness alone in the first
-/// place. `bits` is their precision.
+/// Red, green and blue of a colour of the source, 0 to 1 within the gamut. `numbers` are shares of the largest number
+/// (0 to 1): brightness and colour differences, or red, green and blue, or brightness alone as the first one. `bits` is
+/// their precision.
 fn light(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range, matrix }: Reading) -> Option<[f32; 3]> {
     let top = ((1_u64 << bits) - 1) as f32;
-    // The number that means a level of 8 bits, as a share of the largest one.
+    // The number of an 8-bit level, as a share of the largest number.
     let level = |level: f32| level * ((1_u64 << bits) as f32 / 256.0) / top;
     let light = |number: f32| match range {
         Range::Limited => (number - level(16.0)) / level(219.0),
@@ -180,13 +179,13 @@ fn light(numbers: [f32; 3], samples: Samples, bits: u32, Reading { range, matrix
     })
 }
 
-/// Whether a screen can show a colour. Of others it depends on the converter what becomes of them.
+/// Whether a colour is in the gamut. Converters treat other colours differently.
 pub fn is_shown(numbers: [f32; 3], samples: Samples, bits: u32, reading: Reading) -> bool {
     let inside = -GAMUT_MARGIN..=1.0 + GAMUT_MARGIN;
     light(numbers, samples, bits, reading).is_some_and(|light| light.iter().all(|share| inside.contains(share)))
 }
 
-/// The levels that a colour of the source has in the output. `numbers` and `bits` are as in [`is_shown`].
+/// The output's levels of a colour of the source. For `numbers` and `bits` see [`is_shown`].
 pub fn converted(numbers: [f32; 3], samples: Samples, bits: u32, reading: Reading) -> Option<Levels> {
     let [red, green, blue] = light(numbers, samples, bits, reading)?;
     let (kr, kb) = Matrix::Bt709.shares()?;
@@ -215,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Expected levels are those of FFmpeg 5.1: `color=0x...,scale=out_color_matrix=bt709:out_range=tv`.
+    /// The expected levels are from FFmpeg 5.1: `color=0x...,scale=out_color_matrix=bt709:out_range=tv`.
     #[test]
     fn full_range_and_other_matrices_become_those_of_the_output() {
         // 0xC0C0C0 in full range is 192, and 181 in limited range.
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_no_screen_shows_are_known() {
+    fn colours_outside_of_the_gamut_are_detected() {
         let reading = Reading { range: Range::Limited, matrix: Matrix::Bt709 };
         let is_shown = |numbers: [f32; 3]| is_shown(numbers.map(|number| number / 255.0), Samples::YCbCr, 8, reading);
         assert!(is_shown([63.0, 102.0, 240.0]) && is_shown([16.0, 128.0, 128.0]) && is_shown([235.0, 128.0, 128.0]));
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bitstream_counts_before_the_container_and_the_size_last() {
+    fn the_bitstream_takes_precedence_over_the_container_and_both_over_the_size() {
         let container = Declared::from_codes(Some(Range::Full), 1, 1);
         let bitstream = Declared::from_codes(Some(Range::Limited), 1, 2);
         let both = bitstream.or(container);

@@ -1,25 +1,25 @@
-//! Decoded samples of any format and layout as two sides, by the usual coefficients (ITU-R BS.775): the centre at -3 dB
-//! on both sides, what is behind and beside at -3 dB on its own.
+//! Converts decoded samples of any format and layout to stereo, by the usual coefficients (ITU-R BS.775): the centre at
+//! -3 dB on both sides, rear and side channels at -3 dB on their own side.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-/// How one number is written.
+/// The format of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
     /// Unsigned, one byte.
     Unsigned8,
-    /// Signed, of so many bytes, the least significant one first or last.
+    /// Signed, with this number of bytes.
     Signed {
-        /// Bytes of it.
+        /// Number of bytes.
         bytes: usize,
-        /// Bits that count; the others are above them.
+        /// Number of significant bits, which are the lowest ones.
         bits: u32,
         /// The most significant byte comes first.
         big_endian: bool,
     },
     /// Floating point, 4 or 8 bytes.
     Float {
-        /// Bytes of it.
+        /// Number of bytes.
         bytes: usize,
         /// The most significant byte comes first.
         big_endian: bool,
@@ -44,7 +44,7 @@ impl Number {
         }
     }
 
-    /// Bytes of a number.
+    /// Number of bytes.
     pub fn width(self) -> usize {
         match self {
             Self::Unsigned8 => 1,
@@ -52,7 +52,7 @@ impl Number {
         }
     }
 
-    /// A number as a share of full scale.
+    /// The sample as a share of full scale.
     fn value(self, bytes: &[u8]) -> f32 {
         let mut ordered = [0; 8];
         let big_endian = match self {
@@ -75,17 +75,17 @@ impl Number {
     }
 }
 
-/// What one channel adds.
+/// The contribution of one channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Share {
     /// To the left and to the right.
     Sides([f32; 2]),
-    /// Low frequencies, which some mix in and others leave out.
+    /// Low frequencies, which some programs mix in and others leave out.
     LowFrequencies,
 }
 
-/// What each channel adds. `mask` has a bit for each position in GStreamer's order, and is 0 where channels have no
-/// positions; then the first two are left and right.
+/// The contribution of each channel. `mask` has a bit for each position in GStreamer's order. It is 0 if channels have
+/// no positions; then the first two are left and right.
 pub fn shares(channels: usize, mask: u64) -> Vec<Share> {
     if channels == 1 {
         return vec![Share::Sides([1.0, 1.0])];
@@ -110,16 +110,16 @@ fn share(position: u32) -> Share {
     })
 }
 
-/// One moment of sound.
+/// One moment of audio.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Moment {
     /// Left and right.
     pub sides: [f32; 2],
-    /// Low frequencies of a channel of their own.
+    /// The low-frequency channel.
     pub low: f32,
 }
 
-/// The moments in numbers that lie side by side, one of each channel, or channel behind channel.
+/// The moments in interleaved or planar samples.
 pub fn moments<'a>(
     bytes: &'a [u8],
     number: Number,
@@ -128,7 +128,7 @@ pub fn moments<'a>(
 ) -> impl Iterator<Item = Moment> + 'a {
     let width = number.width();
     let count = bytes.len() / (width * shares.len()).max(1);
-    // Numbers from one channel to the next, and from one moment to the next.
+    // Distance from one channel to the next, and from one moment to the next.
     let (across, along) = if interleaved { (1, shares.len()) } else { (count, 1) };
     (0..count).map(move |index| {
         let mut moment = Moment::default();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_go_where_they_are_heard() {
+    fn channels_go_to_their_sides() {
         // Front left and right, centre, low frequencies, rear left and right.
         let shares = shares(6, 0x3f);
         let one = |channel: usize| {
@@ -191,17 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_lie_one_behind_the_other_are_read_alike() {
+    fn planar_and_interleaved_channels_are_read_alike() {
         let mixed = [1_u8, 2, 3, 4, 5, 6];
-        let behind = [1_u8, 3, 5, 2, 4, 6];
+        let planar = [1_u8, 3, 5, 2, 4, 6];
         let (number, shares) = (Number::Unsigned8, shares(2, 3));
         let interleaved: Vec<Moment> = moments(&mixed, number, &shares, true).collect();
-        assert_eq!(interleaved, moments(&behind, number, &shares, false).collect::<Vec<_>>());
+        assert_eq!(interleaved, moments(&planar, number, &shares, false).collect::<Vec<_>>());
         assert_eq!(interleaved.len(), 3);
     }
 
     #[test]
-    fn of_channels_without_positions_the_first_two_are_heard() {
+    fn without_positions_the_first_two_channels_are_used() {
         assert_eq!(shares(4, 0)[1..3], [Share::Sides([0.0, 1.0]), Share::Sides([0.0; 2])]);
     }
 }

@@ -1,37 +1,37 @@
-//! Colours as HEVC declares them: the usability information of a sequence parameter set (ITU-T H.265, 7.3.2.2 and annex
-//! E).
+//! Colours as HEVC declares them, in the usability information of a sequence parameter set (ITU-T H.265, 7.3.2.2 and
+//! annex E).
 
 use super::{avc, bits::Bits, colour::Declared, nal};
 
-/// The type of a unit that is a sequence parameter set.
+/// Type of a unit with a sequence parameter set.
 const PARAMETER_SET: u8 = 33;
 
-/// Bits of a profile, its flags and its level.
+/// Bits of a profile with its flags, and of a level.
 const PROFILE_BITS: usize = 88;
 const LEVEL_BITS: usize = 8;
 
-/// The most sets of reference pictures that a stream may have.
+/// Maximum number of reference picture sets in a stream.
 const MAX_REFERENCE_SETS: u32 = 64;
 
-/// The declaration of the last sequence parameter set in a packet. `None` where it has none.
+/// The declaration of the last sequence parameter set in a packet; `None` if there is none.
 pub fn declared(packet: &[u8], length_bytes: Option<usize>) -> Option<Declared> {
     nal::units(packet, length_bytes).into_iter().filter_map(unit).next_back()
 }
 
-/// The declaration in an `hvcC` box, and how many bytes the lengths of units have.
+/// The declaration in an `hvcC` box, and the number of bytes of a unit's length.
 pub fn configured(hvcc: &[u8]) -> Option<(Declared, usize)> {
     let width = usize::from(hvcc.get(21)? & 3) + 1;
     let mut rest = hvcc.get(23..)?;
     let mut declared = None;
     for _ in 0..*hvcc.get(22)? {
-        let (head, mut behind) = rest.split_at_checked(3)?;
+        let (head, mut rest_after) = rest.split_at_checked(3)?;
         for _ in 0..u16::from_be_bytes([head[1], head[2]]) {
-            let (length, content) = behind.split_at_checked(2)?;
+            let (length, content) = rest_after.split_at_checked(2)?;
             let (bytes, next) = content.split_at_checked(usize::from(u16::from_be_bytes([length[0], length[1]])))?;
             declared = unit(bytes).or(declared);
-            behind = next;
+            rest_after = next;
         }
-        rest = behind;
+        rest = rest_after;
     }
     Some((declared.unwrap_or_default(), width))
 }
@@ -131,7 +131,7 @@ fn scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
     Some(())
 }
 
-/// Passes over a set of reference pictures and gives the number of its pictures; `before` is that of the set before it.
+/// Skips a reference picture set and returns its number of pictures. `before` is that of the previous set.
 fn reference_set(bits: &mut Bits<'_>, index: u32, before: Option<u32>) -> Option<u32> {
     if index > 0 && bits.flag()? {
         bits.flag()?;
@@ -161,7 +161,7 @@ mod tests {
         colour::{Matrix, Range},
     };
 
-    /// Parameter sets that x265 made by way of FFmpeg 5.1: full range of BT.709, and PQ of BT.2020 in 10 bits.
+    /// Parameter sets of x265 via FFmpeg 5.1: full range of BT.709, and 10-bit PQ of BT.2020.
     const FULL: &str = "42010101600000030090000003000003003ca00a080f165959a4932bc05b808080820000030002000003003c10";
     const PQ: &str = "42010102200000030090000003000003003ca00a080f1365959a4932bc05a848804820000003002000000303c1";
 

@@ -1,26 +1,28 @@
-//! At which frames of a clip pictures are compared with the source, and which source picture each of them is to show.
+//! Chooses the frames of a clip that are compared with the source, and finds the source picture that each of them must
+//! show.
 
-use crate::timing::{FrameGrid, Showing};
+use crate::timing::{FrameAction, FrameGrid};
 
-/// Frames that are compared at least and at most: the cost of a clip grows with them, what they find hardly does.
-const LEAST: u32 = 3;
-const MOST: u32 = 8;
+/// Minimum and maximum number of compared frames. More frames cost more and hardly find more.
+const MIN_FRAMES: u32 = 3;
+const MAX_FRAMES: u32 = 8;
 
-/// Frames of a clip for each one that is compared beyond the least.
+/// Frames of a clip per additional compared frame.
 const FRAMES_PER_INSTANT: u32 = 45;
 
-/// Frames around an instant from which pictures are kept, so that its picture can be told from its neighbours.
-const AROUND: f64 = 1.6;
+/// Pictures within this number of frames around a chosen frame are kept, so that its picture can be distinguished from
+/// its neighbours.
+const NEIGHBOUR_FRAMES: f64 = 1.6;
 
-/// Frames between two pictures from which the earlier one is kept wherever it lies: it may be shown at several
-/// instants.
-const STANDSTILL: f64 = 1.9;
+/// Gap between two pictures, in frames, from which the earlier one is kept in any case, because several chosen frames
+/// may show it.
+const MIN_GAP_FRAMES: f64 = 1.9;
 
-/// The frames that are compared, ascending: the first, the last, and one somewhere in each stretch between them. `seed`
-/// chooses where, so that nothing in clips happens to fall between them always.
+/// The frames that are compared, ascending: the first, the last, and one in each stretch between them. `seed` chooses
+/// the positions, so that no fixed part of clips is always left out.
 pub fn chosen(frames: u32, seed: u64) -> Vec<u32> {
     let last = frames.saturating_sub(1);
-    let count = (LEAST + frames / FRAMES_PER_INSTANT).min(MOST).min(frames.max(2));
+    let count = (MIN_FRAMES + frames / FRAMES_PER_INSTANT).min(MAX_FRAMES).min(frames.max(2));
     let stretch = f64::from(last) / f64::from(count - 1);
     let inner = (1..count - 1).map(|index| {
         let share = (mixed(seed.wrapping_add(u64::from(index))) >> 11) as f64 / (1_u64 << 53) as f64;
@@ -31,7 +33,7 @@ pub fn chosen(frames: u32, seed: u64) -> Vec<u32> {
     chosen
 }
 
-/// Spreads a number over all 64 bits (the finaliser of SplitMix64).
+/// Hashes a number to 64 bits (the finalizer of SplitMix64).
 pub fn mixed(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +41,7 @@ pub fn mixed(number: u64) -> u64 {
     number ^ number >> 31
 }
 
-/// Follows the pictures of a source through the frames of a clip.
+/// Assigns the pictures of a source to the chosen frames of a clip.
 #[derive(Debug)]
 pub struct Instants {
     grid: FrameGrid,
@@ -48,7 +50,7 @@ pub struct Instants {
     chosen: Vec<u32>,
     pictures: usize,
     last_ns: Option<i64>,
-    /// The picture that each chosen frame shows, as far as known.
+    /// The picture of each chosen frame, as far as it is known.
     shown: Vec<Option<usize>>,
 }
 
@@ -61,34 +63,34 @@ impl Instants {
         Self { grid, start_ns, fps: fps.into(), chosen, pictures: 0, last_ns: None, shown }
     }
 
-    /// Takes the next picture of the source. Gives its number, and the chosen frames for which it is to be kept.
+    /// Takes the next picture of the source. Returns its number, and the chosen frames for which it must be kept.
     pub fn offer(&mut self, time_ns: i64) -> (usize, Vec<u32>) {
         let place = |ns: i64| (ns - self.start_ns) as f64 * self.fps / 1e9;
         let at = place(time_ns);
-        let sparse = self.last_ns.is_none_or(|last| at - place(last) > STANDSTILL);
-        let near = |frame: &u32| (at - f64::from(*frame)).abs() <= AROUND;
+        let sparse = self.last_ns.is_none_or(|last| at - place(last) > MIN_GAP_FRAMES);
+        let near = |frame: &u32| (at - f64::from(*frame)).abs() <= NEIGHBOUR_FRAMES;
         let mut kept: Vec<u32> = self.chosen.iter().copied().filter(near).collect();
         if sparse && kept.is_empty() && !self.grid.is_full() {
             kept.extend(self.chosen.iter().copied().find(|frame| f64::from(*frame) > at));
         }
         let number = self.pictures;
-        let from = self.grid.dealt();
+        let from = self.grid.emitted();
         let held = number.checked_sub(1);
         match self.grid.offer(time_ns) {
-            Showing::Before | Showing::Skip => {}
-            Showing::Show { repeats } => {
+            FrameAction::Before | FrameAction::Skip => {}
+            FrameAction::Show { repeats } => {
                 self.show(from..from + repeats, held);
                 self.show(from + repeats..from + repeats + 1, Some(number));
             }
-            Showing::Behind { repeats } => self.show(from..from + repeats, held),
+            FrameAction::After { repeats } => self.show(from..from + repeats, held),
         }
         (self.pictures, self.last_ns) = (number + 1, Some(time_ns));
         (number, kept)
     }
 
-    /// The source is over, and its last picture completes the clip.
+    /// Completes the clip with the last picture, at the end of the source.
     pub fn complete(&mut self) {
-        let from = self.grid.dealt();
+        let from = self.grid.emitted();
         let missing = self.grid.complete();
         self.show(from..from + missing, self.pictures.checked_sub(1));
     }
@@ -106,7 +108,7 @@ impl Instants {
         &self.chosen
     }
 
-    /// Each chosen frame whose picture is known, with the number of that picture.
+    /// The chosen frames whose pictures are known, with the numbers of those pictures.
     pub fn shown(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
         self.chosen.iter().zip(&self.shown).filter_map(|(frame, shown)| Some((*frame, (*shown)?)))
     }
@@ -117,11 +119,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_and_the_last_frame_are_always_among_a_few() {
+    fn the_first_and_the_last_frame_are_always_chosen() {
         for frames in [1, 2, 3, 30, 75, 450, 36_000] {
             for seed in 0..50 {
                 let chosen = chosen(frames, seed);
-                assert!(chosen.len() <= MOST as usize && chosen.is_sorted(), "{chosen:?}");
+                assert!(chosen.len() <= MAX_FRAMES as usize && chosen.is_sorted(), "{chosen:?}");
                 assert_eq!((chosen.first(), chosen.last()), (Some(&0), Some(&(frames - 1))));
             }
         }
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_stands_is_kept_for_the_frames_that_repeat_it() {
+    fn a_repeated_picture_is_kept_for_the_frames_that_repeat_it() {
         let mut instants = Instants::new(0, 30, 300, 7);
         let kept = [0, 4_000_000_000].map(|time_ns| instants.offer(time_ns).1);
         instants.complete();

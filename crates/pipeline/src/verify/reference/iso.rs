@@ -1,19 +1,19 @@
-//! What the header of an MP4 or QuickTime file declares of its tracks (ISO/IEC 14496-12 and the QuickTime File Format).
+//! The tracks that the header of an MP4 or QuickTime file declares (ISO/IEC 14496-12 and the QuickTime File Format).
 
 use super::{
     colour::{Declared, Range},
     orientation::Orientation,
     tracks::{Bytes, Track, number, vp_configuration},
 };
-use crate::catalog::Kind;
+use crate::plan::catalog::Kind;
 
-/// Boxes looked at in one box: a damaged file may claim any number.
+/// Maximum number of boxes that are read within one box. A damaged file may declare any number.
 const MAX_BOXES: usize = 4_096;
 
-/// Bytes of a box that are read at once. What is read here is far smaller.
+/// Maximum number of bytes that are read of a box. The boxes that are read here are far smaller.
 const MAX_CONTENT: u64 = 1 << 20;
 
-/// Where the content of a box lies.
+/// The position of a box's content.
 #[derive(Debug, Clone, Copy)]
 struct Content {
     kind: [u8; 4],
@@ -24,7 +24,7 @@ struct Content {
 struct File<'a, B: ?Sized>(&'a B);
 
 impl<B: Bytes + ?Sized> File<'_, B> {
-    /// The boxes in a stretch of the file, one after the other. Those that are passed over are not read.
+    /// The boxes in a range of the file. The content of boxes is not read.
     fn boxes(&self, mut begin: u64, end: u64, until: Option<&[u8; 4]>) -> Vec<Content> {
         let mut boxes = Vec::new();
         while begin + 8 <= end && boxes.len() < MAX_BOXES {
@@ -88,7 +88,7 @@ impl<B: Bytes + ?Sized> File<'_, B> {
     }
 }
 
-/// The tracks of a file; `None` where it has no header.
+/// The tracks of a file; `None` if it has no header.
 pub fn tracks(bytes: &(impl Bytes + ?Sized)) -> Option<Vec<Track>> {
     let file = File(bytes);
     let moov = file.boxes(0, bytes.size(), Some(b"moov")).into_iter().find(|found| found.kind == *b"moov")?;
@@ -108,7 +108,7 @@ fn matrix_at(content: &[u8], position: usize) -> Option<Orientation> {
     Orientation::from_matrix([at(0)?, at(1)?, at(3)?, at(4)?])
 }
 
-/// What the sample description of pictures says.
+/// Reads a video sample description.
 fn describe(track: &mut Track, entry: &[u8]) {
     let side = |at: usize| entry.get(at..at + 2).and_then(number).unwrap_or(0) as u32;
     track.size = (side(32), side(34));
@@ -129,7 +129,8 @@ fn describe(track: &mut Track, entry: &[u8]) {
     }
 }
 
-/// The codec's number in the content of an `esds` box (ISO/IEC 14496-1, 7.2.6.6): 0x20 MPEG-4, 0x6c JPEG and so on.
+/// The codec's number in the content of an `esds` box (ISO/IEC 14496-1, 7.2.6.6), for example 0x20 for MPEG-4 and 0x6c
+/// for JPEG.
 pub fn object_type(content: &[u8]) -> Option<u8> {
     let stream = descriptor(content.get(4..)?, 3)?;
     let flags = stream.get(2)?;
@@ -139,7 +140,7 @@ pub fn object_type(content: &[u8]) -> Option<u8> {
     descriptor(stream.get(3 + depends + located + clocked..)?, 4)?.first().copied()
 }
 
-/// What follows the tag and the length of a descriptor; the length has up to four bytes.
+/// The content of a descriptor, after the tag and the length, which has up to four bytes.
 fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     let rest = bytes.strip_prefix(&[tag])?;
     let length = rest.iter().take(4).position(|byte| byte & 0x80 == 0)? + 1;
@@ -198,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn the_codec_of_an_elementary_stream_is_read_behind_its_optional_fields() {
-        // As FFmpeg writes it: lengths of four bytes, no optional field.
+    fn the_codec_of_an_elementary_stream_is_read_after_its_optional_fields() {
+        // As FFmpeg writes it: 4-byte lengths and no optional fields.
         let plain = [&[0; 4][..], &[3, 0x80, 0x80, 0x80, 27, 0, 1, 0, 4, 0x80, 0x80, 0x80, 13, 0x6c]].concat();
         assert_eq!(object_type(&plain), Some(0x6c));
         let full = [&[0; 4][..], &[3, 34, 0, 1, 0xe0, 9, 9, 2, b'a', b'b', 9, 9, 4, 13, 0x61]].concat();

@@ -1,11 +1,11 @@
-//! What the header of a Matroska or WebM file declares of its tracks (RFC 9559).
+//! The tracks that the header of a Matroska or WebM file declares (RFC 9559).
 
 use super::{
     colour::{Declared, Range},
     orientation::Orientation,
     tracks::{Bytes, Track, number},
 };
-use crate::catalog::Kind;
+use crate::plan::catalog::Kind;
 
 const EBML: u64 = 0x1a45_dfa3;
 const SEGMENT: u64 = 0x1853_8067;
@@ -13,16 +13,16 @@ const SEEK_HEAD: u64 = 0x114d_9b74;
 const CLUSTER: u64 = 0x1f43_b675;
 const TRACKS: u64 = 0x1654_ae6b;
 
-/// Elements looked at on one level: a damaged file may have any number.
+/// Maximum number of elements that are read on one level. A damaged file may contain any number.
 const MAX_ELEMENTS: usize = 4_096;
 
-/// Bytes of the list of tracks that are read. Fonts and pictures are attached elsewhere.
+/// Maximum number of bytes that are read of the list of tracks. Fonts and pictures are in other elements.
 const MAX_TRACKS: u64 = 4 << 20;
 
-/// An element: its id, and its content.
+/// An element: its id and its content.
 type Element<'a> = (u64, &'a [u8]);
 
-/// The tracks of a file; `None` where their list is not found.
+/// The tracks of a file; `None` if their list is not found.
 pub fn tracks(bytes: &(impl Bytes + ?Sized)) -> Option<Vec<Track>> {
     let (mut position, end) = segment(bytes)?;
     let begin = position;
@@ -32,7 +32,7 @@ pub fn tracks(bytes: &(impl Bytes + ?Sized)) -> Option<Vec<Track>> {
         match id {
             TRACKS => return list(bytes, content, next),
             SEEK_HEAD => seeks = bytes.read(content, (next - content).min(MAX_TRACKS) as usize)?,
-            // Behind pictures only the index helps.
+            // After the first cluster, only the index helps.
             CLUSTER => break,
             _ => {}
         }
@@ -46,24 +46,24 @@ pub fn tracks(bytes: &(impl Bytes + ?Sized)) -> Option<Vec<Track>> {
     (id == TRACKS).then(|| list(bytes, content, next)).flatten()
 }
 
-/// Where the content of the file's segment begins and ends.
+/// Start and end of the content of the file's segment.
 fn segment(bytes: &(impl Bytes + ?Sized)) -> Option<(u64, u64)> {
     let (id, _, next) = element_at(bytes, 0, bytes.size())?;
     let (segment, content, end) = element_at(bytes, next, bytes.size())?;
     (id == EBML && segment == SEGMENT).then_some((content, end))
 }
 
-/// The id of an element in the file, where its content begins and where it ends.
+/// The id of an element in the file, and start and end of its content.
 fn element_at(bytes: &(impl Bytes + ?Sized), position: u64, end: u64) -> Option<(u64, u64, u64)> {
     let head = bytes.read(position, 12)?;
     let (id, size, header) = header(&head)?;
     let content = position + header as u64;
-    // One of unknown size, as live recordings have, goes on to the end.
+    // An element of unknown size, as in live recordings, extends to the end.
     let next = size.map_or(end, |size| content.saturating_add(size).min(end));
     (content <= end).then_some((id, content, next))
 }
 
-/// Id, size and bytes of an element's header. A size of ones is unknown.
+/// Id, size and header length of an element. A size with all bits set is unknown.
 fn header(bytes: &[u8]) -> Option<(u64, Option<u64>, usize)> {
     let width = bytes.first()?.leading_zeros() as usize + 1;
     let id = number(bytes.get(..width).filter(|_| width <= 4)?)?;
@@ -107,7 +107,7 @@ fn track(entry: &[u8]) -> Option<Track> {
         match id {
             0xd7 => track.id = number(content)?,
             0x83 => kind = number(content),
-            // A track is on and the default unless it says otherwise.
+            // A track is enabled and default unless it declares otherwise.
             0x88 | 0xb9 => track.default &= number(content)? != 0,
             0x86 => track.codec = content.iter().copied().take_while(|byte| *byte != 0).collect(),
             0x63a2 => track.configuration = content.to_vec(),
@@ -145,7 +145,7 @@ fn colours(content: &[u8]) -> Declared {
     Declared::from_codes(range, field(0x55ba).unwrap_or(2) as u32, field(0x55b1).unwrap_or(2) as u32)
 }
 
-/// A flat picture may be rolled (counter-clockwise, in degrees), and mirrored by a yaw of a half turn.
+/// A flat picture may be rolled (counter-clockwise, in degrees), and mirrored by a yaw of 180 degrees.
 fn projection(content: &[u8]) -> Option<Orientation> {
     let field = |wanted| children(content).find(|(id, _)| *id == wanted).map(|(_, content)| content);
     let degrees = |wanted| field(wanted).map_or(Some(0.0), float);
@@ -157,7 +157,7 @@ fn projection(content: &[u8]) -> Option<Orientation> {
     if mirrored && yaw.abs() != 180.0 {
         return None;
     }
-    // As FFmpeg has it: turned first and mirrored then, with the roll the other way round.
+    // As in FFmpeg: rotated first and mirrored then, with the opposite roll.
     let turned = Orientation::from_rotation(if mirrored { roll } else { -roll }, false)?;
     let mirror = Orientation::from_rotation(0.0, mirrored)?;
     Some(turned.then(mirror))
@@ -208,7 +208,7 @@ mod tests {
             element(&[0xe0], &video.concat()),
         ];
         let tracks = element(&[0x16, 0x54, 0xae, 0x6b], &element(&[0xae], &entry.concat()));
-        // A segment of unknown size, as a live recording has.
+        // A segment of unknown size, as in a live recording.
         let segment = [&[0x18, 0x53, 0x80, 0x67, 0xff][..], &element(&[0xec], &[0; 9]), &tracks].concat();
         [element(&[0x1a, 0x45, 0xdf, 0xa3], b"header"), segment].concat()
     }

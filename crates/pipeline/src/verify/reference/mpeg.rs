@@ -1,14 +1,14 @@
-//! Colours as older codecs declare them, each in a few bytes: MPEG-2, MPEG-4 Visual, ProRes, Motion JPEG.
+//! Colours as older codecs declare them: MPEG-2, MPEG-4 Visual, ProRes, Motion JPEG.
 
 use super::{
     bits::Bits,
     colour::{Declared, Matrix, Range},
 };
 
-/// Behind start codes of MPEG-2: an extension. Behind those of MPEG-4 Visual: a visual object.
+/// The start code of an extension in MPEG-2, and of a visual object in MPEG-4 Visual.
 const EXTENSION: [u8; 4] = [0, 0, 1, 0xb5];
 
-fn behind_start_codes(bytes: &[u8]) -> impl Iterator<Item = Bits<'_>> {
+fn after_start_codes(bytes: &[u8]) -> impl Iterator<Item = Bits<'_>> {
     let windows = bytes.windows(EXTENSION.len()).enumerate();
     windows.filter(|(_, window)| *window == EXTENSION).map(|(position, _)| Bits::new(&bytes[position + 4..]))
 }
@@ -26,7 +26,7 @@ pub fn mpeg2(bytes: &[u8]) -> Option<Declared> {
         let (_, transfer, matrix) = (bits.number(8)?, bits.number(8)?, bits.number(8)?);
         Some(Declared::from_codes(Some(Range::Limited), transfer, matrix))
     };
-    behind_start_codes(bytes).find_map(extension)
+    after_start_codes(bytes).find_map(extension)
 }
 
 /// The signal type of MPEG-4 Visual (ISO/IEC 14496-2, 6.2.2).
@@ -47,19 +47,19 @@ pub fn mpeg4(bytes: &[u8]) -> Option<Declared> {
         let (_, transfer, matrix) = (bits.number(8)?, bits.number(8)?, bits.number(8)?);
         Some(Declared::from_codes(Some(range), transfer, matrix))
     };
-    behind_start_codes(bytes).find_map(object)
+    after_start_codes(bytes).find_map(object)
 }
 
 /// The frame header of ProRes (SMPTE RDD 36), whose range is always limited.
 pub fn prores(bytes: &[u8]) -> Option<Declared> {
     let header = bytes.get(8..).filter(|_| bytes.get(4..8) == Some(b"icpf"))?;
     let (transfer, matrix) = (u32::from(*header.get(15)?), u32::from(*header.get(16)?));
-    // 0 is "unspecified" here, too, and not red, green and blue.
+    // 0 is also "unspecified" here, and not RGB.
     let matrix = if matrix == 0 { 2 } else { matrix };
     Some(Declared::from_codes(Some(Range::Limited), transfer, matrix))
 }
 
-/// JPEG means BT.601 in full range (ITU-T T.871), whatever a container says.
+/// JPEG is BT.601 in full range (ITU-T T.871), whatever a container declares.
 pub fn jpeg() -> Declared {
     Declared { range: Some(Range::Full), matrix: Some(Matrix::Bt601), high_range: false }
 }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn older_codecs_are_read() {
-        // Made by FFmpeg 5.1: MPEG-2 of BT.709, ProRes with nothing declared.
+        // From FFmpeg 5.1: MPEG-2 of BT.709, and ProRes without declarations.
         let limited = |matrix| Declared { range: Some(Range::Limited), matrix, high_range: false };
         let sequence = hex("000001b31400f025ffffe018000001b5148a00010000000001b52b0101010502078000");
         assert_eq!(mpeg2(&sequence), Some(limited(Some(Matrix::Bt709))));

@@ -1,14 +1,14 @@
-//! The units that H.264 and HEVC bitstreams consist of.
+//! Splits H.264 and HEVC bitstreams into units.
 
-/// The units of a packet: behind start codes, or behind lengths of `length_bytes` where a container says so.
+/// The units of a packet: after start codes, or after lengths of `length_bytes` if the container uses those.
 pub fn units(bytes: &[u8], length_bytes: Option<usize>) -> Vec<&[u8]> {
     match length_bytes.filter(|width| (1..=4).contains(width)) {
-        Some(width) => behind_lengths(bytes, width),
-        None => behind_start_codes(bytes),
+        Some(width) => length_prefixed(bytes, width),
+        None => start_code_delimited(bytes),
     }
 }
 
-fn behind_lengths(mut bytes: &[u8], width: usize) -> Vec<&[u8]> {
+fn length_prefixed(mut bytes: &[u8], width: usize) -> Vec<&[u8]> {
     let mut units = Vec::new();
     while let Some((head, rest)) = bytes.split_at_checked(width) {
         let length = head.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
@@ -19,7 +19,7 @@ fn behind_lengths(mut bytes: &[u8], width: usize) -> Vec<&[u8]> {
     units
 }
 
-fn behind_start_codes(bytes: &[u8]) -> Vec<&[u8]> {
+fn start_code_delimited(bytes: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = bytes
         .windows(3)
         .enumerate()
@@ -30,7 +30,7 @@ fn behind_start_codes(bytes: &[u8]) -> Vec<&[u8]> {
     starts.iter().zip(ends).filter_map(|(start, end)| bytes.get(*start..end)).collect()
 }
 
-/// The content of a unit without the bytes that keep start codes out of it.
+/// The content of a unit without its emulation prevention bytes.
 pub fn content(unit: &[u8]) -> Vec<u8> {
     let mut content = Vec::with_capacity(unit.len());
     let mut zeros = 0;
@@ -50,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_found_behind_start_codes_and_behind_lengths() {
+    fn units_are_found_after_start_codes_and_after_lengths() {
         assert_eq!(units(&[0, 0, 0, 1, 7, 8, 0, 0, 1, 9], None), [&[7, 8][..], &[9]]);
         assert_eq!(units(&[0, 2, 7, 8, 0, 1, 9], Some(2)), [&[7, 8][..], &[9]]);
         assert!(units(&[0, 9, 7, 8], Some(2)).is_empty(), "a length beyond the end");
     }
 
     #[test]
-    fn bytes_that_keep_start_codes_out_are_left_out() {
+    fn emulation_prevention_bytes_are_removed() {
         assert_eq!(content(&[1, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3]), [1, 0, 0, 1, 0, 0, 0, 0]);
     }
 }

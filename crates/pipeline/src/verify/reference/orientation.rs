@@ -1,7 +1,7 @@
-//! How a stored picture is turned and mirrored to stand upright, as a matrix of whole numbers.
+//! The rotation and mirroring that make a stored picture upright, as an integer matrix.
 
-/// Where the axes of a stored picture point once it stands upright: `[[a, b], [c, d]]` takes the point `(x, y)`, seen
-/// from the middle, to `(a x + c y, b x + d y)`. That is the form of the matrix in MP4 headers; rows count downwards.
+/// Directions of a stored picture's axes once it is upright: `[[a, b], [c, d]]` maps the point `(x, y)`, relative to
+/// the centre, to `(a x + c y, b x + d y)`. This is the form of the matrix in MP4 headers. Rows count downwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orientation([[i8; 2]; 2]);
 
@@ -12,7 +12,7 @@ impl Default for Orientation {
 }
 
 impl Orientation {
-    /// From the four numbers of a matrix, of which only the signs count. `None` where its axes are oblique.
+    /// From the four numbers of a matrix, of which only the signs are used. `None` if its axes are oblique.
     pub fn from_matrix([a, b, c, d]: [i64; 4]) -> Option<Self> {
         let matrix = [[a, b], [c, d]].map(|row| row.map(|number| number.signum() as i8));
         let straight = b == 0 && c == 0 && a != 0 && d != 0;
@@ -20,8 +20,8 @@ impl Orientation {
         (straight || crossed).then_some(Self(matrix))
     }
 
-    /// From a clockwise rotation in degrees, after a mirroring left to right if there is one. `None` where it is not by
-    /// quarters.
+    /// From a clockwise rotation in degrees, preceded by a mirroring left to right if `mirrored`. `None` if it is not a
+    /// multiple of 90 degrees.
     pub fn from_rotation(degrees: f64, mirrored: bool) -> Option<Self> {
         let side = if mirrored { -1 } else { 1 };
         let quarters = degrees / 90.0;
@@ -36,7 +36,7 @@ impl Orientation {
         })
     }
 
-    /// This one, and another one after it.
+    /// This transformation, followed by another one.
     pub fn then(self, next: Self) -> Self {
         let [[a, b], [c, d]] = self.0;
         let [[e, f], [g, h]] = next.0;
@@ -48,7 +48,8 @@ impl Orientation {
         self.0[0][0] == 0
     }
 
-    /// Where in the stored picture a point of the upright one lies. All are shares of width and height, from 0 to 1.
+    /// The position in the stored picture of a point in the upright one. Coordinates are shares of width and height,
+    /// from 0 to 1.
     pub fn stored(self, (x, y): (f64, f64)) -> (f64, f64) {
         let [[a, b], [c, d]] = self.0.map(|row| row.map(f64::from));
         let (x, y) = (x - 0.5, y - 0.5);
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn turning_four_times_and_mirroring_twice_is_nothing() {
+    fn four_quarter_turns_and_two_mirrorings_are_the_identity() {
         let quarter = Orientation::from_rotation(90.0, false).expect("a quarter");
         let half = quarter.then(quarter);
         assert_eq!(Some(half), Orientation::from_rotation(-180.0, false));
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn oblique_axes_are_none() {
+    fn oblique_axes_are_rejected() {
         assert_eq!(Orientation::from_matrix([1, 1, -1, 1]), None);
         assert_eq!(Orientation::from_matrix([0; 4]), None);
         assert_eq!(Orientation::from_rotation(45.0, false), None);

@@ -1,17 +1,17 @@
-//! Means of rectangles of a picture's planes, whatever the precision and the layout of its numbers.
+//! Means of rectangles in a picture's planes, for any precision and layout of the numbers.
 
-/// Rows that are read of a rectangle at most; of more, every second or third one is. A mean of so many rows is exact
-/// enough.
+/// Maximum number of rows that are read per rectangle. In larger rectangles, every second or third row is read, which
+/// is precise enough for a mean.
 const MAX_ROWS: usize = 96;
 
 /// One component of a picture: numbers of up to 16 bits in rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Component<'a> {
-    /// The numbers from the first one on, and what lies between them.
+    /// The numbers, starting with the first one, and the bytes between them.
     pub bytes: &'a [u8],
-    /// Bytes from a row to the next.
+    /// Bytes from one row to the next.
     pub stride: usize,
-    /// Bytes from a number to the next.
+    /// Bytes from one number to the next.
     pub pixel_stride: usize,
     /// Numbers across.
     pub width: usize,
@@ -19,9 +19,9 @@ pub struct Component<'a> {
     pub height: usize,
     /// Bits of a number.
     pub bits: u32,
-    /// Bits below it.
+    /// Unused bits below it.
     pub shift: u32,
-    /// Whether the most significant byte of two comes first.
+    /// Whether the most significant byte comes first.
     pub big_endian: bool,
 }
 
@@ -29,8 +29,8 @@ pub struct Component<'a> {
 pub type Rectangle = [f64; 4];
 
 impl Component<'_> {
-    /// The means of `across` times `down` equal parts of a rectangle, row by row, as shares of the largest number.
-    /// Where an edge cuts through a number, that counts in part. `None` when the plane has fewer bytes than it says.
+    /// The means of `across` times `down` equal parts of a rectangle, row by row, as shares of the largest number. A
+    /// number at an edge counts in part. `None` if the plane has too few bytes.
     pub fn means(&self, [left, top, right, bottom]: Rectangle, across: usize, down: usize) -> Option<Vec<f32>> {
         let edges = |from: f64, to: f64, side: usize, parts: usize| -> Vec<f64> {
             let edge = |part: usize| (from + (to - from) * part as f64 / parts as f64) * side as f64;
@@ -60,17 +60,17 @@ impl Component<'_> {
         Some(means)
     }
 
-    /// The sum of the numbers of a row between two edges.
+    /// The sum of a row's numbers between two edges.
     fn row_sum(&self, row: &[u8], from: f64, to: f64) -> Option<f64> {
         let (first, last) = (from.floor() as usize, (to.ceil() as usize).min(self.width));
         if first >= last {
             return Some(0.0);
         }
         let whole = self.sum(row, first, last)? as f64;
-        // What lies outside of the edges is taken away again.
+        // The parts outside of the edges are subtracted.
         let before = (from - first as f64) * f64::from(self.number(row, first)?);
-        let behind = (last as f64 - to).max(0.0) * f64::from(self.number(row, last - 1)?);
-        Some(whole - before - behind)
+        let after = (last as f64 - to).max(0.0) * f64::from(self.number(row, last - 1)?);
+        Some(whole - before - after)
     }
 
     fn sum(&self, row: &[u8], first: usize, last: usize) -> Option<u64> {
@@ -103,7 +103,7 @@ impl Component<'_> {
     }
 }
 
-/// How much of a row lies between two edges.
+/// The share of a row between two edges.
 fn overlap(row: usize, from: f64, to: f64) -> f64 {
     (to.min(row as f64 + 1.0) - from.max(row as f64)).max(0.0)
 }
@@ -123,7 +123,7 @@ mod tests {
     fn means_of_parts_are_exact_where_edges_cut_through_numbers() {
         let plane = bytes(3, &[0, 51, 255, 0, 51, 255]);
         let means = plane.means(WHOLE, 2, 1).expect("a plane");
-        // The left half is one number and a half of the next.
+        // The left half is one number and a half of the next one.
         assert!((means[0] - 0.5 * 0.2 / 1.5).abs() < 1e-6 && (means[1] - 1.1 / 1.5).abs() < 1e-6, "{means:?}");
         let middle = plane.means([1.0 / 3.0, 0.25, 2.0 / 3.0, 0.75], 1, 1).expect("a plane");
         assert!((middle[0] - 0.2).abs() < 1e-6, "{middle:?}");

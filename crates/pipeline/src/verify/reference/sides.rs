@@ -1,74 +1,75 @@
-//! Whether both sides of a clip's sound are those of the source: energies in, findings out.
+//! Compares both sides (channels) of a clip's audio with those of the source, by their energies. Pure.
 //!
-//! A gain that is common to both sides, also one that changes with time, is allowed: loudness may have been normalised.
-//! What counts is how the energy is divided between the sides, and between their sum and their difference.
+//! A gain that is equal on both sides is allowed, even if it changes with time, because loudness may have been
+//! normalized. The comparison concerns the distribution of the energy between the sides, and between their sum and
+//! their difference.
 
 use super::downmix::Moment;
 use crate::failure;
-use clipfleet_domain::failure::{Code, Failure};
+use clipfleet_domain::failure::Failure;
 use std::f32::consts::PI;
 
-/// Steps in a second: 20 ms each, the most by which the clip's sound may be moved for its time stamps.
+/// Steps per second: 20 ms each, the maximum shift of the clip's audio due to its time stamps.
 const STEPS_PER_SECOND: f64 = 50.0;
 
-/// Steps of a window: 200 ms, in which a syllable or a note has its place.
-const WINDOW: usize = 10;
+/// Steps per window: 200 ms, the length of a syllable or a note.
+const WINDOW_STEPS: usize = 10;
 
-/// Level from which a window of the source can be judged, and how far below the loudest one, dB. An encoder spends
-/// little on what is far softer than the rest.
+/// Minimum level of a window of the source that is judged, and maximum distance from the loudest window, dB. An encoder
+/// spends few bits on what is much quieter than the rest.
 const AUDIBLE_DB: f32 = -50.0;
-const RELATIVE_DB: f32 = 35.0;
+const MAX_BELOW_LOUDEST_DB: f32 = 35.0;
 
-/// Level from which what is heard is no noise of an encoder, dB; level up to which a source is silent.
-const HEARD_DB: f32 = -45.0;
-const SILENT_DB: f32 = -70.0;
+/// Minimum level of output that is not an encoder's noise, dB; maximum level of silence in a source.
+const MIN_OUTPUT_DB: f32 = -45.0;
+const SILENCE_DB: f32 = -70.0;
 
-/// Difference of a share of energy that a good encoder does not make. Noise is coded with fewer differences between the sides than it
-/// has, which takes up to 0.18 from their sum's share; the balance of the sides stays.
-const UNLIKE: f32 = 0.2;
-const UNBALANCED: f32 = 0.12;
+/// Differences of energy shares that a good encoder does not cause. Noise is coded with a smaller difference between
+/// the sides than it has, which changes the share of the sum by up to 0.18. The balance of the sides does not change.
+const MAX_SUM_DIFFERENCE: f32 = 0.2;
+const MAX_BALANCE_DIFFERENCE: f32 = 0.12;
 
-/// How many windows of those that are judged must be unlike: this share, and this many.
-const SHARE_PERCENT: usize = 30;
-const WINDOWS: usize = 3;
+/// Minimum number of faulty windows: a percentage of the judged ones, and an absolute number.
+const MIN_FAULTY_PERCENT: usize = 30;
+const MIN_FAULTY_WINDOWS: usize = 3;
 
-/// How much softer than usual, in relation to the source, a part of the sound is that got lost, dB.
-const LOST_DB: f32 = 20.0;
+/// How much quieter than usual, relative to the source, a part must be to count as lost, dB.
+const MAX_LOSS_DB: f32 = 20.0;
 
-/// What the gain of a clip may be whose loudness was not normalised, dB. Mixing down more than two channels takes up to
-/// 8 dB.
-const GAINS_DB: [f32; 2] = [-12.0, 7.0];
+/// Gain that a clip may have without normalization, dB. Downmixing more than two channels reduces the level by up to 8
+/// dB.
+const GAIN_RANGE_DB: [f32; 2] = [-12.0, 7.0];
 
-/// Pitch that tells sides and sounds apart (natural logarithm of the ratio), and the highest one that resampling does
-/// not move, Hz.
-const PITCH: f32 = 0.4;
-const HIGHEST_PITCH: f32 = 6_000.0;
+/// Difference in pitch that distinguishes sides and sounds (natural logarithm of the ratio), and the maximum pitch that
+/// resampling does not change, Hz.
+const MIN_PITCH_DIFFERENCE: f32 = 0.4;
+const MAX_STABLE_PITCH_HZ: f32 = 6_000.0;
 
-/// Pitch from which encoders leave sound out, since nobody hears it, Hz.
-const UNHEARD_PITCH: f32 = 14_000.0;
+/// Pitch from which encoders drop audio because it is inaudible, Hz.
+const INAUDIBLE_PITCH_HZ: f32 = 14_000.0;
 
-/// Share of low frequencies of a channel of their own from which a window is not judged: mixing them in is a matter of
-/// taste.
-const LOW_SHARE: f32 = 0.1;
+/// Share of a low-frequency channel from which a window is not judged, because programs differ in whether they mix it
+/// in.
+const MAX_LOW_SHARE: f32 = 0.1;
 
-/// Energies of 20 ms of sound.
+/// Energies of 20 ms of audio.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Step {
     /// Left and right.
     sides: [f32; 2],
     /// Left times right.
     product: f32,
-    /// Of the differences of neighbouring samples of each side.
+    /// Energies of the differences of neighbouring samples, per side.
     rises: [f32; 2],
-    /// Of a channel of low frequencies.
+    /// Energy of a low-frequency channel.
     low: f32,
-    /// Samples.
+    /// Number of samples.
     samples: f32,
     /// Samples per second.
     rate: f32,
 }
 
-/// The sides of a sound, step by step from the clip's start.
+/// The sides of audio, step by step from the clip's start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sides {
     steps: Vec<Step>,
@@ -76,11 +77,11 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// Adds a stretch that begins `seconds` after the clip's start, at `rate` samples per second. What lies before the
-    /// start is not heard, nor is what lies behind `end` seconds.
+    /// Adds samples that begin `seconds` after the clip's start, at `rate` samples per second. Samples before the start
+    /// or after `end` seconds are ignored.
     pub fn add(&mut self, seconds: f64, rate: u32, end: f64, moments: impl Iterator<Item = Moment>) {
         let rate = rate.max(1);
-        // The step of what comes next, and the sample with which another one begins.
+        // The current step, and the sample at which the next one begins.
         let (mut current, mut until) = (None, 0);
         for (index, Moment { sides, low }) in moments.enumerate() {
             if index >= until {
@@ -107,7 +108,7 @@ impl Sides {
     }
 
     fn windows(&self) -> Vec<Step> {
-        self.steps.chunks(WINDOW).map(|steps| steps.iter().copied().fold(Step::default(), Step::with)).collect()
+        self.steps.chunks(WINDOW_STEPS).map(|steps| steps.iter().copied().fold(Step::default(), Step::with)).collect()
     }
 }
 
@@ -133,19 +134,18 @@ impl Step {
         10.0 * (self.energy() / (2.0 * self.samples.max(1.0))).max(1e-12).log10()
     }
 
-    /// Share of the right side.
+    /// Share of the right side in the energy.
     fn right(&self) -> f32 {
         self.sides[1] / self.energy().max(f32::MIN_POSITIVE)
     }
 
-    /// Share of the sum of both sides: 1 where they are alike, a half where they have nothing in common, 0 where they
-    /// are opposites.
+    /// Share of the sum of both sides: 1 if they are equal, a half if they are uncorrelated, 0 if they are opposite.
     fn sum(&self) -> f32 {
         let energy = self.energy();
         (energy + 2.0 * self.product) / (2.0 * energy).max(f32::MIN_POSITIVE)
     }
 
-    /// What a tone of the same rises would have, Hz.
+    /// Frequency of a tone with the same differences, Hz.
     fn pitch(&self, side: usize) -> f32 {
         let rise = (self.rises[side] / self.sides[side].max(f32::MIN_POSITIVE)).sqrt() / 2.0;
         self.rate / PI * rise.min(1.0).asin()
@@ -156,59 +156,59 @@ impl Step {
         self.pitch(usize::from(self.right() >= 0.5))
     }
 
-    /// How much higher the left side is than the right, where both are heard: a logarithm.
+    /// How much higher the pitch of the left side is than that of the right, as a logarithm, if both are audible.
     fn slant(&self) -> Option<f32> {
         let both = (0.02..0.98).contains(&self.right());
         let (left, right) = (self.pitch(0), self.pitch(1));
-        (both && left.max(right) < HIGHEST_PITCH && left.min(right) > 0.0).then(|| (left / right).ln())
+        (both && left.max(right) < MAX_STABLE_PITCH_HZ && left.min(right) > 0.0).then(|| (left / right).ln())
     }
 }
 
 /// How the sides agree.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Agreement {
-    /// Milliseconds of sound that were judged.
+    /// Milliseconds of audio that were judged.
     pub compared_ms: u32,
-    /// Mean difference of the sides' share of the energy.
+    /// Mean difference of the right side's share.
     pub balance: f32,
-    /// Mean difference of the share of their sum.
+    /// Mean difference of the sum's share.
     pub sum: f32,
 }
 
 struct Pair {
     number: usize,
     source: Step,
-    heard: Step,
+    output: Step,
 }
 
-/// Compares what is heard with the source. `leveled` is whether the loudness was normalised.
-pub fn compare(source: &Sides, heard: &Sides, leveled: bool) -> Result<Agreement, Failure> {
-    let (sources, heards) = (source.windows(), heard.windows());
+/// Compares the output with the source. `normalized` says whether the loudness was normalized.
+pub fn compare(source: &Sides, output: &Sides, normalized: bool) -> Result<Agreement, Failure> {
+    let (sources, outputs) = (source.windows(), output.windows());
     let loudest = sources.iter().map(Step::db).fold(f32::MIN, f32::max);
-    let pair = |(number, (source, heard)): (usize, (&Step, &Step))| Pair { number, source: *source, heard: *heard };
-    let pairs: Vec<Pair> = sources.iter().zip(&heards).enumerate().map(pair).collect();
+    let pair = |(number, (source, output)): (usize, (&Step, &Step))| Pair { number, source: *source, output: *output };
+    let pairs: Vec<Pair> = sources.iter().zip(&outputs).enumerate().map(pair).collect();
     check_silence(&pairs)?;
     let audible = |pair: &&Pair| {
         let db = pair.source.db();
-        let loud = db > AUDIBLE_DB && db > loudest - RELATIVE_DB;
-        loud && pair.source.main_pitch() < UNHEARD_PITCH && pair.source.low < LOW_SHARE * pair.source.energy()
+        let loud = db > AUDIBLE_DB && db > loudest - MAX_BELOW_LOUDEST_DB;
+        loud && pair.source.main_pitch() < INAUDIBLE_PITCH_HZ && pair.source.low < MAX_LOW_SHARE * pair.source.energy()
     };
     let pairs: Vec<&Pair> = pairs.iter().filter(audible).collect();
-    check_gain(&pairs, leveled)?;
-    // What is not heard at all has no sides.
-    let pairs: Vec<&Pair> = pairs.into_iter().filter(|pair| pair.heard.db() > SILENT_DB).collect();
+    check_gain(&pairs, normalized)?;
+    // Silence has no sides.
+    let pairs: Vec<&Pair> = pairs.into_iter().filter(|pair| pair.output.db() > SILENCE_DB).collect();
     check_sides(&pairs)?;
     check_pitch(&pairs)?;
     let mean = |value: fn(&Step) -> f32| {
-        let sum: f32 = pairs.iter().map(|pair| (value(&pair.source) - value(&pair.heard)).abs()).sum();
+        let sum: f32 = pairs.iter().map(|pair| (value(&pair.source) - value(&pair.output)).abs()).sum();
         sum / pairs.len().max(1) as f32
     };
-    let compared_ms = (pairs.len() * WINDOW * 1_000) as f64 / STEPS_PER_SECOND;
+    let compared_ms = (pairs.len() * WINDOW_STEPS * 1_000) as f64 / STEPS_PER_SECOND;
     Ok(Agreement { compared_ms: compared_ms as u32, balance: mean(Step::right), sum: mean(Step::sum) })
 }
 
 fn ms(window: usize) -> usize {
-    window * WINDOW * 1_000 / STEPS_PER_SECOND as usize
+    window * WINDOW_STEPS * 1_000 / STEPS_PER_SECOND as usize
 }
 
 fn mismatch(pairs: &[&Pair], what: &str) -> Failure {
@@ -217,36 +217,36 @@ fn mismatch(pairs: &[&Pair], what: &str) -> Failure {
     failure::audio_mismatch(format!("{what}, between {from} ms and {to} ms"))
 }
 
-/// Whether so many of the windows that were judged prove a fault.
+/// Whether this number of faulty windows is a fault.
 fn proves(found: usize, judged: usize) -> bool {
-    found >= WINDOWS && found * 100 >= judged * SHARE_PERCENT
+    found >= MIN_FAULTY_WINDOWS && found * 100 >= judged * MIN_FAULTY_PERCENT
 }
 
-/// Sound where the source is silent. Windows beside others that sound are left out: time stamps may be off by a step or
-/// two.
+/// Finds audio where the source is silent. Windows beside ones with audio are ignored, because time stamps may be off
+/// by a step or two.
 fn check_silence(pairs: &[Pair]) -> Result<(), Failure> {
-    let silent = |pair: &Pair| pair.source.db() < SILENT_DB && pair.source.low <= pair.source.energy();
+    let silent = |pair: &Pair| pair.source.db() < SILENCE_DB && pair.source.low <= pair.source.energy();
     let inner = |index: usize| pairs.get(index.saturating_sub(1)..(index + 2).min(pairs.len()));
     let added = |index: &usize| {
-        inner(*index).is_some_and(|around| around.iter().all(silent)) && pairs[*index].heard.db() > HEARD_DB
+        inner(*index).is_some_and(|around| around.iter().all(silent)) && pairs[*index].output.db() > MIN_OUTPUT_DB
     };
     let added: Vec<&Pair> = (0..pairs.len()).filter(added).map(|index| &pairs[index]).collect();
-    match added.len() >= WINDOWS {
+    match added.len() >= MIN_FAULTY_WINDOWS {
         true => Err(mismatch(&added, "the clip sounds where the source is silent")),
         false => Ok(()),
     }
 }
 
-fn check_gain(pairs: &[&Pair], leveled: bool) -> Result<(), Failure> {
-    let gain = |pair: &Pair| pair.heard.db() - pair.source.db();
+fn check_gain(pairs: &[&Pair], normalized: bool) -> Result<(), Failure> {
+    let gain = |pair: &Pair| pair.output.db() - pair.source.db();
     let mut gains: Vec<f32> = pairs.iter().map(|pair| gain(pair)).collect();
     gains.sort_by(f32::total_cmp);
     let Some(usual) = gains.get(gains.len() / 2).copied() else { return Ok(()) };
-    let [least, most] = GAINS_DB;
-    if pairs.len() >= WINDOWS && !leveled && !(least..=most).contains(&usual) {
+    let [least, most] = GAIN_RANGE_DB;
+    if pairs.len() >= MIN_FAULTY_WINDOWS && !normalized && !(least..=most).contains(&usual) {
         return Err(mismatch(pairs, &format!("the clip's sound is {usual:+.0} dB from the source's")));
     }
-    let lost: Vec<&Pair> = pairs.iter().copied().filter(|pair| gain(pair) < usual - LOST_DB).collect();
+    let lost: Vec<&Pair> = pairs.iter().copied().filter(|pair| gain(pair) < usual - MAX_LOSS_DB).collect();
     match proves(lost.len(), pairs.len()) {
         true => Err(mismatch(&lost, "sound of the source is missing")),
         false => Ok(()),
@@ -254,19 +254,19 @@ fn check_gain(pairs: &[&Pair], leveled: bool) -> Result<(), Failure> {
 }
 
 fn check_sides(pairs: &[&Pair]) -> Result<(), Failure> {
-    let unlike = |pair: &Pair, right: f32| (pair.heard.right() - right).abs() > UNBALANCED;
-    let balance: Vec<&Pair> = pairs.iter().copied().filter(|pair| unlike(pair, pair.source.right())).collect();
-    let sum = |pair: &&Pair| (pair.heard.sum() - pair.source.sum()).abs() > UNLIKE;
+    let unbalanced = |pair: &Pair, right: f32| (pair.output.right() - right).abs() > MAX_BALANCE_DIFFERENCE;
+    let balance: Vec<&Pair> = pairs.iter().copied().filter(|pair| unbalanced(pair, pair.source.right())).collect();
+    let sum = |pair: &&Pair| (pair.output.sum() - pair.source.sum()).abs() > MAX_SUM_DIFFERENCE;
     let mixed: Vec<&Pair> = pairs.iter().copied().filter(sum).collect();
     let most = |pairs: &[&Pair], what: &dyn Fn(&Pair) -> bool| {
         pairs.iter().filter(|pair| what(pair)).count() * 2 > pairs.len()
     };
     if proves(balance.len(), pairs.len()) {
-        let what = if most(&balance, &|pair| !unlike(pair, 1.0 - pair.source.right())) {
+        let what = if most(&balance, &|pair| !unbalanced(pair, 1.0 - pair.source.right())) {
             "left and right changed places"
-        } else if most(&balance, &|pair| pair.heard.sum() > 1.0 - UNLIKE / 2.0) {
+        } else if most(&balance, &|pair| pair.output.sum() > 1.0 - MAX_SUM_DIFFERENCE / 2.0) {
             "both sides sound alike where the source's do not"
-        } else if most(&balance, &|pair| pair.heard.right() < pair.source.right()) {
+        } else if most(&balance, &|pair| pair.output.right() < pair.source.right()) {
             "the right side is missing or too soft"
         } else {
             "the left side is missing or too soft"
@@ -274,7 +274,7 @@ fn check_sides(pairs: &[&Pair]) -> Result<(), Failure> {
         return Err(mismatch(&balance, what));
     }
     if proves(mixed.len(), pairs.len()) {
-        let what = match most(&mixed, &|pair| pair.heard.sum() > pair.source.sum()) {
+        let what = match most(&mixed, &|pair| pair.output.sum() > pair.source.sum()) {
             true => "both sides sound alike where the source's do not",
             false => "the sides have less in common than the source's",
         };
@@ -283,29 +283,31 @@ fn check_sides(pairs: &[&Pair]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Equally loud sides that changed places, and other sounds of the same course, have other pitches.
+/// The pitch detects equally loud sides that were swapped, and other audio with the same envelope.
 fn check_pitch(pairs: &[&Pair]) -> Result<(), Failure> {
-    let slanted =
-        |pair: &&Pair| pair.source.slant().is_some_and(|slant| slant.abs() > PITCH) && pair.heard.slant().is_some();
+    let slanted = |pair: &&Pair| {
+        pair.source.slant().is_some_and(|slant| slant.abs() > MIN_PITCH_DIFFERENCE) && pair.output.slant().is_some()
+    };
     let slanted: Vec<&Pair> = pairs.iter().copied().filter(slanted).collect();
     let turned = |pair: &&Pair| {
-        let (source, heard) = (pair.source.slant().unwrap_or(0.0), pair.heard.slant().unwrap_or(0.0));
-        source * heard < 0.0 && heard.abs() > PITCH / 2.0
+        let (source, output) = (pair.source.slant().unwrap_or(0.0), pair.output.slant().unwrap_or(0.0));
+        source * output < 0.0 && output.abs() > MIN_PITCH_DIFFERENCE / 2.0
     };
     let turned: Vec<&Pair> = slanted.iter().copied().filter(turned).collect();
     if proves(turned.len(), slanted.len()) {
         return Err(mismatch(&turned, "left and right changed places"));
     }
-    let low: Vec<&Pair> = pairs.iter().copied().filter(|pair| pair.source.main_pitch() < HIGHEST_PITCH).collect();
+    let low: Vec<&Pair> = pairs.iter().copied().filter(|pair| pair.source.main_pitch() < MAX_STABLE_PITCH_HZ).collect();
     let other = |pair: &&Pair| {
-        let near =
-            |side: usize| (pair.heard.pitch(side) / pair.source.pitch(side).max(1.0)).max(1e-6).ln().abs() < PITCH;
-        let heard = |side: usize| pair.source.sides[side] > 0.1 * pair.source.energy();
-        !(0..2).any(|side| heard(side) && near(side))
+        let near = |side: usize| {
+            (pair.output.pitch(side) / pair.source.pitch(side).max(1.0)).max(1e-6).ln().abs() < MIN_PITCH_DIFFERENCE
+        };
+        let is_audible = |side: usize| pair.source.sides[side] > 0.1 * pair.source.energy();
+        !(0..2).any(|side| is_audible(side) && near(side))
     };
     let other: Vec<&Pair> = low.iter().copied().filter(other).collect();
-    // Noise of an encoder is high and moves the pitch of what is soft; another sound is another one nearly everywhere.
-    match other.len() >= WINDOWS && other.len() * 100 >= low.len() * (100 - SHARE_PERCENT) {
+    // An encoder's noise is high and changes the pitch of quiet audio. Other audio differs nearly everywhere.
+    match other.len() >= MIN_FAULTY_WINDOWS && other.len() * 100 >= low.len() * (100 - MIN_FAULTY_PERCENT) {
         true => Err(mismatch(&other, "the clip has another sound than the source")),
         false => Ok(()),
     }
@@ -314,12 +316,13 @@ fn check_pitch(pairs: &[&Pair]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_domain::failure::Code;
 
     const SAMPLE_RATE: u32 = 48_000;
 
-    fn sides(seconds: f64, sound: impl Fn(f32) -> [f32; 2]) -> Sides {
+    fn sides(seconds: f64, audio: impl Fn(f32) -> [f32; 2]) -> Sides {
         let count = (seconds * f64::from(SAMPLE_RATE)) as usize;
-        let moment = |index| Moment { sides: sound(index as f32 / SAMPLE_RATE as f32), low: 0.0 };
+        let moment = |index| Moment { sides: audio(index as f32 / SAMPLE_RATE as f32), low: 0.0 };
         let mut sides = Sides::default();
         sides.add(0.0, SAMPLE_RATE, seconds, (0..count).map(moment));
         sides
@@ -339,8 +342,8 @@ mod tests {
         sides(2.0, move |seconds| [0.5 * (low(seconds) + high(seconds)); 2])
     }
 
-    fn refused(source: &Sides, heard: &Sides, words: &str) {
-        let failed = compare(source, heard, false).expect_err(words);
+    fn refused(source: &Sides, output: &Sides, words: &str) {
+        let failed = compare(source, output, false).expect_err(words);
         assert!(failed.code == Code::AudioMismatch && failed.message.contains(words), "{failed:?} instead of {words}");
     }
 
@@ -348,14 +351,14 @@ mod tests {
     fn one_side_both_sides_and_opposite_sides_agree_with_themselves() {
         let opposite = sides(2.0, |seconds| [tone(300.0)(seconds), -tone(300.0)(seconds)]);
         let silence = sides(2.0, |_| [0.0; 2]);
-        for sound in [panned(1.0, 0.0), panned(0.0, 1.0), panned(1.0, 1.0), mixed(), opposite, silence] {
-            let agreement = compare(&sound, &sound, false).expect("agreement");
+        for audio in [panned(1.0, 0.0), panned(0.0, 1.0), panned(1.0, 1.0), mixed(), opposite, silence] {
+            let agreement = compare(&audio, &audio, false).expect("agreement");
             assert!(agreement.balance < 0.01 && agreement.sum < 0.01, "{agreement:?}");
         }
     }
 
     #[test]
-    fn a_gain_is_no_fault_where_loudness_is_normalised_and_a_great_one_is_otherwise() {
+    fn a_gain_is_no_fault_with_normalization_and_a_large_one_is_without() {
         let (source, loud) = (panned(0.02, 0.02), panned(1.0, 1.0));
         compare(&source, &loud, true).expect("agreement");
         refused(&source, &loud, "dB from the source");
@@ -371,14 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn sides_that_changed_places_are_found_also_where_they_are_equally_loud() {
+    fn swapped_sides_are_found_even_if_they_are_equally_loud() {
         refused(&panned(1.0, 0.0), &sides(2.0, |seconds| [0.0, tone(440.0)(seconds)]), "changed places");
         let swapped = sides(2.0, |seconds| [tone(3_000.0)(seconds), tone(440.0)(seconds)]);
         refused(&panned(1.0, 1.0), &swapped, "changed places");
     }
 
     #[test]
-    fn a_side_or_a_stretch_that_is_missing_is_found() {
+    fn a_missing_side_or_stretch_is_found() {
         refused(&panned(1.0, 1.0), &panned(1.0, 0.0), "right side is missing");
         refused(&panned(1.0, 1.0), &panned(0.0, 1.0), "left side is missing");
         let broken = sides(2.0, |seconds| if seconds < 1.2 { [tone(440.0)(seconds); 2] } else { [0.0; 2] });
@@ -388,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sound_is_found() {
+    fn other_audio_is_found() {
         let tone_of = |hertz| sides(2.0, move |seconds| [tone(hertz)(seconds); 2]);
         refused(&tone_of(440.0), &tone_of(1_000.0), "another sound");
     }
@@ -406,13 +409,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_hears_may_be_left_out() {
+    fn inaudible_audio_may_be_dropped() {
         let both = sides(2.0, |seconds| [tone(19_500.0)(seconds), 0.0]);
         compare(&both, &sides(2.0, |_| [0.0; 2]), false).expect("agreement");
     }
 
     #[test]
-    fn rates_make_no_difference() {
+    fn the_sample_rate_makes_no_difference() {
         let mut source = Sides::default();
         let moment = |index: i32| Moment { sides: [tone(440.0)(index as f32 / 22_050.0), 0.0], low: 0.0 };
         source.add(0.0, 22_050, 2.0, (0..44_100).map(moment));

@@ -1,4 +1,4 @@
-//! Listening in on a clip's pipeline for what is compared with the source. Nothing is held up; of pictures only means
+//! Observes a clip's pipeline for the comparison with the source. Buffers are not delayed, and only means of pictures
 //! are kept.
 //!
 //! ```text
@@ -18,11 +18,13 @@ use super::{
     view::{self, CELLS, Stored},
 };
 use crate::{
-    bus,
-    edits::Placed,
-    elements::{TimeLine, clip_time},
     failure,
-    tracks::track_number,
+    graph::bus,
+    source::{
+        edits::Placed,
+        time_line::{TimeLine, clip_time},
+        tracks::track_number,
+    },
 };
 use clipfleet_domain::{failure::Failure, rendition::Size};
 use gst::prelude::*;
@@ -32,32 +34,33 @@ use gstreamer_video as gst_video;
 use parking_lot::Mutex;
 use std::{mem, sync::Arc};
 
-/// Packets that are kept, and bytes of each: headers of a stream are at the beginning of its first key frame.
-const PACKETS: usize = 4;
-const PACKET_BYTES: usize = 16 << 10;
+/// Number of packets that are kept, and maximum bytes of each. Headers of a stream are at the beginning of its first
+/// key frame.
+const MAX_PACKETS: usize = 4;
+const MAX_PACKET_BYTES: usize = 16 << 10;
 
-/// What was seen and heard of a clip on its way.
+/// The observations of a run.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// What the source declares of its tracks.
+pub struct SourceObserved {
+    /// The tracks that the source declares.
     pub tracks: Arc<[Track]>,
     /// What is compared.
     pub scope: Scope,
-    /// The first packets of pictures.
+    /// The first video packets.
     pub packets: Vec<Vec<u8>>,
-    /// Number of the picture track that is decoded.
+    /// Number of the decoded video track.
     pub video_track: Option<u64>,
-    /// Number of the audio track that is decoded.
+    /// Number of the decoded audio track.
     pub audio_track: Option<u64>,
-    /// Chosen frames beside their pictures.
+    /// Chosen frames with their pictures.
     pub samples: Vec<Sample>,
-    /// The source's sound.
+    /// The source's audio.
     pub sides: Option<Sides>,
-    /// Why pictures or sound are not compared; empty where they are.
+    /// Why video or audio is not compared; empty if it is.
     pub unreadable: Vec<String>,
 }
 
-/// Something that listens in, shared with the pads it listens to.
+/// An observer, shared with the pads that it observes.
 #[derive(Debug)]
 pub struct Tap {
     job: Job,
@@ -66,7 +69,7 @@ pub struct Tap {
 
 #[derive(Debug)]
 struct State {
-    seen: Seen,
+    observed: SourceObserved,
     instants: Instants,
     last_ns: Option<i64>,
     kept: Vec<Kept>,
@@ -79,16 +82,16 @@ struct Kept {
     frame: u32,
     picture: usize,
     original: Original,
-    /// Where in the output it is shown.
+    /// The part of the output that shows it.
     output: Rectangle,
 }
 
 impl Tap {
-    /// One for a run of a clip.
+    /// A tap for one run.
     pub fn new(job: Job) -> Arc<Self> {
         let instants = Instants::new(job.start_ns, job.fps, job.frames, job.seed);
         let state = State {
-            seen: Seen::default(),
+            observed: SourceObserved::default(),
             instants,
             last_ns: None,
             kept: Vec::new(),
@@ -98,8 +101,8 @@ impl Tap {
         Arc::new(Self { job, state: Mutex::new(state) })
     }
 
-    /// Listens in on a pipeline. `entries` are the pads where the demuxer's streams arrive: pictures, and sound if
-    /// there is any.
+    /// Observes a pipeline. `entries` are the pads at which the demuxer's streams arrive: video, and audio if there is
+    /// any.
     pub fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline, entries: &[gst::Pad]) -> Result<(), Failure> {
         let element = |name| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")));
         if let Some(pictures) = entries.first() {
@@ -107,35 +110,35 @@ impl Tap {
         }
         self.pictures(&bus::pad(&element("video-decoder")?, "src")?);
         self.frames(&bus::pad(&element("video-encoder")?, "sink")?);
-        if let Some(sound) = entries.get(1) {
-            self.audio_packets(sound);
-            self.samples(&decoded(sound).ok_or_else(|| failure::internal("sound that is not converted"))?);
+        if let Some(audio) = entries.get(1) {
+            self.audio_packets(audio);
+            self.samples(&decoded(audio).ok_or_else(|| failure::internal("sound that is not converted"))?);
         }
         Ok(())
     }
 
-    /// Notes the packets that a picture decoder is given, and of which track they are.
+    /// Records the first packets of a video decoder, and the number of their track.
     pub fn packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, buffer| {
             let mut state = tap.state.lock();
-            state.seen.video_track = state.seen.video_track.or(track_number(pad));
-            if state.seen.packets.len() < PACKETS
+            state.observed.video_track = state.observed.video_track.or(track_number(pad));
+            if state.observed.packets.len() < MAX_PACKETS
                 && let Ok(map) = buffer.map_readable()
             {
-                state.seen.packets.push(map[..map.len().min(PACKET_BYTES)].to_vec());
+                state.observed.packets.push(map[..map.len().min(MAX_PACKET_BYTES)].to_vec());
             }
         });
     }
 
-    /// Notes which track sound is decoded of.
+    /// Records the number of the audio track.
     pub fn audio_packets(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, _| {
             let mut state = tap.state.lock();
-            state.seen.audio_track = state.seen.audio_track.or(track_number(pad));
+            state.observed.audio_track = state.observed.audio_track.or(track_number(pad));
         });
     }
 
-    /// Looks at the pictures as they leave the decoder.
+    /// Observes the pictures at the decoder's output.
     pub fn pictures(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, buffer| tap.picture(pad, buffer));
         let tap = Arc::clone(self);
@@ -147,33 +150,33 @@ impl Tap {
         });
     }
 
-    /// Looks at the frames as they enter the encoder.
+    /// Observes the frames at the encoder's input.
     pub fn frames(self: &Arc<Self>, pad: &gst::Pad) {
         self.watch(pad, |tap, pad, buffer| tap.frame(pad, buffer));
     }
 
-    /// Listens to the samples as they leave the decoder.
+    /// Observes the samples at the decoder's output.
     pub fn samples(self: &Arc<Self>, pad: &gst::Pad) {
-        self.watch(pad, |tap, pad, buffer| tap.sound(pad, buffer));
+        self.watch(pad, |tap, pad, buffer| tap.audio(pad, buffer));
     }
 
-    /// What was seen, once everything has passed.
-    pub fn take(&self) -> Seen {
+    /// Takes the result, once everything has passed.
+    pub fn take(&self) -> SourceObserved {
         let mut state = self.state.lock();
         let samples = state.samples(self.job.is_static());
         let (tracks, scope) = (Arc::clone(&self.job.tracks), self.job.scope);
-        Seen { samples, tracks, scope, ..mem::take(&mut state.seen) }
+        SourceObserved { samples, tracks, scope, ..mem::take(&mut state.observed) }
     }
 
     fn watch(
         self: &Arc<Self>,
         pad: &gst::Pad,
-        see: impl Fn(&Self, &gst::Pad, &gst::BufferRef) + Send + Sync + 'static,
+        handle: impl Fn(&Self, &gst::Pad, &gst::BufferRef) + Send + Sync + 'static,
     ) {
         let tap = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
-                see(&tap, pad, buffer);
+                handle(&tap, pad, buffer);
             }
             gst::PadProbeReturn::Ok
         });
@@ -183,17 +186,17 @@ impl Tap {
         let mut state = self.state.lock();
         let time_ns = match place(pad, buffer, &self.job.video_time_line) {
             Some(Placed::At(time)) => Some(time),
-            Some(Placed::CutOut | Placed::Behind) => None,
+            Some(Placed::CutOut | Placed::After) => None,
             None => state.last_ns,
         };
         let Some(time_ns) = time_ns else { return };
         state.last_ns = Some(time_ns);
         let (picture, frames) = state.instants.offer(time_ns);
-        let track = state.seen.video_track.and_then(|id| self.job.tracks.iter().find(|track| track.id == id));
+        let track = state.observed.video_track.and_then(|id| self.job.tracks.iter().find(|track| track.id == id));
         for frame in frames {
             match self.original(pad, buffer, frame, track) {
                 Ok((original, output)) => state.kept.push(Kept { frame, picture, original, output }),
-                Err(why) => state.seen.note(why),
+                Err(why) => state.observed.record(why),
             }
         }
     }
@@ -235,34 +238,34 @@ impl Tap {
                 let levels = levels.collect();
                 state.frames.push((frame, levels));
             }
-            Ok(_) => state.seen.note("frames have no colour differences".into()),
-            Err(why) => state.seen.note(why),
+            Ok(_) => state.observed.record("frames have no colour differences".into()),
+            Err(why) => state.observed.record(why),
         }
     }
 
-    fn sound(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
+    fn audio(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
         let mut state = self.state.lock();
         let Some(caps) = pad.current_caps() else { return };
-        let Some((number, rate, shares, interleaved)) = sound_format(&caps) else {
-            state.seen.note(format!("sound is {caps}"));
+        let Some((number, rate, shares, interleaved)) = audio_format(&caps) else {
+            state.observed.record(format!("sound is {caps}"));
             return;
         };
         let placed = match place(pad, buffer, &self.job.audio_time_line) {
             Some(Placed::At(time)) => Some(time),
-            // What an edit list cuts out between two entries is not followed to the sample.
-            Some(Placed::CutOut | Placed::Behind) => return,
+            // Parts between two entries of an edit list are not followed to the sample.
+            Some(Placed::CutOut | Placed::After) => return,
             None => None,
         };
         let stamped = placed.map(|ns| (ns - self.job.start_ns) as f64 / 1e9);
-        // By its own time, and not behind what came before: a decoder cuts the first buffer behind a seek by a note on it
-        // and leaves its bytes as long as they were.
+        // Its own time stamp takes precedence over the end of the previous buffer: after a seek, a decoder clips the
+        // first buffer only by metadata, and does not shorten its bytes.
         let Some(at) = stamped.or(state.audio_end) else { return };
         let Ok(map) = buffer.map_readable() else { return };
         let count = map.len() / (number.width() * shares.len()).max(1);
         let end = at + count as f64 / f64::from(rate);
         state.audio_end = Some(end);
         let length = self.job.seconds();
-        let sides = state.seen.sides.get_or_insert_default();
+        let sides = state.observed.sides.get_or_insert_default();
         if end > 0.0 && at < length {
             sides.add(at, rate, length, downmix::moments(&map, number, &shares, interleaved));
         }
@@ -270,27 +273,26 @@ impl Tap {
 }
 
 impl State {
-    /// Where in the output the picture of a chosen frame is shown.
+    /// The part of the output that shows the picture of a chosen frame.
     fn output_of(&self, frame: u32, is_static: bool) -> Option<Rectangle> {
         let (_, picture) = self.instants.shown().find(|(chosen, _)| *chosen == frame)?;
         self.kept(frame, picture, is_static).map(|kept| kept.output)
     }
 
-    /// A picture as it is cropped in a frame. Unless the crop moves, what was kept for one frame is good for every
-    /// other.
+    /// The cropped picture of a frame. Unless the crop moves, the picture that was kept for one frame is valid for all.
     fn kept(&self, frame: u32, picture: usize, is_static: bool) -> Option<&Kept> {
         self.kept.iter().find(|kept| kept.picture == picture && (is_static || kept.frame == frame))
     }
 
     fn samples(&self, is_static: bool) -> Vec<Sample> {
         let sample = |(frame, picture): (u32, usize)| {
-            let (_, shown) = self.frames.iter().find(|(seen, _)| *seen == frame)?;
+            let (_, shown) = self.frames.iter().find(|(observed, _)| *observed == frame)?;
             let kept = |picture| self.kept(frame, picture, is_static).map(|kept| kept.original.clone());
             Some(Sample {
                 frame,
                 original: kept(picture)?,
                 before: picture.checked_sub(1).and_then(kept),
-                behind: kept(picture + 1),
+                after: kept(picture + 1),
                 shown: shown.clone(),
             })
         };
@@ -298,15 +300,15 @@ impl State {
     }
 }
 
-impl Seen {
-    fn note(&mut self, why: String) {
-        if !self.unreadable.contains(&why) && self.unreadable.len() < PACKETS {
+impl SourceObserved {
+    fn record(&mut self, why: String) {
+        if !self.unreadable.contains(&why) && self.unreadable.len() < MAX_PACKETS {
             self.unreadable.push(why);
         }
     }
 }
 
-/// Where the samples of an audio stream are decoded, but neither mixed nor converted yet.
+/// The pad at which the samples of an audio stream are decoded, but neither mixed nor converted yet.
 fn decoded(entry: &gst::Pad) -> Option<gst::Pad> {
     let mut pad = entry.clone();
     loop {
@@ -326,7 +328,7 @@ fn place(pad: &gst::Pad, buffer: &gst::BufferRef, time_line: &TimeLine) -> Optio
 
 type Cells = (Samples, u32, Vec<[f32; 3]>);
 
-/// The means of each cell of a part of a picture.
+/// The means of each cell in a part of a picture.
 fn means((samples, components): (Samples, &[Component<'_>]), part: Rectangle) -> Option<Cells> {
     let means: Option<Vec<Vec<f32>>> = components.iter().map(|component| component.means(part, CELLS, CELLS)).collect();
     let means = means?;
@@ -335,11 +337,11 @@ fn means((samples, components): (Samples, &[Component<'_>]), part: Rectangle) ->
     Some((samples, components.first()?.bits, cells))
 }
 
-/// The components of a picture that passes a pad; an error names what cannot be read.
+/// Reads the components of a picture that passes a pad. The error names what cannot be read.
 fn with_components<T>(
     pad: &gst::Pad,
     buffer: &gst::BufferRef,
-    look: impl FnOnce((Samples, &[Component<'_>])) -> Option<T>,
+    read: impl FnOnce((Samples, &[Component<'_>])) -> Option<T>,
 ) -> Result<T, String> {
     let caps = pad.current_caps().ok_or("pictures without a format")?;
     let strange = || format!("pictures are {caps}");
@@ -379,12 +381,12 @@ fn with_components<T>(
     };
     let count = if samples == Samples::Grey { 1 } else { 3 };
     let components: Option<Vec<Component<'_>>> = (0..count).map(component).collect();
-    components.and_then(|components| look((samples, &components))).ok_or_else(strange)
+    components.and_then(|components| read((samples, &components))).ok_or_else(strange)
 }
 
-/// How samples are written, how many there are in a second, where each channel is heard, and whether the channels
-/// alternate.
-fn sound_format(caps: &gst::CapsRef) -> Option<(Number, u32, Vec<downmix::Share>, bool)> {
+/// The sample format, the samples per second, the contribution of each channel, and whether the channels are
+/// interleaved.
+fn audio_format(caps: &gst::CapsRef) -> Option<(Number, u32, Vec<downmix::Share>, bool)> {
     let structure = caps.structure(0)?;
     let number = Number::from_name(structure.get::<&str>("format").ok()?)?;
     let count =

@@ -1,4 +1,4 @@
-//! What a source's container declares of its tracks, read from its bytes.
+//! The tracks that a source's container declares, read from its bytes.
 
 use super::{
     avc,
@@ -8,14 +8,14 @@ use super::{
     orientation::Orientation,
     vpx,
 };
-use crate::catalog::Kind;
+use crate::plan::catalog::Kind;
 
-/// Bytes at random.
+/// Random access to bytes.
 pub trait Bytes {
-    /// How many there are.
+    /// Number of bytes.
     fn size(&self) -> u64;
 
-    /// `length` of them at `offset`, or as many as there are. `None` when they cannot be had.
+    /// Reads `length` bytes at `offset`, or fewer at the end. `None` if they cannot be read.
     fn read(&self, offset: u64, length: usize) -> Option<Vec<u8>>;
 }
 
@@ -30,7 +30,7 @@ impl Bytes for [u8] {
     }
 }
 
-/// How the bitstream of a track is read.
+/// The bitstream format of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Codec {
     /// H.264.
@@ -49,34 +49,34 @@ pub enum Codec {
     ProRes,
     /// Motion JPEG.
     Jpeg,
-    /// One whose bitstream is not read here.
+    /// A codec whose bitstream is not parsed here.
     #[default]
     Other,
 }
 
-/// One track, as its container declares it.
+/// One track as its container declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Track {
     /// Its number in the container.
     pub id: u64,
-    /// Pictures or sound.
+    /// Video or audio.
     pub kind: Kind,
-    /// Its codec in the container's words.
+    /// The container's name of its codec.
     pub codec: Vec<u8>,
-    /// Whether it is to be played unless someone chooses another one.
+    /// Whether it is enabled and played by default.
     pub default: bool,
-    /// Pixels across and down, of a picture track.
+    /// Width and height in pixels, of a video track.
     pub size: (u32, u32),
-    /// What the container says of colours.
+    /// The colours that the container declares.
     pub colours: Declared,
-    /// How its pictures are turned. `None` where that cannot be told.
+    /// How its pictures are rotated; `None` if that cannot be determined.
     pub orientation: Option<Orientation>,
-    /// The decoder's configuration: `avcC`, `hvcC`, `CodecPrivate` and the like.
+    /// The decoder's configuration: `avcC`, `hvcC`, `CodecPrivate` and similar ones.
     pub configuration: Vec<u8>,
 }
 
-/// What a track declares of colours: its bitstream, seen in its first packets, before its decoder's configuration,
-/// before the container.
+/// The colours that a track declares. The bitstream of its first packets takes precedence over its decoder's
+/// configuration, and that over the container.
 pub fn colours(track: &Track, packets: &[Vec<u8>]) -> Declared {
     let (codec, configuration) = (codec(&track.codec, &track.configuration), track.configuration.as_slice());
     let configured = match codec {
@@ -104,14 +104,14 @@ pub fn colours(track: &Track, packets: &[Vec<u8>]) -> Declared {
     };
     let declared = bitstream.unwrap_or_default().or(configured.unwrap_or_default()).or(track.colours);
     match codec {
-        // Chromium and FFmpeg take VP9 that says nothing for BT.601 at every size.
+        // Chromium and FFmpeg assume BT.601 for undeclared VP9 of any size.
         Codec::Vp9 => Declared { matrix: declared.matrix.or(Some(Matrix::Bt601)), ..declared },
         _ => declared,
     }
 }
 
-/// From the four characters of MP4 or the name of Matroska. `mp4v` is any codec that MPEG-4 has a number for, which
-/// stands in its configuration.
+/// From the four-character code of MP4 or the name of Matroska. `mp4v` may be any codec with an MPEG-4 object type,
+/// which is in its configuration.
 fn codec(name: &[u8], configuration: &[u8]) -> Codec {
     match name {
         b"mp4v" => match iso::object_type(configuration) {
@@ -133,7 +133,7 @@ fn codec(name: &[u8], configuration: &[u8]) -> Codec {
     }
 }
 
-/// The tracks of an MP4 or Matroska file, in its order. Empty where its header cannot be read here.
+/// The tracks of an MP4 or Matroska file, in the file's order. Empty if its header cannot be read here.
 pub fn read(bytes: &(impl Bytes + ?Sized)) -> Vec<Track> {
     const EBML: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
     let head = bytes.read(0, EBML.len()).unwrap_or_default();
@@ -141,9 +141,9 @@ pub fn read(bytes: &(impl Bytes + ?Sized)) -> Vec<Track> {
     tracks.unwrap_or_default()
 }
 
-/// A track that should have been taken instead of track `id`: of the same kind and codec, so that it can be decoded
-/// just as well, and played by default where the taken one is not; or of the same rank, but with larger pictures; or of
-/// both, but earlier in the file.
+/// A track that should have been chosen instead of track `id`. It has the same kind and codec, so that it can be
+/// decoded as well. And it is a default track and the chosen one is not, or it has larger pictures, or both are equal
+/// and it is earlier in the file.
 pub fn better(tracks: &[Track], id: u64) -> Option<&Track> {
     let taken = tracks.iter().find(|track| track.id == id)?;
     let rank = |track: &Track| (track.default, u64::from(track.size.0) * u64::from(track.size.1));
@@ -153,12 +153,12 @@ pub fn better(tracks: &[Track], id: u64) -> Option<&Track> {
     earlier.or_else(|| tracks.iter().filter(alike).find(|track| rank(track) > rank(taken)))
 }
 
-/// A number of up to eight bytes, the most significant one first.
+/// A number of up to eight bytes, most significant byte first.
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// The colours in a `vpcC` box, behind its version and flags.
+/// The colours in a `vpcC` box, after its version and flags.
 pub(super) fn vp_configuration(content: &[u8]) -> Option<Declared> {
     let mut bits = Bits::new(content.get(2..)?);
     bits.skip(7)?;

@@ -1,4 +1,5 @@
-//! Which part of a source picture which part of the output shows: the geometry of reframing, without the pipeline.
+//! Which part of a source picture each part of the output shows: the geometry of reframing, independent of the
+//! pipeline.
 
 use super::{orientation::Orientation, planes::Rectangle};
 use clipfleet_domain::{
@@ -8,10 +9,10 @@ use clipfleet_domain::{
     rendition::Size,
 };
 
-/// Cells across and down in which pictures are compared.
+/// Number of cells across and down in a comparison.
 pub const CELLS: usize = 10;
 
-/// What is shown where.
+/// A visible part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
     /// The part of the upright source picture.
@@ -20,21 +21,21 @@ pub struct View {
     pub output: Rectangle,
 }
 
-/// A source picture as stored: its size, the shape of its pixels (width to height), and how it is turned.
+/// A stored source picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stored {
-    /// Pixels across and down.
+    /// Width and height in pixels.
     pub size: Size,
-    /// Width to height of a pixel.
+    /// Pixel aspect ratio, width to height.
     pub pixel_aspect: (u32, u32),
-    /// How it is turned to stand upright.
+    /// The rotation that makes it upright.
     pub orientation: Orientation,
 }
 
 const WHOLE: Rectangle = [0.0, 0.0, 1.0, 1.0];
 
-/// What an output of a size shows of a picture, `ms` milliseconds from the clip's start. `None` for pictures that have
-/// no room for it.
+/// The part of a picture that an output shows `ms` milliseconds after the clip's start. `None` for pictures that are
+/// too small.
 pub fn view(reframe: &Reframe, stored: Stored, target: Size, ms: f64) -> Option<View> {
     let (size, aspect) = upright(stored);
     let shown = in_square_pixels(size, aspect);
@@ -57,7 +58,7 @@ pub fn view(reframe: &Reframe, stored: Stored, target: Size, ms: f64) -> Option<
     }
 }
 
-/// The crop is a region of whole pixels, on even borders; where pixels are not square it is carried over to them.
+/// The crop is a region of whole pixels with even borders. If pixels are not square, it is converted to stored pixels.
 fn cropped(position: MilliPercent, zoom: MilliPercent, size: Size, shown: Size, target: Size) -> Option<View> {
     let Region { left, top, width, height } = crop_window(position, zoom, shown, target).ok()?;
     let carried =
@@ -87,7 +88,7 @@ fn upright(Stored { size, pixel_aspect: (wide, tall), orientation }: Stored) -> 
     }
 }
 
-/// The side along which pixels are longer is stretched.
+/// Stretches the direction in which pixels are longer.
 fn in_square_pixels(size: Size, (wide, tall): (u32, u32)) -> Size {
     let stretched =
         |side: u32, by: u32, of: u32| (f64::from(side) * f64::from(by) / f64::from(of.max(1))).round() as u32;
@@ -97,13 +98,13 @@ fn in_square_pixels(size: Size, (wide, tall): (u32, u32)) -> Size {
     }
 }
 
-/// The rectangle of the stored picture that a part of the upright one lies in.
+/// The rectangle of the stored picture for a part of the upright one.
 pub fn stored_part([left, top, right, bottom]: Rectangle, orientation: Orientation) -> Rectangle {
     let ((ax, ay), (bx, by)) = (orientation.stored((left, top)), orientation.stored((right, bottom)));
     [ax.min(bx), ay.min(by), ax.max(bx), ay.max(by)]
 }
 
-/// Cells of the upright picture from those of the stored one.
+/// Reorders the cells of a stored picture to those of the upright one.
 pub fn upright_cells<T: Copy>(stored: &[T], orientation: Orientation) -> Vec<T> {
     let place = |cell: usize| (cell as f64 + 0.5) / CELLS as f64;
     let index = |share: f64| ((share * CELLS as f64) as usize).min(CELLS - 1);
@@ -146,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_picture_is_cropped_as_it_stands() {
+    fn a_rotated_picture_is_cropped_upright() {
         let orientation = Orientation::from_rotation(90.0, false).expect("a quarter");
         let turned = Stored { orientation, ..stored(WIDE) };
         let view = view(&crop(), turned, PORTRAIT, 0.0).expect("a view");
         assert_eq!(view.source, WHOLE);
-        // The upper half of what stands upright is the left half of what is stored.
+        // The upper half of the upright picture is the left half of the stored one.
         assert_eq!(stored_part([0.0, 0.0, 1.0, 0.5], orientation), [0.0, 0.0, 0.5, 1.0]);
         let numbers: Vec<usize> = (0..CELLS * CELLS).collect();
         let upright = upright_cells(&numbers, orientation);
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn pixels_that_are_not_square_are_counted_as_shown() {
-        // 16:9 in 720 x 576: shown as 1024 x 576, of which 324 are kept, 228 as stored.
+        // 16:9 in 720 x 576: shown as 1024 x 576, of which 324 are kept, which are 228 stored pixels.
         let pal = Stored { pixel_aspect: (64, 45), ..stored(Size { width: 720, height: 576 }) };
         let [left, top, right, bottom] = view(&crop(), pal, PORTRAIT, 0.0).expect("a view").source;
         assert_eq!((left * 720.0, (right - left) * 720.0), (246.0, 228.0));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moving_crop_is_where_it_is_at_that_time() {
+    fn a_moving_crop_is_evaluated_at_the_time() {
         let keyframe = |at_ms, percent| Keyframe {
             at_ms,
             position: MilliPercent::parse(percent, 0, 100).expect("a percentage"),

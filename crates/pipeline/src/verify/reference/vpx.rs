@@ -1,4 +1,5 @@
-//! Colours as VP9 and AV1 declare them: the header of a key frame and a sequence header. VP8 declares none that count.
+//! Colours as VP9 and AV1 declare them: in the header of a key frame, and in a sequence header. The declarations of VP8
+//! are not used.
 
 use super::{
     bits::Bits,
@@ -9,7 +10,8 @@ fn range(is_full: bool) -> Option<Range> {
     Some(if is_full { Range::Full } else { Range::Limited })
 }
 
-/// What the first frame of a VP9 packet declares (VP9 bitstream specification, 6.2). `None` where it is no key frame.
+/// The declaration of the first frame in a VP9 packet (VP9 bitstream specification, 6.2); `None` if it is not a key
+/// frame.
 pub fn vp9(packet: &[u8]) -> Option<Declared> {
     const SYNC_CODE: u32 = 0x49_83_42;
     let mut bits = Bits::new(packet);
@@ -39,7 +41,7 @@ pub fn vp9(packet: &[u8]) -> Option<Declared> {
     Some(Declared { range: range(bits.flag()?), matrix, high_range: false })
 }
 
-/// What the last sequence header among some units declares (AV1 bitstream specification, 5.3 to 5.5).
+/// The declaration of the last sequence header in some units (AV1 bitstream specification, 5.3 to 5.5).
 pub fn av1(mut units: &[u8]) -> Option<Declared> {
     const SEQUENCE_HEADER: u8 = 1;
     let mut found = None;
@@ -47,17 +49,17 @@ pub fn av1(mut units: &[u8]) -> Option<Declared> {
         let (extended, sized) = (head & 4 != 0, head & 2 != 0);
         let rest = rest.get(usize::from(extended)..).unwrap_or_default();
         let sized = if sized { length(rest) } else { Some((rest.len(), rest)) };
-        // A packet may have been cut short here.
-        let Some((unit, behind)) = sized.and_then(|(length, rest)| rest.split_at_checked(length)) else { break };
+        // A recorded packet may be truncated here.
+        let Some((unit, rest_after)) = sized.and_then(|(length, rest)| rest.split_at_checked(length)) else { break };
         if head >> 3 & 15 == SEQUENCE_HEADER {
             found = sequence_header(unit).or(found);
         }
-        units = behind;
+        units = rest_after;
     }
     found
 }
 
-/// A length in groups of seven bits, and what follows it.
+/// A length in groups of seven bits, and the bytes after it.
 fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut length = 0;
     for (index, byte) in bytes.iter().take(8).enumerate() {
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn key_frames_of_vp9_and_sequence_headers_of_av1_are_read() {
-        // Made by libvpx and libaom by way of FFmpeg 5.1.
+        // Made by libvpx and libaom via FFmpeg 5.1.
         let full = |matrix| Some(Declared { range: Some(Range::Full), matrix: Some(matrix), high_range: false });
         assert_eq!(vp9(&hex("824983427013f00ef60438241c184a000b10")), full(Matrix::Bt601));
         assert_eq!(vp9(&hex("8600000000")), None, "no key frame");
