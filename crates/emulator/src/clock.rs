@@ -1,4 +1,4 @@
-//! Time as these servers stamp it: microseconds that never repeat, even when the system's clock stands still or steps back.
+//! Timestamps in microseconds that never repeat, even when the system clock stops or steps back.
 
 use prost_types::Timestamp;
 use std::{
@@ -6,25 +6,25 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Hands out strictly increasing microseconds since the epoch. They serve as message ids, generations and update times.
+/// Returns strictly increasing microseconds since the epoch. They serve as message IDs, generations and update times.
 #[derive(Debug, Default)]
 pub(crate) struct Ticker(AtomicU64);
 
 impl Ticker {
-    /// The present, or one microsecond after the last tick if that is later.
+    /// Returns the current time, or one microsecond after the last tick if that is later.
     pub(crate) fn tick(&self) -> u64 {
         let now = now_micros();
         let previous = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
         previous.map_or(now, |last| now.max(last + 1))
     }
 
-    /// Makes every later tick greater than `floor`, which was read back from disk.
+    /// Makes every later tick greater than `floor`, which was read from disk.
     pub(crate) fn raise(&self, floor: u64) {
         self.0.fetch_max(floor, Ordering::Relaxed);
     }
 }
 
-/// The system's clock, in microseconds since the epoch.
+/// The system clock, in microseconds since the epoch.
 pub(crate) fn now_micros() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_increase_beyond_what_was_read_back() {
+    fn ticks_increase_beyond_the_stored_floor() {
         let ticker = Ticker::default();
         let first = ticker.tick();
         assert!(ticker.tick() > first);

@@ -1,4 +1,5 @@
-//! Connections that can be cut on purpose: the listener hands each request a way to break the connection it came by.
+//! Connections that a fault rule can break: the listener gives each request a handle to the connection on which it
+//! arrived.
 
 use axum::{
     extract::connect_info::Connected,
@@ -16,18 +17,18 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A way to break one connection, with every request on it.
+/// A handle that can break one connection, with every request on it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Link(CancellationToken);
+pub(crate) struct ConnectionHandle(CancellationToken);
 
-impl Link {
+impl ConnectionHandle {
     /// Breaks the connection: nothing more is read from it or written to it.
     pub(crate) fn cut(&self) {
         self.0.cancel();
     }
 }
 
-impl Connected<IncomingStream<'_, Connections>> for Link {
+impl Connected<IncomingStream<'_, Connections>> for ConnectionHandle {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
         stream.remote_addr().clone()
     }
@@ -37,7 +38,7 @@ impl Connected<IncomingStream<'_, Connections>> for Link {
 pub(crate) struct Connections(TcpListener);
 
 impl Connections {
-    /// Listens on an address; port 0 takes any free port.
+    /// Listens on an address; port 0 picks any free port.
     pub(crate) async fn bind(address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -47,35 +48,35 @@ impl Connections {
 
 impl Listener for Connections {
     type Io = Connection;
-    type Addr = Link;
+    type Addr = ConnectionHandle;
 
-    async fn accept(&mut self) -> (Connection, Link) {
+    async fn accept(&mut self) -> (Connection, ConnectionHandle) {
         let (stream, _) = Listener::accept(&mut self.0).await;
-        // Small answers must not wait for the acknowledgement of earlier ones.
+        // Small responses must not wait for the acknowledgement of earlier ones.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "delay not turned off");
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let link = Link::default();
-        (Connection { stream, cut: Box::pin(link.0.clone().cancelled_owned()), link: link.clone() }, link)
+        let handle = ConnectionHandle::default();
+        (Connection { stream, cut: Box::pin(handle.0.clone().cancelled_owned()), handle: handle.clone() }, handle)
     }
 
-    /// Nobody asks: the address was learned when binding.
-    fn local_addr(&self) -> io::Result<Link> {
-        Ok(Link::default())
+    /// Unused: `bind` returns the address.
+    fn local_addr(&self) -> io::Result<ConnectionHandle> {
+        Ok(ConnectionHandle::default())
     }
 }
 
 /// One connection.
 pub(crate) struct Connection {
     stream: TcpStream,
-    link: Link,
-    /// Wakes a reader that waits for bytes when the link is cut.
+    handle: ConnectionHandle,
+    /// Wakes a reader that waits for bytes when the connection is cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Connection {
-    fn whole(&self) -> io::Result<()> {
-        if self.link.0.is_cancelled() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    fn check_open(&self) -> io::Result<()> {
+        if self.handle.0.is_cancelled() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 
@@ -90,7 +91,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.whole()?;
+        self.check_open()?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -99,7 +100,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.whole()?;
+        self.check_open()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -108,7 +109,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.whole()?;
+        self.check_open()?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

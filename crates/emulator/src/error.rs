@@ -1,4 +1,4 @@
-//! Errors as Google's JSON services write them.
+//! Errors in the form of Google's JSON services.
 
 use axum::{
     body::Body,
@@ -8,7 +8,7 @@ use axum::{
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-/// What every call still waiting is told when the server stops; clients take it for a reason to come back.
+/// The status of every pending call when the server stops. Clients retry after it.
 pub(crate) fn stopping() -> Status {
     Status::unavailable("the server is shutting down")
 }
@@ -36,13 +36,13 @@ pub(crate) fn http_code(code: Code) -> (StatusCode, &'static str) {
     }
 }
 
-/// `{"error": {"code", "status", "message"}}`, without which the official clients report `Unknown`.
+/// `{"error": {"code", "status", "message"}}`. Without this body, the official clients report `Unknown`.
 pub(crate) fn error_body(status: &Status) -> Value {
     let (http, name) = http_code(status.code());
     json!({"error": {"code": http.as_u16(), "status": name, "message": status.message()}})
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
@@ -52,7 +52,7 @@ pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response {
     response
 }
 
-/// A result as a JSON answer.
+/// A result as a JSON response.
 pub(crate) fn json_result(result: Result<Value, Status>) -> Response {
     match result {
         Ok(body) => json_response(StatusCode::OK, &body),

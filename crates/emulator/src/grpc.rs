@@ -1,4 +1,5 @@
-//! gRPC methods over message types of client-only crates: no generated server traits, one call per method instead.
+//! gRPC methods over the message types of client-only crates. There are no generated server traits; each method is one
+//! call.
 
 use crate::limits;
 use axum::{body::Body, response::Response};
@@ -15,11 +16,11 @@ use tonic_prost::ProstCodec;
 /// The server's half of a stream of responses.
 pub(crate) type Responses<R> = BoxStream<'static, Result<R, Status>>;
 
-/// Where the server's half of a stream puts its responses.
+/// The sending end of a stream of responses.
 pub(crate) type Sender<R> = mpsc::Sender<Result<R, Status>>;
 
-/// Runs the server's half of a stream in a task of its own; its error is the stream's last item. `capacity` responses may be on
-/// their way before it waits for the client.
+/// Runs the server's half of a stream in its own task. If the task fails, the error is the stream's last item. Up to
+/// `capacity` responses are buffered before the task waits for the client.
 pub(crate) fn respond<R, F>(capacity: usize, serve: impl FnOnce(Sender<R>) -> F) -> Responses<R>
 where
     R: Send + 'static,
@@ -29,8 +30,8 @@ where
     let serving = serve(sender.clone());
     tokio::spawn(async move {
         if let Err(status) = serving.await {
-            // A client that takes nothing in does not learn why, either.
-            let _ = tokio::time::timeout(limits::STOP_GRACE, sender.send(Err(status))).await;
+            // A client that reads nothing does not receive the error either.
+            let _ = tokio::time::timeout(limits::STOP_GRACE_PERIOD, sender.send(Err(status))).await;
         }
     });
     futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
@@ -44,13 +45,13 @@ impl<F, R> Handler<F, R> {
         Self(Some(handle), PhantomData)
     }
 
-    /// A handler serves one call, so it is there when that call comes.
+    /// A handler serves one call, so it is present when that call arrives.
     fn take(&mut self) -> Result<F, Status> {
         self.0.take().ok_or_else(|| Status::internal("the handler was already used"))
     }
 }
 
-type Answer<R> = BoxFuture<'static, Result<tonic::Response<R>, Status>>;
+type ResponseFuture<R> = BoxFuture<'static, Result<tonic::Response<R>, Status>>;
 
 impl<M, R, F, Fut> UnaryService<M> for Handler<F, R>
 where
@@ -60,7 +61,7 @@ where
     Fut: Future<Output = Result<R, Status>> + Send,
 {
     type Response = R;
-    type Future = Answer<R>;
+    type Future = ResponseFuture<R>;
     fn call(&mut self, request: Request<M>) -> Self::Future {
         let handle = self.take();
         Box::pin(async move { handle?(request.into_inner()).await.map(tonic::Response::new) })
@@ -76,7 +77,7 @@ where
 {
     type Response = R;
     type ResponseStream = Responses<R>;
-    type Future = Answer<Responses<R>>;
+    type Future = ResponseFuture<Responses<R>>;
     fn call(&mut self, request: Request<M>) -> Self::Future {
         let handle = self.take();
         Box::pin(async move { handle?(request.into_inner()).await.map(tonic::Response::new) })
@@ -91,7 +92,7 @@ where
 {
     type Response = R;
     type ResponseStream = Responses<R>;
-    type Future = Answer<Responses<R>>;
+    type Future = ResponseFuture<Responses<R>>;
     fn call(&mut self, request: Request<Streaming<M>>) -> Self::Future {
         let handle = self.take();
         Box::pin(async move { Ok(tonic::Response::new(handle?(request.into_inner()))) })
@@ -104,7 +105,7 @@ where
     R: Message + Default + 'static,
 {
     Grpc::new(ProstCodec::default())
-        .max_decoding_message_size(limits::GRPC_MESSAGE_BYTES)
+        .max_decoding_message_size(limits::MAX_GRPC_MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX)
 }
 
@@ -119,8 +120,8 @@ where
     codec().unary(Handler::new(handle), call).await.map(Body::new)
 }
 
-/// Answers one message with a stream. Boxed, as is the next: the compiler loses track of the lifetimes in the type of a
-/// stream's future when it is part of a larger one.
+/// Answers one message with a stream. This function and the next return boxed futures: the compiler loses track of the
+/// lifetimes in the type of a stream's future when it is part of a larger one.
 pub(crate) fn server_streaming<M, R, F, Fut>(call: axum::extract::Request, handle: F) -> BoxFuture<'static, Response>
 where
     M: Message + Default + 'static,
@@ -131,7 +132,7 @@ where
     Box::pin(async move { codec().server_streaming(Handler::new(handle), call).await.map(Body::new) })
 }
 
-/// Answers a stream with a stream; headers go out at once.
+/// Answers a stream with a stream. The headers are sent immediately.
 pub(crate) fn streaming<M, R, F>(call: axum::extract::Request, handle: F) -> BoxFuture<'static, Response>
 where
     M: Message + Default + 'static,
@@ -141,7 +142,7 @@ where
     Box::pin(async move { codec().streaming(Handler::new(handle), call).await.map(Body::new) })
 }
 
-/// A method that exists at Google and not here.
+/// Rejects a method that Google has and this server lacks.
 pub(crate) fn unimplemented(call: &axum::extract::Request) -> Response {
     let method = call.uri().path().trim_start_matches('/');
     Status::unimplemented(format!("{method} is not part of this local server")).into_http()

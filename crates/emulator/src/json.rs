@@ -1,4 +1,4 @@
-//! Protobuf's JSON form, the parts that every service here needs: numbers as text, bytes in base64, times, enum names.
+//! The parts of protobuf's JSON form that every service here needs: numbers as text, base64, timestamps, enum names.
 
 use base64::{Engine, engine::general_purpose};
 use prost_types::{Duration, Timestamp};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use tonic::Status;
 
-/// A JSON object under construction that leaves out what protobuf's JSON leaves out: empty values.
+/// A builder for a JSON object that, like protobuf's JSON, omits empty values.
 #[derive(Debug, Default)]
 pub(crate) struct Object(Map<String, Value>);
 
@@ -28,7 +28,7 @@ impl Object {
     }
 
     /// Adds a member if there is one.
-    pub(crate) fn maybe(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+    pub(crate) fn optional(self, name: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.set(name, value),
             None => self,
@@ -46,14 +46,14 @@ impl Object {
     }
 
     /// The finished object.
-    pub(crate) fn done(self) -> Value {
+    pub(crate) fn build(self) -> Value {
         Value::Object(self.0)
     }
 }
 
 /// The complaint about a member of the wrong form.
-pub(crate) fn bad(name: &str, wanted: &str) -> Status {
-    Status::invalid_argument(format!("invalid value at '{name}': expected {wanted}"))
+pub(crate) fn invalid(name: &str, expected: &str) -> Status {
+    Status::invalid_argument(format!("invalid value at '{name}': expected {expected}"))
 }
 
 /// Parses a request body; an absent body is an empty object.
@@ -74,7 +74,7 @@ pub(crate) fn text(value: &Value, name: &str) -> Result<String, Status> {
     match member(value, name) {
         None => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
-        Some(_) => Err(bad(name, "a string")),
+        Some(_) => Err(invalid(name, "a string")),
     }
 }
 
@@ -83,18 +83,18 @@ pub(crate) fn flag(value: &Value, name: &str) -> Result<bool, Status> {
     match member(value, name) {
         None => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(bad(name, "true or false")),
+        Some(_) => Err(invalid(name, "true or false")),
     }
 }
 
 /// A whole number, written as a number or as text.
 pub(crate) fn integer(value: &Value, name: &str) -> Result<Option<i64>, Status> {
-    member(value, name).map(|value| as_integer(value).ok_or_else(|| bad(name, "an integer"))).transpose()
+    member(value, name).map(|value| as_integer(value).ok_or_else(|| invalid(name, "an integer"))).transpose()
 }
 
 /// A whole number of 32 bits, 0 when absent.
 pub(crate) fn int32(value: &Value, name: &str) -> Result<i32, Status> {
-    i32::try_from(integer(value, name)?.unwrap_or(0)).map_err(|_| bad(name, "a 32-bit integer"))
+    i32::try_from(integer(value, name)?.unwrap_or(0)).map_err(|_| invalid(name, "a 32-bit integer"))
 }
 
 /// A whole number written as a number or as text.
@@ -109,9 +109,9 @@ pub(crate) fn as_integer(value: &Value) -> Option<i64> {
 /// A map of text, empty when absent.
 pub(crate) fn labels(value: &Value, name: &str) -> Result<HashMap<String, String>, Status> {
     let Some(value) = member(value, name) else { return Ok(HashMap::new()) };
-    let entries = value.as_object().ok_or_else(|| bad(name, "an object"))?;
+    let entries = value.as_object().ok_or_else(|| invalid(name, "an object"))?;
     let label = |(key, value): (&String, &Value)| {
-        let value = value.as_str().ok_or_else(|| bad(name, "an object of strings"))?;
+        let value = value.as_str().ok_or_else(|| invalid(name, "an object of strings"))?;
         Ok((key.clone(), value.to_owned()))
     };
     entries.iter().map(label).collect()
@@ -122,13 +122,13 @@ pub(crate) fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], Stat
     match member(value, name) {
         None => Ok(&[]),
         Some(Value::Array(values)) => Ok(values),
-        Some(_) => Err(bad(name, "an array")),
+        Some(_) => Err(invalid(name, "an array")),
     }
 }
 
 /// A list of text, empty when absent.
 pub(crate) fn texts(value: &Value, name: &str) -> Result<Vec<String>, Status> {
-    let one = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| bad(name, "an array of strings"));
+    let one = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| invalid(name, "an array of strings"));
     list(value, name)?.iter().map(one).collect()
 }
 
@@ -136,28 +136,32 @@ pub(crate) fn texts(value: &Value, name: &str) -> Result<Vec<String>, Status> {
 pub(crate) fn enumeration(value: &Value, name: &str, named: impl Fn(&str) -> Option<i32>) -> Result<i32, Status> {
     match member(value, name) {
         None => Ok(0),
-        Some(Value::String(text)) => named(text).ok_or_else(|| bad(name, "a known name")),
+        Some(Value::String(text)) => named(text).ok_or_else(|| invalid(name, "a known name")),
         Some(Value::Number(_)) => int32(value, name),
-        Some(_) => Err(bad(name, "a known name")),
+        Some(_) => Err(invalid(name, "a known name")),
     }
 }
 
 /// A time such as `2026-01-02T03:04:05.678Z`.
 pub(crate) fn time(value: &Value, name: &str) -> Result<Option<Timestamp>, Status> {
     let Some(value) = member(value, name) else { return Ok(None) };
-    value.as_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| bad(name, "a timestamp"))
+    value.as_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| invalid(name, "a timestamp"))
 }
 
 /// A duration such as `1.5s`.
 pub(crate) fn duration(value: &Value, name: &str) -> Result<Option<Duration>, Status> {
     let Some(value) = member(value, name) else { return Ok(None) };
-    value.as_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| bad(name, "a duration such as \"10s\""))
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(|| invalid(name, "a duration such as \"10s\""))
 }
 
 /// Bytes in base64, of either alphabet, padded or not; empty when absent.
 pub(crate) fn bytes(value: &Value, name: &str) -> Result<Vec<u8>, Status> {
     let text = text(value, name)?;
-    decode_base64(&text).ok_or_else(|| bad(name, "base64"))
+    decode_base64(&text).ok_or_else(|| invalid(name, "base64"))
 }
 
 /// Decodes base64 of either alphabet, padded or not.

@@ -1,16 +1,18 @@
-//! Pub/Sub, Firestore and Cloud Storage on this machine: three servers on one port (HTTP/1.1 and h2c), durable in a data
-//! folder, spoken to by Google's own unmodified clients. No account, no network, no second process.
+//! An emulator of Pub/Sub, Firestore and Cloud Storage: three servers on one port (HTTP/1.1 and h2c), durable in a data
+//! folder, for Google's own unmodified clients. It needs no account, no network and no second process.
 //!
 //! ```text
 //!   one port ── server ──┬── pubsub    ── queue (state machine) ─┐
 //!                        ├── firestore ── write, query           ├── store ── one redb file, group commit
 //!                        └── storage   ── files                  ┘
 //! ```
-//! What a client was told is stored is on disk: every answer waits for a synced commit. Killing the process at any instant
+//! Every response that confirms a write waits for a commit that is synced to disk. Killing the process at any instant
 //! loses nothing that was confirmed.
 //!
-//! It knows nothing of clips, batches or workers; nothing of credentials, which it neither asks for nor looks at; and nothing
-//! of Google's network. All caps are in `limits`.
+//! This crate does not know clips, batches or workers. It neither requires nor reads credentials, and it never contacts
+//! Google. `limits` holds all caps.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time, on real sockets")]
 
 mod clock;
 mod connection;
@@ -28,7 +30,7 @@ mod unread;
 mod url;
 
 use clock::Ticker;
-use connection::{Connections, Link};
+use connection::{ConnectionHandle, Connections};
 use faults::Faults;
 use firestore::Firestore;
 use pubsub::PubSub;
@@ -47,32 +49,34 @@ use tokio_util::sync::CancellationToken;
 /// Where the servers keep their data and where they listen.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The data folder; made if need be. One process at a time.
+    /// The data folder; created if missing. Only one process at a time can use it.
     pub data: PathBuf,
-    /// The address; a loopback one, see [`Emulator::start_exposed`] for others. Port 0 takes any free port.
+    /// The address to listen on. It must be a loopback address; see [`Emulator::start_exposed`] for others. Port 0
+    /// picks any free port.
     pub listen: SocketAddr,
 }
 
-/// Running servers. Dropping this lets them run until the runtime ends; [`stop`](Self::stop) ends them in order.
+/// Running servers. They run until the runtime ends, even if this value is dropped; [`stop`](Self::stop) shuts them
+/// down in order.
 pub struct Emulator {
     address: SocketAddr,
     store: Store,
     stop: CancellationToken,
-    cut: CancellationToken,
+    abort: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// Why the servers could not start. The texts follow "failed to".
+/// Why the servers could not start. Each text follows "failed to".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address can be reached from other machines, and nobody asked for that.
+    /// Other machines can reach the address, and the caller did not ask for that.
     #[error("listen on {0}: not a loopback address, and these servers trust every caller")]
     NotLoopback(SocketAddr),
-    /// Another process has the folder.
+    /// Another process uses the folder.
     #[error("open {}: another process uses this data folder", .0.display())]
     InUse(PathBuf),
-    /// The folder cannot be made, read or written, or holds something else.
+    /// The folder cannot be created, read or written, or holds something else.
     #[error("open {}: {reason}", folder.display())]
     Data {
         /// The data folder.
@@ -80,12 +84,12 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("listen on {address}: {source}")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
@@ -102,9 +106,9 @@ impl Emulator {
         Self::launch(config, None).await
     }
 
-    /// As [`start`](Self::start), on an address that other machines can reach; whoever reaches it may do everything, and web
-    /// pages of any origin may call. `base_url` is how callers reach it, for example `http://cloud:8085`; resumable uploads
-    /// are sent there.
+    /// Like [`start`](Self::start), but on an address that other machines can reach. Everyone who can reach it has full
+    /// access, and web pages of any origin may call. `base_url` is the URL by which callers reach the server, for
+    /// example `http://cloud:8085`; it is the base of resumable upload URLs.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -117,43 +121,45 @@ impl Emulator {
         self.address
     }
 
-    /// Ends streams with `UNAVAILABLE`, lets requests in progress finish for a moment (3 s), closes the data folder.
+    /// Ends streams with `UNAVAILABLE`, gives requests in progress 3 s to finish, and closes the data folder.
     pub async fn stop(self) {
         self.stop.cancel();
         let mut serving = self.serving;
-        if tokio::time::timeout(limits::STOP_GRACE, &mut serving).await.is_err() {
-            self.cut.cancel();
+        if tokio::time::timeout(limits::STOP_GRACE_PERIOD, &mut serving).await.is_err() {
+            self.abort.cancel();
             serving.abort();
         }
         let store = self.store;
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
-        tracing::info!(address = %self.address, "local cloud stopped");
+        tracing::info!(address = %self.address, "emulator stopped");
     }
 
     async fn launch(config: Config, base_url: Option<String>) -> Result<Emulator, StartError> {
         let Config { data, listen } = config;
-        // The folder first: who loses the race for it should not take the port from the winner.
+        // The folder comes first: a process that cannot lock the folder must not take the port from the one that did.
         let store = open(&data).await?;
-        let bad_data = |reason: String| StartError::Data { folder: data.clone(), reason };
-        let refused = |source| StartError::Listen { address: listen, source };
-        let (listener, address) = Connections::bind(listen).await.map_err(refused)?;
+        let invalid_data = |reason: String| StartError::Data { folder: data.clone(), reason };
+        let listen_failed = |source| StartError::Listen { address: listen, source };
+        let (listener, address) = Connections::bind(listen).await.map_err(listen_failed)?;
 
         let any_origin = base_url.is_some();
         let base_url = base_url.unwrap_or_else(|| format!("http://{address}"));
         let ticker = Arc::new(Ticker::default());
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let stored = |error: StoreError| bad_data(error.to_string());
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let store_failed = |error: StoreError| invalid_data(error.to_string());
         let storage = Storage::start(store.clone(), Arc::clone(&ticker), &data, base_url).await;
-        let storage = storage.map_err(|error: OpenError| bad_data(error.to_string()))?;
-        let firestore = Firestore::start(store.clone(), Arc::clone(&ticker), stop.clone()).await.map_err(stored)?;
+        let storage = storage.map_err(|error: OpenError| invalid_data(error.to_string()))?;
+        let firestore =
+            Firestore::start(store.clone(), Arc::clone(&ticker), stop.clone()).await.map_err(store_failed)?;
         let faults = Arc::new(Faults::default());
-        let pubsub = PubSub::start(store.clone(), ticker, Arc::clone(&faults), stop.clone()).await.map_err(stored)?;
-        let services = Services { pubsub, firestore, storage, faults, cut: cut.clone(), any_origin };
-        let make_service = server::router(services).into_make_service_with_connect_info::<Link>();
+        let pubsub =
+            PubSub::start(store.clone(), ticker, Arc::clone(&faults), stop.clone()).await.map_err(store_failed)?;
+        let services = Services { pubsub, firestore, storage, faults, abort: abort.clone(), any_origin };
+        let make_service = server::router(services).into_make_service_with_connect_info::<ConnectionHandle>();
         let server = axum::serve(listener, make_service);
         let serving = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
-        tracing::info!(%address, data = %data.display(), "local cloud started");
-        Ok(Emulator { address, store, stop, cut, serving })
+        tracing::info!(%address, data = %data.display(), "emulator started");
+        Ok(Emulator { address, store, stop, abort, serving })
     }
 }
 
@@ -163,20 +169,20 @@ impl fmt::Debug for Emulator {
     }
 }
 
-/// Opens the database in the folder; it is also the folder's lock.
+/// Opens the database in the folder. Its lock also locks the folder.
 async fn open(folder: &Path) -> Result<Store, StartError> {
     let path = folder.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
-        let bad = |reason: String| StartError::Data { folder: path.clone(), reason };
-        std::fs::create_dir_all(&path).map_err(|error| bad(error.to_string()))?;
+        let invalid = |reason: String| StartError::Data { folder: path.clone(), reason };
+        std::fs::create_dir_all(&path).map_err(|error| invalid(error.to_string()))?;
         match Store::open(&path.join("state.redb")) {
-            // The file's own entry in the folder must survive a power cut, too.
+            // The file's entry in the folder must survive a power cut, too.
             Ok(store) => match std::fs::File::open(&path).and_then(|folder| folder.sync_all()) {
                 Ok(()) => Ok(store),
-                Err(error) => Err(bad(error.to_string())),
+                Err(error) => Err(invalid(error.to_string())),
             },
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StartError::InUse(path)),
-            Err(error) => Err(bad(error.to_string())),
+            Err(error) => Err(invalid(error.to_string())),
         }
     });
     match opening.await {

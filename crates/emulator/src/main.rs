@@ -1,17 +1,17 @@
-//! The servers of `clipfleet-emulator` as a process of their own, for trying other clients against them.
+//! `clipfleet-emulator`: the emulator as a standalone process, for trying other clients against it.
 
 use clap::Parser;
 use clipfleet_emulator::{Config, Emulator};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Pub/Sub, Firestore and Cloud Storage on this machine. Prints its address once it listens; ends on SIGINT or SIGTERM.
+/// Emulator of Pub/Sub, Firestore and Cloud Storage. Prints its address when it is ready; stops on SIGINT or SIGTERM.
 #[derive(Parser)]
 #[command(name = "clipfleet-emulator", version)]
 struct Arguments {
-    /// Folder for what is stored; made when it is not there
+    /// Data folder; created if missing
     data: PathBuf,
-    /// Address to listen at; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(default_value = "127.0.0.1:8085")]
     listen: SocketAddr,
 }
@@ -19,14 +19,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { data, listen } = Arguments::parse();
-    let cloud = match Emulator::start(Config { data, listen }).await {
-        Ok(cloud) => cloud,
+    let emulator = match Emulator::start(Config { data, listen }).await {
+        Ok(emulator) => emulator,
         Err(error) => {
             eprintln!("failed to {error}");
             return ExitCode::FAILURE;
         }
     };
-    println!("http://{}", cloud.address());
+    println!("http://{}", emulator.address());
     let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         eprintln!("failed to listen for signals");
@@ -36,6 +36,6 @@ async fn main() -> ExitCode {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
-    cloud.stop().await;
+    emulator.stop().await;
     ExitCode::SUCCESS
 }

@@ -1,7 +1,7 @@
-//! The one port: gRPC (h2c), JSON (HTTP/1.1 or h2c) and browsers' channels side by side, told apart by their paths.
+//! The single port: gRPC (h2c), JSON (HTTP/1.1 or h2c) and the browsers' channels, distinguished by their paths.
 
 use crate::{
-    connection::Link,
+    connection::ConnectionHandle,
     error::{error_body, http_code, json_response, json_result, stopping},
     faults::{self, Faults},
     firestore::{self, Firestore},
@@ -23,49 +23,49 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// What requests are answered with.
+/// The services that answer requests.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) pubsub: Arc<PubSub>,
     pub(crate) firestore: Arc<Firestore>,
     pub(crate) storage: Arc<Storage>,
     pub(crate) faults: Arc<Faults>,
-    /// Fires when requests still in progress are to be cut off.
-    pub(crate) cut: CancellationToken,
+    /// Cancelled when requests still in progress must end.
+    pub(crate) abort: CancellationToken,
     /// Whether web pages from other machines may call, too.
     pub(crate) any_origin: bool,
 }
 
 /// The whole server as one service.
 pub(crate) fn router(services: Services) -> Router {
-    let faulty = middleware::from_fn_with_state(services.clone(), faulty);
+    let inject_faults = middleware::from_fn_with_state(services.clone(), inject_faults);
     let guard = middleware::from_fn_with_state(services.clone(), guard);
     Router::new()
         .fallback(dispatch)
-        .layer(faulty)
-        .route(faults::PATH, any(control))
+        .layer(inject_faults)
+        .route(faults::PATH, any(manage_faults))
         .layer(guard)
-        .layer(middleware::from_fn(unread::read_on))
+        .layer(middleware::from_fn(unread::drain_request))
         .with_state(services)
 }
 
-/// Between a request and its answer: what goes wrong on purpose.
-async fn faulty(
+/// Applies the fault rules to a request and its response.
+async fn inject_faults(
     State(services): State<Services>,
-    ConnectInfo(link): ConnectInfo<Link>,
+    ConnectInfo(connection): ConnectInfo<ConnectionHandle>,
     request: Request,
     next: Next,
 ) -> Response {
-    faults::around(&services.faults, &link, request, next).await
+    faults::inject(&services.faults, &connection, request, next).await
 }
 
-/// Shows and changes what goes wrong on purpose; never struck by it.
-async fn control(State(services): State<Services>, request: Request) -> Response {
+/// Shows and changes the fault rules. This route is exempt from them.
+async fn manage_faults(State(services): State<Services>, request: Request) -> Response {
     let faults = &services.faults;
     let method = request.method().clone();
     let changed = match method {
         Method::GET => Ok(()),
-        Method::PUT => match axum::body::to_bytes(request.into_body(), limits::JSON_BODY_BYTES).await {
+        Method::PUT => match axum::body::to_bytes(request.into_body(), limits::MAX_JSON_BODY_BYTES).await {
             Ok(rules) => faults.set(&rules).map_err(|bad| Status::invalid_argument(bad.to_string())),
             Err(_) => Err(Status::invalid_argument("the rules did not arrive")),
         },
@@ -78,38 +78,38 @@ async fn control(State(services): State<Services>, request: Request) -> Response
     json_result(changed.map(|()| faults.show()))
 }
 
-/// Around every request: who may call from a browser, and the end of waiting.
+/// Wraps every request: checks the origin of browsers, and ends the request when the server stops.
 async fn guard(State(services): State<Services>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     if let Some(origin) = &origin
         && !services.any_origin
         && !is_local(origin)
     {
-        // A page from elsewhere in the user's browser is not the user.
+        // A page from elsewhere that runs in the user's browser does not act for the user.
         let status = Status::permission_denied("this server answers only web pages of this machine");
         return json_response(http_code(status.code()).0, &error_body(&status));
     }
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
-    let asked = request.headers().get("access-control-request-headers").cloned();
+    let requested_headers = request.headers().get("access-control-request-headers").cloned();
     let mut response = if preflight {
         Response::new(Body::empty())
     } else {
         tokio::select! {
             response = next.run(request) => response,
-            () = services.cut.cancelled() => {
+            () = services.abort.cancelled() => {
                 let status = stopping();
                 json_response(http_code(status.code()).0, &error_body(&status))
             }
         }
     };
     if let Some(origin) = origin {
-        allow(response.headers_mut(), origin, asked);
+        allow_origin(response.headers_mut(), origin, requested_headers);
     }
     response
 }
 
-/// Whether an `Origin` is a page of this machine, whatever its port.
+/// Whether an `Origin` is a page of this machine, on any port.
 fn is_local(origin: &HeaderValue) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let Some((_, authority)) = origin.split_once("://") else { return false };
@@ -121,16 +121,17 @@ fn is_local(origin: &HeaderValue) -> bool {
     loopback || host == "localhost" || host.ends_with(".localhost")
 }
 
-fn allow(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue>) {
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue, requested_headers: Option<HeaderValue>) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    let exposed = "X-HTTP-Session-Id, X-Client-Wire-Protocol, Location, Range, Content-Range, ETag, x-goog-generation, x-goog-metageneration, x-goog-hash, x-goog-stored-content-length";
+    let exposed = "X-HTTP-Session-Id, X-Client-Wire-Protocol, Location, Range, Content-Range, ETag, x-goog-generation, \
+                   x-goog-metageneration, x-goog-hash, x-goog-stored-content-length";
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
-    if let Some(asked) = asked {
+    if let Some(requested_headers) = requested_headers {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested_headers);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     }
 }
@@ -161,18 +162,18 @@ async fn dispatch(State(services): State<Services>, request: Request) -> Respons
     storage::rest(services.storage, request).await
 }
 
-/// `/google.some.v1.Service/Method`; buckets cannot be called that.
+/// Matches `/google.some.v1.Service/Method`. No bucket can have such a name.
 fn grpc_method(path: &str) -> Option<(&str, &str)> {
     path.trim_start_matches('/')
         .split_once('/')
         .filter(|(service, _)| service.starts_with("google.") && !service.ends_with('.'))
 }
 
-/// Pub/Sub and Firestore share `/v1/projects/P/`; what follows tells them apart.
+/// Pub/Sub and Firestore share `/v1/projects/P/`; the next segment distinguishes them.
 async fn json_call(services: &Services, path: &str, request: Request) -> Result<serde_json::Value, Status> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, limits::JSON_BODY_BYTES).await.map_err(|_| {
-        Status::invalid_argument(format!("the request is larger than {} bytes", limits::JSON_BODY_BYTES))
+    let body = axum::body::to_bytes(body, limits::MAX_JSON_BODY_BYTES).await.map_err(|_| {
+        Status::invalid_argument(format!("the request is larger than {} bytes", limits::MAX_JSON_BODY_BYTES))
     })?;
     let query = parts.uri.query().unwrap_or_default();
     if path.split('/').nth(2) == Some("databases") {

@@ -1,13 +1,14 @@
-//! The database file: one redb file, one thread that writes it, group commit.
+//! The database: one redb file, one writer thread, group commit.
 //!
-//! A change is a closure over a write transaction. Changes queue up; the writer takes all that wait, runs them in order in
-//! one transaction and commits it with one sync to disk, so a thousand concurrent publishes cost a handful of syncs. What
-//! must become visible after the commit and not before (messages in a queue, say) is handed in as a second closure, which
-//! the writer runs in commit order: a caller that goes away halfway cannot leave memory and disk apart.
+//! A change is a closure over a write transaction. Changes queue up. The writer takes all queued changes, runs them in
+//! order in one transaction and commits it with one sync to disk, so a thousand concurrent publishes need only a few
+//! syncs. Effects that must become visible after the commit and not before (such as messages in a queue) go into a
+//! second closure, which the writer runs in commit order. A caller that goes away therefore cannot make memory and disk
+//! diverge.
 //!
-//! A change checks before it writes: its refusals are values, while an error aborts the batch it is in.
+//! A change validates before it writes. It returns a rejection as a value; an error aborts the whole batch.
 //!
-//! The queue has no cap of its own: every entry belongs to a request in progress, and those are capped by the connections.
+//! The queue has no cap of its own: every entry belongs to a request in progress, and the connections limit those.
 
 use crate::{error::stopping, limits};
 use parking_lot::Mutex;
@@ -20,21 +21,21 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Why the store did not do what was asked; a fragment that follows "failed to".
+/// Why a store operation failed; a fragment that follows "failed to".
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The store was closed, or closes.
+    /// The store is closed or closing.
     #[error("reach the data folder: the server is shutting down")]
     Closed,
-    /// The disk, or the file on it.
+    /// The disk or the file failed.
     #[error("read or write the data folder: {0}")]
     Disk(Arc<str>),
-    /// The disk has no room. The database must be opened again after that.
+    /// The disk is full. The database must be reopened afterwards.
     #[error("write the data folder: its disk is full ({0}); free space on it, then start this server again")]
     Full(Arc<str>),
 }
 
-/// Whether a disk has no room left, or none for this user.
+/// Whether the disk, or the user's quota, has no space left.
 pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
@@ -56,7 +57,7 @@ impl From<StoreError> for tonic::Status {
         match error {
             StoreError::Closed => stopping(),
             StoreError::Disk(_) => tonic::Status::internal(format!("failed to {error}")),
-            // The code that gRPC itself gives for a file system without space.
+            // gRPC itself uses this code for a file system without space.
             StoreError::Full(_) => tonic::Status::resource_exhausted(format!("failed to {error}")),
         }
     }
@@ -81,15 +82,16 @@ impl Store {
         let database = Database::builder().set_cache_size(limits::STORE_CACHE_BYTES).create(path)?;
         let database = Arc::new(database);
         let (changes, queue) = mpsc::channel::<Change>();
-        let written = Arc::clone(&database);
+        let shared = Arc::clone(&database);
         let writer = std::thread::Builder::new()
-            .name("local-store".into())
-            .spawn(move || write_batches(&written, &queue))
+            .name("emulator-store".into())
+            .spawn(move || write_batches(&shared, &queue))
             .map_err(|error| DatabaseError::Storage(redb::StorageError::Io(error)))?;
         Ok(Self(Arc::new(Mutex::new(Some(Open { database, changes, writer })))))
     }
 
-    /// Queues a change at once; the future yields its value when it is safely on disk. Dropping the future does not undo it.
+    /// Queues a change immediately. The future returns its value when it is synced to disk. Dropping the future does
+    /// not undo the change.
     pub(crate) fn write<T, C>(&self, change: C) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, C>
     where
         T: Send + 'static,
@@ -98,7 +100,7 @@ impl Store {
         self.write_then(change, |_| ())
     }
 
-    /// As [`write`](Self::write); `visible` runs right after the commit, in the order of the queue.
+    /// Like [`write`](Self::write). `visible` runs right after the commit, in queue order.
     pub(crate) fn write_then<T, C, V>(
         &self,
         change: C,
@@ -109,44 +111,44 @@ impl Store {
         C: FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
         V: FnOnce(&T) + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let change: Change = Box::new(move |transaction| match change(transaction) {
             Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| {
                 if committed.is_ok() {
                     visible(&value);
                 }
-                // Nobody listens when the caller went away; the change stands.
-                let _ = answer.send(committed.map(|()| value));
+                // The receiver is gone if the caller went away; the change remains.
+                let _ = sender.send(committed.map(|()| value));
             })),
             Err(error) => {
                 let error = StoreError::from(error);
-                let _ = answer.send(Err(error.clone()));
+                let _ = sender.send(Err(error.clone()));
                 Err(error)
             }
         });
         let queued = self.0.lock().as_ref().is_some_and(|open| open.changes.send(change).is_ok());
-        async move { if queued { answered.await.unwrap_or(Err(StoreError::Closed)) } else { Err(StoreError::Closed) } }
+        async move { if queued { receiver.await.unwrap_or(Err(StoreError::Closed)) } else { Err(StoreError::Closed) } }
     }
 
-    /// Runs `look` on a snapshot of what is committed, on a thread that may block.
+    /// Runs `query` on a snapshot of the committed state, on a blocking thread.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+        query: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.read_in(Arc::new(self.snapshot()?), look).await
+        self.read_in(Arc::new(self.snapshot()?), query).await
     }
 
-    /// As [`read`](Self::read), on a snapshot that was taken before.
+    /// Like [`read`](Self::read), on an existing snapshot.
     pub(crate) async fn read_in<T: Send + 'static>(
         &self,
         snapshot: Arc<ReadTransaction>,
-        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+        query: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let found = tokio::task::spawn_blocking(move || look(&snapshot)).await;
+        let found = tokio::task::spawn_blocking(move || query(&snapshot)).await;
         Ok(found.map_err(|_| StoreError::Closed)??)
     }
 
-    /// A snapshot of what is committed, for code that is on a blocking thread already.
+    /// A snapshot of the committed state, for code that already runs on a blocking thread.
     pub(crate) fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
         match self.0.lock().as_ref() {
             Some(open) => Ok(open.database.begin_read()?),
@@ -154,21 +156,21 @@ impl Store {
         }
     }
 
-    /// Commits what is queued, then closes the file and gives up its lock. Blocks.
+    /// Commits the queued changes, closes the file and releases its lock. Blocks.
     pub(crate) fn close(&self) {
         let Some(Open { database, changes, writer }) = self.0.lock().take() else { return };
         drop(changes);
         if writer.join().is_err() {
-            tracing::error!("the store's writer had panicked");
+            tracing::error!("the store writer panicked");
         }
         drop(database);
     }
 }
 
-/// The writer's life: wait for a change, take all that wait with it, commit once, tell everyone.
+/// The writer's loop: waits for a change, takes all others in the queue, commits once, notifies the callers.
 fn write_batches(database: &Database, queue: &mpsc::Receiver<Change>) {
     while let Ok(first) = queue.recv() {
-        let batch = std::iter::once(first).chain(queue.try_iter()).take(limits::STORE_BATCH).collect();
+        let batch = std::iter::once(first).chain(queue.try_iter()).take(limits::MAX_BATCH_CHANGES).collect();
         write_batch(database, batch);
     }
 }
@@ -187,11 +189,16 @@ fn write_batch(database: &Database, batch: Vec<Change>) {
 fn commit(database: &Database, batch: Vec<Change>, announcements: &mut Vec<Announce>) -> Result<(), StoreError> {
     let transaction = database.begin_write()?;
     for change in batch {
-        // Dropping the transaction on the way out aborts it, and drops the answers of the changes not yet run.
+        // Returning early drops the transaction, which aborts it, and the response channels of the remaining changes.
         announcements.push(change(&transaction)?);
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Decodes a protobuf message from a table.
+pub(crate) fn decode<M: prost::Message + Default>(bytes: &[u8]) -> Result<M, redb::Error> {
+    M::decode(bytes).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
 #[cfg(test)]
@@ -200,7 +207,7 @@ mod tests {
     use redb::{ReadableTable, TableDefinition};
 
     #[test]
-    fn a_full_disk_is_told_from_a_broken_one() {
+    fn a_full_disk_and_a_failed_disk_have_different_codes() {
         let error = |kind: std::io::ErrorKind| StoreError::from(redb::StorageError::Io(kind.into()));
         let full = tonic::Status::from(error(std::io::ErrorKind::StorageFull));
         assert_eq!(full.code(), tonic::Code::ResourceExhausted);
@@ -242,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_store_says_so() {
+    async fn a_closed_store_returns_closed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).unwrap();
         store.close();

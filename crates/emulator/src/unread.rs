@@ -1,5 +1,6 @@
-//! Answers that come before the request was read to its end. Over HTTP/1.1 the connection would close on a caller who is still
-//! sending, who would then meet a broken connection instead of the answer; so the rest is read, within limits.
+//! Responses that are sent before the whole request was read. Over HTTP/1.1 the connection would close while the caller
+//! still sends, and the caller would see a broken connection instead of the response. So the rest of the request is
+//! read, within limits.
 
 use crate::limits;
 use axum::{body::Body, extract::Request, http::Version, middleware::Next, response::Response};
@@ -13,11 +14,11 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// A body of which the rest can be read when its reader has had enough.
+/// A body that can still be read after its handler stopped reading.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Body>>);
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl axum::body::HttpBody for Shared {
+impl axum::body::HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -37,22 +38,22 @@ impl axum::body::HttpBody for Shared {
     }
 }
 
-/// Answers a request and reads what its handler left.
-pub(crate) async fn read_on(request: Request, next: Next) -> Response {
+/// Answers a request and reads what its handler left unread.
+pub(crate) async fn drain_request(request: Request, next: Next) -> Response {
     // HTTP/2 can end one stream and keep the connection.
     if request.version() >= Version::HTTP_2 || axum::body::HttpBody::is_end_stream(request.body()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = Shared(Arc::new(Mutex::new(body)));
+    let body = SharedBody(Arc::new(Mutex::new(body)));
     let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
-    let _ = timeout(limits::UNREAD_WAIT, discard(body)).await;
+    let _ = timeout(limits::UNREAD_TIMEOUT, discard(body)).await;
     response
 }
 
-async fn discard(mut body: Shared) {
+async fn discard(mut body: SharedBody) {
     let mut bytes = 0;
-    while bytes < limits::UNREAD_BYTES
+    while bytes < limits::MAX_UNREAD_BYTES
         && let Some(Ok(frame)) = body.frame().await
     {
         bytes += frame.data_ref().map_or(0, Bytes::len);

@@ -1,21 +1,21 @@
-//! Percent-encoding, as paths and query strings use it.
+//! Percent-encoding of paths and query strings.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Decodes `%XX`; malformed sequences stay as they are.
+/// Decodes `%XX`; malformed sequences remain as they are.
 pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// The names and values of a query string, decoded, in order.
+/// The decoded names and values of a query string, in order.
 pub(crate) fn query(text: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
-/// Encodes everything but unreserved characters, fit for one segment of a path.
+/// Encodes everything but unreserved characters; suitable for one segment of a path.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoded_text_decodes_to_itself() {
         let name = "clips/ünï %&+=?.mp4";
         assert_eq!(encode(name), "clips%2F%C3%BCn%C3%AF%20%25%26%2B%3D%3F.mp4");
         assert_eq!(decode(&encode(name)), name);

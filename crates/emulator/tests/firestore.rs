@@ -1,4 +1,6 @@
-//! Firestore over the generated gRPC client, and over JSON as browsers poll.
+//! Firestore with the generated gRPC client, and with JSON as browsers use it.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time, on real sockets")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod support;
@@ -41,8 +43,8 @@ fn when(mut write: fs::Write, condition: ConditionType) -> fs::Write {
 }
 
 impl Documents {
-    async fn new(bench: &Bench) -> Self {
-        let channel = Channel::from_shared(bench.url()).unwrap().connect().await.unwrap();
+    async fn new(server: &TestServer) -> Self {
+        let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
         Self(FirestoreClient::new(channel))
     }
 
@@ -109,12 +111,12 @@ fn any_of(filters: Vec<sq::Filter>) -> sq::Filter {
 
 #[tokio::test]
 async fn a_document_is_written_read_and_survives_a_restart() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let commit = documents.commit(vec![set("batches/b1/clips/c1", &[("status", text("queued"))])]).await.unwrap();
     assert_eq!(commit.write_results[0].update_time, commit.commit_time);
-    let bench = bench.restart().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = server.restart().await;
+    let mut documents = Documents::new(&server).await;
     let found = documents.get("batches/b1/clips/c1").await.unwrap();
     assert_eq!(found.fields["status"], text("queued"));
     assert_eq!((found.create_time, found.update_time), (commit.commit_time, commit.commit_time));
@@ -123,8 +125,8 @@ async fn a_document_is_written_read_and_survives_a_restart() {
 
 #[tokio::test]
 async fn one_failed_precondition_undoes_the_whole_commit() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("c/there", &[])]).await.unwrap();
     let writes = vec![set("c/new", &[]), when(set("c/there", &[]), ConditionType::Exists(false))];
     assert_eq!(documents.commit(writes).await.unwrap_err().code(), Code::AlreadyExists);
@@ -132,9 +134,9 @@ async fn one_failed_precondition_undoes_the_whole_commit() {
 }
 
 #[tokio::test]
-async fn of_two_writers_with_the_same_version_one_wins() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+async fn only_one_of_two_writers_with_the_same_version_succeeds() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let first = documents.commit(vec![set("c/d", &[("n", int(1))])]).await.unwrap();
     let seen = ConditionType::UpdateTime(first.commit_time.unwrap());
     let second = documents.commit(vec![when(set("c/d", &[("n", int(2))]), seen)]).await.unwrap();
@@ -146,8 +148,8 @@ async fn of_two_writers_with_the_same_version_one_wins() {
 
 #[tokio::test]
 async fn every_write_gets_a_later_update_time() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let mut last = None;
     for n in 0..50 {
         let at = documents.commit(vec![set("c/d", &[("n", int(n))])]).await.unwrap().commit_time;
@@ -159,8 +161,8 @@ async fn every_write_gets_a_later_update_time() {
 
 #[tokio::test]
 async fn mask_transforms_and_precondition_work_in_one_write() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("c/d", &[("progress", int(41)), ("keep", int(1))])]).await.unwrap();
     let mut write = when(set("c/d", &[("status", text("processing"))]), ConditionType::Exists(true));
     write.update_mask = Some(fs::DocumentMask { field_paths: vec!["status".into()] });
@@ -181,8 +183,8 @@ async fn mask_transforms_and_precondition_work_in_one_write() {
 
 #[tokio::test]
 async fn queries_filter_sort_and_page() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let tags = |tags: &[&str]| {
         let values = tags.iter().map(|tag| text(tag)).collect();
         fs::Value { value_type: Some(ValueType::ArrayValue(fs::ArrayValue { values })) }
@@ -220,8 +222,8 @@ async fn queries_filter_sort_and_page() {
 
 #[tokio::test]
 async fn a_transaction_fails_when_what_it_read_has_changed() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("c/d", &[("n", int(1))])]).await.unwrap();
     let transaction = documents.begin().await;
     documents.get_in("c/d", Some(transaction.clone())).await.unwrap();
@@ -236,9 +238,9 @@ async fn a_transaction_fails_when_what_it_read_has_changed() {
 }
 
 #[tokio::test]
-async fn a_batch_of_writes_answers_for_each() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+async fn a_batch_of_writes_returns_one_status_each() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let writes = vec![set("c/a", &[]), when(set("c/b", &[]), ConditionType::Exists(true)), set("c/c", &[])];
     let request = fs::BatchWriteRequest { database: DATABASE.into(), writes, ..fs::BatchWriteRequest::default() };
     let response = documents.0.batch_write(request).await.unwrap().into_inner();
@@ -249,14 +251,14 @@ async fn a_batch_of_writes_answers_for_each() {
 
 #[tokio::test]
 async fn browsers_poll_over_json() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     let http = reqwest::Client::new();
-    let root = format!("{}/v1/{DATABASE}/documents", bench.url());
+    let root = format!("{}/v1/{DATABASE}/documents", server.url());
     let post = async |verb: &str, body: serde_json::Value| {
         let call = http.post(format!("{root}:{verb}")).header("content-type", "text/plain");
-        let answer = call.header("origin", "http://localhost:3000").body(body.to_string()).send().await.unwrap();
-        assert_eq!(answer.headers()["access-control-allow-origin"], "http://localhost:3000");
-        serde_json::from_str::<serde_json::Value>(&answer.text().await.unwrap()).unwrap()
+        let response = call.header("origin", "http://localhost:3000").body(body.to_string()).send().await.unwrap();
+        assert_eq!(response.headers()["access-control-allow-origin"], "http://localhost:3000");
+        serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()
     };
     let commit = serde_json::json!({"writes": [{
         "update": {"name": name("batches/b1"), "fields": {"progress": {"integerValue": "7"}}},
@@ -271,7 +273,9 @@ async fn browsers_poll_over_json() {
     assert_eq!(got[1]["missing"], name("batches/b2"));
     let query = serde_json::json!({"structuredQuery": {
         "from": [{"collectionId": "batches"}],
-        "where": {"fieldFilter": {"field": {"fieldPath": "progress"}, "op": "GREATER_THAN", "value": {"integerValue": "5"}}},
+        "where": {"fieldFilter": {
+            "field": {"fieldPath": "progress"}, "op": "GREATER_THAN", "value": {"integerValue": "5"},
+        }},
         "limit": 5,
     }});
     assert_eq!(post("runQuery", query).await[0]["document"]["name"], name("batches/b1"));
@@ -282,96 +286,96 @@ async fn browsers_poll_over_json() {
 }
 
 #[tokio::test]
-async fn a_document_is_followed_from_missing_to_deleted() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
-    let mut listening = documents.listen().await;
-    listening.add(documents_target(1, &["c/d"])).await;
-    assert_eq!(listening.snapshot().await, ["ADD [1]", "deleted d -[1]", "CURRENT [1]", "consistent"]);
+async fn a_listener_follows_a_document_from_missing_to_deleted() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
+    let mut listener = documents.listen().await;
+    listener.add(documents_target(1, &["c/d"])).await;
+    assert_eq!(listener.snapshot().await, ["ADD [1]", "deleted d -[1]", "CURRENT [1]", "consistent"]);
     documents.commit(vec![set("c/other", &[])]).await.unwrap();
     documents.commit(vec![set("c/d", &[("n", int(1))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["d +[1] -[]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["d +[1] -[]", "consistent"]);
     documents.commit(vec![delete("c/d")]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["deleted d -[1]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["deleted d -[1]", "consistent"]);
 }
 
 #[tokio::test]
 async fn documents_enter_and_leave_a_query() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("rows/a", &[("n", int(1))]), set("rows/b", &[("n", int(0))])]).await.unwrap();
-    let mut listening = documents.listen().await;
+    let mut listener = documents.listen().await;
     let above = filter("n", sq::field_filter::Operator::GreaterThan, int(0));
-    listening.add(query_target(2, fs::StructuredQuery { r#where: Some(above), ..from("rows") })).await;
-    assert_eq!(listening.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
+    listener.add(query_target(2, fs::StructuredQuery { r#where: Some(above), ..from("rows") })).await;
+    assert_eq!(listener.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
     documents.commit(vec![set("rows/b", &[("n", int(5))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["b +[2] -[]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["b +[2] -[]", "consistent"]);
     documents.commit(vec![set("rows/a", &[("n", int(-1))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["a +[] -[2]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["a +[] -[2]", "consistent"]);
     documents.commit(vec![delete("rows/b")]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["deleted b -[2]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["deleted b -[2]", "consistent"]);
 }
 
 #[tokio::test]
-async fn a_limit_is_refilled_and_pushes_out() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+async fn a_limited_query_refills_and_pushes_documents_out() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let row = |id: &str, n| set(&format!("rows/{id}"), &[("n", int(n))]);
     documents.commit(vec![row("a", 1), row("b", 2), row("c", 3)]).await.unwrap();
-    let mut listening = documents.listen().await;
+    let mut listener = documents.listen().await;
     let order_by = vec![sq::Order { field: field("n"), direction: sq::Direction::Ascending.into() }];
-    listening.add(query_target(1, fs::StructuredQuery { order_by, limit: Some(2), ..from("rows") })).await;
-    assert_eq!(listening.snapshot().await, ["ADD [1]", "a +[1] -[]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
+    listener.add(query_target(1, fs::StructuredQuery { order_by, limit: Some(2), ..from("rows") })).await;
+    assert_eq!(listener.snapshot().await, ["ADD [1]", "a +[1] -[]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
     documents.commit(vec![delete("rows/a")]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["c +[1] -[]", "deleted a -[1]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["c +[1] -[]", "deleted a -[1]", "consistent"]);
     documents.commit(vec![row("d", 0)]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["d +[1] -[]", "removed c -[1]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["d +[1] -[]", "removed c -[1]", "consistent"]);
     documents.commit(vec![row("e", 9)]).await.unwrap();
     documents.commit(vec![row("b", 10)]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["c +[1] -[]", "b +[] -[1]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["c +[1] -[]", "b +[] -[1]", "consistent"]);
 }
 
 #[tokio::test]
-async fn one_stream_has_many_targets_that_come_and_go() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+async fn targets_are_added_to_and_removed_from_one_stream() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("rows/a", &[])]).await.unwrap();
-    let mut listening = documents.listen().await;
-    listening.add(documents_target(1, &["rows/a"])).await;
-    listening.snapshot().await;
-    listening.add(query_target(2, from("rows"))).await;
-    assert_eq!(listening.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
+    let mut listener = documents.listen().await;
+    listener.add(documents_target(1, &["rows/a"])).await;
+    listener.snapshot().await;
+    listener.add(query_target(2, from("rows"))).await;
+    assert_eq!(listener.snapshot().await, ["ADD [2]", "a +[2] -[]", "CURRENT [2]", "consistent"]);
     documents.commit(vec![set("rows/a", &[("n", int(1))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["a +[1, 2] -[]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["a +[1, 2] -[]", "consistent"]);
 
-    listening.remove(1).await;
-    assert_eq!(listening.next().await, "REMOVE [1]");
+    listener.remove(1).await;
+    assert_eq!(listener.next().await, "REMOVE [1]");
     documents.commit(vec![set("rows/a", &[("n", int(2))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["a +[2] -[]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["a +[2] -[]", "consistent"]);
 
-    // Bad targets end, the others go on.
+    // Invalid targets end; the others continue.
     let mut bad = from("rows");
     bad.limit = Some(-1);
     let elsewhere = fs::target::DocumentsTarget { documents: vec!["projects/x/databases/y/documents/c/d".into()] };
     let elsewhere = fs::target::TargetType::Documents(elsewhere);
-    listening.add(query_target(3, bad)).await;
-    listening.add(fs::Target { target_id: 4, target_type: Some(elsewhere), ..fs::Target::default() }).await;
-    listening.add(fs::Target { target_id: 5, ..fs::Target::default() }).await;
-    listening.add(query_target(-6, from("rows"))).await;
-    listening.add(query_target(0, from("rows"))).await;
+    listener.add(query_target(3, bad)).await;
+    listener.add(fs::Target { target_id: 4, target_type: Some(elsewhere), ..fs::Target::default() }).await;
+    listener.add(fs::Target { target_id: 5, ..fs::Target::default() }).await;
+    listener.add(query_target(-6, from("rows"))).await;
+    listener.add(query_target(0, from("rows"))).await;
     for id in [3, 4, 5, -6, 0] {
-        assert_eq!(listening.next().await, format!("REMOVE [{id}] because InvalidArgument"));
+        assert_eq!(listener.next().await, format!("REMOVE [{id}] because InvalidArgument"));
     }
     let once = fs::Target { once: true, ..documents_target(7, &["rows/a"]) };
-    listening.add(once).await;
-    let said = listening.snapshot().await;
-    assert_eq!(said, ["ADD [7]", "a +[7] -[]", "CURRENT [7]", "consistent"]);
-    assert_eq!(listening.next().await, "REMOVE [7]");
+    listener.add(once).await;
+    let messages = listener.snapshot().await;
+    assert_eq!(messages, ["ADD [7]", "a +[7] -[]", "CURRENT [7]", "consistent"]);
+    assert_eq!(listener.next().await, "REMOVE [7]");
     documents.commit(vec![set("rows/a", &[("n", int(3))])]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["a +[2] -[]", "consistent"]);
-    // The id of a target that goes on cannot be taken; that ends it.
-    listening.add(query_target(2, from("other"))).await;
-    assert_eq!(listening.next().await, "REMOVE [2] because InvalidArgument");
+    assert_eq!(listener.snapshot().await, ["a +[2] -[]", "consistent"]);
+    // Adding a target with an ID that is in use ends that target.
+    listener.add(query_target(2, from("other"))).await;
+    assert_eq!(listener.next().await, "REMOVE [2] because InvalidArgument");
 
     let mut assigned = documents.listen().await;
     assigned.add(query_target(0, from("rows"))).await;
@@ -381,58 +385,58 @@ async fn one_stream_has_many_targets_that_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_listener_that_comes_back_keeps_no_ghosts() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+async fn a_resuming_listener_keeps_no_deleted_documents() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     documents.commit(vec![set("rows/a", &[]), set("rows/b", &[])]).await.unwrap();
-    let mut listening = documents.listen().await;
-    listening.add(query_target(1, from("rows"))).await;
-    listening.snapshot().await;
-    let token = fs::target::ResumeType::ResumeToken(listening.token.clone());
-    drop(listening);
+    let mut listener = documents.listen().await;
+    listener.add(query_target(1, from("rows"))).await;
+    listener.snapshot().await;
+    let token = fs::target::ResumeType::ResumeToken(listener.token.clone());
+    drop(listener);
 
-    let bench = bench.restart().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = server.restart().await;
+    let mut documents = Documents::new(&server).await;
     let again = |resume: &fs::target::ResumeType| fs::Target {
         resume_type: Some(resume.clone()),
         ..query_target(1, from("rows"))
     };
-    let mut listening = documents.listen().await;
-    listening.add(again(&token)).await;
-    assert_eq!(listening.snapshot().await, ["ADD [1]", "CURRENT [1]", "consistent"], "nothing happened");
-    drop(listening);
+    let mut listener = documents.listen().await;
+    listener.add(again(&token)).await;
+    assert_eq!(listener.snapshot().await, ["ADD [1]", "CURRENT [1]", "consistent"], "nothing was committed");
+    drop(listener);
     documents.commit(vec![delete("rows/a")]).await.unwrap();
-    let mut listening = documents.listen().await;
-    listening.add(again(&token)).await;
-    let said = listening.snapshot().await;
-    assert_eq!(said, ["ADD [1]", "RESET [1]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
+    let mut listener = documents.listen().await;
+    listener.add(again(&token)).await;
+    let messages = listener.snapshot().await;
+    assert_eq!(messages, ["ADD [1]", "RESET [1]", "b +[1] -[]", "CURRENT [1]", "consistent"]);
     documents.commit(vec![delete("rows/b")]).await.unwrap();
-    assert_eq!(listening.snapshot().await, ["deleted b -[1]", "consistent"]);
+    assert_eq!(listener.snapshot().await, ["deleted b -[1]", "consistent"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_never_shows_half_a_commit_and_time_never_goes_back() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
-    let mut writer = Documents::new(&bench).await;
+async fn snapshots_contain_whole_commits_and_time_never_goes_back() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
+    let mut writer = Documents::new(&server).await;
     let writing = tokio::spawn(async move {
         for n in 1..=300 {
             writer.commit(vec![set("left/a", &[("n", int(n))]), set("right/b", &[("n", int(n))])]).await.unwrap();
         }
     });
-    // Windows look at the store, which is ahead of what was announced; new targets come while commits go on.
-    let mut listening = documents.listen().await;
+    // Windows read the store, which is ahead of the published commits; new targets are added while commits continue.
+    let mut listener = documents.listen().await;
     let order_by = vec![sq::Order { field: field("n"), direction: sq::Direction::Descending.into() }];
     let window = fs::StructuredQuery { order_by, limit: Some(1), ..from("left") };
-    listening.add(query_target(1, window.clone())).await;
-    listening.add(query_target(2, from("right"))).await;
+    listener.add(query_target(1, window.clone())).await;
+    listener.add(query_target(2, from("right"))).await;
     for id in 3..20 {
         let target = if id % 2 == 0 { query_target(id, window.clone()) } else { documents_target(id, &["right/b"]) };
-        listening.add(target).await;
+        listener.add(target).await;
     }
     let mut seen: HashMap<String, fs::Value> = HashMap::new();
-    while listening.current < 19 || seen.get("a") != Some(&int(300)) {
-        for document in listening.documents().await {
+    while listener.current < 19 || seen.get("a") != Some(&int(300)) {
+        for document in listener.documents().await {
             let id = document.name.rsplit('/').next().unwrap().to_owned();
             seen.insert(id, document.fields["n"].clone());
         }
@@ -445,12 +449,12 @@ async fn a_snapshot_never_shows_half_a_commit_and_time_never_goes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_ends_up_with_the_last_state() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
-    let mut listening = documents.listen().await;
-    listening.add(query_target(1, from("rows"))).await;
-    listening.snapshot().await;
-    // Far more than what the connection and the queue hold.
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
+    let mut listener = documents.listen().await;
+    listener.add(query_target(1, from("rows"))).await;
+    listener.snapshot().await;
+    // Far more than the connection and the inbox can hold.
     let long = "x".repeat(100_000);
     for n in 0..40 {
         let write = |id| set(&format!("rows/{id}"), &[("n", int(n)), ("text", text(&long))]);
@@ -459,36 +463,36 @@ async fn a_slow_reader_ends_up_with_the_last_state() {
     documents.commit(vec![delete("rows/0")]).await.unwrap();
     let (mut rows, mut snapshots) = (HashMap::new(), 0);
     while rows.len() != 19 || rows.values().any(|n| *n != int(39)) {
-        for document in listening.documents().await {
+        for document in listener.documents().await {
             rows.insert(document.name, document.fields["n"].clone());
         }
-        rows.retain(|name, _| !listening.gone.contains(name));
+        rows.retain(|name, _| !listener.deleted.contains(name));
         snapshots += 1;
     }
     assert!(snapshots < 41, "{snapshots} snapshots");
 }
 
 #[tokio::test]
-async fn a_stop_ends_streams_with_unavailable() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
-    let mut listening = documents.listen().await;
-    listening.add(query_target(1, from("rows"))).await;
-    listening.snapshot().await;
+async fn stopping_ends_streams_with_unavailable() {
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
+    let mut listener = documents.listen().await;
+    listener.add(query_target(1, from("rows"))).await;
+    listener.snapshot().await;
     let (_writes, mut written) = documents.write_stream().await;
-    soon(written.message()).await.unwrap();
-    let stopping = tokio::spawn(bench.cloud.stop());
-    assert_eq!(soon(listening.responses.message()).await.unwrap_err().code(), Code::Unavailable);
-    assert_eq!(soon(written.message()).await.unwrap_err().code(), Code::Unavailable);
-    soon(stopping).await.unwrap();
+    with_timeout(written.message()).await.unwrap();
+    let stopping = tokio::spawn(server.emulator.stop());
+    assert_eq!(with_timeout(listener.responses.message()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(with_timeout(written.message()).await.unwrap_err().code(), Code::Unavailable);
+    with_timeout(stopping).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stream_of_writes_commits_one_after_the_other() {
-    let bench = Bench::new().await;
-    let mut documents = Documents::new(&bench).await;
+    let server = TestServer::new().await;
+    let mut documents = Documents::new(&server).await;
     let (writes, mut written) = documents.write_stream().await;
-    let opened = soon(written.message()).await.unwrap().unwrap();
+    let opened = with_timeout(written.message()).await.unwrap().unwrap();
     assert!(!opened.stream_id.is_empty() && !opened.stream_token.is_empty());
     let mut stream_token = opened.stream_token;
     for n in 0..3 {
@@ -498,32 +502,33 @@ async fn a_stream_of_writes_commits_one_after_the_other() {
             ..fs::WriteRequest::default()
         };
         writes.send(request).await.unwrap();
-        let answer = soon(written.message()).await.unwrap().unwrap();
-        assert_eq!(answer.write_results.len(), 2);
-        assert_eq!(documents.get("c/a").await.unwrap().update_time, answer.commit_time);
-        stream_token = answer.stream_token;
+        let response = with_timeout(written.message()).await.unwrap().unwrap();
+        assert_eq!(response.write_results.len(), 2);
+        assert_eq!(documents.get("c/a").await.unwrap().update_time, response.commit_time);
+        stream_token = response.stream_token;
     }
-    let refused = vec![when(set("c/a", &[]), ConditionType::Exists(false))];
-    writes.send(fs::WriteRequest { stream_token, writes: refused, ..fs::WriteRequest::default() }).await.unwrap();
-    assert_eq!(soon(written.message()).await.unwrap_err().code(), Code::AlreadyExists);
+    let rejected = vec![when(set("c/a", &[]), ConditionType::Exists(false))];
+    writes.send(fs::WriteRequest { stream_token, writes: rejected, ..fs::WriteRequest::default() }).await.unwrap();
+    assert_eq!(with_timeout(written.message()).await.unwrap_err().code(), Code::AlreadyExists);
 }
 
 /// An open `Listen` stream.
-struct Listening {
+struct Listener {
     requests: mpsc::Sender<fs::ListenRequest>,
     responses: tonic::Streaming<fs::ListenResponse>,
-    /// The last resume token, read time, and names of documents that went; targets that became current.
+    /// The last resume token and read time, the names of deleted documents, and the number of targets that became
+    /// current.
     token: Vec<u8>,
     read_time: Option<(i64, i32)>,
-    gone: Vec<String>,
+    deleted: Vec<String>,
     current: usize,
 }
 
 impl Documents {
-    async fn listen(&mut self) -> Listening {
+    async fn listen(&mut self) -> Listener {
         let (requests, sent) = mpsc::channel(100);
         let responses = self.0.listen(requests_of(sent)).await.unwrap().into_inner();
-        Listening { requests, responses, token: Vec::new(), read_time: None, gone: Vec::new(), current: 0 }
+        Listener { requests, responses, token: Vec::new(), read_time: None, deleted: Vec::new(), current: 0 }
     }
 
     async fn write_stream(&mut self) -> (mpsc::Sender<fs::WriteRequest>, tonic::Streaming<fs::WriteResponse>) {
@@ -537,7 +542,7 @@ fn requests_of<M: Send + 'static>(sent: mpsc::Receiver<M>) -> impl futures::Stre
     futures::stream::unfold(sent, |mut sent| async { sent.recv().await.map(|request| (request, sent)) })
 }
 
-impl Listening {
+impl Listener {
     async fn request(&self, change: fs::listen_request::TargetChange) {
         let database = DATABASE.into();
         let request = fs::ListenRequest { database, target_change: Some(change), ..fs::ListenRequest::default() };
@@ -553,7 +558,7 @@ impl Listening {
     }
 
     async fn message(&mut self) -> fs::listen_response::ResponseType {
-        let response = soon(self.responses.message()).await.unwrap().unwrap();
+        let response = with_timeout(self.responses.message()).await.unwrap().unwrap();
         let response = response.response_type.unwrap();
         match &response {
             fs::listen_response::ResponseType::TargetChange(change) => {
@@ -565,13 +570,13 @@ impl Listening {
                 }
                 self.current += usize::from(change.target_change_type() == TargetChangeType::Current);
             }
-            fs::listen_response::ResponseType::DocumentDelete(delete) => self.gone.push(delete.document.clone()),
+            fs::listen_response::ResponseType::DocumentDelete(delete) => self.deleted.push(delete.document.clone()),
             _ => {}
         }
         response
     }
 
-    /// The next message in words.
+    /// The next message as text.
     async fn next(&mut self) -> String {
         use fs::listen_response::ResponseType as R;
         let id = |name: &str| name.rsplit('/').next().unwrap().to_owned();
@@ -595,16 +600,16 @@ impl Listening {
         }
     }
 
-    /// What is said up to the next consistent snapshot.
+    /// The messages up to the next consistent snapshot, as text.
     async fn snapshot(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
-        while said.last().is_none_or(|last| last != "consistent") {
-            said.push(self.next().await);
+        let mut messages = Vec::new();
+        while messages.last().is_none_or(|last| last != "consistent") {
+            messages.push(self.next().await);
         }
-        said
+        messages
     }
 
-    /// The documents shown up to the next consistent snapshot.
+    /// The documents in the messages up to the next consistent snapshot.
     async fn documents(&mut self) -> Vec<fs::Document> {
         use fs::listen_response::ResponseType as R;
         let mut shown = Vec::new();

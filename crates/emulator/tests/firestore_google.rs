@@ -1,5 +1,7 @@
-//! Answers of Firestore that clients of Google's rely on, each as Google's emulator or its documentation has it. The suite in
-//! `tests/peers` compares far more of them, where the emulator is installed.
+//! Responses of Firestore on which Google's clients rely, each as in Google's emulator or documentation. The suite in
+//! `tests/peers` compares many more where Google's emulator is installed.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time, on real sockets")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod support;
@@ -11,7 +13,7 @@ const DATABASE: &str = "projects/test/databases/(default)";
 
 /// The JSON API of a server.
 struct Documents {
-    bench: Bench,
+    server: TestServer,
     http: reqwest::Client,
 }
 
@@ -56,25 +58,25 @@ fn vector(numbers: &[f64]) -> Value {
 
 impl Documents {
     async fn new() -> Self {
-        Self { bench: Bench::new().await, http: reqwest::Client::new() }
+        Self { server: TestServer::new().await, http: reqwest::Client::new() }
     }
 
-    /// Calls a method at the root; the answer, or the status of the refusal.
+    /// Calls a method at the root; returns the response, or the status of the error.
     async fn call(&self, verb: &str, body: Value) -> Result<Value, String> {
-        let url = format!("{}/v1/{DATABASE}/documents:{verb}", self.bench.url());
-        let answer = self.http.post(url).body(body.to_string()).send().await.unwrap();
-        Self::read(answer).await
+        let url = format!("{}/v1/{DATABASE}/documents:{verb}", self.server.url());
+        let response = self.http.post(url).body(body.to_string()).send().await.unwrap();
+        Self::read(response).await
     }
 
     async fn get(&self, path_and_query: &str) -> Result<Value, String> {
-        let url = format!("{}/v1/{DATABASE}/documents/{path_and_query}", self.bench.url());
+        let url = format!("{}/v1/{DATABASE}/documents/{path_and_query}", self.server.url());
         Self::read(self.http.get(url).send().await.unwrap()).await
     }
 
-    async fn read(answer: reqwest::Response) -> Result<Value, String> {
-        let ok = answer.status().is_success();
-        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-        if ok { Ok(answer) } else { Err(answer["error"]["status"].as_str().unwrap().to_owned()) }
+    async fn read(response: reqwest::Response) -> Result<Value, String> {
+        let ok = response.status().is_success();
+        let response: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        if ok { Ok(response) } else { Err(response["error"]["status"].as_str().unwrap().to_owned()) }
     }
 
     async fn commit(&self, writes: &[Value]) -> Result<Value, String> {
@@ -89,27 +91,27 @@ impl Documents {
 
     /// The ids of the documents that a query finds.
     async fn query(&self, query: Value) -> Result<Vec<String>, String> {
-        let answers = self.call("runQuery", json!({ "structuredQuery": query })).await?;
-        let names = answers.as_array().unwrap().iter().filter_map(|answer| answer["document"]["name"].as_str());
+        let responses = self.call("runQuery", json!({ "structuredQuery": query })).await?;
+        let names = responses.as_array().unwrap().iter().filter_map(|response| response["document"]["name"].as_str());
         Ok(names.map(|name| name.rsplit('/').next().unwrap().to_owned()).collect())
     }
 
-    /// The ids of the documents of collection `c` that pass a filter.
+    /// The IDs of the documents in collection `c` that match a filter.
     async fn filtered(&self, filter: Value) -> Result<Vec<String>, String> {
         self.query(json!({"from": [{"collectionId": "c"}], "where": filter})).await
     }
 
     async fn aggregate(&self, query: Value, aggregations: Value) -> Result<Value, String> {
         let query = json!({"structuredQuery": query, "aggregations": aggregations});
-        let answer = self.call("runAggregationQuery", json!({ "structuredAggregationQuery": query })).await?;
-        Ok(answer[0]["result"]["aggregateFields"].clone())
+        let response = self.call("runAggregationQuery", json!({ "structuredAggregationQuery": query })).await?;
+        Ok(response[0]["result"]["aggregateFields"].clone())
     }
 
     async fn begin(&self, options: Value) -> Result<String, String> {
         let body = json!({ "options": options }).to_string();
-        let url = format!("{}/v1/{DATABASE}/documents:beginTransaction", self.bench.url());
-        let begun = Self::read(self.http.post(url).body(body).send().await.unwrap()).await?;
-        Ok(begun["transaction"].as_str().unwrap().to_owned())
+        let url = format!("{}/v1/{DATABASE}/documents:beginTransaction", self.server.url());
+        let response = Self::read(self.http.post(url).body(body).send().await.unwrap()).await?;
+        Ok(response["transaction"].as_str().unwrap().to_owned())
     }
 
     async fn update_time(&self, path: &str) -> Value {
@@ -117,7 +119,7 @@ impl Documents {
     }
 }
 
-fn refused<T>(code: &str) -> Result<T, String> {
+fn rejected<T>(code: &str) -> Result<T, String> {
     Err(code.to_owned())
 }
 
@@ -136,18 +138,18 @@ async fn a_commit_verifies_documents_that_it_does_not_write() {
     assert_eq!(documents.get("c/b").await.unwrap()["fields"]["v"], int(2));
     documents.store(&[("c/a", int(3))]).await;
     let stale = documents.commit(&[verify(json!({"updateTime": at})), set("c/b", &json!({}))]).await;
-    assert_eq!(stale, refused("FAILED_PRECONDITION"));
+    assert_eq!(stale, rejected("FAILED_PRECONDITION"));
     assert_eq!(documents.get("c/b").await.unwrap()["fields"]["v"], int(2));
-    assert_eq!(documents.commit(&[json!({"verify": name("c/a")})]).await, refused(INVALID));
+    assert_eq!(documents.commit(&[json!({"verify": name("c/a")})]).await, rejected(INVALID));
 }
 
 #[tokio::test]
-async fn a_range_from_the_lowest_name_finds_upper_case_and_digits() {
+async fn a_range_from_the_lowest_name_includes_upper_case_and_digits() {
     let documents = Documents::new().await;
     let ids = ["0x", "Upper", "lower", "__id12__", "__id7__"];
     let paths = ids.map(|id| format!("c/{id}"));
     documents.store(&paths.each_ref().map(|path| (path.as_str(), int(1)))).await;
-    // As `recursive()` and `recursiveDelete` of Google's clients ask.
+    // Like `recursive()` and `recursiveDelete` of Google's clients.
     let reference = |path: &str| json!({"referenceValue": name(path)});
     let lowest = "__id-9223372036854775808__";
     let below = all_of(&[
@@ -159,14 +161,14 @@ async fn a_range_from_the_lowest_name_finds_upper_case_and_digits() {
 }
 
 #[tokio::test]
-async fn implicit_orders_go_by_the_names_of_fields() {
+async fn implicit_orders_are_sorted_by_field_name() {
     let documents = Documents::new().await;
     let row = |path: &str, a: i64, b: i64| set(path, &json!({"a": int(a), "b": int(b)}));
     documents.commit(&[row("c/1", 2, 1), row("c/2", 1, 2)]).await.unwrap();
     let positive = |field| filter(field, "GREATER_THAN", &int(0));
     assert_eq!(documents.filtered(all_of(&[positive("b"), positive("a")])).await.unwrap(), ["2", "1"]);
     let by_name = json!({"from": [{"collectionId": "c"}], "where": positive("a"), "orderBy": [order("__name__")]});
-    assert_eq!(documents.query(by_name).await, refused(INVALID), "the field must come before the name");
+    assert_eq!(documents.query(by_name).await, rejected(INVALID), "the field must come before the name");
 }
 
 #[tokio::test]
@@ -213,7 +215,7 @@ async fn vectors_sort_by_length_between_arrays_and_maps() {
 }
 
 #[tokio::test]
-async fn aggregations_take_documents_with_all_fields_in_the_order_of_these() {
+async fn aggregations_use_documents_with_all_fields_in_the_order_of_these() {
     let documents = Documents::new().await;
     let row = |path: &str, fields: Value| set(path, &fields);
     documents
@@ -231,59 +233,59 @@ async fn aggregations_take_documents_with_all_fields_in_the_order_of_these() {
     assert_eq!(documents.aggregate(limited, json!([sum("n")])).await.unwrap(), json!({"n": int(4)}));
     let both = documents.aggregate(all(), json!([count.clone(), sum("n"), sum("m")])).await.unwrap();
     assert_eq!(both, json!({"count": int(2), "n": int(6), "m": int(2)}));
-    for refused_ones in
+    for aggregations in
         [json!([]), json!([count, count]), json!(vec![json!({"count": {}}); 6]), json!([sum("__name__")])]
     {
-        assert_eq!(documents.aggregate(all(), refused_ones).await, refused(INVALID));
+        assert_eq!(documents.aggregate(all(), aggregations).await, rejected(INVALID));
     }
 }
 
 #[tokio::test]
-async fn a_transaction_that_only_reads_sees_one_moment() {
+async fn a_transaction_that_only_reads_sees_one_state() {
     let documents = Documents::new().await;
     documents.store(&[("c/a", int(1)), ("c/b", int(1))]).await;
     let transaction = documents.begin(json!({"readOnly": {}})).await.unwrap();
-    let ask = |path: &str| json!({"documents": [name(path)], "transaction": transaction});
-    let first = documents.call("batchGet", ask("c/a")).await.unwrap();
+    let batch_get = |path: &str| json!({"documents": [name(path)], "transaction": transaction});
+    let first = documents.call("batchGet", batch_get("c/a")).await.unwrap();
     documents.store(&[("c/a", int(2)), ("c/b", int(2)), ("c/d", int(2))]).await;
-    let second = documents.call("batchGet", ask("c/b")).await.unwrap();
-    let seen = [&first, &second].map(|answer| &answer[0]["found"]["fields"]["v"]);
+    let second = documents.call("batchGet", batch_get("c/b")).await.unwrap();
+    let seen = [&first, &second].map(|response| &response[0]["found"]["fields"]["v"]);
     assert_eq!(seen, [&int(1), &int(1)]);
     let query = json!({"structuredQuery": {"from": [{"collectionId": "c"}]}, "transaction": transaction});
     assert_eq!(documents.call("runQuery", query).await.unwrap().as_array().unwrap().len(), 2);
-    // The data folder closes and opens although the transaction was not ended.
-    let bench = documents.bench.restart().await;
-    let documents = Documents { bench, http: documents.http };
+    // The data folder can be closed and reopened although the transaction did not end.
+    let server = documents.server.restart().await;
+    let documents = Documents { server, http: documents.http };
     assert_eq!(documents.get("c/a").await.unwrap()["fields"]["v"], int(2));
 }
 
 #[tokio::test]
-async fn a_transaction_that_never_was_cannot_be_retried() {
+async fn an_unknown_transaction_cannot_be_retried() {
     let documents = Documents::new().await;
     let unknown = json!({"readWrite": {"retryTransaction": "AAAA"}});
-    assert_eq!(documents.begin(unknown).await, refused(INVALID));
+    assert_eq!(documents.begin(unknown).await, rejected(INVALID));
     let first = documents.begin(json!({"readWrite": {}})).await.unwrap();
     assert!(documents.begin(json!({"readWrite": {"retryTransaction": first}})).await.is_ok());
 }
 
 #[tokio::test]
-async fn writes_of_one_document_in_a_commit_make_one_change() {
+async fn writes_of_one_document_in_a_commit_are_one_change() {
     let documents = Documents::new().await;
     documents.store(&[("c/a", int(1))]).await;
-    let (there, missing) = (json!({"exists": true}), json!({"exists": false}));
+    let (exists, missing) = (json!({"exists": true}), json!({"exists": false}));
     let write = |v| set("c/a", &json!({"v": int(v)}));
     let delete = || json!({"delete": name("c/a")});
-    let impossible = [delete(), when(write(2), there.clone())];
-    assert_eq!(documents.commit(&impossible).await, refused(INVALID));
+    let impossible = [delete(), when(write(2), exists.clone())];
+    assert_eq!(documents.commit(&impossible).await, rejected(INVALID));
     let twice = [when(set("c/b", &json!({})), missing.clone()), when(set("c/b", &json!({})), missing.clone())];
-    assert_eq!(documents.commit(&twice).await, refused(INVALID));
+    assert_eq!(documents.commit(&twice).await, rejected(INVALID));
     let before = documents.get("c/a").await.unwrap();
     let again = documents.commit(&[delete(), when(write(1), missing)]).await.unwrap();
     let after = documents.get("c/a").await.unwrap();
     assert_ne!(after["createTime"], before["createTime"]);
     assert_eq!(again["writeResults"][0]["updateTime"], after["updateTime"], "both writes have the time of the change");
     let later = when(write(5), json!({"updateTime": "2100-01-01T00:00:00Z"}));
-    assert_eq!(documents.commit(&[later]).await, refused(INVALID), "no such version can be there");
+    assert_eq!(documents.commit(&[later]).await, rejected(INVALID), "no such version can exist");
 }
 
 #[tokio::test]
@@ -296,20 +298,20 @@ async fn documents_of_legal_size_and_commits_of_many_writes_are_stored() {
     // 52 bytes for `c/a`, two for each name, one for each text.
     let most = (1 << 20) - 52 - 2 * (2 + 1) - 524_000;
     assert!(documents.commit(&sized(most)).await.is_ok());
-    assert_eq!(documents.commit(&sized(most + 1)).await, refused(INVALID));
+    assert_eq!(documents.commit(&sized(most + 1)).await, rejected(INVALID));
     let writes: Vec<_> = (0..501).map(|number| set(&format!("many/{number}"), &json!({}))).collect();
     assert!(documents.commit(&writes).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_production_refuses_is_refused() {
+async fn queries_that_production_rejects_are_rejected() {
     let documents = Documents::new().await;
     documents.store(&[("c/a", int(1))]).await;
     let list = |count: i64| json!({"arrayValue": {"values": (0..count).map(int).collect::<Vec<_>>()}});
     let reference = json!({"referenceValue": name("c/a")});
     let text = json!({"stringValue": "c/a"});
     let any_of = |filters: &[Value]| json!({"compositeFilter": {"op": "OR", "filters": filters}});
-    for (what, refused_filter) in [
+    for (what, filter_json) in [
         ("two negations", all_of(&[filter("v", "NOT_EQUAL", &int(1)), filter("w", "NOT_EQUAL", &int(1))])),
         ("NOT_IN and IN", all_of(&[filter("v", "NOT_IN", &list(1)), filter("w", "IN", &list(1))])),
         ("NOT_IN and OR", any_of(&[filter("v", "NOT_IN", &list(1)), filter("w", "EQUAL", &int(1))])),
@@ -319,26 +321,26 @@ async fn what_production_refuses_is_refused() {
         ("text as a name", filter("__name__", "EQUAL", &text)),
         ("name and range", all_of(&[filter("__name__", "EQUAL", &reference), filter("v", "LESS_THAN", &int(9))])),
     ] {
-        assert_eq!(documents.filtered(refused_filter).await, refused(INVALID), "{what}");
+        assert_eq!(documents.filtered(filter_json).await, rejected(INVALID), "{what}");
     }
     let from = json!([{"collectionId": "c"}]);
-    for refused_query in [
+    for query_json in [
         json!({"from": from, "orderBy": [order("v"), order("v")]}),
         json!({"from": from, "orderBy": [order("__name__"), order("v")]}),
         json!({"from": from, "orderBy": [order("__name__")], "startAt": {"values": [text]}}),
         json!({"from": from, "orderBy": [order("v")], "startAt": {"values": [int(1), reference]}}),
         json!({"from": from, "where": filter("a-b", "EQUAL", &int(1))}),
     ] {
-        assert_eq!(documents.query(refused_query.clone()).await, refused(INVALID), "{refused_query}");
+        assert_eq!(documents.query(query_json.clone()).await, rejected(INVALID), "{query_json}");
     }
 }
 
 #[tokio::test]
-async fn lists_have_pages_orders_and_every_collection() {
+async fn lists_support_pages_orders_and_all_collections() {
     let documents = Documents::new().await;
     documents.store(&[("c/a", int(1)), ("c/b", int(3)), ("c/d", int(2)), ("e/x", int(0)), ("g/x/c/y", int(0))]).await;
-    let ids = |answer: &Value| {
-        let names = answer["documents"].as_array().unwrap().iter().map(|document| document["name"].as_str().unwrap());
+    let ids = |response: &Value| {
+        let names = response["documents"].as_array().unwrap().iter().map(|document| document["name"].as_str().unwrap());
         names.map(|name| name.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let first = documents.get("c?orderBy=v%20desc&pageSize=2").await.unwrap();
@@ -346,22 +348,22 @@ async fn lists_have_pages_orders_and_every_collection() {
     let token = first["nextPageToken"].as_str().unwrap().replace('+', "%2B").replace('=', "%3D");
     let second = documents.get(&format!("c?orderBy=v%20desc&pageSize=2&pageToken={token}")).await.unwrap();
     assert_eq!((ids(&second), &second["nextPageToken"]), (vec!["a".to_owned()], &Value::Null));
-    assert_eq!(documents.get("c?pageToken=aGVsbG8=").await, refused(INVALID));
+    assert_eq!(documents.get("c?pageToken=aGVsbG8=").await, rejected(INVALID));
     let collections = async |body: Value| documents.call("listCollectionIds", body).await;
     let first = collections(json!({"pageSize": 2})).await.unwrap();
     assert_eq!(first["collectionIds"], json!(["c", "e"]));
     let second = collections(json!({"pageSize": 2, "pageToken": first["nextPageToken"]})).await.unwrap();
     assert_eq!(second, json!({"collectionIds": ["g"]}));
-    assert_eq!(collections(json!({"pageToken": "?"})).await, refused(INVALID));
-    assert_eq!(collections(json!({"readTime": "2026-01-01T00:00:00Z"})).await, refused("UNIMPLEMENTED"));
+    assert_eq!(collections(json!({"pageToken": "?"})).await, rejected(INVALID));
+    assert_eq!(collections(json!({"readTime": "2026-01-01T00:00:00Z"})).await, rejected("UNIMPLEMENTED"));
     let of_all = documents.query(json!({})).await.unwrap();
-    assert_eq!(of_all, ["a", "b", "d", "x"], "right below the root, in the order of names");
+    assert_eq!(of_all, ["a", "b", "d", "x"], "directly below the root, in the order of names");
     let twice = json!({"documents": [name("c/a"), name("c/a")]});
     assert_eq!(documents.call("batchGet", twice).await.unwrap().as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn what_is_not_here_is_refused_by_name_and_not_ignored() {
+async fn unsupported_options_are_rejected_by_name() {
     let documents = Documents::new().await;
     let query = json!({"from": [{"collectionId": "c"}]});
     for (verb, body) in [
@@ -375,11 +377,11 @@ async fn what_is_not_here_is_refused_by_name_and_not_ignored() {
             }),
         ),
     ] {
-        assert_eq!(documents.call(verb, body).await, refused("UNIMPLEMENTED"), "{verb}");
+        assert_eq!(documents.call(verb, body).await, rejected("UNIMPLEMENTED"), "{verb}");
     }
-    assert_eq!(documents.get("c/a?readTime=2026-01-01T00:00:00Z").await, refused("UNIMPLEMENTED"));
+    assert_eq!(documents.get("c/a?readTime=2026-01-01T00:00:00Z").await, rejected("UNIMPLEMENTED"));
     let skipped = json!({"structuredQuery": {"from": [{"collectionId": "c"}], "offset": 1}});
     documents.store(&[("c/a", int(1)), ("c/b", int(2))]).await;
-    let answer = documents.call("runQuery", skipped).await.unwrap();
-    assert_eq!(answer[0]["skippedResults"], 1);
+    let response = documents.call("runQuery", skipped).await.unwrap();
+    assert_eq!(response[0]["skippedResults"], 1);
 }

@@ -1,4 +1,6 @@
-//! Pub/Sub as the official Rust clients see it.
+//! Pub/Sub with the official Rust clients.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time, on real sockets")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod support;
@@ -16,14 +18,14 @@ fn stream(pubsub: &PubSub, subscription: &str, outstanding: i64) -> MessageStrea
 }
 
 async fn next(stream: &mut MessageStream) -> (String, Message, Handler) {
-    let (message, handler) = soon(stream.next()).await.expect("the stream goes on").unwrap();
+    let (message, handler) = with_timeout(stream.next()).await.expect("the stream continues").unwrap();
     (String::from_utf8(message.data.to_vec()).unwrap(), message, handler)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_message_arrives_with_its_attributes() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let publisher = pubsub.publisher(TOPIC).await;
     let mut stream = stream(&pubsub, SUBSCRIPTION, 10);
     let id = publisher.publish(Message::new().set_data("hello").set_attributes([("kind", "gpu")])).await.unwrap();
@@ -31,14 +33,14 @@ async fn a_published_message_arrives_with_its_attributes() {
     assert_eq!((data.as_str(), &message.message_id), ("hello", &id));
     assert_eq!(message.attributes["kind"], "gpu");
     assert!(message.publish_time.is_some());
-    assert_eq!(handler.delivery_attempt(), None, "only counted when there is a dead letter policy");
+    assert_eq!(handler.delivery_attempt(), None, "counted only with a dead letter policy");
     handler.ack();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nacked_message_comes_back() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn a_nacked_message_is_redelivered() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let mut stream = stream(&pubsub, SUBSCRIPTION, 10);
     pubsub.publish(TOPIC, "again").await;
     let (_, first, handler) = next(&mut stream).await;
@@ -49,9 +51,9 @@ async fn a_nacked_message_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_acknowledged_message_does_not_come_back_after_a_restart_and_others_do() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn a_restart_redelivers_only_unacknowledged_messages() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     for text in ["one", "two", "three"] {
         pubsub.publish(TOPIC, text).await;
     }
@@ -61,14 +63,14 @@ async fn an_acknowledged_message_does_not_come_back_after_a_restart_and_others_d
         let (data, _, handler) = next(&mut open).await;
         if data == "two" { handler.ack() } else { held.push(handler) }
     }
-    // Ends the stream in order, so that the acknowledgement has been sent when the server stops.
+    // Shuts the stream down in order, so that the acknowledgement is sent before the server stops.
     let shutdown = open.shutdown_token();
     drop(held);
     drop(open);
     shutdown.shutdown().await;
 
-    let bench = bench.restart().await;
-    let pubsub = bench.pubsub().await;
+    let server = server.restart().await;
+    let pubsub = server.pubsub().await;
     let mut stream = stream(&pubsub, SUBSCRIPTION, 10);
     let mut texts = HashSet::new();
     for _ in 0..2 {
@@ -81,8 +83,8 @@ async fn an_acknowledged_message_does_not_come_back_after_a_restart_and_others_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_always_fails_becomes_a_dead_letter() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await;
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await;
     for topic in [TOPIC, DEAD_TOPIC] {
         pubsub.topics.create_topic().set_name(topic).send().await.unwrap();
     }
@@ -110,8 +112,8 @@ async fn a_message_that_always_fails_becomes_a_dead_letter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn delivery_attempts_are_counted_across_restarts() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await;
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await;
     for topic in [TOPIC, DEAD_TOPIC] {
         pubsub.topics.create_topic().set_name(topic).send().await.unwrap();
     }
@@ -124,16 +126,16 @@ async fn delivery_attempts_are_counted_across_restarts() {
     assert_eq!(handler.delivery_attempt(), Some(1));
     std::mem::forget(handler);
     drop(open);
-    let bench = bench.restart().await;
-    let pubsub = bench.pubsub().await;
+    let server = server.restart().await;
+    let pubsub = server.pubsub().await;
     let (_, _, handler) = next(&mut stream(&pubsub, SUBSCRIPTION, 1)).await;
     assert_eq!(handler.delivery_attempt(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_gets_no_more_than_it_may_hold() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn a_stream_holds_at_most_its_limit() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let publisher = pubsub.publisher(TOPIC).await;
     for n in 0..10 {
         publisher.publish(Message::new().set_data(n.to_string())).await.unwrap();
@@ -143,10 +145,10 @@ async fn a_stream_gets_no_more_than_it_may_hold() {
     for _ in 0..3 {
         held.push(next(&mut open).await);
     }
-    // A fourth would arrive within a millisecond if the server let it go.
+    // A fourth message would arrive within a millisecond if the server sent it.
     let fourth = tokio::time::timeout(Duration::from_millis(300), open.next()).await;
     assert!(fourth.is_err(), "three are held");
-    // Another stream is not held up by the first.
+    // The first stream does not block another one.
     let mut other = stream(&pubsub, SUBSCRIPTION, 100);
     let mut rest = HashSet::new();
     for _ in 0..7 {
@@ -158,9 +160,9 @@ async fn a_stream_gets_no_more_than_it_may_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_keeps_messages_out() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn a_filter_excludes_messages() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let name = "projects/test/subscriptions/gpu-only";
     let create = pubsub.subscriptions.create_subscription();
     create.set_name(name).set_topic(TOPIC).set_filter(r#"attributes.kind = "gpu""#).send().await.unwrap();
@@ -173,9 +175,9 @@ async fn a_filter_keeps_messages_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_policy_holds_a_nacked_message_back() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await;
+async fn a_retry_policy_delays_a_nacked_message() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await;
     pubsub.topics.create_topic().set_name(TOPIC).send().await.unwrap();
     let retry = RetryPolicy::new().set_minimum_backoff(google_cloud_wkt::Duration::clamp(1, 0));
     let create = pubsub.subscriptions.create_subscription();
@@ -192,13 +194,13 @@ async fn a_retry_policy_holds_a_nacked_message_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_stream_survives_a_restart_on_the_same_port() {
     let folder = tempfile::tempdir().unwrap();
-    let cloud = start(folder.path()).await;
-    let listen = cloud.address();
+    let emulator = start(folder.path()).await;
+    let listen = emulator.address();
     let pubsub = PubSub::new(&format!("http://{listen}")).await.with_queue().await;
     let mut open = stream(&pubsub, SUBSCRIPTION, 1);
     pubsub.publish(TOPIC, "before").await;
     next(&mut open).await.2.ack();
-    // The acknowledgement may come too late for the stop; then the message comes again.
+    // If the acknowledgement misses the stop, the message is redelivered.
     let waiting = tokio::spawn(async move {
         loop {
             let (data, _, handler) = next(&mut open).await;
@@ -208,12 +210,12 @@ async fn a_waiting_stream_survives_a_restart_on_the_same_port() {
             }
         }
     });
-    soon(cloud.stop()).await;
+    with_timeout(emulator.stop()).await;
     let config = clipfleet_emulator::Config { data: folder.path().into(), listen };
     let again = async {
         loop {
             match clipfleet_emulator::Emulator::start(config.clone()).await {
-                // Another test got the port meanwhile, and will give it back.
+                // Another test got the port in the meantime and will release it.
                 Err(clipfleet_emulator::StartError::Listen { .. }) => {
                     tokio::time::sleep(Duration::from_millis(50)).await
                 }
@@ -221,15 +223,15 @@ async fn a_waiting_stream_survives_a_restart_on_the_same_port() {
             }
         }
     };
-    let _cloud = soon(again).await;
+    let _emulator = with_timeout(again).await;
     pubsub.publish(TOPIC, "after").await;
-    soon(waiting).await.unwrap();
+    with_timeout(waiting).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn admin_calls_answer_with_the_codes_of_the_real_service() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn admin_calls_return_the_codes_of_the_real_service() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let code = |error: google_cloud_pubsub::Error| error.status().map(|status| status.code);
     let again = pubsub.topics.create_topic().set_name(TOPIC).send().await.unwrap_err();
     assert_eq!(again.http_status_code(), Some(409));
@@ -248,23 +250,26 @@ async fn admin_calls_answer_with_the_codes_of_the_real_service() {
     let found = pubsub.subscriptions.get_subscription().set_subscription(SUBSCRIPTION).send().await.unwrap();
     assert_eq!((found.topic.as_str(), found.ack_deadline_seconds), (TOPIC, 10));
     pubsub.subscriptions.delete_subscription().set_subscription(SUBSCRIPTION).send().await.unwrap();
-    let gone = soon(stream(&pubsub, SUBSCRIPTION, 1).next()).await;
-    assert_eq!(gone.unwrap().err().and_then(code), Some(Code::NotFound));
+    let deleted = with_timeout(stream(&pubsub, SUBSCRIPTION, 1).next()).await;
+    assert_eq!(deleted.unwrap().err().and_then(code), Some(Code::NotFound));
     pubsub.topics.delete_topic().set_topic(TOPIC).send().await.unwrap();
     let topics = pubsub.topics.list_topics().set_project("projects/test").send().await.unwrap();
     assert!(topics.topics.is_empty());
 }
 
 #[tokio::test]
-async fn messages_travel_over_plain_json_too() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn messages_can_be_sent_and_received_as_json() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     drop(pubsub);
     let http = reqwest::Client::new();
     let post = async |path: &str, body: &str| {
-        let url = format!("{}/v1/{path}", bench.url());
-        let answer = http.post(url).body(body.to_owned()).send().await.unwrap();
-        (answer.status().as_u16(), serde_json::from_str::<serde_json::Value>(&answer.text().await.unwrap()).unwrap())
+        let url = format!("{}/v1/{path}", server.url());
+        let response = http.post(url).body(body.to_owned()).send().await.unwrap();
+        (
+            response.status().as_u16(),
+            serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap(),
+        )
     };
     let (status, ids) =
         post(&format!("{TOPIC}:publish"), r#"{"messages":[{"data":"aGVsbG8=","attributes":{"a":"b"}}]}"#).await;
@@ -276,47 +281,47 @@ async fn messages_travel_over_plain_json_too() {
     let ack = serde_json::json!({"ackIds": [received["ackId"]]}).to_string();
     assert_eq!(post(&format!("{SUBSCRIPTION}:acknowledge"), &ack).await.0, 200);
     let (_, empty) = post(&format!("{SUBSCRIPTION}:pull"), r#"{"maxMessages":10,"returnImmediately":true}"#).await;
-    assert_eq!(empty, serde_json::json!({}), "as Google's emulator: empty lists are left out");
+    assert_eq!(empty, serde_json::json!({}), "like Google's emulator, the response omits empty lists");
     let (status, error) = post("projects/test/topics/missing:publish", r#"{"messages":[{"data":"eA=="}]}"#).await;
     assert_eq!((status, error["error"]["status"].as_str()), (404, Some("NOT_FOUND")));
 }
 
 #[tokio::test]
-async fn a_lease_that_runs_out_gives_the_message_to_the_next() {
-    let bench = Bench::new().await;
-    bench.pubsub().await.with_queue().await.publish(TOPIC, "job").await;
+async fn an_expired_lease_gives_the_message_to_the_next_subscriber() {
+    let server = TestServer::new().await;
+    server.pubsub().await.with_queue().await.publish(TOPIC, "job").await;
     let http = reqwest::Client::new();
     let call = async |verb: &str, body: serde_json::Value| {
-        let url = format!("{}/v1/{SUBSCRIPTION}:{verb}", bench.url());
-        let answer = http.post(url).body(body.to_string()).send().await.unwrap().error_for_status().unwrap();
-        serde_json::from_str::<serde_json::Value>(&answer.text().await.unwrap()).unwrap()
+        let url = format!("{}/v1/{SUBSCRIPTION}:{verb}", server.url());
+        let response = http.post(url).body(body.to_string()).send().await.unwrap().error_for_status().unwrap();
+        serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()
     };
     let pull = serde_json::json!({"maxMessages": 1});
     let first = call("pull", pull.clone()).await["receivedMessages"][0].clone();
     call("modifyAckDeadline", serde_json::json!({"ackIds": [first["ackId"]], "ackDeadlineSeconds": 1})).await;
-    // Waits on the server until the lease is over.
-    let second = soon(call("pull", pull)).await["receivedMessages"][0].clone();
+    // The server waits until the lease ends.
+    let second = with_timeout(call("pull", pull)).await["receivedMessages"][0].clone();
     assert_eq!(second["message"], first["message"]);
-    // The first holder is too late: the second one's lease stands.
+    // The first subscriber is too late: the lease of the second remains.
     call("acknowledge", serde_json::json!({"ackIds": [first["ackId"]]})).await;
     call("modifyAckDeadline", serde_json::json!({"ackIds": [second["ackId"]], "ackDeadlineSeconds": 0})).await;
-    let third = soon(call("pull", serde_json::json!({"maxMessages": 1}))).await["receivedMessages"][0].clone();
+    let third = with_timeout(call("pull", serde_json::json!({"maxMessages": 1}))).await["receivedMessages"][0].clone();
     assert_eq!(third["message"], first["message"]);
 }
 
 #[tokio::test]
-async fn named_fields_of_a_topic_change_and_others_stay() {
-    let bench = Bench::new().await;
-    let pubsub = bench.pubsub().await.with_queue().await;
+async fn an_update_changes_only_the_named_fields_of_a_topic() {
+    let server = TestServer::new().await;
+    let pubsub = server.pubsub().await.with_queue().await;
     let update = |mask: &str| {
         let topic = google_cloud_pubsub::model::Topic::new().set_name(TOPIC).set_labels([("team", "media")]);
         let mask = google_cloud_wkt::FieldMask::default().set_paths([mask]);
         pubsub.topics.update_topic().set_topic(topic).set_update_mask(mask).send()
     };
     assert_eq!(update("labels").await.unwrap().labels["team"], "media");
-    let refused = update("name").await.unwrap_err();
-    assert_eq!(refused.status().unwrap().code, Code::InvalidArgument);
-    let bench = bench.restart().await;
-    let found = bench.pubsub().await.topics.get_topic().set_topic(TOPIC).send().await.unwrap();
+    let rejected = update("name").await.unwrap_err();
+    assert_eq!(rejected.status().unwrap().code, Code::InvalidArgument);
+    let server = server.restart().await;
+    let found = server.pubsub().await.topics.get_topic().set_topic(TOPIC).send().await.unwrap();
     assert_eq!(found.labels["team"], "media");
 }

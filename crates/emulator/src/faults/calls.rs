@@ -1,8 +1,8 @@
-//! Faults of calls, put around every request.
+//! Faults of calls, injected around every request.
 
 use super::{Fault, Faults};
 use crate::{
-    connection::Link,
+    connection::ConnectionHandle,
     error::{error_body, http_code, json_response},
 };
 use axum::{body::Body, extract::Request, http::header, middleware::Next, response::Response};
@@ -11,31 +11,33 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
-/// Answers a request, or does not, as the rules have it.
-pub(crate) async fn around(faults: &Faults, link: &Link, request: Request, next: Next) -> Response {
+/// Answers a request, with the faults that the rules select.
+pub(crate) async fn inject(faults: &Faults, connection: &ConnectionHandle, request: Request, next: Next) -> Response {
     if faults.are_off() {
         return next.run(request).await;
     }
-    let name = name(&request);
-    let of_calls = |fault: &Fault| match fault {
+    let name = call_name(&request);
+    let call_fault = |fault: &Fault| match fault {
         Fault::Duplicate | Fault::Reorder | Fault::LoseAck => None,
         other => Some(*other),
     };
-    let struck = faults.strike(&name, of_calls);
+    let struck = faults.strike(&name, call_fault);
     for fault in &struck {
-        tracing::debug!(call = name, ?fault, "fault");
+        tracing::debug!(call = name, ?fault, "fault injected");
         match *fault {
             Fault::Delay { ms } => sleep(Duration::from_millis(ms)).await,
-            Fault::Refuse { code } => return refusal(&request, code.into()),
-            Fault::Cut => return cut(link),
+            Fault::Refuse { code } => return error_response(&request, code.into()),
+            Fault::Cut => return cut(connection),
             _ => {}
         }
     }
     let mut response = next.run(request).await;
     for fault in struck {
         match fault {
-            Fault::LoseAnswer => return cut(link),
-            Fault::CutAnswer { after_bytes, after_ms } => response = cut_within(link, response, after_bytes, after_ms),
+            Fault::LoseAnswer => return cut(connection),
+            Fault::CutAnswer { after_bytes, after_ms } => {
+                response = cut_within(connection, response, after_bytes, after_ms);
+            }
             Fault::Corrupt { at } => response = corrupted(response, at),
             _ => {}
         }
@@ -43,8 +45,8 @@ pub(crate) async fn around(faults: &Faults, link: &Link, request: Request, next:
     response
 }
 
-/// A call as rules name it.
-fn name(request: &Request) -> String {
+/// The name of a call, as rules write it.
+fn call_name(request: &Request) -> String {
     let path = request.uri().path();
     if is_grpc(request) { path.trim_start_matches('/').to_owned() } else { format!("{} {path}", request.method()) }
 }
@@ -54,56 +56,56 @@ fn is_grpc(request: &Request) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/grpc"))
 }
 
-fn refusal(request: &Request, code: Code) -> Response {
+fn error_response(request: &Request, code: Code) -> Response {
     let status = Status::new(code, "refused on purpose: a fault rule of this local server");
     if is_grpc(request) { status.into_http() } else { json_response(http_code(code).0, &error_body(&status)) }
 }
 
-/// Breaks the connection; the response meets the break and never leaves.
-fn cut(link: &Link) -> Response {
-    link.cut();
+/// Breaks the connection. The returned response never leaves, because the connection is already broken.
+fn cut(connection: &ConnectionHandle) -> Response {
+    connection.cut();
     Response::new(Body::empty())
 }
 
-/// The answer with every bit of one of its bytes turned.
+/// The response with every bit of one byte inverted.
 fn corrupted(response: Response, at: u64) -> Response {
-    let mut before = at;
+    let mut offset = at;
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             frame.map_data(|data| {
-                let place = usize::try_from(before).ok().filter(|place| *place < data.len());
-                before = before.saturating_sub(data.len() as u64);
-                let Some(place) = place else { return data };
-                // It strikes once: no later frame has the byte.
-                before = u64::MAX;
+                let position = usize::try_from(offset).ok().filter(|position| *position < data.len());
+                offset = offset.saturating_sub(data.len() as u64);
+                let Some(position) = position else { return data };
+                // The fault applies once: no later frame contains the byte.
+                offset = u64::MAX;
                 let mut data = data.to_vec();
-                data[place] = !data[place];
+                data[position] = !data[position];
                 data.into()
             })
         }))
     })
 }
 
-fn cut_within(link: &Link, response: Response, bytes: Option<u64>, ms: Option<u64>) -> Response {
+fn cut_within(connection: &ConnectionHandle, response: Response, bytes: Option<u64>, ms: Option<u64>) -> Response {
     if let Some(ms) = ms {
-        let link = link.clone();
+        let connection = connection.clone();
         tokio::spawn(async move {
             sleep(Duration::from_millis(ms)).await;
-            link.cut();
+            connection.cut();
         });
     }
-    let Some(mut left) = bytes else { return response };
-    let link = link.clone();
+    let Some(mut remaining) = bytes else { return response };
+    let connection = connection.clone();
     response.map(|body| {
-        // Frame by frame, so that the trailers of an answer that stays below the limit arrive.
+        // The body is cut frame by frame, so that the trailers of a response below the limit still arrive.
         Body::new(body.map_frame(move |frame| {
             frame.map_data(|data| {
-                let kept = usize::try_from(left).unwrap_or(usize::MAX).min(data.len());
-                left -= kept as u64;
-                if kept < data.len() {
-                    link.cut();
+                let allowed = usize::try_from(remaining).unwrap_or(usize::MAX).min(data.len());
+                remaining -= allowed as u64;
+                if allowed < data.len() {
+                    connection.cut();
                 }
-                data.slice(..kept)
+                data.slice(..allowed)
             })
         }))
     })
@@ -116,7 +118,7 @@ mod tests {
     use std::convert::Infallible;
 
     #[tokio::test]
-    async fn one_byte_of_a_corrupted_answer_is_another_wherever_frames_end() {
+    async fn one_byte_of_a_response_is_corrupted_in_any_frame() {
         for at in [0, 2, 3, 5, 6] {
             let frames = ["ab", "c", "def"].map(|frame| Ok::<_, Infallible>(Bytes::from_static(frame.as_bytes())));
             let response = Response::new(Body::from_stream(futures::stream::iter(frames)));

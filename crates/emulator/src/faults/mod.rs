@@ -1,27 +1,27 @@
-//! Faults on demand: latency, refusals, broken connections, lost answers; duplicate and reordered delivery, lost
-//! acknowledgements. What a client must survive on a bad day can be had on any day.
+//! Fault injection: latency, errors, broken connections, lost responses, duplicate and reordered delivery, lost
+//! acknowledgements. It makes rare failures reproducible for the tests of clients.
 //!
-//! Off until rules are put to [`PATH`] (`PUT`; `GET` shows them with how often each struck, `DELETE` ends them); a restart forgets
-//! them. See [`rule`] for what a rule says.
+//! There are no faults until a client puts rules to [`PATH`]. `PUT` replaces the rules, `GET` shows them and how often
+//! each struck, `DELETE` removes them. A restart also removes them. See [`rule`] for the fields of a rule.
 
 mod calls;
 mod rule;
 
-pub(crate) use calls::around;
+pub(crate) use calls::inject;
 
 use parking_lot::Mutex;
-use rule::{BadRules, Fault, Rule, Rules};
+use rule::{Fault, InvalidRules, Rule, Rules};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use wildmatch::WildMatch;
 
-/// Where rules are put. No bucket can be called that.
+/// Where clients put rules. No bucket can have such a name.
 pub(crate) const PATH: &str = "/_clipfleet/faults";
 
-/// The rules in force.
+/// The active rules.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// Whether there are any, so that a healthy server does not take a lock for each call.
+    /// Whether there are rules. Without any, a call does not take the lock.
     active: AtomicBool,
     state: Mutex<State>,
 }
@@ -29,13 +29,13 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 struct State {
     seed: u64,
-    dice: fastrand::Rng,
-    rules: Vec<Armed>,
+    rng: fastrand::Rng,
+    rules: Vec<ActiveRule>,
 }
 
-/// A rule at work.
+/// An active rule.
 #[derive(Debug)]
-struct Armed {
+struct ActiveRule {
     rule: Rule,
     pattern: WildMatch,
     struck: u64,
@@ -43,21 +43,21 @@ struct Armed {
 
 impl Faults {
     /// Replaces all rules.
-    pub(crate) fn set(&self, json: &[u8]) -> Result<(), BadRules> {
+    pub(crate) fn set(&self, json: &[u8]) -> Result<(), InvalidRules> {
         let Rules { seed, rules } = Rules::parse(json)?;
         let mut state = self.state.lock();
-        let arm = |rule: Rule| Armed { pattern: WildMatch::new(&rule.on), rule, struck: 0 };
-        *state = State { seed, dice: fastrand::Rng::with_seed(seed), rules: rules.into_iter().map(arm).collect() };
+        let activate = |rule: Rule| ActiveRule { pattern: WildMatch::new(&rule.on), rule, struck: 0 };
+        *state = State { seed, rng: fastrand::Rng::with_seed(seed), rules: rules.into_iter().map(activate).collect() };
         self.active.store(!state.rules.is_empty(), Ordering::Relaxed);
-        tracing::warn!(rules = state.rules.len(), seed, "faults set");
+        tracing::warn!(rules = state.rules.len(), seed, "fault rules set");
         Ok(())
     }
 
-    /// Ends all faults.
+    /// Removes all rules.
     pub(crate) fn clear(&self) {
         *self.state.lock() = State::default();
         self.active.store(false, Ordering::Relaxed);
-        tracing::warn!("faults ended");
+        tracing::warn!("fault rules removed");
     }
 
     /// The rules, and how often each struck.
@@ -66,34 +66,34 @@ impl Faults {
         let rules: Vec<_> = state
             .rules
             .iter()
-            .map(|armed| {
-                let mut rule = json!(armed.rule);
-                rule["struck"] = armed.struck.into();
+            .map(|active| {
+                let mut rule = json!(active.rule);
+                rule["struck"] = active.struck.into();
                 rule
             })
             .collect();
         json!({"seed": state.seed, "rules": rules})
     }
 
-    /// Whether nothing can go wrong on purpose.
+    /// Whether no rule is active.
     pub(crate) fn are_off(&self) -> bool {
         !self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether this delivery's lease ends at once, so that the message is offered again.
+    /// Whether this delivery's lease ends immediately, so that the message is delivered again.
     pub(crate) fn duplicates(&self, subscription: &str) -> bool {
         self.strikes(subscription, Fault::Duplicate)
     }
 
-    /// Whether the confirmation of this acknowledgement is a lie.
+    /// Whether this acknowledgement is confirmed but dropped.
     pub(crate) fn loses_ack(&self, subscription: &str) -> bool {
         self.strikes(subscription, Fault::LoseAck)
     }
 
-    /// By how much to turn a queue of this length before delivering from it.
+    /// By how many positions to rotate a queue of this length before delivering from it.
     pub(crate) fn reorders(&self, subscription: &str, length: usize) -> usize {
         if length > 1 && self.strikes(subscription, Fault::Reorder) {
-            self.state.lock().dice.usize(0..length)
+            self.state.lock().rng.usize(0..length)
         } else {
             0
         }
@@ -103,17 +103,18 @@ impl Faults {
         !self.are_off() && !self.strike(name, |found| (*found == fault).then_some(())).is_empty()
     }
 
-    /// What strikes `name` of those faults that `pick` picks, in the order of the rules.
-    fn strike<T>(&self, name: &str, pick: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
+    /// Draws for every rule that matches `name` and whose fault `select` accepts. Returns the selected faults that
+    /// struck, in the order of the rules.
+    fn strike<T>(&self, name: &str, select: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
         let mut state = self.state.lock();
-        let State { dice, rules, .. } = &mut *state;
+        let State { rng, rules, .. } = &mut *state;
         let mut struck = Vec::new();
-        for armed in rules.iter_mut().filter(|armed| armed.pattern.matches(name)) {
-            let spent = armed.rule.times.is_some_and(|times| armed.struck >= times);
-            let Some(picked) = pick(&armed.rule.fault).filter(|_| !spent) else { continue };
-            if dice.f64() < armed.rule.probability {
-                armed.struck += 1;
-                struck.push(picked);
+        for active in rules.iter_mut().filter(|active| active.pattern.matches(name)) {
+            let is_exhausted = active.rule.times.is_some_and(|times| active.struck >= times);
+            let Some(selected) = select(&active.rule.fault).filter(|_| !is_exhausted) else { continue };
+            if rng.f64() < active.rule.probability {
+                active.struck += 1;
+                struck.push(selected);
             }
         }
         struck
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_strikes_what_it_names_as_often_as_it_says() {
+    fn a_rule_strikes_matching_names_a_limited_number_of_times() {
         let faults =
             faults(r#"{"rules": [{"on": "projects/*/subscriptions/jobs", "fault": "duplicate", "times": 2}]}"#);
         let struck: Vec<_> = (0..4).map(|_| faults.duplicates("projects/p/subscriptions/jobs")).collect();
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_seeds_throw_equal_dice() {
+    fn equal_seeds_give_equal_draws() {
         let rules = r#"{"seed": 5, "rules": [{"on": "*", "fault": "lose_ack", "probability": 0.3}]}"#;
         let run = || {
             let faults = faults(rules);

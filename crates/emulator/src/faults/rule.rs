@@ -1,34 +1,34 @@
-//! What may go wrong on purpose, as rules that people write.
+//! Fault rules, as users write them in JSON.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tonic::Code;
 
-/// Rules, and the seed of the dice they throw.
+/// Rules, and the seed of their random draws.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
-    /// Equal seeds throw equal dice; how they fall on concurrent calls depends on who comes first.
+    /// Equal seeds give equal draws. With concurrent calls, the assignment of draws to calls depends on their order.
     #[serde(default)]
     pub(super) seed: u64,
-    /// Looked at in this order; several may strike the same call.
+    /// The rules are evaluated in this order; several may strike the same call.
     pub(super) rules: Vec<Rule>,
 }
 
-/// One thing that goes wrong.
+/// One fault, and when it strikes.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
-    /// What it is about; `*` stands for any text. A call is named as its gRPC method (`google.pubsub.v1.Publisher/Publish`) or as
-    /// its HTTP method and path (`GET /storage/v1/b/clips/o/a.mp4`). The faults of delivery go by the subscription's full name
-    /// (`projects/p/subscriptions/s`).
+    /// The name that this rule matches; `*` stands for any text. A call is named by its gRPC method
+    /// (`google.pubsub.v1.Publisher/Publish`) or by its HTTP method and path (`GET /storage/v1/b/clips/o/a.mp4`).
+    /// Delivery faults match the subscription's full name (`projects/p/subscriptions/s`).
     pub(super) on: String,
-    /// What happens.
+    /// The fault.
     pub(super) fault: Fault,
-    /// How often it happens, 0 to 1.
+    /// The probability that the fault strikes, 0 to 1.
     #[serde(default = "always")]
     pub(super) probability: f64,
-    /// After how many times it stops; without it, never.
+    /// How often the fault strikes at most; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) times: Option<u64>,
 }
@@ -41,15 +41,15 @@ fn always() -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Fault {
-    /// The call waits this long before anything else.
+    /// The call is delayed before anything else.
     Delay { ms: u64 },
-    /// The call is refused with this code; nothing was done.
+    /// The call is rejected with this code; it has no effect.
     Refuse { code: ErrorCode },
-    /// The connection breaks; nothing was done.
+    /// The connection breaks; the call has no effect.
     Cut,
-    /// The call is done, and the connection breaks before its answer.
+    /// The call takes effect, and the connection breaks before the response.
     LoseAnswer,
-    /// The connection breaks in the middle of the answer: after at most so many bytes of it, or after this time, whichever comes
+    /// The connection breaks within the response: after at most this many bytes or after this time, whichever comes
     /// first.
     CutAnswer {
         #[serde(default)]
@@ -57,20 +57,20 @@ pub(super) enum Fault {
         #[serde(default)]
         after_ms: Option<u64>,
     },
-    /// One byte of the answer, `at` bytes from its beginning, is another one. Of a ranged read no checksum tells.
+    /// One byte of the response, `at` bytes from its beginning, is changed. No checksum covers a ranged read.
     Corrupt {
         #[serde(default)]
         at: u64,
     },
-    /// The message is offered again while its receiver still works on it.
+    /// The message is delivered again while its receiver still works on it.
     Duplicate,
     /// Messages are delivered in another order.
     Reorder,
-    /// The acknowledgement is confirmed and forgotten.
+    /// The acknowledgement is confirmed but dropped.
     LoseAck,
 }
 
-/// A gRPC code but OK; on HTTP its status.
+/// A gRPC code other than OK. HTTP calls get the corresponding status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum ErrorCode {
@@ -115,33 +115,35 @@ impl From<ErrorCode> for Code {
     }
 }
 
-/// What is wrong with rules: where, and what would be right.
+/// What is wrong with the rules: the path of the field and the expected value.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadRules(String);
+pub(crate) struct InvalidRules(String);
 
-impl fmt::Display for BadRules {
+impl fmt::Display for InvalidRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 impl Rules {
-    /// Reads rules from JSON.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, BadRules> {
+    /// Parses rules from JSON.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, InvalidRules> {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let rules: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
-            BadRules(if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) })
+            InvalidRules(if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) })
         })?;
         for (index, rule) in rules.rules.iter().enumerate() {
             if !(0.0..=1.0).contains(&rule.probability) {
-                return Err(BadRules(format!(
+                return Err(InvalidRules(format!(
                     "rules[{index}].probability: {} is not within 0 and 1",
                     rule.probability
                 )));
             }
             if rule.fault == (Fault::CutAnswer { after_bytes: None, after_ms: None }) {
-                return Err(BadRules(format!("rules[{index}].fault.cut_answer: give after_bytes, after_ms or both")));
+                return Err(InvalidRules(format!(
+                    "rules[{index}].fault.cut_answer: give after_bytes, after_ms or both"
+                )));
             }
         }
         Ok(rules)
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_rule_is_named_with_its_place() {
+    fn an_invalid_rule_is_reported_with_its_path() {
         let bad = |json: &str| Rules::parse(json.as_bytes()).unwrap_err().to_string();
         let unknown = bad(r#"{"rules": [{"on": "*", "fault": {"refuse": {"code": "SORRY"}}}]}"#);
         assert!(unknown.starts_with("rules[0].fault.refuse.code: unknown variant `SORRY`"), "{unknown}");
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_reads_back_as_it_was_written() {
+    fn every_fault_round_trips_through_json() {
         let text = r#"{"seed":3,"rules":[
             {"on":"*","fault":{"delay":{"ms":5}},"probability":0.5},
             {"on":"google.pubsub.v1.Publisher/Publish","fault":{"refuse":{"code":"UNAVAILABLE"}},"times":2},

@@ -1,4 +1,4 @@
-//! Aggregations over what a query found.
+//! Aggregations over the result of a query.
 
 use super::{
     fs,
@@ -11,23 +11,23 @@ use fs::{structured_aggregation_query as saq, value::ValueType};
 use std::collections::BTreeSet;
 use tonic::Status;
 
-/// The aggregations of one query, by their aliases.
+/// The aggregations of one query, by alias.
 pub(super) struct Aggregations(Vec<(String, Aggregation)>);
 
 enum Aggregation {
-    /// At most so many.
+    /// The largest count to report (`up_to`).
     Count(usize),
     Sum(FieldPath),
     Average(FieldPath),
 }
 
 impl Aggregations {
-    /// Checks aggregations and names those without an alias.
+    /// Checks aggregations and gives aliases to those without one.
     pub(super) fn parse(aggregations: Vec<saq::Aggregation>) -> Result<Self, Status> {
         let invalid = |text: String| Err(Status::invalid_argument(text));
-        let most = limits::AGGREGATIONS;
-        if aggregations.is_empty() || aggregations.len() > most {
-            return invalid(format!("a query needs 1 to {most} aggregations, got {}", aggregations.len()));
+        let max = limits::MAX_AGGREGATIONS;
+        if aggregations.is_empty() || aggregations.len() > max {
+            return invalid(format!("a query needs 1 to {max} aggregations, got {}", aggregations.len()));
         }
         let (mut aliases, mut unnamed) = (BTreeSet::new(), 0);
         let mut parsed = Vec::with_capacity(aggregations.len());
@@ -50,7 +50,7 @@ impl Aggregations {
         Ok(Self(parsed))
     }
 
-    /// The fields that are aggregated, in the order of their names.
+    /// The aggregated fields, in the order of their names.
     pub(super) fn paths(&self) -> Vec<FieldPath> {
         let path = |aggregation: &Aggregation| match aggregation {
             Aggregation::Count(_) => None,
@@ -61,8 +61,8 @@ impl Aggregations {
     }
 
     /// The results over these documents.
-    pub(super) fn over(&self, documents: &[fs::Document]) -> fs::AggregationResult {
-        let results = self.0.iter().map(|(alias, aggregation)| (alias.clone(), aggregation.over(documents)));
+    pub(super) fn evaluate(&self, documents: &[fs::Document]) -> fs::AggregationResult {
+        let results = self.0.iter().map(|(alias, aggregation)| (alias.clone(), aggregation.evaluate(documents)));
         fs::AggregationResult { aggregate_fields: results.collect() }
     }
 }
@@ -76,7 +76,7 @@ impl Aggregation {
         };
         match operator {
             Operator::Count(count) => match count.up_to.map_or(Ok(usize::MAX), usize::try_from) {
-                Ok(most) if most > 0 => Ok(Self::Count(most)),
+                Ok(max) if max > 0 => Ok(Self::Count(max)),
                 _ => Err(Status::invalid_argument("up_to is not greater than zero")),
             },
             Operator::Sum(sum) => path(sum.field).map(Self::Sum),
@@ -84,10 +84,10 @@ impl Aggregation {
         }
     }
 
-    fn over(&self, documents: &[fs::Document]) -> fs::Value {
+    fn evaluate(&self, documents: &[fs::Document]) -> fs::Value {
         match self {
-            Self::Count(most) => {
-                let count = documents.len().min(*most);
+            Self::Count(max) => {
+                let count = documents.len().min(*max);
                 of(ValueType::IntegerValue(i64::try_from(count).unwrap_or(i64::MAX)))
             }
             Self::Sum(path) => sum(&numbers(documents, path)),
@@ -96,13 +96,13 @@ impl Aggregation {
     }
 }
 
-/// The numbers of a field; other values do not count.
+/// The numbers in a field; values of other types are ignored.
 fn numbers<'a>(documents: &'a [fs::Document], path: &FieldPath) -> Vec<&'a fs::Value> {
     let values = documents.iter().filter_map(|document| path.get(&document.fields));
     values.filter(|value| value::is_number(value)).collect()
 }
 
-/// Integers have an integer as their sum if it fits into one, whatever it passes on the way; else the sum is a double.
+/// The sum of integers is an integer if it fits, even if an intermediate sum does not; otherwise it is a double.
 fn sum(numbers: &[&fs::Value]) -> fs::Value {
     let integers = numbers.iter().map(|number| match number.value_type {
         Some(ValueType::IntegerValue(number)) => Some(i128::from(number)),
@@ -114,23 +114,24 @@ fn sum(numbers: &[&fs::Value]) -> fs::Value {
     }
 }
 
-/// Adds doubles and what each addition rounds off (Neumaier's sum), so that the order of documents hardly matters.
+/// Adds doubles together with the rounding error of each addition (Neumaier's sum), so that the order of documents has
+/// almost no effect.
 fn sum_of_doubles(numbers: &[&fs::Value]) -> f64 {
-    let (mut sum, mut rest) = (0.0_f64, 0.0_f64);
+    let (mut sum, mut compensation) = (0.0_f64, 0.0_f64);
     for number in numbers.iter().map(|number| write::as_double(number)) {
         let next = sum + number;
-        rest += if sum.abs() >= number.abs() { (sum - next) + number } else { (number - next) + sum };
+        compensation += if sum.abs() >= number.abs() { (sum - next) + number } else { (number - next) + sum };
         sum = next;
     }
-    // Infinities leave no number behind.
-    if rest.is_finite() { sum + rest } else { sum }
+    // With infinities, the rounding error is NaN.
+    if compensation.is_finite() { sum + compensation } else { sum }
 }
 
 fn average(numbers: &[&fs::Value]) -> fs::Value {
     if numbers.is_empty() {
         return of(ValueType::NullValue(0));
     }
-    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 documents here")]
+    #[expect(clippy::cast_precision_loss, reason = "there are never 2^52 documents")]
     of(ValueType::DoubleValue(sum_of_doubles(numbers) / numbers.len() as f64))
 }
 
@@ -143,16 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_may_pass_the_largest_integer_and_come_back() {
+    fn an_intermediate_sum_may_exceed_the_largest_integer() {
         let numbers = [int(i64::MAX - 5), int(10), int(-9)];
-        let sum_in = |order: [usize; 3]| sum(&order.map(|place| &numbers[place]));
+        let sum_in = |order: [usize; 3]| sum(&order.map(|index| &numbers[index]));
         assert_eq!(sum_in([0, 1, 2]), int(i64::MAX - 4));
         assert_eq!(sum_in([2, 1, 0]), int(i64::MAX - 4));
         assert_eq!(sum(&[&int(i64::MAX), &int(1)]), of(ValueType::DoubleValue(9_223_372_036_854_775_808.0)));
     }
 
     #[test]
-    fn a_sum_of_fractions_keeps_what_additions_round_off() {
+    fn a_sum_of_fractions_compensates_rounding_errors() {
         let numbers = [0.1, 0.2, 0.3, f64::INFINITY].map(|number| of(ValueType::DoubleValue(number)));
         let [a, b, c, infinity] = &numbers;
         assert_eq!(sum(&[a, b, c]), of(ValueType::DoubleValue(0.6)));
@@ -161,20 +162,20 @@ mod tests {
     }
 
     #[test]
-    fn aggregations_that_the_real_service_refuses_are_refused() {
+    fn aggregations_that_the_real_service_rejects_are_rejected() {
         let count = |alias: &str| saq::Aggregation {
             alias: alias.into(),
             operator: Some(saq::aggregation::Operator::Count(saq::aggregation::Count { up_to: None })),
         };
-        let refused = |aggregations: Vec<saq::Aggregation>| Aggregations::parse(aggregations).is_err();
-        assert!(refused(vec![]));
-        assert!(refused(vec![count("a"), count("a")]));
-        assert!(refused(vec![count("__a__")]));
-        assert!(refused((0..6).map(|number| count(&format!("a{number}"))).collect()));
+        let rejected = |aggregations: Vec<saq::Aggregation>| Aggregations::parse(aggregations).is_err();
+        assert!(rejected(vec![]));
+        assert!(rejected(vec![count("a"), count("a")]));
+        assert!(rejected(vec![count("__a__")]));
+        assert!(rejected((0..6).map(|number| count(&format!("a{number}"))).collect()));
         let name = Some(fs::structured_query::FieldReference { field_path: "__name__".into() });
         let sum = saq::aggregation::Operator::Sum(saq::aggregation::Sum { field: name });
-        assert!(refused(vec![saq::Aggregation { alias: String::new(), operator: Some(sum) }]));
-        assert!(refused(vec![count(""), count("field_1")]), "the first one without a name has this one");
+        assert!(rejected(vec![saq::Aggregation { alias: String::new(), operator: Some(sum) }]));
+        assert!(rejected(vec![count(""), count("field_1")]), "the first aggregation without an alias gets this one");
         let named = Aggregations::parse(vec![count(""), count("a"), count("")]).unwrap();
         let aliases: Vec<_> = named.0.iter().map(|(alias, _)| alias.as_str()).collect();
         assert_eq!(aliases, ["field_1", "a", "field_2"]);

@@ -1,4 +1,4 @@
-//! Filters of queries: parsed and checked once, then held against documents.
+//! Filters of queries: parsed and checked once, then evaluated against documents.
 
 use super::{
     fs,
@@ -14,7 +14,7 @@ use prost::Message;
 use std::collections::BTreeSet;
 use tonic::Status;
 
-/// A filter whose form is right.
+/// A valid filter.
 #[derive(Debug, Clone)]
 pub(super) enum Filter {
     And(Vec<Filter>),
@@ -24,13 +24,13 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    /// Whether a document passes.
+    /// Whether a document matches the filter.
     pub(super) fn accepts(&self, document: &fs::Document) -> bool {
         match self {
             Self::And(all) => all.iter().all(|filter| filter.accepts(document)),
             Self::Or(any) => any.iter().any(|filter| filter.accepts(document)),
             Self::Field(path, operator, operand) => {
-                lookup(document, path).is_some_and(|value| holds(&value, *operator, operand))
+                lookup(document, path).is_some_and(|value| satisfies(&value, *operator, operand))
             }
             Self::Unary(path, operator) => lookup(document, path).is_some_and(|value| match operator {
                 unary_filter::Operator::IsNan => value::is_nan(&value),
@@ -42,27 +42,27 @@ impl Filter {
         }
     }
 
-    /// Passes the filter and all filters in it to `look`.
-    pub(super) fn visit(&self, look: &mut impl FnMut(&Filter)) {
-        look(self);
+    /// Passes the filter and all nested filters to `visitor`.
+    pub(super) fn visit(&self, visitor: &mut impl FnMut(&Filter)) {
+        visitor(self);
         if let Self::And(filters) | Self::Or(filters) = self {
-            filters.iter().for_each(|filter| filter.visit(look));
+            filters.iter().for_each(|filter| filter.visit(visitor));
         }
     }
 
-    /// Whether no document can pass it. Such a part is dropped before anything else is made of a filter.
+    /// Whether no document can match. Inequalities in such a part are ignored.
     fn is_never_true(&self) -> bool {
         use Operator as O;
         match self {
             Self::And(all) => all.iter().any(Self::is_never_true),
             Self::Or(any) => any.iter().all(Self::is_never_true),
-            Self::Field(_, O::In | O::ArrayContainsAny, operands) => !elements(operands).iter().any(is_orderly),
+            Self::Field(_, O::In | O::ArrayContainsAny, operands) => !elements(operands).iter().any(is_comparable),
             Self::Field(_, O::NotEqual | O::NotIn, _) | Self::Unary(..) => false,
-            Self::Field(_, _, operand) => !is_orderly(operand),
+            Self::Field(_, _, operand) => !is_comparable(operand),
         }
     }
 
-    /// Paths under an inequality: queries sort by them even when not told to.
+    /// Collects the paths with inequalities. A query sorts by them even if it does not say so.
     pub(super) fn inequalities<'a>(&'a self, paths: &mut Vec<&'a FieldPath>) {
         match self {
             _ if self.is_never_true() => {}
@@ -82,20 +82,20 @@ fn is_inequality(operator: Operator) -> bool {
     )
 }
 
-/// Whether filters compare a value with others: null and NaN equal nothing, themselves included, and are in no range.
-fn is_orderly(value: &fs::Value) -> bool {
+/// Whether filters can compare a value: null and NaN equal nothing, not even themselves, and are in no range.
+fn is_comparable(value: &fs::Value) -> bool {
     !value::is_null(value) && !value::is_nan(value)
 }
 
-/// Whether a value is equal to something as filters see it.
+/// Whether a value equals the operand by the rules of filters.
 fn equals(value: &fs::Value, operand: &fs::Value) -> bool {
-    is_orderly(operand) && value::equal(value, operand)
+    is_comparable(operand) && value::equal(value, operand)
 }
 
-/// Whether a value relates to the operand as asked. Comparisons hold only within one type, and never with null or NaN.
-fn holds(value: &fs::Value, operator: Operator, operand: &fs::Value) -> bool {
+/// Whether a value satisfies the operator. Comparisons hold only within one type, and never with null or NaN.
+fn satisfies(value: &fs::Value, operator: Operator, operand: &fs::Value) -> bool {
     use Operator as O;
-    let comparable = value::rank(value) == value::rank(operand) && is_orderly(value) && is_orderly(operand);
+    let comparable = value::rank(value) == value::rank(operand) && is_comparable(value) && is_comparable(operand);
     let order = value::compare(value, operand);
     let among = |values: &[fs::Value]| values.iter().any(|candidate| equals(value, candidate));
     match operator {
@@ -125,7 +125,7 @@ fn elements(value: &fs::Value) -> &[fs::Value] {
     }
 }
 
-/// The value that a path leads to; `__name__` leads to the document's name.
+/// The value at a path; `__name__` is the document's name.
 pub(super) fn lookup(document: &fs::Document, path: &FieldPath) -> Option<fs::Value> {
     if path.is_name() {
         return Some(of(ValueType::ReferenceValue(document.name.clone())));
@@ -133,9 +133,9 @@ pub(super) fn lookup(document: &fs::Document, path: &FieldPath) -> Option<fs::Va
     path.get(&document.fields).cloned()
 }
 
-/// Checks a filter on its own, with what is nested in it.
+/// Checks a filter on its own, with its nested filters.
 pub(super) fn parse_filter(filter: sq::Filter, depth: usize) -> Result<Filter, Status> {
-    if depth > limits::QUERY_DEPTH {
+    if depth > limits::MAX_QUERY_DEPTH {
         return Err(Status::invalid_argument("filters are nested too deeply"));
     }
     match filter.filter_type.ok_or_else(|| Status::invalid_argument("a filter is empty"))? {
@@ -180,23 +180,23 @@ pub(super) fn parse_filter(filter: sq::Filter, depth: usize) -> Result<Filter, S
 }
 
 fn check_operand(path: &FieldPath, operator: Operator, operand: &fs::Value) -> Result<(), Status> {
-    let most = match operator {
+    let max = match operator {
         Operator::Unspecified => return Err(unspecified()),
-        Operator::In | Operator::ArrayContainsAny => limits::DISJUNCTIONS,
-        Operator::NotIn => limits::NOT_IN_OPERANDS,
+        Operator::In | Operator::ArrayContainsAny => limits::MAX_DISJUNCTIONS,
+        Operator::NotIn => limits::MAX_NOT_IN_OPERANDS,
         _ if operand.value_type.is_none() => return Err(Status::invalid_argument("a field filter has no value")),
         _ if path.is_name() => return check_reference(operand),
         _ => return Ok(()),
     };
     let operands = elements(operand);
-    if operands.is_empty() || operands.len() > most {
+    if operands.is_empty() || operands.len() > max {
         let operator = operator.as_str_name();
-        return Err(Status::invalid_argument(format!("'{operator}' needs an array of 1 to {most} values")));
+        return Err(Status::invalid_argument(format!("'{operator}' needs an array of 1 to {max} values")));
     }
     if path.is_name() { operands.iter().try_for_each(check_reference) } else { Ok(()) }
 }
 
-/// Checks what is compared with a document's name.
+/// Checks an operand that is compared with a document's name.
 pub(super) fn check_reference(operand: &fs::Value) -> Result<(), Status> {
     match &operand.value_type {
         Some(ValueType::ReferenceValue(name)) => DocumentName::parse(name).map(|_| ()),
@@ -204,10 +204,10 @@ pub(super) fn check_reference(operand: &fs::Value) -> Result<(), Status> {
     }
 }
 
-/// Checks that the parts of a filter go together; answers how many conditions hold together at most.
+/// Checks that the parts of a filter are compatible. Returns the largest number of conditions in one conjunction.
 pub(super) fn check_filter(filter: &Filter) -> Result<usize, Status> {
     let invalid = |text: &str| Err(Status::invalid_argument(text));
-    let most = limits::INEQUALITY_FIELDS;
+    let max = limits::MAX_INEQUALITY_FIELDS;
     let (mut negations, mut not_in, mut alternatives) = (0, false, false);
     let (mut name_equals, mut inequalities) = (false, Vec::new());
     filter.inequalities(&mut inequalities);
@@ -233,8 +233,8 @@ pub(super) fn check_filter(filter: &Filter) -> Result<usize, Status> {
     if name_equals && !inequalities.is_empty() && !inequalities.iter().any(|path| path.is_name()) {
         return invalid("an equality on __name__ cannot be combined with inequalities on other fields only");
     }
-    if inequalities.iter().collect::<BTreeSet<_>>().len() > most {
-        return Err(Status::invalid_argument(format!("a query has inequalities on more than {most} fields")));
+    if inequalities.iter().collect::<BTreeSet<_>>().len() > max {
+        return Err(Status::invalid_argument(format!("a query has inequalities on more than {max} fields")));
     }
     let contains_twice = |all: &BTreeSet<Vec<u8>>| all.iter().filter(|key| key[0] == ARRAY_CONTAINS_KEY).count() > 1;
     let disjunctions = disjunctions(filter)?;
@@ -244,10 +244,11 @@ pub(super) fn check_filter(filter: &Filter) -> Result<usize, Status> {
     Ok(disjunctions.iter().map(BTreeSet::len).max().unwrap_or(0))
 }
 
-/// What the keys of array filters begin with.
+/// The first byte of the keys of array filters.
 const ARRAY_CONTAINS_KEY: u8 = 1;
 
-/// The filter as alternatives of conditions that hold together, each condition as a key. Equal ones count once.
+/// The filter in disjunctive normal form: a set of conjunctions, each a set of conditions, each encoded as a key. Equal
+/// ones count once.
 fn disjunctions(filter: &Filter) -> Result<BTreeSet<BTreeSet<Vec<u8>>>, Status> {
     let key = |kind: u8, path: &FieldPath, operator: i32, operand: &fs::Value| {
         let mut key = vec![kind];
@@ -267,7 +268,7 @@ fn disjunctions(filter: &Filter) -> Result<BTreeSet<BTreeSet<Vec<u8>>>, Status> 
             BTreeSet::from([key(ARRAY_CONTAINS_KEY, path, Operator::ArrayContains.into(), operand)])
         }
         Filter::Field(path, operator, operand) => BTreeSet::from([key(0, path, (*operator).into(), operand)]),
-        // Apart from the operators with operands.
+        // Key kind 2 keeps unary filters apart from operators with operands.
         Filter::Unary(path, operator) => BTreeSet::from([key(2, path, (*operator).into(), &fs::Value::default())]),
         Filter::Or(any) => {
             let mut found = BTreeSet::new();
@@ -281,7 +282,7 @@ fn disjunctions(filter: &Filter) -> Result<BTreeSet<BTreeSet<Vec<u8>>>, Status> 
             for filter in all {
                 let more = disjunctions(filter)?;
                 found = found.iter().flat_map(|a| more.iter().map(move |b| a | b)).collect();
-                // Before the next factor makes it larger still.
+                // Checked here, before the next factor multiplies the number again.
                 check_disjunctions(found.len())?;
             }
             found
@@ -292,14 +293,14 @@ fn disjunctions(filter: &Filter) -> Result<BTreeSet<BTreeSet<Vec<u8>>>, Status> 
 }
 
 fn check_disjunctions(number: usize) -> Result<(), Status> {
-    let most = limits::DISJUNCTIONS;
-    if number > most {
-        return Err(Status::invalid_argument(format!("a query has more than {most} disjunctions after normalization")));
+    let max = limits::MAX_DISJUNCTIONS;
+    if number > max {
+        return Err(Status::invalid_argument(format!("a query has more than {max} disjunctions after normalization")));
     }
     Ok(())
 }
 
-/// The path that a reference to a field names.
+/// The path of a field reference.
 pub(super) fn parse_field(field: Option<sq::FieldReference>) -> Result<FieldPath, Status> {
     FieldPath::parse(&field.unwrap_or_default().field_path)
 }

@@ -4,13 +4,13 @@ use super::{
     fs,
     requests::{Operation, Write},
 };
-use crate::json::{self, Object, bad};
+use crate::json::{self, Object, invalid};
 use fs::{structured_query as sq, value::ValueType};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use tonic::Status;
 
-/// Reading recurses no deeper than serde_json's own limit of 128 levels.
+/// Parsing recurses no deeper than serde_json's own limit of 128 levels.
 type Fields = HashMap<String, fs::Value>;
 
 /// Writes a value.
@@ -28,10 +28,10 @@ pub(super) fn value(value: &fs::Value) -> Value {
             json!({"geoPointValue": {"latitude": point.latitude, "longitude": point.longitude}})
         }
         Some(ValueType::ArrayValue(array)) => {
-            json!({"arrayValue": Object::new().list("values", array.values.iter().map(self::value).collect()).done()})
+            json!({"arrayValue": Object::new().list("values", array.values.iter().map(self::value).collect()).build()})
         }
         Some(ValueType::MapValue(map)) => json!({"mapValue": {"fields": fields(&map.fields)}}),
-        // Expressions are never stored, so never written.
+        // Expressions are never stored, so they are never written.
         Some(_) => Value::Null,
     }
 }
@@ -51,22 +51,22 @@ fn fields(fields: &Fields) -> Value {
     Value::Object(fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
 }
 
-/// Reads a value.
+/// Parses a value.
 pub(super) fn value_from(json: &Value) -> Result<fs::Value, Status> {
-    let members = json.as_object().ok_or_else(|| bad("value", "an object"))?;
+    let members = json.as_object().ok_or_else(|| invalid("value", "an object"))?;
     let mut members = members.iter();
     let (Some((name, inner)), None) = (members.next(), members.next()) else {
-        return Err(bad("value", "exactly one member such as stringValue"));
+        return Err(invalid("value", "exactly one member such as stringValue"));
     };
-    let text = || inner.as_str().ok_or_else(|| bad(name, "a string"));
+    let text = || inner.as_str().ok_or_else(|| invalid(name, "a string"));
     let value = match name.as_str() {
         "nullValue" => ValueType::NullValue(0),
-        "booleanValue" => ValueType::BooleanValue(inner.as_bool().ok_or_else(|| bad(name, "true or false"))?),
-        "integerValue" => ValueType::IntegerValue(json::as_integer(inner).ok_or_else(|| bad(name, "an integer"))?),
-        "doubleValue" => ValueType::DoubleValue(double_from(inner).ok_or_else(|| bad(name, "a number"))?),
-        "timestampValue" => ValueType::TimestampValue(text()?.parse().map_err(|_| bad(name, "a timestamp"))?),
+        "booleanValue" => ValueType::BooleanValue(inner.as_bool().ok_or_else(|| invalid(name, "true or false"))?),
+        "integerValue" => ValueType::IntegerValue(json::as_integer(inner).ok_or_else(|| invalid(name, "an integer"))?),
+        "doubleValue" => ValueType::DoubleValue(double_from(inner).ok_or_else(|| invalid(name, "a number"))?),
+        "timestampValue" => ValueType::TimestampValue(text()?.parse().map_err(|_| invalid(name, "a timestamp"))?),
         "stringValue" => ValueType::StringValue(text()?.into()),
-        "bytesValue" => ValueType::BytesValue(json::decode_base64(text()?).ok_or_else(|| bad(name, "base64"))?),
+        "bytesValue" => ValueType::BytesValue(json::decode_base64(text()?).ok_or_else(|| invalid(name, "base64"))?),
         "referenceValue" => ValueType::ReferenceValue(text()?.into()),
         "geoPointValue" => ValueType::GeoPointValue(super::r#type::LatLng {
             latitude: inner.get("latitude").and_then(Value::as_f64).unwrap_or(0.0),
@@ -74,7 +74,7 @@ pub(super) fn value_from(json: &Value) -> Result<fs::Value, Status> {
         }),
         "arrayValue" => ValueType::ArrayValue(array_from(inner)?),
         "mapValue" => ValueType::MapValue(fs::MapValue { fields: fields_from(inner)? }),
-        _ => return Err(bad(name, "a known type of value")),
+        _ => return Err(invalid(name, "a known type of value")),
     };
     Ok(fs::Value { value_type: Some(value) })
 }
@@ -94,7 +94,7 @@ fn array_from(json: &Value) -> Result<fs::ArrayValue, Status> {
 
 fn fields_from(json: &Value) -> Result<Fields, Status> {
     let Some(fields) = json::member(json, "fields") else { return Ok(HashMap::new()) };
-    let fields = fields.as_object().ok_or_else(|| bad("fields", "an object"))?;
+    let fields = fields.as_object().ok_or_else(|| invalid("fields", "an object"))?;
     fields.iter().map(|(name, field)| Ok((name.clone(), value_from(field)?))).collect()
 }
 
@@ -103,17 +103,17 @@ pub(super) fn document(document: &fs::Document) -> Value {
     Object::new()
         .text("name", &document.name)
         .set("fields", fields(&document.fields))
-        .maybe("createTime", document.create_time.map(|at| at.to_string()))
-        .maybe("updateTime", document.update_time.map(|at| at.to_string()))
-        .done()
+        .optional("createTime", document.create_time.map(|at| at.to_string()))
+        .optional("updateTime", document.update_time.map(|at| at.to_string()))
+        .build()
 }
 
-/// Reads a document.
+/// Parses a document.
 pub(super) fn document_from(json: &Value) -> Result<fs::Document, Status> {
     Ok(fs::Document { name: json::text(json, "name")?, fields: fields_from(json)?, ..fs::Document::default() })
 }
 
-/// Reads a write.
+/// Parses a write.
 pub(super) fn write_from(json: &Value) -> Result<Write, Status> {
     let member = |name| json::member(json, name);
     let operation = if let Some(update) = member("update") {
@@ -128,7 +128,7 @@ pub(super) fn write_from(json: &Value) -> Result<Write, Status> {
             field_transforms: transforms_from(transform, "fieldTransforms")?,
         })
     } else {
-        return Err(bad("writes", "an update, a delete, a verify or a transform"));
+        return Err(invalid("writes", "an update, a delete, a verify or a transform"));
     };
     Ok(Write {
         operation: Some(operation),
@@ -138,12 +138,12 @@ pub(super) fn write_from(json: &Value) -> Result<Write, Status> {
     })
 }
 
-/// Reads a mask of field paths.
+/// Parses a mask of field paths.
 pub(super) fn mask_from(json: &Value) -> Result<fs::DocumentMask, Status> {
     Ok(fs::DocumentMask { field_paths: json::texts(json, "fieldPaths")? })
 }
 
-/// Reads a precondition.
+/// Parses a precondition.
 pub(super) fn precondition_from(json: &Value) -> Result<fs::Precondition, Status> {
     use fs::precondition::ConditionType;
     let condition_type = match json::member(json, "exists") {
@@ -174,30 +174,30 @@ fn transform_from(json: &Value) -> Result<fs::document_transform::FieldTransform
     } else if let Some(array) = member("removeAllFromArray") {
         TransformType::RemoveAllFromArray(array_from(array)?)
     } else {
-        return Err(bad("fieldTransforms", "a known transform"));
+        return Err(invalid("fieldTransforms", "a known transform"));
     };
     let field_path = json::text(json, "fieldPath")?;
     Ok(fs::document_transform::FieldTransform { field_path, transform_type: Some(kind) })
 }
 
-/// Writes the answer to a commit.
-pub(super) fn committed(response: &fs::CommitResponse) -> Value {
+/// Writes the response to a commit.
+pub(super) fn commit_response(response: &fs::CommitResponse) -> Value {
     Object::new()
         .list("writeResults", response.write_results.iter().map(write_result).collect())
-        .maybe("commitTime", response.commit_time.map(|at| at.to_string()))
-        .done()
+        .optional("commitTime", response.commit_time.map(|at| at.to_string()))
+        .build()
 }
 
-/// Writes what became of one write.
+/// Writes the result of one write.
 pub(super) fn write_result(result: &fs::WriteResult) -> Value {
     Object::new()
-        .maybe("updateTime", result.update_time.map(|at| at.to_string()))
+        .optional("updateTime", result.update_time.map(|at| at.to_string()))
         .list("transformResults", result.transform_results.iter().map(value).collect())
-        .done()
+        .build()
 }
 
-/// Writes the answer to a batch of single writes.
-pub(super) fn batch_written(response: &fs::BatchWriteResponse) -> Value {
+/// Writes the response to a batch of single writes.
+pub(super) fn batch_write_response(response: &fs::BatchWriteResponse) -> Value {
     let status = |status: &super::rpc::Status| match status.code {
         0 => json!({}),
         code => json!({"code": code, "message": status.message}),
@@ -208,39 +208,39 @@ pub(super) fn batch_written(response: &fs::BatchWriteResponse) -> Value {
     })
 }
 
-/// Writes one answer of a batch of reads.
-pub(super) fn batch_got(response: &fs::BatchGetDocumentsResponse) -> Value {
-    use fs::batch_get_documents_response::Result as Got;
-    let answer = Object::new().text("transaction", &json::encode_base64(&response.transaction));
-    let answer = match &response.result {
-        Some(Got::Found(found)) => answer.set("found", document(found)),
-        Some(Got::Missing(name)) => answer.set("missing", name.as_str()),
-        None => answer,
+/// Writes one response of a batch of reads.
+pub(super) fn batch_get_response(response: &fs::BatchGetDocumentsResponse) -> Value {
+    use fs::batch_get_documents_response::Result as Outcome;
+    let object = Object::new().text("transaction", &json::encode_base64(&response.transaction));
+    let object = match &response.result {
+        Some(Outcome::Found(found)) => object.set("found", document(found)),
+        Some(Outcome::Missing(name)) => object.set("missing", name.as_str()),
+        None => object,
     };
-    answer.maybe("readTime", response.read_time.map(|at| at.to_string())).done()
+    object.optional("readTime", response.read_time.map(|at| at.to_string())).build()
 }
 
-/// Writes one answer of a query.
-pub(super) fn queried(response: &fs::RunQueryResponse) -> Value {
+/// Writes one response of a query.
+pub(super) fn run_query_response(response: &fs::RunQueryResponse) -> Value {
     Object::new()
         .text("transaction", &json::encode_base64(&response.transaction))
-        .maybe("document", response.document.as_ref().map(document))
-        .maybe("readTime", response.read_time.map(|at| at.to_string()))
-        .maybe("skippedResults", (response.skipped_results > 0).then_some(response.skipped_results))
-        .done()
+        .optional("document", response.document.as_ref().map(document))
+        .optional("readTime", response.read_time.map(|at| at.to_string()))
+        .optional("skippedResults", (response.skipped_results > 0).then_some(response.skipped_results))
+        .build()
 }
 
-/// Writes the answer of an aggregation.
-pub(super) fn aggregated(response: &fs::RunAggregationQueryResponse) -> Value {
+/// Writes the response of an aggregation.
+pub(super) fn aggregation_response(response: &fs::RunAggregationQueryResponse) -> Value {
     let result = response.result.as_ref().map(|result| json!({"aggregateFields": fields(&result.aggregate_fields)}));
     Object::new()
         .text("transaction", &json::encode_base64(&response.transaction))
-        .maybe("result", result)
-        .maybe("readTime", response.read_time.map(|at| at.to_string()))
-        .done()
+        .optional("result", result)
+        .optional("readTime", response.read_time.map(|at| at.to_string()))
+        .build()
 }
 
-/// Reads the options of a new transaction.
+/// Parses the options of a new transaction.
 pub(super) fn options_from(json: &Value) -> Result<fs::TransactionOptions, Status> {
     use fs::transaction_options::{Mode, ReadOnly, ReadWrite, read_only::ConsistencySelector};
     let mode = if let Some(read_only) = json::member(json, "readOnly") {
@@ -254,7 +254,7 @@ pub(super) fn options_from(json: &Value) -> Result<fs::TransactionOptions, Statu
     Ok(fs::TransactionOptions { mode })
 }
 
-/// Reads a structured query.
+/// Parses a structured query.
 pub(super) fn query_from(json: &Value) -> Result<fs::StructuredQuery, Status> {
     let member = |name| json::member(json, name);
     Ok(fs::StructuredQuery {
@@ -270,10 +270,10 @@ pub(super) fn query_from(json: &Value) -> Result<fs::StructuredQuery, Status> {
     })
 }
 
-/// A wrapped number; some clients send `{"value": 5}` instead of `5`.
+/// Parses a wrapped number; some clients send `{"value": 5}` instead of `5`.
 fn limit_from(json: &Value) -> Result<i32, Status> {
     let inner = json.get("value").unwrap_or(json);
-    json::as_integer(inner).and_then(|limit| i32::try_from(limit).ok()).ok_or_else(|| bad("limit", "an integer"))
+    json::as_integer(inner).and_then(|limit| i32::try_from(limit).ok()).ok_or_else(|| invalid("limit", "an integer"))
 }
 
 fn selector_from(json: &Value) -> Result<sq::CollectionSelector, Status> {
@@ -328,26 +328,26 @@ fn filter_from(json: &Value) -> Result<sq::Filter, Status> {
             operand_type: field_from(unary)?.map(sq::unary_filter::OperandType::Field),
         })
     } else {
-        return Err(bad("where", "a composite, field or unary filter"));
+        return Err(invalid("where", "a composite, field or unary filter"));
     };
     Ok(sq::Filter { filter_type: Some(filter) })
 }
 
 /// Writes a page of documents.
-pub(super) fn listed(response: &fs::ListDocumentsResponse) -> Value {
+pub(super) fn list_documents_response(response: &fs::ListDocumentsResponse) -> Value {
     Object::new()
         .list("documents", response.documents.iter().map(document).collect())
         .text("nextPageToken", &response.next_page_token)
-        .done()
+        .build()
 }
 
-/// Writes a page of collections' ids.
-pub(super) fn collections(response: fs::ListCollectionIdsResponse) -> Value {
+/// Writes a page of collection IDs.
+pub(super) fn list_collection_ids_response(response: fs::ListCollectionIdsResponse) -> Value {
     let ids = response.collection_ids.into_iter().map(Value::from).collect();
-    Object::new().list("collectionIds", ids).text("nextPageToken", &response.next_page_token).done()
+    Object::new().list("collectionIds", ids).text("nextPageToken", &response.next_page_token).build()
 }
 
-/// An empty answer.
+/// An empty response.
 pub(super) fn empty() -> Value {
     Value::Object(Map::new())
 }
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_survive_the_way_through_json() {
+    fn values_round_trip_through_json() {
         let json = json!({
             "name": "projects/p/databases/d/documents/c/x",
             "fields": {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verify_is_a_write_like_others() {
+    fn a_verify_is_parsed_as_a_write() {
         let name = "projects/p/databases/d/documents/c/x";
         let write = write_from(&json!({"verify": name, "currentDocument": {"exists": true}})).unwrap();
         assert_eq!(write.operation, Some(Operation::Verify(name.into())));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_types_are_refused() {
+    fn unknown_types_are_rejected() {
         for bad in [
             json!({}),
             json!({"wrongValue": 1}),

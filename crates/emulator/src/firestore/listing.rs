@@ -11,16 +11,16 @@ use fs::{structured_query as sq, value::ValueType};
 use prost::Message;
 use tonic::Status;
 
-/// What a page looks like: its size, and by what it is sorted.
+/// The parameters of a page: its size and its sort order.
 pub(super) struct Listing {
     size: usize,
     orders: Vec<(FieldPath, sq::Order)>,
-    /// The last document of the page before.
+    /// The last document of the previous page.
     after: Option<fs::Cursor>,
 }
 
 impl Listing {
-    /// Checks what does not depend on the collection.
+    /// Checks the parts of a request that do not depend on the collection.
     pub(super) fn parse(request: &fs::ListDocumentsRequest) -> Result<Self, Status> {
         if request.show_missing && (!request.order_by.is_empty() || request.collection_id.is_empty()) {
             return Err(Status::invalid_argument("show_missing needs a collection_id and no order_by"));
@@ -37,7 +37,7 @@ impl Listing {
         Ok(Self { size: page_size(request.page_size)?, orders, after })
     }
 
-    /// The query whose first documents are the page, and one more if there is another page.
+    /// The query for the documents of the page, and for one more if there is another page.
     pub(super) fn query(&self, request: &fs::ListDocumentsRequest) -> Result<fs::StructuredQuery, Status> {
         let selector = sq::CollectionSelector { collection_id: request.collection_id.clone(), all_descendants: false };
         let limit = i32::try_from(self.size + 1).map_err(|_| Status::internal("a page is too long"))?;
@@ -50,7 +50,7 @@ impl Listing {
         })
     }
 
-    /// Adds the documents that are not there and have something below them: a name and nothing else.
+    /// Adds the missing documents that have subcollections, with a name and no fields.
     pub(super) fn with_missing(
         &self,
         mut found: Vec<fs::Document>,
@@ -63,7 +63,7 @@ impl Listing {
         };
         let missing = names.filter(is_later).map(|name| fs::Document { name, ..fs::Document::default() });
         found.extend(missing);
-        // What is there sorts before its double, which is not.
+        // A document that exists sorts before a missing one of the same name, which the next line drops.
         found.sort_by(|a, b| {
             value::compare_names(&a.name, &b.name).then(b.update_time.is_some().cmp(&a.update_time.is_some()))
         });
@@ -72,21 +72,21 @@ impl Listing {
         found
     }
 
-    /// Leaves the page, and answers the token of the next one.
-    pub(super) fn cut(&self, documents: &mut Vec<fs::Document>) -> String {
+    /// Truncates `documents` to the page and returns the token of the next one.
+    pub(super) fn split_page(&self, documents: &mut Vec<fs::Document>) -> String {
         let more = documents.len() > self.size;
         documents.truncate(self.size);
         let Some(last) = documents.last().filter(|_| more) else { return String::new() };
-        let place = |(path, _): &(FieldPath, sq::Order)| match path.is_name() {
+        let cursor_value = |(path, _): &(FieldPath, sq::Order)| match path.is_name() {
             true => of(ValueType::ReferenceValue(last.name.clone())),
             false => path.get(&last.fields).cloned().unwrap_or_default(),
         };
-        let values = self.orders.iter().map(place).collect();
+        let values = self.orders.iter().map(cursor_value).collect();
         json::encode_base64(&fs::Cursor { values, before: false }.encode_to_vec())
     }
 }
 
-/// Reads `a desc, b`.
+/// Parses `a desc, b`.
 fn parse_orders(order_by: &str) -> Result<Vec<(FieldPath, sq::Order)>, Status> {
     if order_by.is_empty() {
         return Ok(Vec::new());

@@ -1,13 +1,14 @@
-//! Firestore's methods, message in and message out; gRPC and JSON are two ways to call them.
+//! Firestore's methods, from request message to response message; called by gRPC and by JSON.
 
 use super::{
     Consistency, Firestore,
     aggregation::Aggregations,
     fs,
     listing::Listing,
-    past, path,
+    path,
     path::DocumentName,
     query::Query,
+    read_time_unsupported,
     requests::{BatchWriteRequest, CommitRequest, Operation, Write},
     tables,
 };
@@ -15,13 +16,13 @@ use crate::{json, limits};
 use std::collections::HashSet;
 use tonic::Status;
 
-/// Turns a request's consistency selector into ours.
+/// Converts a request's consistency selector to [`Consistency`].
 macro_rules! consistency {
     ($selector:expr, $module:ident, transaction) => {
         match $selector {
             None => Consistency::Latest,
             Some(fs::$module::ConsistencySelector::Transaction(id)) => Consistency::Transaction(id),
-            Some(fs::$module::ConsistencySelector::ReadTime(_)) => return Err(past()),
+            Some(fs::$module::ConsistencySelector::ReadTime(_)) => return Err(read_time_unsupported()),
         }
     };
     ($selector:expr, $module:ident, new_transaction) => {
@@ -29,7 +30,7 @@ macro_rules! consistency {
             None => Consistency::Latest,
             Some(fs::$module::ConsistencySelector::Transaction(id)) => Consistency::Transaction(id),
             Some(fs::$module::ConsistencySelector::NewTransaction(options)) => Consistency::New(options),
-            Some(fs::$module::ConsistencySelector::ReadTime(_)) => return Err(past()),
+            Some(fs::$module::ConsistencySelector::ReadTime(_)) => return Err(read_time_unsupported()),
         }
     };
 }
@@ -48,14 +49,14 @@ impl Firestore {
         let consistency = consistency!(request.consistency_selector, batch_get_documents_request, new_transaction);
         let reading = self.reading(consistency)?;
         let names = request.documents.iter().map(|name| DocumentName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        // A document that is named twice is answered once.
-        let mut asked = HashSet::new();
-        let names = names.into_iter().filter(|name| asked.insert(name.clone())).collect();
+        // A document that is named twice is returned once.
+        let mut seen = HashSet::new();
+        let names = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
         let found = self.get(names, request.mask, &reading).await?;
         let read_time = Some(self.now());
         let mut responses = Vec::new();
-        if !reading.begun.is_empty() {
-            let transaction = reading.begun;
+        if !reading.new_transaction.is_empty() {
+            let transaction = reading.new_transaction;
             responses.push(fs::BatchGetDocumentsResponse { transaction, ..fs::BatchGetDocumentsResponse::default() });
         }
         responses.extend(found.into_iter().map(|(name, document)| {
@@ -70,7 +71,7 @@ impl Firestore {
 
     pub(super) async fn run_query(&self, request: fs::RunQueryRequest) -> Result<Vec<fs::RunQueryResponse>, Status> {
         if request.explain_options.is_some() {
-            return Err(unexplained());
+            return Err(explain_unsupported());
         }
         let consistency = consistency!(request.consistency_selector, run_query_request, new_transaction);
         let Some(fs::run_query_request::QueryType::StructuredQuery(query)) = request.query_type else {
@@ -80,15 +81,15 @@ impl Firestore {
         let reading = self.reading(consistency)?;
         let found = self.run(&query, &reading).await?;
         let read_time = Some(self.now());
-        let answer = |document| fs::RunQueryResponse { document, read_time, ..fs::RunQueryResponse::default() };
+        let response = |document| fs::RunQueryResponse { document, read_time, ..fs::RunQueryResponse::default() };
         let documents = found.documents.into_iter();
-        let mut responses: Vec<_> = documents.map(|document| answer(Some(query.project(document)))).collect();
+        let mut responses: Vec<_> = documents.map(|document| response(Some(query.project(document)))).collect();
         if responses.is_empty() {
-            // Even an empty answer has a read time.
-            responses.push(answer(None));
+            // Even an empty result has a read time.
+            responses.push(response(None));
         }
         if let Some(first) = responses.first_mut() {
-            first.transaction = reading.begun;
+            first.transaction = reading.new_transaction;
             first.skipped_results = i32::try_from(found.skipped).unwrap_or(i32::MAX);
         }
         Ok(responses)
@@ -107,15 +108,15 @@ impl Firestore {
             return Err(Status::invalid_argument("the aggregated query is missing"));
         };
         if request.explain_options.is_some() {
-            return Err(unexplained());
+            return Err(explain_unsupported());
         }
         let aggregations = Aggregations::parse(aggregation.aggregations)?;
         let query = Query::parse_aggregated(&request.parent, query, aggregations.paths())?;
         let reading = self.reading(consistency)?;
         let found = self.run(&query, &reading).await?;
         Ok(fs::RunAggregationQueryResponse {
-            result: Some(aggregations.over(&found.documents)),
-            transaction: reading.begun,
+            result: Some(aggregations.evaluate(&found.documents)),
+            transaction: reading.new_transaction,
             read_time: Some(self.now()),
             explain_metrics: None,
         })
@@ -133,13 +134,13 @@ impl Firestore {
         let mut documents = self.run(&query, &reading).await?.documents;
         if request.show_missing {
             let collection = format!("{}/{}", request.parent, request.collection_id);
-            let ids = self.look(&reading, {
+            let ids = self.read(&reading, {
                 let collection = collection.clone();
                 move |snapshot| tables::collection_ids(&tables::readable(snapshot)?, &collection)
             });
             documents = listing.with_missing(documents, ids.await?.iter().map(|id| format!("{collection}/{id}")));
         }
-        let next_page_token = listing.cut(&mut documents);
+        let next_page_token = listing.split_page(&mut documents);
         if let Some(mask) = mask {
             for document in &mut documents {
                 document.fields = path::project(&document.fields, &mask);
@@ -155,7 +156,7 @@ impl Firestore {
         use fs::list_collection_ids_request::ConsistencySelector;
         path::check_parent(&request.parent)?;
         if let Some(ConsistencySelector::ReadTime(_)) = request.consistency_selector {
-            return Err(past());
+            return Err(read_time_unsupported());
         }
         let size = page_size(request.page_size)?;
         let after = match request.page_token.as_str() {
@@ -234,10 +235,11 @@ impl Firestore {
         self.commit(vec![write], &[]).await.map(|_| ())
     }
 
-    /// Twenty letters and digits as clients make them; unique because ticks are, scattered because they are mixed.
+    /// Returns twenty letters and digits, like the IDs that clients generate. They are unique because ticks are, and
+    /// scattered because the tick is mixed.
     pub(super) fn new_id(&self) -> String {
         const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-        // An odd factor permutes the numbers of 64 bits (Knuth's multiplicative hash), so distinct ticks stay distinct.
+        // An odd factor permutes the 64-bit numbers (Knuth's multiplicative hash), so distinct ticks stay distinct.
         let mut mixed = u128::from(self.ticker.tick().wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 36;
         let mut id = String::with_capacity(20);
         for _ in 0..20 {
@@ -248,12 +250,12 @@ impl Firestore {
     }
 }
 
-/// How many entries a page has.
-pub(super) fn page_size(asked: i32) -> Result<usize, Status> {
-    match usize::try_from(asked) {
-        Ok(0) => Ok(limits::PAGE),
-        Ok(size) => Ok(size.min(limits::PAGE)),
-        Err(_) => Err(Status::invalid_argument(format!("page_size is negative: {asked}"))),
+/// The number of entries of a page.
+pub(super) fn page_size(requested: i32) -> Result<usize, Status> {
+    match usize::try_from(requested) {
+        Ok(0) => Ok(limits::MAX_PAGE_SIZE),
+        Ok(size) => Ok(size.min(limits::MAX_PAGE_SIZE)),
+        Err(_) => Err(Status::invalid_argument(format!("page_size is negative: {requested}"))),
     }
 }
 
@@ -261,6 +263,6 @@ pub(super) fn bad_token() -> Status {
     Status::invalid_argument("the page token is none of this server's")
 }
 
-fn unexplained() -> Status {
+fn explain_unsupported() -> Status {
     Status::unimplemented("explain_options are not part of this local server")
 }

@@ -1,13 +1,14 @@
 //! Firestore: documents in collections, atomic writes under preconditions, queries, optimistic transactions.
 //!
-//! All writing happens in the store's one writer, so a commit reads, checks and writes without any lock: every precondition
-//! is checked, in order and against what earlier writes of the same commit leave behind, before anything is stored. Update
-//! times are microseconds, and each write of a document gets a later one than the write before, whatever the clock does.
+//! All writes run in the store's one writer, so a commit reads, checks and writes without locks. Every precondition is
+//! checked before anything is stored, in order and against the result of earlier writes of the same commit. Update
+//! times are microseconds. Each write of a document gets a later time than the previous write, even if the clock goes
+//! back.
 //!
-//! A commit that became visible is announced to those who listen ([`watch`]), in the order of commits.
+//! A commit that became visible is published to the listeners ([`watch`]), in commit order.
 //!
-//! Not here, and refused by name: reads at a past time, pipelines, vector search, partitions, plans of queries.
-//! A listener that comes back after changes gets its result anew: deletions are not remembered.
+//! Not supported, and rejected by name: reads at a past time, pipelines, vector search, partitions, query plans. A
+//! listener that resumes after changes gets its whole result again, because deletions are not recorded.
 
 mod aggregation;
 mod channel;
@@ -39,7 +40,7 @@ use crate::{
 use googleapis_tonic_google_firestore_v1::google::{firestore::v1 as fs, rpc, r#type};
 use path::{DocumentName, FieldPath};
 use prost_types::Timestamp;
-use query::{Found, Query};
+use query::{Query, QueryResult};
 use redb::{ReadTransaction, WriteTransaction};
 use requests::Write;
 use std::{
@@ -58,13 +59,13 @@ pub(crate) struct Firestore {
     ticker: Arc<Ticker>,
     transactions: Arc<Transactions>,
     hub: Arc<Hub>,
-    /// Browsers' streams.
+    /// The sessions of browsers.
     channels: channel::Sessions,
-    /// Fires when the server stops.
+    /// Cancelled when the server stops.
     stop: CancellationToken,
 }
 
-/// What a read is consistent with.
+/// The state that a read sees.
 enum Consistency {
     /// The last commit.
     Latest,
@@ -74,17 +75,17 @@ enum Consistency {
     New(fs::TransactionOptions),
 }
 
-/// A consistency made concrete: the transaction to record reads in, the snapshot to read (the last commit if there is
-/// none), and the transaction's id if the caller is to learn it.
+/// A resolved [`Consistency`]: the transaction in which to record reads, the snapshot to read (`None` for the last
+/// commit), and the ID of a transaction that began with this read, which the response returns.
 #[derive(Default)]
 struct Reading {
     transaction: Option<Vec<u8>>,
     snapshot: Option<Arc<ReadTransaction>>,
-    begun: Vec<u8>,
+    new_transaction: Vec<u8>,
 }
 
 impl Firestore {
-    /// Makes the tables if need be.
+    /// Creates missing tables and starts the service.
     pub(crate) async fn start(
         store: Store,
         ticker: Arc<Ticker>,
@@ -92,12 +93,12 @@ impl Firestore {
     ) -> Result<Arc<Self>, StoreError> {
         let now = ticker.tick();
         let version = store.write(move |transaction| tables::open(transaction, now)).await?;
-        // Times go on from the last commit, even when the clock was set back.
+        // Times continue after the last commit, even if the clock was set back.
         ticker.raise(version);
         let hub = Arc::new(Hub::new(version));
         let channels = channel::Sessions::default();
         let transactions = Arc::<Transactions>::default();
-        tokio::spawn(forget_transactions(Arc::clone(&transactions), stop.clone()));
+        tokio::spawn(expire_transactions(Arc::clone(&transactions), stop.clone()));
         Ok(Arc::new(Self { store, ticker, transactions, hub, channels, stop }))
     }
 
@@ -110,21 +111,23 @@ impl Firestore {
             Consistency::Latest => Ok(Reading::default()),
             Consistency::Transaction(id) => {
                 let snapshot = self.transactions.snapshot(&id)?;
-                Ok(Reading { transaction: Some(id), snapshot, begun: Vec::new() })
+                Ok(Reading { transaction: Some(id), snapshot, new_transaction: Vec::new() })
             }
             Consistency::New(options) => {
                 let id = self.begin(Some(options))?;
                 let snapshot = self.transactions.snapshot(&id)?;
-                Ok(Reading { transaction: Some(id.clone()), snapshot, begun: id })
+                Ok(Reading { transaction: Some(id.clone()), snapshot, new_transaction: id })
             }
         }
     }
 
-    /// Begins a transaction, for reading and writing unless told otherwise.
+    /// Begins a transaction, read-write by default.
     fn begin(&self, options: Option<fs::TransactionOptions>) -> Result<Vec<u8>, Status> {
         use fs::transaction_options::Mode;
         let snapshot = match options.and_then(|options| options.mode) {
-            Some(Mode::ReadOnly(options)) if options.consistency_selector.is_some() => return Err(past()),
+            Some(Mode::ReadOnly(options)) if options.consistency_selector.is_some() => {
+                return Err(read_time_unsupported());
+            }
             Some(Mode::ReadOnly(_)) => Some(self.store.snapshot()?),
             Some(Mode::ReadWrite(options)) => {
                 self.check_retried(&options.retry_transaction)?;
@@ -135,33 +138,33 @@ impl Firestore {
         self.transactions.begin(self.ticker.tick(), snapshot)
     }
 
-    /// Checks the id of the transaction that a new one repeats. Those that ended are not remembered, but ids are times,
-    /// so an id that this server never gave is recognized if it lies in the future or is no time at all.
+    /// Checks the ID of the transaction that a new one retries. Ended transactions are not recorded. But IDs are times,
+    /// so an ID that this server never issued is recognized if it is in the future or not a time at all.
     fn check_retried(&self, id: &[u8]) -> Result<(), Status> {
         if id.is_empty() {
             return Ok(());
         }
-        let given = <[u8; 8]>::try_from(id).map(u64::from_be_bytes);
-        if given.is_ok_and(|at| (1..=self.ticker.tick()).contains(&at)) {
+        let issued_at = <[u8; 8]>::try_from(id).map(u64::from_be_bytes);
+        if issued_at.is_ok_and(|at| (1..=self.ticker.tick()).contains(&at)) {
             return Ok(());
         }
         Err(Status::invalid_argument("the transaction to be retried is unknown"))
     }
 
-    /// Runs `look` on what a reading sees.
-    async fn look<T: Send + 'static>(
+    /// Runs `query` on the state that `reading` sees.
+    async fn read<T: Send + 'static>(
         &self,
         reading: &Reading,
-        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+        query: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, Status> {
         let found = match &reading.snapshot {
-            Some(snapshot) => self.store.read_in(Arc::clone(snapshot), look).await,
-            None => self.store.read(look).await,
+            Some(snapshot) => self.store.read_in(Arc::clone(snapshot), query).await,
+            None => self.store.read(query).await,
         };
         Ok(found?)
     }
 
-    /// Reads documents in the order asked.
+    /// Reads documents in the requested order.
     async fn get(
         &self,
         names: Vec<DocumentName>,
@@ -169,7 +172,7 @@ impl Firestore {
         reading: &Reading,
     ) -> Result<Vec<(DocumentName, Option<fs::Document>)>, Status> {
         let mask = mask.as_ref().map(FieldPath::parse_mask).transpose()?;
-        let found = self.look(reading, move |snapshot| {
+        let found = self.read(reading, move |snapshot| {
             let table = tables::readable(snapshot)?;
             names
                 .into_iter()
@@ -179,7 +182,7 @@ impl Firestore {
         let mut documents = Vec::new();
         for (mut document, name) in found.await? {
             if let Some(transaction) = &reading.transaction {
-                self.transactions.saw(transaction, name.clone(), document.as_ref());
+                self.transactions.record_read(transaction, name.clone(), document.as_ref());
             }
             if let (Some(mask), Some(document)) = (&mask, &mut document) {
                 document.fields = path::project(&document.fields, mask);
@@ -204,17 +207,17 @@ impl Firestore {
             .ok_or_else(|| Status::not_found(format!("Document \"{name}\" not found.")))
     }
 
-    /// Runs a query; the documents are whole.
-    async fn run(&self, query: &Query, reading: &Reading) -> Result<Found, Status> {
+    /// Runs a query; it returns whole documents.
+    async fn run(&self, query: &Query, reading: &Reading) -> Result<QueryResult, Status> {
         let running = query.clone();
-        let found = self.look(reading, move |snapshot| running.run(&tables::readable(snapshot)?)).await?;
+        let found = self.read(reading, move |snapshot| running.run(&tables::readable(snapshot)?)).await?;
         if let Some(transaction) = &reading.transaction {
-            self.transactions.saw_query(transaction, query, &found.documents);
+            self.transactions.record_query(transaction, query, &found.documents);
         }
         Ok(found)
     }
 
-    /// Does all writes or none.
+    /// Applies all writes or none.
     async fn commit(&self, writes: Vec<Write>, transaction: &[u8]) -> Result<fs::CommitResponse, Status> {
         let writes = parse(writes)?;
         write::check_sequence(&writes)?;
@@ -233,7 +236,7 @@ impl Firestore {
         Ok(self.store.write_then(change, announce).await??.response)
     }
 
-    /// Does each write on its own; answers one status for each.
+    /// Applies each write on its own and returns one status for each.
     async fn batch_write(&self, writes: Vec<Write>) -> Result<fs::BatchWriteResponse, Status> {
         let writes = parse(writes)?;
         let mut names: Vec<_> = writes.iter().map(|write| &write.name).collect();
@@ -261,7 +264,7 @@ impl Firestore {
         Ok(response)
     }
 
-    /// Does one write and reads the document back.
+    /// Applies one write and reads the document back.
     async fn write_one(
         &self,
         write: Write,
@@ -273,25 +276,25 @@ impl Firestore {
     }
 }
 
-/// Forgets transactions that nobody will end, and all of them when the server stops.
-async fn forget_transactions(transactions: Arc<Transactions>, stop: CancellationToken) {
-    while tokio::time::timeout(limits::TRANSACTION_SWEEP, stop.cancelled()).await.is_err() {
-        transactions.forget_expired();
+/// Removes expired transactions, and all of them when the server stops.
+async fn expire_transactions(transactions: Arc<Transactions>, stop: CancellationToken) {
+    while tokio::time::timeout(limits::TRANSACTION_SWEEP_INTERVAL, stop.cancelled()).await.is_err() {
+        transactions.remove_expired();
     }
-    transactions.forget_all();
+    transactions.clear();
 }
 
 fn parse(writes: Vec<Write>) -> Result<Vec<CheckedWrite>, Status> {
     writes.into_iter().map(CheckedWrite::parse).collect()
 }
 
-/// A commit, for its caller and for those who listen.
+/// A commit, for its caller and for the listeners.
 struct Committed {
     response: fs::CommitResponse,
     commit: Arc<Commit>,
 }
 
-/// The change itself: the outer result is the disk's, the inner one the caller's.
+/// The change itself. The outer result is the disk's, the inner one the caller's.
 fn commit(
     transaction: &WriteTransaction,
     ticker: &Ticker,
@@ -299,7 +302,7 @@ fn commit(
     reads: &Reads,
 ) -> Result<Result<Committed, Status>, redb::Error> {
     let mut table = tables::writable(transaction)?;
-    if !reads.still_hold(&table)? {
+    if !reads.are_current(&table)? {
         return Ok(Err(Status::aborted("Too much contention on these documents. Please try again.")));
     }
     let mut documents = HashMap::new();
@@ -329,7 +332,8 @@ fn commit(
     Ok(Ok(Committed { response, commit: Arc::new(commit) }))
 }
 
-/// Applies writes one after the other to the documents they name; answers their results and which documents changed.
+/// Applies writes in order to the documents that they name. Returns their results and the names of the changed
+/// documents.
 fn apply(
     writes: Vec<CheckedWrite>,
     documents: &mut HashMap<DocumentName, Option<fs::Document>>,
@@ -340,7 +344,8 @@ fn apply(
     for write in writes {
         let name = write.name.clone();
         let current = documents.entry(name.clone()).or_default();
-        // What later writes require of the same document was held against the first one: see `write::check_sequence`.
+        // Only the first write of a document is checked here. `write::check_sequence` already checked that later
+        // preconditions follow from it.
         if !before.contains_key(&name) {
             write.check(current.as_ref())?;
             before.insert(name.clone(), current.clone());
@@ -352,9 +357,9 @@ fn apply(
     let mut changed = BTreeSet::new();
     for (name, before) in before {
         match (before, documents.get_mut(&name)) {
-            // A commit that changes nothing leaves the document as it is, its update time included.
+            // A commit that changes no field keeps the document, including its update time.
             (Some(before), Some(Some(after)))
-                // One that was deleted and made again is another one.
+                // A document that was deleted and created again is a new one.
                 if before.fields == after.fields && before.create_time == after.create_time =>
             {
                 *after = before;
@@ -363,10 +368,11 @@ fn apply(
             _ => drop(changed.insert(name)),
         }
     }
-    // Writes of one document are one change of it, so all of them have the update time of what is left, if anything is.
+    // Several writes of one document are one change, so all their results have the update time of the final document,
+    // if it exists.
     let result = |(name, transform_results)| {
-        let left = documents.get(&name).and_then(Option::as_ref);
-        fs::WriteResult { update_time: left.and_then(|document| document.update_time), transform_results }
+        let document = documents.get(&name).and_then(Option::as_ref);
+        fs::WriteResult { update_time: document.and_then(|document| document.update_time), transform_results }
     };
     Ok((results.into_iter().map(result).collect(), changed))
 }
@@ -375,6 +381,6 @@ fn rpc_status(status: &Status) -> rpc::Status {
     rpc::Status { code: status.code().into(), message: status.message().into(), details: Vec::new() }
 }
 
-fn past() -> Status {
+fn read_time_unsupported() -> Status {
     Status::unimplemented("reads at a past time are not part of this local server")
 }

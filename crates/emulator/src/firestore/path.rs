@@ -5,7 +5,7 @@ use crate::limits;
 use std::{collections::HashMap, fmt};
 use tonic::Status;
 
-/// A document's place: the full name of its collection, and its id there. The store's key.
+/// A document's name: the full name of its collection, and its ID there. This is the key in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DocumentName {
     /// For example `projects/p/databases/(default)/documents/exportBatches/b1/clips`.
@@ -31,15 +31,15 @@ impl DocumentName {
         if path.split('/').count() % 2 != 0 {
             return Err(malformed());
         }
-        path.split('/').enumerate().try_for_each(|(place, id)| match place % 2 {
+        path.split('/').enumerate().try_for_each(|(index, id)| match index % 2 {
             0 => check_collection_id(id),
             _ => check_document_id(id),
         })?;
-        Ok(Self::stored(name))
+        Ok(Self::from_stored(name))
     }
 
-    /// The name of a document that was stored, and so was checked.
-    pub(super) fn stored(name: &str) -> Self {
+    /// The name of a document from the store, which needs no check.
+    pub(super) fn from_stored(name: &str) -> Self {
         let (collection, id) = name.rsplit_once('/').unwrap_or_default();
         Self { collection: collection.into(), id: id.into() }
     }
@@ -62,38 +62,44 @@ pub(super) fn check_database(name: &str) -> Result<(), Status> {
     }
 }
 
-/// Checks the id of a collection, by the documented rules.
+/// Checks the ID of a collection by the documented rules.
 pub(super) fn check_collection_id(id: &str) -> Result<(), Status> {
-    if id.is_empty() || id == "." || id == ".." || id.contains('/') || is_reserved(id) || id.len() > limits::ID_BYTES {
+    if id.is_empty()
+        || id == "."
+        || id == ".."
+        || id.contains('/')
+        || is_reserved(id)
+        || id.len() > limits::MAX_ID_BYTES
+    {
         return Err(Status::invalid_argument(format!("invalid document or collection id \"{id}\"")));
     }
     Ok(())
 }
 
-/// Checks the id of a document: as those of collections, and numbers besides.
+/// Checks the ID of a document: like that of a collection, but numeric IDs are allowed.
 pub(super) fn check_document_id(id: &str) -> Result<(), Status> {
     if numeric_id(id).is_some() { Ok(()) } else { check_collection_id(id) }
 }
 
-/// The number that an id such as `__id7__` stands for.
+/// The number that an ID such as `__id7__` represents.
 pub(super) fn numeric_id(id: &str) -> Option<i64> {
     let digits = id.strip_prefix("__id")?.strip_suffix("__")?;
     digits.parse::<i64>().ok().filter(|number| number.to_string() == digits)
 }
 
-/// Whether an id or a field's name is kept for the service itself: `__x__`, with something in between.
+/// Whether an ID or a field's name is reserved for the service: `__x__`, with something in between.
 pub(super) fn is_reserved(name: &str) -> bool {
     name.len() > 4 && name.starts_with("__") && name.ends_with("__")
 }
 
-/// Checks the name of a field, which may be reserved: some queries name such fields.
+/// Checks the name of a field. It may be reserved, because some queries name such fields.
 pub(super) fn check_field(name: &str) -> Result<(), Status> {
     if name.is_empty() {
         return Err(Status::invalid_argument("a field has no name"));
     }
-    if name.len() > limits::FIELD_PATH_BYTES {
-        let most = limits::FIELD_PATH_BYTES;
-        return Err(Status::invalid_argument(format!("a field's name is longer than {most} bytes")));
+    if name.len() > limits::MAX_FIELD_PATH_BYTES {
+        let max = limits::MAX_FIELD_PATH_BYTES;
+        return Err(Status::invalid_argument(format!("a field's name is longer than {max} bytes")));
     }
     Ok(())
 }
@@ -106,16 +112,16 @@ fn split_root(name: &str) -> Option<(&str, Option<&str>)> {
     name.split_once("/documents/").map(|(database, path)| (database, Some(path)))
 }
 
-/// How queries call the name of a document.
+/// The field path of a document's name in queries.
 const NAME: &str = "__name__";
 
-/// Whether a name may stand in a path without quotes.
+/// Whether a name needs no quotes in a path.
 fn is_plain(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// The path of a field: its names from the outside in.
+/// The path of a field: its names from the outermost to the innermost.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FieldPath(Vec<String>);
 
@@ -166,7 +172,7 @@ impl FieldPath {
         Self(vec![NAME.into()])
     }
 
-    /// Whether one of two different paths leads into what the other leads to.
+    /// Whether one of two different paths is a prefix of the other.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self != other && self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
@@ -177,17 +183,17 @@ impl FieldPath {
         rest.iter().try_fold(fields.get(first)?, |value, name| as_map(value)?.fields.get(name))
     }
 
-    /// Puts a value at this path; what stands in the way becomes a map.
+    /// Sets the value at this path; anything else on the way is replaced by a map.
     pub(super) fn set(&self, fields: &mut HashMap<String, fs::Value>, value: fs::Value) {
         let Some((last, outer)) = self.0.split_last() else { return };
         let mut fields = fields;
         for name in outer {
-            fields = enter(fields.entry(name.clone()).or_default());
+            fields = map_fields_mut(fields.entry(name.clone()).or_default());
         }
         fields.insert(last.clone(), value);
     }
 
-    /// Removes the value at this path; maps on the way stay.
+    /// Removes the value at this path; maps on the way remain.
     pub(super) fn remove(&self, fields: &mut HashMap<String, fs::Value>) {
         let Some((last, outer)) = self.0.split_last() else { return };
         let mut fields = fields;
@@ -203,7 +209,7 @@ impl FieldPath {
     }
 }
 
-/// Only the fields that a mask names.
+/// Returns only the fields that a mask names.
 pub(super) fn project(fields: &HashMap<String, fs::Value>, mask: &[FieldPath]) -> HashMap<String, fs::Value> {
     let mut projected = HashMap::new();
     for path in mask {
@@ -221,8 +227,8 @@ fn as_map(value: &fs::Value) -> Option<&fs::MapValue> {
     }
 }
 
-/// The fields of a value, made a map if it is something else.
-fn enter(value: &mut fs::Value) -> &mut HashMap<String, fs::Value> {
+/// The fields of a value, which becomes a map if it is something else.
+fn map_fields_mut(value: &mut fs::Value) -> &mut HashMap<String, fs::Value> {
     use fs::value::ValueType::MapValue;
     if !matches!(value.value_type, Some(MapValue(_))) {
         value.value_type = Some(MapValue(fs::MapValue::default()));
@@ -233,7 +239,7 @@ fn enter(value: &mut fs::Value) -> &mut HashMap<String, fs::Value> {
     }
 }
 
-/// Text up to the closing backtick, and what follows.
+/// The text up to the closing backtick, and the rest.
 fn unquote(rest: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut chars = rest.char_indices();
@@ -252,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_named_in_pairs() {
+    fn document_names_alternate_collections_and_ids() {
         let name = "projects/p/databases/(default)/documents/batches/b1/clips/c1";
         let parsed = DocumentName::parse(name).unwrap();
         assert_eq!(parsed.id, "c1");

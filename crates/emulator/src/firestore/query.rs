@@ -1,5 +1,5 @@
-//! Structured queries: parsed once, then run over documents in memory. There are no indexes: every query scans its scope,
-//! and needs none declared.
+//! Structured queries: parsed once, then run over documents in memory. There are no indexes: every query scans its
+//! scope, and needs no declared index.
 
 use super::{
     filter::{Filter, check_filter, check_reference, lookup, parse_field, parse_filter},
@@ -13,7 +13,7 @@ use fs::structured_query::{self as sq, Direction};
 use std::cmp::Ordering;
 use tonic::Status;
 
-/// A query whose form is right.
+/// A valid query.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     scope: Scope,
@@ -26,11 +26,11 @@ pub(super) struct Query {
     select: Option<Vec<FieldPath>>,
 }
 
-/// What a query found.
-pub(super) struct Found {
-    /// Its documents, in order, whole.
+/// The result of a query.
+pub(super) struct QueryResult {
+    /// The whole documents, in order.
     pub(super) documents: Vec<fs::Document>,
-    /// How many documents its offset left out.
+    /// How many documents the offset skipped.
     pub(super) skipped: usize,
 }
 
@@ -46,8 +46,8 @@ impl Query {
         Self::parse_aggregated(parent, query, Vec::new())
     }
 
-    /// Checks a query whose answer is aggregated over fields. Its documents have all of these fields and are sorted by
-    /// them, as in the index that the real service reads.
+    /// Checks a query whose result is aggregated over fields. The documents must have all of these fields and are
+    /// sorted by them, as in the index that the real service uses.
     pub(super) fn parse_aggregated(
         parent: &str,
         query: fs::StructuredQuery,
@@ -61,11 +61,9 @@ impl Query {
         let mut orders = parse_orders(query.order_by)?;
         let conditions = filter.as_ref().map_or(Ok(0), check_filter)?;
         let ancestors = usize::from(!parent.ends_with("/documents"));
-        let most = limits::QUERY_PARTS;
-        if conditions + orders.len() + ancestors > most {
-            return Err(Status::invalid_argument(format!(
-                "a query has more than {most} filters, orders and ancestors"
-            )));
+        let max = limits::MAX_QUERY_PARTS;
+        if conditions + orders.len() + ancestors > max {
+            return Err(Status::invalid_argument(format!("a query has more than {max} filters, orders and ancestors")));
         }
         let scope = parse_scope(parent, &query.from)?;
         if matches!(&scope, Scope::Children(_)) || matches!(&scope, Scope::Group { id, .. } if id.is_empty()) {
@@ -90,8 +88,8 @@ impl Query {
         })
     }
 
-    /// The documents that answer the query.
-    pub(super) fn run(&self, table: &impl Documents) -> Result<Found, redb::Error> {
+    /// The documents that match the query.
+    pub(super) fn run(&self, table: &impl Documents) -> Result<QueryResult, redb::Error> {
         let mut found = Vec::new();
         tables::scan(table, &self.scope, |document| {
             if self.matches(&document) {
@@ -102,10 +100,10 @@ impl Query {
         found.sort_by(|a, b| self.compare(a, b));
         found.retain(|document| self.within_cursors(document));
         let skipped = self.offset.min(found.len());
-        Ok(Found { documents: found.into_iter().skip(skipped).take(self.limit).collect(), skipped })
+        Ok(QueryResult { documents: found.into_iter().skip(skipped).take(self.limit).collect(), skipped })
     }
 
-    /// What the caller gets to see of a document.
+    /// Applies the query's projection to a document.
     pub(super) fn project(&self, mut document: fs::Document) -> fs::Document {
         if let Some(mask) = &self.select {
             document.fields = path::project(&document.fields, mask);
@@ -113,58 +111,58 @@ impl Query {
         document
     }
 
-    /// Where its documents are.
+    /// The collections of the query.
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Most documents of its result.
+    /// The largest number of documents in the result.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Whether documents before its result are left out by number.
-    pub(super) fn skips(&self) -> bool {
+    /// Whether the query has an offset.
+    pub(super) fn has_offset(&self) -> bool {
         self.offset > 0
     }
 
-    /// Whether its result is a window on the documents that it accepts, and not all of them.
+    /// Whether the result is a window on the matching documents, not all of them.
     pub(super) fn is_windowed(&self) -> bool {
-        self.skips() || self.limit != usize::MAX
+        self.has_offset() || self.limit != usize::MAX
     }
 
-    /// Whether its callers see parts of documents.
+    /// Whether the query selects fields.
     pub(super) fn is_projection(&self) -> bool {
         self.select.is_some()
     }
 
-    /// Whether a document of its scope is in its result, or would be without offset and limit.
+    /// Whether a document of the scope is in the result, apart from offset and limit.
     pub(super) fn accepts(&self, document: &fs::Document) -> bool {
         self.matches(document) && self.within_cursors(document)
     }
 
-    /// Whether a document passes the filter and has every field that the query sorts by.
+    /// Whether a document passes the filter and has every field by which the query sorts.
     fn matches(&self, document: &fs::Document) -> bool {
         let sortable = self.orders.iter().all(|order| lookup(document, &order.path).is_some());
         sortable && self.filter.as_ref().is_none_or(|filter| filter.accepts(document))
     }
 
-    /// The order of its result.
+    /// The sort order of the result.
     pub(super) fn compare(&self, a: &fs::Document, b: &fs::Document) -> Ordering {
         let by = |order: &Order| match (lookup(a, &order.path), lookup(b, &order.path)) {
-            (Some(a), Some(b)) => order.directed(value::compare(&a, &b)),
+            (Some(a), Some(b)) => order.apply_direction(value::compare(&a, &b)),
             _ => Ordering::Equal,
         };
         self.orders.iter().map(by).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     fn within_cursors(&self, document: &fs::Document) -> bool {
-        let starts = self.start.as_ref().is_none_or(|cursor| match self.against(document, cursor) {
+        let starts = self.start.as_ref().is_none_or(|cursor| match self.compare_to_cursor(document, cursor) {
             Ordering::Less => false,
             Ordering::Equal => cursor.before,
             Ordering::Greater => true,
         });
-        let ends = self.end.as_ref().is_none_or(|cursor| match self.against(document, cursor) {
+        let ends = self.end.as_ref().is_none_or(|cursor| match self.compare_to_cursor(document, cursor) {
             Ordering::Less => true,
             Ordering::Equal => !cursor.before,
             Ordering::Greater => false,
@@ -172,17 +170,18 @@ impl Query {
         starts && ends
     }
 
-    /// Where a document stands relative to a cursor, which may name only the first few orders.
-    fn against(&self, document: &fs::Document, cursor: &fs::Cursor) -> Ordering {
+    /// The position of a document relative to a cursor, which may name only the first few orders.
+    fn compare_to_cursor(&self, document: &fs::Document, cursor: &fs::Cursor) -> Ordering {
         let by = |(order, at): (&Order, &fs::Value)| {
-            lookup(document, &order.path).map_or(Ordering::Equal, |value| order.directed(value::compare(&value, at)))
+            lookup(document, &order.path)
+                .map_or(Ordering::Equal, |value| order.apply_direction(value::compare(&value, at)))
         };
         self.orders.iter().zip(&cursor.values).map(by).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 
 impl Order {
-    fn directed(&self, order: Ordering) -> Ordering {
+    fn apply_direction(&self, order: Ordering) -> Ordering {
         if self.descending { order.reverse() } else { order }
     }
 }
@@ -203,7 +202,7 @@ fn parse_scope(parent: &str, from: &[sq::CollectionSelector]) -> Result<Scope, S
     }
 }
 
-/// Checks a query that names no collection: there is an index of names only.
+/// Checks a query that names no collection: only the index of names exists for it.
 fn check_any_collection(filter: Option<&Filter>, orders: &[Order]) -> Result<(), Status> {
     let mut by_name = orders.iter().all(|order| order.path.is_name() && !order.descending);
     if let Some(filter) = filter {
@@ -215,7 +214,7 @@ fn check_any_collection(filter: Option<&Filter>, orders: &[Order]) -> Result<(),
     if by_name { Ok(()) } else { Err(Status::invalid_argument("a query by fields must name its collection")) }
 }
 
-/// A cursor names values of the orders that the query says; those that are added to it are none of the cursor's.
+/// A cursor has values only for the explicit orders of a query, not for the implicit ones.
 fn check_cursor(cursor: &fs::Cursor, orders: &[Order]) -> Result<(), Status> {
     if cursor.values.len() > orders.len() {
         return Err(Status::invalid_argument("a cursor has more values than the query has orders"));
@@ -240,19 +239,19 @@ fn parse_orders(order_by: Vec<sq::Order>) -> Result<Vec<Order>, Status> {
     Ok(orders)
 }
 
-/// Adds what a query is sorted by without saying so: fields under an inequality, fields that are aggregated, the name.
+/// Adds the implicit orders of a query: fields with inequalities, aggregated fields, the name.
 fn add_implicit_orders(
     orders: &mut Vec<Order>,
     filter: Option<&Filter>,
     mut aggregated: Vec<FieldPath>,
 ) -> Result<(), Status> {
-    // As documented: implicit orders take the direction of the last explicit one.
+    // Documented: implicit orders take the direction of the last explicit one.
     let descending = orders.last().is_some_and(|order| order.descending);
     let mut inequalities = Vec::new();
     if let Some(filter) = filter {
         filter.inequalities(&mut inequalities);
     }
-    // By the fields' names, wherever they stand in the filter.
+    // Sorted by the fields' names, not by their order in the filter.
     let mut paths: Vec<_> = inequalities.into_iter().cloned().collect();
     paths.sort_unstable();
     let named = paths.iter().any(FieldPath::is_name) || orders.iter().any(|order| order.path.is_name());
@@ -277,7 +276,7 @@ fn add_implicit_orders(
     Ok(())
 }
 
-/// A projection without fields, and one of `__name__` alone, yields only names.
+/// Without fields, or with `__name__` alone, a projection yields only names.
 fn parse_projection(projection: sq::Projection) -> Result<Vec<FieldPath>, Status> {
     let paths = projection.fields.into_iter().map(|field| parse_field(Some(field)));
     Ok(paths.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| !path.is_name()).collect())

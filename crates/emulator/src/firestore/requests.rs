@@ -1,10 +1,10 @@
-//! Requests that carry writes. The published protocol leaves out field 5 of `Write`, `verify`, which Firebase's web SDK
-//! sends for each document that a transaction read and did not write. So these messages are declared here.
+//! Requests that carry writes. The published protocol lacks field 5 of `Write`, `verify`, which Firebase's web SDK
+//! sends for each document that a transaction read but did not write. So these messages are declared here.
 
 use super::fs;
 use std::collections::HashMap;
 
-/// One write, as `google.firestore.v1.Write` and a `verify`.
+/// One write: `google.firestore.v1.Write` with `verify`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Write {
     #[prost(oneof = "Operation", tags = "1, 2, 5, 6")]
@@ -17,14 +17,14 @@ pub(crate) struct Write {
     pub(crate) update_transforms: Vec<fs::document_transform::FieldTransform>,
 }
 
-/// What a write does.
+/// The operation of a write.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Operation {
     #[prost(message, tag = "1")]
     Update(fs::Document),
     #[prost(string, tag = "2")]
     Delete(String),
-    /// Only the precondition is checked.
+    /// Checks only the precondition.
     #[prost(string, tag = "5")]
     Verify(String),
     #[prost(message, tag = "6")]
@@ -74,7 +74,7 @@ mod tests {
     use prost::Message as _;
 
     #[test]
-    fn a_verify_is_read_beside_what_the_published_protocol_has() {
+    fn a_verify_is_decoded_with_the_published_fields() {
         let name = "projects/p/databases/(default)/documents/c/d";
         let exists = fs::Precondition { condition_type: Some(fs::precondition::ConditionType::Exists(true)) };
         let published = fs::Write { current_document: Some(exists), ..fs::Write::default() };
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_fields_are_those_of_the_published_protocol() {
+    fn all_other_fields_match_the_published_protocol() {
         use fs::document_transform::{FieldTransform, field_transform::TransformType};
         let increment = TransformType::Increment(fs::Value::default());
         let transform = FieldTransform { field_path: "n".into(), transform_type: Some(increment) };

@@ -1,17 +1,18 @@
-//! Firestore's JSON over HTTP/1.1, as browsers poll with it. Clients send JSON as `text/plain`; the type is not looked at.
+//! Firestore's JSON API over HTTP/1.1, which browsers poll. Clients send JSON as `text/plain`, so the content type is
+//! ignored.
 
-use super::{Firestore, fs, json, past, path, requests};
+use super::{Firestore, fs, json, path, read_time_unsupported, requests};
 use crate::{json as fields, url};
 use axum::http::Method;
 use serde_json::{Value, json};
 use tonic::Status;
 
-/// Reads the consistency of a request's body into the selector type of its message.
+/// Parses the consistency of a request's body into the selector type of its message.
 macro_rules! selector {
     ($body:expr, $module:ident) => {{
         use fs::$module::ConsistencySelector;
         if fields::member($body, "readTime").is_some() {
-            return Err(past());
+            return Err(read_time_unsupported());
         } else if let Some(options) = fields::member($body, "newTransaction") {
             Some(ConsistencySelector::NewTransaction(json::options_from(options)?))
         } else if fields::member($body, "transaction").is_some() {
@@ -32,7 +33,7 @@ pub(crate) async fn handle(
 ) -> Result<Value, Status> {
     let parameters = url::query(query);
     let unknown = || Status::unimplemented(format!("{method} /v1/{path} is not part of this local server"));
-    // Ids may contain colons, so only a known verb after the last one counts.
+    // IDs may contain colons, so only a known verb after the last colon counts.
     if let (Some((parent, verb)), &Method::POST) = (path.rsplit_once(':'), method)
         && !verb.contains('/')
     {
@@ -64,7 +65,7 @@ pub(crate) async fn handle(
     }
 }
 
-/// A method written as a verb after a colon.
+/// A method that is written as a verb after a colon.
 async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Result<Value, Status> {
     let database = || parent.strip_suffix("/documents").unwrap_or(parent).to_owned();
     let writes = || fields::list(body, "writes")?.iter().map(json::write_from).collect::<Result<Vec<_>, _>>();
@@ -77,16 +78,16 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
                 mask: fields::member(body, "mask").map(json::mask_from).transpose()?,
                 consistency_selector: selector!(body, batch_get_documents_request),
             };
-            Ok(service.batch_get_documents(get).await?.iter().map(json::batch_got).collect())
+            Ok(service.batch_get_documents(get).await?.iter().map(json::batch_get_response).collect())
         }
         "commit" => {
             let commit =
                 requests::CommitRequest { database: database(), writes: writes()?, transaction: transaction()? };
-            Ok(json::committed(&service.commit_request(commit).await?))
+            Ok(json::commit_response(&service.commit_request(commit).await?))
         }
         "batchWrite" => {
             let batch = requests::BatchWriteRequest { database: database(), writes: writes()?, ..Default::default() };
-            Ok(json::batch_written(&service.batch_write_request(batch).await?))
+            Ok(json::batch_write_response(&service.batch_write_request(batch).await?))
         }
         "runQuery" => {
             let query = fields::member(body, "structuredQuery").map(json::query_from).transpose()?;
@@ -96,13 +97,13 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
                 query_type: query.map(fs::run_query_request::QueryType::StructuredQuery),
                 consistency_selector: selector!(body, run_query_request),
             };
-            Ok(service.run_query(run).await?.iter().map(json::queried).collect())
+            Ok(service.run_query(run).await?.iter().map(json::run_query_response).collect())
         }
         "runAggregationQuery" => aggregate(service, parent, body).await,
         "beginTransaction" => {
             let options = fields::member(body, "options").map(json::options_from).transpose()?;
-            let begun = service.begin_transaction(fs::BeginTransactionRequest { database: database(), options })?;
-            Ok(json!({"transaction": fields::encode_base64(&begun.transaction)}))
+            let response = service.begin_transaction(fs::BeginTransactionRequest { database: database(), options })?;
+            Ok(json!({"transaction": fields::encode_base64(&response.transaction)}))
         }
         "rollback" => {
             service.roll_back(&fs::RollbackRequest { database: database(), transaction: transaction()? })?;
@@ -110,7 +111,7 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
         }
         "listCollectionIds" => {
             if fields::member(body, "readTime").is_some() {
-                return Err(past());
+                return Err(read_time_unsupported());
             }
             let list = fs::ListCollectionIdsRequest {
                 parent: parent.into(),
@@ -119,7 +120,7 @@ async fn call(service: &Firestore, parent: &str, verb: &str, body: &Value) -> Re
                 consistency_selector: None,
             };
             let found = service.list_collection_ids(list).await?;
-            Ok(json::collections(found))
+            Ok(json::list_collection_ids_response(found))
         }
         _ => Err(Status::unimplemented(format!("'{verb}' is not part of this local server"))),
     }
@@ -140,7 +141,7 @@ async fn aggregate(service: &Firestore, parent: &str, body: &Value) -> Result<Va
         } else if let Some(avg) = fields::member(json, "avg") {
             ag::Operator::Avg(ag::Avg { field: field(avg)? })
         } else {
-            return Err(fields::bad("aggregations", "count, sum or avg"));
+            return Err(fields::invalid("aggregations", "count, sum or avg"));
         };
         Ok(Aggregation { alias: fields::text(json, "alias")?, operator: Some(operator) })
     };
@@ -154,13 +155,13 @@ async fn aggregate(service: &Firestore, parent: &str, body: &Value) -> Result<Va
         query_type: Some(fs::run_aggregation_query_request::QueryType::StructuredAggregationQuery(query)),
         consistency_selector: selector!(body, run_aggregation_query_request),
     };
-    Ok(json!([json::aggregated(&service.run_aggregation_query(run).await?)]))
+    Ok(json!([json::aggregation_response(&service.run_aggregation_query(run).await?)]))
 }
 
 async fn list(service: &Firestore, path: &str, parameters: &[(String, String)]) -> Result<Value, Status> {
     let (parent, collection_id) = path.rsplit_once('/').unwrap_or_default();
     let page_size = match parameter(parameters, "pageSize") {
-        Some(size) => size.parse().map_err(|_| fields::bad("pageSize", "an integer"))?,
+        Some(size) => size.parse().map_err(|_| fields::invalid("pageSize", "an integer"))?,
         None => 0,
     };
     let transaction = transaction(parameters)?;
@@ -174,7 +175,7 @@ async fn list(service: &Firestore, path: &str, parameters: &[(String, String)]) 
         show_missing: parameter(parameters, "showMissing") == Some("true"),
         consistency_selector: transaction.map(fs::list_documents_request::ConsistencySelector::Transaction),
     };
-    Ok(json::listed(&service.list_documents(list).await?))
+    Ok(json::list_documents_response(&service.list_documents(list).await?))
 }
 
 async fn create(
@@ -219,12 +220,12 @@ fn mask(parameters: &[(String, String)], name: &str) -> Option<fs::DocumentMask>
     (!field_paths.is_empty()).then_some(fs::DocumentMask { field_paths })
 }
 
-/// The transaction that a `GET` reads in.
+/// The transaction in which a `GET` reads.
 fn transaction(parameters: &[(String, String)]) -> Result<Option<Vec<u8>>, Status> {
     if parameter(parameters, "readTime").is_some() {
-        return Err(past());
+        return Err(read_time_unsupported());
     }
-    let decode = |id| fields::decode_base64(id).ok_or_else(|| fields::bad("transaction", "base64"));
+    let decode = |id| fields::decode_base64(id).ok_or_else(|| fields::invalid("transaction", "base64"));
     parameter(parameters, "transaction").map(decode).transpose()
 }
 
@@ -234,7 +235,7 @@ fn precondition(parameters: &[(String, String)]) -> Result<Option<fs::Preconditi
         match (parameter(parameters, "currentDocument.exists"), parameter(parameters, "currentDocument.updateTime")) {
             (Some(exists), _) => ConditionType::Exists(exists == "true"),
             (None, Some(at)) => ConditionType::UpdateTime(
-                at.parse().map_err(|_| fields::bad("currentDocument.updateTime", "a timestamp"))?,
+                at.parse().map_err(|_| fields::invalid("currentDocument.updateTime", "a timestamp"))?,
             ),
             (None, None) => return Ok(None),
         };

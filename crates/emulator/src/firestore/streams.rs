@@ -1,7 +1,7 @@
-//! Firestore's streams: Listen and Write, over any transport that carries messages both ways.
+//! Firestore's streams, Listen and Write, over any transport that carries messages both ways.
 //!
-//! A stream ends with `UNAVAILABLE` when the server stops (clients come back), and with `OK` only after the client itself has
-//! closed its half.
+//! When the server stops, a stream ends with `UNAVAILABLE`, and clients reconnect. It ends with `OK` only after the
+//! client has closed its half.
 
 use super::{Firestore, fs, path, requests::WriteRequest, watch::Listener};
 use crate::{
@@ -17,14 +17,14 @@ use tonic::Status;
 /// The client's half of a stream.
 pub(super) type Requests<M> = BoxStream<'static, Result<M, Status>>;
 
-/// `Listen`: targets come and go, and each is kept up to date.
+/// `Listen`: the client adds and removes targets, and the server keeps each up to date.
 pub(super) fn listen(service: Arc<Firestore>, requests: Requests<fs::ListenRequest>) -> Responses<fs::ListenResponse> {
-    respond(limits::STREAM_RESPONSES, |sender| async move { serve_listen(&service, requests, &sender).await })
+    respond(limits::MAX_STREAM_RESPONSES, |sender| async move { serve_listen(&service, requests, &sender).await })
 }
 
-/// `Write`: one commit after the other.
+/// `Write`: commits one request after another.
 pub(super) fn write(service: Arc<Firestore>, requests: Requests<WriteRequest>) -> Responses<fs::WriteResponse> {
-    respond(limits::STREAM_RESPONSES, |sender| async move { serve_write(&service, requests, &sender).await })
+    respond(limits::MAX_STREAM_RESPONSES, |sender| async move { serve_write(&service, requests, &sender).await })
 }
 
 async fn serve_listen(
@@ -33,7 +33,8 @@ async fn serve_listen(
     sender: &Sender<fs::ListenResponse>,
 ) -> Result<(), Status> {
     let mut listener = Listener::new(service.store.clone(), Arc::clone(&service.hub))?;
-    let mut silence = interval_at(Instant::now() + limits::LISTEN_SILENCE, limits::LISTEN_SILENCE);
+    let mut silence =
+        interval_at(Instant::now() + limits::LISTEN_KEEP_ALIVE_INTERVAL, limits::LISTEN_KEEP_ALIVE_INTERVAL);
     silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let responses = tokio::select! {
@@ -44,7 +45,7 @@ async fn serve_listen(
                 Some(request) => listener.handle(request).await?,
                 None => return Ok(()),
             },
-            () = listener.changed() => listener.follow().await?,
+            () = listener.changed() => listener.apply_commits().await?,
             _ = silence.tick() => listener.keep_alive().await?,
         };
         if !responses.is_empty() {
@@ -62,9 +63,9 @@ async fn serve_write(
     sender: &Sender<fs::WriteResponse>,
 ) -> Result<(), Status> {
     let mut database = None;
-    // Clients send back the newest token they have. A stream that broke is not taken up again, so no answer is kept for one,
-    // and what a client says about tokens is not looked at.
-    let mut answers = 0_u64;
+    // Clients send back the newest token that they have. A broken stream cannot be resumed, so no responses are kept
+    // for it, and the tokens of clients are ignored.
+    let mut response_count = 0_u64;
     loop {
         let request = tokio::select! {
             biased;
@@ -90,18 +91,18 @@ async fn serve_write(
             }
             Some(_) => return Err(Status::invalid_argument("a stream is about one database")),
         }
-        answers += 1;
-        response.stream_token = answers.to_be_bytes().to_vec();
+        response_count += 1;
+        response.stream_token = response_count.to_be_bytes().to_vec();
         send(service, sender, response).await?;
     }
 }
 
-/// Sends one response, as soon as the client takes it in.
+/// Sends one response, as soon as the client accepts it.
 async fn send<R>(service: &Firestore, sender: &Sender<R>, response: R) -> Result<(), Status> {
     tokio::select! {
         biased;
         () = service.stop.cancelled() => Err(stopping()),
-        // A client that is gone is noticed by whoever looks next.
+        // If the client is gone, the caller's next poll notices it.
         _ = sender.send(Ok(response)) => Ok(()),
     }
 }

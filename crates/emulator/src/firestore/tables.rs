@@ -1,7 +1,8 @@
-//! Firestore's tables: documents by collection and id, so that a collection is one range in the order of its ids; and the
-//! time of the last commit, so that whoever reads documents knows what they are the state of.
+//! Firestore's tables: documents by collection and ID, so that a collection is one range in the order of its IDs; and
+//! the time of the last commit, so that a reader knows which state the documents have.
 
 use super::{fs, path::DocumentName};
+use crate::store::decode;
 use prost::Message;
 use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -12,19 +13,19 @@ const VERSION: TableDefinition<(), u64> = TableDefinition::new("firestore_versio
 pub(super) trait Documents: ReadableTable<(&'static str, &'static str), &'static [u8]> {}
 impl<T: ReadableTable<(&'static str, &'static str), &'static [u8]>> Documents for T {}
 
-/// Opens the table for writing; makes it if need be.
+/// Opens the table for writing; creates it if missing.
 pub(super) fn writable(
     transaction: &WriteTransaction,
 ) -> Result<Table<'_, (&'static str, &'static str), &'static [u8]>, Error> {
     Ok(transaction.open_table(DOCUMENTS)?)
 }
 
-/// Opens the table for reading; it was made at start.
+/// Opens the table for reading. `open` created it at startup.
 pub(super) fn readable(transaction: &ReadTransaction) -> Result<impl Documents + use<>, Error> {
     Ok(transaction.open_table(DOCUMENTS)?)
 }
 
-/// Makes the tables if need be, as of `now`; answers the time of the last commit.
+/// Creates missing tables, as of `now`; returns the time of the last commit.
 pub(super) fn open(transaction: &WriteTransaction, now: u64) -> Result<u64, Error> {
     drop(writable(transaction)?);
     let mut table = transaction.open_table(VERSION)?;
@@ -43,7 +44,7 @@ pub(super) fn version(transaction: &ReadTransaction) -> Result<u64, Error> {
     Ok(transaction.open_table(VERSION)?.get(())?.map_or(0, |version| version.value()))
 }
 
-/// Notes the time of a commit.
+/// Records the time of a commit.
 pub(super) fn set_version(transaction: &WriteTransaction, at: u64) -> Result<(), Error> {
     transaction.open_table(VERSION)?.insert((), at)?;
     Ok(())
@@ -55,7 +56,7 @@ pub(super) fn get(table: &impl Documents, name: &DocumentName) -> Result<Option<
     row.map(|row| decode(row.value())).transpose()
 }
 
-/// Stores one document, or removes it; answers how many bytes it takes.
+/// Stores or removes one document; returns its size in bytes.
 pub(super) fn put(
     table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
     name: &DocumentName,
@@ -75,24 +76,24 @@ pub(super) fn put(
     }
 }
 
-/// Where to look for documents.
+/// The collections of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The collection of this full name.
+    /// The collection with this full name.
     Collection(String),
-    /// Every collection right below the parent of this full name.
+    /// Every collection directly below the parent with this full name.
     Children(String),
-    /// Every collection of this id (any id when empty) at or below a parent.
+    /// Every collection with this ID (or any ID, if empty) at or below a parent.
     Group {
         /// The parent's full name.
         parent: String,
-        /// The collections' id.
+        /// The collections' ID.
         id: String,
     },
 }
 
 impl Scope {
-    /// Whether a collection belongs to it.
+    /// Whether a collection is in the scope.
     pub(super) fn covers(&self, collection: &str) -> bool {
         match self {
             Self::Collection(name) => collection == name,
@@ -105,12 +106,12 @@ impl Scope {
     }
 }
 
-/// Whether a collection is right below a parent.
+/// Whether a collection is directly below a parent.
 fn is_child(collection: &str, parent: &str) -> bool {
     collection.strip_prefix(parent).and_then(|below| below.strip_prefix('/')).is_some_and(|id| !id.contains('/'))
 }
 
-/// Passes every document of a scope, in the order of collection and id, to `visit`, until that says `false`.
+/// Passes every document of a scope to `visit`, in the order of collection and ID, until `visit` returns `false`.
 pub(super) fn scan(
     table: &impl Documents,
     scope: &Scope,
@@ -123,21 +124,22 @@ pub(super) fn scan(
     for row in table.range::<(&str, &str)>((start.as_str(), "")..)? {
         let (key, value) = row?;
         let (collection, _) = key.value();
-        let (inside, wanted) = match scope {
+        let (inside, matches) = match scope {
             Scope::Collection(name) => (collection == name, true),
             Scope::Children(parent) => (collection.starts_with(&prefix), is_child(collection, parent)),
             Scope::Group { id, .. } => {
                 (collection.starts_with(&prefix), id.is_empty() || collection.rsplit('/').next() == Some(id))
             }
         };
-        if !inside || (wanted && !visit(decode(value.value())?)) {
+        if !inside || (matches && !visit(decode(value.value())?)) {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// The ids of the collections right below a parent; below a collection, those of the documents that have collections.
+/// The IDs of the collections directly below a parent. Below a collection, the IDs of the documents that have
+/// subcollections.
 pub(super) fn collection_ids(table: &impl Documents, parent: &str) -> Result<Vec<String>, Error> {
     let prefix = format!("{parent}/");
     let mut ids: Vec<String> = Vec::new();
@@ -147,15 +149,12 @@ pub(super) fn collection_ids(table: &impl Documents, parent: &str) -> Result<Vec
         let (key, _) = row?;
         let Some(below) = key.value().0.strip_prefix(&prefix) else { return Ok(ids) };
         let id = below.split('/').next().unwrap_or_default().to_owned();
-        // The next key that is neither this collection nor below it: '0' is the character after '/'. A sibling such as
-        // "id-1" sorts before "id/", so it is met again when "id" itself was; it is not pushed twice.
+        // Continues at the next key that is neither this collection nor below it: '0' is the character after '/'. A
+        // sibling such as "id-1" sorts before "id/", so the scan meets it again after "id" itself; it is not pushed
+        // twice.
         from = if below == id { format!("{prefix}{id}\u{1}") } else { format!("{prefix}{id}0") };
         if !ids.contains(&id) {
             ids.push(id);
         }
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<fs::Document, Error> {
-    fs::Document::decode(bytes).map_err(|error| Error::Corrupted(error.to_string()))
 }

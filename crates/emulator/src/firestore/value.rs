@@ -1,4 +1,4 @@
-//! Values: their order across types, equality, and the checks on what may be stored.
+//! Values: their order across types, their equality, and the checks before they are stored.
 
 use super::{
     fs,
@@ -23,7 +23,7 @@ pub(super) fn rank(value: &fs::Value) -> u8 {
         Some(ValueType::ArrayValue(_)) => 8,
         Some(ValueType::MapValue(map)) if is_vector(map) => 9,
         Some(ValueType::MapValue(_)) => 10,
-        // Only expressions of pipelines, which are refused before they get here.
+        // Expressions of pipelines. They are rejected earlier.
         Some(_) => 11,
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn equal(a: &fs::Value, b: &fs::Value) -> bool {
     compare(a, b) == Ordering::Equal
 }
 
-/// The order of document names: part by part. Ids such as `__id7__` are numbers, and numbers come before text.
+/// The order of document names, segment by segment. IDs such as `__id7__` are numbers, and numbers sort before text.
 pub(super) fn compare_names(a: &str, b: &str) -> Ordering {
     fn key(part: &str) -> (i128, &str) {
         (path::numeric_id(part).map_or(i128::MAX, i128::from), part)
@@ -77,7 +77,7 @@ pub(super) fn compare_names(a: &str, b: &str) -> Ordering {
     a.split('/').map(key).cmp(b.split('/').map(key))
 }
 
-/// The key of a map that makes it a value of another type, and its value for vectors.
+/// The key that gives a map a special type, and its value for vectors.
 const TYPE_KEY: &str = "__type__";
 const VECTOR_TYPE: &str = "__vector__";
 /// The key of a vector's elements.
@@ -96,7 +96,7 @@ fn vector_elements(map: &fs::MapValue) -> &[fs::Value] {
     }
 }
 
-/// Whether the value is a number that is none.
+/// Whether the value is NaN.
 pub(super) fn is_nan(value: &fs::Value) -> bool {
     matches!(value.value_type, Some(ValueType::DoubleValue(number)) if number.is_nan())
 }
@@ -116,7 +116,7 @@ fn compare_doubles(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }
 
-/// Exact, although not every integer of 64 bits has a double.
+/// Exact, although some 64-bit integers have no equal double.
 fn compare_mixed(integer: i64, double: f64) -> Ordering {
     const TWO_63: f64 = 9_223_372_036_854_775_808.0;
     if double.is_nan() || double < -TWO_63 {
@@ -154,17 +154,17 @@ fn compare_maps(a: &HashMap<String, fs::Value>, b: &HashMap<String, fs::Value>) 
     keys_a.len().cmp(&keys_b.len())
 }
 
-/// Checks the fields of a document that is to be stored.
+/// Checks the fields of a document before it is stored.
 pub(super) fn check_fields(fields: &HashMap<String, fs::Value>) -> Result<(), Status> {
     check_map(fields, 0, 0)
 }
 
-/// Checks values that are to be elements of an array.
+/// Checks values before they become elements of an array.
 pub(super) fn check_elements(values: &[fs::Value]) -> Result<(), Status> {
     values.iter().try_for_each(|value| check_element(value, 1, 0))
 }
 
-/// Checks a map `depth` maps and arrays below the document, whose path is `path_bytes` long.
+/// Checks a map that is nested in `depth` maps and arrays, and whose path has `path_bytes` bytes.
 fn check_map(fields: &HashMap<String, fs::Value>, depth: usize, path_bytes: usize) -> Result<(), Status> {
     for (name, value) in fields {
         path::check_field(name)?;
@@ -172,11 +172,11 @@ fn check_map(fields: &HashMap<String, fs::Value>, depth: usize, path_bytes: usiz
             return Err(Status::invalid_argument(format!("the field name \"{name}\" is reserved")));
         }
         let path_bytes = path_bytes + name.len();
-        if path_bytes > limits::FIELD_PATH_BYTES {
-            let most = limits::FIELD_PATH_BYTES;
-            return Err(Status::invalid_argument(format!("the path of a field is longer than {most} bytes")));
+        if path_bytes > limits::MAX_FIELD_PATH_BYTES {
+            let max = limits::MAX_FIELD_PATH_BYTES;
+            return Err(Status::invalid_argument(format!("the path of a field is longer than {max} bytes")));
         }
-        // The path of what is inside goes on after a dot.
+        // One more byte for the dot between this name and the nested one.
         check_value(value, depth, path_bytes + 1)?;
     }
     Ok(())
@@ -185,8 +185,8 @@ fn check_map(fields: &HashMap<String, fs::Value>, depth: usize, path_bytes: usiz
 fn check_value(value: &fs::Value, depth: usize, path_bytes: usize) -> Result<(), Status> {
     let invalid = |text: String| Err(Status::invalid_argument(text));
     let nested = matches!(value.value_type, Some(ValueType::ArrayValue(_) | ValueType::MapValue(_)));
-    if nested && depth >= limits::VALUE_DEPTH {
-        return invalid(format!("values are nested deeper than {}", limits::VALUE_DEPTH));
+    if nested && depth >= limits::MAX_VALUE_DEPTH {
+        return invalid(format!("values are nested deeper than {}", limits::MAX_VALUE_DEPTH));
     }
     match &value.value_type {
         None => invalid("a value has no type".into()),
@@ -206,8 +206,8 @@ fn check_value(value: &fs::Value, depth: usize, path_bytes: usize) -> Result<(),
         {
             invalid(format!("the timestamp of {} s and {} ns is outside of the years 1 to 9999", at.seconds, at.nanos))
         }
-        Some(ValueType::StringValue(text)) if text.len() > limits::FIELD_VALUE_BYTES => too_long(text.len()),
-        Some(ValueType::BytesValue(bytes)) if bytes.len() > limits::FIELD_VALUE_BYTES => too_long(bytes.len()),
+        Some(ValueType::StringValue(text)) if text.len() > limits::MAX_FIELD_VALUE_BYTES => too_long(text.len()),
+        Some(ValueType::BytesValue(bytes)) if bytes.len() > limits::MAX_FIELD_VALUE_BYTES => too_long(bytes.len()),
         Some(_) if rank(value) == 11 => invalid("expressions cannot be stored".into()),
         Some(_) => Ok(()),
     }
@@ -223,14 +223,14 @@ fn check_element(element: &fs::Value, depth: usize, path_bytes: usize) -> Result
     }
 }
 
-/// Checks a map with a type: only vectors are known, and they hold doubles and nothing else.
+/// Checks a map with a type. Only vectors are known, and they contain only doubles.
 fn check_vector(map: &fs::MapValue) -> Result<(), Status> {
     let invalid = |text: &str| Err(Status::invalid_argument(text));
     let elements = vector_elements(map);
     if !is_vector(map) {
         return invalid("the only type of a map is \"__vector__\"");
     }
-    if map.fields.len() != 2 || !(1..=limits::VECTOR_DIMENSIONS).contains(&elements.len()) {
+    if map.fields.len() != 2 || !(1..=limits::MAX_VECTOR_DIMENSIONS).contains(&elements.len()) {
         return invalid("a vector needs a \"value\" of 1 to 2048 numbers and nothing else");
     }
     if elements.iter().any(|element| !matches!(element.value_type, Some(ValueType::DoubleValue(_)))) {
@@ -240,14 +240,14 @@ fn check_vector(map: &fs::MapValue) -> Result<(), Status> {
 }
 
 fn too_long(bytes: usize) -> Result<(), Status> {
-    let most = limits::FIELD_VALUE_BYTES;
-    Err(Status::invalid_argument(format!("a value of {bytes} bytes is longer than {most} bytes")))
+    let max = limits::MAX_FIELD_VALUE_BYTES;
+    Err(Status::invalid_argument(format!("a value of {bytes} bytes is longer than {max} bytes")))
 }
 
 /// The years 1 to 9999.
 const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// The size of a document by the documented rules, which are not the size of its encoding.
+/// The size of a document by the documented rules, which differs from the size of its encoding.
 pub(super) fn document_size(name: &DocumentName, fields: &HashMap<String, fs::Value>) -> usize {
     name_size(&name.to_string()) + fields_size(fields) + 32
 }
@@ -256,7 +256,7 @@ fn fields_size(fields: &HashMap<String, fs::Value>) -> usize {
     fields.iter().map(|(name, value)| name.len() + 1 + value_size(value)).sum()
 }
 
-/// The parts below `documents`, text with a byte at its end and numbers with 8, and 16 bytes more.
+/// The segments below `documents` (text with one extra byte, numbers with 8 bytes), plus 16 bytes.
 fn name_size(name: &str) -> usize {
     let below = name.split_once("/documents/").map_or(name, |(_, below)| below);
     let part = |part: &str| if path::numeric_id(part).is_some() { 8 } else { part.len() + 1 };
@@ -270,7 +270,7 @@ fn value_size(value: &fs::Value) -> usize {
         Some(ValueType::BytesValue(bytes)) => bytes.len(),
         Some(ValueType::ReferenceValue(name)) => name_size(name),
         Some(ValueType::GeoPointValue(_)) => 16,
-        // An empty map or array takes a byte, too.
+        // An empty map or array takes one byte, too.
         Some(ValueType::ArrayValue(array)) => array.values.iter().map(value_size).sum::<usize>().max(1),
         Some(ValueType::MapValue(map)) if is_vector(map) => 8 * vector_elements(map).len(),
         Some(ValueType::MapValue(map)) => fields_size(&map.fields).max(1),
@@ -278,7 +278,7 @@ fn value_size(value: &fs::Value) -> usize {
     }
 }
 
-/// Times are kept to the microsecond, as in the real service.
+/// Truncates times to microseconds, as the real service does.
 pub(super) fn truncate_times(value: &mut fs::Value) {
     match &mut value.value_type {
         Some(ValueType::TimestampValue(at)) => at.nanos -= at.nanos % 1_000,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_in_arrays_and_deep_values_are_refused() {
+    fn arrays_in_arrays_and_deep_values_are_rejected() {
         assert!(stored(list(vec![list(vec![])])).is_err());
         assert!(stored(list(vec![vector(&[1.0])])).is_err());
         let mut deep = of(ValueType::NullValue(0));
@@ -373,12 +373,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_real_service_does_not_store_is_refused() {
+    fn values_that_the_real_service_rejects_are_rejected() {
         let point =
             |latitude, longitude| of(ValueType::GeoPointValue(super::super::r#type::LatLng { latitude, longitude }));
         let reference = |name: &str| of(ValueType::ReferenceValue(name.into()));
         let long = "x".repeat(1_499);
-        for refused in [
+        for rejected in [
             point(91.0, 0.0),
             point(0.0, -181.0),
             point(f64::NAN, 0.0),
@@ -395,7 +395,7 @@ mod tests {
             vector(&[0.0; 2_049]),
             of(ValueType::FieldReferenceValue("a".into())),
         ] {
-            assert!(stored(refused.clone()).is_err(), "{refused:?}");
+            assert!(stored(rejected.clone()).is_err(), "{rejected:?}");
         }
         for accepted in [
             point(-90.0, 180.0),
@@ -409,9 +409,9 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_that_the_real_service_counts() {
+    fn sizes_match_those_of_the_real_service() {
         let sized = |path: &str, value: Option<fs::Value>| {
-            let name = DocumentName::stored(&format!("projects/p/databases/(default)/documents/{path}"));
+            let name = DocumentName::from_stored(&format!("projects/p/databases/(default)/documents/{path}"));
             document_size(&name, &value.map(|value| ("c".to_owned(), value)).into_iter().collect())
         };
         assert_eq!(sized("f/v", None), 52);

@@ -1,5 +1,5 @@
-//! One write on one document: precondition, update or delete, transforms. Pure: the state before goes in, the state after
-//! comes out.
+//! One write of one document: precondition, update or delete, transforms. These functions are pure: they map the state
+//! before to the state after.
 
 use super::{
     fs,
@@ -17,9 +17,9 @@ use prost_types::Timestamp;
 use std::collections::HashMap;
 use tonic::Status;
 
-/// A write whose form is right.
+/// A valid write.
 pub(super) struct CheckedWrite {
-    /// The document it is about.
+    /// The document that it writes.
     pub(super) name: DocumentName,
     operation: CheckedOperation,
     precondition: Option<ConditionType>,
@@ -27,27 +27,27 @@ pub(super) struct CheckedWrite {
 }
 
 enum CheckedOperation {
-    /// The whole document.
+    /// Replaces the whole document.
     Replace(HashMap<String, fs::Value>),
-    /// These paths, present in the fields or to be removed.
+    /// Sets the paths that are present in the fields and removes the others.
     Merge(HashMap<String, fs::Value>, Vec<FieldPath>),
-    /// Only the transforms.
+    /// Applies only the transforms.
     Transform,
     Delete,
-    /// Nothing but the precondition.
+    /// Checks only the precondition.
     Verify,
 }
 
-/// What a write leaves behind.
+/// The result of a write.
 pub(super) struct Outcome {
-    /// The document after the write; `None` when it is gone.
+    /// The document after the write; `None` if it was deleted.
     pub(super) document: Option<fs::Document>,
     /// One value per transform.
     pub(super) transform_results: Vec<fs::Value>,
 }
 
 impl CheckedWrite {
-    /// Checks the form of a write.
+    /// Checks a write.
     pub(super) fn parse(write: Write) -> Result<Self, Status> {
         let mask = write.update_mask.as_ref().map(FieldPath::parse_mask).transpose()?;
         let mut field_transforms = write.update_transforms;
@@ -81,8 +81,8 @@ impl CheckedWrite {
             }
         };
         let transforms = field_transforms.into_iter().map(parse_transform).collect::<Result<Vec<_>, _>>()?;
-        let overlap = |(place, (path, _)): (usize, &(FieldPath, _))| {
-            transforms[..place].iter().any(|(other, _)| path.overlaps(other))
+        let overlap = |(index, (path, _)): (usize, &(FieldPath, _))| {
+            transforms[..index].iter().any(|(other, _)| path.overlaps(other))
         };
         if transforms.iter().enumerate().any(overlap) {
             return Err(Status::invalid_argument("a write transforms a field and a field within it"));
@@ -94,7 +94,7 @@ impl CheckedWrite {
         Ok(Self { name: DocumentName::parse(&name)?, operation, precondition, transforms })
     }
 
-    /// Checks the precondition against the document as it is.
+    /// Checks the precondition against the current document.
     pub(super) fn check(&self, current: Option<&fs::Document>) -> Result<(), Status> {
         let name = &self.name;
         match (&self.precondition, current) {
@@ -104,19 +104,19 @@ impl CheckedWrite {
             (Some(ConditionType::Exists(false)), Some(_)) => {
                 Err(Status::already_exists(format!("Document already exists: {name}")))
             }
-            (Some(ConditionType::UpdateTime(wanted)), current) => {
+            (Some(ConditionType::UpdateTime(required)), current) => {
                 let found = current.and_then(|document| document.update_time);
-                if found.is_some_and(|found| found == *wanted) {
+                if found.is_some_and(|found| found == *required) {
                     return Ok(());
                 }
-                if found.is_some_and(|found| order(&found) < order(wanted)) {
+                if found.is_some_and(|found| order(&found) < order(required)) {
                     return Err(Status::invalid_argument(format!(
-                        "the required base version ({wanted}) of {name} is later than the stored version"
+                        "the required base version ({required}) of {name} is later than the stored version"
                     )));
                 }
                 let found = found.map_or_else(|| "none".into(), |at| at.to_string());
                 Err(Status::failed_precondition(format!(
-                    "the stored version ({found}) of {name} does not match the required base version ({wanted})"
+                    "the stored version ({found}) of {name} does not match the required base version ({required})"
                 )))
             }
             _ => Ok(()),
@@ -153,19 +153,19 @@ impl CheckedWrite {
         let at = Some(clock::timestamp(now));
         let create_time = current.and_then(|document| document.create_time).or(at);
         let document = fs::Document { name: self.name.to_string(), fields, create_time, update_time: at };
-        if value::document_size(&self.name, &document.fields) > limits::DOCUMENT_BYTES {
+        if value::document_size(&self.name, &document.fields) > limits::MAX_DOCUMENT_BYTES {
             return Err(Status::invalid_argument(format!(
                 "Document {} is larger than {} bytes",
                 self.name,
-                limits::DOCUMENT_BYTES
+                limits::MAX_DOCUMENT_BYTES
             )));
         }
         Ok(Outcome { document: Some(document), transform_results })
     }
 }
 
-/// Checks what writes of one commit on the same document ask of one another, before anything is looked up. The real
-/// service makes one change of them, so each of their preconditions must follow from the write before.
+/// Checks the writes of one commit to the same document against each other, before any document is read. The real
+/// service merges them into one change, so each precondition must follow from the previous write.
 pub(super) fn check_sequence(writes: &[CheckedWrite]) -> Result<(), Status> {
     struct Before<'a> {
         deleted: bool,
@@ -208,7 +208,7 @@ pub(super) fn check_sequence(writes: &[CheckedWrite]) -> Result<(), Status> {
     Ok(())
 }
 
-/// A key by which times sort.
+/// A key that sorts times.
 fn order(at: &Timestamp) -> (i64, i32) {
     (at.seconds, at.nanos)
 }
@@ -229,13 +229,13 @@ fn parse_transform(transform: FieldTransform) -> Result<(FieldPath, TransformTyp
             number(operand)?;
         }
         TransformType::AppendMissingElements(array) => value::check_elements(&array.values)?,
-        // What no array can hold is in none, so nothing is removed.
+        // Elements that no array can hold are in none, so nothing is removed.
         TransformType::RemoveAllFromArray(_) => {}
     }
     Ok((path, kind))
 }
 
-/// The new value, and the result to report: null for array transforms, the new value otherwise.
+/// The new value and the reported result: null for array transforms, otherwise the new value.
 fn apply_transform(current: Option<&fs::Value>, transform: TransformType, now: u64) -> (fs::Value, fs::Value) {
     let number = current.filter(|value| value::rank(value) == 2);
     let array = || match current.and_then(|value| value.value_type.as_ref()) {
@@ -250,7 +250,7 @@ fn apply_transform(current: Option<&fs::Value>, transform: TransformType, now: u
             reported(of(ValueType::TimestampValue(clock::timestamp(now - now % 1_000))))
         }
         TransformType::Increment(by) => reported(number.map_or(by.clone(), |number| add(number, &by))),
-        // A number that is none wins neither way; where both are equal the stored one stays.
+        // With NaN, the result is NaN; if both are equal, the stored number stays.
         TransformType::Maximum(other) => reported(extreme(number, other, std::cmp::Ordering::Less)),
         TransformType::Minimum(other) => reported(extreme(number, other, std::cmp::Ordering::Greater)),
         TransformType::AppendMissingElements(new) => {
@@ -262,15 +262,15 @@ fn apply_transform(current: Option<&fs::Value>, transform: TransformType, now: u
             }
             unreported(values)
         }
-        TransformType::RemoveAllFromArray(gone) => {
+        TransformType::RemoveAllFromArray(removed) => {
             let mut values = array();
-            values.retain(|value| !gone.values.iter().any(|gone| value::equal(gone, value)));
+            values.retain(|value| !removed.values.iter().any(|removed| value::equal(removed, value)));
             unreported(values)
         }
     }
 }
 
-/// The operand replaces the stored number when that compares `replaced_when` to it.
+/// The operand replaces the stored number if the stored number compares as `replaced_when` to it.
 fn extreme(stored: Option<&fs::Value>, operand: fs::Value, replaced_when: std::cmp::Ordering) -> fs::Value {
     match stored {
         Some(stored) if value::is_nan(stored) || value::is_nan(&operand) => of(ValueType::DoubleValue(f64::NAN)),
@@ -279,7 +279,7 @@ fn extreme(stored: Option<&fs::Value>, operand: fs::Value, replaced_when: std::c
     }
 }
 
-/// Integers stay integers and stop at their limits; a double makes the sum a double.
+/// Integers stay integers and saturate at their limits; a double makes the sum a double.
 pub(super) fn add(a: &fs::Value, b: &fs::Value) -> fs::Value {
     match (&a.value_type, &b.value_type) {
         (Some(ValueType::IntegerValue(a)), Some(ValueType::IntegerValue(b))) => {
@@ -290,7 +290,7 @@ pub(super) fn add(a: &fs::Value, b: &fs::Value) -> fs::Value {
 }
 
 /// A number as a double.
-#[expect(clippy::cast_precision_loss, reason = "what Firestore does, too")]
+#[expect(clippy::cast_precision_loss, reason = "Firestore does the same")]
 pub(super) fn as_double(value: &fs::Value) -> f64 {
     match value.value_type {
         Some(ValueType::IntegerValue(number)) => number as f64,

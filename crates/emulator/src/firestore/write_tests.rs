@@ -1,4 +1,4 @@
-//! Every write on every kind of state before it.
+//! Every kind of write on every kind of previous state.
 
 use super::*;
 use tonic::Code;
@@ -33,13 +33,13 @@ fn apply(write: Write, current: Option<&fs::Document>, now: u64) -> (fs::Documen
     (outcome.document.unwrap(), outcome.transform_results)
 }
 
-fn refusal(mut write: Write, condition: ConditionType, current: Option<&fs::Document>) -> Code {
+fn check_code(mut write: Write, condition: ConditionType, current: Option<&fs::Document>) -> Code {
     write.current_document = Some(fs::Precondition { condition_type: Some(condition) });
     CheckedWrite::parse(write).unwrap().check(current).map_or_else(|status| status.code(), |()| Code::Ok)
 }
 
 #[test]
-fn an_update_without_mask_replaces_and_keeps_the_birthday() {
+fn an_update_without_mask_replaces_and_keeps_the_create_time() {
     let (first, _) = apply(update(&[("a", 1), ("b", 2)]), None, 10);
     let (second, _) = apply(update(&[("a", 3)]), Some(&first), 20);
     assert_eq!(second.fields, fields(&[("a", 3)]));
@@ -48,7 +48,7 @@ fn an_update_without_mask_replaces_and_keeps_the_birthday() {
 }
 
 #[test]
-fn a_mask_touches_only_what_it_names() {
+fn a_mask_changes_only_the_fields_that_it_names() {
     let (first, _) = apply(update(&[("a", 1), ("b", 2), ("c", 3)]), None, 10);
     let (second, _) = apply(masked(update(&[("a", 9), ("c", 9)]), &["a", "b"]), Some(&first), 20);
     assert_eq!(second.fields, fields(&[("a", 9), ("c", 3)]));
@@ -59,13 +59,13 @@ fn preconditions_have_the_codes_of_the_real_service() {
     let (document, _) = apply(update(&[]), None, 10);
     let other = ConditionType::UpdateTime(clock::timestamp(9));
     let later = ConditionType::UpdateTime(clock::timestamp(11));
-    assert_eq!(refusal(update(&[]), ConditionType::Exists(true), None), Code::NotFound);
-    assert_eq!(refusal(update(&[]), ConditionType::Exists(false), Some(&document)), Code::AlreadyExists);
-    assert_eq!(refusal(update(&[]), other, Some(&document)), Code::FailedPrecondition);
-    assert_eq!(refusal(update(&[]), other, None), Code::FailedPrecondition);
-    assert_eq!(refusal(update(&[]), later, Some(&document)), Code::InvalidArgument);
-    assert_eq!(refusal(update(&[]), later, None), Code::FailedPrecondition);
-    assert_eq!(refusal(update(&[]), ConditionType::UpdateTime(clock::timestamp(10)), Some(&document)), Code::Ok);
+    assert_eq!(check_code(update(&[]), ConditionType::Exists(true), None), Code::NotFound);
+    assert_eq!(check_code(update(&[]), ConditionType::Exists(false), Some(&document)), Code::AlreadyExists);
+    assert_eq!(check_code(update(&[]), other, Some(&document)), Code::FailedPrecondition);
+    assert_eq!(check_code(update(&[]), other, None), Code::FailedPrecondition);
+    assert_eq!(check_code(update(&[]), later, Some(&document)), Code::InvalidArgument);
+    assert_eq!(check_code(update(&[]), later, None), Code::FailedPrecondition);
+    assert_eq!(check_code(update(&[]), ConditionType::UpdateTime(clock::timestamp(10)), Some(&document)), Code::Ok);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn array_transforms_add_once_and_remove_all() {
 }
 
 #[test]
-fn the_old_form_of_transforms_is_taken() {
+fn the_old_form_of_transforms_is_accepted() {
     let field_transforms =
         vec![FieldTransform { field_path: "n".into(), transform_type: Some(TransformType::Increment(int(5))) }];
     let transform = fs::DocumentTransform { document: NAME.into(), field_transforms };
@@ -111,7 +111,7 @@ fn the_old_form_of_transforms_is_taken() {
 }
 
 #[test]
-fn a_document_beyond_its_limit_is_refused() {
+fn a_document_beyond_the_size_limit_is_rejected() {
     let sized = |bytes: usize| {
         let half = |bytes| of(ValueType::BytesValue(vec![0; bytes]));
         // 52 bytes for `c/d` and two for each name.
@@ -150,17 +150,17 @@ fn a_verify_checks_and_changes_nothing() {
     let code = |condition, current| parsed(verify(), Some(condition)).unwrap().check(current).unwrap_err().code();
     assert_eq!(code(ConditionType::Exists(false), Some(&document)), Code::AlreadyExists);
     assert_eq!(code(ConditionType::Exists(true), None), Code::NotFound);
-    for refused in [
+    for rejected in [
         parsed(verify(), None),
         parsed(masked(verify(), &["a"]), Some(ConditionType::Exists(true))),
         parsed(transformed(verify(), "a", TransformType::Increment(int(1))), Some(ConditionType::Exists(true))),
     ] {
-        assert_eq!(refused.err().map(|status| status.code()), Some(Code::InvalidArgument));
+        assert_eq!(rejected.err().map(|status| status.code()), Some(Code::InvalidArgument));
     }
 }
 
 #[test]
-fn what_writes_of_one_document_require_must_follow_from_the_write_before() {
+fn preconditions_on_one_document_must_follow_from_the_previous_write() {
     let at = ConditionType::UpdateTime(clock::timestamp(10));
     let (exists, missing) = (ConditionType::Exists(true), ConditionType::Exists(false));
     let set = |condition| parsed(update(&[]), condition).unwrap();
@@ -180,7 +180,7 @@ fn what_writes_of_one_document_require_must_follow_from_the_write_before() {
 }
 
 #[test]
-fn transforms_of_a_field_and_of_one_within_it_are_refused() {
+fn transforms_of_overlapping_fields_are_rejected() {
     let increment = || TransformType::Increment(int(1));
     let overlapping = transformed(transformed(update(&[]), "a", increment()), "a.b", increment());
     assert!(parsed(overlapping, None).is_err());

@@ -1,24 +1,24 @@
-//! Making, listing, changing and deleting topics and subscriptions.
+//! Creates, lists, changes and deletes topics and subscriptions.
 //!
-//! Each change runs in a task of its own, so that a caller who hangs up cannot leave it half done.
+//! Each change runs in its own task, so that a caller that disconnects cannot leave it half done.
 
 use super::{PubSub, names, not_found, ps, settings, subscription::Subscription, tables};
 use crate::limits;
 use std::{ops::Bound, sync::Arc};
 use tonic::Status;
 
-/// What a deleted topic is called in the subscriptions that outlive it.
+/// The topic name of subscriptions whose topic was deleted.
 const DELETED_TOPIC: &str = "_deleted-topic_";
 
 impl PubSub {
-    /// Makes a topic.
+    /// Creates a topic.
     pub(super) async fn create_topic(self: &Arc<Self>, mut topic: ps::Topic) -> Result<ps::Topic, Status> {
         settings::check_topic(&mut topic)?;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
             if this.state.lock().topics.contains_key(&topic.name) {
-                return Err(exists(&topic.name));
+                return Err(already_exists(&topic.name));
             }
             let stored = topic.clone();
             this.store.write(move |transaction| tables::put_topic(transaction, &stored)).await?;
@@ -34,7 +34,7 @@ impl PubSub {
         let new = request.topic.ok_or_else(|| Status::invalid_argument("the topic is missing"))?;
         let mask = request.update_mask.unwrap_or_default().paths;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
             let updated = settings::update_topic(&this.get_topic(&new.name)?, new, &mask)?;
             let stored = updated.clone();
@@ -45,13 +45,13 @@ impl PubSub {
         .await
     }
 
-    /// Describes a topic.
+    /// Returns a topic.
     pub(super) fn get_topic(&self, name: &str) -> Result<ps::Topic, Status> {
         names::check(name, "topics")?;
         self.state.lock().topics.get(name).cloned().ok_or_else(|| not_found(name))
     }
 
-    /// Lists a project's topics by name.
+    /// Lists a project's topics, sorted by name.
     pub(super) fn list_topics(
         &self,
         project: &str,
@@ -67,11 +67,11 @@ impl PubSub {
         Ok(page(&mut found, size, |topic| topic.name.clone()))
     }
 
-    /// Deletes a topic; its subscriptions stay, with what they hold.
+    /// Deletes a topic; its subscriptions remain, with their backlogs.
     pub(super) async fn delete_topic(self: &Arc<Self>, name: String) -> Result<(), Status> {
         names::check(&name, "topics")?;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
             if this.state.lock().topics.remove(&name).is_none() {
                 return Err(not_found(&name));
@@ -81,7 +81,7 @@ impl PubSub {
                 .lock()
                 .subscriptions
                 .values()
-                .filter(|subscription| subscription.is_of(&name))
+                .filter(|subscription| subscription.is_attached_to(&name))
                 .cloned()
                 .collect();
             let mut rows = Vec::new();
@@ -111,11 +111,12 @@ impl PubSub {
         check_token(token, "subscriptions")?;
         let state = self.state.lock();
         let after = state.subscriptions.range::<str, _>((after(token, ""), Bound::Unbounded));
-        let mut found = after.filter(|(_, subscription)| subscription.is_of(topic)).map(|(name, _)| name.clone());
+        let mut found =
+            after.filter(|(_, subscription)| subscription.is_attached_to(topic)).map(|(name, _)| name.clone());
         Ok(page(&mut found, size, String::clone))
     }
 
-    /// Makes a subscription; it gets what is published from now on.
+    /// Creates a subscription; it receives what is published from now on.
     pub(super) async fn create_subscription(
         self: &Arc<Self>,
         mut new: ps::Subscription,
@@ -123,10 +124,10 @@ impl PubSub {
         settings::check_subscription(&mut new)?;
         names::check(&new.topic, "topics")?;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
             if this.state.lock().subscriptions.contains_key(&new.name) {
-                return Err(exists(&new.name));
+                return Err(already_exists(&new.name));
             }
             this.get_topic(&new.topic)?;
             this.check_dead_letter_topic(&new)?;
@@ -134,14 +135,14 @@ impl PubSub {
             let subscription = Subscription::new(number, new.clone(), this.ticker.tick())?;
             let stored = new.clone();
             this.store.write(move |transaction| tables::put_subscription(transaction, number, &stored)).await?;
-            this.run(Arc::new(subscription));
+            this.register(Arc::new(subscription));
             tracing::info!(subscription = new.name, topic = new.topic, "subscription created");
             Ok(new)
         })
         .await
     }
 
-    /// A dead letter topic must exist when it is chosen; it may be deleted later.
+    /// A dead letter topic must exist when it is set; it may be deleted later.
     fn check_dead_letter_topic(&self, subscription: &ps::Subscription) -> Result<(), Status> {
         match &subscription.dead_letter_policy {
             Some(policy) => self.get_topic(&policy.dead_letter_topic).map(|_| ()),
@@ -149,18 +150,18 @@ impl PubSub {
         }
     }
 
-    /// Turns push delivery on, which is refused, or off, which changes nothing.
+    /// Enabling push delivery is rejected; disabling it changes nothing.
     pub(super) fn modify_push_config(&self, request: &ps::ModifyPushConfigRequest) -> Result<(), Status> {
         self.subscription(&request.subscription)?;
-        settings::refuse_push(request.push_config.as_ref())
+        settings::reject_push(request.push_config.as_ref())
     }
 
-    /// Describes a subscription.
+    /// Returns a subscription.
     pub(super) fn get_subscription(&self, name: &str) -> Result<ps::Subscription, Status> {
         Ok(self.subscription(name)?.settings())
     }
 
-    /// Lists a project's subscriptions by name.
+    /// Lists a project's subscriptions, sorted by name.
     pub(super) fn list_subscriptions(
         &self,
         project: &str,
@@ -184,7 +185,7 @@ impl PubSub {
         let new = request.subscription.ok_or_else(|| Status::invalid_argument("the subscription is missing"))?;
         let mask = request.update_mask.unwrap_or_default().paths;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
             let subscription = this.subscription(&new.name)?;
             let updated = settings::update_subscription(&subscription.settings(), new, &mask)?;
@@ -199,13 +200,14 @@ impl PubSub {
         .await
     }
 
-    /// Deletes a subscription and what it holds; its streams end with `NOT_FOUND`.
+    /// Deletes a subscription and its backlog; its streams end with `NOT_FOUND`.
     pub(super) async fn delete_subscription(self: &Arc<Self>, name: String) -> Result<(), Status> {
         names::check(&name, "subscriptions")?;
         let this = Arc::clone(self);
-        finish(async move {
+        run_detached(async move {
             let _admin = this.admin.lock().await;
-            // Out of sight first: what is published while the rows are removed must not find it.
+            // The subscription is removed from the state first: a publish that runs while the rows are removed must not
+            // find it.
             let removed = this.state.lock().subscriptions.remove(&name);
             let removed = removed.ok_or_else(|| not_found(&name))?;
             removed.deleted.cancel();
@@ -218,29 +220,30 @@ impl PubSub {
     }
 }
 
-/// Runs a change to its end, whether or not the caller stays.
-async fn finish<T: Send + 'static>(
+/// Runs a change to its end, even if the caller disconnects.
+async fn run_detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
     tokio::spawn(change).await.map_err(|_| Status::internal("the change was interrupted"))?
 }
 
-fn exists(name: &str) -> Status {
+fn already_exists(name: &str) -> Status {
     Status::already_exists(format!("Resource already exists in the project (resource={name})"))
 }
 
 fn check_token(token: &str, kind: &str) -> Result<(), Status> {
-    let ours = token.is_empty() || names::check(token, kind).is_ok();
-    if ours { Ok(()) } else { Err(Status::invalid_argument(format!("invalid page_token '{token}'"))) }
+    let is_valid = token.is_empty() || names::check(token, kind).is_ok();
+    if is_valid { Ok(()) } else { Err(Status::invalid_argument(format!("invalid page_token '{token}'"))) }
 }
 
-/// A page token is the last name of the page before.
+/// A page token is the last name of the previous page.
 fn after<'a>(token: &'a str, prefix: &'a str) -> Bound<&'a str> {
     if token.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(token) }
 }
 
 fn page<T>(found: &mut impl Iterator<Item = T>, size: i32, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
-    let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(limits::PAGE).min(limits::PAGE);
+    let size =
+        usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(limits::MAX_PAGE_SIZE).min(limits::MAX_PAGE_SIZE);
     let page: Vec<_> = found.take(size).collect();
     let more = found.next().is_some();
     let token = page.last().filter(|_| more).map(name).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Subscription filters: which messages a subscription wants, by their attributes.
+//! Subscription filters: select messages by their attributes.
 //!
 //! ```text
 //! filter     = unary { "AND" unary } | unary { "OR" unary }        mixing needs parentheses
@@ -16,21 +16,21 @@ pub(super) enum Filter {
     Has(String),
     /// The attribute exists and equals the text.
     Equal(String, String),
-    /// The attribute exists and begins with the text.
+    /// The attribute exists and starts with the text.
     Prefix(String, String),
-    /// All hold.
+    /// All filters match.
     And(Vec<Filter>),
-    /// One holds.
+    /// At least one filter matches.
     Or(Vec<Filter>),
-    /// It does not hold.
+    /// The filter does not match.
     Not(Box<Filter>),
 }
 
 impl Filter {
-    /// Parses the text; empty text wants everything.
+    /// Parses the text; empty text matches everything.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, String> {
-        if text.len() > limits::FILTER_BYTES {
-            return Err(format!("the filter is longer than {} bytes", limits::FILTER_BYTES));
+        if text.len() > limits::MAX_FILTER_BYTES {
+            return Err(format!("the filter is longer than {} bytes", limits::MAX_FILTER_BYTES));
         }
         if text.trim().is_empty() {
             return Ok(None);
@@ -43,15 +43,15 @@ impl Filter {
         }
     }
 
-    /// Whether a message with these attributes is wanted.
-    pub(super) fn wants(&self, attributes: &HashMap<String, String>) -> bool {
+    /// Whether the filter matches these attributes.
+    pub(super) fn matches(&self, attributes: &HashMap<String, String>) -> bool {
         match self {
             Self::Has(key) => attributes.contains_key(key),
             Self::Equal(key, text) => attributes.get(key) == Some(text),
             Self::Prefix(key, text) => attributes.get(key).is_some_and(|value| value.starts_with(text)),
-            Self::And(all) => all.iter().all(|filter| filter.wants(attributes)),
-            Self::Or(any) => any.iter().any(|filter| filter.wants(attributes)),
-            Self::Not(filter) => !filter.wants(attributes),
+            Self::And(all) => all.iter().all(|filter| filter.matches(attributes)),
+            Self::Or(any) => any.iter().any(|filter| filter.matches(attributes)),
+            Self::Not(filter) => !filter.matches(attributes),
         }
     }
 }
@@ -89,7 +89,7 @@ fn tokenize(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// Text up to the closing quote, and what follows.
+/// The text up to the closing quote, and the rest.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     let mut text = String::new();
     let mut chars = rest.char_indices();
@@ -120,8 +120,8 @@ impl Parser {
         token
     }
 
-    fn accept(&mut self, wanted: &Token) -> bool {
-        let found = self.peek() == Some(wanted);
+    fn accept(&mut self, expected: &Token) -> bool {
+        let found = self.peek() == Some(expected);
         self.position += usize::from(found);
         found
     }
@@ -136,7 +136,7 @@ impl Parser {
 
     fn filter(&mut self) -> Result<Filter, String> {
         self.depth += 1;
-        if self.depth > limits::FILTER_DEPTH {
+        if self.depth > limits::MAX_FILTER_DEPTH {
             return Err("the filter is nested too deeply".into());
         }
         let first = self.unary()?;
@@ -217,36 +217,36 @@ impl Parser {
 mod tests {
     use super::*;
 
-    fn wants(filter: &str, attributes: &[(&str, &str)]) -> bool {
+    fn matches(filter: &str, attributes: &[(&str, &str)]) -> bool {
         let attributes = attributes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        Filter::parse(filter).unwrap().is_none_or(|filter| filter.wants(&attributes))
+        Filter::parse(filter).unwrap().is_none_or(|filter| filter.matches(&attributes))
     }
 
     #[test]
-    fn comparisons_look_at_attributes() {
+    fn comparisons_use_attributes() {
         let gpu = [("kind", "gpu"), ("iana.org/language_tag", "en")];
-        assert!(wants("", &gpu));
-        assert!(wants(r#"attributes.kind = "gpu""#, &gpu));
-        assert!(!wants(r#"attributes.kind = "cpu""#, &gpu));
-        assert!(wants(r#"attributes.kind != "cpu""#, &gpu));
-        assert!(wants(r#"attributes.missing != "cpu""#, &gpu));
-        assert!(wants("attributes:kind", &gpu));
-        assert!(!wants("attributes:missing", &gpu));
-        assert!(wants(r#"hasPrefix(attributes.kind, "gp")"#, &gpu));
-        assert!(wants(r#"attributes."iana.org/language_tag" = "en""#, &gpu));
+        assert!(matches("", &gpu));
+        assert!(matches(r#"attributes.kind = "gpu""#, &gpu));
+        assert!(!matches(r#"attributes.kind = "cpu""#, &gpu));
+        assert!(matches(r#"attributes.kind != "cpu""#, &gpu));
+        assert!(matches(r#"attributes.missing != "cpu""#, &gpu));
+        assert!(matches("attributes:kind", &gpu));
+        assert!(!matches("attributes:missing", &gpu));
+        assert!(matches(r#"hasPrefix(attributes.kind, "gp")"#, &gpu));
+        assert!(matches(r#"attributes."iana.org/language_tag" = "en""#, &gpu));
     }
 
     #[test]
     fn connectives_combine() {
         let both = [("a", "1"), ("b", "2")];
-        assert!(wants(r#"attributes.a = "1" AND attributes.b = "2""#, &both));
-        assert!(wants(r#"attributes.a = "9" OR attributes:b"#, &both));
-        assert!(wants(r#"NOT attributes:c AND -attributes.a = "2""#, &both));
-        assert!(wants(r#"(attributes:c OR attributes:a) AND NOT (attributes:c)"#, &both));
+        assert!(matches(r#"attributes.a = "1" AND attributes.b = "2""#, &both));
+        assert!(matches(r#"attributes.a = "9" OR attributes:b"#, &both));
+        assert!(matches(r#"NOT attributes:c AND -attributes.a = "2""#, &both));
+        assert!(matches(r#"(attributes:c OR attributes:a) AND NOT (attributes:c)"#, &both));
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_filters_are_rejected() {
         let mixed = r"attributes:a AND attributes:b OR attributes:c";
         let deep = "(".repeat(100);
         for text in

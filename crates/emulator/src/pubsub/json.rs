@@ -1,5 +1,5 @@
-//! Pub/Sub's resources in JSON. Fields that this server refuses are read, too, so that asking for them is an error and
-//! not silence; names that Google does not know are refused as Google refuses them.
+//! Pub/Sub's resources in JSON. Fields that this server does not support are parsed, too, so that using them is an
+//! error and not ignored. Names that Google does not know are rejected as Google rejects them.
 
 use super::ps;
 use crate::json::{self, Object};
@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::collections::HashMap;
 use tonic::Status;
 
-/// An object whose members are all `known`. Protobuf's JSON takes `ackDeadlineSeconds` and `ack_deadline_seconds`
-/// alike.
+/// Returns an object whose members must all be in `known`. Protobuf's JSON accepts both `ackDeadlineSeconds` and
+/// `ack_deadline_seconds`.
 pub(super) fn members(value: &Value, known: &[&str]) -> Result<Value, Status> {
     let members =
         value.as_object().ok_or_else(|| Status::invalid_argument("invalid JSON payload: expected an object"))?;
@@ -23,7 +23,7 @@ pub(super) fn members(value: &Value, known: &[&str]) -> Result<Value, Status> {
     Ok(Value::Object(members.iter().map(one).collect::<Result<_, _>>()?))
 }
 
-/// The name of a field in JSON: `ack_deadline_seconds` is `ackDeadlineSeconds`.
+/// The JSON name of a field: `ack_deadline_seconds` becomes `ackDeadlineSeconds`.
 fn camel(name: &str) -> String {
     let mut camel = String::new();
     let mut upper = false;
@@ -39,7 +39,7 @@ fn camel(name: &str) -> String {
 }
 
 /// Fields of a topic.
-const TOPIC: [&str; 11] = [
+const TOPIC_FIELDS: [&str; 11] = [
     "name",
     "labels",
     "messageStoragePolicy",
@@ -54,7 +54,7 @@ const TOPIC: [&str; 11] = [
 ];
 
 /// Fields of a subscription.
-const SUBSCRIPTION: [&str; 22] = [
+const SUBSCRIPTION_FIELDS: [&str; 22] = [
     "name",
     "topic",
     "pushConfig",
@@ -79,9 +79,9 @@ const SUBSCRIPTION: [&str; 22] = [
     "tags",
 ];
 
-/// Reads a topic; the name comes from the path.
+/// Parses a topic; the name comes from the path.
 pub(super) fn topic_from(value: &Value, name: String) -> Result<ps::Topic, Status> {
-    let value = &members(value, &TOPIC)?;
+    let value = &members(value, &TOPIC_FIELDS)?;
     Ok(ps::Topic {
         name,
         labels: json::labels(value, "labels")?,
@@ -110,14 +110,14 @@ pub(super) fn topic(topic: &ps::Topic) -> Value {
     Object::new()
         .text("name", &topic.name)
         .labels("labels", &topic.labels)
-        .maybe("messageRetentionDuration", topic.message_retention_duration.map(|wait| wait.to_string()))
+        .optional("messageRetentionDuration", topic.message_retention_duration.map(|wait| wait.to_string()))
         .set("state", "ACTIVE")
-        .done()
+        .build()
 }
 
-/// Reads a subscription; the name comes from the path.
+/// Parses a subscription; the name comes from the path.
 pub(super) fn subscription_from(value: &Value, name: String) -> Result<ps::Subscription, Status> {
-    let value = &members(value, &SUBSCRIPTION)?;
+    let value = &members(value, &SUBSCRIPTION_FIELDS)?;
     let member = |name| json::member(value, name);
     Ok(ps::Subscription {
         tags: json::labels(value, "tags")?,
@@ -149,7 +149,7 @@ pub(super) fn subscription_from(value: &Value, name: String) -> Result<ps::Subsc
 pub(super) fn push_config_from(value: &Value) -> Result<ps::PushConfig, Status> {
     let known = ["pushEndpoint", "attributes", "oidcToken", "pubsubWrapper", "noWrapper"];
     let value = &members(value, &known)?;
-    // Whatever else there is asks for push delivery, too, which is refused as a whole.
+    // The other fields also request push delivery, which is rejected as a whole.
     let wrapper = known[2..].iter().any(|name| json::member(value, name).is_some());
     let unwrapped = ps::push_config::Wrapper::NoWrapper(ps::push_config::NoWrapper::default());
     Ok(ps::PushConfig {
@@ -182,38 +182,38 @@ pub(super) fn subscription(subscription: &ps::Subscription) -> Value {
         Object::new()
             .text("deadLetterTopic", &policy.dead_letter_topic)
             .set("maxDeliveryAttempts", policy.max_delivery_attempts)
-            .done()
+            .build()
     });
     let retry = subscription.retry_policy.as_ref().map(|policy| {
         Object::new()
-            .maybe("minimumBackoff", policy.minimum_backoff.map(|wait| wait.to_string()))
-            .maybe("maximumBackoff", policy.maximum_backoff.map(|wait| wait.to_string()))
-            .done()
+            .optional("minimumBackoff", policy.minimum_backoff.map(|wait| wait.to_string()))
+            .optional("maximumBackoff", policy.maximum_backoff.map(|wait| wait.to_string()))
+            .build()
     });
     let expiration = subscription
         .expiration_policy
         .as_ref()
-        .map(|policy| Object::new().maybe("ttl", policy.ttl.map(|ttl| ttl.to_string())).done());
+        .map(|policy| Object::new().optional("ttl", policy.ttl.map(|ttl| ttl.to_string())).build());
     Object::new()
         .text("name", &subscription.name)
         .text("topic", &subscription.topic)
-        .set("pushConfig", Object::new().done())
+        .set("pushConfig", Object::new().build())
         .set("ackDeadlineSeconds", subscription.ack_deadline_seconds)
-        .maybe("messageRetentionDuration", subscription.message_retention_duration.map(|wait| wait.to_string()))
+        .optional("messageRetentionDuration", subscription.message_retention_duration.map(|wait| wait.to_string()))
         .labels("labels", &subscription.labels)
-        .maybe("expirationPolicy", expiration)
+        .optional("expirationPolicy", expiration)
         .text("filter", &subscription.filter)
-        .maybe("deadLetterPolicy", dead_letter)
-        .maybe("retryPolicy", retry)
+        .optional("deadLetterPolicy", dead_letter)
+        .optional("retryPolicy", retry)
         .set("state", "ACTIVE")
-        .done()
+        .build()
 }
 
-/// Reads the messages of a publish request.
+/// Parses the messages of a publish request.
 pub(super) fn messages_from(value: &Value) -> Result<Vec<ps::PubsubMessage>, Status> {
     let value = &members(value, &["messages"])?;
     let message = |value: &Value| {
-        // The last two are the server's to set; it ignores them, as the real service does.
+        // The server sets the last two. It ignores values from clients, as the real service does.
         let value = &members(value, &["data", "attributes", "orderingKey", "messageId", "publishTime"])?;
         Ok(ps::PubsubMessage {
             data: json::bytes(value, "data")?,
@@ -226,21 +226,25 @@ pub(super) fn messages_from(value: &Value) -> Result<Vec<ps::PubsubMessage>, Sta
 }
 
 /// Writes a delivered message.
-pub(super) fn received(received: &ps::ReceivedMessage) -> Value {
-    let message = received.message.as_ref().map(|message| {
+pub(super) fn received_message(received_message: &ps::ReceivedMessage) -> Value {
+    let message = received_message.message.as_ref().map(|message| {
         Object::new()
             .text("data", &json::encode_base64(&message.data))
             .labels("attributes", &message.attributes)
             .text("messageId", &message.message_id)
-            .maybe("publishTime", message.publish_time.map(|at| at.to_string()))
+            .optional("publishTime", message.publish_time.map(|at| at.to_string()))
             .text("orderingKey", &message.ordering_key)
-            .done()
+            .build()
     });
-    let attempt = Some(received.delivery_attempt).filter(|attempt| *attempt > 0);
-    Object::new().text("ackId", &received.ack_id).maybe("message", message).maybe("deliveryAttempt", attempt).done()
+    let attempt = Some(received_message.delivery_attempt).filter(|attempt| *attempt > 0);
+    Object::new()
+        .text("ackId", &received_message.ack_id)
+        .optional("message", message)
+        .optional("deliveryAttempt", attempt)
+        .build()
 }
 
-/// Field names of an update mask, in the spelling of the proto: JSON writes `retryPolicy,labels`.
+/// Parses the field names of an update mask; JSON writes them as `retryPolicy,labels`.
 pub(super) fn mask_from(text: &str) -> Vec<String> {
     let snake = |path: &str| {
         let mut name = String::new();
@@ -255,17 +259,17 @@ pub(super) fn mask_from(text: &str) -> Vec<String> {
     text.split(',').filter(|path| !path.trim().is_empty()).map(snake).collect()
 }
 
-/// Query parameters of every call that may be ignored without a consequence: form and language of the answer,
-/// credentials and quotas, of which there are none.
-const PARAMETERS: [&str; 9] =
+/// Query parameters of every call that can be ignored without consequence: format and language of the response,
+/// credentials, quotas.
+const IGNORED_PARAMETERS: [&str; 9] =
     ["$alt", "alt", "$.xgafv", "$prettyPrint", "prettyPrint", "access_token", "key", "oauth_token", "quotaUser"];
 
-/// The first value of each query parameter. One that is not `known` is refused, as by the real service.
+/// The first value of each query parameter. Unknown parameters are rejected, as in the real service.
 pub(super) fn parameters(query: &str, known: &[&str]) -> Result<HashMap<String, String>, Status> {
     let mut parameters = HashMap::new();
     for (name, value) in crate::url::query(query) {
-        let name = if name.contains('_') && !PARAMETERS.contains(&name.as_str()) { camel(&name) } else { name };
-        if !known.contains(&name.as_str()) && !PARAMETERS.contains(&name.as_str()) {
+        let name = if name.contains('_') && !IGNORED_PARAMETERS.contains(&name.as_str()) { camel(&name) } else { name };
+        if !known.contains(&name.as_str()) && !IGNORED_PARAMETERS.contains(&name.as_str()) {
             return Err(Status::invalid_argument(format!("unknown name '{name}': cannot bind query parameter")));
         }
         parameters.entry(name).or_insert(value);

@@ -1,13 +1,14 @@
-//! Pub/Sub: topics, subscriptions, messages at least once.
+//! Pub/Sub: topics, subscriptions, at-least-once delivery of messages.
 //!
-//! What is durable is in [`tables`]; what is fast is in memory, in one [`queue`] per subscription. A publish is written,
-//! synced, then shown to the queues (by the store's writer, in commit order), then confirmed. An acknowledgement leaves the
-//! queue at once and is confirmed when its removal is synced. Leases live in memory only: a restart makes every
-//! unacknowledged message available at once. Delivery attempts are queued for storage with the delivery, so they are on disk
-//! before any later call about that message is answered.
+//! The durable state is in [`tables`]; each subscription also has a [`queue`] in memory. A publish is written and
+//! synced, then added to the queues (by the store's writer, in commit order), then confirmed. An acknowledgement leaves
+//! the queue immediately and is confirmed when its removal is synced. Leases are only in memory: after a restart, every
+//! unacknowledged message is available immediately. Delivery attempts are queued for storage with the delivery, so they
+//! are on disk before any later call about that message is answered.
 //!
-//! Not here yet, and refused by name: ordering, exactly-once, push and exports, seek and snapshots, schemas, transforms.
-//! Ordering keys on messages are carried along, as the real service does for subscriptions without ordering.
+//! Not supported, and rejected by name: ordering, exactly-once delivery, push and exports, seek and snapshots, schemas,
+//! transforms. Ordering keys of messages are stored and delivered, as the real service does for subscriptions without
+//! ordering.
 
 mod admin;
 mod filter;
@@ -35,10 +36,10 @@ use bytes::Bytes;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as ps;
 use parking_lot::Mutex;
 use prost::Message;
-use queue::{AckId, Delivery, Room, StreamId};
+use queue::{AckId, Capacity, Delivery, StreamId};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use subscription::{Parcel, Subscription};
-use tables::{FoundMessage, NewMessage};
+use subscription::{StoredMessage, Subscription};
+use tables::NewMessage;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -47,10 +48,10 @@ pub(crate) struct PubSub {
     store: Store,
     ticker: Arc<Ticker>,
     state: Mutex<State>,
-    /// Held by whoever changes topics or subscriptions: check, store, show, one after the other.
+    /// Serializes changes to topics and subscriptions, each of which checks, stores and publishes its result.
     admin: tokio::sync::Mutex<()>,
     faults: Arc<Faults>,
-    /// Fires when the server stops.
+    /// Cancelled when the server stops.
     stop: CancellationToken,
 }
 
@@ -61,7 +62,7 @@ struct State {
 }
 
 impl PubSub {
-    /// Reads back what is stored and starts the timers.
+    /// Loads the stored state and starts the timers.
     pub(crate) async fn start(
         store: Store,
         ticker: Arc<Ticker>,
@@ -78,11 +79,9 @@ impl PubSub {
             stop,
         });
         let mut backlogs: BTreeMap<u64, Vec<_>> = BTreeMap::new();
-        for message in found.messages {
+        for (subscription, message) in found.messages {
             pubsub.ticker.raise(message.id);
-            let backlog = backlogs.entry(message.subscription).or_default();
-            let FoundMessage { id, encoded, published, attempts, .. } = message;
-            backlog.push(Parcel { id, encoded, published, attempts });
+            backlogs.entry(subscription).or_default().push(message);
         }
         for topic in found.topics {
             pubsub.state.lock().topics.insert(topic.name.clone(), topic);
@@ -94,31 +93,34 @@ impl PubSub {
                 Ok(subscription) => {
                     let subscription = Arc::new(subscription);
                     subscription.publish(backlogs.remove(&row.number).unwrap_or_default());
-                    pubsub.run(subscription);
+                    pubsub.register(subscription);
                 }
-                Err(status) => tracing::error!(name, message = status.message(), "stored subscription left out"),
+                Err(status) => tracing::error!(name, message = status.message(), "invalid stored subscription skipped"),
             }
         }
-        tokio::spawn(Arc::clone(&pubsub).forget_stale());
+        tokio::spawn(Arc::clone(&pubsub).sweep_expired());
         Ok(pubsub)
     }
 
-    /// Stores messages for every subscription of the topic; returns their ids once they are safe.
+    /// Stores messages for every subscription of the topic; returns their IDs when they are synced.
     pub(crate) async fn publish(&self, topic: &str, messages: Vec<ps::PubsubMessage>) -> Result<Vec<String>, Status> {
-        if messages.is_empty() || messages.len() > limits::PUBLISH_MESSAGES {
-            return Err(Status::invalid_argument(format!("publish 1 to {} messages", limits::PUBLISH_MESSAGES)));
+        if messages.is_empty() || messages.len() > limits::MAX_PUBLISH_MESSAGES {
+            return Err(Status::invalid_argument(format!("publish 1 to {} messages", limits::MAX_PUBLISH_MESSAGES)));
         }
         names::check(topic, "topics")?;
         messages.iter().try_for_each(settings::check_message)?;
-        if messages.iter().map(Message::encoded_len).sum::<usize>() > limits::MESSAGE_BYTES {
-            return Err(Status::invalid_argument(format!("a request has more than {} bytes", limits::MESSAGE_BYTES)));
+        if messages.iter().map(Message::encoded_len).sum::<usize>() > limits::MAX_MESSAGE_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "a request has more than {} bytes",
+                limits::MAX_MESSAGE_BYTES
+            )));
         }
         let stored = {
-            // Stored in the order of this lock, so that ids increase in the order of the log.
+            // Queued for storage under this lock, so that IDs increase in the order of the log.
             let state = self.state.lock();
-            let post = self.address(&state, topic, messages)?;
-            let ids = post.ids.clone();
-            let Post { rows, deliver, .. } = post;
+            let publication = self.prepare(&state, topic, messages)?;
+            let ids = publication.ids.clone();
+            let Publication { rows, deliver, .. } = publication;
             let stored =
                 self.store.write_then(move |transaction| tables::put_messages(transaction, &rows), |()| deliver());
             async move { stored.await.map(|()| ids) }
@@ -126,47 +128,47 @@ impl PubSub {
         Ok(stored.await?)
     }
 
-    /// Gives messages their ids and finds out who gets them.
-    fn address(&self, state: &State, topic: &str, messages: Vec<ps::PubsubMessage>) -> Result<Post, Status> {
+    /// Assigns message IDs and selects the subscriptions that receive the messages.
+    fn prepare(&self, state: &State, topic: &str, messages: Vec<ps::PubsubMessage>) -> Result<Publication, Status> {
         if !state.topics.contains_key(topic) {
             return Err(not_found(topic));
         }
-        let messages: Vec<_> = messages.into_iter().map(|message| self.stamp(message)).collect();
+        let messages: Vec<_> = messages.into_iter().map(|message| self.assign_id(message)).collect();
         let ids = messages.iter().map(|(_, message, _)| message.message_id.clone()).collect();
         let mut rows = Vec::new();
         let mut deliveries = Vec::new();
-        for subscription in state.subscriptions.values().filter(|subscription| subscription.is_of(topic)) {
-            let wanted: Vec<_> = messages.iter().filter(|(_, message, _)| subscription.wants(message)).collect();
-            let bytes = wanted.iter().map(|(_, _, encoded)| encoded.len()).sum();
-            if !subscription.has_room_for(bytes) {
+        for subscription in state.subscriptions.values().filter(|subscription| subscription.is_attached_to(topic)) {
+            let matching: Vec<_> = messages.iter().filter(|(_, message, _)| subscription.matches(message)).collect();
+            let bytes = matching.iter().map(|(_, _, encoded)| encoded.len()).sum();
+            if !subscription.has_capacity_for(bytes) {
                 let name = subscription.name();
                 return Err(Status::resource_exhausted(format!(
                     "the backlog of '{name}' is full; acknowledge or delete it"
                 )));
             }
             let number = subscription.number;
-            rows.extend(wanted.iter().map(|(id, _, encoded)| NewMessage {
+            rows.extend(matching.iter().map(|(id, _, encoded)| NewMessage {
                 subscription: number,
                 id: *id,
                 encoded: encoded.clone(),
             }));
-            let parcel = |(id, message, encoded): &&(u64, ps::PubsubMessage, Bytes)| Parcel {
+            let stored = |(id, message, encoded): &&(u64, ps::PubsubMessage, Bytes)| StoredMessage {
                 id: *id,
                 encoded: encoded.clone(),
                 published: message.publish_time,
                 attempts: 0,
             };
-            deliveries.push((Arc::clone(subscription), wanted.iter().map(parcel).collect::<Vec<_>>()));
+            deliveries.push((Arc::clone(subscription), matching.iter().map(stored).collect::<Vec<_>>()));
         }
         let deliver = Box::new(move || {
-            for (subscription, parcels) in deliveries {
-                subscription.publish(parcels);
+            for (subscription, messages) in deliveries {
+                subscription.publish(messages);
             }
         });
-        Ok(Post { ids, rows, deliver })
+        Ok(Publication { ids, rows, deliver })
     }
 
-    fn stamp(&self, mut message: ps::PubsubMessage) -> (u64, ps::PubsubMessage, Bytes) {
+    fn assign_id(&self, mut message: ps::PubsubMessage) -> (u64, ps::PubsubMessage, Bytes) {
         let id = self.ticker.tick();
         message.message_id = id.to_string();
         message.publish_time = Some(clock::timestamp(clock::now_micros()));
@@ -174,7 +176,7 @@ impl PubSub {
         (id, message, encoded)
     }
 
-    /// Finds a subscription.
+    /// Returns a subscription.
     fn subscription(&self, name: &str) -> Result<Arc<Subscription>, Status> {
         names::check(name, "subscriptions")?;
         self.state.lock().subscriptions.get(name).cloned().ok_or_else(|| not_found(name))
@@ -185,14 +187,14 @@ impl PubSub {
         &self,
         subscription: &Subscription,
         stream: Option<StreamId>,
-        room: Room,
+        capacity: Capacity,
         deadline: Duration,
     ) -> Vec<ps::ReceivedMessage> {
         if !self.faults.are_off() {
             let name = subscription.name();
-            subscription.turn(|ready| self.faults.reorders(&name, ready));
+            subscription.rotate(|ready| self.faults.reorders(&name, ready));
         }
-        let (leased, counts) = subscription.lease(stream, room, deadline);
+        let (leased, counts) = subscription.lease(stream, capacity, deadline);
         if counts && !leased.is_empty() {
             let number = subscription.number;
             let attempts: Vec<_> = leased.iter().map(|delivery| (delivery.id, delivery.attempt)).collect();
@@ -203,43 +205,44 @@ impl PubSub {
                 subscription.modify(&[delivery.ack_id], Duration::ZERO);
             }
         }
-        leased.into_iter().map(|delivery| received(subscription.number, delivery, counts)).collect()
+        leased.into_iter().map(|delivery| received_message(subscription.number, delivery, counts)).collect()
     }
 
-    /// Takes messages for a unary pull; waits a while for the first.
+    /// Leases messages for a unary pull; waits a while for the first one.
     pub(crate) async fn pull(&self, request: ps::PullRequest) -> Result<Vec<ps::ReceivedMessage>, Status> {
         let subscription = self.subscription(&request.subscription)?;
-        let most = usize::try_from(request.max_messages).unwrap_or(0).min(limits::DELIVERY_MESSAGES);
-        if most == 0 {
+        let max = usize::try_from(request.max_messages).unwrap_or(0).min(limits::MAX_DELIVERY_MESSAGES);
+        if max == 0 {
             return Err(Status::invalid_argument("max_messages must be positive"));
         }
-        let room = Room { messages: most, bytes: limits::DELIVERY_BYTES };
-        let give_up = tokio::time::Instant::now() + limits::PULL_WAIT;
+        let capacity = Capacity { messages: max, bytes: limits::MAX_DELIVERY_BYTES };
+        let deadline = tokio::time::Instant::now() + limits::PULL_TIMEOUT;
         loop {
-            // Registered before looking, so that what arrives in between is not missed.
+            // Registered before the lease, so that a message that arrives in between is not missed.
             let ready = subscription.ready.notified();
-            let received = self.lease(&subscription, None, room, subscription.ack_deadline());
-            if !received.is_empty() || request_is_immediate(&request) {
+            let received = self.lease(&subscription, None, capacity, subscription.ack_deadline());
+            if !received.is_empty() || returns_immediately(&request) {
                 return Ok(received);
             }
             tokio::select! {
                 () = ready => {}
-                () = tokio::time::sleep_until(give_up) => return Ok(Vec::new()),
+                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
                 () = subscription.deleted.cancelled() => return Err(not_found(&request.subscription)),
                 () = self.stop.cancelled() => return Err(stopping()),
             }
         }
     }
 
-    /// Settles deliveries for good.
+    /// Settles deliveries permanently.
     pub(crate) async fn acknowledge(&self, subscription: &str, acks: &[String]) -> Result<(), Status> {
         let subscription = self.subscription(subscription)?;
         let acks = parse(&subscription, acks)?;
-        check_any(&acks)?;
+        check_not_empty(&acks)?;
         Ok(self.settle(&subscription, acks).await?)
     }
 
-    /// The first half, out of the queue, happens at once; the future is the second, off the disk.
+    /// Removes the messages from the queue immediately; the returned future completes when they are removed from the
+    /// disk.
     fn settle(
         &self,
         subscription: &Subscription,
@@ -248,33 +251,34 @@ impl PubSub {
         if !self.faults.are_off() {
             acks.retain(|_| !self.faults.loses_ack(&subscription.name()));
         }
-        let gone = subscription.acknowledge(&acks);
+        let removed = subscription.acknowledge(&acks);
         let number = subscription.number;
-        // Even when nothing was removed the caller waits its turn: what came before is then stored.
-        self.store.write(move |transaction| tables::remove_messages(transaction, number, &gone))
+        // Even if nothing was removed, the caller waits for the write: then all earlier changes are stored.
+        self.store.write(move |transaction| tables::remove_messages(transaction, number, &removed))
     }
 
-    /// Extends leases; zero hands messages back.
+    /// Extends leases; a deadline of zero hands messages back.
     pub(crate) fn modify_deadline(&self, name: &str, acks: &[String], seconds: i32) -> Result<(), Status> {
         let subscription = self.subscription(name)?;
         let acks = parse(&subscription, acks)?;
-        check_any(&acks)?;
+        check_not_empty(&acks)?;
         subscription.modify(&acks, settings::deadline(seconds)?);
         Ok(())
     }
 
-    /// Shows a subscription to publishers and subscribers, and starts its timer.
-    fn run(self: &Arc<Self>, subscription: Arc<Subscription>) {
+    /// Makes a subscription visible to publishers and subscribers, and starts its timer.
+    fn register(self: &Arc<Self>, subscription: Arc<Subscription>) {
         self.state.lock().subscriptions.insert(subscription.name(), Arc::clone(&subscription));
-        tokio::spawn(Arc::clone(self).keep_time(subscription));
+        tokio::spawn(Arc::clone(self).run_timer(subscription));
     }
 
-    /// A subscription's timer: ends leases and waits when they are due, and forwards what is out of attempts.
-    async fn keep_time(self: Arc<Self>, subscription: Arc<Subscription>) {
+    /// A subscription's timer: ends leases and delays when they are due, and forwards messages without remaining
+    /// attempts.
+    async fn run_timer(self: Arc<Self>, subscription: Arc<Subscription>) {
         loop {
             let next = subscription.expire();
             for (id, message, attempts) in subscription.take_exhausted() {
-                self.forward(&subscription, id, unpack(message), attempts).await;
+                self.forward_dead_letter(&subscription, id, decode_message(message), attempts).await;
             }
             let due = async {
                 match next {
@@ -292,18 +296,24 @@ impl PubSub {
     }
 
     /// Publishes an exhausted message to the dead letter topic and removes it here, in one change.
-    async fn forward(&self, subscription: &Subscription, id: u64, message: ps::PubsubMessage, attempts: u32) {
+    async fn forward_dead_letter(
+        &self,
+        subscription: &Subscription,
+        id: u64,
+        message: ps::PubsubMessage,
+        attempts: u32,
+    ) {
         let settings = subscription.settings();
         let Some(policy) = settings.dead_letter_policy.as_ref() else {
-            // The policy was taken away meanwhile: the message is an ordinary one again.
-            return subscription.keep(id, Duration::ZERO);
+            // The policy was removed in the meantime, so the message is redelivered.
+            return subscription.redeliver_after(id, Duration::ZERO);
         };
-        let letter = dead_letter(message, &settings, attempts);
+        let message = dead_letter(message, &settings, attempts);
         let number = subscription.number;
         let stored = {
             let state = self.state.lock();
-            match self.address(&state, &policy.dead_letter_topic, vec![letter]) {
-                Ok(Post { rows, deliver, .. }) => Ok(self.store.write_then(
+            match self.prepare(&state, &policy.dead_letter_topic, vec![message]) {
+                Ok(Publication { rows, deliver, .. }) => Ok(self.store.write_then(
                     move |transaction| {
                         tables::put_messages(transaction, &rows)?;
                         tables::remove_messages(transaction, number, &[id])
@@ -324,83 +334,87 @@ impl PubSub {
                     subscription = settings.name,
                     topic = policy.dead_letter_topic,
                     message = status.message(),
-                    "dead letter not forwarded"
+                    "failed to forward a message to the dead letter topic"
                 );
-                subscription.keep(id, limits::DEAD_LETTER_RETRY);
+                subscription.redeliver_after(id, limits::DEAD_LETTER_RETRY_DELAY);
             }
         }
     }
 
-    /// Drops messages past their retention, now and then.
-    async fn forget_stale(self: Arc<Self>) {
+    /// Periodically drops messages past their retention.
+    async fn sweep_expired(self: Arc<Self>) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(limits::RETENTION_SWEEP) => {}
+                () = tokio::time::sleep(limits::RETENTION_SWEEP_INTERVAL) => {}
                 () = self.stop.cancelled() => return,
             }
             let subscriptions: Vec<_> = self.state.lock().subscriptions.values().cloned().collect();
             for subscription in subscriptions {
-                let stale = subscription.forget();
-                if !stale.is_empty() {
-                    tracing::info!(subscription = subscription.name(), messages = stale.len(), "past retention");
+                let expired = subscription.remove_expired();
+                if !expired.is_empty() {
+                    tracing::info!(
+                        subscription = subscription.name(),
+                        messages = expired.len(),
+                        "expired messages removed"
+                    );
                     let number = subscription.number;
-                    drop(self.store.write(move |transaction| tables::remove_messages(transaction, number, &stale)));
+                    drop(self.store.write(move |transaction| tables::remove_messages(transaction, number, &expired)));
                 }
             }
         }
     }
 }
 
-/// Messages ready to be stored and then delivered.
-struct Post {
+/// Messages that are ready to be stored and then delivered.
+struct Publication {
     ids: Vec<String>,
     rows: Vec<NewMessage>,
     deliver: Box<dyn FnOnce() + Send>,
 }
 
-/// A message that waited. Every one was encoded here or decoded at start, so it can be read.
-fn unpack(encoded: Bytes) -> ps::PubsubMessage {
+/// Decodes a queued message. This cannot fail, because every queued message was encoded here or decoded at startup.
+fn decode_message(encoded: Bytes) -> ps::PubsubMessage {
     ps::PubsubMessage::decode(encoded).unwrap_or_default()
 }
 
-fn received(subscription: u64, delivery: Delivery<Bytes>, counts: bool) -> ps::ReceivedMessage {
+fn received_message(subscription: u64, delivery: Delivery<Bytes>, counts: bool) -> ps::ReceivedMessage {
     ps::ReceivedMessage {
         ack_id: format!("{subscription:x}-{}", delivery.ack_id),
-        message: Some(unpack(delivery.message)),
-        // The real service counts only for subscriptions with a dead letter policy.
+        message: Some(decode_message(delivery.message)),
+        // The real service reports attempts only for subscriptions with a dead letter policy.
         delivery_attempt: if counts { i32::try_from(delivery.attempt).unwrap_or(i32::MAX) } else { 0 },
     }
 }
 
-/// The message as it goes to the dead letter topic, with the attributes of the real service.
-fn dead_letter(mut letter: ps::PubsubMessage, from: &ps::Subscription, attempts: u32) -> ps::PubsubMessage {
+/// The message for the dead letter topic, with the attributes that the real service adds.
+fn dead_letter(mut message: ps::PubsubMessage, from: &ps::Subscription, attempts: u32) -> ps::PubsubMessage {
     let (project, id) = names::split(&from.name);
-    let published = letter.publish_time.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut note =
-        |name: &str, value: String| letter.attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
-    note("DeliveryCount", attempts.to_string());
-    note("Subscription", id.to_owned());
-    note("SubscriptionProject", project.to_owned());
-    note("TopicPublishTime", published);
-    letter
+    let published = message.publish_time.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut add =
+        |name: &str, value: String| message.attributes.insert(format!("CloudPubSubDeadLetterSource{name}"), value);
+    add("DeliveryCount", attempts.to_string());
+    add("Subscription", id.to_owned());
+    add("SubscriptionProject", project.to_owned());
+    add("TopicPublishTime", published);
+    message
 }
 
-/// Ids of clients. One that no delivery of this subscription ever had refuses them all; one that is stale has no
-/// effect.
+/// Parses the ack IDs of clients. An ID that no delivery of this subscription ever had rejects the whole call; a stale
+/// ID has no effect.
 fn parse(subscription: &Subscription, acks: &[String]) -> Result<Vec<AckId>, Status> {
     let one = |ack: &String| {
-        let own = ack.strip_prefix(&format!("{:x}-", subscription.number)).and_then(|ack| ack.parse().ok());
-        own.ok_or_else(|| Status::invalid_argument(format!("the ack id '{ack}' is not of this subscription")))
+        let parsed = ack.strip_prefix(&format!("{:x}-", subscription.number)).and_then(|ack| ack.parse().ok());
+        parsed.ok_or_else(|| Status::invalid_argument(format!("the ack id '{ack}' is not of this subscription")))
     };
     acks.iter().map(one).collect()
 }
 
-fn check_any(acks: &[AckId]) -> Result<(), Status> {
+fn check_not_empty(acks: &[AckId]) -> Result<(), Status> {
     if acks.is_empty() { Err(Status::invalid_argument("ack_ids must name at least one delivery")) } else { Ok(()) }
 }
 
 #[expect(deprecated, reason = "clients still send the field")]
-fn request_is_immediate(request: &ps::PullRequest) -> bool {
+fn returns_immediately(request: &ps::PullRequest) -> bool {
     request.return_immediately
 }
 

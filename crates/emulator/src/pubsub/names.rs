@@ -12,7 +12,7 @@ pub(super) fn check(name: &str, kind: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// The project of a name, and the last part.
+/// The project and the last part of a name.
 pub(super) fn split(name: &str) -> (&str, &str) {
     let mut parts = name.split('/').skip(1);
     (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default())
@@ -26,7 +26,8 @@ pub(super) fn check_project(name: &str) -> Result<(), Status> {
     }
 }
 
-/// The documented rule: 3 to 255 characters of a small set, a letter first, not beginning with `goog`.
+/// The documented rule: 3 to 255 characters of a small set; the first is a letter, and the ID must not start with
+/// `goog`.
 fn is_id(id: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~+%".contains(c);
     (3..=255).contains(&id.len())
@@ -37,7 +38,8 @@ fn is_id(id: &str) -> bool {
 
 fn malformed(name: &str, kind: &str) -> Status {
     Status::invalid_argument(format!(
-        "invalid resource name '{name}', expected 'projects/PROJECT/{kind}/ID' with an ID of 3 to 255 letters, digits and -_.~+% that begins with a letter and not with 'goog'"
+        "invalid resource name '{name}', expected 'projects/PROJECT/{kind}/ID' with an ID of 3 to 255 letters, digits \
+         and -_.~+% that begins with a letter and not with 'goog'"
     ))
 }
 

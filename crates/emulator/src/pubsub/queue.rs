@@ -1,15 +1,15 @@
-//! The backlog of one subscription: who holds which message, and until when. No I/O, no clock of its own.
+//! The backlog of one subscription: which subscriber holds which message, and until when. It has no I/O and no clock.
 //!
 //! ```text
 //!              lease                       acknowledge
 //!   Ready ───────────────▶ Leased ─────────────────────────▶ gone
-//!     ▲                      │ return / expire
-//!     │   backoff over       ├──────────────▶ Waiting (retry policy)
+//!     ▲                      │ hand back / expire
+//!     │   delay over         ├──────────────▶ Delayed (retry policy)
 //!     ├──────────────────────┼─────┘
 //!     │                      └──────────────▶ Forwarding (last attempt) ──remove──▶ gone
-//!     └─────────── keep ────────────────────────┘
+//!     └───── redeliver_after ───────────────────┘
 //! ```
-//! A restart of the server is the expiry of every lease.
+//! A restart of the server has the same effect as the expiry of every lease.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -18,13 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The server's name of a message; increasing in the order of publication.
+/// The server's ID of a message; it increases in publication order.
 pub(super) type MessageId = u64;
 
-/// Names an open stream of one subscription.
+/// Identifies an open stream of one subscription.
 pub(super) type StreamId = u64;
 
-/// Names one delivery of one message; what clients send back to settle it.
+/// Identifies one delivery of one message; clients send it back to settle the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AckId {
     message: MessageId,
@@ -32,7 +32,7 @@ pub(super) struct AckId {
 }
 
 impl AckId {
-    /// The message it is about.
+    /// The message of this delivery.
     pub(super) fn message(self) -> MessageId {
         self.message
     }
@@ -53,36 +53,36 @@ impl FromStr for AckId {
     }
 }
 
-/// How a subscription treats what comes back.
+/// How a subscription handles messages that were not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Policy {
-    /// Shortest and longest wait before redelivery; `None` is at once.
+    /// Shortest and longest delay before redelivery; `None` means immediately.
     pub(super) backoff: Option<(Duration, Duration)>,
-    /// Deliveries after which a message goes to the dead letter topic.
+    /// The number of deliveries after which a message goes to the dead letter topic.
     pub(super) max_attempts: Option<u32>,
 }
 
-/// A message as it waits for a subscriber.
+/// A message to add to the backlog.
 #[derive(Debug)]
-pub(super) struct Waiting<M> {
-    /// Its id.
+pub(super) struct Queued<M> {
+    /// The message ID.
     pub(super) id: MessageId,
     /// Its content.
     pub(super) message: M,
-    /// What it counts against flow control, in bytes.
+    /// Its size for flow control, in bytes.
     pub(super) size: usize,
     /// Deliveries so far.
     pub(super) attempts: u32,
-    /// When it is given up.
+    /// When its retention ends.
     pub(super) expires: Instant,
 }
 
 /// One message leased to one subscriber.
 #[derive(Debug)]
 pub(super) struct Delivery<M> {
-    /// The message's id.
+    /// The message ID.
     pub(super) id: MessageId,
-    /// What settles it.
+    /// The ID that settles it.
     pub(super) ack_id: AckId,
     /// Its content.
     pub(super) message: M,
@@ -90,19 +90,19 @@ pub(super) struct Delivery<M> {
     pub(super) attempt: u32,
 }
 
-/// How much one lease call may take.
+/// How much one lease call, or one stream, may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     /// Messages.
     pub(super) messages: usize,
-    /// Bytes; a single larger message still goes.
+    /// Bytes; a single larger message is still delivered.
     pub(super) bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Ready,
-    Waiting { until: Instant },
+    Delayed { until: Instant },
     Leased { stream: Option<StreamId>, deadline: Instant },
     Forwarding,
 }
@@ -119,15 +119,16 @@ struct Entry<M> {
 
 #[derive(Debug)]
 struct Stream {
-    limit: Room,
+    limit: Capacity,
     held_messages: usize,
     held_bytes: usize,
-    /// A lease of it ran out, and nothing came from its client since: it may be frozen, with its connection still open.
-    silent: bool,
+    /// A lease on this stream expired, and its client has sent nothing since: the client may hang, with its connection
+    /// still open.
+    unresponsive: bool,
 }
 
 impl Stream {
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         self.held_messages < self.limit.messages && self.held_bytes < self.limit.bytes
     }
 }
@@ -137,9 +138,9 @@ impl Stream {
 pub(super) struct Queue<M> {
     policy: Policy,
     entries: BTreeMap<MessageId, Entry<M>>,
-    /// Ready messages, first to deliver first. May name messages that are gone or no longer ready; those are skipped.
+    /// Ready messages, in delivery order. It may contain messages that are gone or no longer ready; those are skipped.
     ready: VecDeque<MessageId>,
-    /// When the state of a leased or waiting message ends.
+    /// When the state of a leased or delayed message ends.
     timers: BTreeSet<(Instant, MessageId)>,
     streams: HashMap<StreamId, Stream>,
     exhausted: Vec<MessageId>,
@@ -149,8 +150,8 @@ pub(super) struct Queue<M> {
 }
 
 impl<M: Clone> Queue<M> {
-    /// An empty backlog. `first_lease` must be greater than any lease number of an earlier life of the same subscription, or
-    /// an old acknowledgement could settle a new delivery.
+    /// Creates an empty backlog. `first_lease` must be greater than every lease number that the same subscription used
+    /// before a restart; otherwise, an old acknowledgement could settle a new delivery.
     pub(super) fn new(policy: Policy, first_lease: u64) -> Self {
         Self {
             policy,
@@ -165,12 +166,12 @@ impl<M: Clone> Queue<M> {
         }
     }
 
-    /// Changes how messages that come back from now on are treated.
+    /// Changes how messages that come back from now on are handled.
     pub(super) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
     }
 
-    /// Whether delivery attempts end somewhere, and so must be remembered.
+    /// Whether there is a maximum of delivery attempts, so that they must be stored.
     pub(super) fn counts_attempts(&self) -> bool {
         self.policy.max_attempts.is_some()
     }
@@ -180,67 +181,68 @@ impl<M: Clone> Queue<M> {
         self.bytes
     }
 
-    /// Adds a message. One that has no attempts left (it was leased when the server stopped) is exhausted at once.
-    pub(super) fn publish(&mut self, new: Waiting<M>) {
-        let Waiting { id, message, size, attempts, expires } = new;
-        let spent = attempts > 0 && self.policy.max_attempts.is_some_and(|most| attempts >= most);
-        let state = if spent { State::Forwarding } else { State::Ready };
+    /// Adds a message. If it has no attempts left (it was leased when the server stopped), it is exhausted immediately.
+    pub(super) fn publish(&mut self, new: Queued<M>) {
+        let Queued { id, message, size, attempts, expires } = new;
+        let is_exhausted = attempts > 0 && self.policy.max_attempts.is_some_and(|max| attempts >= max);
+        let state = if is_exhausted { State::Forwarding } else { State::Ready };
         if self.entries.insert(id, Entry { message, size, attempts, lease: 0, expires, state }).is_some() {
             return;
         }
         self.bytes += size;
-        if spent {
+        if is_exhausted {
             self.exhausted.push(id);
         } else {
             self.ready.push_back(id);
         }
     }
 
-    /// Registers a stream with its limits on what it holds at a time.
-    pub(super) fn open_stream(&mut self, limit: Room) -> StreamId {
+    /// Registers a stream with the limits on what it holds at a time.
+    pub(super) fn open_stream(&mut self, limit: Capacity) -> StreamId {
         self.next_stream += 1;
-        self.streams.insert(self.next_stream, Stream { limit, held_messages: 0, held_bytes: 0, silent: false });
+        self.streams.insert(self.next_stream, Stream { limit, held_messages: 0, held_bytes: 0, unresponsive: false });
         self.next_stream
     }
 
-    /// Forgets a stream. What it holds stays leased until its deadline: its acknowledgements may still be on their way.
+    /// Removes a stream. Its messages stay leased until their deadline, because acknowledgements may still arrive.
     pub(super) fn close_stream(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }
 
-    /// Notes that a stream's client has said something on it: all do every 30 s. True when that was not known.
-    pub(super) fn heard(&mut self, stream: StreamId) -> bool {
-        self.streams.get_mut(&stream).is_some_and(|stream| std::mem::take(&mut stream.silent))
+    /// Records that a stream's client sent a request; clients do so at least every 30 s. Returns true if the stream was
+    /// unresponsive until now.
+    pub(super) fn record_activity(&mut self, stream: StreamId) -> bool {
+        self.streams.get_mut(&stream).is_some_and(|stream| std::mem::take(&mut stream.unresponsive))
     }
 
-    /// Whether others are to be served first: what a frozen client is given only runs out again.
-    fn yields(&self, stream: StreamId) -> bool {
-        self.streams.get(&stream).is_some_and(|stream| stream.silent)
-            && self.streams.values().any(|other| !other.silent && other.has_room())
+    /// Whether other streams are served first. The leases of a hanging client would only expire again.
+    fn yields_to_others(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.unresponsive)
+            && self.streams.values().any(|other| !other.unresponsive && other.has_capacity())
     }
 
-    /// Leases ready messages until `now + deadline`, as many as `room` and the stream's limits allow, and no more than the
-    /// stream's fair share: a burst is spread over the open streams.
+    /// Leases ready messages until `now + deadline`: at most what `capacity` and the stream's limits allow, and at most
+    /// the stream's fair share, so that a burst is spread over the open streams.
     pub(super) fn lease(
         &mut self,
         now: Instant,
         stream: Option<StreamId>,
-        room: Room,
+        capacity: Capacity,
         deadline: Duration,
     ) -> Vec<Delivery<M>> {
-        if stream.is_some_and(|stream| self.yields(stream)) {
+        if stream.is_some_and(|stream| self.yields_to_others(stream)) {
             return Vec::new();
         }
         let share = if stream.is_some() { self.ready.len().div_ceil(self.streams.len().max(1)) } else { usize::MAX };
-        let most = room.messages.min(share);
+        let max = capacity.messages.min(share);
         let mut leased = Vec::new();
         let mut bytes = 0;
-        while leased.len() < most
+        while leased.len() < max
             && let Some(id) = self.next_ready()
         {
             let Some(entry) = self.entries.get_mut(&id) else { break };
-            let fits = leased.is_empty() || bytes + entry.size <= room.bytes;
-            if !fits || !admit(&mut self.streams, stream, entry.size) {
+            let fits = leased.is_empty() || bytes + entry.size <= capacity.bytes;
+            if !fits || !reserve(&mut self.streams, stream, entry.size) {
                 break;
             }
             self.ready.pop_front();
@@ -256,18 +258,18 @@ impl<M: Clone> Queue<M> {
         leased
     }
 
-    /// Turns the order of delivery by as many places as `by` says of the number of messages in it.
-    pub(super) fn turn(&mut self, by: impl FnOnce(usize) -> usize) {
+    /// Rotates the delivery order by the number of positions that `by` returns for the queue length.
+    pub(super) fn rotate(&mut self, by: impl FnOnce(usize) -> usize) {
         let length = self.ready.len();
         self.ready.rotate_left(by(length).min(length));
     }
 
-    /// Settles a message. True when it is now gone from the backlog. An acknowledgement that comes after the lease ended
-    /// still counts while nobody else holds the message: the work was done.
+    /// Settles a message. Returns true if it is now removed from the backlog. An acknowledgement after the lease ended
+    /// still counts while no other subscriber holds the message, because the work was done.
     pub(super) fn acknowledge(&mut self, ack: AckId) -> bool {
         let settles = self.entries.get(&ack.message).is_some_and(|entry| match entry.state {
             State::Leased { .. } => entry.lease == ack.lease,
-            State::Ready | State::Waiting { .. } => true,
+            State::Ready | State::Delayed { .. } => true,
             State::Forwarding => false,
         });
         if settles {
@@ -276,7 +278,7 @@ impl<M: Clone> Queue<M> {
         settles
     }
 
-    /// Moves the end of a lease to `now + deadline`. A lease that is over stays over.
+    /// Moves the end of a lease to `now + deadline`. A lease that has ended stays ended.
     pub(super) fn extend(&mut self, ack: AckId, now: Instant, deadline: Duration) {
         if let Some(entry) = held(&mut self.entries, ack)
             && let State::Leased { deadline: end, .. } = &mut entry.state
@@ -287,7 +289,7 @@ impl<M: Clone> Queue<M> {
         }
     }
 
-    /// Hands a message back. True when it was held.
+    /// Hands a message back. Returns true if it was held.
     pub(super) fn hand_back(&mut self, ack: AckId, now: Instant) -> bool {
         let held = held(&mut self.entries, ack).is_some();
         if held {
@@ -296,7 +298,7 @@ impl<M: Clone> Queue<M> {
         held
     }
 
-    /// Ends leases past their deadline and waits that are over. True when messages became ready.
+    /// Ends leases and delays that are due. Returns true if messages became ready.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let ready = self.ready.len();
         while let Some(&(at, id)) = self.timers.first()
@@ -306,11 +308,11 @@ impl<M: Clone> Queue<M> {
             match self.entries.get_mut(&id) {
                 Some(&mut Entry { state: State::Leased { stream, .. }, .. }) => {
                     if let Some(stream) = stream.and_then(|stream| self.streams.get_mut(&stream)) {
-                        stream.silent = true;
+                        stream.unresponsive = true;
                     }
                     self.end_lease(id, now);
                 }
-                Some(entry @ Entry { state: State::Waiting { .. }, .. }) => {
+                Some(entry @ Entry { state: State::Delayed { .. }, .. }) => {
                     entry.state = State::Ready;
                     self.ready.push_back(id);
                 }
@@ -320,43 +322,43 @@ impl<M: Clone> Queue<M> {
         self.ready.len() > ready
     }
 
-    /// When [`expire`](Self::expire) has something to do next.
+    /// When [`expire`](Self::expire) must run next.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Messages that came back from their last delivery attempt, once; each must be answered with [`remove`](Self::remove) or
-    /// [`keep`](Self::keep).
+    /// Returns messages that came back from their last delivery attempt, each once. The caller must answer each with
+    /// [`remove`](Self::remove) or [`redeliver_after`](Self::redeliver_after).
     pub(super) fn take_exhausted(&mut self) -> Vec<(MessageId, M, u32)> {
         let entries = &self.entries;
         let exhausted = std::mem::take(&mut self.exhausted).into_iter();
         exhausted.filter_map(|id| entries.get(&id).map(|entry| (id, entry.message.clone(), entry.attempts))).collect()
     }
 
-    /// Offers an exhausted message again later: it could not be forwarded.
-    pub(super) fn keep(&mut self, id: MessageId, now: Instant, wait: Duration) {
+    /// Redelivers an exhausted message later, because it could not be forwarded.
+    pub(super) fn redeliver_after(&mut self, id: MessageId, now: Instant, delay: Duration) {
         if let Some(entry) = self.entries.get_mut(&id)
             && entry.state == State::Forwarding
         {
-            entry.state = State::Waiting { until: now + wait };
-            self.timers.insert((now + wait, id));
+            entry.state = State::Delayed { until: now + delay };
+            self.timers.insert((now + delay, id));
         }
     }
 
-    /// Drops messages past their retention that nobody holds, and names them.
-    pub(super) fn forget(&mut self, now: Instant) -> Vec<MessageId> {
-        let stale = |(id, entry): (&MessageId, &Entry<M>)| {
+    /// Drops messages past their retention that no subscriber holds; returns their IDs.
+    pub(super) fn remove_expired(&mut self, now: Instant) -> Vec<MessageId> {
+        let expired = |(id, entry): (&MessageId, &Entry<M>)| {
             let held = matches!(entry.state, State::Leased { .. } | State::Forwarding);
             (!held && entry.expires <= now).then_some(*id)
         };
-        let stale: Vec<_> = self.entries.iter().filter_map(stale).collect();
-        for id in &stale {
+        let expired: Vec<_> = self.entries.iter().filter_map(expired).collect();
+        for id in &expired {
             self.remove(*id);
         }
-        stale
+        expired
     }
 
-    /// Takes a message out, whatever its state.
+    /// Removes a message in any state.
     pub(super) fn remove(&mut self, id: MessageId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.bytes -= entry.size;
@@ -365,14 +367,14 @@ impl<M: Clone> Queue<M> {
                 self.timers.remove(&(deadline, id));
                 release(&mut self.streams, stream, entry.size);
             }
-            State::Waiting { until } => {
+            State::Delayed { until } => {
                 self.timers.remove(&(until, id));
             }
             State::Ready | State::Forwarding => {}
         }
     }
 
-    /// The first message that is truly ready; drops names of others on the way.
+    /// The first message that is really ready; drops other entries on the way.
     fn next_ready(&mut self) -> Option<MessageId> {
         while let Some(&id) = self.ready.front() {
             if self.entries.get(&id).is_some_and(|entry| entry.state == State::Ready) {
@@ -389,14 +391,14 @@ impl<M: Clone> Queue<M> {
             self.timers.remove(&(deadline, id));
             release(&mut self.streams, stream, entry.size);
         }
-        if self.policy.max_attempts.is_some_and(|most| entry.attempts >= most) {
+        if self.policy.max_attempts.is_some_and(|max| entry.attempts >= max) {
             entry.state = State::Forwarding;
             self.exhausted.push(id);
-        } else if let Some((least, most)) = self.policy.backoff {
+        } else if let Some((min, max)) = self.policy.backoff {
             // Doubling is capped at 2^20 so that the shift cannot overflow; any real maximum is reached long before.
-            let wait = least.saturating_mul(1 << entry.attempts.saturating_sub(1).min(20)).min(most);
-            entry.state = State::Waiting { until: now + wait };
-            self.timers.insert((now + wait, id));
+            let delay = min.saturating_mul(1 << entry.attempts.saturating_sub(1).min(20)).min(max);
+            entry.state = State::Delayed { until: now + delay };
+            self.timers.insert((now + delay, id));
         } else {
             entry.state = State::Ready;
             self.ready.push_back(id);
@@ -409,8 +411,9 @@ fn held<M>(entries: &mut BTreeMap<MessageId, Entry<M>>, ack: AckId) -> Option<&m
     entries.get_mut(&ack.message).filter(leased)
 }
 
-/// Counts a message against its stream if the limits allow; one message always fits an empty-handed stream.
-fn admit(streams: &mut HashMap<StreamId, Stream>, stream: Option<StreamId>, size: usize) -> bool {
+/// Counts a message against its stream if the limits allow. A stream that holds nothing may take one message of any
+/// size.
+fn reserve(streams: &mut HashMap<StreamId, Stream>, stream: Option<StreamId>, size: usize) -> bool {
     let Some(stream) = stream else { return true };
     let Some(stream) = streams.get_mut(&stream) else { return false };
     let fits = stream.held_messages < stream.limit.messages

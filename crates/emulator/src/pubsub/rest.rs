@@ -1,4 +1,4 @@
-//! Pub/Sub's JSON over HTTP/1.1: the form in which the official Rust admin clients speak, and one for `curl`.
+//! Pub/Sub's JSON API over HTTP/1.1, for the official Rust admin clients and for `curl`.
 
 use super::{PubSub, json, ps};
 use crate::json as fields;
@@ -95,8 +95,8 @@ async fn deliver(service: &PubSub, name: &str, verb: &str, body: &Value) -> Resu
             };
             set_immediate(&mut request, fields::flag(body, "returnImmediately")?);
             let received = service.pull(request).await?;
-            let received = received.iter().map(json::received).collect();
-            Ok(fields::Object::new().list("receivedMessages", received).done())
+            let received = received.iter().map(json::received_message).collect();
+            Ok(fields::Object::new().list("receivedMessages", received).build())
         }
         "acknowledge" => {
             let body = &json::members(body, &["ackIds"])?;
@@ -136,13 +136,14 @@ async fn update_subscription(
     Ok(json::subscription(&service.update_subscription(request).await?))
 }
 
-/// The body of an update: the resource and its mask, or the resource alone with the mask in the query.
+/// The body of an update: the resource with its mask, or the resource alone with the mask in the query.
 fn update_body(body: &Value, resource: &str) -> Result<Value, Status> {
     let wrapped = body.get(resource).is_some_and(Value::is_object) || body.get("updateMask").is_some();
     if wrapped { json::members(body, &[resource, "updateMask"]) } else { Ok(body.clone()) }
 }
 
-/// The body is `{"subscription": {..}, "updateMask": ".."}`, or with a topic; some clients put the mask into the query.
+/// The mask of an update. The body is `{"subscription": {..}, "updateMask": ".."}`, or the same with a topic; some
+/// clients put the mask into the query.
 fn update_mask(parameters: &HashMap<String, String>, body: &Value) -> Result<prost_types::FieldMask, Status> {
     let in_body = fields::text(body, "updateMask")?;
     let mask = if in_body.is_empty() { parameters.get("updateMask").cloned().unwrap_or_default() } else { in_body };
@@ -151,14 +152,14 @@ fn update_mask(parameters: &HashMap<String, String>, body: &Value) -> Result<pro
 
 fn page(parameters: &HashMap<String, String>) -> Result<(i32, &str), Status> {
     let size = match parameters.get("pageSize") {
-        Some(size) => size.parse().map_err(|_| fields::bad("pageSize", "an integer"))?,
+        Some(size) => size.parse().map_err(|_| fields::invalid("pageSize", "an integer"))?,
         None => 0,
     };
     Ok((size, parameters.get("pageToken").map_or("", String::as_str)))
 }
 
 fn list(name: &str, found: Vec<Value>, next: &str) -> Value {
-    fields::Object::new().list(name, found).text("nextPageToken", next).done()
+    fields::Object::new().list(name, found).text("nextPageToken", next).build()
 }
 
 #[expect(deprecated, reason = "clients still send the field")]

@@ -1,9 +1,9 @@
-//! StreamingPull: messages pushed to a client as fast as its limits allow, acknowledgements on the way back.
+//! StreamingPull: delivers messages as fast as the client's limits allow, and receives acknowledgements.
 //!
-//! The stream ends with `UNAVAILABLE` when the server stops (clients reconnect), `NOT_FOUND` when the subscription goes,
-//! and `OK` only after the client itself has closed its half: clients take any other `OK` for the end of the world.
+//! The stream ends with `UNAVAILABLE` when the server stops (clients reconnect), with `NOT_FOUND` when the subscription
+//! is deleted, and with `OK` only after the client has closed its half. Clients do not reconnect after any other `OK`.
 
-use super::{AckId, PubSub, Room, StreamId, Subscription, not_found, ps, settings};
+use super::{AckId, Capacity, PubSub, StreamId, Subscription, not_found, ps, settings};
 use crate::{
     error::stopping,
     grpc::{self, Responses, respond},
@@ -18,20 +18,20 @@ type Requests = Streaming<ps::StreamingPullRequest>;
 
 /// Serves one stream.
 pub(super) fn streaming_pull(pubsub: Arc<PubSub>, requests: Requests) -> Responses<ps::StreamingPullResponse> {
-    // One response under way at a time: a lease should start when its message can leave, not before.
+    // Only one response is buffered: a lease should start when its message can be sent, not before.
     respond(1, |sender| async move { serve(&pubsub, requests, &sender).await })
 }
 
-/// One open stream; leaves the subscription when dropped.
-struct Open<'a> {
+/// One open stream; dropping it closes the stream of the subscription.
+struct OpenStream<'a> {
     pubsub: &'a PubSub,
     subscription: Arc<Subscription>,
     stream: StreamId,
-    /// How long its leases last.
+    /// The duration of its leases.
     deadline: Duration,
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenStream<'_> {
     fn drop(&mut self) {
         self.subscription.close_stream(self.stream);
     }
@@ -44,17 +44,18 @@ async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Resu
     };
     let Some(first) = first else { return Ok(()) };
     let heartbeats = first.protocol_version >= 1;
-    let mut open = Open::new(pubsub, &first)?;
+    let mut open = OpenStream::new(pubsub, &first)?;
     open.handle(&first)?;
 
-    let mut heartbeat = tokio::time::interval_at(Instant::now() + limits::HEARTBEAT, limits::HEARTBEAT);
+    let mut heartbeat =
+        tokio::time::interval_at(Instant::now() + limits::HEARTBEAT_INTERVAL, limits::HEARTBEAT_INTERVAL);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let subscription = Arc::clone(&open.subscription);
     let ready = subscription.ready.notified();
     tokio::pin!(ready);
     ready.as_mut().enable();
-    // Whether looking at the backlog may find something; false between an empty look and the next wake-up.
-    let mut promising = true;
+    // Whether the backlog may have messages: false between an empty lease and the next notification.
+    let mut may_have_messages = true;
     loop {
         tokio::select! {
             biased;
@@ -63,21 +64,21 @@ async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Resu
             () = sender.closed() => return Ok(()),
             request = requests.message() => match request? {
                 Some(request) => {
-                    check_further(&request)?;
+                    check_subsequent(&request)?;
                     open.handle(&request)?;
                 }
                 None => return Ok(()),
             },
             () = &mut ready => {
-                // Registered again before looking, so that what arrives in between is not missed.
+                // Registered again before the next lease, so that a message that arrives in between is not missed.
                 ready.set(subscription.ready.notified());
                 ready.as_mut().enable();
-                promising = true;
+                may_have_messages = true;
             }
-            permit = sender.reserve(), if promising => {
+            permit = sender.reserve(), if may_have_messages => {
                 let Ok(permit) = permit else { return Ok(()) };
                 match open.lease() {
-                    messages if messages.is_empty() => promising = false,
+                    messages if messages.is_empty() => may_have_messages = false,
                     messages => permit.send(Ok(response(messages))),
                 }
             }
@@ -90,27 +91,27 @@ async fn serve(pubsub: &PubSub, mut requests: Requests, sender: &Sender) -> Resu
     }
 }
 
-impl<'a> Open<'a> {
+impl<'a> OpenStream<'a> {
     fn new(pubsub: &'a PubSub, first: &ps::StreamingPullRequest) -> Result<Self, Status> {
         let subscription = pubsub.subscription(&first.subscription)?;
         let deadline = settings::stream_deadline(first.stream_ack_deadline_seconds)?;
         parse_all(&subscription, first)?;
-        // Zero and less are no limit, as documented.
-        let limit = |asked: i64| usize::try_from(asked).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        // Documented: zero or less means no limit.
+        let limit = |requested: i64| usize::try_from(requested).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let limits =
-            Room { messages: limit(first.max_outstanding_messages), bytes: limit(first.max_outstanding_bytes) };
+            Capacity { messages: limit(first.max_outstanding_messages), bytes: limit(first.max_outstanding_bytes) };
         let stream = subscription.open_stream(limits);
         Ok(Self { pubsub, subscription, stream, deadline })
     }
 
     fn handle(&mut self, request: &ps::StreamingPullRequest) -> Result<(), Status> {
         let (settled, extended) = parse_all(&self.subscription, request)?;
-        self.subscription.heard(self.stream);
+        self.subscription.record_activity(self.stream);
         if request.stream_ack_deadline_seconds != 0 {
             self.deadline = settings::stream_deadline(request.stream_ack_deadline_seconds)?;
         }
         if !settled.is_empty() {
-            // Nobody waits for acknowledgements on a stream.
+            // Clients do not wait for the confirmation of acknowledgements on a stream.
             drop(self.pubsub.settle(&self.subscription, settled));
         }
         for (ack, seconds) in extended.iter().zip(&request.modify_deadline_seconds) {
@@ -120,8 +121,8 @@ impl<'a> Open<'a> {
     }
 
     fn lease(&self) -> Vec<ps::ReceivedMessage> {
-        let room = Room { messages: limits::DELIVERY_MESSAGES, bytes: limits::DELIVERY_BYTES };
-        self.pubsub.lease(&self.subscription, Some(self.stream), room, self.deadline)
+        let capacity = Capacity { messages: limits::MAX_DELIVERY_MESSAGES, bytes: limits::MAX_DELIVERY_BYTES };
+        self.pubsub.lease(&self.subscription, Some(self.stream), capacity, self.deadline)
     }
 }
 
@@ -136,8 +137,8 @@ fn parse_all(
     Ok((super::parse(subscription, &request.ack_ids)?, super::parse(subscription, &request.modify_deadline_ack_ids)?))
 }
 
-/// Refuses what only the first request of a stream may have.
-fn check_further(request: &ps::StreamingPullRequest) -> Result<(), Status> {
+/// Rejects fields that only the first request of a stream may have.
+fn check_subsequent(request: &ps::StreamingPullRequest) -> Result<(), Status> {
     let set = [
         ("subscription", !request.subscription.is_empty()),
         ("max_outstanding_messages", request.max_outstanding_messages != 0),

@@ -1,9 +1,10 @@
-//! A subscription at work: its backlog behind a lock, those who wait for it, and the timer that ends leases.
+//! A running subscription: its backlog behind a lock, notifications for waiting streams, and the timer that ends
+//! leases.
 
 use super::{
     filter::Filter,
     ps,
-    queue::{AckId, Delivery, Policy, Queue, Room, StreamId, Waiting},
+    queue::{AckId, Capacity, Delivery, Policy, Queue, Queued, StreamId},
 };
 use crate::limits;
 use bytes::Bytes;
@@ -14,9 +15,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// A stored message on its way into a backlog. It waits there encoded: a million may wait, and each is looked at once.
-pub(super) struct Parcel {
-    /// Its id.
+/// A stored message. It stays encoded in the backlog, because a million messages may be queued and each is read once.
+pub(super) struct StoredMessage {
+    /// The message ID.
     pub(super) id: u64,
     /// The encoded message.
     pub(super) encoded: Bytes,
@@ -26,17 +27,17 @@ pub(super) struct Parcel {
     pub(super) attempts: u32,
 }
 
-/// A subscription at work.
+/// A running subscription.
 pub(super) struct Subscription {
     /// Its number in the store.
     pub(super) number: u64,
-    /// Which messages it wants.
+    /// Selects the messages that it receives.
     pub(super) filter: Option<Filter>,
-    /// Wakes those who wait for messages.
+    /// Notifies those that wait for messages.
     pub(super) ready: Notify,
-    /// Wakes the timer: there may be an earlier deadline or an exhausted message.
+    /// Notifies the timer of an earlier deadline or an exhausted message.
     pub(super) rearm: Notify,
-    /// Fires when the subscription is deleted.
+    /// Cancelled when the subscription is deleted.
     pub(super) deleted: CancellationToken,
     inner: Mutex<Inner>,
 }
@@ -44,12 +45,12 @@ pub(super) struct Subscription {
 struct Inner {
     settings: ps::Subscription,
     queue: Queue<Bytes>,
-    /// The time the timer sleeps until; spares it from being woken for later deadlines.
+    /// When the timer wakes next. The timer is not notified of later deadlines.
     armed: Option<Instant>,
 }
 
 impl Subscription {
-    /// A subscription without messages; `first_lease` as for [`Queue::new`].
+    /// Creates a subscription without messages; for `first_lease` see [`Queue::new`].
     pub(super) fn new(number: u64, settings: ps::Subscription, first_lease: u64) -> Result<Self, Status> {
         let filter = Filter::parse(&settings.filter).map_err(Status::invalid_argument)?;
         let queue = Queue::new(policy(&settings), first_lease);
@@ -73,102 +74,102 @@ impl Subscription {
         self.inner.lock().settings.name.clone()
     }
 
-    /// Whether it draws on this topic.
-    pub(super) fn is_of(&self, topic: &str) -> bool {
+    /// Whether it is attached to this topic.
+    pub(super) fn is_attached_to(&self, topic: &str) -> bool {
         self.inner.lock().settings.topic == topic
     }
 
-    /// Replaces the settings; the filter is immutable, as in the real service.
+    /// Replaces the settings. The filter does not change, as in the real service.
     pub(super) fn reconfigure(&self, settings: ps::Subscription) {
         let mut inner = self.inner.lock();
         inner.queue.set_policy(policy(&settings));
         inner.settings = settings;
     }
 
-    /// How long a lease lasts unless a stream says otherwise.
+    /// The default duration of a lease.
     pub(super) fn ack_deadline(&self) -> Duration {
         Duration::from_secs(u64::try_from(self.inner.lock().settings.ack_deadline_seconds).unwrap_or(10))
     }
 
-    /// Whether so many more bytes may wait here.
-    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        self.inner.lock().queue.bytes() + bytes <= limits::BACKLOG_BYTES
+    /// Whether the backlog can take this many more bytes.
+    pub(super) fn has_capacity_for(&self, bytes: usize) -> bool {
+        self.inner.lock().queue.bytes() + bytes <= limits::MAX_BACKLOG_BYTES
     }
 
-    /// Whether a message with these attributes is wanted.
-    pub(super) fn wants(&self, message: &ps::PubsubMessage) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.wants(&message.attributes))
+    /// Whether the filter matches a message.
+    pub(super) fn matches(&self, message: &ps::PubsubMessage) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&message.attributes))
     }
 
-    /// Makes stored messages available and wakes those who wait.
-    pub(super) fn publish(&self, parcels: impl IntoIterator<Item = Parcel>) {
+    /// Makes stored messages available and notifies those that wait.
+    pub(super) fn publish(&self, messages: impl IntoIterator<Item = StoredMessage>) {
         let mut inner = self.inner.lock();
         let retention = retention(&inner.settings);
-        for Parcel { id, encoded, published, attempts } in parcels {
+        for StoredMessage { id, encoded, published, attempts } in messages {
             let expires = Instant::now() + retention.saturating_sub(age(published));
             let size = encoded.len();
-            inner.queue.publish(Waiting { id, message: encoded, size, attempts, expires });
+            inner.queue.publish(Queued { id, message: encoded, size, attempts, expires });
         }
         drop(inner);
         self.ready.notify_waiters();
     }
 
-    /// Opens a stream with the limits its client asked for.
-    pub(super) fn open_stream(&self, limit: Room) -> StreamId {
+    /// Opens a stream with the limits that its client requested.
+    pub(super) fn open_stream(&self, limit: Capacity) -> StreamId {
         self.inner.lock().queue.open_stream(limit)
     }
 
-    /// Notes that a stream's client has said something.
-    pub(super) fn heard(&self, stream: StreamId) {
-        if self.inner.lock().queue.heard(stream) {
+    /// Records that a stream's client sent a request.
+    pub(super) fn record_activity(&self, stream: StreamId) {
+        if self.inner.lock().queue.record_activity(stream) {
             self.ready.notify_waiters();
         }
     }
 
-    /// Changes the order of delivery, see [`Queue::turn`].
-    pub(super) fn turn(&self, by: impl FnOnce(usize) -> usize) {
-        self.inner.lock().queue.turn(by);
+    /// Changes the delivery order, see [`Queue::rotate`].
+    pub(super) fn rotate(&self, by: impl FnOnce(usize) -> usize) {
+        self.inner.lock().queue.rotate(by);
     }
 
-    /// Closes a stream; another may now have a larger share.
+    /// Closes a stream; the share of the others may grow.
     pub(super) fn close_stream(&self, stream: StreamId) {
         self.inner.lock().queue.close_stream(stream);
         self.ready.notify_waiters();
     }
 
-    /// Leases what is ready. The second value tells whether the attempts must be stored.
+    /// Leases ready messages. The second value is whether the attempts must be stored.
     pub(super) fn lease(
         &self,
         stream: Option<StreamId>,
-        room: Room,
+        capacity: Capacity,
         deadline: Duration,
     ) -> (Vec<Delivery<Bytes>>, bool) {
         let mut inner = self.inner.lock();
-        let leased = inner.queue.lease(Instant::now(), stream, room, deadline);
+        let leased = inner.queue.lease(Instant::now(), stream, capacity, deadline);
         self.rearm_if_earlier(&inner);
         let counts = inner.queue.counts_attempts();
         (leased, counts)
     }
 
-    /// Settles deliveries; returns the ids of the messages that are now gone.
+    /// Settles deliveries; returns the IDs of the removed messages.
     pub(super) fn acknowledge(&self, acks: &[AckId]) -> Vec<u64> {
         let mut inner = self.inner.lock();
-        let gone = acks.iter().filter(|ack| inner.queue.acknowledge(**ack)).map(|ack| ack.message()).collect();
+        let removed = acks.iter().filter(|ack| inner.queue.acknowledge(**ack)).map(|ack| ack.message()).collect();
         drop(inner);
-        // A stream that was full has room again.
+        // A full stream may have capacity again.
         self.ready.notify_waiters();
-        gone
+        removed
     }
 
-    /// Extends leases, or hands back with a deadline of zero.
+    /// Extends leases; a deadline of zero hands messages back.
     pub(super) fn modify(&self, acks: &[AckId], deadline: Duration) {
         let mut inner = self.inner.lock();
         let now = Instant::now();
         if deadline.is_zero() {
-            let handed_back = acks.iter().filter(|ack| inner.queue.hand_back(**ack, now)).count();
+            let nacked = acks.iter().filter(|ack| inner.queue.hand_back(**ack, now)).count();
             drop(inner);
-            if handed_back > 0 {
-                // The timer learns of waits and of exhausted messages, streams of what is ready at once.
+            if nacked > 0 {
+                // The timer must learn of delays and exhausted messages, the streams of ready messages.
                 self.rearm.notify_one();
                 self.ready.notify_waiters();
             }
@@ -178,28 +179,28 @@ impl Subscription {
         }
     }
 
-    /// Messages whose last attempt is over.
+    /// Returns messages whose last attempt ended.
     pub(super) fn take_exhausted(&self) -> Vec<(u64, Bytes, u32)> {
         self.inner.lock().queue.take_exhausted()
     }
 
-    /// Offers an exhausted message again later.
-    pub(super) fn keep(&self, id: u64, wait: Duration) {
-        self.inner.lock().queue.keep(id, Instant::now(), wait);
+    /// Redelivers an exhausted message later.
+    pub(super) fn redeliver_after(&self, id: u64, wait: Duration) {
+        self.inner.lock().queue.redeliver_after(id, Instant::now(), wait);
         self.rearm.notify_one();
     }
 
-    /// Takes a message out for good.
+    /// Removes a message.
     pub(super) fn remove(&self, id: u64) {
         self.inner.lock().queue.remove(id);
     }
 
-    /// Drops messages past their retention and names them.
-    pub(super) fn forget(&self) -> Vec<u64> {
-        self.inner.lock().queue.forget(Instant::now())
+    /// Drops messages past their retention; returns their IDs.
+    pub(super) fn remove_expired(&self) -> Vec<u64> {
+        self.inner.lock().queue.remove_expired(Instant::now())
     }
 
-    /// Ends what is due, wakes those who wait, and says when to come again.
+    /// Ends leases and delays that are due, notifies those that wait, and returns when to run again.
     pub(super) fn expire(&self) -> Option<Instant> {
         let mut inner = self.inner.lock();
         let became_ready = inner.queue.expire(Instant::now());
@@ -220,7 +221,7 @@ impl Subscription {
     }
 }
 
-/// How long ago a message was published, by the system's clock: it may have been in another life of the server.
+/// The age of a message by the system clock; the message may be from before a restart.
 fn age(published: Option<Timestamp>) -> Duration {
     let published = published.and_then(|at| SystemTime::try_from(at).ok());
     published.and_then(|at| at.elapsed().ok()).unwrap_or_default()
@@ -244,6 +245,6 @@ fn policy(settings: &ps::Subscription) -> Policy {
 }
 
 fn retention(settings: &ps::Subscription) -> Duration {
-    let asked = settings.message_retention_duration.and_then(|wait| Duration::try_from(wait).ok());
-    asked.unwrap_or(limits::RETENTION)
+    let configured = settings.message_retention_duration.and_then(|wait| Duration::try_from(wait).ok());
+    configured.unwrap_or(limits::DEFAULT_RETENTION)
 }

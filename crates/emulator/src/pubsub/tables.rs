@@ -1,23 +1,23 @@
-//! Pub/Sub's tables, and the changes made to them.
+//! Pub/Sub's tables and the operations on them.
 
-use super::{ps, queue::MessageId};
+use super::{ps, queue::MessageId, subscription::StoredMessage};
+use crate::store::decode;
 use bytes::Bytes;
 use prost::Message;
-use prost_types::Timestamp;
 use redb::{Error, ReadableTable, TableDefinition, WriteTransaction};
 
-/// Topic by name.
+/// Topics by name.
 const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("pubsub_topics");
-/// [`Row`] by name.
+/// [`Row`]s by name.
 const SUBSCRIPTIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("pubsub_subscriptions");
-/// Unacknowledged messages by the subscription's number and message id. Stored once per subscription, so that settling one
-/// is one removal and nothing has to count references.
+/// Unacknowledged messages by subscription number and message ID. A message is stored once per subscription, so that
+/// settling it is one removal and no references are counted.
 const MESSAGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("pubsub_messages");
-/// Delivery attempts, by the same key; only for subscriptions with a dead letter policy.
+/// Delivery attempts by the same key; only for subscriptions with a dead letter policy.
 const ATTEMPTS: TableDefinition<(u64, u64), u32> = TableDefinition::new("pubsub_attempts");
 
-/// A stored subscription. The number is its own for ever: one that is deleted and made again under the same name gets
-/// another, and so never inherits messages.
+/// A stored subscription. Its number is never reused: a subscription that is deleted and created again under the same
+/// name gets a new one, so it does not inherit messages.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Row {
     #[prost(uint64, tag = "1")]
@@ -30,37 +30,24 @@ pub(super) struct Row {
 pub(super) struct NewMessage {
     /// The subscription's number.
     pub(super) subscription: u64,
-    /// The message's id.
+    /// The message ID.
     pub(super) id: MessageId,
     /// The encoded message.
     pub(super) encoded: Bytes,
 }
 
-/// A message found at start.
-pub(super) struct FoundMessage {
-    /// The subscription's number.
-    pub(super) subscription: u64,
-    /// The message's id.
-    pub(super) id: MessageId,
-    /// The encoded message.
-    pub(super) encoded: Bytes,
-    /// When it was published.
-    pub(super) published: Option<Timestamp>,
-    /// Deliveries so far.
-    pub(super) attempts: u32,
-}
-
-/// Everything found at start.
+/// The state that was stored at startup.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct StoredState {
     pub(super) topics: Vec<ps::Topic>,
     pub(super) subscriptions: Vec<Row>,
-    pub(super) messages: Vec<FoundMessage>,
+    /// Messages with the numbers of their subscriptions.
+    pub(super) messages: Vec<(u64, StoredMessage)>,
 }
 
-/// Makes the tables if need be and reads them all.
-pub(super) fn load(transaction: &WriteTransaction) -> Result<Found, Error> {
-    let mut found = Found::default();
+/// Creates missing tables and reads them all.
+pub(super) fn load(transaction: &WriteTransaction) -> Result<StoredState, Error> {
+    let mut found = StoredState::default();
     for row in transaction.open_table(TOPICS)?.iter()? {
         found.topics.push(decode(row?.1.value())?);
     }
@@ -74,12 +61,12 @@ pub(super) fn load(transaction: &WriteTransaction) -> Result<Found, Error> {
         let attempts = attempts.get((subscription, id))?.map_or(0, |attempts| attempts.value());
         let published = decode::<ps::PubsubMessage>(value.value())?.publish_time;
         let encoded = Bytes::copy_from_slice(value.value());
-        found.messages.push(FoundMessage { subscription, id, encoded, published, attempts });
+        found.messages.push((subscription, StoredMessage { id, encoded, published, attempts }));
     }
     Ok(found)
 }
 
-/// Stores a topic, new or changed.
+/// Stores a new or changed topic.
 pub(super) fn put_topic(transaction: &WriteTransaction, topic: &ps::Topic) -> Result<(), Error> {
     transaction.open_table(TOPICS)?.insert(topic.name.as_str(), topic.encode_to_vec().as_slice())?;
     Ok(())
@@ -91,7 +78,7 @@ pub(super) fn remove_topic(transaction: &WriteTransaction, name: &str) -> Result
     Ok(())
 }
 
-/// Stores a subscription, new or changed.
+/// Stores a new or changed subscription.
 pub(super) fn put_subscription(
     transaction: &WriteTransaction,
     number: u64,
@@ -132,7 +119,7 @@ pub(super) fn remove_messages(transaction: &WriteTransaction, number: u64, ids: 
     Ok(())
 }
 
-/// Remembers delivery attempts of messages that are still there.
+/// Stores the delivery attempts of messages that still exist.
 pub(super) fn put_attempts(
     transaction: &WriteTransaction,
     number: u64,
@@ -146,8 +133,4 @@ pub(super) fn put_attempts(
         }
     }
     Ok(())
-}
-
-fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {
-    M::decode(bytes).map_err(|error| Error::Corrupted(error.to_string()))
 }

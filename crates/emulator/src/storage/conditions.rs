@@ -1,14 +1,14 @@
 //! Preconditions on generation, metageneration and entity tag.
 
-use super::{error::Refusal, gcs};
+use super::{error::ApiError, gcs};
 use axum::http::{HeaderMap, HeaderName};
 
-/// What must hold of a resource for a request to be carried out.
+/// The conditions under which a request is carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     /// The live generation; 0 for none.
     pub(super) generation_match: Option<i64>,
-    /// Not this generation; 0 for "there is one".
+    /// Not this generation; 0 for "an object exists".
     pub(super) generation_not_match: Option<i64>,
     /// The metageneration.
     pub(super) metageneration_match: Option<i64>,
@@ -20,31 +20,31 @@ pub(super) struct Conditions {
     pub(super) etag_not_match: Option<Etags>,
 }
 
-/// The entity tags of a header, `*` for any; without their quotes, since Cloud Storage's own have none in JSON.
+/// The entity tags of a header, `*` for any. They are stored without quotes, because Cloud Storage's JSON has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Etags(Vec<String>);
 
 impl Etags {
-    /// Those of a header, if it is there.
-    pub(super) fn of(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
+    /// The tags of a header, if it is present.
+    pub(super) fn from_headers(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
         let mut values = headers.get_all(name).iter().peekable();
         values.peek()?;
         let texts = values.filter_map(|value| value.to_str().ok());
-        Some(Self(texts.flat_map(|text| text.split(',')).map(|tag| bare(tag).to_owned()).collect()))
+        Some(Self(texts.flat_map(|text| text.split(',')).map(|tag| strip_quotes(tag).to_owned()).collect()))
     }
 
-    /// Whether the entity tag is among them.
-    pub(super) fn contain(&self, etag: &str) -> bool {
+    /// Whether the entity tag is in the list.
+    pub(super) fn contains(&self, etag: &str) -> bool {
         self.0.iter().any(|tag| tag == "*" || tag == etag)
     }
 }
 
-fn bare(tag: &str) -> &str {
+fn strip_quotes(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
 }
 
-/// What conditions are held against.
+/// The state that is compared with the conditions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Version<'a> {
     generation: i64,
@@ -58,7 +58,7 @@ impl<'a> From<&'a gcs::Object> for Version<'a> {
     }
 }
 
-/// Buckets have no generation here; no call takes a condition on it.
+/// Buckets have no generation; no call has a condition on it.
 impl<'a> From<&'a gcs::Bucket> for Version<'a> {
     fn from(bucket: &'a gcs::Bucket) -> Self {
         Self { generation: 0, metageneration: bucket.metageneration, etag: &bucket.etag }
@@ -66,42 +66,42 @@ impl<'a> From<&'a gcs::Bucket> for Version<'a> {
 }
 
 impl Conditions {
-    /// Checks them for a change.
-    pub(super) fn check_write<'a>(&self, current: Option<impl Into<Version<'a>>>) -> Result<(), Refusal> {
+    /// Checks the conditions of a change.
+    pub(super) fn check_write<'a>(&self, current: Option<impl Into<Version<'a>>>) -> Result<(), ApiError> {
         let current = current.map(Into::into);
         let generation = current.map_or(0, |version| version.generation);
         let metageneration = current.map_or(0, |version| version.metageneration);
-        let among = |etags: &Etags| current.is_some_and(|version| etags.contain(version.etag));
-        let holds = self.generation_match.is_none_or(|wanted| wanted == generation)
-            && self.generation_not_match.is_none_or(|unwanted| unwanted != generation)
-            && self.metageneration_match.is_none_or(|wanted| wanted == metageneration)
-            && self.metageneration_not_match.is_none_or(|unwanted| unwanted != metageneration)
+        let among = |etags: &Etags| current.is_some_and(|version| etags.contains(version.etag));
+        let holds = self.generation_match.is_none_or(|expected| expected == generation)
+            && self.generation_not_match.is_none_or(|excluded| excluded != generation)
+            && self.metageneration_match.is_none_or(|expected| expected == metageneration)
+            && self.metageneration_not_match.is_none_or(|excluded| excluded != metageneration)
             && self.etag_match.as_ref().is_none_or(among)
             && !self.etag_not_match.as_ref().is_some_and(among);
-        if holds { Ok(()) } else { Err(unmet()) }
+        if holds { Ok(()) } else { Err(condition_not_met()) }
     }
 
-    /// Checks them for a read: "not this" is then a question whether anything is new.
-    pub(super) fn check_read<'a>(&self, current: impl Into<Version<'a>>) -> Result<(), Refusal> {
+    /// Checks the conditions of a read: for a read, "not this" asks whether there is a newer version.
+    pub(super) fn check_read<'a>(&self, current: impl Into<Version<'a>>) -> Result<(), ApiError> {
         let current = current.into();
-        if self.generation_match.is_some_and(|wanted| wanted != current.generation)
-            || self.metageneration_match.is_some_and(|wanted| wanted != current.metageneration)
-            || self.etag_match.as_ref().is_some_and(|wanted| !wanted.contain(current.etag))
+        if self.generation_match.is_some_and(|expected| expected != current.generation)
+            || self.metageneration_match.is_some_and(|expected| expected != current.metageneration)
+            || self.etag_match.as_ref().is_some_and(|expected| !expected.contains(current.etag))
         {
-            return Err(unmet());
+            return Err(condition_not_met());
         }
         if self.generation_not_match == Some(current.generation)
             || self.metageneration_not_match == Some(current.metageneration)
-            || self.etag_not_match.as_ref().is_some_and(|known| known.contain(current.etag))
+            || self.etag_not_match.as_ref().is_some_and(|known| known.contains(current.etag))
         {
-            return Err(Refusal::NotModified);
+            return Err(ApiError::NotModified);
         }
         Ok(())
     }
 }
 
-fn unmet() -> Refusal {
-    Refusal::Precondition("At least one of the pre-conditions you specified did not hold.".into())
+fn condition_not_met() -> ApiError {
+    ApiError::Precondition("At least one of the pre-conditions you specified did not hold.".into())
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
 
     fn etags(text: &'static str) -> Option<Etags> {
         let headers = HeaderMap::from_iter([(header::IF_MATCH, HeaderValue::from_static(text))]);
-        Etags::of(&headers, header::IF_MATCH)
+        Etags::from_headers(&headers, header::IF_MATCH)
     }
 
     #[test]
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_the_generation_is_told_so() {
+    fn a_reader_that_has_the_generation_gets_not_modified() {
         let known = Conditions { generation_not_match: Some(7), ..Conditions::default() };
-        assert_eq!(known.check_read(&object()), Err(Refusal::NotModified));
+        assert_eq!(known.check_read(&object()), Err(ApiError::NotModified));
     }
 
     #[test]
@@ -141,11 +141,11 @@ mod tests {
             let matching = Conditions { etag_match: etags(text), ..Conditions::default() };
             assert_eq!(matching.check_read(&object()), Ok(()), "{text}");
             let known = Conditions { etag_not_match: etags(text), ..Conditions::default() };
-            assert_eq!(known.check_read(&object()), Err(Refusal::NotModified), "{text}");
-            assert!(matches!(known.check_write(Some(&object())), Err(Refusal::Precondition(_))), "{text}");
+            assert_eq!(known.check_read(&object()), Err(ApiError::NotModified), "{text}");
+            assert!(matches!(known.check_write(Some(&object())), Err(ApiError::Precondition(_))), "{text}");
         }
         let other = Conditions { etag_match: etags("other"), ..Conditions::default() };
-        assert!(matches!(other.check_read(&object()), Err(Refusal::Precondition(_))));
-        assert!(matches!(other.check_write(None::<&gcs::Object>), Err(Refusal::Precondition(_))));
+        assert!(matches!(other.check_read(&object()), Err(ApiError::Precondition(_))));
+        assert!(matches!(other.check_write(None::<&gcs::Object>), Err(ApiError::Precondition(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! Why Cloud Storage refuses, once for JSON and once for gRPC.
+//! The errors of Cloud Storage, common to JSON, XML and gRPC.
 
 use crate::{
     error::json_response,
@@ -12,39 +12,39 @@ use axum::{
 use serde_json::json;
 use tonic::Status;
 
-/// A refusal; the texts are shown to the caller.
+/// An error; the caller receives its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The bucket, object or upload is not there.
+pub(super) enum ApiError {
+    /// The bucket, object or upload does not exist.
     NotFound(String),
     /// The bucket exists, or is not empty.
     Conflict(String),
     /// A precondition does not hold.
     Precondition(String),
-    /// A hold keeps the object from being replaced or deleted.
+    /// A hold protects the object from being replaced or deleted.
     Held(String),
-    /// The caller has this state already.
+    /// The caller already has this state.
     NotModified,
-    /// The request is malformed, or the bytes are not what was promised.
+    /// The request is malformed, or the bytes do not match their checksums.
     Invalid(String),
-    /// No byte of the object lies in the range; its size is.
+    /// No byte of the object is in the range; the value is the object's size.
     Range(u64),
-    /// Too many uploads at once.
+    /// Too many concurrent uploads.
     Exhausted(String),
-    /// A signature is wrong, too old, or not what it seems. The details are for whoever wrote the signing program.
+    /// A signature is wrong or expired. The details help the author of the signing program.
     Denied { status: StatusCode, code: &'static str, message: String, details: Vec<(&'static str, String)> },
-    /// Google has this, this server does not.
+    /// Google supports this, but this server does not.
     Unsupported(String),
     /// The disk failed.
     Disk(String),
-    /// The disk has no room.
+    /// The disk is full.
     DiskFull(String),
-    /// The server stops.
+    /// The server is stopping.
     Closed,
 }
 
-impl Refusal {
-    /// HTTP status, the reason Cloud Storage gives, and the text.
+impl ApiError {
+    /// The HTTP status, Cloud Storage's reason, and the text.
     fn parts(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::NotFound(text) => (StatusCode::NOT_FOUND, "notFound", text.clone()),
@@ -61,13 +61,13 @@ impl Refusal {
             Self::Denied { status, message, .. } => (*status, "forbidden", message.clone()),
             Self::Unsupported(text) => (StatusCode::NOT_IMPLEMENTED, "notImplemented", text.clone()),
             Self::Disk(text) => (StatusCode::INTERNAL_SERVER_ERROR, "internalError", text.clone()),
-            // Google's clients repeat every 5xx and 429 in silence for a minute; nothing frees space meanwhile.
+            // Google's clients silently retry every 5xx and 429 for a minute, but space is not freed in that time.
             Self::DiskFull(text) => (StatusCode::PAYLOAD_TOO_LARGE, "uploadTooLarge", text.clone()),
             Self::Closed => (StatusCode::SERVICE_UNAVAILABLE, "backendError", "the server is shutting down".into()),
         }
     }
 
-    /// As a JSON answer.
+    /// The error as a JSON response.
     pub(super) fn response(&self) -> Response {
         let (status, reason, message) = self.parts();
         if status == StatusCode::NOT_MODIFIED {
@@ -83,7 +83,7 @@ impl Refusal {
         self.with_range(json_response(status, &body))
     }
 
-    /// As an answer of the XML API.
+    /// The error as a response of the XML API.
     pub(super) fn xml_response(&self) -> Response {
         let (status, _, message) = self.parts();
         if status == StatusCode::NOT_MODIFIED {
@@ -122,7 +122,7 @@ impl Refusal {
         }
     }
 
-    /// Tells a reader whose range was refused how long the object is.
+    /// Adds the object's size if the requested range was invalid.
     fn with_range(&self, mut response: Response) -> Response {
         if let Self::Range(size) = self
             && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
@@ -137,28 +137,28 @@ fn xml_text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        let (_, _, message) = refusal.parts();
-        match refusal {
-            Refusal::NotFound(_) => Status::not_found(message),
-            Refusal::Conflict(_) => Status::already_exists(message),
-            Refusal::Precondition(_) => Status::failed_precondition(message),
-            Refusal::Held(_) => Status::permission_denied(message),
-            Refusal::NotModified => Status::aborted(message),
-            Refusal::Invalid(_) => Status::invalid_argument(message),
-            Refusal::Range(_) => Status::out_of_range(message),
-            Refusal::Exhausted(_) => Status::resource_exhausted(message),
-            Refusal::Denied { .. } => Status::permission_denied(message),
-            Refusal::Unsupported(_) => Status::unimplemented(message),
-            Refusal::Disk(_) => Status::internal(message),
-            Refusal::DiskFull(_) => Status::resource_exhausted(message),
-            Refusal::Closed => Status::unavailable(message),
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let (_, _, message) = error.parts();
+        match error {
+            ApiError::NotFound(_) => Status::not_found(message),
+            ApiError::Conflict(_) => Status::already_exists(message),
+            ApiError::Precondition(_) => Status::failed_precondition(message),
+            ApiError::Held(_) => Status::permission_denied(message),
+            ApiError::NotModified => Status::aborted(message),
+            ApiError::Invalid(_) => Status::invalid_argument(message),
+            ApiError::Range(_) => Status::out_of_range(message),
+            ApiError::Exhausted(_) => Status::resource_exhausted(message),
+            ApiError::Denied { .. } => Status::permission_denied(message),
+            ApiError::Unsupported(_) => Status::unimplemented(message),
+            ApiError::Disk(_) => Status::internal(message),
+            ApiError::DiskFull(_) => Status::resource_exhausted(message),
+            ApiError::Closed => Status::unavailable(message),
         }
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::Closed,
@@ -168,7 +168,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl From<std::io::Error> for Refusal {
+impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
         if is_full(&error) {
             let text = "failed to write the data folder: its disk is full";
@@ -178,14 +178,14 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-/// From the JSON helpers, which speak gRPC's language.
-impl From<Status> for Refusal {
+/// Errors of the JSON helpers, which are gRPC statuses.
+impl From<Status> for ApiError {
     fn from(status: Status) -> Self {
         Self::Invalid(status.message().into())
     }
 }
 
-impl From<tokio::task::JoinError> for Refusal {
+impl From<tokio::task::JoinError> for ApiError {
     fn from(_: tokio::task::JoinError) -> Self {
         Self::Closed
     }

@@ -1,9 +1,10 @@
-//! The bytes of objects: one file per generation under `objects/`, uploads in progress under `uploads/`.
+//! The bytes of objects: one file per generation under `objects/`, and uploads in progress under `uploads/`.
 //!
-//! An object appears in three steps, each safe to be the last before a crash: the upload is written and synced; it is renamed
-//! into `objects/` and the folder is synced; its metadata is committed. A file without metadata is an orphan, swept at start.
+//! An object is created in three steps, and a crash after each is safe: the upload is written and synced; it is renamed
+//! into `objects/` and the folder is synced; its metadata is committed. A file without metadata is an orphan, which the
+//! next start removes.
 
-use super::error::Refusal;
+use super::error::ApiError;
 use crate::limits;
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -25,7 +26,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes the folders, throws away unfinished uploads and orphans: objects that are not `live`.
+    /// Creates the folders. Removes unfinished uploads, and orphans: objects that are not in `live`.
     pub(super) fn open(data: &Path, live: &HashSet<i64>) -> io::Result<Self> {
         let files = Self { objects: data.join("objects"), uploads: data.join("uploads") };
         fs::create_dir_all(&files.objects)?;
@@ -44,11 +45,11 @@ impl Files {
         Ok(files)
     }
 
-    /// Starts an upload; `number` is new.
+    /// Starts an upload; `number` must be new.
     pub(super) fn create(&self, number: u64) -> io::Result<Upload> {
         let path = self.uploads.join(number.to_string());
         let file = File::options().write(true).create_new(true).open(&path)?;
-        Ok(Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), kept: false })
+        Ok(Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), committed: false })
     }
 
     /// Opens an object's bytes.
@@ -56,18 +57,19 @@ impl Files {
         File::open(self.path(generation))
     }
 
-    /// Makes an upload the bytes of an object, safely on disk.
-    pub(super) fn keep(&self, upload: &mut Upload, generation: i64) -> io::Result<()> {
+    /// Makes an upload the file of an object and syncs it to disk.
+    pub(super) fn commit(&self, upload: &mut Upload, generation: i64) -> io::Result<()> {
         upload.file.sync_all()?;
         fs::rename(&upload.path, self.path(generation))?;
-        upload.kept = true;
+        upload.committed = true;
         File::open(&self.objects)?.sync_all()
     }
 
-    /// Removes an object's bytes. Readers that have the file open are not disturbed. Failure leaves an orphan for the next start.
+    /// Removes an object's file. Readers that have the file open are not affected. After a failure, the next start
+    /// removes the orphan.
     pub(super) fn remove(&self, generation: i64) {
         if let Err(error) = fs::remove_file(self.path(generation)) {
-            tracing::warn!(generation, %error, "object file not removed");
+            tracing::warn!(generation, %error, "failed to remove an object file");
         }
     }
 
@@ -76,9 +78,9 @@ impl Files {
     }
 }
 
-/// What was received.
+/// The size and hashes of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Received {
+pub(super) struct UploadSummary {
     /// Bytes.
     pub(super) size: u64,
     /// Their CRC32C.
@@ -87,18 +89,18 @@ pub(super) struct Received {
     pub(super) md5: Vec<u8>,
 }
 
-/// A file that grows; removed when dropped unless kept.
+/// A growing file; it is removed when dropped unless committed.
 pub(super) struct Upload {
     file: File,
     path: PathBuf,
     size: u64,
     crc32c: u32,
     md5: Md5,
-    kept: bool,
+    committed: bool,
 }
 
 impl Upload {
-    /// Appends. After an error nothing counts as appended, and the same bytes may be sent again.
+    /// Appends bytes. After an error nothing counts as appended, and the same bytes can be sent again.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.size)?;
         self.size += bytes.len() as u64;
@@ -107,53 +109,54 @@ impl Upload {
         Ok(())
     }
 
-    /// Bytes appended.
+    /// The number of appended bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Size and hashes of what was appended.
-    pub(super) fn received(&self) -> Received {
-        Received { size: self.size, crc32c: self.crc32c, md5: self.md5.clone().finalize().to_vec() }
+    /// The size and hashes of the appended bytes.
+    pub(super) fn summary(&self) -> UploadSummary {
+        UploadSummary { size: self.size, crc32c: self.crc32c, md5: self.md5.clone().finalize().to_vec() }
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.committed {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Feeds an upload from a body: gathers small chunks into blocks, which are hashed and written on threads that may block.
+/// Writes a body to an upload: collects small chunks into blocks, which are hashed and written on blocking threads.
 pub(super) struct Sink {
     upload: Arc<Mutex<Upload>>,
-    gathered: Vec<Bytes>,
+    buffered: Vec<Bytes>,
     bytes: usize,
 }
 
 impl Sink {
     /// A sink into this upload.
     pub(super) fn new(upload: Arc<Mutex<Upload>>) -> Self {
-        Self { upload, gathered: Vec::new(), bytes: 0 }
+        Self { upload, buffered: Vec::new(), bytes: 0 }
     }
 
-    /// Takes a chunk.
-    pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), Refusal> {
+    /// Adds a chunk.
+    pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), ApiError> {
         self.bytes += chunk.len();
-        self.gathered.push(chunk);
+        self.buffered.push(chunk);
         if self.bytes >= limits::BLOCK_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Writes what was gathered. The write goes on even if the caller goes away: the upload's size always tells the truth.
-    pub(super) async fn flush(&mut self) -> Result<(), Refusal> {
-        let gathered = std::mem::take(&mut self.gathered);
+    /// Writes the buffered chunks. The write completes even if the caller goes away, so the upload's size is always
+    /// correct.
+    pub(super) async fn flush(&mut self) -> Result<(), ApiError> {
+        let buffered = std::mem::take(&mut self.buffered);
         self.bytes = 0;
         let upload = Arc::clone(&self.upload);
         let write = move || {
             let mut upload = upload.lock();
-            gathered.iter().try_for_each(|chunk| upload.append(chunk))
+            buffered.iter().try_for_each(|chunk| upload.append(chunk))
         };
         Ok(tokio::task::spawn_blocking(write).await??)
     }
@@ -164,16 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orphans_and_unfinished_uploads_are_swept() {
+    fn orphans_and_unfinished_uploads_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), &HashSet::new()).unwrap();
         for generation in [1, 2] {
             let mut upload = files.create(generation).unwrap();
             upload.append(b"bytes").unwrap();
-            files.keep(&mut upload, i64::try_from(generation).unwrap()).unwrap();
+            files.commit(&mut upload, i64::try_from(generation).unwrap()).unwrap();
         }
         let mut unfinished = files.create(3).unwrap();
-        unfinished.kept = true;
+        unfinished.committed = true;
         drop(unfinished);
         let files = Files::open(folder.path(), &HashSet::from([2])).unwrap();
         assert!(files.read(1).is_err());
@@ -182,16 +185,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_is_answered_with_what_clients_do_not_repeat_and_people_understand() {
-        // Every write to this device finds it full.
+    async fn a_full_disk_returns_a_clear_error_that_clients_do_not_retry() {
+        // Every write to this device fails with "no space left".
         let file = File::options().write(true).open("/dev/full").unwrap();
         let path = PathBuf::from("/nonexistent");
-        let upload = Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), kept: true };
+        let upload = Upload { file, path, size: 0, crc32c: 0, md5: Md5::new(), committed: true };
         let mut sink = Sink::new(Arc::new(Mutex::new(upload)));
         sink.push(Bytes::from_static(b"bytes")).await.unwrap();
-        let refusal = sink.flush().await.unwrap_err();
-        assert_eq!(refusal.response().status(), 413);
-        let text = tonic::Status::from(refusal).message().to_owned();
+        let error = sink.flush().await.unwrap_err();
+        assert_eq!(error.response().status(), 413);
+        let text = tonic::Status::from(error).message().to_owned();
         assert!(text.contains("disk is full (No space left on device") && text.contains("free space"), "{text}");
     }
 
@@ -204,8 +207,8 @@ mod tests {
         sink.push(Bytes::from_static(b"1234")).await.unwrap();
         sink.push(Bytes::from_static(b"56789")).await.unwrap();
         sink.flush().await.unwrap();
-        let received = upload.lock().received();
-        assert_eq!((received.size, received.crc32c), (9, 0xe306_9283));
-        assert_eq!(received.md5[..3], [0x25, 0xf9, 0xe7]);
+        let summary = upload.lock().summary();
+        assert_eq!((summary.size, summary.crc32c), (9, 0xe306_9283));
+        assert_eq!(summary.md5[..3], [0x25, 0xf9, 0xe7]);
     }
 }

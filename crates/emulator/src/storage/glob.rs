@@ -1,14 +1,14 @@
 //! Glob patterns of `matchGlob`.
 
-use super::error::Refusal;
+use super::error::ApiError;
 use regex::{Regex, RegexBuilder};
 
-/// Longest pattern in bytes; names have at most 1,024.
-const PATTERN_BYTES: usize = 4 << 10;
-/// Largest compiled pattern in bytes; a few kilobytes are usual.
-const COMPILED_BYTES: usize = 1 << 20;
+/// Longest pattern; object names have at most 1,024 bytes.
+const MAX_PATTERN_BYTES: usize = 4 << 10;
+/// Largest compiled pattern; a few kilobytes are usual.
+const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-/// A pattern that names are held against.
+/// A pattern for object names.
 #[derive(Debug, Clone)]
 pub(super) struct Glob(Regex);
 
@@ -23,13 +23,13 @@ impl Glob {
     /// | `[a-z]`, `[^a-z]`, `[!a-z]` | one character of a set, or one that is in none |
     /// | `{a,b}` | either |
     /// | `\*` | the character itself |
-    pub(super) fn parse(pattern: &str) -> Result<Self, Refusal> {
-        let malformed = || Refusal::Invalid(format!("Invalid glob pattern '{pattern}'."));
-        if pattern.len() > PATTERN_BYTES {
-            return Err(Refusal::Invalid(format!("The glob pattern is longer than {PATTERN_BYTES} bytes.")));
+    pub(super) fn parse(pattern: &str) -> Result<Self, ApiError> {
+        let malformed = || ApiError::Invalid(format!("Invalid glob pattern '{pattern}'."));
+        if pattern.len() > MAX_PATTERN_BYTES {
+            return Err(ApiError::Invalid(format!("The glob pattern is longer than {MAX_PATTERN_BYTES} bytes.")));
         }
         let expression = translate(pattern).ok_or_else(malformed)?;
-        let compiled = RegexBuilder::new(&expression).size_limit(COMPILED_BYTES).build();
+        let compiled = RegexBuilder::new(&expression).size_limit(MAX_COMPILED_BYTES).build();
         compiled.map(Self).map_err(|_| malformed())
     }
 
@@ -39,7 +39,7 @@ impl Glob {
     }
 }
 
-/// The pattern as a regular expression; `None` where a bracket or brace has no partner.
+/// The pattern as a regular expression; `None` if a bracket or brace is unbalanced.
 fn translate(pattern: &str) -> Option<String> {
     let mut expression = String::from(r"(?s)\A(?:");
     let mut braces = 0;
@@ -48,15 +48,15 @@ fn translate(pattern: &str) -> Option<String> {
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         let folder = std::mem::replace(&mut at_folder, c == '/');
-        if let Some(behind) = rest.strip_prefix("**/").filter(|_| folder) {
+        if let Some(after) = rest.strip_prefix("**/").filter(|_| folder) {
             expression.push_str("(?:.*/)?");
             at_folder = true;
-            rest = behind;
+            rest = after;
             continue;
         }
-        if let Some(behind) = rest.strip_prefix("**") {
+        if let Some(after) = rest.strip_prefix("**") {
             expression.push_str(".*");
-            rest = behind;
+            rest = after;
             continue;
         }
         rest = &rest[c.len_utf8()..];
@@ -94,7 +94,7 @@ fn literal(c: char, expression: &mut String) {
     expression.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
 }
 
-/// A set of characters; never holds `/`.
+/// A set of characters; it never contains `/`.
 fn set(text: &str) -> String {
     let (negated, members) = match text.strip_prefix(['^', '!']) {
         Some(members) => (true, members),
@@ -120,7 +120,7 @@ mod tests {
         names.iter().copied().filter(|name| glob.matches(name)).collect()
     }
 
-    /// The names and patterns of the system test of Google's client for Python.
+    /// The names and patterns of the system test of Google's Python client.
     #[test]
     fn patterns_match_as_google_documents() {
         let names = ["foo/bar", "foo/baz", "foo/foobar", "foobar"];
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_regular_expressions_are_plain_characters() {
+    fn regular_expression_syntax_is_matched_literally() {
         let names = ["a.mp4", "axmp4", "a+b", "(a|b)", "a*b"];
         assert_eq!(matching("a.mp4", &names), ["a.mp4"]);
         assert_eq!(matching("a+b", &names), ["a+b"]);
@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_and_huge_patterns_are_refused() {
+    fn incomplete_and_huge_patterns_are_rejected() {
         for pattern in ["[a", "{a,b", "a}", "a\\", &"{a,b}".repeat(1_000)] {
-            assert!(matches!(Glob::parse(pattern), Err(Refusal::Invalid(_))), "{} characters", pattern.len());
+            assert!(matches!(Glob::parse(pattern), Err(ApiError::Invalid(_))), "{} characters", pattern.len());
         }
     }
 }

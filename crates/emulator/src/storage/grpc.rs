@@ -1,22 +1,22 @@
-//! `google.storage.v2.Storage`, the part about metadata: what the official Rust `StorageControl` client needs. Bytes go over
-//! the JSON API.
+//! `google.storage.v2.Storage`, restricted to metadata, for the official Rust `StorageControl` client. Bytes use the
+//! JSON API.
 
 use super::{
     BUCKET_PREFIX, Storage,
     conditions::Conditions,
-    error::Refusal,
+    error::ApiError,
     gcs,
     glob::Glob,
     list::Listing,
-    unsupported::{check_bucket_message, check_read_mask, refuse},
+    unsupported::{check_bucket_message, check_read_mask, reject},
 };
 use crate::grpc::{unary, unimplemented};
 use axum::{extract::Request, response::Response};
 use std::sync::Arc;
 use tonic::Status;
 
-/// The conditions of a request about one object.
-macro_rules! conditions {
+/// The conditions of a request for one object.
+macro_rules! object_conditions {
     ($request:expr) => {
         Conditions {
             generation_match: $request.if_generation_match,
@@ -28,8 +28,8 @@ macro_rules! conditions {
     };
 }
 
-/// The conditions of a request about one bucket.
-macro_rules! of_bucket {
+/// The conditions of a request for one bucket.
+macro_rules! bucket_conditions {
     ($request:expr) => {
         Conditions {
             metageneration_match: $request.if_metageneration_match,
@@ -39,7 +39,7 @@ macro_rules! of_bucket {
     };
 }
 
-/// Answers one method.
+/// Handles one method.
 pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) -> Response {
     match method {
         "GetObject" => unary(call, |get| async move { get_object(&service, get).await }).await,
@@ -49,7 +49,7 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         "GetBucket" => {
             unary(call, |get: gcs::GetBucketRequest| async move {
                 check_read_mask(get.read_mask.as_ref())?;
-                Ok(service.get_bucket(bucket_id(&get.name)?, &of_bucket!(get)).await?)
+                Ok(service.get_bucket(bucket_id(&get.name)?, &bucket_conditions!(get)).await?)
             })
             .await
         }
@@ -65,7 +65,7 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
         }
         "DeleteBucket" => {
             unary(call, |delete: gcs::DeleteBucketRequest| async move {
-                Ok(service.delete_bucket(bucket_id(&delete.name)?, of_bucket!(delete)).await?)
+                Ok(service.delete_bucket(bucket_id(&delete.name)?, bucket_conditions!(delete)).await?)
             })
             .await
         }
@@ -75,26 +75,26 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
 
 async fn get_object(service: &Storage, get: gcs::GetObjectRequest) -> Result<gcs::Object, Status> {
     check_read_mask(get.read_mask.as_ref())?;
-    refuse(get.soft_deleted == Some(true), "field", "soft_deleted", &true)?;
-    refuse(!get.restore_token.is_empty(), "field", "restore_token", &get.restore_token)?;
+    reject(get.soft_deleted == Some(true), "field", "soft_deleted", &true)?;
+    reject(!get.restore_token.is_empty(), "field", "restore_token", &get.restore_token)?;
     check_keys(get.common_object_request_params.as_ref())?;
     let bucket = bucket_id(&get.bucket)?;
-    Ok(service.get_object(bucket, &get.object, generation(get.generation), conditions!(get)).await?)
+    Ok(service.get_object(bucket, &get.object, generation(get.generation), object_conditions!(get)).await?)
 }
 
 async fn delete_object(service: &Storage, delete: gcs::DeleteObjectRequest) -> Result<(), Status> {
     check_keys(delete.common_object_request_params.as_ref())?;
     let bucket = bucket_id(&delete.bucket)?;
-    Ok(service.delete_object(bucket, &delete.object, generation(delete.generation), conditions!(delete)).await?)
+    Ok(service.delete_object(bucket, &delete.object, generation(delete.generation), object_conditions!(delete)).await?)
 }
 
 async fn list_objects(service: &Storage, list: gcs::ListObjectsRequest) -> Result<gcs::ListObjectsResponse, Status> {
     check_read_mask(list.read_mask.as_ref())?;
     // `versions` and `include_folders_as_prefixes` add nothing: every version is the live one, and there are no
     // folders.
-    refuse(list.soft_deleted, "field", "soft_deleted", &true)?;
-    refuse(!list.filter.is_empty(), "field", "filter", &list.filter)?;
-    refuse(
+    reject(list.soft_deleted, "field", "soft_deleted", &true)?;
+    reject(!list.filter.is_empty(), "field", "filter", &list.filter)?;
+    reject(
         !list.match_glob.is_empty() && !list.delimiter.is_empty(),
         "field",
         "match_glob with delimiter",
@@ -117,27 +117,27 @@ async fn list_objects(service: &Storage, list: gcs::ListObjectsRequest) -> Resul
 
 async fn create_bucket(service: &Storage, create: gcs::CreateBucketRequest) -> Result<gcs::Bucket, Status> {
     let (acl, object_acl) = (&create.predefined_acl, &create.predefined_default_object_acl);
-    refuse(!acl.is_empty(), "field", "predefined_acl", acl)?;
-    refuse(!object_acl.is_empty(), "field", "predefined_default_object_acl", object_acl)?;
-    refuse(create.enable_object_retention, "field", "enable_object_retention", &true)?;
+    reject(!acl.is_empty(), "field", "predefined_acl", acl)?;
+    reject(!object_acl.is_empty(), "field", "predefined_default_object_acl", object_acl)?;
+    reject(create.enable_object_retention, "field", "enable_object_retention", &true)?;
     let bucket = create.bucket.unwrap_or_default();
     check_bucket_message(&bucket)?;
     Ok(service.create_bucket(&create.bucket_id, bucket).await?)
 }
 
-/// Objects are not encrypted here, so none can be asked for by a customer's key.
-fn check_keys(parameters: Option<&gcs::CommonObjectRequestParams>) -> Result<(), Refusal> {
+/// Objects are not encrypted here, so requests with a customer's key are rejected.
+fn check_keys(parameters: Option<&gcs::CommonObjectRequestParams>) -> Result<(), ApiError> {
     let algorithm = parameters.map_or("", |parameters| &parameters.encryption_algorithm);
     let keyed = parameters.is_some_and(|parameters| !parameters.encryption_key_bytes.is_empty());
-    refuse(keyed || !algorithm.is_empty(), "field", "common_object_request_params.encryption_algorithm", &algorithm)
+    reject(keyed || !algorithm.is_empty(), "field", "common_object_request_params.encryption_algorithm", &algorithm)
 }
 
-fn bucket_id(name: &str) -> Result<&str, Refusal> {
-    let malformed = || Refusal::Invalid(format!("Invalid bucket name '{name}', expected '{BUCKET_PREFIX}NAME'."));
+fn bucket_id(name: &str) -> Result<&str, ApiError> {
+    let malformed = || ApiError::Invalid(format!("Invalid bucket name '{name}', expected '{BUCKET_PREFIX}NAME'."));
     name.strip_prefix(BUCKET_PREFIX).ok_or_else(malformed)
 }
 
-/// 0 is the live generation.
-fn generation(asked: i64) -> Option<i64> {
-    (asked != 0).then_some(asked)
+/// 0 means the live generation.
+fn generation(requested: i64) -> Option<i64> {
+    (requested != 0).then_some(requested)
 }

@@ -1,33 +1,33 @@
 //! Cloud Storage's resources in JSON.
 
-use super::{BUCKET_PREFIX, error::Refusal, gcs, list::Page, storage_class, unsupported};
+use super::{BUCKET_PREFIX, error::ApiError, gcs, list::Page, storage_class, unsupported};
 use crate::{
     json::{self, Object},
     url,
 };
 use serde_json::Value;
 
-/// A CRC32C as Cloud Storage writes it: base64 of the big-endian bytes.
+/// A CRC32C in Cloud Storage's format: base64 of the big-endian bytes.
 pub(super) fn crc32c_text(crc32c: u32) -> String {
     json::encode_base64(&crc32c.to_be_bytes())
 }
 
-/// Reads it.
-pub(super) fn crc32c_from(text: &str) -> Result<u32, Refusal> {
+/// Parses a CRC32C in that format.
+pub(super) fn crc32c_from(text: &str) -> Result<u32, ApiError> {
     let bytes = json::decode_base64(text).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    bytes.map(u32::from_be_bytes).ok_or_else(|| Refusal::Invalid(format!("Invalid CRC32C '{text}'.")))
+    bytes.map(u32::from_be_bytes).ok_or_else(|| ApiError::Invalid(format!("Invalid CRC32C '{text}'.")))
 }
 
-/// Adds the checksums of an `x-goog-hash` header to those an object must have.
-pub(super) fn expect_hash(checksums: &mut gcs::ObjectChecksums, header: &str) -> Result<(), Refusal> {
+/// Adds the checksums of an `x-goog-hash` header to those that an object must have.
+pub(super) fn expect_hash(checksums: &mut gcs::ObjectChecksums, header: &str) -> Result<(), ApiError> {
     for hash in header.split(',') {
         match hash.trim().split_once('=') {
             Some(("crc32c", value)) => checksums.crc32c = Some(crc32c_from(value)?),
             Some(("md5", value)) => {
                 let md5 = json::decode_base64(value);
-                checksums.md5_hash = md5.ok_or_else(|| Refusal::Invalid(format!("Invalid MD5 '{value}'.")))?;
+                checksums.md5_hash = md5.ok_or_else(|| ApiError::Invalid(format!("Invalid MD5 '{value}'.")))?;
             }
-            _ => return Err(Refusal::Invalid(format!("Invalid x-goog-hash header '{header}'."))),
+            _ => return Err(ApiError::Invalid(format!("Invalid x-goog-hash header '{header}'."))),
         }
     }
     Ok(())
@@ -47,14 +47,14 @@ pub(super) fn bucket(bucket: &gcs::Bucket, base_url: &str) -> Value {
         .text("locationType", &bucket.location_type)
         .text("storageClass", &bucket.storage_class)
         .text("etag", &bucket.etag)
-        .maybe("timeCreated", bucket.create_time.map(|at| at.to_string()))
-        .maybe("updated", bucket.update_time.map(|at| at.to_string()))
+        .optional("timeCreated", bucket.create_time.map(|at| at.to_string()))
+        .optional("updated", bucket.update_time.map(|at| at.to_string()))
         .labels("labels", &bucket.labels)
-        .done()
+        .build()
 }
 
-/// Reads a bucket.
-pub(super) fn bucket_from(value: &Value) -> Result<gcs::Bucket, Refusal> {
+/// Parses a bucket.
+pub(super) fn bucket_from(value: &Value) -> Result<gcs::Bucket, ApiError> {
     unsupported::check_bucket(value)?;
     Ok(gcs::Bucket {
         bucket_id: json::text(value, "name")?,
@@ -88,22 +88,22 @@ pub(super) fn object(object: &gcs::Object, base_url: &str) -> Value {
         .text("cacheControl", &object.cache_control)
         .text("storageClass", &object.storage_class)
         .set("size", object.size.to_string())
-        .maybe("crc32c", checksums.crc32c.map(crc32c_text))
+        .optional("crc32c", checksums.crc32c.map(crc32c_text))
         .text("md5Hash", &json::encode_base64(&checksums.md5_hash))
         .text("etag", &object.etag)
-        .maybe("timeCreated", at(object.create_time))
-        .maybe("updated", at(object.update_time))
-        .maybe("timeFinalized", at(object.finalize_time))
-        .maybe("timeStorageClassUpdated", at(object.update_storage_class_time))
-        .maybe("customTime", at(object.custom_time))
-        .maybe("temporaryHold", object.temporary_hold.then_some(true))
-        .maybe("eventBasedHold", object.event_based_hold)
+        .optional("timeCreated", at(object.create_time))
+        .optional("updated", at(object.update_time))
+        .optional("timeFinalized", at(object.finalize_time))
+        .optional("timeStorageClassUpdated", at(object.update_storage_class_time))
+        .optional("customTime", at(object.custom_time))
+        .optional("temporaryHold", object.temporary_hold.then_some(true))
+        .optional("eventBasedHold", object.event_based_hold)
         .labels("metadata", &object.metadata)
-        .done()
+        .build()
 }
 
-/// Reads what a writer may say of an object.
-pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
+/// Parses the fields of an object that a client may set.
+pub(super) fn object_from(value: &Value) -> Result<gcs::Object, ApiError> {
     unsupported::check_object(value)?;
     let crc32c = match json::text(value, "crc32c")? {
         text if text.is_empty() => None,
@@ -128,17 +128,18 @@ pub(super) fn object_from(value: &Value) -> Result<gcs::Object, Refusal> {
     })
 }
 
-/// What a patch of an object changes: fields it names are set, or taken away by null; so are single labels.
-pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refusal> {
+/// Applies a patch to an object: it sets the fields that it names and removes those that are null; the same holds for
+/// single labels.
+pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), ApiError> {
     let mut fields = patch.clone();
-    // Labels are looked at one by one below, where null has a meaning.
+    // Labels are handled one by one below, because null has a meaning there.
     if let Some(fields) = fields.as_object_mut() {
         fields.remove("metadata");
     }
     let given = object_from(&fields)?;
     let named = |name: &str| patch.get(name).is_some();
     if !given.storage_class.is_empty() && given.storage_class != object.storage_class {
-        unsupported::refuse(true, "object field", "storageClass", &given.storage_class)?;
+        unsupported::reject(true, "object field", "storageClass", &given.storage_class)?;
     }
     for (name, field, value) in [
         ("contentType", &mut object.content_type, given.content_type),
@@ -167,12 +168,12 @@ pub(super) fn patch(object: &mut gcs::Object, patch: &Value) -> Result<(), Refus
                 match value {
                     Value::Null => drop(object.metadata.remove(label)),
                     Value::String(text) => drop(object.metadata.insert(label.clone(), text.clone())),
-                    other => return Err(Refusal::Invalid(format!("Invalid value for metadata.{label}: {other}."))),
+                    other => return Err(ApiError::Invalid(format!("Invalid value for metadata.{label}: {other}."))),
                 }
             }
         }
         None => {}
-        Some(other) => return Err(Refusal::Invalid(format!("Invalid value for metadata: {other}."))),
+        Some(other) => return Err(ApiError::Invalid(format!("Invalid value for metadata: {other}."))),
     }
     Ok(())
 }
@@ -184,7 +185,7 @@ pub(super) fn page(page: &Page, base_url: &str) -> Value {
         .list("items", page.objects.iter().map(|found| object(found, base_url)).collect())
         .list("prefixes", page.prefixes.iter().map(|prefix| prefix.as_str().into()).collect())
         .text("nextPageToken", &page.next)
-        .done()
+        .build()
 }
 
 /// Writes a list of buckets.
@@ -193,5 +194,5 @@ pub(super) fn buckets(buckets: &[gcs::Bucket], next: &str, base_url: &str) -> Va
         .set("kind", "storage#buckets")
         .list("items", buckets.iter().map(|found| bucket(found, base_url)).collect())
         .text("nextPageToken", next)
-        .done()
+        .build()
 }

@@ -1,26 +1,26 @@
-//! Listing a bucket: by prefix, folded at a delimiter, page by page.
+//! Lists the objects of a bucket: by prefix, grouped at a delimiter, in pages.
 
-use super::{Storage, error::Refusal, gcs, glob::Glob, no_bucket, tables};
+use super::{Storage, bucket_not_found, error::ApiError, gcs, glob::Glob, tables};
 use crate::{json, limits};
 
-/// What to list.
+/// The parameters of a list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listing {
-    /// Names begin with this.
+    /// Names start with this.
     pub(super) prefix: String,
-    /// Names are folded behind the first of these that follows the prefix.
+    /// Names are cut after the first occurrence of this behind the prefix, and grouped.
     pub(super) delimiter: String,
-    /// Names are at or after this.
+    /// Names are equal to or after this.
     pub(super) start: String,
     /// Names are before this, if it is not empty.
     pub(super) end: String,
     /// Names match this.
     pub(super) glob: Option<Glob>,
-    /// Objects that end in the delimiter are listed as objects as well.
+    /// Objects whose names end in the delimiter are also listed as objects.
     pub(super) include_trailing_delimiter: bool,
-    /// Most objects and prefixes together; 0 for the default.
+    /// Largest number of objects and prefixes together; 0 for the default.
     pub(super) page_size: usize,
-    /// Where the page before ended.
+    /// Where the previous page ended.
     pub(super) page_token: String,
 }
 
@@ -29,23 +29,23 @@ pub(super) struct Listing {
 pub(super) struct Page {
     /// Objects by name.
     pub(super) objects: Vec<gcs::Object>,
-    /// Folded names.
+    /// The prefixes of grouped names.
     pub(super) prefixes: Vec<String>,
-    /// Asks for the next page; empty on the last.
+    /// The token of the next page; empty on the last page.
     pub(super) next: String,
 }
 
 impl Storage {
     /// Lists a bucket.
-    pub(super) async fn list_objects(&self, bucket: &str, listing: Listing) -> Result<Page, Refusal> {
+    pub(super) async fn list_objects(&self, bucket: &str, listing: Listing) -> Result<Page, ApiError> {
         let after = match json::decode_base64(&listing.page_token).map(String::from_utf8) {
             Some(Ok(after)) => after,
-            _ => return Err(Refusal::Invalid("Invalid page token.".into())),
+            _ => return Err(ApiError::Invalid("Invalid page token.".into())),
         };
         let bucket = bucket.to_owned();
         let page = self.store.read(move |snapshot| {
             if tables::bucket(&tables::buckets(snapshot)?, &bucket)?.is_none() {
-                return Ok(Err(no_bucket()));
+                return Ok(Err(bucket_not_found()));
             }
             let start = [&listing.prefix, &listing.start, &after].into_iter().max().cloned().unwrap_or_default();
             let table = tables::objects(snapshot)?;
@@ -56,14 +56,15 @@ impl Storage {
     }
 }
 
-/// Takes one page from objects in the order of their names, those up to and including `after` left out.
+/// Returns one page of objects that are sorted by name, without those up to and including `after`.
 fn collect(
     objects: impl Iterator<Item = Result<gcs::Object, redb::Error>>,
     listing: &Listing,
     after: &str,
 ) -> Result<Page, redb::Error> {
-    let size = if listing.page_size == 0 { limits::PAGE } else { listing.page_size.min(limits::PAGE) };
-    let folded_before = !listing.delimiter.is_empty() && after.ends_with(&listing.delimiter);
+    let size =
+        if listing.page_size == 0 { limits::MAX_PAGE_SIZE } else { listing.page_size.min(limits::MAX_PAGE_SIZE) };
+    let ended_at_prefix = !listing.delimiter.is_empty() && after.ends_with(&listing.delimiter);
     let mut page = Page::default();
     let mut last = String::new();
     for object in objects {
@@ -74,9 +75,10 @@ fn collect(
         if listing.glob.as_ref().is_some_and(|glob| !glob.matches(&object.name)) {
             continue;
         }
-        let seen = !after.is_empty() && (object.name == after || (folded_before && object.name.starts_with(after)));
-        let folded = fold(&object.name, listing);
-        if seen || folded.as_ref().is_some_and(|folded| page.prefixes.last() == Some(folded) && *folded != object.name)
+        let seen = !after.is_empty() && (object.name == after || (ended_at_prefix && object.name.starts_with(after)));
+        let grouped = common_prefix(&object.name, listing);
+        if seen
+            || grouped.as_ref().is_some_and(|grouped| page.prefixes.last() == Some(grouped) && *grouped != object.name)
         {
             continue;
         }
@@ -84,13 +86,13 @@ fn collect(
             page.next = json::encode_base64(last.as_bytes());
             break;
         }
-        match folded {
-            Some(folded) => {
-                last.clone_from(&folded);
-                if listing.include_trailing_delimiter && object.name == folded {
+        match grouped {
+            Some(grouped) => {
+                last.clone_from(&grouped);
+                if listing.include_trailing_delimiter && object.name == grouped {
                     page.objects.push(object);
                 }
-                page.prefixes.push(folded);
+                page.prefixes.push(grouped);
             }
             None => {
                 last.clone_from(&object.name);
@@ -101,13 +103,13 @@ fn collect(
     Ok(page)
 }
 
-/// The name up to and including the first delimiter behind the prefix.
-fn fold(name: &str, listing: &Listing) -> Option<String> {
+/// The name up to and including the first delimiter after the prefix.
+fn common_prefix(name: &str, listing: &Listing) -> Option<String> {
     if listing.delimiter.is_empty() {
         return None;
     }
-    let behind = name.get(listing.prefix.len()..)?;
-    let at = behind.find(&listing.delimiter)?;
+    let suffix = name.get(listing.prefix.len()..)?;
+    let at = suffix.find(&listing.delimiter)?;
     Some(name[..listing.prefix.len() + at + listing.delimiter.len()].to_owned())
 }
 
@@ -115,7 +117,7 @@ fn fold(name: &str, listing: &Listing) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// All pages of a listing over these names: the objects and prefixes of each.
+    /// The objects and prefixes of each page of a list over these names.
     fn pages(names: &[&str], listing: &Listing) -> Vec<Vec<String>> {
         let mut pages = Vec::new();
         let mut after = String::new();
@@ -132,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_delimiter_folds_names() {
+    fn a_delimiter_groups_names() {
         let names = ["a/1", "a/2", "a/b/3", "b", "c/4"];
-        let folded = Listing { delimiter: "/".into(), ..Listing::default() };
-        assert_eq!(pages(&names, &folded), [["b", "a/", "c/"]]);
+        let grouped = Listing { delimiter: "/".into(), ..Listing::default() };
+        assert_eq!(pages(&names, &grouped), [["b", "a/", "c/"]]);
         let below = Listing { prefix: "a/".into(), delimiter: "/".into(), ..Listing::default() };
         assert_eq!(pages(&names, &below), [["a/1", "a/2", "a/b/"]]);
     }
@@ -145,7 +147,7 @@ mod tests {
         let names = ["a/1", "a/2", "b", "c/4", "c/5", "d"];
         let plain = Listing { page_size: 4, ..Listing::default() };
         assert_eq!(pages(&names, &plain), [vec!["a/1", "a/2", "b", "c/4"], vec!["c/5", "d"]]);
-        let folded = Listing { delimiter: "/".into(), page_size: 1, ..Listing::default() };
-        assert_eq!(pages(&names, &folded), [["a/"], ["b"], ["c/"], ["d"]]);
+        let grouped = Listing { delimiter: "/".into(), page_size: 1, ..Listing::default() };
+        assert_eq!(pages(&names, &grouped), [["a/"], ["b"], ["c/"], ["d"]]);
     }
 }

@@ -1,13 +1,13 @@
-//! Cloud Storage: buckets, objects with generations and preconditions, uploads in one piece or in many, ranged reads.
+//! Cloud Storage: buckets, objects with generations and preconditions, simple and resumable uploads, ranged reads.
 //!
-//! Metadata lives in the store, bytes in files (see [`files`]). No object is ever whole in memory: uploads are hashed and
-//! written block by block, reads leave block by block. There are no old versions: an overwritten generation is gone, though
-//! whoever is reading it reads on to its end.
+//! Metadata is in the store, bytes are in files (see [`files`]). No object is ever completely in memory: uploads are
+//! hashed and written block by block, and reads send block by block. There are no old versions: an overwritten
+//! generation is gone, but a reader that already opened it can read it to the end.
 //!
-//! Nothing is closed to anyone, but a signature that a URL carries must be right; see [`signature`].
+//! The server requires no credentials, but it verifies the signature of a signed URL; see [`signature`].
 //!
-//! Not here, and refused by name: versioning, compose, rewrite and copy, access control, gRPC reads and writes
-//! of bytes, and every field, parameter or header that [`unsupported`] does not list.
+//! Not supported, and rejected by name: versioning, compose, rewrite and copy, access control, gRPC reads and writes of
+//! bytes, and every field, parameter or header that [`unsupported`] does not list.
 
 mod account;
 mod buckets;
@@ -37,16 +37,16 @@ use crate::{
 };
 use account::Account;
 use conditions::Conditions;
-use error::Refusal;
-use files::{Files, Received, Upload};
+use error::ApiError;
+use files::{Files, Upload, UploadSummary};
 use googleapis_tonic_google_storage_v2::google::storage::v2 as gcs;
 use parking_lot::Mutex;
 use prost::Message;
-use resumable::Session;
+use resumable::UploadSession;
 use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use tokio::sync::OnceCell;
 
-/// How gRPC names a bucket.
+/// The prefix of bucket names in gRPC.
 const BUCKET_PREFIX: &str = "projects/_/buckets/";
 
 /// The running service.
@@ -54,36 +54,36 @@ pub(crate) struct Storage {
     store: Store,
     ticker: Arc<Ticker>,
     files: Files,
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    sessions: Mutex<HashMap<String, Arc<UploadSession>>>,
     account: OnceCell<Account>,
-    /// How clients reach this server, for example `http://127.0.0.1:8085`. The `Host` header will not do: the official Rust
-    /// client sends it without the port.
+    /// The URL by which clients reach this server, for example `http://127.0.0.1:8085`. The `Host` header is not
+    /// sufficient: the official Rust client sends it without the port.
     base_url: String,
 }
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The files.
+    /// The files failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// An object about to be made.
+/// An object to create.
 struct NewObject {
     /// The bucket's short name.
     bucket: String,
-    /// What its writer says of it: name, type, labels, and checksums to verify.
+    /// The metadata from the client: name, type, labels, and checksums to verify.
     resource: gcs::Object,
-    /// What must hold.
+    /// The preconditions.
     conditions: Conditions,
 }
 
 impl Storage {
-    /// Makes the tables if need be and sweeps the files.
+    /// Creates missing tables and removes orphaned files.
     pub(crate) async fn start(
         store: Store,
         ticker: Arc<Ticker>,
@@ -100,66 +100,68 @@ impl Storage {
         Ok(Arc::new(Self { store, ticker, files, sessions: Mutex::default(), account: OnceCell::new(), base_url }))
     }
 
-    /// Describes an object: the live one, or the given generation if that is the live one.
+    /// Returns an object: the live one, or the given generation if that is the live one.
     async fn get_object(
         &self,
         bucket: &str,
         name: &str,
         generation: Option<i64>,
         conditions: Conditions,
-    ) -> Result<gcs::Object, Refusal> {
+    ) -> Result<gcs::Object, ApiError> {
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
-        let found = self.store.read(move |snapshot| look_up(snapshot, &bucket, &name, generation));
+        let found = self.store.read(move |snapshot| find_object(snapshot, &bucket, &name, generation));
         let object = found.await??;
         conditions.check_read(&object)?;
         Ok(object)
     }
 
-    /// Opens an object's bytes. Blocks.
+    /// Opens an object's file. Blocks.
     fn open_object(
         &self,
         bucket: &str,
         name: &str,
         generation: Option<i64>,
         conditions: &Conditions,
-    ) -> Result<(gcs::Object, File), Refusal> {
+    ) -> Result<(gcs::Object, File), ApiError> {
         loop {
             let snapshot = self.store.snapshot()?;
-            let object = look_up(&snapshot, bucket, name, generation).map_err(StoreError::from)??;
+            let object = find_object(&snapshot, bucket, name, generation).map_err(StoreError::from)??;
             conditions.check_read(&object)?;
             match self.files.read(object.generation) {
                 Ok(file) => return Ok((object, file)),
-                // Overwritten or deleted since the snapshot; look again. It ends: each round needs another overwrite.
+                // The object was overwritten or deleted since the snapshot, so the loop tries again. It ends, because
+                // each round requires another overwrite.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.has_changed(&object)? => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn has_changed(&self, object: &gcs::Object) -> Result<bool, Refusal> {
+    fn has_changed(&self, object: &gcs::Object) -> Result<bool, ApiError> {
         let snapshot = self.store.snapshot()?;
         let bucket = object.bucket.trim_start_matches(BUCKET_PREFIX);
-        let current = look_up(&snapshot, bucket, &object.name, Some(object.generation)).map_err(StoreError::from)?;
+        let current =
+            find_object(&snapshot, bucket, &object.name, Some(object.generation)).map_err(StoreError::from)?;
         Ok(current.is_err())
     }
 
-    /// Changes what an object's owner says of it; its bytes and its generation stay.
+    /// Changes an object's metadata; its bytes and its generation remain.
     async fn update_object(
         &self,
         bucket: &str,
         name: &str,
         generation: Option<i64>,
         conditions: Conditions,
-        change: impl FnOnce(&mut gcs::Object) -> Result<(), Refusal> + Send + 'static,
-    ) -> Result<gcs::Object, Refusal> {
+        change: impl FnOnce(&mut gcs::Object) -> Result<(), ApiError> + Send + 'static,
+    ) -> Result<gcs::Object, ApiError> {
         let (bucket, name, now) = (bucket.to_owned(), name.to_owned(), clock::timestamp(self.ticker.tick()));
         let updated = self.store.write(move |transaction| {
             let mut objects = tables::objects_mut(transaction)?;
             let current = tables::object(&objects, &bucket, &name)?;
-            let current = current.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
-            let Some(mut object) = current else { return Ok(Err(no_object(&bucket, &name))) };
-            if let Err(refusal) = conditions.check_write(Some(&object)).and_then(|()| change(&mut object)) {
-                return Ok(Err(refusal));
+            let current = current.filter(|object| generation.is_none_or(|expected| expected == object.generation));
+            let Some(mut object) = current else { return Ok(Err(object_not_found(&bucket, &name))) };
+            if let Err(error) = conditions.check_write(Some(&object)).and_then(|()| change(&mut object)) {
+                return Ok(Err(error));
             }
             object.metageneration += 1;
             object.etag = format!("{}-{}", object.generation, object.metageneration);
@@ -177,20 +179,20 @@ impl Storage {
         name: &str,
         generation: Option<i64>,
         conditions: Conditions,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
         let files = self.files.clone();
         let deleted = self.store.write_then(
             move |transaction| {
                 let mut objects = tables::objects_mut(transaction)?;
                 let current = tables::object(&objects, &bucket, &name)?;
-                let current = current.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
-                if let Err(refusal) = conditions.check_write(current.as_ref()) {
-                    return Ok(Err(refusal));
+                let current = current.filter(|object| generation.is_none_or(|expected| expected == object.generation));
+                if let Err(error) = conditions.check_write(current.as_ref()) {
+                    return Ok(Err(error));
                 }
-                let Some(current) = current else { return Ok(Err(no_object(&bucket, &name))) };
-                if let Err(refusal) = check_hold(&current) {
-                    return Ok(Err(refusal));
+                let Some(current) = current else { return Ok(Err(object_not_found(&bucket, &name))) };
+                if let Err(error) = check_hold(&current) {
+                    return Ok(Err(error));
                 }
                 objects.remove((bucket.as_str(), name.as_str()))?;
                 Ok(Ok(current.generation))
@@ -205,19 +207,19 @@ impl Storage {
     }
 
     /// Starts to receive bytes.
-    async fn receive(self: &Arc<Self>) -> Result<Arc<Mutex<Upload>>, Refusal> {
+    async fn receive(self: &Arc<Self>) -> Result<Arc<Mutex<Upload>>, ApiError> {
         let this = Arc::clone(self);
         let upload = tokio::task::spawn_blocking(move || this.files.create(this.ticker.tick())).await??;
         Ok(Arc::new(Mutex::new(upload)))
     }
 
-    /// Checks early what [`insert`](Self::insert) will check again: whether there is any sense in sending the bytes.
-    async fn check_insert(&self, new: &NewObject) -> Result<(), Refusal> {
+    /// Checks in advance what [`insert`](Self::insert) checks again, to reject an upload before its bytes are sent.
+    async fn check_insert(&self, new: &NewObject) -> Result<(), ApiError> {
         check_object_name(&new.resource.name)?;
         let (bucket, name, conditions) = (new.bucket.clone(), new.resource.name.clone(), new.conditions.clone());
         let checked = self.store.read(move |snapshot| {
             if tables::bucket(&tables::buckets(snapshot)?, &bucket)?.is_none() {
-                return Ok(Err(no_bucket()));
+                return Ok(Err(bucket_not_found()));
             }
             let current = tables::object(&tables::objects(snapshot)?, &bucket, &name)?;
             let checked = conditions.check_write(current.as_ref());
@@ -226,43 +228,44 @@ impl Storage {
         checked.await?
     }
 
-    /// Turns received bytes into an object. Runs to its end whether or not the caller stays.
-    async fn insert(self: &Arc<Self>, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, Refusal> {
+    /// Turns received bytes into an object. Completes even if the caller goes away.
+    async fn insert(self: &Arc<Self>, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, ApiError> {
         let this = Arc::clone(self);
         tokio::spawn(async move { this.insert_now(new, upload).await }).await?
     }
 
-    async fn insert_now(&self, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, Refusal> {
+    async fn insert_now(&self, new: NewObject, upload: Arc<Mutex<Upload>>) -> Result<gcs::Object, ApiError> {
         check_object_name(&new.resource.name)?;
         let generation = i64::try_from(self.ticker.tick()).unwrap_or(i64::MAX);
         let (files, expected) = (self.files.clone(), new.resource.checksums.clone().unwrap_or_default());
-        let keep = move || {
+        let commit = move || {
             let mut upload = upload.lock();
-            let received = upload.received();
-            verify(&expected, &received)?;
-            files.keep(&mut upload, generation)?;
-            Ok::<_, Refusal>(received)
+            let summary = upload.summary();
+            verify(&expected, &summary)?;
+            files.commit(&mut upload, generation)?;
+            Ok::<_, ApiError>(summary)
         };
-        let received = tokio::task::spawn_blocking(keep).await??;
-        let mut object = describe(&new.bucket, new.resource, generation, received);
+        let summary = tokio::task::spawn_blocking(commit).await??;
+        let mut object = build_object(&new.bucket, new.resource, generation, summary);
         let (bucket, conditions) = (new.bucket, new.conditions);
         let inserted = self.store.write(move |transaction| {
-            let Some(described) = tables::bucket(&tables::buckets_mut(transaction)?, &bucket)? else {
-                return Ok(Err(no_bucket()));
+            let Some(found_bucket) = tables::bucket(&tables::buckets_mut(transaction)?, &bucket)? else {
+                return Ok(Err(bucket_not_found()));
             };
             if object.storage_class.is_empty() {
-                object.storage_class = described.storage_class;
+                object.storage_class = found_bucket.storage_class;
             }
             let mut objects = tables::objects_mut(transaction)?;
             let current = tables::object(&objects, &bucket, &object.name)?;
             let checked = conditions.check_write(current.as_ref());
-            if let Err(refusal) = checked.and_then(|()| current.as_ref().map_or(Ok(()), check_hold)) {
-                return Ok(Err(refusal));
+            if let Err(error) = checked.and_then(|()| current.as_ref().map_or(Ok(()), check_hold)) {
+                return Ok(Err(error));
             }
             objects.insert((bucket.as_str(), object.name.as_str()), object.encode_to_vec().as_slice())?;
             Ok(Ok((object, current.map(|current| current.generation))))
         });
-        // When the commit itself fails the file stays: it may or may not have reached the disk, and the next start will know.
+        // If the commit itself fails, the file stays: the commit may or may not be on disk, and the next start finds
+        // out.
         let inserted = inserted.await?;
         let superseded = match &inserted {
             Ok((_, replaced)) => *replaced,
@@ -276,40 +279,40 @@ impl Storage {
     }
 }
 
-/// The outer result is the disk's, the inner one the caller's.
-fn look_up(
+/// Finds an object. The outer result is the disk's, the inner one the caller's.
+fn find_object(
     snapshot: &redb::ReadTransaction,
     bucket: &str,
     name: &str,
     generation: Option<i64>,
-) -> Result<Result<gcs::Object, Refusal>, redb::Error> {
+) -> Result<Result<gcs::Object, ApiError>, redb::Error> {
     let object = tables::object(&tables::objects(snapshot)?, bucket, name)?;
-    let object = object.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
+    let object = object.filter(|object| generation.is_none_or(|expected| expected == object.generation));
     match object {
         Some(object) => Ok(Ok(object)),
-        None if tables::bucket(&tables::buckets(snapshot)?, bucket)?.is_none() => Ok(Err(no_bucket())),
-        None => Ok(Err(no_object(bucket, name))),
+        None if tables::bucket(&tables::buckets(snapshot)?, bucket)?.is_none() => Ok(Err(bucket_not_found())),
+        None => Ok(Err(object_not_found(bucket, name))),
     }
 }
 
-/// Compares what was received with what was promised.
-fn verify(expected: &gcs::ObjectChecksums, received: &Received) -> Result<(), Refusal> {
+/// Compares the received bytes with the expected checksums.
+fn verify(expected: &gcs::ObjectChecksums, summary: &UploadSummary) -> Result<(), ApiError> {
     if let Some(crc32c) = expected.crc32c
-        && crc32c != received.crc32c
+        && crc32c != summary.crc32c
     {
-        let (expected, found) = (json::crc32c_text(crc32c), json::crc32c_text(received.crc32c));
-        return Err(Refusal::Invalid(format!(
+        let (expected, found) = (json::crc32c_text(crc32c), json::crc32c_text(summary.crc32c));
+        return Err(ApiError::Invalid(format!(
             "Provided CRC32C \"{expected}\" doesn't match calculated CRC32C \"{found}\"."
         )));
     }
-    if !expected.md5_hash.is_empty() && expected.md5_hash != received.md5 {
-        return Err(Refusal::Invalid("Provided MD5 hash doesn't match calculated MD5 hash.".into()));
+    if !expected.md5_hash.is_empty() && expected.md5_hash != summary.md5 {
+        return Err(ApiError::Invalid("Provided MD5 hash doesn't match calculated MD5 hash.".into()));
     }
     Ok(())
 }
 
-/// The object as it is stored.
-fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Received) -> gcs::Object {
+/// The object to store.
+fn build_object(bucket: &str, given: gcs::Object, generation: i64, summary: UploadSummary) -> gcs::Object {
     let now = Some(clock::timestamp(u64::try_from(generation).unwrap_or(0)));
     let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
     gcs::Object {
@@ -318,13 +321,13 @@ fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Receive
         generation,
         metageneration: 1,
         storage_class: given.storage_class,
-        size: i64::try_from(received.size).unwrap_or(i64::MAX),
+        size: i64::try_from(summary.size).unwrap_or(i64::MAX),
         content_type: or(given.content_type, "application/octet-stream"),
         create_time: now,
         update_time: now,
         finalize_time: now,
         update_storage_class_time: now,
-        checksums: Some(gcs::ObjectChecksums { crc32c: Some(received.crc32c), md5_hash: received.md5 }),
+        checksums: Some(gcs::ObjectChecksums { crc32c: Some(summary.crc32c), md5_hash: summary.md5 }),
         name: given.name,
         content_encoding: given.content_encoding,
         content_disposition: given.content_disposition,
@@ -338,8 +341,8 @@ fn describe(bucket: &str, given: gcs::Object, generation: i64, received: Receive
     }
 }
 
-/// Whether an object may be replaced or deleted.
-fn check_hold(object: &gcs::Object) -> Result<(), Refusal> {
+/// Fails if a hold protects the object from being replaced or deleted.
+fn check_hold(object: &gcs::Object) -> Result<(), ApiError> {
     let kind = if object.temporary_hold {
         "Temporary"
     } else if object.event_based_hold == Some(true) {
@@ -348,14 +351,14 @@ fn check_hold(object: &gcs::Object) -> Result<(), Refusal> {
         return Ok(());
     };
     let (bucket, name) = (object.bucket.trim_start_matches(BUCKET_PREFIX), &object.name);
-    Err(Refusal::Held(format!(
-        "Object '{bucket}/{name}' is under active {kind} hold and cannot be deleted, overwritten or archived until hold \
-         is removed."
+    Err(ApiError::Held(format!(
+        "Object '{bucket}/{name}' is under active {kind} hold and cannot be deleted, overwritten or archived until \
+         hold is removed."
     )))
 }
 
-/// A storage class by its name, in any case; empty for the default. Classes differ in price only.
-fn storage_class(name: &str) -> Result<String, Refusal> {
+/// Parses the name of a storage class, in upper or lower case; empty means the default. Classes differ only in price.
+fn storage_class(name: &str) -> Result<String, ApiError> {
     const CLASSES: [&str; 8] = [
         "",
         "STANDARD",
@@ -370,22 +373,22 @@ fn storage_class(name: &str) -> Result<String, Refusal> {
     if CLASSES.contains(&upper.as_str()) {
         Ok(upper)
     } else {
-        Err(Refusal::Invalid(format!("Invalid storage class '{name}'.")))
+        Err(ApiError::Invalid(format!("Invalid storage class '{name}'.")))
     }
 }
 
-fn check_object_name(name: &str) -> Result<(), Refusal> {
+fn check_object_name(name: &str) -> Result<(), ApiError> {
     let wellformed = !name.is_empty()
-        && name.len() <= limits::OBJECT_NAME_BYTES
+        && name.len() <= limits::MAX_OBJECT_NAME_BYTES
         && !name.contains(['\r', '\n'])
         && ![".", ".."].contains(&name);
-    if wellformed { Ok(()) } else { Err(Refusal::Invalid(format!("Invalid object name: '{name}'"))) }
+    if wellformed { Ok(()) } else { Err(ApiError::Invalid(format!("Invalid object name: '{name}'"))) }
 }
 
-fn no_bucket() -> Refusal {
-    Refusal::NotFound("The specified bucket does not exist.".into())
+fn bucket_not_found() -> ApiError {
+    ApiError::NotFound("The specified bucket does not exist.".into())
 }
 
-fn no_object(bucket: &str, name: &str) -> Refusal {
-    Refusal::NotFound(format!("No such object: {bucket}/{name}"))
+fn object_not_found(bucket: &str, name: &str) -> ApiError {
+    ApiError::NotFound(format!("No such object: {bucket}/{name}"))
 }

@@ -1,29 +1,29 @@
-//! `multipart/related` bodies, split as they arrive: metadata, then the bytes, then perhaps more metadata.
+//! Splits `multipart/related` bodies as they arrive: metadata, then the bytes, then optional further metadata.
 
-use super::error::Refusal;
+use super::error::ApiError;
 use bytes::{Bytes, BytesMut};
 
-/// What a piece of body turned out to hold.
+/// The next piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// A part begins; its `Content-Type`, if it has one.
+    /// A part begins; the value is its `Content-Type`, if it has one.
     Part(Option<String>),
-    /// Bytes of the part.
+    /// Bytes of the current part.
     Data(Bytes),
-    /// The closing boundary; what follows does not matter.
+    /// The closing boundary; the rest of the body is ignored.
     End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Before the first boundary, or right behind any boundary.
+    /// Before the first boundary, or at any later boundary.
     Boundary,
     Headers,
     Data,
     Ended,
 }
 
-/// The splitter. Feed it with [`push`](Self::push), then take pieces until there is none.
+/// The splitter. Feed it with [`push`](Self::push), then call [`next`](Self::next) until it returns `None`.
 pub(super) struct Multipart {
     /// `\r\n--boundary`
     delimiter: Vec<u8>,
@@ -31,19 +31,19 @@ pub(super) struct Multipart {
     state: State,
 }
 
-/// Longest headers of a part; real ones have a few dozen bytes.
-const HEADER_BYTES: usize = 16 << 10;
+/// Longest headers of a part; usual ones have a few dozen bytes.
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
 impl Multipart {
-    /// A splitter for a `Content-Type` with a boundary.
-    pub(super) fn new(content_type: &str) -> Result<Self, Refusal> {
+    /// Creates a splitter for a `Content-Type` with a boundary.
+    pub(super) fn new(content_type: &str) -> Result<Self, ApiError> {
         let boundary = content_type
             .split(';')
             .find_map(|parameter| parameter.trim().strip_prefix("boundary="))
             .map(|boundary| boundary.trim_matches(['"', '\'']))
             .filter(|boundary| (1..=200).contains(&boundary.len()))
-            .ok_or_else(|| Refusal::Invalid("The multipart body has no boundary.".into()))?;
-        // The first boundary has no line break before it; one is put there so that all look alike.
+            .ok_or_else(|| ApiError::Invalid("The multipart body has no boundary.".into()))?;
+        // The first boundary has no line break before it; adding one makes all boundaries look alike.
         let buffer = BytesMut::from(&b"\r\n"[..]);
         Ok(Self { delimiter: format!("\r\n--{boundary}").into_bytes(), buffer, state: State::Boundary })
     }
@@ -53,8 +53,8 @@ impl Multipart {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next piece, if the bytes so far hold one.
-    pub(super) fn next(&mut self) -> Result<Option<Piece>, Refusal> {
+    /// Returns the next piece, if the bytes so far contain one.
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, ApiError> {
         match self.state {
             State::Ended => Ok(None),
             State::Boundary => self.after_boundary(),
@@ -63,33 +63,33 @@ impl Multipart {
         }
     }
 
-    fn after_boundary(&mut self) -> Result<Option<Piece>, Refusal> {
+    fn after_boundary(&mut self) -> Result<Option<Piece>, ApiError> {
         let Some(at) = find(&self.buffer, &self.delimiter) else {
-            if self.buffer.len() > HEADER_BYTES {
-                return Err(Refusal::Invalid("The multipart body does not begin with its boundary.".into()));
+            if self.buffer.len() > MAX_HEADER_BYTES {
+                return Err(ApiError::Invalid("The multipart body does not begin with its boundary.".into()));
             }
             return Ok(None);
         };
-        let behind = at + self.delimiter.len();
-        match self.buffer.get(behind..behind + 2) {
+        let after = at + self.delimiter.len();
+        match self.buffer.get(after..after + 2) {
             None => Ok(None),
             Some(b"--") => {
                 self.state = State::Ended;
                 Ok(Some(Piece::End))
             }
             Some(_) => {
-                // The line break stays: headers may be empty, and then it is half of what ends them.
-                let _ = self.buffer.split_to(behind);
+                // The line break stays: if there are no headers, it is half of the sequence that ends them.
+                let _ = self.buffer.split_to(after);
                 self.state = State::Headers;
                 self.headers()
             }
         }
     }
 
-    fn headers(&mut self) -> Result<Option<Piece>, Refusal> {
+    fn headers(&mut self) -> Result<Option<Piece>, ApiError> {
         let Some(end) = find(&self.buffer, b"\r\n\r\n") else {
-            if self.buffer.len() > HEADER_BYTES {
-                return Err(Refusal::Invalid("The headers of a part are too long.".into()));
+            if self.buffer.len() > MAX_HEADER_BYTES {
+                return Err(ApiError::Invalid("The headers of a part are too long.".into()));
             }
             return Ok(None);
         };
@@ -107,18 +107,18 @@ impl Multipart {
         if let Some(at) = find(&self.buffer, &self.delimiter) {
             self.state = State::Boundary;
             if at == 0 {
-                // The caller asks again at once; an empty piece keeps this function without recursion.
+                // The caller calls again immediately; an empty piece avoids recursion.
                 return Some(Piece::Data(Bytes::new()));
             }
             return Some(Piece::Data(self.buffer.split_to(at).freeze()));
         }
-        // What could be the beginning of a boundary stays.
+        // Bytes that may be the beginning of a boundary stay in the buffer.
         let safe = self.buffer.len().saturating_sub(self.delimiter.len() - 1);
         (safe > 0).then(|| Piece::Data(self.buffer.split_to(safe).freeze()))
     }
 }
 
-/// Where `needle`, which begins with a carriage return, first occurs.
+/// The position of the first `needle`, which must begin with a carriage return.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = haystack[from..].iter().position(|byte| *byte == b'\r') {
@@ -152,8 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_found_however_the_body_is_cut() {
-        let body = b"--xyz\r\nContent-Type: application/json\r\n\r\n{}\r\n--xyz\r\ncontent-disposition: form-data\r\n\r\n\r\n--xy\r\r\n\r\n--xyz\r\n\r\n\r\n--xyz--\r\n";
+    fn parts_are_found_at_every_chunk_size() {
+        let body = b"--xyz\r\nContent-Type: application/json\r\n\r\n{}\r\n--xyz\r\n\
+            content-disposition: form-data\r\n\r\n\r\n--xy\r\r\n\r\n--xyz\r\n\r\n\r\n--xyz--\r\n";
         let expected = vec![
             (Some("application/json".to_owned()), b"{}".to_vec()),
             (None, b"\r\n--xy\r\r\n".to_vec()),
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_boundary_is_refused() {
+    fn a_missing_boundary_is_rejected() {
         assert!(Multipart::new("multipart/related").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Cloud Storage over HTTP: its JSON API here, its XML API (`/BUCKET/OBJECT`), which is where signed URLs point, in [`xml`].
+//! Cloud Storage over HTTP: the JSON API is in this file, the XML API (`/BUCKET/OBJECT`), which signed URLs use, in
+//! [`xml`].
 
 mod download;
 mod upload;
@@ -7,7 +8,7 @@ mod xml;
 use super::{
     Storage, account,
     conditions::{Conditions, Etags},
-    error::Refusal,
+    error::ApiError,
     gcs,
     glob::Glob,
     json,
@@ -23,10 +24,10 @@ use axum::{
     http::{Method, StatusCode, header, request::Parts},
     response::Response,
 };
-use download::Wanted;
+use download::MediaRequest;
 use std::{collections::HashMap, str::FromStr, sync::Arc};
 
-/// The query parameters of a request, of repeated ones the first, and the conditions of its headers.
+/// The query parameters of a request (the first of repeated ones), and the conditions in its headers.
 pub(super) struct Query {
     parameters: HashMap<String, String>,
     etag_match: Option<Etags>,
@@ -34,7 +35,7 @@ pub(super) struct Query {
 }
 
 /// The parameters that [`Query::conditions`] reads.
-const CONDITIONS: [&str; 4] =
+const CONDITION_PARAMETERS: [&str; 4] =
     ["ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch"];
 
 impl Query {
@@ -43,18 +44,18 @@ impl Query {
         for (name, value) in url::query(request.uri().query().unwrap_or_default()) {
             parameters.entry(name).or_insert(value);
         }
-        let etags = |name| Etags::of(request.headers(), name);
+        let etags = |name| Etags::from_headers(request.headers(), name);
         Self { parameters, etag_match: etags(header::IF_MATCH), etag_not_match: etags(header::IF_NONE_MATCH) }
     }
 
-    /// Refuses parameters that a call does not heed: those of `known`, and conditions unless it takes none.
-    fn check(&self, known: &[&str], conditions: &[&str]) -> Result<(), Refusal> {
+    /// Rejects parameters that a call does not support. It supports those in `known` and in `conditions`.
+    fn check(&self, known: &[&str], conditions: &[&str]) -> Result<(), ApiError> {
         unsupported::check_parameters(self.parameters.iter(), &[known, conditions, &["fields"]].concat())
     }
 
-    /// An answer in JSON, or what the caller wants of it.
-    fn answer(&self, body: &serde_json::Value) -> Result<Response, Refusal> {
-        Ok(ok(&Selection::parse(&self.text("fields"))?.of(body)))
+    /// A JSON response, reduced to the requested fields.
+    fn respond(&self, body: &serde_json::Value) -> Result<Response, ApiError> {
+        Ok(ok(&Selection::parse(&self.text("fields"))?.apply(body)))
     }
 
     /// A parameter as text, empty when absent.
@@ -63,21 +64,21 @@ impl Query {
     }
 
     /// A parameter as a number.
-    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let number = self.parameters.get(name).filter(|text| !text.is_empty()).map(|text| text.parse());
-        number.transpose().map_err(|_| Refusal::Invalid(format!("Invalid value for {name}.")))
+        number.transpose().map_err(|_| ApiError::Invalid(format!("Invalid value for {name}.")))
     }
 
-    /// A parameter as a flag, false when absent. Python's client writes `True`.
-    fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    /// A parameter as a flag, false if absent. The Python client sends `True`.
+    fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.text(name).to_ascii_lowercase().as_str() {
             "" | "false" | "0" => Ok(false),
             "true" | "1" => Ok(true),
-            _ => Err(Refusal::Invalid(format!("Invalid value for {name}."))),
+            _ => Err(ApiError::Invalid(format!("Invalid value for {name}."))),
         }
     }
 
-    fn conditions(&self) -> Result<Conditions, Refusal> {
+    fn conditions(&self) -> Result<Conditions, ApiError> {
         Ok(Conditions {
             generation_match: self.number("ifGenerationMatch")?,
             generation_not_match: self.number("ifGenerationNotMatch")?,
@@ -89,31 +90,31 @@ impl Query {
     }
 }
 
-/// Answers a request whose path begins with `/storage/v1`, `/upload/storage/v1` or `/download/storage/v1`, or is
+/// Answers a request whose path starts with `/storage/v1`, `/upload/storage/v1` or `/download/storage/v1`, or is
 /// `/BUCKET/OBJECT`.
 pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    if let Err(refusal) = check_signature(&service, &parts).await {
-        return refusal.xml_response();
+    if let Err(error) = check_signature(&service, &parts).await {
+        return error.xml_response();
     }
     let request = Request::from_parts(parts, body);
     let path = request.uri().path().to_owned();
     let query = Query::parse(&request);
-    let answer = if path == account::PATH && request.method() == Method::GET {
+    let result = if path == account::PATH && request.method() == Method::GET {
         service.account().await.map(|account| ok(&account.key_file(&service.base_url)))
-    } else if let Some(path) = in_json_api(&path) {
+    } else if let Some(path) = json_path(&path) {
         json_api(service, path, &query, request).await
     } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/') {
         let (bucket, object) = (url::decode(bucket), url::decode(object));
-        let answer = xml::object(service, bucket, object, &query, request).await;
-        return answer.unwrap_or_else(|refusal| refusal.xml_response());
+        let result = xml::object(service, bucket, object, &query, request).await;
+        return result.unwrap_or_else(|error| error.xml_response());
     } else {
         Err(unsupported(&request))
     };
-    answer.unwrap_or_else(|refusal| refusal.response())
+    result.unwrap_or_else(|error| error.response())
 }
 
-/// A part of the JSON API, by where its paths begin.
+/// A part of the JSON API, by the prefix of its paths.
 enum JsonPath<'a> {
     /// Bytes of a new object, below `/b/`.
     Upload(&'a str),
@@ -121,13 +122,13 @@ enum JsonPath<'a> {
     Download(&'a str),
     /// Resources, below `/b`.
     Resources(&'a str),
-    /// What this server does not have: notifications, keys of users, batches.
+    /// Unsupported: notifications, keys of users, batches.
     Other,
 }
 
-/// Where a path belongs, unless it is the XML API's. A bucket `storage` is shadowed where the real service shadows it,
-/// too.
-fn in_json_api(path: &str) -> Option<JsonPath<'_>> {
+/// The part of the JSON API that a path belongs to; `None` for the XML API. A bucket named `storage` is inaccessible,
+/// as in the real service.
+fn json_path(path: &str) -> Option<JsonPath<'_>> {
     let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     if let Some(path) = below("/upload/storage/v1/b") {
         return Some(JsonPath::Upload(path.trim_start_matches('/')));
@@ -135,8 +136,8 @@ fn in_json_api(path: &str) -> Option<JsonPath<'_>> {
     if let Some(path) = below("/download/storage/v1/b") {
         return Some(JsonPath::Download(path.trim_start_matches('/')));
     }
-    // The Node client takes `STORAGE_EMULATOR_HOST` for the whole base of its addresses, and leaves `/storage/v1` out.
-    // No bucket can have a name of one letter.
+    // The Node client uses `STORAGE_EMULATOR_HOST` as the whole base of its URLs and omits `/storage/v1`. No bucket
+    // name has only one letter.
     if let Some(path) = below("/storage/v1/b").or_else(|| below("/b")) {
         return Some(JsonPath::Resources(path.trim_start_matches('/')));
     }
@@ -150,14 +151,14 @@ async fn json_api(
     path: JsonPath<'_>,
     query: &Query,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     unsupported::check_headers(request.headers(), Api::Json)?;
     match path {
         JsonPath::Upload(path) => upload::handle(&service, path, query, request).await,
         JsonPath::Download(path) => match target(path) {
             Target::Object { bucket, object } => {
-                let wanted = json_wanted(query, &request)?;
-                download::media(service, bucket, object, query, wanted).await
+                let media_request = json_media_request(query, &request)?;
+                download::media(service, bucket, object, query, media_request).await
             }
             _ => Err(unsupported(&request)),
         },
@@ -166,23 +167,23 @@ async fn json_api(
     }
 }
 
-/// What a reader of bytes asks for. The entity tag is that of the resource, without the quotes that HTTP wants, as
-/// Google's is.
-fn json_wanted(query: &Query, request: &Request) -> Result<Wanted, Refusal> {
-    // The last two are those of signed URLs, which a page adds to name the file that it saves.
+/// Parses a request for an object's bytes. The entity tag of the response has no quotes, unlike HTTP requires, because
+/// Google's has none either.
+fn json_media_request(query: &Query, request: &Request) -> Result<MediaRequest, ApiError> {
+    // Pages add the last two, which are those of signed URLs, to name the file to save.
     let known = ["generation", "alt", "response-content-type", "response-content-disposition"];
-    query.check(&known, &CONDITIONS)?;
-    Ok(Wanted::of(request, query.conditions()?).with_bare_etag())
+    query.check(&known, &CONDITION_PARAMETERS)?;
+    Ok(MediaRequest::new(request, query.conditions()?).with_unquoted_etag())
 }
 
-async fn check_signature(service: &Storage, parts: &Parts) -> Result<(), Refusal> {
-    match Signature::of(parts)? {
+async fn check_signature(service: &Storage, parts: &Parts) -> Result<(), ApiError> {
+    match Signature::from_request(parts)? {
         Some(signature) => signature.check(parts, service.account().await?, clock::now_micros()),
         None => Ok(()),
     }
 }
 
-/// What a path below `/b/` names.
+/// The resource of a path below `/b/`.
 enum Target {
     Bucket(String),
     Objects { bucket: String },
@@ -195,8 +196,7 @@ fn target(path: &str) -> Target {
         None => Target::Bucket(url::decode(path)),
         Some((bucket, "o" | "o/")) => Target::Objects { bucket: url::decode(bucket) },
         Some((bucket, rest)) => match rest.strip_prefix("o/") {
-            // A slash of a name is encoded, so this is something below an object: its access control, or what can be
-            // done.
+            // Slashes in names are encoded, so this is a resource below an object, such as its access control.
             Some(object) if object.contains('/') => Target::Unknown,
             Some(object) => Target::Object { bucket: url::decode(bucket), object: url::decode(object) },
             None => Target::Unknown,
@@ -205,7 +205,7 @@ fn target(path: &str) -> Target {
 }
 
 /// The parameters of a list of objects.
-const LIST: [&str; 10] = [
+const LIST_PARAMETERS: [&str; 10] = [
     "prefix",
     "delimiter",
     "startOffset",
@@ -214,48 +214,48 @@ const LIST: [&str; 10] = [
     "maxResults",
     "pageToken",
     "matchGlob",
-    // Every version is the live one, and there are no folders: with them or without, the list is the same.
+    // Every version is the live one, and there are no folders, so these two do not change the list.
     "versions",
     "includeFoldersAsPrefixes",
 ];
 
-async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Request) -> Result<Response, Refusal> {
+async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Request) -> Result<Response, ApiError> {
     let base_url = service.base_url.clone();
     let method = request.method().clone();
     if path.is_empty() {
         return match method {
             Method::GET => {
-                // Nothing is ever out of reach, so there are no partial successes.
+                // All buckets are always reachable, so there are no partial successes.
                 query.check(&["prefix", "maxResults", "pageToken", "returnPartialSuccess"], &[])?;
                 let size = query.number("maxResults")?.unwrap_or(0);
                 let (prefix, token) = (query.text("prefix"), query.text("pageToken"));
                 let (buckets, next) = service.list_buckets(&prefix, size, &token).await?;
-                query.answer(&json::buckets(&buckets, &next, &base_url))
+                query.respond(&json::buckets(&buckets, &next, &base_url))
             }
             Method::POST => {
                 query.check(&[], &[])?;
-                let new = json::bucket_from(&fields::parse(&small_body(request).await?)?)?;
+                let new = json::bucket_from(&fields::parse(&metadata_body(request).await?)?)?;
                 let name = new.bucket_id.clone();
-                query.answer(&json::bucket(&service.create_bucket(&name, new).await?, &base_url))
+                query.respond(&json::bucket(&service.create_bucket(&name, new).await?, &base_url))
             }
             _ => Err(unsupported(&request)),
         };
     }
     match (method, target(path)) {
         (Method::GET, Target::Bucket(bucket)) => {
-            query.check(&[], &CONDITIONS[2..])?;
-            query.answer(&json::bucket(&service.get_bucket(&bucket, &query.conditions()?).await?, &base_url))
+            query.check(&[], &CONDITION_PARAMETERS[2..])?;
+            query.respond(&json::bucket(&service.get_bucket(&bucket, &query.conditions()?).await?, &base_url))
         }
         (Method::DELETE, Target::Bucket(bucket)) => {
-            query.check(&[], &CONDITIONS[2..])?;
+            query.check(&[], &CONDITION_PARAMETERS[2..])?;
             service.delete_bucket(&bucket, query.conditions()?).await?;
             Ok(no_content())
         }
         (Method::GET, Target::Objects { bucket }) => {
-            query.check(&LIST, &[])?;
+            query.check(&LIST_PARAMETERS, &[])?;
             let glob = query.text("matchGlob");
             if !glob.is_empty() && !query.text("delimiter").is_empty() {
-                unsupported::refuse(true, "parameter", "matchGlob with delimiter", &glob)?;
+                unsupported::reject(true, "parameter", "matchGlob with delimiter", &glob)?;
             }
             let listing = Listing {
                 glob: Some(glob).filter(|glob| !glob.is_empty()).map(|glob| Glob::parse(&glob)).transpose()?,
@@ -267,28 +267,28 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
                 page_size: query.number("maxResults")?.unwrap_or(0),
                 page_token: query.text("pageToken"),
             };
-            query.answer(&json::page(&service.list_objects(&bucket, listing).await?, &base_url))
+            query.respond(&json::page(&service.list_objects(&bucket, listing).await?, &base_url))
         }
         (Method::GET | Method::HEAD, Target::Object { bucket, object }) if query.text("alt") == "media" => {
-            let wanted = json_wanted(query, &request)?;
-            download::media(service, bucket, object, query, wanted).await
+            let media_request = json_media_request(query, &request)?;
+            download::media(service, bucket, object, query, media_request).await
         }
         (Method::GET, Target::Object { bucket, object }) => {
-            query.check(&["generation"], &CONDITIONS)?;
+            query.check(&["generation"], &CONDITION_PARAMETERS)?;
             let conditions = query.conditions()?;
             let found = service.get_object(&bucket, &object, query.number("generation")?, conditions).await?;
-            query.answer(&json::object(&found, &base_url))
+            query.respond(&json::object(&found, &base_url))
         }
         (Method::PATCH, Target::Object { bucket, object }) => {
-            query.check(&["generation"], &CONDITIONS)?;
+            query.check(&["generation"], &CONDITION_PARAMETERS)?;
             let (conditions, generation) = (query.conditions()?, query.number("generation")?);
-            let patch = fields::parse(&small_body(request).await?)?;
+            let patch = fields::parse(&metadata_body(request).await?)?;
             let change = move |object: &mut gcs::Object| json::patch(object, &patch);
             let updated = service.update_object(&bucket, &object, generation, conditions, change).await?;
-            query.answer(&json::object(&updated, &base_url))
+            query.respond(&json::object(&updated, &base_url))
         }
         (Method::DELETE, Target::Object { bucket, object }) => {
-            query.check(&["generation"], &CONDITIONS)?;
+            query.check(&["generation"], &CONDITION_PARAMETERS)?;
             let conditions = query.conditions()?;
             service.delete_object(&bucket, &object, query.number("generation")?, conditions).await?;
             Ok(no_content())
@@ -307,17 +307,17 @@ fn no_content() -> Response {
     response
 }
 
-async fn small_body(request: Request) -> Result<bytes::Bytes, Refusal> {
-    let body = axum::body::to_bytes(request.into_body(), limits::OBJECT_METADATA_BYTES).await;
-    body.map_err(|_| too_much_metadata())
+async fn metadata_body(request: Request) -> Result<bytes::Bytes, ApiError> {
+    let body = axum::body::to_bytes(request.into_body(), limits::MAX_OBJECT_METADATA_BYTES).await;
+    body.map_err(|_| metadata_too_large())
 }
 
-fn too_much_metadata() -> Refusal {
-    Refusal::Invalid(format!("Metadata part is too large: more than {} bytes.", limits::OBJECT_METADATA_BYTES))
+fn metadata_too_large() -> ApiError {
+    ApiError::Invalid(format!("Metadata part is too large: more than {} bytes.", limits::MAX_OBJECT_METADATA_BYTES))
 }
 
-fn unsupported(request: &Request) -> Refusal {
+fn unsupported(request: &Request) -> ApiError {
     let (method, path) = (request.method(), request.uri().path());
     let slash = if path.contains("/o/") { " A '/' in an object's name is written %2F." } else { "" };
-    Refusal::Unsupported(format!("{method} {path} is not part of this local server.{slash}"))
+    ApiError::Unsupported(format!("{method} {path} is not part of this local server.{slash}"))
 }

@@ -1,13 +1,14 @@
-//! Resumable uploads: begun with the metadata, fed in any number of requests, finished by the one that brings the last byte.
+//! Resumable uploads: begun with the metadata, continued in any number of requests, finished by the request with the
+//! last byte.
 //!
-//! Sessions live in memory: after a restart their clients get 404 and begin again.
+//! Sessions are in memory: after a restart, clients get 404 and begin again.
 
 use super::{
     NewObject, Storage,
-    error::Refusal,
+    error::ApiError,
     files::{Sink, Upload},
     gcs, json,
-    range::Carried,
+    range::ContentRange,
 };
 use crate::limits;
 use axum::body::Body;
@@ -16,98 +17,99 @@ use parking_lot::Mutex;
 use std::{sync::Arc, time::Instant};
 
 /// One upload.
-pub(super) struct Session {
+pub(super) struct UploadSession {
     upload: Arc<Mutex<Upload>>,
-    /// One request at a time; a client that comes back waits until its broken request is noticed.
-    turn: tokio::sync::Mutex<Turn>,
-    touched: Mutex<Instant>,
-    /// The size that its `x-upload-content-length` promised.
+    /// Processes one request at a time. A client that reconnects waits until the server notices that its previous
+    /// request broke.
+    state: tokio::sync::Mutex<UploadState>,
+    last_used: Mutex<Instant>,
+    /// The size that its `x-upload-content-length` declared.
     declared: Option<u64>,
 }
 
-enum Turn {
-    /// Waits for bytes.
+enum UploadState {
+    /// Accepts bytes.
     Open(Box<NewObject>),
-    /// Became this object; a client that lost the answer may ask again.
+    /// Became this object; a client that lost the response may ask again.
     Finished(Box<gcs::Object>),
-    /// Was refused; the bytes are gone.
-    Refused(Refusal),
+    /// Was rejected; the bytes are deleted.
+    Rejected(ApiError),
 }
 
-/// Where an upload stands after a request.
+/// The state of an upload after a request.
 pub(super) enum Progress {
-    /// So many bytes are stored.
+    /// This many bytes are stored.
     Stored(u64),
     /// It is finished.
     Finished(Box<gcs::Object>),
 }
 
 impl Storage {
-    /// Begins an upload of a size that may be `declared`; returns its id.
+    /// Begins an upload, whose size may be `declared`; returns its ID.
     pub(super) async fn begin_upload(
         self: &Arc<Self>,
         new: NewObject,
         declared: Option<u64>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, ApiError> {
         self.check_insert(&new).await?;
         let upload = self.receive().await?;
         let id = format!("{:x}", self.ticker.tick());
         let mut sessions = self.sessions.lock();
-        sessions.retain(|_, session| session.touched.lock().elapsed() < limits::UPLOAD_IDLE);
-        if sessions.len() >= limits::UPLOADS {
-            return Err(Refusal::Exhausted("Too many uploads are in progress.".into()));
+        sessions.retain(|_, session| session.last_used.lock().elapsed() < limits::UPLOAD_IDLE_TIMEOUT);
+        if sessions.len() >= limits::MAX_UPLOADS {
+            return Err(ApiError::Exhausted("Too many uploads are in progress.".into()));
         }
-        let turn = tokio::sync::Mutex::new(Turn::Open(Box::new(new)));
-        let touched = Mutex::new(Instant::now());
-        sessions.insert(id.clone(), Arc::new(Session { upload, turn, touched, declared }));
+        let state = tokio::sync::Mutex::new(UploadState::Open(Box::new(new)));
+        let last_used = Mutex::new(Instant::now());
+        sessions.insert(id.clone(), Arc::new(UploadSession { upload, state, last_used, declared }));
         Ok(id)
     }
 
-    /// Gives up an upload.
-    pub(super) fn cancel_upload(&self, id: &str) -> Result<(), Refusal> {
-        self.sessions.lock().remove(id).map(|_| ()).ok_or_else(no_upload)
+    /// Cancels an upload.
+    pub(super) fn cancel_upload(&self, id: &str) -> Result<(), ApiError> {
+        self.sessions.lock().remove(id).map(|_| ()).ok_or_else(upload_not_found)
     }
 
-    /// Takes a request's bytes. `hash` is the request's `x-goog-hash`, to be checked against the whole object.
+    /// Appends a request's bytes. `hash` is the request's `x-goog-hash`, which is verified against the whole object.
     pub(super) async fn continue_upload(
         self: &Arc<Self>,
         id: &str,
-        carried: Carried,
+        content_range: ContentRange,
         hash: Option<&str>,
         body: Body,
-    ) -> Result<Progress, Refusal> {
-        let session = self.sessions.lock().get(id).cloned().ok_or_else(no_upload)?;
-        *session.touched.lock() = Instant::now();
-        let mut turn = session.turn.lock().await;
-        let new = match &mut *turn {
-            Turn::Open(new) => new,
-            Turn::Finished(object) => return Ok(Progress::Finished(object.clone())),
-            Turn::Refused(refusal) => return Err(refusal.clone()),
+    ) -> Result<Progress, ApiError> {
+        let session = self.sessions.lock().get(id).cloned().ok_or_else(upload_not_found)?;
+        *session.last_used.lock() = Instant::now();
+        let mut state = session.state.lock().await;
+        let new = match &mut *state {
+            UploadState::Open(new) => new,
+            UploadState::Finished(object) => return Ok(Progress::Finished(object.clone())),
+            UploadState::Rejected(error) => return Err(error.clone()),
         };
         if let Some(hash) = hash {
             json::expect_hash(new.resource.checksums.get_or_insert_default(), hash)?;
         }
-        session.check_total(carried.total())?;
-        if !session.take(carried, body).await? {
+        session.check_total(content_range.total())?;
+        if !session.append(content_range, body).await? {
             return Ok(Progress::Stored(session.size()));
         }
         session.check_total(Some(session.size()))?;
-        let new = match std::mem::replace(&mut *turn, Turn::Refused(no_upload())) {
-            Turn::Open(new) => new,
+        let new = match std::mem::replace(&mut *state, UploadState::Rejected(upload_not_found())) {
+            UploadState::Open(new) => new,
             other => {
-                *turn = other;
-                return Err(no_upload());
+                *state = other;
+                return Err(upload_not_found());
             }
         };
-        // In a task of its own, so that a caller who hangs up now finds the outcome when it asks again.
-        let (this, finishing) = (Arc::clone(self), Arc::clone(&session));
-        drop(turn);
+        // This runs in its own task, so that a caller that disconnects now finds the outcome when it asks again.
+        let (this, this_session) = (Arc::clone(self), Arc::clone(&session));
+        drop(state);
         tokio::spawn(async move {
-            let mut turn = finishing.turn.lock().await;
-            let inserted = this.insert(*new, Arc::clone(&finishing.upload)).await.map(Box::new);
-            *turn = match &inserted {
-                Ok(object) => Turn::Finished(object.clone()),
-                Err(refusal) => Turn::Refused(refusal.clone()),
+            let mut state = this_session.state.lock().await;
+            let inserted = this.insert(*new, Arc::clone(&this_session.upload)).await.map(Box::new);
+            *state = match &inserted {
+                Ok(object) => UploadState::Finished(object.clone()),
+                Err(error) => UploadState::Rejected(error.clone()),
             };
             inserted.map(Progress::Finished)
         })
@@ -115,39 +117,39 @@ impl Storage {
     }
 }
 
-impl Session {
+impl UploadSession {
     fn size(&self) -> u64 {
         self.upload.lock().size()
     }
 
-    /// Holds a total against the declared one. The upload stays open: its client may have lost bytes on the way.
-    fn check_total(&self, total: Option<u64>) -> Result<(), Refusal> {
+    /// Compares a total with the declared size. The upload stays open: its client may have lost bytes on the way.
+    fn check_total(&self, total: Option<u64>) -> Result<(), ApiError> {
         match (self.declared, total) {
-            (Some(declared), Some(total)) if declared != total => Err(Refusal::Invalid(format!(
+            (Some(declared), Some(total)) if declared != total => Err(ApiError::Invalid(format!(
                 "The upload has {total} bytes, but x-upload-content-length declared {declared}."
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Appends what a request carries; true when the object is whole.
-    async fn take(&self, carried: Carried, body: Body) -> Result<bool, Refusal> {
+    /// Appends the bytes of a request; returns true if the object is complete.
+    async fn append(&self, content_range: ContentRange, body: Body) -> Result<bool, ApiError> {
         let stored = self.size();
-        let (start, total, last) = match carried {
-            Carried::Nothing { total } => return Ok(total == Some(stored)),
-            Carried::Bytes { start, total, last } => (start, total, last),
+        let (start, total, last) = match content_range {
+            ContentRange::Empty { total } => return Ok(total == Some(stored)),
+            ContentRange::Bytes { start, total, last } => (start, total, last),
         };
-        // A client that is behind sends bytes again, which are skipped; one that is ahead has lost some, and is told where
-        // to go on.
+        // A client that is behind sends bytes again, which are skipped. A client that is ahead has lost bytes, and the
+        // response tells it where to continue.
         let gap = start > stored;
         let mut skip = if gap { u64::MAX } else { stored - start };
         let mut sink = Sink::new(Arc::clone(&self.upload));
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let Ok(mut chunk) = chunk else {
-                // What arrived before the connection broke is kept.
+                // The bytes that arrived before the connection broke are kept.
                 sink.flush().await?;
-                return Err(Refusal::Invalid("The connection broke.".into()));
+                return Err(ApiError::Invalid("The connection broke.".into()));
             };
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= skipped as u64;
@@ -160,6 +162,6 @@ impl Session {
     }
 }
 
-fn no_upload() -> Refusal {
-    Refusal::NotFound("The upload does not exist, was cancelled, or is from before a restart of this server.".into())
+fn upload_not_found() -> ApiError {
+    ApiError::NotFound("The upload does not exist, was cancelled, or is from before a restart of this server.".into())
 }

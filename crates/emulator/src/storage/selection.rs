@@ -1,36 +1,36 @@
-//! The parameter `fields`: which members of an answer a caller wants, for example `items(name,size),nextPageToken`.
+//! The parameter `fields`: the members of a response that a caller wants, for example `items(name,size),nextPageToken`.
 
-use super::error::Refusal;
+use super::error::ApiError;
 use serde_json::{Map, Value};
 
-/// Deepest nesting; the parser recurses. Resources are less deep by far.
-const DEPTH: usize = 16;
+/// Deepest nesting. The parser is recursive, and resources are far less deep.
+const MAX_DEPTH: usize = 16;
 
-/// The members to keep, each with what to keep of it; none of them means all.
+/// The members to keep, each with its own selection; an empty selection keeps everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selection(Vec<(String, Selection)>);
 
 impl Selection {
-    /// Parses `a,b/c,d(e,f)`; empty text wants everything.
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    /// Parses `a,b/c,d(e,f)`; empty text selects everything.
+    pub(super) fn parse(text: &str) -> Result<Self, ApiError> {
         if text.is_empty() {
             return Ok(Self::default());
         }
         let mut rest = text;
         let parsed = list(&mut rest, 0).filter(|_| rest.is_empty());
-        parsed.ok_or_else(|| Refusal::Invalid(format!("Invalid field selection {text}")))
+        parsed.ok_or_else(|| ApiError::Invalid(format!("Invalid field selection {text}")))
     }
 
-    /// What is selected of a value; lists are selected from element by element.
-    pub(super) fn of(&self, value: &Value) -> Value {
+    /// The selected parts of a value; lists are handled element by element.
+    pub(super) fn apply(&self, value: &Value) -> Value {
         match value {
             _ if self.0.is_empty() => value.clone(),
-            Value::Array(values) => values.iter().map(|value| self.of(value)).collect(),
+            Value::Array(values) => values.iter().map(|value| self.apply(value)).collect(),
             Value::Object(members) => {
                 let mut selected = Map::new();
                 for (name, member) in members {
-                    if let Some((_, below)) = self.0.iter().find(|(wanted, _)| wanted == name || wanted == "*") {
-                        selected.insert(name.clone(), below.of(member));
+                    if let Some((_, below)) = self.0.iter().find(|(field, _)| field == name || field == "*") {
+                        selected.insert(name.clone(), below.apply(member));
                     }
                 }
                 Value::Object(selected)
@@ -45,28 +45,28 @@ fn list(rest: &mut &str, depth: usize) -> Option<Selection> {
     loop {
         members.push(member(rest, depth)?);
         match rest.strip_prefix(',') {
-            Some(behind) => *rest = behind,
+            Some(after) => *rest = after,
             None => return Some(Selection(members)),
         }
     }
 }
 
 fn member(rest: &mut &str, depth: usize) -> Option<(String, Selection)> {
-    if depth > DEPTH {
+    if depth > MAX_DEPTH {
         return None;
     }
     let end = rest.find([',', '/', '(', ')']).unwrap_or(rest.len());
-    let (name, behind) = rest.split_at(end);
+    let (name, after) = rest.split_at(end);
     if name.is_empty() {
         return None;
     }
-    *rest = behind;
+    *rest = after;
     let mut below = Selection::default();
-    if let Some(behind) = rest.strip_prefix('/') {
-        *rest = behind;
+    if let Some(after) = rest.strip_prefix('/') {
+        *rest = after;
         below.0.push(member(rest, depth + 1)?);
-    } else if let Some(behind) = rest.strip_prefix('(') {
-        *rest = behind;
+    } else if let Some(after) = rest.strip_prefix('(') {
+        *rest = after;
         below = list(rest, depth + 1)?;
         *rest = rest.strip_prefix(')')?;
     }
@@ -85,7 +85,7 @@ mod tests {
             "items": [{"name": "a", "size": "1", "metadata": {"x": "1", "y": "2"}}],
             "nextPageToken": "t",
         });
-        let selected = |fields: &str| Selection::parse(fields).unwrap().of(&page);
+        let selected = |fields: &str| Selection::parse(fields).unwrap().apply(&page);
         assert_eq!(selected(""), page);
         assert_eq!(selected("*"), page);
         assert_eq!(selected("nextPageToken"), json!({"nextPageToken": "t"}));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_selection_is_refused() {
+    fn a_malformed_selection_is_rejected() {
         for text in ["items(", "a,,b", "items)", "/a", &"a(".repeat(1_000)] {
             assert!(Selection::parse(text).is_err(), "{text}");
         }

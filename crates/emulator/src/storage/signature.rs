@@ -1,10 +1,10 @@
-//! V4 signatures of URLs, checked as Cloud Storage checks them: who signed, for how long, which method, path, parameters and
-//! headers. A URL without a signature is let through, for nothing here is closed; one with a wrong signature is refused, or a
-//! program that signs wrongly would learn it in production.
+//! V4 signatures of URLs, verified as Cloud Storage does: signer, expiration, method, path, parameters and headers. A
+//! URL without a signature is accepted, because this server requires no credentials. A wrong signature is rejected;
+//! otherwise a program that signs wrongly would fail only in production.
 
 use super::{
-    account::{Account, EMAIL},
-    error::Refusal,
+    account::{Account, SIGNER_EMAIL},
+    error::ApiError,
 };
 use crate::{clock, url};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
@@ -12,14 +12,14 @@ use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// The only algorithm whose key is at hand; the other, HMAC, needs keys made with the account.
+/// The only algorithm whose key is available. The other one, HMAC, requires keys that are created with the account.
 const ALGORITHM: &str = "GOOG4-RSA-SHA256";
-/// The longest life of a signed URL, seconds (documented: 7 days).
-const LONGEST: u64 = 604_800;
-/// How far ahead the signer's clock may be, in microseconds (documented: 15 minutes).
-const AHEAD: u64 = 15 * 60 * 1_000_000;
+/// Longest expiration of a signed URL (documented: 7 days).
+const MAX_EXPIRES_SECONDS: u64 = 604_800;
+/// How far ahead the signer's clock may be (documented: 15 minutes).
+const MAX_CLOCK_SKEW_MICROS: u64 = 15 * 60 * 1_000_000;
 
-/// A signature, as the parameters of a URL give it.
+/// A signature, from the parameters of a URL.
 pub(super) struct Signature {
     parameters: BTreeMap<String, String>,
     signature: Vec<u8>,
@@ -29,13 +29,13 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// The signature of a URL, if it carries one.
-    pub(super) fn of(parts: &Parts) -> Result<Option<Self>, Refusal> {
+    /// The signature of a URL, if it has one.
+    pub(super) fn from_request(parts: &Parts) -> Result<Option<Self>, ApiError> {
         let pairs = url::query(parts.uri.query().unwrap_or_default());
         let has = |name: &str| pairs.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
         if has("GoogleAccessId") && has("Signature") {
             let text = "V2 signatures are not part of this local server; sign the URL with version v4.";
-            return Err(Refusal::Unsupported(text.into()));
+            return Err(ApiError::Unsupported(text.into()));
         }
         if !["X-Goog-Algorithm", "X-Goog-Credential", "X-Goog-Signature"].into_iter().any(has) {
             return Ok(None);
@@ -55,52 +55,53 @@ impl Signature {
         parameters.remove("X-Goog-Signature");
         let (email, scope) =
             credential.split_once('/').ok_or_else(|| malformed("X-Goog-Credential has no scope.".into()))?;
-        if email != EMAIL {
-            let text = format!("'{email}' is unknown here; sign as {EMAIL}, whose key file this server shows.");
+        if email != SIGNER_EMAIL {
+            let text = format!("'{email}' is unknown here; sign as {SIGNER_EMAIL}, whose key file this server shows.");
             return Err(denied(StatusCode::FORBIDDEN, "AccessDenied", text));
         }
         let scope = scope.to_owned();
         Ok(Some(Self { parameters, signature, date, scope, signed_headers }))
     }
 
-    /// Checks it against the request and the time, microseconds since the epoch.
-    pub(super) fn check(&self, parts: &Parts, account: &Account, now: u64) -> Result<(), Refusal> {
-        self.check_life(now)?;
+    /// Verifies the signature of a request at `now`, in microseconds since the epoch.
+    pub(super) fn check(&self, parts: &Parts, account: &Account, now: u64) -> Result<(), ApiError> {
+        self.check_validity(now)?;
         self.check_headers(&parts.headers)?;
-        let host = value_of(parts, "host").ok_or_else(|| malformed("The Host header is missing.".into()))?;
-        // Signers disagree whether a port is part of the host: the official Rust client leaves it out. The real service has none.
+        let host = header_value(parts, "host").ok_or_else(|| malformed("The Host header is missing.".into()))?;
+        // Signers disagree on whether the port is part of the host: the official Rust client omits it. The real service
+        // has no port.
         let without_port = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        if self.holds(parts, account, without_port)?.is_ok() {
+        if self.verify(parts, account, without_port)?.is_ok() {
             return Ok(());
         }
-        let Err((text, canonical)) = self.holds(parts, account, &host)? else { return Ok(()) };
+        let Err((text, canonical)) = self.verify(parts, account, &host)? else { return Ok(()) };
         let details = vec![("StringToSign", text), ("CanonicalRequest", canonical)];
         let (status, code) = (StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
-        let message = "The request signature we calculated does not match the signature you provided. Check your Google \
-                       secret key and signing method.";
-        Err(Refusal::Denied { status, code, message: message.into(), details })
+        let message = "The request signature we calculated does not match the signature you provided. Check your \
+                       Google secret key and signing method.";
+        Err(ApiError::Denied { status, code, message: message.into(), details })
     }
 
-    /// Whether the signature is of this request to this host; if not, what should have been signed.
-    fn holds(&self, parts: &Parts, account: &Account, host: &str) -> Result<Result<(), (String, String)>, Refusal> {
+    /// Verifies the signature for this host. The inner error is the text to sign and the canonical request.
+    fn verify(&self, parts: &Parts, account: &Account, host: &str) -> Result<Result<(), (String, String)>, ApiError> {
         let canonical = self.canonical_request(parts, host)?;
         let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
         let text = format!("{ALGORITHM}\n{}\n{}\n{digest}", self.date, self.scope);
-        Ok(if account.signed(text.as_bytes(), &self.signature) { Ok(()) } else { Err((text, canonical)) })
+        Ok(if account.verify(text.as_bytes(), &self.signature) { Ok(()) } else { Err((text, canonical)) })
     }
 
-    fn check_life(&self, now: u64) -> Result<(), Refusal> {
+    fn check_validity(&self, now: u64) -> Result<(), ApiError> {
         let day = self.scope.split('/').next().unwrap_or_default();
         if !self.scope.ends_with("/storage/goog4_request") || !self.date.starts_with(day) || day.len() != 8 {
             return Err(malformed(format!("The scope '{}' does not fit X-Goog-Date '{}'.", self.scope, self.date)));
         }
         let signed_at =
-            instant(&self.date).ok_or_else(|| malformed(format!("X-Goog-Date '{}' is no time.", self.date)))?;
+            parse_date(&self.date).ok_or_else(|| malformed(format!("X-Goog-Date '{}' is no time.", self.date)))?;
         let expires = self.parameters.get("X-Goog-Expires").and_then(|seconds| seconds.parse::<u64>().ok());
-        let Some(expires) = expires.filter(|seconds| (1..=LONGEST).contains(seconds)) else {
-            return Err(malformed(format!("X-Goog-Expires must be 1 to {LONGEST} seconds.")));
+        let Some(expires) = expires.filter(|seconds| (1..=MAX_EXPIRES_SECONDS).contains(seconds)) else {
+            return Err(malformed(format!("X-Goog-Expires must be 1 to {MAX_EXPIRES_SECONDS} seconds.")));
         };
-        if signed_at > now + AHEAD {
+        if signed_at > now + MAX_CLOCK_SKEW_MICROS {
             return Err(denied(StatusCode::FORBIDDEN, "AccessDenied", "Request is not yet valid.".into()));
         }
         if signed_at + expires * 1_000_000 <= now {
@@ -109,8 +110,8 @@ impl Signature {
         Ok(())
     }
 
-    /// The host must be signed, and every `x-goog-` header that is sent.
-    fn check_headers(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// The host must be signed, and every `x-goog-` header of the request.
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(malformed("X-Goog-SignedHeaders must name host.".into()));
         }
@@ -128,7 +129,7 @@ impl Signature {
         }
     }
 
-    fn canonical_request(&self, parts: &Parts, host: &str) -> Result<String, Refusal> {
+    fn canonical_request(&self, parts: &Parts, host: &str) -> Result<String, ApiError> {
         let path: Vec<_> = parts.uri.path().split('/').map(|segment| url::encode(&url::decode(segment))).collect();
         let query: Vec<_> = self
             .parameters
@@ -137,22 +138,22 @@ impl Signature {
             .collect();
         let mut headers = String::new();
         for name in &self.signed_headers {
-            let value = if name == "host" { Some(host.to_owned()) } else { value_of(parts, name) };
+            let value = if name == "host" { Some(host.to_owned()) } else { header_value(parts, name) };
             let value = value.ok_or_else(|| malformed(format!("The signed header {name} was not sent.")))?;
             headers.push_str(&format!("{name}:{value}\n"));
         }
-        let payload = value_of(parts, "x-goog-content-sha256").unwrap_or_else(|| "UNSIGNED-PAYLOAD".into());
+        let payload = header_value(parts, "x-goog-content-sha256").unwrap_or_else(|| "UNSIGNED-PAYLOAD".into());
         let (path, query, names) = (path.join("/"), query.join("&"), self.signed_headers.join(";"));
         let method = &parts.method;
         Ok(format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{payload}"))
     }
 }
 
-/// A header's value as it is signed: repeated ones joined, runs of spaces one space.
-fn value_of(parts: &Parts, name: &str) -> Option<String> {
+/// A header's value as it is signed: repeated values are joined, and runs of spaces become one space.
+fn header_value(parts: &Parts, name: &str) -> Option<String> {
     let values: Vec<_> = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     let value = match values.as_slice() {
-        // HTTP/2 has it in the address.
+        // HTTP/2 has the host in the URL.
         [] if name == "host" => parts.uri.authority()?.to_string(),
         [] => return None,
         values => values.join(","),
@@ -160,8 +161,8 @@ fn value_of(parts: &Parts, name: &str) -> Option<String> {
     Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// `20261122T173000Z`, in microseconds since the epoch.
-fn instant(date: &str) -> Option<u64> {
+/// Parses `20261122T173000Z` to microseconds since the epoch.
+fn parse_date(date: &str) -> Option<u64> {
     let part = |range: std::ops::Range<usize>| date.get(range);
     let (day, time) =
         (format!("{}-{}-{}", part(0..4)?, part(4..6)?, part(6..8)?), (part(9..11)?, part(11..13)?, part(13..15)?));
@@ -172,12 +173,12 @@ fn instant(date: &str) -> Option<u64> {
     Some(clock::micros(&at))
 }
 
-fn malformed(message: String) -> Refusal {
+fn malformed(message: String) -> ApiError {
     denied(StatusCode::BAD_REQUEST, "AuthorizationQueryParametersError", message)
 }
 
-fn denied(status: StatusCode, code: &'static str, message: String) -> Refusal {
-    Refusal::Denied { status, code, message, details: Vec::new() }
+fn denied(status: StatusCode, code: &'static str, message: String) -> ApiError {
+    ApiError::Denied { status, code, message, details: Vec::new() }
 }
 
 #[cfg(test)]
@@ -185,10 +186,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_read_to_the_second() {
-        assert_eq!(instant("20261122T173001Z"), Some(1_795_368_601_000_000));
+    fn a_date_is_parsed_to_the_second() {
+        assert_eq!(parse_date("20261122T173001Z"), Some(1_795_368_601_000_000));
         for wrong in ["", "20261122T173001", "20261322T173001Z", "2026-11-22T17:30Z", "2026112２T173001"] {
-            assert_eq!(instant(wrong), None, "{wrong}");
+            assert_eq!(parse_date(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Cloud Storage's tables.
 
 use super::gcs;
-use prost::Message;
+use crate::store::decode;
 use redb::{Error, ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-/// Bucket by name.
+/// Buckets by name.
 const BUCKETS: TableDefinition<&str, &[u8]> = TableDefinition::new("storage_buckets");
-/// Object by bucket and name. The generation in it names the file with its bytes.
+/// Objects by bucket and name. The generation is the name of the file with the bytes.
 const OBJECTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("storage_objects");
 
-/// The key that signs URLs, by the name [`SIGNER`].
+/// The key that signs URLs, under the name [`SIGNER`].
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("storage_keys");
 const SIGNER: &str = "signer";
 
@@ -21,19 +21,19 @@ impl<T: ReadableTable<(&'static str, &'static str), &'static [u8]>> Objects for 
 pub(super) trait Buckets: ReadableTable<&'static str, &'static [u8]> {}
 impl<T: ReadableTable<&'static str, &'static [u8]>> Buckets for T {}
 
-/// The buckets, for writing; made if need be.
+/// Opens the buckets for writing; creates the table if missing.
 pub(super) fn buckets_mut(transaction: &WriteTransaction) -> Result<Table<'_, &'static str, &'static [u8]>, Error> {
     Ok(transaction.open_table(BUCKETS)?)
 }
 
-/// The objects, for writing; made if need be.
+/// Opens the objects for writing; creates the table if missing.
 pub(super) fn objects_mut(
     transaction: &WriteTransaction,
 ) -> Result<Table<'_, (&'static str, &'static str), &'static [u8]>, Error> {
     Ok(transaction.open_table(OBJECTS)?)
 }
 
-/// The key that signs URLs, if it was made.
+/// The key that signs URLs, if there is one.
 pub(super) fn signing_key(transaction: &ReadTransaction) -> Result<Option<Vec<u8>>, Error> {
     match transaction.open_table(KEYS) {
         Ok(table) => Ok(table.get(SIGNER)?.map(|key| key.value().to_vec())),
@@ -42,18 +42,18 @@ pub(super) fn signing_key(transaction: &ReadTransaction) -> Result<Option<Vec<u8
     }
 }
 
-/// Keeps the key that signs URLs.
+/// Stores the key that signs URLs.
 pub(super) fn put_signing_key(transaction: &WriteTransaction, key: &[u8]) -> Result<(), Error> {
     transaction.open_table(KEYS)?.insert(SIGNER, key)?;
     Ok(())
 }
 
-/// The buckets, for reading.
+/// Opens the buckets for reading.
 pub(super) fn buckets(transaction: &ReadTransaction) -> Result<impl Buckets + use<>, Error> {
     Ok(transaction.open_table(BUCKETS)?)
 }
 
-/// The objects, for reading.
+/// Opens the objects for reading.
 pub(super) fn objects(transaction: &ReadTransaction) -> Result<impl Objects + use<>, Error> {
     Ok(transaction.open_table(OBJECTS)?)
 }
@@ -68,7 +68,7 @@ pub(super) fn object(table: &impl Objects, bucket: &str, name: &str) -> Result<O
     table.get((bucket, name))?.map(|row| decode(row.value())).transpose()
 }
 
-/// A bucket's objects in the order of their names, from `start` on.
+/// A bucket's objects, sorted by name, from `start` on.
 pub(super) fn objects_from(
     table: &impl Objects,
     bucket: &str,
@@ -87,11 +87,7 @@ pub(super) fn generations(table: &impl Objects) -> Result<Vec<i64>, Error> {
     table.iter()?.map(|row| Ok(decode::<gcs::Object>(row?.1.value())?.generation)).collect()
 }
 
-/// All buckets by name.
+/// All buckets, sorted by name.
 pub(super) fn all_buckets(table: &impl Buckets) -> Result<Vec<gcs::Bucket>, Error> {
     table.iter()?.map(|row| decode(row?.1.value())).collect()
-}
-
-fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {
-    M::decode(bytes).map_err(|error| Error::Corrupted(error.to_string()))
 }

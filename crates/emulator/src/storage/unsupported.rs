@@ -1,58 +1,56 @@
-//! What requests may ask for beyond what this server has. Everything else is refused by name with its value: a caller
-//! who asks for a key, a hold or a list option and gets an ordinary answer would believe that it was granted.
+//! Rejects what this server does not support, by name and value. If a caller asks for a key, a hold or a list option
+//! and gets an ordinary response, it would believe that the request was granted.
 
-use super::{error::Refusal, gcs};
+use super::{error::ApiError, gcs};
+use crate::limits;
 use axum::http::HeaderMap;
 use serde_json::Value;
 use std::fmt::Debug;
 
-/// Longest part of a value that an error message repeats, in characters.
-const SHOWN_VALUE: usize = 80;
-
-/// Query parameters of every call that may be ignored without a consequence.
-const PARAMETERS: &[&str] = &[
-    // Credentials and quotas: callers are not authenticated, and nothing is counted.
+/// Query parameters of every call that can be ignored without consequence.
+const IGNORED_PARAMETERS: &[&str] = &[
+    // Credentials and quotas: callers are not authenticated, and there are no quotas.
     "access_token",
     "key",
     "oauth_token",
     "quotaUser",
     "userIp",
-    // Who pays: nobody does.
+    // The project to bill: nothing is billed.
     "userProject",
     // Buckets of all projects share one list here; see "Known differences" in the README.
     "project",
-    // Line breaks of the answer.
+    // Formatting of the response.
     "prettyPrint",
     // `full` adds access control lists. There are none, as in buckets with uniform access.
     "projection",
-    // Form of error messages; there is only one.
+    // Format of error messages; there is only one.
     "$.xgafv",
 ];
 
-/// Headers of every call that may be ignored without a consequence.
-const HEADERS: &[&str] = &[
-    // Who calls, with which library, for which reason.
+/// Headers of every call that can be ignored without consequence.
+const IGNORED_HEADERS: &[&str] = &[
+    // The caller, its library and its reason.
     "x-goog-api-client",
     "x-goog-api-key",
     "x-goog-request-params",
     "x-goog-request-reason",
     "x-goog-user-project",
-    // Marks attempts of one call. Without it, too, a repeated attempt meets the precondition of the call.
+    // Marks attempts of one call. Without it, a repeated attempt still meets the precondition of the call.
     "x-goog-gcs-idempotency-token",
-    // Part of a signature, which is checked elsewhere.
+    // Parts of a signature, which is verified elsewhere.
     "x-goog-content-sha256",
     "x-goog-date",
 ];
 
-/// Headers that calls of either API heed.
-const HEEDED: &[&str] = &["x-goog-hash", "x-goog-resumable"];
+/// Headers that both APIs support.
+const SUPPORTED_HEADERS: &[&str] = &["x-goog-hash", "x-goog-resumable"];
 
-/// Headers that only the XML API heeds.
-const HEEDED_BY_XML: &[&str] =
+/// Headers that only the XML API supports.
+const XML_HEADERS: &[&str] =
     &["x-goog-custom-time", "x-goog-if-generation-match", "x-goog-if-metageneration-match", "x-goog-storage-class"];
 
-/// Members of an object that Google sets and ignores when they are sent: clients send back what they read.
-const OBJECT_OUTPUT: &[&str] = &[
+/// Fields of an object that Google sets, and ignores in requests, because clients send back what they read.
+const OBJECT_OUTPUT_FIELDS: &[&str] = &[
     "bucket",
     "componentCount",
     "etag",
@@ -71,8 +69,8 @@ const OBJECT_OUTPUT: &[&str] = &[
     "updated",
 ];
 
-/// The same of a bucket.
-const BUCKET_OUTPUT: &[&str] = &[
+/// The same for buckets.
+const BUCKET_OUTPUT_FIELDS: &[&str] = &[
     "etag",
     "generation",
     "id",
@@ -88,7 +86,7 @@ const BUCKET_OUTPUT: &[&str] = &[
     "updated",
 ];
 
-/// Which API a request uses.
+/// The API of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Api {
     /// `/storage/v1/...`
@@ -97,24 +95,31 @@ pub(super) enum Api {
     Xml,
 }
 
-/// A refusal that names what was asked for.
-fn unsupported(what: &str, name: &str, value: &str) -> Refusal {
-    let shown: String = value.chars().take(SHOWN_VALUE).collect();
+/// An error that names the rejected part of a request.
+fn unsupported(what: &str, name: &str, value: &str) -> ApiError {
+    let shown: String = value.chars().take(limits::MAX_SHOWN_CHARS).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
-    Refusal::Unsupported(format!("The {what} '{name}' with the value '{shown}{more}' is not supported by this server."))
+    ApiError::Unsupported(format!(
+        "The {what} '{name}' with the value '{shown}{more}' is not supported by this server."
+    ))
 }
 
-/// Checks the query parameters of a call that heeds those `known`.
+/// Checks the query parameters of a call that supports those in `known`.
 pub(super) fn check_parameters<'a>(
     parameters: impl Iterator<Item = (&'a String, &'a String)>,
     known: &[&str],
-) -> Result<(), Refusal> {
+) -> Result<(), ApiError> {
     for (name, value) in parameters {
-        let asks = !matches!(value.to_ascii_lowercase().as_str(), "" | "false");
-        // Signatures are checked before.
+        let is_set = !matches!(value.to_ascii_lowercase().as_str(), "" | "false");
+        // Signatures are verified earlier.
         let signature = name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-goog-"));
         let json = name == "alt" && value == "json";
-        if asks && !signature && !json && !known.contains(&name.as_str()) && !PARAMETERS.contains(&name.as_str()) {
+        if is_set
+            && !signature
+            && !json
+            && !known.contains(&name.as_str())
+            && !IGNORED_PARAMETERS.contains(&name.as_str())
+        {
             return Err(unsupported("parameter", name, value));
         }
     }
@@ -122,17 +127,17 @@ pub(super) fn check_parameters<'a>(
 }
 
 /// Checks the headers of a request.
-pub(super) fn check_headers(headers: &HeaderMap, api: Api) -> Result<(), Refusal> {
+pub(super) fn check_headers(headers: &HeaderMap, api: Api) -> Result<(), ApiError> {
     for (name, value) in headers {
         let name = name.as_str();
         let extension = name.starts_with("x-goog-") || name.starts_with("x-amz-");
-        // Clients that send these expect 304 or 412; the entity tags of `If-Match` do the same.
+        // Clients that send these expect 304 or 412; entity tags in `If-Match` work instead.
         let by_date = matches!(name, "if-modified-since" | "if-unmodified-since");
-        let known = HEADERS.contains(&name)
-            || HEEDED.contains(&name)
-            || api == Api::Xml && (HEEDED_BY_XML.contains(&name) || name.starts_with("x-goog-meta-"));
+        let known = IGNORED_HEADERS.contains(&name)
+            || SUPPORTED_HEADERS.contains(&name)
+            || api == Api::Xml && (XML_HEADERS.contains(&name) || name.starts_with("x-goog-meta-"));
         if (extension || by_date) && !known {
-            // The value of a key is nobody's to repeat.
+            // The value of a key must not appear in an error message.
             let secret = name.contains("encryption-key");
             let value = if secret { "(hidden)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
             return Err(unsupported("header", name, &value));
@@ -141,24 +146,24 @@ pub(super) fn check_headers(headers: &HeaderMap, api: Api) -> Result<(), Refusal
     Ok(())
 }
 
-/// Whether a value asks for anything: `false`, zero and what is empty ask for the default.
-fn asks(value: &Value) -> bool {
+/// Whether a value differs from the default: `false`, zero and empty values are defaults.
+fn is_set(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty() && text != "0",
-        Value::Array(values) => values.iter().any(asks),
-        Value::Object(members) => members.values().any(asks),
+        Value::Array(values) => values.iter().any(is_set),
+        Value::Object(members) => members.values().any(is_set),
     }
 }
 
-fn check_members(what: &str, resource: &Value, known: &[&str], output: &[&str]) -> Result<(), Refusal> {
+fn check_members(what: &str, resource: &Value, known: &[&str], output: &[&str]) -> Result<(), ApiError> {
     let Some(members) = resource.as_object() else {
-        return Err(Refusal::Invalid(format!("Expected an object for the {what}.")));
+        return Err(ApiError::Invalid(format!("Expected an object for the {what}.")));
     };
     for (name, value) in members {
-        if !known.contains(&name.as_str()) && !output.contains(&name.as_str()) && asks(value) {
+        if !known.contains(&name.as_str()) && !output.contains(&name.as_str()) && is_set(value) {
             return Err(unsupported(&format!("{what} field"), name, &value.to_string()));
         }
     }
@@ -166,12 +171,12 @@ fn check_members(what: &str, resource: &Value, known: &[&str], output: &[&str]) 
 }
 
 /// Checks a bucket in JSON.
-pub(super) fn check_bucket(resource: &Value) -> Result<(), Refusal> {
-    check_members("bucket", resource, &["labels", "location", "name", "storageClass"], BUCKET_OUTPUT)
+pub(super) fn check_bucket(resource: &Value) -> Result<(), ApiError> {
+    check_members("bucket", resource, &["labels", "location", "name", "storageClass"], BUCKET_OUTPUT_FIELDS)
 }
 
 /// Checks an object in JSON: the metadata of an upload, or a patch.
-pub(super) fn check_object(resource: &Value) -> Result<(), Refusal> {
+pub(super) fn check_object(resource: &Value) -> Result<(), ApiError> {
     let known = [
         "cacheControl",
         "contentDisposition",
@@ -187,14 +192,14 @@ pub(super) fn check_object(resource: &Value) -> Result<(), Refusal> {
         "storageClass",
         "temporaryHold",
     ];
-    check_members("object", resource, &known, OBJECT_OUTPUT)
+    check_members("object", resource, &known, OBJECT_OUTPUT_FIELDS)
 }
 
-/// Checks a bucket in protobuf. Every field is named, so that a field which a later version adds is a compiler error
-/// here.
-pub(super) fn check_bucket_message(bucket: &gcs::Bucket) -> Result<(), Refusal> {
+/// Checks a bucket in protobuf. The pattern names every field, so that a field of a later version causes a compiler
+/// error here.
+pub(super) fn check_bucket_message(bucket: &gcs::Bucket) -> Result<(), ApiError> {
     let gcs::Bucket {
-        // Kept.
+        // Stored.
         name: _,
         bucket_id: _,
         project: _,
@@ -209,7 +214,7 @@ pub(super) fn check_bucket_message(bucket: &gcs::Bucket) -> Result<(), Refusal> 
         update_time: _,
         owner: _,
         satisfies_pzs: _,
-        // Refused.
+        // Rejected.
         rpo,
         acl,
         default_object_acl,
@@ -230,7 +235,7 @@ pub(super) fn check_bucket_message(bucket: &gcs::Bucket) -> Result<(), Refusal> 
         object_retention,
         ip_filter,
     } = bucket;
-    let field = |name, value: &dyn Debug, asks| refuse(asks, "bucket field", name, value);
+    let field = |name, value: &dyn Debug, is_set| reject(is_set, "bucket field", name, value);
     field("rpo", rpo, !rpo.is_empty())?;
     field("acl", acl, !acl.is_empty())?;
     field("default_object_acl", default_object_acl, !default_object_acl.is_empty())?;
@@ -248,22 +253,22 @@ pub(super) fn check_bucket_message(bucket: &gcs::Bucket) -> Result<(), Refusal> 
     field("autoclass", autoclass, autoclass.as_ref().is_some_and(|autoclass| autoclass.enabled))?;
     let hierarchical = hierarchical_namespace.is_some_and(|namespace| namespace.enabled);
     field("hierarchical_namespace", hierarchical_namespace, hierarchical)?;
-    let kept_for = soft_delete_policy.and_then(|policy| policy.retention_duration);
-    let soft_deletes = kept_for.is_some_and(|wait| wait.seconds != 0 || wait.nanos != 0);
-    field("soft_delete_policy", soft_delete_policy, soft_deletes)?;
+    let soft_delete_retention = soft_delete_policy.and_then(|policy| policy.retention_duration);
+    let has_soft_delete = soft_delete_retention.is_some_and(|wait| wait.seconds != 0 || wait.nanos != 0);
+    field("soft_delete_policy", soft_delete_policy, has_soft_delete)?;
     field("object_retention", object_retention, object_retention.is_some_and(|retention| retention.enabled))?;
     field("ip_filter", ip_filter, ip_filter.is_some())
 }
 
-/// Refuses a field of a message, if it asks for something.
-pub(super) fn refuse(asks: bool, what: &str, name: &str, value: &dyn Debug) -> Result<(), Refusal> {
-    if asks { Err(unsupported(what, name, &format!("{value:?}"))) } else { Ok(()) }
+/// Rejects a field of a message if it is set.
+pub(super) fn reject(is_set: bool, what: &str, name: &str, value: &dyn Debug) -> Result<(), ApiError> {
+    if is_set { Err(unsupported(what, name, &format!("{value:?}"))) } else { Ok(()) }
 }
 
-/// Refuses a read mask, unless it wants everything.
-pub(super) fn check_read_mask(mask: Option<&prost_types::FieldMask>) -> Result<(), Refusal> {
+/// Rejects a read mask, unless it selects everything.
+pub(super) fn check_read_mask(mask: Option<&prost_types::FieldMask>) -> Result<(), ApiError> {
     let paths = mask.map_or(&[][..], |mask| &mask.paths[..]);
-    refuse(paths.iter().any(|path| path != "*"), "field", "read_mask", &paths)
+    reject(paths.iter().any(|path| path != "*"), "field", "read_mask", &paths)
 }
 
 #[cfg(test)]
@@ -271,15 +276,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn refused(result: Result<(), Refusal>) -> String {
+    fn rejected(result: Result<(), ApiError>) -> String {
         match result {
-            Err(Refusal::Unsupported(text)) => text,
+            Err(ApiError::Unsupported(text)) => text,
             other => panic!("expected a refusal by name, got {other:?}"),
         }
     }
 
     #[test]
-    fn a_default_that_is_spelled_out_asks_for_nothing() {
+    fn an_explicit_default_is_accepted() {
         let spelled_out = json!({
             "name": "clips",
             "versioning": {"enabled": false},
@@ -292,14 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_refused_with_its_name_and_value() {
-        let text = refused(check_bucket(&json!({"versioning": {"enabled": true}})));
+    fn unsupported_fields_are_rejected_with_name_and_value() {
+        let text = rejected(check_bucket(&json!({"versioning": {"enabled": true}})));
         assert!(text.contains("'versioning'") && text.contains("{\"enabled\":true}"), "{text}");
         for field in ["kmsKeyName", "retention", "acl", "contexts", "somethingNew"] {
-            let text = refused(check_object(&json!({field: {"a": "b"}})));
+            let text = rejected(check_object(&json!({field: {"a": "b"}})));
             assert!(text.contains(&format!("'{field}'")), "{text}");
         }
-        let long = refused(check_object(&json!({"contexts": "x".repeat(10_000)})));
+        let long = rejected(check_object(&json!({"contexts": "x".repeat(10_000)})));
         assert!(long.len() < 300, "{} bytes", long.len());
     }
 
@@ -307,7 +312,7 @@ mod tests {
     fn the_value_of_a_key_is_not_repeated() {
         let mut headers = HeaderMap::new();
         headers.insert("x-goog-encryption-key", axum::http::HeaderValue::from_static("c2VjcmV0"));
-        let text = refused(check_headers(&headers, Api::Json));
+        let text = rejected(check_headers(&headers, Api::Json));
         assert!(text.contains("x-goog-encryption-key") && !text.contains("c2VjcmV0"), "{text}");
     }
 }

@@ -1,5 +1,5 @@
-//! Servers on a free port, and Google's own clients pointed at them.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! Emulators on free ports, and Google's own clients connected to them.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use clipfleet_emulator::{Config, Emulator};
 use google_cloud_auth::credentials::{Credentials, anonymous};
@@ -11,28 +11,28 @@ use google_cloud_storage::client::{Storage, StorageControl};
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
-/// A server with a folder of its own.
-pub(crate) struct Bench {
+/// An emulator with its own data folder.
+pub(crate) struct TestServer {
     pub(crate) folder: TempDir,
-    pub(crate) cloud: Emulator,
+    pub(crate) emulator: Emulator,
 }
 
-impl Bench {
+impl TestServer {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let cloud = start(folder.path()).await;
-        Self { folder, cloud }
+        let emulator = start(folder.path()).await;
+        Self { folder, emulator }
     }
 
-    /// Stops and starts again on the same folder; another port.
+    /// Stops the emulator and starts it again with the same folder, on another port.
     pub(crate) async fn restart(self) -> Self {
-        self.cloud.stop().await;
-        let cloud = start(self.folder.path()).await;
-        Self { folder: self.folder, cloud }
+        self.emulator.stop().await;
+        let emulator = start(self.folder.path()).await;
+        Self { folder: self.folder, emulator }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.cloud.address())
+        format!("http://{}", self.emulator.address())
     }
 
     pub(crate) async fn pubsub(&self) -> PubSub {
@@ -48,7 +48,7 @@ impl Bench {
         builder.build().await.unwrap()
     }
 
-    /// A bucket to write to.
+    /// Creates a bucket.
     pub(crate) async fn bucket(&self) -> String {
         let control = self.storage_control().await;
         let bucket = control.create_bucket().set_parent("projects/_").set_bucket_id("clips").send().await.unwrap();
@@ -95,14 +95,14 @@ impl PubSub {
         }
     }
 
-    /// A topic with one plain subscription.
+    /// Creates a topic with one plain subscription.
     pub(crate) async fn with_queue(self) -> Self {
         self.topics.create_topic().set_name(TOPIC).send().await.unwrap();
         self.subscriptions.create_subscription().set_name(SUBSCRIPTION).set_topic(TOPIC).send().await.unwrap();
         self
     }
 
-    /// A publisher that sends every message at once.
+    /// A publisher that sends every message immediately.
     pub(crate) async fn publisher(&self, topic: &str) -> Publisher {
         let builder = Publisher::builder(topic).with_endpoint(&self.url).with_credentials(anonymous());
         builder.set_message_count_threshold(1u32).build().await.unwrap()
@@ -114,7 +114,7 @@ impl PubSub {
     }
 }
 
-/// Fails a test that hangs, long after anything healthy is done.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+/// Fails a test that hangs; a healthy test finishes long before the timeout.
+pub(crate) async fn with_timeout<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("done within a minute")
 }

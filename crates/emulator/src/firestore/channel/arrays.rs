@@ -1,49 +1,49 @@
-//! What is said to one browser: numbered arrays, each kept until the browser says that it has it, so that a connection which breaks
-//! loses none.
+//! The arrays sent to one browser. Each is numbered and kept until the browser acknowledges it, so that a broken
+//! connection loses none.
 
 use std::{collections::VecDeque, fmt::Write as _};
 
-/// The arrays of one session. Number 0 is the handshake, which has an answer of its own.
+/// The arrays of one session. Number 0 is the handshake, which has its own response.
 #[derive(Debug)]
 pub(super) struct Arrays {
-    kept: VecDeque<String>,
-    /// The number of the first one kept.
+    pending: VecDeque<String>,
+    /// The number of the first pending array.
     first: u64,
-    /// Bytes of all that are kept.
+    /// The size of all pending arrays.
     bytes: usize,
 }
 
 impl Default for Arrays {
     fn default() -> Self {
-        Self { kept: VecDeque::new(), first: 1, bytes: 0 }
+        Self { pending: VecDeque::new(), first: 1, bytes: 0 }
     }
 }
 
 impl Arrays {
-    /// Adds one, as JSON.
+    /// Adds an array, as JSON.
     pub(super) fn push(&mut self, json: &str) {
         let array = ascii(json);
         self.bytes += array.len();
-        self.kept.push_back(array);
+        self.pending.push_back(array);
     }
 
-    /// The number of the newest.
+    /// The number of the newest array.
     pub(super) fn last(&self) -> u64 {
-        self.first + self.kept.len() as u64 - 1
+        self.first + self.pending.len() as u64 - 1
     }
 
-    /// Bytes that are not acknowledged.
+    /// Unacknowledged bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Forgets what the browser has. Says whether it can have that much.
+    /// Drops arrays up to `number`. Returns false if `number` was never sent.
     pub(super) fn acknowledge(&mut self, number: u64) -> bool {
         if number > self.last() {
             return false;
         }
         while self.first <= number
-            && let Some(array) = self.kept.pop_front()
+            && let Some(array) = self.pending.pop_front()
         {
             self.first += 1;
             self.bytes -= array.len();
@@ -51,22 +51,22 @@ impl Arrays {
         true
     }
 
-    /// Whether everything after `number` is still there to be said (again).
-    pub(super) fn reaches_back_to(&self, number: u64) -> bool {
+    /// Whether every array after `number` can still be sent.
+    pub(super) fn can_resume_after(&self, number: u64) -> bool {
         number + 1 >= self.first
     }
 
-    /// What comes after `number`, as one chunk: at least one array if there is one, and no more once `most` bytes are reached. Answers the
-    /// number of its last, too.
-    pub(super) fn chunk_after(&self, number: u64, most: usize) -> Option<(String, u64)> {
+    /// The arrays after `number` as one chunk, and the number of its last array. The chunk has at least one array and
+    /// ends when it reaches `max` bytes.
+    pub(super) fn chunk_after(&self, number: u64, max: usize) -> Option<(String, u64)> {
         let skipped = usize::try_from((number + 1).saturating_sub(self.first)).ok()?;
         let mut json = String::new();
         let mut last = number;
-        for (array, number) in self.kept.iter().zip(self.first..).skip(skipped) {
+        for (array, number) in self.pending.iter().zip(self.first..).skip(skipped) {
             json.push(if json.is_empty() { '[' } else { ',' });
             let _ = write!(json, "[{number},{array}]");
             last = number;
-            if json.len() >= most {
+            if json.len() >= max {
                 break;
             }
         }
@@ -75,12 +75,13 @@ impl Arrays {
     }
 }
 
-/// A chunk of an answer: its length, then itself. Browsers count UTF-16 units, which are bytes as long as all of it is ASCII.
+/// A chunk of a response: its length, then the JSON. Browsers count UTF-16 units, which equal bytes because the JSON is
+/// ASCII.
 pub(super) fn chunk(json: &str) -> String {
     format!("{}\n{json}", json.len())
 }
 
-/// The same JSON with what is not ASCII escaped.
+/// The same JSON with non-ASCII characters escaped.
 fn ascii(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_said_again() {
+    fn unacknowledged_arrays_are_sent_again() {
         let mut arrays = three();
         assert_eq!(arrays.chunk_after(0, 1_000), Some(("31\n[[1,[\"a\"]],[2,[\"b\"]],[3,[\"c\"]]]".into(), 3)));
         assert!(arrays.acknowledge(1));
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_ends_when_it_is_full_and_holds_at_least_one() {
+    fn a_chunk_ends_when_it_is_full_and_has_at_least_one_array() {
         let arrays = three();
         assert_eq!(arrays.chunk_after(0, 1).unwrap().1, 1);
         assert_eq!(arrays.chunk_after(1, 1).unwrap().1, 2);
@@ -131,17 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_what_was_never_said_nor_gets_what_was_forgotten() {
+    fn only_sent_arrays_are_acknowledged_and_only_pending_ones_sent_again() {
         let mut arrays = three();
         assert!(!arrays.acknowledge(4));
         assert!(arrays.acknowledge(2));
-        assert!(arrays.acknowledge(1), "an old acknowledgement says nothing new");
-        assert!(!arrays.reaches_back_to(1));
-        assert!(arrays.reaches_back_to(2) && arrays.reaches_back_to(3));
+        assert!(arrays.acknowledge(1), "an old acknowledgement has no effect");
+        assert!(!arrays.can_resume_after(1));
+        assert!(arrays.can_resume_after(2) && arrays.can_resume_after(3));
     }
 
     #[test]
-    fn lengths_are_those_that_browsers_count() {
+    fn lengths_count_utf16_units_as_browsers_do() {
         let mut arrays = Arrays::default();
         arrays.push(r#"["ü🎬"]"#);
         let (chunk, _) = arrays.chunk_after(0, 1).unwrap();

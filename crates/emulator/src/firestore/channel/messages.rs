@@ -2,13 +2,13 @@
 
 use crate::{
     firestore::{fs, json, requests::WriteRequest},
-    json::{self as fields, Object, bad},
+    json::{self as fields, Object, invalid},
 };
 use fs::{listen_request, listen_response::ResponseType, target, target_change::TargetChangeType};
 use serde_json::{Value, json};
 use tonic::Status;
 
-/// Reads a request of `Listen`.
+/// Parses a `ListenRequest`.
 pub(super) fn listen_from(text: &str) -> Result<fs::ListenRequest, Status> {
     let json = fields::parse(text.as_bytes())?;
     let target_change = if let Some(target) = fields::member(&json, "addTarget") {
@@ -45,19 +45,21 @@ fn target_from(json: &Value) -> Result<fs::Target, Status> {
         Some(at) => Some(target::ResumeType::ReadTime(at)),
         None => (!token.is_empty()).then_some(target::ResumeType::ResumeToken(token)),
     };
-    // Written as a number, or as `{"value": 5}`.
+    // A number, or `{"value": 5}`.
     let expected = fields::member(json, "expectedCount").map(|count| count.get("value").unwrap_or(count));
     let expected = expected.map(|count| fields::as_integer(count).and_then(|count| i32::try_from(count).ok()));
     Ok(fs::Target {
         target_id: fields::int32(json, "targetId")?,
         once: fields::flag(json, "once")?,
-        expected_count: expected.map(|count| count.ok_or_else(|| bad("expectedCount", "an integer"))).transpose()?,
+        expected_count: expected
+            .map(|count| count.ok_or_else(|| invalid("expectedCount", "an integer")))
+            .transpose()?,
         target_type,
         resume_type,
     })
 }
 
-/// Reads a request of `Write`.
+/// Parses a `WriteRequest`.
 pub(super) fn write_from(text: &str) -> Result<WriteRequest, Status> {
     let json = fields::parse(text.as_bytes())?;
     Ok(WriteRequest {
@@ -69,23 +71,23 @@ pub(super) fn write_from(text: &str) -> Result<WriteRequest, Status> {
     })
 }
 
-/// Writes a response of `Listen`.
-pub(super) fn listened(response: &fs::ListenResponse) -> Value {
+/// Writes a `ListenResponse`.
+pub(super) fn listen_response(response: &fs::ListenResponse) -> Value {
     let Some(response) = &response.response_type else { return json!({}) };
     match response {
         ResponseType::TargetChange(change) => json!({"targetChange": target_change(change)}),
         ResponseType::DocumentChange(change) => {
             let object = Object::new()
-                .maybe("document", change.document.as_ref().map(json::document))
+                .optional("document", change.document.as_ref().map(json::document))
                 .list("targetIds", ids(&change.target_ids))
                 .list("removedTargetIds", ids(&change.removed_target_ids));
-            json!({"documentChange": object.done()})
+            json!({"documentChange": object.build()})
         }
         ResponseType::DocumentDelete(delete) => {
-            json!({"documentDelete": gone(&delete.document, &delete.removed_target_ids, delete.read_time)})
+            json!({"documentDelete": removal(&delete.document, &delete.removed_target_ids, delete.read_time)})
         }
         ResponseType::DocumentRemove(remove) => {
-            json!({"documentRemove": gone(&remove.document, &remove.removed_target_ids, remove.read_time)})
+            json!({"documentRemove": removal(&remove.document, &remove.removed_target_ids, remove.read_time)})
         }
         ResponseType::Filter(filter) => json!({"filter": {"targetId": filter.target_id, "count": filter.count}}),
     }
@@ -97,32 +99,32 @@ fn target_change(change: &fs::TargetChange) -> Value {
     Object::new()
         .set("targetChangeType", kind.as_str_name())
         .list("targetIds", ids(&change.target_ids))
-        .maybe("cause", change.cause.as_ref().map(cause))
+        .optional("cause", change.cause.as_ref().map(cause))
         .text("resumeToken", &fields::encode_base64(&change.resume_token))
-        .maybe("readTime", change.read_time.map(|at| at.to_string()))
-        .done()
+        .optional("readTime", change.read_time.map(|at| at.to_string()))
+        .build()
 }
 
-fn gone(document: &str, targets: &[i32], read_time: Option<prost_types::Timestamp>) -> Value {
+fn removal(document: &str, targets: &[i32], read_time: Option<prost_types::Timestamp>) -> Value {
     Object::new()
         .text("document", document)
         .list("removedTargetIds", ids(targets))
-        .maybe("readTime", read_time.map(|at| at.to_string()))
-        .done()
+        .optional("readTime", read_time.map(|at| at.to_string()))
+        .build()
 }
 
 fn ids(ids: &[i32]) -> Vec<Value> {
     ids.iter().copied().map(Value::from).collect()
 }
 
-/// Writes a response of `Write`.
-pub(super) fn written(response: &fs::WriteResponse) -> Value {
+/// Writes a `WriteResponse`.
+pub(super) fn write_response(response: &fs::WriteResponse) -> Value {
     Object::new()
         .text("streamId", &response.stream_id)
         .text("streamToken", &fields::encode_base64(&response.stream_token))
         .list("writeResults", response.write_results.iter().map(json::write_result).collect())
-        .maybe("commitTime", response.commit_time.map(|at| at.to_string()))
-        .done()
+        .optional("commitTime", response.commit_time.map(|at| at.to_string()))
+        .build()
 }
 
 #[cfg(test)]
@@ -131,8 +133,10 @@ mod tests {
 
     #[test]
     fn requests_of_the_sdk_are_read() {
-        let text = r#"{"database":"projects/p/databases/(default)","addTarget":{"query":{"structuredQuery":{"from":[{"collectionId":"c"}]},
-            "parent":"projects/p/databases/(default)/documents"},"targetId":4,"resumeToken":"AAAAAAAAAAc=","expectedCount":2}}"#;
+        let text = r#"{"database":"projects/p/databases/(default)","addTarget":{
+            "query":{"structuredQuery":{"from":[{"collectionId":"c"}]},
+                "parent":"projects/p/databases/(default)/documents"},
+            "targetId":4,"resumeToken":"AAAAAAAAAAc=","expectedCount":2}}"#;
         let request = listen_from(text).unwrap();
         let Some(listen_request::TargetChange::AddTarget(target)) = request.target_change else { panic!() };
         assert_eq!((target.target_id, target.expected_count), (4, Some(2)));
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_requests_are_refused_by_name() {
+    fn invalid_requests_are_rejected_with_the_field_name() {
         for (text, named) in [
             ("{", "invalid JSON"),
             (r#"{"addTarget":{"targetId":"x"}}"#, "targetId"),
@@ -154,8 +158,8 @@ mod tests {
             (r#"{"addTarget":{"resumeToken":"?"}}"#, "resumeToken"),
             (r#"{"addTarget":{"pipelineQuery":{}}}"#, "pipelines"),
         ] {
-            let refused = listen_from(text).unwrap_err();
-            assert!(refused.message().contains(named), "{text}: {}", refused.message());
+            let rejected = listen_from(text).unwrap_err();
+            assert!(rejected.message().contains(named), "{text}: {}", rejected.message());
         }
         assert!(write_from(r#"{"writes":[{}]}"#).is_err());
     }
@@ -165,12 +169,14 @@ mod tests {
         let read_time = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
         let change = fs::TargetChange { read_time, resume_token: vec![1], ..fs::TargetChange::default() };
         let response = fs::ListenResponse { response_type: Some(ResponseType::TargetChange(change)) };
-        let wanted = json!({"targetChange": {"targetChangeType": "NO_CHANGE", "resumeToken": "AQ==", "readTime": "1970-01-01T00:00:01Z"}});
-        assert_eq!(listened(&response), wanted);
+        let expected = json!({"targetChange": {
+            "targetChangeType": "NO_CHANGE", "resumeToken": "AQ==", "readTime": "1970-01-01T00:00:01Z",
+        }});
+        assert_eq!(listen_response(&response), expected);
         let delete = fs::DocumentDelete { document: "d".into(), removed_target_ids: vec![2], read_time };
         let response = fs::ListenResponse { response_type: Some(ResponseType::DocumentDelete(delete)) };
-        let wanted =
+        let expected =
             json!({"documentDelete": {"document": "d", "removedTargetIds": [2], "readTime": "1970-01-01T00:00:01Z"}});
-        assert_eq!(listened(&response), wanted);
+        assert_eq!(listen_response(&response), expected);
     }
 }

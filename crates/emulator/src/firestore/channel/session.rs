@@ -1,11 +1,12 @@
-//! One session: a stream of Firestore's behind many short requests of a browser.
+//! One session: a Firestore stream behind many short requests of a browser.
 //!
 //! ```text
-//!   POST ── messages ──> feed ──> stream (Listen or Write) ──> responses ──> arrays ──> GET, held open
-//!                        (bounded)                              (waits while too many are not acknowledged)
+//!   POST ── messages ──> queue ──> stream (Listen or Write) ──> responses ──> arrays ──> GET, held open
+//!                        (bounded)                               (waits for acknowledgements)
 //! ```
-//! A task of its own carries responses to the arrays and ends the session: when the browser says so, when its stream has ended and
-//! that was told, or when the browser has not been heard of for a while.
+//! Each session has a task that forwards responses to the arrays. The task ends the session when the browser ends it,
+//! when the stream has ended and the browser has acknowledged everything, or when the browser has been silent for too
+//! long.
 
 use super::{
     arrays::Arrays,
@@ -24,22 +25,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// What the stream answers, as JSON.
+/// The stream's responses, as JSON.
 pub(super) type Responses = BoxStream<'static, Result<Value, Status>>;
 
-/// A message on its way to the stream, and the room that it takes.
-pub(super) struct Fed {
+/// A message on its way to the stream, and the queue space that it takes.
+pub(super) struct QueuedMessage {
     pub(super) text: String,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// See the module.
 pub(super) struct Session {
     pub(super) id: String,
-    feed: mpsc::Sender<Fed>,
-    room: Arc<Semaphore>,
-    /// The number of the message that comes next. Held while messages are fed, so that those of two requests do not mix.
-    next: tokio::sync::Mutex<u64>,
+    queue: mpsc::Sender<QueuedMessage>,
+    queue_space: Arc<Semaphore>,
+    /// The number of the next message. It is locked while messages are queued, so that the messages of two requests do
+    /// not mix.
+    next_message: tokio::sync::Mutex<u64>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -48,85 +50,86 @@ struct State {
     arrays: Arrays,
     /// The last array that was sent, whether or not it arrived.
     sent: u64,
-    /// How many requests for arrays there have been, and since when the last is held, if it still is.
-    asked: u64,
-    held: Option<Instant>,
-    /// When the browser was last heard of.
-    heard: Instant,
-    /// The stream has said all that it will.
-    ended: bool,
-    /// Nobody is to be told anything any more.
-    over: bool,
+    /// How many back channels were opened, and when the current one was, if it is still open.
+    back_channels: u64,
+    back_channel_since: Option<Instant>,
+    /// When the browser last sent a request or had an open back channel.
+    last_seen: Instant,
+    /// The stream has ended.
+    stream_ended: bool,
+    /// The session is closed; nothing more is sent.
+    closed: bool,
 }
 
 impl State {
-    /// When the browser is given up. A request that is held is a sign of life, unless nobody reads the answer: one that is read ends.
-    fn patience(&self) -> Instant {
-        match self.held {
-            Some(since) => since + limits::CHANNEL_LIFE + limits::CHANNEL_IDLE,
-            None => self.heard + limits::CHANNEL_IDLE,
+    /// When the session times out. An open back channel shows that the browser is alive, unless nobody reads the
+    /// response: a response that is read ends.
+    fn deadline(&self) -> Instant {
+        match self.back_channel_since {
+            Some(since) => since + limits::CHANNEL_RESPONSE_TTL + limits::CHANNEL_IDLE_TIMEOUT,
+            None => self.last_seen + limits::CHANNEL_IDLE_TIMEOUT,
         }
     }
 
-    fn all_is_known(&self) -> bool {
-        self.ended && self.arrays.bytes() == 0
+    fn is_fully_acknowledged(&self) -> bool {
+        self.stream_ended && self.arrays.bytes() == 0
     }
 }
 
 impl Session {
-    /// A session, and where its stream finds the browser's messages.
-    pub(super) fn new(id: String) -> (Arc<Self>, mpsc::Receiver<Fed>) {
-        let (feed, fed) = mpsc::channel(limits::CHANNEL_MESSAGES);
+    /// A session, and the receiver of the browser's messages.
+    pub(super) fn new(id: String) -> (Arc<Self>, mpsc::Receiver<QueuedMessage>) {
+        let (queue, receiver) = mpsc::channel(limits::MAX_CHANNEL_MESSAGES);
         let state = State {
             arrays: Arrays::default(),
             sent: 0,
-            asked: 0,
-            held: None,
-            heard: Instant::now(),
-            ended: false,
-            over: false,
+            back_channels: 0,
+            back_channel_since: None,
+            last_seen: Instant::now(),
+            stream_ended: false,
+            closed: false,
         };
-        let room = Arc::new(Semaphore::new(limits::CHANNEL_FEED_BYTES));
-        let session = Self { id, feed, room, next: 0.into(), state: Mutex::new(state), changed: Notify::new() };
-        (Arc::new(session), fed)
+        let queue_space = Arc::new(Semaphore::new(limits::MAX_CHANNEL_QUEUE_BYTES));
+        let (next_message, state, changed) = (0.into(), Mutex::new(state), Notify::new());
+        (Arc::new(Self { id, queue, queue_space, next_message, state, changed }), receiver)
     }
 
-    /// Hands messages to the stream; those that came before, in a request that was sent again, are left out.
-    pub(super) async fn feed(&self, messages: Messages) -> Result<(), Status> {
-        let feeding = async {
-            let mut next = self.next.lock().await;
+    /// Queues messages for the stream. Messages that an earlier attempt of the same request delivered are skipped.
+    pub(super) async fn enqueue(&self, messages: Messages) -> Result<(), Status> {
+        let enqueueing = async {
+            let mut next = self.next_message.lock().await;
             if messages.first > *next {
                 let (first, next) = (messages.first, *next);
                 return Err(Status::invalid_argument(format!(
                     "message {next} is missing: the form begins with {first}"
                 )));
             }
-            let known = usize::try_from(*next - messages.first).unwrap_or(usize::MAX);
-            for text in messages.texts.into_iter().skip(known) {
-                let size = text.len().clamp(1, limits::CHANNEL_FEED_BYTES);
+            let skipped = usize::try_from(*next - messages.first).unwrap_or(usize::MAX);
+            for text in messages.texts.into_iter().skip(skipped) {
+                let size = text.len().clamp(1, limits::MAX_CHANNEL_QUEUE_BYTES);
                 let size = u32::try_from(size).unwrap_or(u32::MAX);
-                // It is closed never, and a stream that ended needs no messages.
-                if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(size).await {
-                    let _ = self.feed.send(Fed { text, _room: room }).await;
+                // The semaphore is never closed, and a stream that ended needs no messages.
+                if let Ok(permit) = Arc::clone(&self.queue_space).acquire_many_owned(size).await {
+                    let _ = self.queue.send(QueuedMessage { text, _permit: permit }).await;
                 }
                 *next += 1;
             }
             Ok(())
         };
-        let busy = |_| Status::resource_exhausted("the stream does not take messages in as fast as they come");
-        timeout(limits::CHANNEL_FEED_WAIT, feeding).await.map_err(busy)?
+        let timed_out = |_| Status::resource_exhausted("the stream does not take messages in as fast as they come");
+        timeout(limits::CHANNEL_QUEUE_TIMEOUT, enqueueing).await.map_err(timed_out)?
     }
 
-    /// Notes that the browser was heard of, and what it has.
-    pub(super) fn hear(&self, has: Option<u64>) -> Result<(), Status> {
+    /// Records a request of the browser and the last array that it acknowledges.
+    pub(super) fn acknowledge(&self, last_array: Option<u64>) -> Result<(), Status> {
         let mut state = self.state.lock();
-        state.heard = Instant::now();
-        if let Some(has) = has
-            && !state.arrays.acknowledge(has)
+        state.last_seen = Instant::now();
+        if let Some(last_array) = last_array
+            && !state.arrays.acknowledge(last_array)
         {
             let last = state.arrays.last();
             return Err(Status::invalid_argument(format!(
-                "array {has} is acknowledged, and {last} is the last there is"
+                "array {last_array} is acknowledged, and {last} is the last there is"
             )));
         }
         drop(state);
@@ -134,50 +137,51 @@ impl Session {
         Ok(())
     }
 
-    /// What a browser is told that sent messages: whether it is being answered, up to which array it was, and how many bytes it has not
-    /// acknowledged.
-    pub(super) fn outlook(&self) -> Value {
+    /// The response to a request with messages: whether a back channel is open, the last array that was sent, and the
+    /// number of unacknowledged bytes.
+    pub(super) fn status(&self) -> Value {
         let state = self.state.lock();
-        json!([u8::from(state.held.is_some()), state.sent, state.arrays.bytes()])
+        json!([u8::from(state.back_channel_since.is_some()), state.sent, state.arrays.bytes()])
     }
 
-    /// Ends the session at once.
-    pub(super) fn end(&self) {
-        self.state.lock().over = true;
+    /// Closes the session immediately.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
         self.changed.notify_waiters();
     }
 
-    /// Since when nobody waits for an answer; `None` while somebody does.
+    /// Since when no back channel is open; `None` while one is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state.lock();
-        state.held.is_none().then_some(state.heard)
+        state.back_channel_since.is_none().then_some(state.last_seen)
     }
 
-    /// Carries responses to the arrays until the session is over.
+    /// Forwards responses to the arrays until the session is closed.
     pub(super) async fn run(&self, mut responses: Responses, stop: CancellationToken) {
-        while self.carry(&mut responses).await {}
+        while self.forward_response(&mut responses).await {}
         drop(responses);
-        // The browser may still have to hear why; when the server stops, not for long.
-        let told = self.until(|state| state.over || state.all_is_known());
+        // The browser may not have received the stream's end yet. When the server stops, the wait is short.
+        let acknowledged = self.wait_until(|state| state.closed || state.is_fully_acknowledged());
         let stopped = async {
             stop.cancelled().await;
-            tokio::time::sleep(limits::STOP_GRACE).await;
+            tokio::time::sleep(limits::STOP_GRACE_PERIOD).await;
         };
         tokio::select! {
-            () = told => {}
+            () = acknowledged => {}
             () = stopped => {}
         }
-        self.end();
+        self.close();
     }
 
-    /// Carries one response, when there is room. Says whether there may be more.
-    async fn carry(&self, responses: &mut Responses) -> bool {
-        let roomy = self.until(|state| state.over || state.arrays.bytes() < limits::CHANNEL_BYTES);
-        roomy.await;
-        let over = self.until(|state| state.over);
+    /// Forwards one response when there is room. Returns whether there may be more.
+    async fn forward_response(&self, responses: &mut Responses) -> bool {
+        let has_space =
+            self.wait_until(|state| state.closed || state.arrays.bytes() < limits::MAX_CHANNEL_UNACKNOWLEDGED_BYTES);
+        has_space.await;
+        let closed = self.wait_until(|state| state.closed);
         let response = tokio::select! {
             biased;
-            () = over => return false,
+            () = closed => return false,
             response = responses.next() => response,
         };
         let (array, more) = match response {
@@ -191,142 +195,143 @@ impl Session {
         };
         let mut state = self.state.lock();
         state.arrays.push(&array.to_string());
-        state.ended = !more;
+        state.stream_ended = !more;
         drop(state);
         self.changed.notify_waiters();
         more
     }
 
-    /// Waits until something holds; a browser that is silent for too long ends the session meanwhile.
-    async fn until(&self, holds: impl Fn(&State) -> bool) {
+    /// Waits until a condition holds. Meanwhile, a browser that is silent for too long ends the session.
+    async fn wait_until(&self, condition: impl Fn(&State) -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let patience = {
+            let deadline = {
                 let mut state = self.state.lock();
-                if !state.over && state.patience() <= Instant::now() {
-                    state.over = true;
+                if !state.closed && state.deadline() <= Instant::now() {
+                    state.closed = true;
                     self.changed.notify_waiters();
                 }
-                // What is over waits for nothing.
-                if state.over || holds(&state) {
+                // A closed session has nothing to wait for.
+                if state.closed || condition(&state) {
                     return;
                 }
-                state.patience()
+                state.deadline()
             };
             tokio::select! {
                 () = changed => {}
-                () = sleep_until(patience) => {}
+                () = sleep_until(deadline) => {}
             }
         }
     }
 
-    /// Answers a request for arrays; an earlier one that is still held ends. The stream of chunks ends by itself after a while, and the
-    /// browser asks again.
-    pub(super) fn hold(
+    /// Opens a back channel; an earlier one that is still open ends. The stream of chunks ends after a while, and the
+    /// browser opens the next one.
+    pub(super) fn open_back_channel(
         self: Arc<Self>,
         back: &BackChannel,
     ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>, Status> {
-        self.hear(Some(back.has))?;
+        self.acknowledge(Some(back.last_array))?;
         let now = Instant::now();
-        let turn = {
+        let number = {
             let mut state = self.state.lock();
-            if !state.arrays.reaches_back_to(back.has) {
-                let has = back.has;
+            if !state.arrays.can_resume_after(back.last_array) {
+                let last_array = back.last_array;
                 return Err(Status::invalid_argument(format!(
-                    "what follows array {has} was acknowledged and is not kept"
+                    "what follows array {last_array} was acknowledged and is not kept"
                 )));
             }
-            state.asked += 1;
-            state.held = Some(now);
-            state.asked
+            state.back_channels += 1;
+            state.back_channel_since = Some(now);
+            state.back_channels
         };
         self.changed.notify_waiters();
-        let wait = back.wait_ms.map_or(limits::CHANNEL_NOOP, Duration::from_millis).min(limits::CHANNEL_NOOP);
-        let answer = Answer {
-            sent: back.has,
+        let interval = limits::CHANNEL_NOOP_INTERVAL;
+        let wait = back.wait_ms.map_or(interval, Duration::from_millis).min(interval);
+        let response = BackChannelResponse {
+            sent: back.last_array,
             bytes: 0,
-            until: if back.once { now } else { now + limits::CHANNEL_LIFE },
-            // A browser that is not answered at once takes it that something on the way holds answers back.
-            noop: if back.once { now + wait } else { now },
-            turn,
+            ends_after: if back.once { now } else { now + limits::CHANNEL_RESPONSE_TTL },
+            // A browser that gets no immediate response concludes that a proxy buffers responses.
+            noop_at: if back.once { now + wait } else { now },
+            number,
             session: self,
         };
-        Ok(futures::stream::unfold(answer, |mut answer| async { Some((Ok(answer.next().await?), answer)) }))
+        Ok(futures::stream::unfold(response, |mut response| async { Some((Ok(response.next().await?), response)) }))
     }
 }
 
-/// The answer to one request for arrays. When it is dropped, the browser has hung up, or had enough.
-struct Answer {
+/// The response on one back channel. It is dropped when the browser hangs up or the response ends.
+struct BackChannelResponse {
     session: Arc<Session>,
-    /// Which request it answers.
-    turn: u64,
+    /// The number of this back channel.
+    number: u64,
     /// The last array sent in it.
     sent: u64,
     bytes: usize,
-    /// It ends with the first chunk after this.
-    until: Instant,
-    /// When the browser hears something even if there is nothing to say.
-    noop: Instant,
+    /// The response ends with the first chunk after this time.
+    ends_after: Instant,
+    /// When the browser gets a `noop` if there is no data.
+    noop_at: Instant,
 }
 
-impl Answer {
+impl BackChannelResponse {
     async fn next(&mut self) -> Option<Bytes> {
-        let full = self.bytes >= limits::CHANNEL_ANSWER_BYTES;
-        if self.bytes > 0 && (full || self.until <= Instant::now()) {
+        let full = self.bytes >= limits::MAX_CHANNEL_RESPONSE_BYTES;
+        if self.bytes > 0 && (full || self.ends_after <= Instant::now()) {
             return None;
         }
         let session = Arc::clone(&self.session);
         loop {
             let mut changed = pin!(session.changed.notified());
             changed.as_mut().enable();
-            if let Some(answer) = self.look(&mut session.state.lock()) {
-                return answer;
+            if let Some(chunk) = self.poll(&mut session.state.lock()) {
+                return chunk;
             }
             tokio::select! {
                 () = changed => {}
-                () = sleep_until(self.noop) => {}
+                () = sleep_until(self.noop_at) => {}
             }
         }
     }
 
-    /// The next chunk, or none as the end; nothing while there is nothing to say.
-    fn look(&mut self, state: &mut State) -> Option<Option<Bytes>> {
-        if state.over || state.asked != self.turn {
+    /// The next chunk, or `Some(None)` at the end; `None` while there is nothing to send.
+    fn poll(&mut self, state: &mut State) -> Option<Option<Bytes>> {
+        if state.closed || state.back_channels != self.number {
             return Some(None);
         }
         let now = Instant::now();
         if state.arrays.last() <= self.sent {
-            if state.ended {
+            if state.stream_ended {
                 return Some(None);
             }
-            if now < self.noop {
+            if now < self.noop_at {
                 return None;
             }
             state.arrays.push(r#"["noop"]"#);
         }
         let (chunk, last) =
-            state.arrays.chunk_after(self.sent, limits::CHANNEL_ANSWER_BYTES.saturating_sub(self.bytes))?;
+            state.arrays.chunk_after(self.sent, limits::MAX_CHANNEL_RESPONSE_BYTES.saturating_sub(self.bytes))?;
         (self.sent, state.sent) = (last, state.sent.max(last));
-        self.noop = now + limits::CHANNEL_NOOP;
+        self.noop_at = now + limits::CHANNEL_NOOP_INTERVAL;
         self.bytes += chunk.len();
         Some(Some(chunk.into()))
     }
 }
 
-impl Drop for Answer {
+impl Drop for BackChannelResponse {
     fn drop(&mut self) {
         let mut state = self.session.state.lock();
-        if state.asked == self.turn {
-            state.held = None;
-            state.heard = Instant::now();
+        if state.back_channels == self.number {
+            state.back_channel_since = None;
+            state.last_seen = Instant::now();
         }
         drop(state);
         self.session.changed.notify_waiters();
     }
 }
 
-/// Runs a session in a task of its own; `after` follows its end.
+/// Runs a session in its own task; `after` runs when the session has ended.
 pub(super) fn spawn<F>(session: Arc<Session>, responses: Responses, stop: CancellationToken, after: F)
 where
     F: Future<Output = ()> + Send + 'static,

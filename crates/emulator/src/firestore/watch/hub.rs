@@ -1,7 +1,7 @@
-//! The hub: tells every commit, in order, to the listeners that it may concern.
+//! The hub publishes every commit, in order, to the listeners that it may concern.
 //!
-//! A listener that does not keep up loses its queue, not the server its memory: it is told that it lags, and looks at the
-//! store again.
+//! A listener that cannot keep up loses its queued commits, so that it cannot exhaust the server's memory. Its inbox
+//! reports the lag, and the listener reads the store again.
 
 use crate::{
     firestore::{fs, path::DocumentName, tables::Scope},
@@ -15,14 +15,14 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-/// What one commit left behind.
+/// The changes of one commit.
 #[derive(Debug, Default)]
 pub(in crate::firestore) struct Commit {
-    /// Its time, in microseconds; greater than that of every commit before.
+    /// The commit time in microseconds; later than that of every earlier commit.
     pub(in crate::firestore) at: u64,
-    /// Every document it wrote, once.
+    /// Every changed document, once.
     pub(in crate::firestore) changes: Vec<Change>,
-    /// What the documents take, about.
+    /// The approximate size of the documents.
     pub(in crate::firestore) bytes: usize,
 }
 
@@ -30,11 +30,11 @@ pub(in crate::firestore) struct Commit {
 #[derive(Debug)]
 pub(in crate::firestore) struct Change {
     pub(in crate::firestore) name: DocumentName,
-    /// `None` when it is gone.
+    /// `None` if the document was deleted.
     pub(in crate::firestore) document: Option<Arc<fs::Document>>,
 }
 
-/// The documents that a target may have to show.
+/// The documents that may be in a target.
 #[derive(Debug)]
 pub(super) enum Interest {
     Documents(BTreeSet<DocumentName>),
@@ -50,10 +50,10 @@ impl Interest {
     }
 }
 
-/// Where commits are announced.
+/// Publishes commits to inboxes.
 pub(in crate::firestore) struct Hub {
     inboxes: Mutex<Inboxes>,
-    /// The time of the last commit that every inbox has.
+    /// The time of the last commit that every inbox has received.
     announced: watch::Sender<u64>,
 }
 
@@ -72,17 +72,17 @@ struct Inbox {
 #[derive(Default)]
 struct State {
     interests: BTreeMap<i32, Interest>,
-    waiting: VecDeque<Arc<Commit>>,
+    commits: VecDeque<Arc<Commit>>,
     bytes: usize,
     lagged: bool,
 }
 
-/// What an inbox held.
-pub(super) struct Taken {
-    /// Every commit up to this time was in the inbox, now or before, if it was of interest.
+/// The contents of an inbox.
+pub(super) struct InboxContents {
+    /// Every relevant commit up to this time was in the inbox, now or before.
     pub(super) announced: u64,
     pub(super) commits: VecDeque<Arc<Commit>>,
-    /// Whether commits were lost, because there were too many.
+    /// Whether commits were lost because there were too many.
     pub(super) lagged: bool,
 }
 
@@ -92,27 +92,27 @@ impl Hub {
         Self { inboxes: Mutex::default(), announced: watch::Sender::new(announced) }
     }
 
-    /// Tells a commit that just became visible; the caller keeps the order of commits.
+    /// Publishes a commit that just became visible. The caller must call this in commit order.
     pub(in crate::firestore) fn publish(&self, commit: &Arc<Commit>) {
         if commit.changes.is_empty() {
             return;
         }
         for inbox in self.inboxes.lock().open.values() {
-            inbox.offer(commit);
+            inbox.push(commit);
         }
         self.announced.send_replace(commit.at);
     }
 
-    /// Waits until a commit that was seen in the store has been announced, too: an instant at most.
-    pub(super) async fn reached(&self, at: u64) {
-        // The sender lives as long as this hub.
+    /// Waits until a commit that is already visible in the store is also published, which takes only an instant.
+    pub(super) async fn wait_announced(&self, at: u64) {
+        // The sender lives as long as the hub.
         let _ = self.announced.subscribe().wait_for(|announced| *announced >= at).await;
     }
 
-    /// Opens an inbox, at first of no interest.
+    /// Opens an inbox without interests.
     pub(super) fn subscribe(self: &Arc<Self>) -> Result<Subscription, Status> {
         let mut inboxes = self.inboxes.lock();
-        if inboxes.open.len() >= limits::LISTENERS {
+        if inboxes.open.len() >= limits::MAX_LISTENERS {
             return Err(Status::resource_exhausted("too many listeners"));
         }
         inboxes.next += 1;
@@ -123,28 +123,28 @@ impl Hub {
 }
 
 impl Inbox {
-    fn offer(&self, commit: &Arc<Commit>) {
+    fn push(&self, commit: &Arc<Commit>) {
         let mut state = self.state.lock();
         let concerns = |change: &Change| state.interests.values().any(|interest| interest.covers(&change.name));
         if !commit.changes.iter().any(concerns) {
             return;
         }
-        let room = limits::LISTEN_QUEUE_BYTES.saturating_sub(state.bytes);
-        if state.waiting.len() >= limits::LISTEN_QUEUE_COMMITS || commit.bytes > room {
+        let free_bytes = limits::MAX_INBOX_BYTES.saturating_sub(state.bytes);
+        if state.commits.len() >= limits::MAX_INBOX_COMMITS || commit.bytes > free_bytes {
             state.lagged = true;
         }
         if state.lagged {
-            (state.waiting, state.bytes) = (VecDeque::new(), 0);
+            (state.commits, state.bytes) = (VecDeque::new(), 0);
         } else {
             state.bytes += commit.bytes;
-            state.waiting.push_back(Arc::clone(commit));
+            state.commits.push_back(Arc::clone(commit));
         }
         drop(state);
         self.ready.notify_one();
     }
 }
 
-/// An open inbox; closed when dropped.
+/// An open inbox; it is closed when dropped.
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     id: u64,
@@ -152,28 +152,32 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// From now on commits of this interest arrive.
+    /// Adds an interest: its commits arrive from now on.
     pub(super) fn watch(&self, target: i32, interest: Interest) {
         self.inbox.state.lock().interests.insert(target, interest);
     }
 
-    /// Ends an interest.
+    /// Removes an interest.
     pub(super) fn unwatch(&self, target: i32) {
         self.inbox.state.lock().interests.remove(&target);
     }
 
-    /// Waits for something to take.
+    /// Waits until the inbox has contents.
     pub(super) async fn ready(&self) {
         self.inbox.ready.notified().await;
     }
 
     /// Empties the inbox.
-    pub(super) fn take(&self) -> Taken {
-        // Looked at first: what is announced is in the inbox already, while the inbox may hold more.
+    pub(super) fn take(&self) -> InboxContents {
+        // Read first: every announced commit is already in the inbox, which may also hold later ones.
         let announced = *self.hub.announced.borrow();
         let mut state = self.inbox.state.lock();
         state.bytes = 0;
-        Taken { announced, commits: std::mem::take(&mut state.waiting), lagged: std::mem::take(&mut state.lagged) }
+        InboxContents {
+            announced,
+            commits: std::mem::take(&mut state.commits),
+            lagged: std::mem::take(&mut state.lagged),
+        }
     }
 }
 
@@ -193,13 +197,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_of_interest_arrives_and_wakes() {
+    async fn only_commits_of_interest_arrive_and_wake() {
         let hub = Arc::new(Hub::new(1));
         let inbox = hub.subscribe().unwrap();
         inbox.watch(1, Interest::Scope(Scope::Collection("a".into())));
         hub.publish(&commit(2, "b", 0));
-        let taken = inbox.take();
-        assert_eq!((taken.announced, taken.commits.len(), taken.lagged), (2, 0, false));
+        let contents = inbox.take();
+        assert_eq!((contents.announced, contents.commits.len(), contents.lagged), (2, 0, false));
         hub.publish(&commit(3, "a", 0));
         inbox.ready().await;
         assert_eq!(inbox.take().commits[0].at, 3);
@@ -211,20 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_is_emptied_and_says_so_once() {
+    fn a_full_inbox_is_emptied_and_reports_the_lag_once() {
         let hub = Arc::new(Hub::new(0));
         let inbox = hub.subscribe().unwrap();
         inbox.watch(1, Interest::Scope(Scope::Collection("a".into())));
-        for at in 0..=limits::LISTEN_QUEUE_COMMITS as u64 {
+        for at in 0..=limits::MAX_INBOX_COMMITS as u64 {
             hub.publish(&commit(at, "a", 0));
         }
-        let taken = inbox.take();
-        assert!(taken.lagged && taken.commits.is_empty());
-        hub.publish(&commit(5_000, "a", limits::LISTEN_QUEUE_BYTES));
+        let contents = inbox.take();
+        assert!(contents.lagged && contents.commits.is_empty());
+        hub.publish(&commit(5_000, "a", limits::MAX_INBOX_BYTES));
         hub.publish(&commit(5_001, "a", 1));
         assert!(inbox.take().lagged);
         hub.publish(&commit(5_002, "a", 1));
-        let taken = inbox.take();
-        assert!(!taken.lagged && taken.commits.len() == 1);
+        let contents = inbox.take();
+        assert!(!contents.lagged && contents.commits.len() == 1);
     }
 }

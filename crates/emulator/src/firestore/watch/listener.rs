@@ -1,9 +1,9 @@
-//! One client's targets: requests in, responses out, and all targets at the same time whenever a snapshot is said to be
-//! consistent.
+//! One client's targets. It turns requests into responses, and brings all targets to the same time before it declares a
+//! snapshot consistent.
 //!
-//! Most commits are followed from what they say. A look at the store is needed when a target is new, when a commit shifts a
-//! window (limit, offset), and when the inbox overflowed. A look sees the newest state, so it moves its targets ahead of the
-//! others; these then follow, commit by commit, to the very time of the look.
+//! Most commits are applied from their own contents. The listener reads the store again for a new target, for a commit
+//! that shifts a window (limit, offset), and after the inbox overflowed. Such a refresh sees the newest state, so its
+//! targets are ahead of the others. The others then apply commits up to the exact time of the refresh.
 
 use super::{
     hub::{Commit, Hub, Subscription},
@@ -27,30 +27,30 @@ pub(in crate::firestore) struct Listener {
     store: Store,
     hub: Arc<Hub>,
     inbox: Subscription,
-    /// Named by the first request.
+    /// The first request names it.
     database: Option<String>,
-    /// Whether the server gives the ids; decided by the first target.
+    /// Whether the server assigns the IDs; the first target decides.
     assigns_ids: Option<bool>,
     targets: BTreeMap<i32, Target>,
-    /// Commits taken from the inbox and not yet followed.
+    /// Commits from the inbox that are not applied yet.
     pending: VecDeque<Arc<Commit>>,
     /// Whether commits are missing from `pending`.
     lagged: bool,
 }
 
-/// Which targets take a look.
+/// Which targets to refresh.
 #[derive(Clone, Copy)]
-enum Due {
+enum RefreshScope {
     New,
     Windowed,
     All,
 }
 
-/// What is to be said besides changes of documents.
+/// What to send apart from changes of documents.
 #[derive(Default)]
 struct Step {
     outbox: Outbox,
-    /// Targets whose clients must forget what they have.
+    /// Targets whose clients must discard their state.
     reset: Vec<i32>,
     /// Targets that got their first result.
     opened: Vec<i32>,
@@ -72,7 +72,7 @@ impl Listener {
         })
     }
 
-    /// Answers a request; an error ends the stream.
+    /// Handles a request; an error ends the stream.
     pub(in crate::firestore) async fn handle(
         &mut self,
         request: fs::ListenRequest,
@@ -81,31 +81,31 @@ impl Listener {
         match request.target_change {
             Some(TargetChange::AddTarget(target)) => self.add(&database, target).await,
             Some(TargetChange::RemoveTarget(id)) => {
-                self.end(id);
+                self.remove_target(id);
                 Ok(vec![snapshot::removed(id, None)])
             }
             None => Err(Status::invalid_argument("a request must add or remove a target")),
         }
     }
 
-    /// Waits until there is something to follow. May be dropped and called again at any time.
+    /// Waits until there are commits to apply. Cancellation-safe.
     pub(in crate::firestore) async fn changed(&self) {
         if self.pending.is_empty() {
             self.inbox.ready().await;
         }
     }
 
-    /// Follows what was committed; yields nothing when that concerns no target.
-    pub(in crate::firestore) async fn follow(&mut self) -> Result<Vec<fs::ListenResponse>, Status> {
+    /// Applies new commits; returns nothing if they concern no target.
+    pub(in crate::firestore) async fn apply_commits(&mut self) -> Result<Vec<fs::ListenResponse>, Status> {
         self.advance(false).await
     }
 
-    /// As [`follow`](Self::follow), and tells an idle client that its targets are up to date.
+    /// Like [`apply_commits`](Self::apply_commits), but also tells an idle client that its targets are current.
     pub(in crate::firestore) async fn keep_alive(&mut self) -> Result<Vec<fs::ListenResponse>, Status> {
         self.advance(!self.targets.is_empty()).await
     }
 
-    /// The first request names the database, later ones may.
+    /// The first request names the database; later ones may repeat it.
     fn check_database(&mut self, named: String) -> Result<String, Status> {
         match &self.database {
             Some(known) if named.is_empty() || named == *known => Ok(known.clone()),
@@ -126,12 +126,12 @@ impl Listener {
         let target = match target {
             Ok(target) => target,
             Err(status) => {
-                // For the client the id has ended, so no older target of that id goes on.
-                self.end(id);
+                // The client considers the ID removed, so an older target with this ID must not continue.
+                self.remove_target(id);
                 return Ok(vec![snapshot::removed(id, Some(&status))]);
             }
         };
-        // Of interest first, looked at second: what is committed in between arrives.
+        // The interest is registered before the refresh, so that commits in between arrive in the inbox.
         self.inbox.watch(id, target.interest());
         self.targets.insert(id, target);
         let mut responses = vec![snapshot::added(id)];
@@ -139,7 +139,7 @@ impl Listener {
         Ok(responses)
     }
 
-    /// The id of a new target, if it may have one.
+    /// The ID of a new target, if the target is admissible.
     fn admit(&mut self, id: i32) -> Result<i32, Status> {
         let assigns = *self.assigns_ids.get_or_insert(id == 0);
         if id < 0 {
@@ -151,36 +151,38 @@ impl Listener {
         if self.targets.contains_key(&id) {
             return Err(Status::invalid_argument(format!("target id {id} is in use")));
         }
-        if self.targets.len() >= limits::LISTEN_TARGETS {
-            let most = limits::LISTEN_TARGETS;
-            return Err(Status::resource_exhausted(format!("a stream has more than {most} targets")));
+        if self.targets.len() >= limits::MAX_LISTEN_TARGETS {
+            let max = limits::MAX_LISTEN_TARGETS;
+            return Err(Status::resource_exhausted(format!("a stream has more than {max} targets")));
         }
         if !assigns {
             return Ok(id);
         }
-        // Ids of targets that ended are free again; there are far more ids than targets.
+        // IDs of removed targets are free again; there are far more IDs than targets.
         (1..).find(|id| !self.targets.contains_key(id)).ok_or_else(|| Status::internal("no target id is free"))
     }
 
-    fn end(&mut self, id: i32) {
+    fn remove_target(&mut self, id: i32) {
         self.inbox.unwatch(id);
         self.targets.remove(&id);
     }
 
-    /// Moves every target to the newest time it can, and says what changed.
-    async fn advance(&mut self, aloud: bool) -> Result<Vec<fs::ListenResponse>, Status> {
+    /// Moves all targets to the newest common time and returns the responses. With `keep_alive`, there is a response
+    /// even without changes.
+    async fn advance(&mut self, keep_alive: bool) -> Result<Vec<fs::ListenResponse>, Status> {
         let mut step = Step::default();
         let announced = self.take();
         let mut goal = None;
-        let mut due = self.targets.values().any(Target::is_new).then_some(Due::New);
+        let mut scope = self.targets.values().any(Target::is_new).then_some(RefreshScope::New);
         let at = loop {
             if std::mem::take(&mut self.lagged) {
-                due = Some(Due::All);
+                scope = Some(RefreshScope::All);
             }
-            if let Some(due) = due.take() {
-                let seen = self.look(due, &mut step).await?;
-                // What the look saw may not have been announced yet, and the other targets must follow it that far.
-                self.hub.reached(seen).await;
+            if let Some(scope) = scope.take() {
+                let seen = self.refresh(scope, &mut step).await?;
+                // The refresh may have seen commits that are not announced yet, and the other targets must apply those,
+                // too.
+                self.hub.wait_announced(seen).await;
                 self.take();
                 goal = Some(seen);
                 if self.lagged {
@@ -189,30 +191,30 @@ impl Listener {
             }
             match self.catch_up(goal, &mut step.outbox) {
                 Some(last) => break goal.unwrap_or(announced.max(last)),
-                // After this look no window is behind its time, so there is no third one for the same reason.
-                None => due = Some(Due::Windowed),
+                // After this refresh no window is behind, so the loop does not take this branch again.
+                None => scope = Some(RefreshScope::Windowed),
             }
         };
-        Ok(self.responses(step, at, aloud))
+        Ok(self.responses(step, at, keep_alive))
     }
 
-    /// Empties the inbox into `pending`; answers up to which time that is complete.
+    /// Moves the inbox into `pending`; returns the time up to which it is complete.
     fn take(&mut self) -> u64 {
-        let taken = self.inbox.take();
-        if taken.lagged {
+        let contents = self.inbox.take();
+        if contents.lagged {
             self.lagged = true;
             self.pending.clear();
         }
-        self.pending.extend(taken.commits);
-        taken.announced
+        self.pending.extend(contents.commits);
+        contents.announced
     }
 
-    /// Follows pending commits, those up to `goal` if there is one. Answers the time of the last, 0 for none; `None` when one
-    /// takes a look at the store.
+    /// Applies pending commits, up to `goal` if there is one. Returns the time of the last one, or 0 if there is none;
+    /// `None` if one requires a refresh.
     fn catch_up(&mut self, goal: Option<u64>, outbox: &mut Outbox) -> Option<u64> {
         let mut last = 0;
         while let Some(commit) = self.pending.front().filter(|commit| goal.is_none_or(|goal| commit.at <= goal)) {
-            if self.targets.values().any(|target| target.is_behind(commit) && target.needs_look(commit)) {
+            if self.targets.values().any(|target| target.is_behind(commit) && target.needs_refresh(commit)) {
                 return None;
             }
             for target in self.targets.values_mut().filter(|target| target.is_behind(commit)) {
@@ -224,47 +226,47 @@ impl Listener {
         Some(last)
     }
 
-    /// Renews the targets that are due, all from one state of the store, and answers the time of that.
-    async fn look(&mut self, due: Due, step: &mut Step) -> Result<u64, Status> {
-        let (mut looking, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.targets).into_iter().partition(|(_, target)| match due {
-                Due::New => target.is_new(),
-                Due::Windowed => target.is_new() || target.is_windowed(),
-                Due::All => true,
+    /// Refreshes the targets that `scope` selects from one state of the store and returns its time.
+    async fn refresh(&mut self, scope: RefreshScope, step: &mut Step) -> Result<u64, Status> {
+        let (mut refreshing, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.targets).into_iter().partition(|(_, target)| match scope {
+                RefreshScope::New => target.is_new(),
+                RefreshScope::Windowed => target.is_new() || target.is_windowed(),
+                RefreshScope::All => true,
             });
-        let mut looked = std::mem::take(step);
+        let mut refreshed = std::mem::take(step);
         let read = self.store.read(move |state| {
             let at = tables::version(state)?;
             let table = tables::readable(state)?;
-            for target in looking.values_mut() {
+            for target in refreshing.values_mut() {
                 if target.is_new() {
-                    looked.opened.push(target.id);
+                    refreshed.opened.push(target.id);
                 }
-                let found = target.look(&table)?;
-                if target.renew(found, at, |name| tables::get(&table, name), &mut looked.outbox)? {
-                    looked.reset.push(target.id);
+                let found = target.fetch(&table)?;
+                if target.refresh(found, at, |name| tables::get(&table, name), &mut refreshed.outbox)? {
+                    refreshed.reset.push(target.id);
                 }
             }
-            Ok((at, looking, looked))
+            Ok((at, refreshing, refreshed))
         });
-        let (at, looking, looked) = read.await?;
-        *step = looked;
+        let (at, refreshing, refreshed) = read.await?;
+        *step = refreshed;
         self.targets = rest;
-        self.targets.extend(looking);
+        self.targets.extend(refreshing);
         Ok(at)
     }
 
-    fn responses(&mut self, mut step: Step, at: u64, aloud: bool) -> Vec<fs::ListenResponse> {
+    fn responses(&mut self, mut step: Step, at: u64, keep_alive: bool) -> Vec<fs::ListenResponse> {
         let mut responses = Vec::new();
-        let grown = self.targets.values().filter_map(|target| Some((target.id, target.check_size().err()?)));
-        for (id, status) in grown.collect::<Vec<_>>() {
-            self.end(id);
-            step.outbox.forget(id);
+        let oversized = self.targets.values().filter_map(|target| Some((target.id, target.check_size().err()?)));
+        for (id, status) in oversized.collect::<Vec<_>>() {
+            self.remove_target(id);
+            step.outbox.remove_target(id);
             step.opened.retain(|opened| *opened != id);
             step.reset.retain(|reset| *reset != id);
             responses.push(snapshot::removed(id, Some(&status)));
         }
-        if !aloud && step.opened.is_empty() && step.outbox.is_empty() {
+        if !keep_alive && step.opened.is_empty() && step.outbox.is_empty() {
             return responses;
         }
         responses.extend(step.reset.into_iter().map(snapshot::reset));
@@ -273,7 +275,7 @@ impl Listener {
         responses.push(snapshot::consistent(at));
         for id in step.opened {
             if self.targets.get(&id).is_some_and(|target| target.once) {
-                self.end(id);
+                self.remove_target(id);
                 responses.push(snapshot::removed(id, None));
             }
         }

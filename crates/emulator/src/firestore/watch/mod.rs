@@ -1,16 +1,17 @@
-//! Watching: what clients listen to, kept up to date commit by commit.
+//! Watching: keeps the targets of listeners up to date, commit by commit.
 //!
 //! ```text
 //!   store's writer ── commit ──> hub ──> inbox ──> listener ──> responses
 //!                                         (one of each per stream)
-//!                                                    │ targets: what the client has, and what a commit changes of it
-//!                                                    └ reads the store when a target is new, or when a commit alone
-//!                                                      cannot tell
+//!                                                    │ targets: the client's state, and its changes by a commit
+//!                                                    └ reads the store for a new target, and when a commit alone is
+//!                                                      not sufficient
 //! ```
-//! Every commit has a time, every stored state has the time of its last commit, and a listener moves all its targets to the
-//! same time before it says so: a snapshot never shows half a commit, and a change is neither lost nor told twice.
+//! Every commit has a time, and every stored state has the time of its last commit. A listener moves all its targets to
+//! the same time before it reports a snapshot. So a snapshot never contains half a commit, and no change is lost or
+//! sent twice.
 //!
-//! Nothing here knows how requests and responses travel.
+//! This module does not depend on the transport of requests and responses.
 
 mod hub;
 mod listener;

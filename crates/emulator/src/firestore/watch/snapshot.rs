@@ -1,4 +1,5 @@
-//! What is sent between two consistent snapshots: each document's last change per target, as few messages as can be.
+//! The messages between two consistent snapshots: the last change of each document per target, in as few messages as
+//! possible.
 
 use crate::{
     clock,
@@ -8,16 +9,16 @@ use fs::{listen_response::ResponseType, target_change::TargetChangeType};
 use std::{collections::HashMap, sync::Arc};
 use tonic::Status;
 
-/// What became of a document in one target.
+/// The change of a document in one target.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Delta {
-    /// It is in the target: new there, or changed.
+    /// It is in the target, and is new there or changed.
     Shown(Arc<fs::Document>),
-    /// It changed, and is not in the target any more.
+    /// It changed, and is no longer in the target.
     Left(Arc<fs::Document>),
-    /// It is as it was, but others took its place.
+    /// It is unchanged, but other documents took its place in the window.
     PushedOut,
-    /// It does not exist.
+    /// It no longer exists.
     Deleted,
 }
 
@@ -25,23 +26,23 @@ pub(super) enum Delta {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     documents: Vec<(DocumentName, Vec<(i32, Delta)>)>,
-    places: HashMap<DocumentName, usize>,
+    indexes: HashMap<DocumentName, usize>,
 }
 
 impl Outbox {
-    /// Adds a change; it replaces an earlier one of the same document in the same target.
+    /// Adds a change. It replaces an earlier one of the same document in the same target.
     pub(super) fn push(&mut self, target: i32, name: DocumentName, delta: Delta) {
-        let place = *self.places.entry(name).or_insert_with_key(|name| {
+        let index = *self.indexes.entry(name).or_insert_with_key(|name| {
             self.documents.push((name.clone(), Vec::new()));
             self.documents.len() - 1
         });
-        let deltas = &mut self.documents[place].1;
+        let deltas = &mut self.documents[index].1;
         deltas.retain(|(known, _)| *known != target);
         deltas.push((target, delta));
     }
 
-    /// Drops what was for a target that ended.
-    pub(super) fn forget(&mut self, target: i32) {
+    /// Drops the changes of a target that ended.
+    pub(super) fn remove_target(&mut self, target: i32) {
         self.documents.iter_mut().for_each(|(_, deltas)| deltas.retain(|(known, _)| *known != target));
     }
 
@@ -50,13 +51,13 @@ impl Outbox {
         self.documents.iter().all(|(_, deltas)| deltas.is_empty())
     }
 
-    /// The messages that bring a client to the snapshot at `at`.
+    /// The messages that bring a client to the snapshot at time `at`.
     pub(super) fn into_responses(self, at: u64) -> impl Iterator<Item = fs::ListenResponse> {
         self.documents.into_iter().flat_map(move |(name, deltas)| messages(&name, deltas, at))
     }
 }
 
-/// The messages about one document: targets that are shown the same share one.
+/// The messages about one document. Targets with the same view of it share one message.
 fn messages(name: &DocumentName, deltas: Vec<(i32, Delta)>, at: u64) -> Vec<fs::ListenResponse> {
     let mut changes: Vec<(Arc<fs::Document>, fs::DocumentChange)> = Vec::new();
     let (mut deleted, mut pushed_out) = (Vec::new(), Vec::new());
@@ -73,12 +74,12 @@ fn messages(name: &DocumentName, deltas: Vec<(i32, Delta)>, at: u64) -> Vec<fs::
                 continue;
             }
         };
-        // Projections differ from target to target.
-        let place = changes.iter().position(|(known, _)| *known == document).unwrap_or_else(|| {
+        // Each target may have its own projection.
+        let index = changes.iter().position(|(known, _)| *known == document).unwrap_or_else(|| {
             changes.push((document, fs::DocumentChange::default()));
             changes.len() - 1
         });
-        let change = &mut changes[place].1;
+        let change = &mut changes[index].1;
         if shown { change.target_ids.push(target) } else { change.removed_target_ids.push(target) }
     }
     let changes = changes.into_iter().map(|(document, change)| {
@@ -96,12 +97,12 @@ fn messages(name: &DocumentName, deltas: Vec<(i32, Delta)>, at: u64) -> Vec<fs::
     changes.chain(deleted).chain(pushed_out).map(response).collect()
 }
 
-/// The target is known.
+/// The target was added.
 pub(super) fn added(target: i32) -> fs::ListenResponse {
     target_change(TargetChangeType::Add, vec![target], None, None)
 }
 
-/// What the client has of the target is void.
+/// The client must discard its state of the target.
 pub(super) fn reset(target: i32) -> fs::ListenResponse {
     target_change(TargetChangeType::Reset, vec![target], None, None)
 }
@@ -116,7 +117,7 @@ pub(super) fn consistent(at: u64) -> fs::ListenResponse {
     target_change(TargetChangeType::NoChange, Vec::new(), None, Some(at))
 }
 
-/// The target ended, on demand or for a cause.
+/// The target ended, on request or because of an error.
 pub(super) fn removed(target: i32, cause: Option<&Status>) -> fs::ListenResponse {
     target_change(TargetChangeType::Remove, vec![target], cause.map(rpc_status), None)
 }
@@ -131,7 +132,7 @@ fn target_change(
         target_change_type: kind.into(),
         target_ids,
         cause,
-        // The time is all that a client needs to come back with.
+        // A client needs only the time to resume.
         resume_token: at.map(|at| at.to_be_bytes().to_vec()).unwrap_or_default(),
         read_time: at.map(clock::timestamp),
     }))
@@ -178,7 +179,7 @@ mod tests {
         outbox.push(1, name("a"), Delta::Shown(document("a", 1)));
         outbox.push(1, name("a"), Delta::Deleted);
         outbox.push(2, name("b"), Delta::Shown(document("b", 1)));
-        outbox.forget(2);
+        outbox.remove_target(2);
         assert!(!outbox.is_empty());
         let sent = sent(outbox);
         assert!(matches!(&sent[..], [ResponseType::DocumentDelete(delete)] if delete.document == "c/a"), "{sent:?}");

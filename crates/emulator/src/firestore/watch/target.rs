@@ -1,4 +1,4 @@
-//! One target: what the client has of it, and what a commit or a fresh look changes of that. Pure, but for the look itself.
+//! One target: what the client knows of it, and how a commit or a refresh changes that. Only `fetch` reads the store.
 
 use super::{
     hub::{Change, Commit, Interest},
@@ -18,20 +18,20 @@ use tonic::Status;
 
 /// A target of a listener.
 pub(super) struct Target {
-    /// Its id on the stream.
+    /// Its ID on the stream.
     pub(super) id: i32,
     /// Whether it ends once it is current.
     pub(super) once: bool,
-    /// The time up to which the client says that it knows the target.
-    resumed: Option<u64>,
-    /// The time for which `known` holds; `None` before the first look.
+    /// The time up to which the client claims to know the target.
+    resume_time: Option<u64>,
+    /// The time of `known`; `None` before the first refresh.
     as_of: Option<u64>,
     known: Known,
 }
 
-/// What was sent to the client: update times in microseconds, by name.
+/// What the client has received: update times in microseconds, by name.
 enum Known {
-    /// Every name asked for; `None` for documents that are missing.
+    /// Every requested name; `None` for missing documents.
     Documents(BTreeMap<DocumentName, Option<u64>>),
     /// The documents of the result.
     Query(Box<Members>),
@@ -40,13 +40,13 @@ enum Known {
 struct Members {
     query: Query,
     times: HashMap<DocumentName, u64>,
-    /// The last document of a window that is full: what sorts after it is out.
+    /// The last document of a full window: documents that sort after it are outside.
     edge: Option<fs::Document>,
 }
 
-/// What a look at the store finds for a target.
-pub(super) enum Look {
-    /// Each document that was asked for.
+/// What the store contains for a target.
+pub(super) enum Fetched {
+    /// Each requested document.
     Documents(Vec<(DocumentName, Option<fs::Document>)>),
     /// The query's result, in order.
     Query(Vec<fs::Document>),
@@ -78,17 +78,17 @@ impl Target {
             }
             None => return Err(Status::invalid_argument("a target has neither a query nor documents")),
         };
-        let resumed = target.resume_type.map(|resume| match resume {
-            // A token that is none of ours comes from another server: nothing the client has can be trusted.
+        let resume_time = target.resume_type.map(|resume| match resume {
+            // A token of another form comes from another server, so nothing that the client has is trusted.
             ResumeType::ResumeToken(token) => token.try_into().map_or(0, u64::from_be_bytes),
             ResumeType::ReadTime(at) => clock::micros(&at),
         });
-        let target = Self { id, once: target.once, resumed, as_of: None, known };
+        let target = Self { id, once: target.once, resume_time, as_of: None, known };
         target.check_size()?;
         Ok(target)
     }
 
-    /// Which documents it may have to show.
+    /// The documents that may be in the target.
     pub(super) fn interest(&self) -> Interest {
         match &self.known {
             Known::Documents(seen) => Interest::Documents(seen.keys().cloned().collect()),
@@ -96,7 +96,7 @@ impl Target {
         }
     }
 
-    /// Whether it still waits for its first look.
+    /// Whether it was never refreshed.
     pub(super) fn is_new(&self) -> bool {
         self.as_of.is_none()
     }
@@ -106,28 +106,28 @@ impl Target {
         matches!(&self.known, Known::Query(members) if members.query.is_windowed())
     }
 
-    /// Whether a commit came after what the result holds for.
+    /// Whether a commit is later than the state of the target.
     pub(super) fn is_behind(&self, commit: &Commit) -> bool {
         self.as_of.is_some_and(|as_of| as_of < commit.at)
     }
 
-    /// Whether the result after a commit takes another look at the store.
-    pub(super) fn needs_look(&self, commit: &Commit) -> bool {
+    /// Whether the result after a commit requires a refresh.
+    pub(super) fn needs_refresh(&self, commit: &Commit) -> bool {
         match &self.known {
             Known::Query(members) if members.query.is_windowed() => {
-                commit.changes.iter().any(|change| members.is_disturbed_by(change))
+                commit.changes.iter().any(|change| members.is_affected_by(change))
             }
             Known::Documents(_) | Known::Query(_) => false,
         }
     }
 
-    /// Follows a commit that needs no look.
+    /// Applies a commit that requires no refresh.
     pub(super) fn apply(&mut self, commit: &Commit, outbox: &mut Outbox) {
         self.as_of = Some(commit.at);
         for change in &commit.changes {
             let delta = match &mut self.known {
-                Known::Documents(seen) => seen.get_mut(&change.name).and_then(|seen| follow(seen, change)),
-                Known::Query(members) => members.follow(change),
+                Known::Documents(seen) => seen.get_mut(&change.name).and_then(|seen| apply_change(seen, change)),
+                Known::Query(members) => members.apply_change(change),
             };
             if let Some(delta) = delta {
                 outbox.push(self.id, change.name.clone(), delta);
@@ -135,36 +135,36 @@ impl Target {
         }
     }
 
-    /// Looks at the store.
-    pub(super) fn look(&self, table: &impl Documents) -> Result<Look, redb::Error> {
+    /// Reads the target from the store.
+    pub(super) fn fetch(&self, table: &impl Documents) -> Result<Fetched, redb::Error> {
         match &self.known {
             Known::Documents(seen) => {
                 let found = seen.keys().map(|name| Ok((name.clone(), tables::get(table, name)?)));
-                Ok(Look::Documents(found.collect::<Result<_, redb::Error>>()?))
+                Ok(Fetched::Documents(found.collect::<Result<_, redb::Error>>()?))
             }
-            Known::Query(members) => Ok(Look::Query(members.query.run(table)?.documents)),
+            Known::Query(members) => Ok(Fetched::Query(members.query.run(table)?.documents)),
         }
     }
 
-    /// Takes over what a look found in the state of `as_of`; `get` reads single documents of that same state. Answers whether
-    /// the client must first forget what it has.
-    pub(super) fn renew<E>(
+    /// Takes over `fetched`, the state at `as_of`; `get` reads single documents of the same state. Returns whether the
+    /// client must first discard its state.
+    pub(super) fn refresh<E>(
         &mut self,
-        look: Look,
+        fetched: Fetched,
         as_of: u64,
         get: impl FnMut(&DocumentName) -> Result<Option<fs::Document>, E>,
         outbox: &mut Outbox,
     ) -> Result<bool, E> {
         let first = self.as_of.replace(as_of).is_none();
-        // Nothing at all was committed since: what the client has still holds.
-        let unchanged = first && self.resumed == Some(as_of);
-        let mut unsaid = Outbox::default();
-        let outbox = if unchanged { &mut unsaid } else { outbox };
-        match (&mut self.known, look) {
-            (Known::Documents(seen), Look::Documents(found)) => {
+        // Nothing was committed since: the client's state is still valid.
+        let unchanged = first && self.resume_time == Some(as_of);
+        let mut discarded = Outbox::default();
+        let outbox = if unchanged { &mut discarded } else { outbox };
+        match (&mut self.known, fetched) {
+            (Known::Documents(seen), Fetched::Documents(found)) => {
                 for (name, document) in found {
-                    let now = document.as_ref().map(updated);
-                    // Each document asked for is answered for at the first look, the missing ones too.
+                    let now = document.as_ref().map(update_micros);
+                    // The first refresh reports every requested document, including missing ones.
                     if seen.insert(name.clone(), now) != Some(now) || first {
                         let delta = document.map_or(Delta::Deleted, |document| Delta::Shown(Arc::new(document)));
                         outbox.push(self.id, name, delta);
@@ -172,32 +172,33 @@ impl Target {
                 }
                 Ok(false)
             }
-            (Known::Query(members), Look::Query(found)) => {
-                members.renew(self.id, found, get, outbox)?;
-                // What was deleted while the client was away is not known any more; only a fresh start leaves no ghosts.
-                Ok(first && !unchanged && self.resumed.is_some())
+            (Known::Query(members), Fetched::Query(found)) => {
+                members.refresh(self.id, found, get, outbox)?;
+                // Deletions during the client's absence are not recorded. Only a reset makes the client drop deleted
+                // documents.
+                Ok(first && !unchanged && self.resume_time.is_some())
             }
-            (Known::Documents(_) | Known::Query(_), _) => unreachable!("a look is of its target's kind"),
+            (Known::Documents(_) | Known::Query(_), _) => unreachable!("a fetch is of its target's kind"),
         }
     }
 
-    /// Refuses a result too large to be remembered.
+    /// Rejects a result that is too large to track.
     pub(super) fn check_size(&self) -> Result<(), Status> {
         let size = match &self.known {
             Known::Documents(seen) => seen.len(),
             Known::Query(members) => members.times.len(),
         };
-        if size > limits::LISTEN_DOCUMENTS {
-            let most = limits::LISTEN_DOCUMENTS;
-            return Err(Status::resource_exhausted(format!("a target has more than {most} documents")));
+        if size > limits::MAX_TARGET_DOCUMENTS {
+            let max = limits::MAX_TARGET_DOCUMENTS;
+            return Err(Status::resource_exhausted(format!("a target has more than {max} documents")));
         }
         Ok(())
     }
 }
 
-/// One document that was asked for by name.
-fn follow(seen: &mut Option<u64>, change: &Change) -> Option<Delta> {
-    let now = change.document.as_deref().map(updated);
+/// Applies a change to one document that was requested by name.
+fn apply_change(seen: &mut Option<u64>, change: &Change) -> Option<Delta> {
+    let now = change.document.as_deref().map(update_micros);
     if *seen == now {
         return None;
     }
@@ -206,41 +207,41 @@ fn follow(seen: &mut Option<u64>, change: &Change) -> Option<Delta> {
 }
 
 impl Members {
-    /// Whether a window may hold other documents after a change, or in doubt.
-    fn is_disturbed_by(&self, change: &Change) -> bool {
+    /// Whether a change may affect which documents the window contains.
+    fn is_affected_by(&self, change: &Change) -> bool {
         if !self.query.scope().covers(&change.name.collection) {
             return false;
         }
-        if self.query.skips() {
-            // Documents before the window are not remembered, and each of them shifts it.
+        if self.query.has_offset() {
+            // Documents before the window are not tracked, and each of them shifts it.
             return true;
         }
         let member = self.times.contains_key(&change.name);
         let full = self.times.len() >= self.query.limit();
         match (change.document.as_ref().filter(|document| self.query.accepts(document)), &self.edge) {
-            // A place becomes free; somebody may wait for it.
+            // A place becomes free; another document may move in.
             (None, _) => member && full,
             (Some(_), _) if !full => !member,
             (Some(document), Some(edge)) if document.name == edge.name => true,
-            // Before the edge is in, after it is out.
+            // A document before the edge is in the window, one after it is not.
             (Some(document), Some(edge)) => self.query.compare(document, edge).is_lt() != member,
-            // A window of no documents.
+            // A window without documents.
             (Some(_), None) => false,
         }
     }
 
-    fn follow(&mut self, change: &Change) -> Option<Delta> {
+    fn apply_change(&mut self, change: &Change) -> Option<Delta> {
         if !self.query.scope().covers(&change.name.collection) {
             return None;
         }
         match change.document.as_ref().filter(|document| self.query.accepts(document)) {
             Some(document) => {
                 if self.query.is_windowed() && !self.times.contains_key(&change.name) {
-                    // Out of the window, or a look would have been needed.
+                    // The document is outside the window; otherwise the commit would have required a refresh.
                     return None;
                 }
-                let before = self.times.insert(change.name.clone(), updated(document));
-                (before != Some(updated(document))).then(|| Delta::Shown(self.view(document)))
+                let before = self.times.insert(change.name.clone(), update_micros(document));
+                (before != Some(update_micros(document))).then(|| Delta::Shown(self.view(document)))
             }
             None => {
                 self.times.remove(&change.name)?;
@@ -249,7 +250,7 @@ impl Members {
         }
     }
 
-    fn renew<E>(
+    fn refresh<E>(
         &mut self,
         target: i32,
         found: Vec<fs::Document>,
@@ -258,18 +259,18 @@ impl Members {
     ) -> Result<(), E> {
         let full = self.query.is_windowed() && found.len() >= self.query.limit();
         self.edge = found.last().filter(|_| full).cloned();
-        let mut gone = std::mem::take(&mut self.times);
+        let mut removed = std::mem::take(&mut self.times);
         for document in found {
-            let (name, now) = (DocumentName::stored(&document.name), updated(&document));
-            if gone.remove(&name) != Some(now) {
+            let (name, now) = (DocumentName::from_stored(&document.name), update_micros(&document));
+            if removed.remove(&name) != Some(now) {
                 outbox.push(target, name.clone(), Delta::Shown(Arc::new(self.query.project(document))));
             }
             self.times.insert(name, now);
         }
-        for (name, before) in gone {
+        for (name, before) in removed {
             let delta = match get(&name)? {
                 None => Delta::Deleted,
-                Some(document) if updated(&document) == before => Delta::PushedOut,
+                Some(document) if update_micros(&document) == before => Delta::PushedOut,
                 Some(document) => Delta::Left(Arc::new(self.query.project(document))),
             };
             outbox.push(target, name, delta);
@@ -277,7 +278,7 @@ impl Members {
         Ok(())
     }
 
-    /// What the client gets to see of a document.
+    /// The client's view of a document.
     fn view(&self, document: &Arc<fs::Document>) -> Arc<fs::Document> {
         if self.query.is_projection() {
             Arc::new(self.query.project(document.as_ref().clone()))
@@ -287,7 +288,7 @@ impl Members {
     }
 }
 
-fn updated(document: &fs::Document) -> u64 {
+fn update_micros(document: &fs::Document) -> u64 {
     document.update_time.as_ref().map_or(0, clock::micros)
 }
 

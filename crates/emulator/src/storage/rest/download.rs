@@ -1,6 +1,6 @@
-//! Reading bytes: whole or a range, small ones in one hop, large ones block by block.
+//! Reads bytes, whole or a range: small objects with one blocking call, large ones block by block.
 
-use super::{Query, Refusal, Storage};
+use super::{ApiError, Query, Storage};
 use crate::{
     limits,
     storage::{
@@ -24,36 +24,36 @@ use std::{
     sync::Arc,
 };
 
-/// What a reader asks for, apart from the object.
-pub(super) struct Wanted {
+/// A request for an object's bytes.
+pub(super) struct MediaRequest {
     conditions: Conditions,
     range: Option<String>,
-    /// The range is of an object with one of these entity tags; of another all is wanted.
+    /// The range applies only to an object with one of these entity tags; otherwise the whole object is sent.
     if_range: Option<Etags>,
     head: bool,
-    /// The caller can unpack gzip.
+    /// The caller accepts gzip.
     gzip: bool,
-    /// The entity tag is written in quotes, as HTTP wants.
+    /// The entity tag of the response is in quotes, as HTTP requires.
     quoted_etag: bool,
 }
 
-impl Wanted {
-    /// From the request's head.
-    pub(super) fn of(request: &Request, conditions: Conditions) -> Self {
+impl MediaRequest {
+    /// From the request's headers.
+    pub(super) fn new(request: &Request, conditions: Conditions) -> Self {
         let headers = request.headers();
         let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
         Self {
             conditions,
             range: range.map(str::to_owned),
-            if_range: Etags::of(headers, header::IF_RANGE),
+            if_range: Etags::from_headers(headers, header::IF_RANGE),
             head: request.method() == Method::HEAD,
             gzip: accepts_gzip(headers),
             quoted_etag: true,
         }
     }
 
-    /// With the entity tag as the resource shows it.
-    pub(super) fn with_bare_etag(self) -> Self {
+    /// The same request with an entity tag without quotes, as in the resource.
+    pub(super) fn with_unquoted_etag(self) -> Self {
         Self { quoted_etag: false, ..self }
     }
 }
@@ -68,46 +68,46 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What one trip to a blocking thread yields.
+/// The result of one blocking call.
 struct Opened {
     object: gcs::Object,
     file: File,
-    /// It is packed with gzip, and its reader wants it unpacked.
-    unpack: bool,
+    /// The object is gzip-compressed and must be decompressed for this reader.
+    decompress: bool,
     /// The part to send; `None` for the whole object.
     range: Option<Range<u64>>,
-    /// Its first block.
+    /// The first block of that part.
     first: Bytes,
 }
 
-/// Answers with the bytes of an object.
+/// Responds with the bytes of an object.
 pub(super) async fn media(
     service: Arc<Storage>,
     bucket: String,
     name: String,
     query: &Query,
-    wanted: Wanted,
-) -> Result<Response, Refusal> {
+    request: MediaRequest,
+) -> Result<Response, ApiError> {
     let generation = query.number("generation")?;
-    let Wanted { conditions, range: wanted, if_range, head, gzip, quoted_etag } = wanted;
+    let MediaRequest { conditions, range: range_header, if_range, head, gzip, quoted_etag } = request;
     let open = move || {
         let (object, file) = service.open_object(&bucket, &name, generation, &conditions)?;
-        if !gzip && is_unpacked(&object, &file)? {
-            // Ranges are of the packed bytes; the real service ignores them here, too.
-            return Ok(Opened { object, file, unpack: true, range: None, first: Bytes::new() });
+        if !gzip && needs_decompression(&object, &file)? {
+            // Ranges apply to the compressed bytes; the real service ignores them here, too.
+            return Ok(Opened { object, file, decompress: true, range: None, first: Bytes::new() });
         }
-        let wanted = wanted.filter(|_| if_range.is_none_or(|etags| etags.contain(&object.etag)));
+        let range_header = range_header.filter(|_| if_range.is_none_or(|etags| etags.contains(&object.etag)));
         let size = u64::try_from(object.size).unwrap_or(0);
-        let range = range::requested(wanted.as_deref(), size)?;
-        let whole = range.clone().unwrap_or(0..size);
-        let first = if head { Bytes::new() } else { read_block(&file, &whole)? };
-        Ok::<_, Refusal>(Opened { object, file, unpack: false, range, first })
+        let range = range::resolve(range_header.as_deref(), size)?;
+        let full_range = range.clone().unwrap_or(0..size);
+        let first = if head { Bytes::new() } else { read_block(&file, &full_range)? };
+        Ok::<_, ApiError>(Opened { object, file, decompress: false, range, first })
     };
-    let Opened { object, file, unpack, range, first } = tokio::task::spawn_blocking(open).await??;
+    let Opened { object, file, decompress, range, first } = tokio::task::spawn_blocking(open).await??;
     let size = u64::try_from(object.size).unwrap_or(0);
     let sent = range.clone().unwrap_or(0..size);
-    let body = if unpack {
-        if head { Body::empty() } else { Body::from_stream(unpacked(file)) }
+    let body = if decompress {
+        if head { Body::empty() } else { Body::from_stream(decompressed(file)) }
     } else if first.len() as u64 == sent.end - sent.start || head {
         Body::from(first)
     } else {
@@ -115,15 +115,15 @@ pub(super) async fn media(
         Body::from_stream(blocks(Arc::new(file), first, rest))
     };
     let mut response = Response::new(body);
-    describe(&object, response.headers_mut());
+    set_object_headers(&object, response.headers_mut());
     if !quoted_etag {
         set(response.headers_mut(), header::ETAG, &object.etag);
     }
-    // A signer may choose how the download shows itself.
+    // A signed URL may set these headers of the download.
     set(response.headers_mut(), header::CONTENT_TYPE, &query.text("response-content-type"));
     set(response.headers_mut(), header::CONTENT_DISPOSITION, &query.text("response-content-disposition"));
-    if unpack {
-        // How long it is will be known at its end.
+    if decompress {
+        // The length is known only at the end.
         response.headers_mut().remove(header::CONTENT_ENCODING);
         response.headers_mut().remove(header::ACCEPT_RANGES);
         set(response.headers_mut(), header::WARNING, "214 UploadServer gunzipped");
@@ -138,9 +138,9 @@ pub(super) async fn media(
     Ok(response)
 }
 
-/// Whether a reader who cannot unpack gzip gets the object unpacked ("decompressive transcoding"). Bytes that only
-/// claim to be packed are sent as they are.
-fn is_unpacked(object: &gcs::Object, file: &File) -> io::Result<bool> {
+/// Whether a reader that does not accept gzip gets the object decompressed ("decompressive transcoding"). Bytes that
+/// are not actually compressed are sent as they are.
+fn needs_decompression(object: &gcs::Object, file: &File) -> io::Result<bool> {
     if object.content_encoding != "gzip" || object.cache_control.contains("no-transform") || object.size < 2 {
         return Ok(false);
     }
@@ -149,8 +149,8 @@ fn is_unpacked(object: &gcs::Object, file: &File) -> io::Result<bool> {
     Ok(magic == [0x1f, 0x8b])
 }
 
-/// The unpacked bytes of a file, block by block.
-fn unpacked(file: File) -> impl futures::Stream<Item = io::Result<Bytes>> {
+/// The decompressed bytes of a file, block by block.
+fn decompressed(file: File) -> impl futures::Stream<Item = io::Result<Bytes>> {
     let decoder = MultiGzDecoder::new(BufReader::with_capacity(limits::BLOCK_BYTES, file));
     futures::stream::try_unfold(decoder, |mut decoder| async move {
         let read = move || {
@@ -163,7 +163,7 @@ fn unpacked(file: File) -> impl futures::Stream<Item = io::Result<Bytes>> {
     })
 }
 
-/// The first block, then the rest, each read on a blocking thread when the one before is on its way.
+/// The first block, then the rest. Each block is read on a blocking thread after the previous one was sent.
 fn blocks(file: Arc<File>, first: Bytes, rest: Range<u64>) -> impl futures::Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold((Some(first), rest), move |(first, rest)| {
         let file = Arc::clone(&file);
@@ -190,8 +190,8 @@ fn read_block(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
     Ok(block.into())
 }
 
-/// The headers without which the official Rust client fails a read, and those that other clients look at.
-pub(super) fn describe(object: &gcs::Object, headers: &mut HeaderMap) {
+/// Sets the headers that the official Rust client requires for a read, and those that other clients use.
+pub(super) fn set_object_headers(object: &gcs::Object, headers: &mut HeaderMap) {
     let checksums = object.checksums.clone().unwrap_or_default();
     let md5 = crate::json::encode_base64(&checksums.md5_hash);
     let hash = format!("crc32c={},md5={md5}", json::crc32c_text(checksums.crc32c.unwrap_or(0)));
@@ -220,7 +220,7 @@ fn or_identity(encoding: &str) -> &str {
     if encoding.is_empty() { "identity" } else { encoding }
 }
 
-/// Sets a header, unless its value is empty or cannot be one.
+/// Sets a header, unless the value is empty or not a valid header value.
 pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if !value.is_empty()
         && let Ok(value) = HeaderValue::from_str(value)

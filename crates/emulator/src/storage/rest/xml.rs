@@ -1,8 +1,9 @@
-//! Objects by Cloud Storage's XML API, as far as signed URLs lead there: read, write in one piece, begin a resumable upload, delete.
+//! Cloud Storage's XML API for objects, as far as signed URLs need it: read, write in one request, begin a resumable
+//! upload, delete.
 
 use super::{
-    Query, Refusal, Storage,
-    download::{self, Wanted},
+    ApiError, Query, Storage,
+    download::{self, MediaRequest},
     no_content, unsupported,
     upload::{self, header_text},
 };
@@ -30,33 +31,33 @@ pub(super) async fn object(
     name: String,
     query: &Query,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if name.is_empty() {
         return Err(unsupported(&request));
     }
     check_headers(request.headers(), Api::Xml)?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let shown = ["generation", "response-content-type", "response-content-disposition"];
-    query.check(if reads { &shown } else { &shown[..1] }, &[])?;
+    let read_parameters = ["generation", "response-content-type", "response-content-disposition"];
+    query.check(if reads { &read_parameters } else { &read_parameters[..1] }, &[])?;
     match *request.method() {
         Method::GET | Method::HEAD => {
-            let wanted = Wanted::of(&request, conditions(request.headers())?);
-            download::media(service, bucket, name, query, wanted).await
+            let media_request = MediaRequest::new(&request, conditions(request.headers())?);
+            download::media(service, bucket, name, query, media_request).await
         }
         Method::PUT => {
             let new = new_object(bucket, name, &request)?;
             let upload = upload::receive(&service, request.into_body()).await?;
             let object = service.insert(new, upload).await?;
             let mut response = Response::new(Body::empty());
-            download::describe(&object, response.headers_mut());
-            // They describe the object, not this empty answer.
+            download::set_object_headers(&object, response.headers_mut());
+            // They describe the object, not this empty response.
             for of_content in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_DISPOSITION] {
                 response.headers_mut().remove(of_content);
             }
             Ok(response)
         }
         Method::POST if header_text(&request, header::HeaderName::from_static("x-goog-resumable")) == "start" => {
-            let mut response = upload::begun(&service, new_object(bucket, name, &request)?, None).await?;
+            let mut response = upload::begin_resumable(&service, new_object(bucket, name, &request)?, None).await?;
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
@@ -69,8 +70,8 @@ pub(super) async fn object(
     }
 }
 
-/// What the headers say of a new object.
-fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObject, Refusal> {
+/// Builds a new object from the request's headers.
+fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObject, ApiError> {
     let headers = request.headers();
     let text = |name: header::HeaderName| header_text(request, name);
     let mut resource = gcs::Object {
@@ -93,7 +94,7 @@ fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObje
     let hash = text(header::HeaderName::from_static("x-goog-hash"));
     let checksums = resource.checksums.get_or_insert_default();
     if !md5.is_empty() {
-        let md5 = fields::decode_base64(&md5).ok_or_else(|| Refusal::Invalid(format!("Invalid MD5 '{md5}'.")))?;
+        let md5 = fields::decode_base64(&md5).ok_or_else(|| ApiError::Invalid(format!("Invalid MD5 '{md5}'.")))?;
         checksums.md5_hash = md5;
     }
     if !hash.is_empty() {
@@ -102,25 +103,25 @@ fn new_object(bucket: String, name: String, request: &Request) -> Result<NewObje
     Ok(NewObject { bucket, resource, conditions: conditions(headers)? })
 }
 
-fn custom_time(text: &str) -> Result<Option<prost_types::Timestamp>, Refusal> {
-    let malformed = |_| Refusal::Invalid(format!("Invalid x-goog-custom-time '{text}'."));
+fn custom_time(text: &str) -> Result<Option<prost_types::Timestamp>, ApiError> {
+    let malformed = |_| ApiError::Invalid(format!("Invalid x-goog-custom-time '{text}'."));
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(malformed) }
 }
 
 /// Preconditions as headers.
-fn conditions(headers: &HeaderMap) -> Result<Conditions, Refusal> {
+fn conditions(headers: &HeaderMap) -> Result<Conditions, ApiError> {
     let number = |name: &str| {
         let value = headers.get(name).map(|value| value.to_str().ok().and_then(|text| text.parse::<i64>().ok()));
         match value {
-            Some(None) => Err(Refusal::Invalid(format!("Invalid value for {name}."))),
+            Some(None) => Err(ApiError::Invalid(format!("Invalid value for {name}."))),
             found => Ok(found.flatten()),
         }
     };
     Ok(Conditions {
         generation_match: number("x-goog-if-generation-match")?,
         metageneration_match: number("x-goog-if-metageneration-match")?,
-        etag_match: Etags::of(headers, header::IF_MATCH),
-        etag_not_match: Etags::of(headers, header::IF_NONE_MATCH),
+        etag_match: Etags::from_headers(headers, header::IF_MATCH),
+        etag_not_match: Etags::from_headers(headers, header::IF_NONE_MATCH),
         ..Conditions::default()
     })
 }
