@@ -1,15 +1,16 @@
-//! `clipfleet batch`: a batch on a running fleet.
+//! `clipfleet batch`: shows, watches, cancels and retries a batch on a running fleet.
 
 use crate::{
     client::Client,
     exit::Failed,
     operate::Server,
-    progress::{Bars, is_over, table},
+    progress::{Bars, is_terminal, table},
 };
 use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
 use std::{process::ExitCode, time::Duration};
 
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval between two updates of the progress bars.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `clipfleet batch`.
 #[derive(Debug, Args)]
@@ -24,11 +25,11 @@ pub(crate) struct BatchArgs {
 enum Verb {
     /// Print the batch as JSON.
     Show { batch: String },
-    /// Follow the batch until it is over.
+    /// Show the progress of the batch until it ends.
     Watch { batch: String },
-    /// Give up the batch's clips, or one of them.
+    /// Cancel all clips of the batch, or one clip.
     Cancel { batch: String, clip: Option<String> },
-    /// Start the batch's failed and cancelled clips over, or one of them.
+    /// Retry all failed and cancelled clips of the batch, or one clip.
     Retry { batch: String, clip: Option<String> },
 }
 
@@ -48,8 +49,8 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 }
 
 async fn act(client: &Client, batch: &str, clip: Option<&str>, verb: &str) -> Result<ExitCode, Failed> {
-    let concerned = client.act(batch, clip, verb).await?;
-    let clips: Vec<&str> = concerned.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
+    let affected = client.act(batch, clip, verb).await?;
+    let clips: Vec<&str> = affected.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
     println!("{verb}: {} clips{}{}", clips.len(), if clips.is_empty() { "" } else { ": " }, clips.join(", "));
     Ok(ExitCode::SUCCESS)
 }
@@ -57,9 +58,9 @@ async fn act(client: &Client, batch: &str, clip: Option<&str>, verb: &str) -> Re
 async fn watch(client: &Client, batch: &str) -> Result<ExitCode, Failed> {
     let mut status = client.show(batch).await?;
     let mut bars = Bars::new(status.clips.iter().map(|clip| clip.clip_id.as_str()), true);
-    while !is_over(&status.status) {
+    while !is_terminal(&status.status) {
         bars.show(&status);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         status = client.show(batch).await?;
     }
     bars.show(&status);

@@ -6,10 +6,10 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::{fmt::Write as _, time::Duration};
 
-/// Longest wait for one answer. Accepting a thousand clips takes about a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for one response. Accepting a thousand clips takes about a second.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Speaks to one dispatcher.
+/// A client of one dispatcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     base: String,
@@ -18,40 +18,40 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// `base` is the server's address, for example `http://127.0.0.1:8080`; `token` an identity token for a server that
-    /// wants one.
+    /// `base` is the address of the server, for example `http://127.0.0.1:8080`; `token` is an identity token, if the
+    /// server requires one.
     pub(crate) fn new(base: &str, token: Option<String>) -> Result<Self, Failed> {
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        let http = reqwest::Client::builder().timeout(PATIENCE).build();
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
         let http = http.map_err(|error| Failed::because("prepare the HTTP client", error))?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 
     pub(crate) async fn submit(&self, batch: &ExportBatch) -> Result<BatchAccepted, Failed> {
         let body = serde_json::to_string(batch).map_err(|error| Failed::because("write the request", error))?;
-        self.call(Method::POST, "/batches", Some(body)).await.and_then(understand)
+        self.call(Method::POST, "/batches", Some(body)).await.and_then(parse)
     }
 
     pub(crate) async fn show(&self, batch: &str) -> Result<BatchStatus, Failed> {
-        self.show_raw(batch).await.and_then(understand)
+        self.show_raw(batch).await.and_then(parse)
     }
 
     pub(crate) async fn show_raw(&self, batch: &str) -> Result<Value, Failed> {
         self.get(&format!("/batches/{batch}")).await
     }
 
-    /// `verb` is `cancel` or `retry`. Returns the clips concerned.
+    /// Cancels or retries clips: `verb` is `cancel` or `retry`. Returns the affected clips.
     pub(crate) async fn act(&self, batch: &str, clip: Option<&str>, verb: &str) -> Result<BatchAccepted, Failed> {
         let clip = clip.map_or(String::new(), |clip| format!("/clips/{clip}"));
-        self.post(&format!("/batches/{batch}{clip}:{verb}")).await.and_then(understand)
+        self.post(&format!("/batches/{batch}{clip}:{verb}")).await.and_then(parse)
     }
 
-    /// What is at a path of the API.
+    /// Sends a GET request to a path of the API.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failed> {
         self.call(Method::GET, path, None).await
     }
 
-    /// Asks for something that needs no body.
+    /// Sends a POST request without a body to a path of the API.
     pub(crate) async fn post(&self, path: &str) -> Result<Value, Failed> {
         self.call(Method::POST, path, None).await
     }
@@ -72,11 +72,11 @@ impl Client {
     }
 }
 
-fn understand<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failed> {
-    serde_json::from_value(value).map_err(|error| Failed::because("understand the server", error))
+fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failed> {
+    serde_json::from_value(value).map_err(|error| Failed::because("parse the response", error))
 }
 
-/// The server's error in words, every bad field on a line of its own.
+/// The server's error, with each invalid field on a line of its own.
 async fn refused(status: StatusCode, response: Response) -> Failed {
     let body: Value = response.json().await.unwrap_or_default();
     let error = &body["error"];

@@ -1,5 +1,6 @@
-//! Settings that several roles share: which cloud, which buckets, where to listen, how to log.
+//! Settings that several roles share: the cloud, the buckets, the address to listen on, logs and traces.
 
+use crate::exit::Failed;
 use clipfleet_cloud::{Cloud, google, google::Endpoints};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{
@@ -8,8 +9,6 @@ use clipfleet_service::{
     trace::Traces,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use crate::exit::Failed;
 
 const PROJECT: Setting = Setting {
     flag: "project",
@@ -39,54 +38,50 @@ const DEFAULT_BUCKET: Setting = Setting {
     flag: "default-bucket",
     env: "CLIPFLEET_DEFAULT_BUCKET",
     default: clipfleet_contract::names::LOCAL_BUCKET,
-    help: "bucket of results whose request names no prefix",
+    help: "Bucket for the results of requests without a prefix",
 };
 const ALLOWED_BUCKETS: Setting = Setting {
     flag: "allowed-buckets",
     env: "CLIPFLEET_ALLOWED_BUCKETS",
     default: "",
-    help: "further buckets that sources and results may lie in, comma-separated",
+    help: "Additional buckets for sources and results, comma-separated",
 };
 const LISTEN: Setting = Setting {
     flag: "listen",
     env: "CLIPFLEET_LISTEN",
     default: "",
-    help: "address to listen on [default: 0.0.0.0:PORT if PORT is set, else 127.0.0.1 and a free port]",
+    help: "Address to listen on [default: 0.0.0.0:PORT if PORT is set, otherwise 127.0.0.1 and a free port]",
 };
-/// Where a role listens if no address is given.
-pub(crate) const PORT: Setting = Setting {
-    flag: "port",
-    env: "PORT",
-    default: "",
-    help: "port to listen on at all addresses, as Cloud Run sets it",
-};
+/// The port that a role listens on if no address is given.
+pub(crate) const PORT: Setting =
+    Setting { flag: "port", env: "PORT", default: "", help: "Port to listen on at all addresses, as set by Cloud Run" };
 const LOG_FORMAT: Setting =
-    Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "text or json" };
+    Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "Format of logs: text or json" };
 
 const TRACES: Setting = Setting {
     flag: "otlp-endpoint",
     env: "OTEL_EXPORTER_OTLP_ENDPOINT",
     default: "",
-    help: "collector that traces are sent to by OTLP over gRPC, for example http://127.0.0.1:4317; none if empty",
+    help: "Collector that receives traces by OTLP over gRPC, for example http://127.0.0.1:4317",
 };
 const TRACE_SHARE: Setting = Setting {
     flag: "trace-share",
     env: "CLIPFLEET_TRACE_SHARE",
     default: "1",
-    help: "share of traces that is kept, 0 to 1",
+    help: "Share of traces that are recorded, 0 to 1",
 };
 
 /// Settings of every role.
 pub(crate) const ROLE: &[Setting] =
     &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
-/// Those of them that do not say which cloud.
+/// Settings of every process: those of [`ROLE`] that do not select the cloud.
 pub(crate) const PROCESS: &[Setting] = &[LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
-/// What is told of a process.
+/// Settings of logs and traces.
 pub(crate) const TELEMETRY: &[Setting] = &[LOG_FORMAT, TRACES, TRACE_SHARE];
-/// Settings of roles that judge buckets.
+/// Settings of roles that check buckets.
 pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
 
-/// What every role is given.
+/// The values of [`ROLE`].
 #[derive(Debug, Clone)]
 pub(crate) struct RoleSettings {
     pub(crate) endpoints: Endpoints,
@@ -94,7 +89,7 @@ pub(crate) struct RoleSettings {
     pub(crate) telemetry: Telemetry,
 }
 
-/// How a process tells what it does.
+/// The values of [`TELEMETRY`].
 #[derive(Debug, Clone)]
 pub(crate) struct Telemetry {
     log_format: LogFormat,
@@ -102,12 +97,12 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts it, as `service`.
+    /// Starts logging and tracing, with `service` as the name of the service.
     pub(crate) fn start(&self, service: &str) {
         start_logging(self.log_format, "info", &format!("clipfleet-{service}"), &self.traces);
     }
 
-    /// Environment that makes another process of ours send traces to the same place.
+    /// Environment variables that make another Clipfleet process send traces to the same collector.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let share = (TRACE_SHARE.env, self.traces.share.to_string());
         let endpoint = self.traces.endpoint.iter().map(|endpoint| (TRACES.env, endpoint.clone()));
@@ -140,7 +135,7 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, telemetry })
 }
 
-/// Where a process answers, and how it logs.
+/// The values of [`PROCESS`].
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessSettings {
     pub(crate) listen: SocketAddr,
@@ -173,10 +168,10 @@ pub(crate) fn buckets(reader: &mut Reader<'_>) -> Option<BucketPolicy> {
     Some(BucketPolicy { default_bucket, allowed })
 }
 
-/// The endpoints of servers on this machine.
-pub(crate) fn local_endpoints(servers: SocketAddr) -> Endpoints {
-    let reachable = if servers.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { servers.ip() };
-    let host = Some(SocketAddr::from((reachable, servers.port())).to_string());
+/// The endpoints of an emulator on this machine.
+pub(crate) fn local_endpoints(emulator: SocketAddr) -> Endpoints {
+    let reachable = if emulator.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { emulator.ip() };
+    let host = Some(SocketAddr::from((reachable, emulator.port())).to_string());
     Endpoints {
         project: clipfleet_contract::names::LOCAL_PROJECT.to_owned(),
         pubsub: host.clone(),
@@ -185,7 +180,7 @@ pub(crate) fn local_endpoints(servers: SocketAddr) -> Endpoints {
     }
 }
 
-/// Environment that makes another process of ours use the same endpoints.
+/// Environment variables that make another Clipfleet process use the same endpoints.
 pub(crate) fn environment(endpoints: &Endpoints) -> Vec<(&'static str, String)> {
     let hosts =
         [(PUBSUB.env, &endpoints.pubsub), (FIRESTORE.env, &endpoints.firestore), (STORAGE.env, &endpoints.storage)];

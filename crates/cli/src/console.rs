@@ -1,5 +1,5 @@
-//! The web page of `crates/console`, as routes beside the dispatcher's API, with what only this program knows: where uploads
-//! go, and how many workers it keeps.
+//! The web console of `crates/console`, as routes next to the dispatcher's API, with settings that only this program
+//! has: where uploads are stored, and the number of workers.
 
 use axum::{
     Json, Router,
@@ -12,30 +12,30 @@ use clipfleet_console::{FILES, INDEX, SETTINGS, content_security_policy};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Where results are downloaded from in Google Cloud.
+/// The origin of results in Google Cloud.
 const GOOGLE: &str = "https://storage.googleapis.com";
 
-/// What the page is told.
+/// The settings of the console.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConsoleSpec {
-    /// host:port of a Storage server on this machine, which takes uploads from browsers. Google's does not without credentials, which
-    /// this page has none of: there, sources are named.
+    /// host:port of a Storage server on this machine, which accepts uploads from browsers. Google's server requires
+    /// credentials, which the console does not have, so that users give the URI of a source instead.
     pub(crate) storage: Option<String>,
-    /// Where uploads go.
+    /// The bucket for uploads.
     pub(crate) bucket: String,
-    /// Workers that are kept alive here, at most, and the slots of each, where that is known.
+    /// The maximum number of workers and the slots of each, if known.
     pub(crate) workers: Option<(usize, usize)>,
 }
 
-/// The page and its files.
+/// The headers and settings that the console is served with.
 struct Page {
     policy: HeaderValue,
     settings: Value,
 }
 
-/// The routes of the page.
+/// The routes of the console.
 pub(crate) fn routes(spec: &ConsoleSpec) -> Router {
-    // Google's clients take the variable with and without a scheme.
+    // Google's clients accept the variable with and without a scheme.
     let url = |host: &String| if host.contains("://") { host.clone() } else { format!("http://{host}") };
     let storage = spec.storage.as_ref().map(url);
     let policy = content_security_policy(&[storage.as_deref().unwrap_or(GOOGLE)]);
@@ -44,35 +44,37 @@ pub(crate) fn routes(spec: &ConsoleSpec) -> Router {
         "fleet": spec.workers.map(|(workers, slots)| json!({"workers": workers, "slots": slots})),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    // A host is a header's text: it was parsed as an address, or connected to.
+    // The host is valid in a header, because it was parsed as an address or connected to.
     let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let page = Arc::new(Page { policy, settings });
     let (index, file) = (Arc::clone(&page), page);
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/console/") }))
         .route("/console", get(|| async { Redirect::temporary("/console/") }))
-        .route("/console/", get(move |headers: HeaderMap| async move { index.answer(INDEX, &headers) }))
+        .route("/console/", get(move |headers: HeaderMap| async move { index.respond(INDEX, &headers) }))
         .route(
             "/console/{name}",
-            get(move |Path(name): Path<String>, headers: HeaderMap| async move { file.answer(&name, &headers) }),
+            get(move |Path(name): Path<String>, headers: HeaderMap| async move { file.respond(&name, &headers) }),
         )
 }
 
 impl Page {
-    fn answer(&self, name: &str, asked: &HeaderMap) -> Response {
+    fn respond(&self, name: &str, request_headers: &HeaderMap) -> Response {
         if name == SETTINGS {
             return ([(header::CACHE_CONTROL, "no-store")], Json(self.settings.clone())).into_response();
         }
         let Some(file) = FILES.iter().find(|file| file.name == name) else {
-            return (StatusCode::NOT_FOUND, format!("there is no {name} here\n")).into_response();
+            return (StatusCode::NOT_FOUND, format!("{name} not found\n")).into_response();
         };
         let tag = file.etag();
-        let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-        let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+        let unchanged =
+            request_headers.get(header::IF_NONE_MATCH).is_some_and(|tags| tags.as_bytes() == tag.as_bytes());
+        let mut response =
+            if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
         headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
-        for (name, value) in FIXED {
+        for (name, value) in HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
         }
         if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -82,8 +84,9 @@ impl Page {
     }
 }
 
-/// Asked for again each time, answered with 304 as a rule; and nothing of the page is guessed at or told elsewhere.
-const FIXED: [(HeaderName, &str); 3] = [
+/// Headers of every file. Browsers revalidate files, and usually receive 304. They neither guess content types nor send
+/// referrers.
+const HEADERS: [(HeaderName, &str); 3] = [
     (header::CACHE_CONTROL, "no-cache"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),

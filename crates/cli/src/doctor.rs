@@ -1,4 +1,4 @@
-//! `clipfleet doctor`: what works here, and what to do about what does not.
+//! `clipfleet doctor`: checks this machine or a deployment, and suggests fixes.
 
 use crate::{
     client::Client,
@@ -14,22 +14,22 @@ use clipfleet_worker::{GpuMode, Program};
 use serde_json::Value;
 use std::{fmt, path::Path, process::ExitCode, time::Duration};
 
-/// Longest wait for a server to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for a response of a server.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn command() -> Command {
     let cloud = Arg::new("cloud").long("cloud").action(ArgAction::SetTrue);
     let server = Arg::new("server").long("server").value_name("URL").env("CLIPFLEET_SERVER").hide_env_values(true);
     let token = Arg::new("token").long("token").env("CLIPFLEET_TOKEN").hide_env_values(true);
     let command = Command::new("doctor")
-        .about("Tell what works here, and what to do about what does not")
-        .arg(cloud.help("Look at a deployment and not at this machine's media"))
-        .arg(server.help("Ask this dispatcher, too, for example https://clipfleet-dispatcher-xyz.run.app"))
-        .arg(token.help("Identity token for a dispatcher that wants one"));
+        .about("Check this machine and suggest fixes")
+        .arg(cloud.help("Check a deployment instead of this machine"))
+        .arg(server.help("Check this dispatcher, too, for example https://clipfleet-dispatcher-xyz.run.app"))
+        .arg(token.help("Identity token, if the dispatcher requires one"));
     declare(command, &[ROLE, BUCKETS, &[roles::GPU]])
 }
 
-/// One finding: how it is, and the remedy when it is not well.
+/// The result of one check, and the remedy if there is a problem.
 struct Finding {
     verdict: Verdict,
     what: String,
@@ -39,7 +39,7 @@ struct Finding {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Works,
-    /// Not needed for everything.
+    /// Missing, but not always needed.
     Lacks,
     Broken,
 }
@@ -75,7 +75,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let (settings, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
     let gpu = reader.take(&roles::GPU, roles::gpu_mode);
     let ((settings, buckets), gpu) = reader.finish(settings.zip(buckets).zip(gpu))?;
-    let asked = |name| matches.get_one::<String>(name);
+    let argument = |name| matches.get_one::<String>(name);
     let deployment = matches.get_flag("cloud");
     let (mut findings, subject) = if deployment {
         (Vec::new(), "This deployment")
@@ -85,31 +85,32 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         (findings, "This machine")
     };
     findings.extend(endpoints(&settings, &buckets.default_bucket, deployment).await);
-    if let Some(server) = asked("server") {
-        findings.push(dispatcher(server, asked("token").cloned()).await);
+    if let Some(server) = argument("server") {
+        findings.push(dispatcher(server, argument("token").cloned()).await);
     }
     findings.iter().for_each(|finding| println!("{finding}"));
     let broken = findings.iter().filter(|finding| finding.verdict == Verdict::Broken).count();
     match broken {
         0 => println!("\n{subject} can export clips."),
-        number => println!("\n{number} things must be mended before {} can export clips.", subject.to_lowercase()),
+        1 => println!("\n1 problem to fix before {} can export clips.", subject.to_lowercase()),
+        count => println!("\n{count} problems to fix before {} can export clips.", subject.to_lowercase()),
     }
     Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the media program says of this machine.
+/// The findings of the media program.
 async fn media(gpu: GpuMode) -> Vec<Finding> {
-    let program = match roles::beside_us() {
+    let program = match roles::installed_pipeline() {
         Ok(program) => program,
         Err(reason) => {
             return vec![Finding::broken("media program: not found", format!("CLIPFLEET_PIPELINE {reason}"))];
         }
     };
-    // A worker looks anew at each start; so does the doctor, and leaves nothing behind.
+    // As at the start of a worker, the plugins are scanned again. The registry is removed afterwards.
     let directory = std::env::temp_dir().join(format!("clipfleet-doctor-{}-registry", std::process::id()));
-    let made = std::fs::create_dir(&directory);
+    let created = std::fs::create_dir(&directory);
     let checked = Program::new(program, gpu, &directory).check().await;
-    if made.is_ok() {
+    if created.is_ok() {
         let _ = std::fs::remove_dir_all(&directory);
     }
     match checked {
@@ -148,7 +149,7 @@ fn gpu_finding(gpu: &Value) -> Finding {
     let found: Vec<&str> = gpu["elements"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let test = &gpu["selfTest"];
     if test.is_null() {
-        return Finding::lacks("GPU: none that is used, clips are encoded on the CPU", text(&gpu["note"]));
+        return Finding::lacks("GPU: not used, clips are encoded on the CPU (slower)", text(&gpu["note"]));
     }
     let driver = gpu["driver"].as_str().map(|driver| format!(" (driver {driver})")).unwrap_or_default();
     if test["passed"] == true {
@@ -170,7 +171,7 @@ fn scratch(directory: &Path) -> Finding {
     }
 }
 
-/// Whether the configured servers answer and hold what the fleet needs. `needed`: whether there must be some.
+/// Checks that the configured servers respond and have what the fleet needs. If `needed`, servers must be configured.
 async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<Finding> {
     let endpoints = &settings.endpoints;
     let hosts = [&endpoints.pubsub, &endpoints.firestore, &endpoints.storage];
@@ -181,7 +182,7 @@ async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<F
         } else {
             Finding::lacks(
                 format!("{what}, the emulator is used"),
-                format!("for `clipfleet up` and `clipfleet export` nothing; else {remedy}"),
+                format!("nothing to do for `clipfleet up` and `clipfleet export`; otherwise {remedy}"),
             )
         }];
     }
@@ -192,87 +193,87 @@ async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<F
             return vec![Finding::broken(format!("cloud: {failed}"), remedy)];
         }
     };
-    let place = |host: &Option<String>, google: &str| host.clone().unwrap_or_else(|| google.to_owned());
+    let address = |host: &Option<String>, google: &str| host.clone().unwrap_or_else(|| google.to_owned());
     vec![
-        documents(&cloud, &place(&endpoints.firestore, "firestore.googleapis.com")).await,
-        objects(&cloud, bucket, &place(&endpoints.storage, "storage.googleapis.com")).await,
-        queue(&cloud, &place(&endpoints.pubsub, "pubsub.googleapis.com")).await,
+        documents(&cloud, &address(&endpoints.firestore, "firestore.googleapis.com")).await,
+        objects(&cloud, bucket, &address(&endpoints.storage, "storage.googleapis.com")).await,
+        queue(&cloud, &address(&endpoints.pubsub, "pubsub.googleapis.com")).await,
     ]
 }
 
-async fn documents(cloud: &Cloud, place: &str) -> Finding {
+async fn documents(cloud: &Cloud, address: &str) -> Finding {
     let path = [format!("{}/doctor", names::REQUESTS)];
-    judge(
+    finding(
         "read documents",
-        place,
+        address,
         "roles/datastore.user",
-        tokio::time::timeout(PATIENCE, cloud.documents.get(&path)).await,
+        tokio::time::timeout(REQUEST_TIMEOUT, cloud.documents.get(&path)).await,
     )
 }
 
-async fn objects(cloud: &Cloud, bucket: &str, place: &str) -> Finding {
+async fn objects(cloud: &Cloud, bucket: &str, address: &str) -> Finding {
     let name = ObjectName::new(bucket, "doctor");
-    let asked = tokio::time::timeout(PATIENCE, cloud.objects.stat(&name, None)).await;
-    // An object that is not there is an answer.
-    let asked = asked.map(|stat| match stat {
+    let result = tokio::time::timeout(REQUEST_TIMEOUT, cloud.objects.stat(&name, None)).await;
+    // A missing object is a valid response.
+    let result = result.map(|stat| match stat {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     });
-    judge(&format!("look up objects in {bucket}"), place, "roles/storage.objectViewer on the bucket", asked)
+    finding(&format!("look up objects in {bucket}"), address, "roles/storage.objectViewer on the bucket", result)
 }
 
-/// Whether a dispatcher answers, and whether it holds the fleet up.
+/// Checks that a dispatcher responds and that the fleet is not paused.
 async fn dispatcher(server: &str, token: Option<String>) -> Finding {
-    let asked = async { Client::new(server, token)?.get("/fleet").await };
-    match asked.await {
+    let result = async { Client::new(server, token)?.get("/fleet").await };
+    match result.await {
         Ok(fleet) if fleet["paused"] == true => {
             Finding::lacks(format!("dispatcher at {server}: the fleet is paused"), "clipfleet fleet resume")
         }
         Ok(_) => Finding::works(format!("dispatcher at {server}")),
         Err(failed) => Finding::broken(
             format!("dispatcher at {server}: {failed}"),
-            "correct the address; 401 and 403: give an identity token of someone who may invoke it (gcloud auth print-identity-token)",
+            "correct the address; for 401 and 403, give an identity token of an account that may invoke it \
+             (gcloud auth print-identity-token)",
         ),
     }
 }
 
-async fn queue(cloud: &Cloud, place: &str) -> Finding {
+async fn queue(cloud: &Cloud, address: &str) -> Finding {
     let mut deliveries = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 1);
-    // A stream that stays open without an error is an answer; a delivery is handed back by dropping it.
-    let asked = match tokio::time::timeout(Duration::from_secs(2), deliveries.next()).await {
+    // A stream that stays open without an error is a valid response. A delivery is nacked when it is dropped.
+    let result = match tokio::time::timeout(Duration::from_secs(2), deliveries.next()).await {
         Ok(Some(Err(error))) => Ok(Err(error)),
         _ => Ok(Ok(())),
     };
     deliveries.close().await;
-    judge(
+    finding(
         &format!("subscribe to {}", names::PROGRESS_EVENTS_STATUS),
-        place,
+        address,
         "roles/pubsub.subscriber on the subscription",
-        asked,
+        result,
     )
 }
 
-fn judge<T>(
+/// The finding of a call. `role` is the IAM role that it requires.
+fn finding<T>(
     what: &str,
-    place: &str,
+    address: &str,
     role: &str,
-    asked: Result<Result<T, clipfleet_cloud::CloudError>, tokio::time::error::Elapsed>,
+    result: Result<Result<T, clipfleet_cloud::CloudError>, tokio::time::error::Elapsed>,
 ) -> Finding {
-    match asked {
-        Ok(Ok(_)) => Finding::works(format!("{what} at {place}")),
+    match result {
+        Ok(Ok(_)) => Finding::works(format!("{what} at {address}")),
         Ok(Err(error)) => {
             let remedy = match error.kind() {
                 ErrorKind::Denied => format!("grant this account {role}"),
-                ErrorKind::NotFound => {
-                    "create it: `clipfleet up` does so here, infra/ does so in Google Cloud".to_owned()
-                }
-                _ => format!("start the server at {place}, or correct the address"),
+                ErrorKind::NotFound => "create it: `clipfleet up` does this here, infra/ in Google Cloud".to_owned(),
+                _ => format!("start the server at {address}, or correct the address"),
             };
-            Finding::broken(format!("{what} at {place}: {error}"), remedy)
+            Finding::broken(format!("{what} at {address}: {error}"), remedy)
         }
         Err(_) => Finding::broken(
-            format!("{what} at {place}: no answer"),
-            format!("start the server at {place}, or correct the address"),
+            format!("{what} at {address}: no answer"),
+            format!("start the server at {address}, or correct the address"),
         ),
     }
 }

@@ -1,5 +1,5 @@
-//! `clipfleet emulator`: the emulator with everything that a fleet needs in it, for roles that run elsewhere, in containers
-//! for example. `clipfleet up` has them in its own process.
+//! `clipfleet emulator`: the emulator with the topics, subscriptions and the bucket of a fleet, for roles that run
+//! elsewhere, for example in containers. `clipfleet up` runs it in its own process.
 
 use crate::{
     cloud,
@@ -18,7 +18,7 @@ use serde_json::json;
 use std::{path::PathBuf, process::ExitCode};
 
 pub(crate) fn command() -> Command {
-    let about = "Run the emulator of Pub/Sub, Firestore and Storage alone, with a fleet's topics and bucket";
+    let about = "Run only the emulator of Pub/Sub, Firestore and Storage, with the topics and the bucket of a fleet";
     declare(Command::new("emulator").about(about), &[&[DATA, EMULATOR], cloud::PROCESS])
 }
 
@@ -32,12 +32,12 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     process.telemetry.start("emulator");
     let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
     let listener = health::bind(process.listen).await.map_err(|error| Failed::because("start", error))?;
-    let local = Emulator::start(Config { data, listen }).await;
-    let local = local.map_err(|error| Failed::because("start the emulator", error))?;
-    topology::ensure(&cloud::connect(&cloud::local_endpoints(local.address())).await?, true).await?;
+    let emulator = Emulator::start(Config { data, listen }).await;
+    let emulator = emulator.map_err(|error| Failed::because("start the emulator", error))?;
+    topology::ensure(&cloud::connect(&cloud::local_endpoints(emulator.address())).await?, true).await?;
     let readiness = Readiness::default();
-    readiness.ready(json!({"address": local.address().to_string()}));
+    readiness.ready(json!({"address": emulator.address().to_string()}));
     let served = health::serve(listener, health::routes(readiness), stop).await;
-    local.stop().await;
-    served.map(|()| ExitCode::SUCCESS).map_err(|error| Failed::because("answer", error))
+    emulator.stop().await;
+    served.map(|()| ExitCode::SUCCESS).map_err(|error| Failed::because("serve health checks", error))
 }

@@ -1,12 +1,12 @@
-//! How the program ends: 0 all well, 1 something failed, 2 used wrongly, 64 settings that cannot be used.
+//! Exit statuses: 0 for success, 1 for a failure, 2 for invalid usage or a refused request, 64 for invalid settings.
 
 use clipfleet_service::settings::{BadSettings, EXIT_BAD_SETTINGS};
 use std::{fmt, fmt::Display, process::ExitCode};
 
-/// Used wrongly: the request itself cannot be right.
+/// The exit status of invalid usage, and of a request that the server refused.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why the program ends badly, in words, with its exit status.
+/// Why the program failed, and its exit status.
 #[derive(Debug)]
 pub(crate) struct Failed {
     text: String,
@@ -14,12 +14,17 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// Something did not work; `doing` reads after "failed to".
+    /// An operation failed; `doing` reads after "failed to".
     pub(crate) fn because(doing: impl Display, error: impl Display) -> Self {
         Self { text: format!("failed to {doing}: {error}"), status: 1 }
     }
 
-    /// The user asked for something that cannot be.
+    /// A failure with a message of its own.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), status: 1 }
+    }
+
+    /// The arguments or the request are invalid.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self { text: text.into(), status: USAGE }
     }
@@ -37,7 +42,7 @@ impl From<BadSettings> for Failed {
     }
 }
 
-/// Says why, on standard error.
+/// Prints the failure to the standard error.
 pub(crate) fn report(failed: Failed) -> ExitCode {
     eprintln!("clipfleet: {failed}");
     ExitCode::from(failed.status)

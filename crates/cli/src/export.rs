@@ -1,11 +1,11 @@
-//! `clipfleet export`: from a video file to finished clips, with one live bar per clip.
+//! `clipfleet export`: exports clips of a video file, with one progress bar per clip.
 
 use crate::{
     client::Client,
     cloud,
     exit::Failed,
     fleet::{Fleet, FleetSpec},
-    progress::{Bars, is_over, table},
+    progress::{Bars, is_terminal, table},
     source,
 };
 use clap::{ArgMatches, Args, FromArgMatches as _};
@@ -29,57 +29,57 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How often the bars are brought up to date.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval between two updates of the progress bars.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Arguments of `clipfleet export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The video: a file, or gs://bucket/object. May be left out when --request names it.
+    /// The video: a file, or gs://bucket/object. Not needed if --request names it.
     source: Option<String>,
-    /// A clip as START-END in seconds, for example 12.5-57; may be given many times. NAME=START-END names it.
-    /// Times are the file's own, as players show them.
+    /// A clip as START-END in seconds, for example 12.5-57, or NAME=START-END (repeatable).
+    /// Times are those that players show.
     #[arg(long = "clip", value_name = "START-END", value_parser = parse_clip)]
     clips: Vec<Clip>,
-    /// 720p, 1080p, 1440p, 2160p or high.
-    #[arg(long, default_value = "")]
+    /// Quality: 720p, 1080p, 1440p, 2160p, or high (1080p at a higher bitrate) [default: 1080p]
+    #[arg(long, default_value = "", hide_default_value = true)]
     quality: String,
-    /// 9:16, 1:1, 4:5 or 16:9.
-    #[arg(long, default_value = "")]
+    /// Aspect ratio: 9:16, 1:1, 4:5 or 16:9 [default: 9:16]
+    #[arg(long, default_value = "", hide_default_value = true)]
     aspect: String,
-    /// Where the files go: one per clip, named after it.
+    /// Directory for the results: one file per clip, named after it.
     #[arg(long, value_name = "DIR", default_value = "clips")]
     out: PathBuf,
-    /// A whole request as JSON (the body of POST /v1/batches); the arguments above override it.
+    /// A request as JSON (the body of POST /v1/batches). The arguments above override its fields.
     #[arg(long, value_name = "FILE.json")]
     request: Option<PathBuf>,
-    /// Export on a running fleet instead of starting one, for example http://127.0.0.1:8080.
+    /// Use a running fleet instead of starting one, for example http://127.0.0.1:8080.
     #[arg(long, env = "CLIPFLEET_SERVER")]
     server: Option<String>,
-    /// Identity token for a server that wants one.
+    /// Identity token, if the server requires one.
     #[arg(long, env = "CLIPFLEET_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Print the final status as JSON instead of bars and a table.
+    /// Print the final status as JSON instead of progress bars and a table.
     #[arg(long)]
     json: bool,
-    /// Directory of the started fleet.
+    /// Data directory of the temporary fleet.
     #[arg(long, env = "CLIPFLEET_DATA", default_value = ".clipfleet")]
     data: PathBuf,
-    /// Worker processes of the started fleet.
+    /// Worker processes of the temporary fleet.
     #[arg(long, env = "CLIPFLEET_WORKERS", default_value_t = 1)]
     workers: usize,
-    /// Clips per worker at once in the started fleet.
+    /// Clips per worker at once on the temporary fleet.
     #[arg(long, env = "CLIPFLEET_SLOTS", default_value_t = 2)]
     slots: usize,
 }
 
-/// `[NAME=]START-END`, seconds with up to three decimals.
+/// Parses `[NAME=]START-END`, seconds with up to three decimals.
 fn parse_clip(text: &str) -> Result<Clip, String> {
     let (name, window) = text.split_once('=').unwrap_or(("", text));
     let (start, end) = window.split_once('-').ok_or("give START-END in seconds, for example 12.5-57")?;
     let ms = |text: &str| match text.trim().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds.abs() < 1e9 => Ok((seconds * 1_000.0).round() as i64),
-        _ => Err(format!("{text:?} is no time in seconds")),
+        _ => Err(format!("{text:?} is not a time in seconds")),
     };
     Ok(Clip {
         clip_id: name.to_owned(),
@@ -91,12 +91,12 @@ fn parse_clip(text: &str) -> Result<Clip, String> {
     })
 }
 
-/// The request of the arguments; its source may still be a file of this machine.
+/// The request by the arguments. Its source may be a file on this machine.
 fn request(args: &ExportArgs) -> Result<ExportBatch, Failed> {
     let mut request = match &args.request {
         Some(path) => {
             let bytes = std::fs::read(path)
-                .map_err(|error| Failed::usage(format!("the request {} cannot be read: {error}", path.display())))?;
+                .map_err(|error| Failed::usage(format!("cannot read the request {}: {error}", path.display())))?;
             batch::from_json(&bytes)
                 .map_err(|failure| Failed::usage(format!("the request {}: {}", path.display(), failure.message)))?
         }
@@ -172,7 +172,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
             let cloud = fleet.cloud.clone();
             let ended = tokio::select! {
                 ended = export(&args, request, &client, &cloud, &stop) => ended,
-                broken = fleet.broken() => Err(broken),
+                failed = fleet.failed() => Err(failed),
             };
             fleet.stop().await;
             ended
@@ -180,7 +180,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     }
 }
 
-/// The storage a named server uses: an emulator if the usual variables name one, else Google's.
+/// The endpoints of a server: an emulator if the usual variables name one, otherwise Google Cloud.
 fn endpoints_of_environment() -> Endpoints {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     Endpoints {
@@ -207,12 +207,12 @@ async fn export(
     let mut status = tokio::select! {
         status = follow(client, cloud, &accepted.batch_id, args, bars) => status?,
         () = stop.cancelled() => {
-            return Err(Failed::because("wait for the batch", interrupted(args, &accepted.batch_id)));
+            return Err(Failed::new(interrupted(args, &accepted.batch_id)));
         }
     };
-    // The documents come in the order of their ids; people think in the order they asked in.
-    let asked: Vec<&str> = accepted.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
-    status.clips.sort_by_key(|clip| asked.iter().position(|id| *id == clip.clip_id));
+    // The documents are ordered by id. The table has the order of the request.
+    let requested: Vec<&str> = accepted.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
+    status.clips.sort_by_key(|clip| requested.iter().position(|id| *id == clip.clip_id));
     if args.json {
         let raw = client.show_raw(&accepted.batch_id).await?;
         println!("{}", serde_json::to_string_pretty(&raw).unwrap_or_default());
@@ -222,15 +222,18 @@ async fn export(
     Ok(if status.status == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What becomes of a batch that is no longer waited for: a fleet of our own ends with us.
+/// The message for an interrupted export. A temporary fleet stops with this process.
 fn interrupted(args: &ExportArgs, batch: &str) -> String {
     match &args.server {
-        Some(_) => format!("interrupted; it goes on as batch {batch}"),
-        None => "interrupted, its fleet was stopped; the same command finds what is done and makes the rest".to_owned(),
+        Some(_) => format!("interrupted; batch {batch} continues on the server"),
+        None => {
+            "interrupted; the fleet was stopped. Run the same command again to reuse finished clips and make the rest"
+                .to_owned()
+        }
     }
 }
 
-/// Shows progress and fetches each file as soon as its clip is completed, until all clips are over.
+/// Shows progress and downloads each clip as soon as it is completed, until all clips have ended.
 async fn follow(
     client: &Client,
     cloud: &Cloud,
@@ -238,19 +241,19 @@ async fn follow(
     args: &ExportArgs,
     mut bars: Bars,
 ) -> Result<BatchStatus, Failed> {
-    let mut fetched = HashSet::new();
+    let mut downloaded = HashSet::new();
     loop {
         let status = client.show(batch).await?;
         bars.show(&status);
         for clip in status.clips.iter().filter(|clip| clip.status == "completed") {
-            if fetched.insert(clip.clip_id.clone()) {
+            if downloaded.insert(clip.clip_id.clone()) {
                 source::download(cloud, &clip.output_uri, &file_of(args, clip)).await?;
             }
         }
-        if is_over(&status.status) {
+        if is_terminal(&status.status) {
             return Ok(status);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -263,16 +266,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_batch_of_a_server_is_said_to_go_on() {
+    fn only_a_batch_on_a_server_continues_after_an_interruption() {
         let args = |more: &[&str]| {
             let command = ExportArgs::augment_args(clap::Command::new("export"));
             let words = ["export", "a.mp4", "--clip", "1-2"].iter().chain(more);
             ExportArgs::from_arg_matches(&command.get_matches_from(words)).unwrap()
         };
         let own = interrupted(&args(&[]), "b1");
-        assert!(own.contains("its fleet was stopped") && !own.contains("goes on"), "{own}");
+        assert!(own.contains("the fleet was stopped") && !own.contains("continues"), "{own}");
         let of_a_server = interrupted(&args(&["--server", "http://127.0.0.1:1"]), "b1");
-        assert_eq!(of_a_server, "interrupted; it goes on as batch b1");
+        assert_eq!(of_a_server, "interrupted; batch b1 continues on the server");
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! The whole fleet on this machine: the emulator, dispatcher, status and, where it scales, the scaler in this process, workers as processes of their own.
-//! Every role speaks to the servers through the same clients as in Google Cloud.
+//! A fleet on this machine. The emulator, the dispatcher, the status service and, if the fleet scales, the scaler run
+//! in this process; workers are separate processes. Every role uses the emulator through the same clients as in Google
+//! Cloud.
 
 use crate::{
     cloud,
     console::{self, ConsoleSpec},
     exit::Failed,
+    roles,
     scaling::{self, LocalPool},
     topology,
-    workers::{Crew, WorkerSpec},
+    workers::{WorkerSpec, WorkerSupervisor},
 };
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
@@ -22,24 +24,24 @@ use std::{
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// What kind of fleet.
+/// The settings of a fleet.
 #[derive(Debug, Clone)]
 pub(crate) struct FleetSpec {
-    /// Where everything durable lies.
+    /// The directory of all persistent data.
     pub(crate) data: PathBuf,
-    /// The dispatcher's HTTP API.
+    /// The address of the dispatcher's HTTP API.
     pub(crate) listen: SocketAddr,
-    /// The emulator.
+    /// The address of the emulator.
     pub(crate) emulator: SocketAddr,
-    /// The least and the most; between the two it scales itself.
+    /// The minimum and the maximum; the fleet scales between them.
     pub(crate) workers: (usize, usize),
     pub(crate) slots: usize,
-    /// Drain target and idle time of a fleet that scales, seconds.
+    /// The backlog target and the idle time of a fleet that scales, seconds.
     pub(crate) times: (f64, f64),
     pub(crate) status: clipfleet_status::Config,
-    /// Environment that tells workers where traces go.
+    /// Environment variables of workers for the destination of traces.
     pub(crate) telemetry: Vec<(&'static str, String)>,
-    /// Workers write their logs to files in the data directory instead of our standard error.
+    /// Whether workers log to files in the data directory instead of the standard error of this process.
     pub(crate) quiet: bool,
 }
 
@@ -48,27 +50,27 @@ pub(crate) struct Fleet {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) api: SocketAddr,
-    local: Emulator,
+    emulator: Emulator,
     stop: CancellationToken,
     roles: JoinSet<std::io::Result<()>>,
-    workers: Arc<Crew>,
+    workers: Arc<WorkerSupervisor>,
     failures: mpsc::Receiver<Failed>,
 }
 
 impl Fleet {
     pub(crate) async fn start(spec: FleetSpec) -> Result<Self, Failed> {
-        crate::roles::beside_us()
+        roles::installed_pipeline()
             .map_err(|reason| Failed::because("find the media program", format!("CLIPFLEET_PIPELINE {reason}")))?;
-        let local = Emulator::start(EmulatorConfig { data: spec.data.clone(), listen: spec.emulator });
-        let local = local.await.map_err(|error| Failed::because("start the emulator", error))?;
-        let endpoints = cloud::local_endpoints(local.address());
+        let emulator = Emulator::start(EmulatorConfig { data: spec.data.clone(), listen: spec.emulator });
+        let emulator = emulator.await.map_err(|error| Failed::because("start the emulator", error))?;
+        let endpoints = cloud::local_endpoints(emulator.address());
         let cloud = cloud::connect(&endpoints).await?;
         let scales = spec.workers.0 < spec.workers.1;
         topology::ensure(&cloud, scales).await?;
 
         let listener = health::bind(spec.listen).await.map_err(|error| Failed::because("start the API", error))?;
         let api = listener.local_addr().map_err(|error| Failed::because("start the API", error))?;
-        let unseen = unseen("the status service").await?;
+        let status_listener = private_listener("the status service").await?;
         let stop = CancellationToken::new();
         let bucket = names::LOCAL_BUCKET.to_owned();
         let console = ConsoleSpec {
@@ -78,9 +80,9 @@ impl Fleet {
         };
         let page = console::routes(&console);
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
-        let mut roles = JoinSet::new();
-        roles.spawn(clipfleet_dispatcher::run(buckets, listener, page, cloud.clone(), stop.clone()));
-        roles.spawn(clipfleet_status::run(spec.status, unseen, cloud.clone(), stop.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(clipfleet_dispatcher::run(buckets, listener, page, cloud.clone(), stop.clone()));
+        tasks.spawn(clipfleet_status::run(spec.status, status_listener, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,
@@ -88,18 +90,18 @@ impl Fleet {
             scratch: spec.data.join("scratch"),
             logs: spec.quiet.then(|| spec.data.join("logs")),
         };
-        let (workers, failures) = Crew::start(spec.workers.0, worker_spec);
+        let (workers, failures) = WorkerSupervisor::start(spec.workers.0, worker_spec);
         if scales {
             let config = scaling::local_config(spec.slots, spec.workers, spec.times);
-            let listener = self::unseen("the scaler").await?;
+            let listener = private_listener("the scaler").await?;
             let pool = Arc::new(LocalPool(Arc::clone(&workers)));
-            roles.spawn(clipfleet_scaler::run(config, listener, cloud.clone(), pool, stop.clone()));
+            tasks.spawn(clipfleet_scaler::run(config, listener, cloud.clone(), pool, stop.clone()));
         }
-        Ok(Self { cloud, endpoints, api, local, stop, roles, workers, failures })
+        Ok(Self { cloud, endpoints, api, emulator, stop, roles: tasks, workers, failures })
     }
 
-    /// Returns when a part of the fleet ended that should not have.
-    pub(crate) async fn broken(&mut self) -> Failed {
+    /// Returns when a part of the fleet has ended unexpectedly.
+    pub(crate) async fn failed(&mut self) -> Failed {
         tokio::select! {
             Some(role) = self.roles.join_next() => match role {
                 Ok(Ok(())) => Failed::because("keep the fleet running", "a role ended by itself"),
@@ -110,18 +112,19 @@ impl Fleet {
         }
     }
 
-    /// Ends it in order: workers hand back their clips, roles finish what they hold, the servers close last.
+    /// Stops the fleet in order: first the workers, whose clips are requeued, then the other roles, and the emulator
+    /// last.
     pub(crate) async fn stop(mut self) {
         self.workers.stop().await;
         self.stop.cancel();
         while self.roles.join_next().await.is_some() {}
         drop(self.cloud);
-        self.local.stop().await;
+        self.emulator.stop().await;
     }
 }
 
-/// Where a role answers that nobody asks.
-async fn unseen(role: &str) -> Result<TcpListener, Failed> {
+/// A listener on a free port, for the health checks of a role that nothing checks.
+async fn private_listener(role: &str) -> Result<TcpListener, Failed> {
     let bound = health::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
     bound.map_err(|error| Failed::because(format!("start {role}"), error))
 }

@@ -1,7 +1,8 @@
-//! The `clipfleet` program: the whole fleet on this machine (`up`, `export`), clients of a running one (`batch`,
-//! `fleet`, `dead-letters`), each role of a real one (`dispatcher`, `worker`, `status`, `scaler`), what a fleet would cost (`plan`), and a check of what works here (`doctor`).
+//! The `clipfleet` program: a fleet on this machine (`up`, `export`), clients of a running fleet (`batch`, `fleet`,
+//! `dead-letters`), the roles of a deployed fleet (`dispatcher`, `worker`, `status`, `scaler`), a cost estimate
+//! (`plan`), and a check of this machine (`doctor`).
 //!
-//! It decides nothing about clips: it reads settings, starts roles, and shows what the fleet says.
+//! The program contains no rules about clips: it reads settings, starts roles, and shows what the fleet reports.
 
 mod batch;
 mod client;
@@ -19,6 +20,7 @@ mod progress;
 mod ready;
 mod roles;
 mod scaling;
+mod settings;
 mod source;
 mod topology;
 mod up;
@@ -31,25 +33,21 @@ use std::process::ExitCode;
 fn command() -> Command {
     Command::new("clipfleet")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Exports every clip of a long video to vertical shorts at once")
+        .about("Turn one video into all its shorts")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
             export::ExportArgs::augment_args(Command::new("export"))
-                .about("Export clips of a video; starts a fleet for it unless a server is named"),
+                .about("Export clips of a video, on a temporary fleet or on a running one"),
         )
         .subcommand(up::command())
         .subcommand(
             batch::BatchArgs::augment_args(Command::new("batch"))
                 .about("Show, watch, cancel or retry a batch on a running fleet"),
         )
+        .subcommand(operate::FleetArgs::augment_args(Command::new("fleet")).about("Pause, resume or inspect a fleet"))
         .subcommand(
-            operate::FleetArgs::augment_args(Command::new("fleet"))
-                .about("Pause a running fleet, let it go on, or say which"),
-        )
-        .subcommand(
-            operate::DeadLetterArgs::augment_args(Command::new("dead-letters"))
-                .about("List, show or redrive clips that the queue gave up"),
+            operate::DeadLetterArgs::augment_args(Command::new("dead-letters")).about("Inspect and retry dead letters"),
         )
         .subcommand(doctor::command())
         .subcommand(ready::command())

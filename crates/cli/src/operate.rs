@@ -1,17 +1,17 @@
-//! `clipfleet fleet` and `clipfleet dead-letters`: what operators do to a running fleet.
+//! `clipfleet fleet` and `clipfleet dead-letters`: operations on a running fleet.
 
 use crate::{client::Client, exit::Failed};
 use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
 use serde_json::Value;
 use std::process::ExitCode;
 
-/// Which fleet.
+/// The fleet to use.
 #[derive(Debug, Args)]
 pub(crate) struct Server {
-    /// The fleet's API.
+    /// Address of the fleet's API.
     #[arg(long, env = "CLIPFLEET_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
     server: String,
-    /// Identity token for a server that wants one.
+    /// Identity token, if the server requires one.
     #[arg(long, env = "CLIPFLEET_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
 }
@@ -33,11 +33,11 @@ pub(crate) struct FleetArgs {
 
 #[derive(Debug, Subcommand)]
 enum FleetVerb {
-    /// Workers take nothing new; clips that run end.
+    /// Pause the fleet. Running clips finish; new ones wait.
     Pause,
-    /// Workers take jobs again.
+    /// Resume the fleet.
     Resume,
-    /// Say whether the fleet is paused.
+    /// Show whether the fleet is paused.
     Show,
 }
 
@@ -52,24 +52,24 @@ pub(crate) struct DeadLetterArgs {
 
 #[derive(Debug, Subcommand)]
 enum DeadLetterVerb {
-    /// One line per clip that the queue gave up.
+    /// List dead letters, one line per clip.
     List,
-    /// Everything known of a batch's dead letters, or of one, as JSON.
+    /// Show the dead letters of a batch, or of one clip, as JSON.
     Show { batch: String, clip: Option<String> },
-    /// Start them over: all, a batch's, or one.
+    /// Retry all dead letters, those of a batch, or one clip.
     Redrive { batch: Option<String>, clip: Option<String> },
 }
 
 pub(crate) async fn fleet(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let args = FleetArgs::from_arg_matches(matches).map_err(|error| Failed::usage(error.to_string()))?;
     let client = args.server.client()?;
-    let asked = match args.verb {
+    let control = match args.verb {
         FleetVerb::Pause => client.post("/fleet:pause").await?,
         FleetVerb::Resume => client.post("/fleet:resume").await?,
         FleetVerb::Show => client.get("/fleet").await?,
     };
-    let since = asked["since"].as_str().map_or(String::new(), |since| format!(" since {since}"));
-    println!("{}{since}", if asked["paused"] == true { "paused" } else { "running" });
+    let since = control["since"].as_str().map_or(String::new(), |since| format!(" since {since}"));
+    println!("{}{since}", if control["paused"] == true { "paused" } else { "running" });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn dead_letters(matches: &ArgMatches) -> Result<ExitCode, Faile
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fetches one page, and says where the next one begins.
+/// Reads one page. Returns where the next one begins.
 async fn page(client: &Client, after: &str, mut each: impl FnMut(&Value)) -> Result<Option<String>, Failed> {
     let page = client.get(&format!("/dead-letters?after={after}")).await?;
     page["deadLetters"].as_array().into_iter().flatten().for_each(&mut each);
@@ -112,7 +112,8 @@ fn line(letter: &Value) -> String {
     format!("{}  {}  {}  failures: {failure_codes}  {message}", text("batchId"), text("clipId"), text("completedAt"))
 }
 
-/// Batch by batch, forward only: one whose documents still show what was just redriven is not visited twice.
+/// Redrives batch by batch, only forward, so that a batch whose documents still show dead letters is not redriven
+/// twice.
 async fn redrive_all(client: &Client) -> Result<(), Failed> {
     let (mut after, mut more) = (String::new(), true);
     while more {
@@ -136,9 +137,9 @@ async fn redrive_all(client: &Client) -> Result<(), Failed> {
 
 async fn redrive(client: &Client, batch: &str, clip: Option<&str>) -> Result<(), Failed> {
     let clip = clip.map_or(String::new(), |clip| format!("/clips/{clip}"));
-    let concerned = client.post(&format!("/dead-letters/{batch}{clip}:redrive")).await?;
+    let affected = client.post(&format!("/dead-letters/{batch}{clip}:redrive")).await?;
     let clips: Vec<&str> =
-        concerned["clips"].as_array().into_iter().flatten().filter_map(|clip| clip["clipId"].as_str()).collect();
+        affected["clips"].as_array().into_iter().flatten().filter_map(|clip| clip["clipId"].as_str()).collect();
     println!("redrive {batch}: {} clips{}{}", clips.len(), if clips.is_empty() { "" } else { ": " }, clips.join(", "));
     Ok(())
 }
@@ -150,8 +151,10 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_one_line_with_its_reason() {
-        let letter = json!({"batchId": "b1", "clipId": "c1", "completedAt": "2026-11-24T12:00:00Z",
-                            "failureCodes": ["source_unavailable", "pipeline_crashed"], "error": {"message": "given up"}});
+        let letter = json!({
+            "batchId": "b1", "clipId": "c1", "completedAt": "2026-11-24T12:00:00Z",
+            "failureCodes": ["source_unavailable", "pipeline_crashed"], "error": {"message": "given up"},
+        });
         let expected = "b1  c1  2026-11-24T12:00:00Z  failures: source_unavailable,pipeline_crashed  given up";
         assert_eq!(line(&letter), expected);
         assert_eq!(line(&json!({})), "-  -  -  failures: -  -");

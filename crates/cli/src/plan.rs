@@ -1,4 +1,5 @@
-//! `clipfleet plan`: what a fleet for a given demand would need and cost, by the scaler's own decisions in a model of the pool.
+//! `clipfleet plan`: simulates a fleet for a given demand, with the decisions of the scaler and a model of the pool,
+//! and prints its instances, waiting times and costs.
 
 use crate::{
     exit::Failed,
@@ -6,7 +7,7 @@ use crate::{
     scaling::{self, POLICY},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, arg, value_parser};
-use clipfleet_domain::cost::{Machine, Prices};
+use clipfleet_domain::cost::{Instance, Prices};
 use clipfleet_scaler::{
     Policy,
     model::{Demand, Fleet, InBand, Report, run as simulate},
@@ -18,64 +19,64 @@ const GPU_SLOTS: Setting = Setting {
     flag: "gpu-slots",
     env: "CLIPFLEET_PLAN_GPU_SLOTS",
     default: "2",
-    help: "clips at once per L4, which has two encoders",
+    help: "Clips at once per L4, which has two encoders",
 };
 const CPU_SLOTS: Setting = Setting {
     flag: "cpu-slots",
     env: "CLIPFLEET_PLAN_CPU_SLOTS",
     default: "2",
-    help: "clips at once per machine without a GPU",
+    help: "Clips at once per instance without a GPU",
 };
-/// 45 s of 1080p30 in 6.5 s, by NVIDIA's figures for preset P5 scaled to the L4's clock. Not measured on an L4.
+/// 45 s of 1080p30 in 6.5 s, by NVIDIA's figures for preset P5, scaled to the clock of an L4. Not measured on an L4.
 const GPU_RATE: Setting = Setting {
     flag: "gpu-rate",
     env: "CLIPFLEET_PLAN_GPU_RATE",
     default: "0.144",
-    help: "slot-seconds per second of 1080p30 clip on an L4 (default: computed from NVIDIA's figures, not measured)",
+    help: "Slot-seconds per second of a 1080p30 clip on an L4 (default computed from NVIDIA's figures, not measured)",
 };
-/// Measured: 26 s of CPU time for 45 s of 1080p30, so 0.145 with four cores to a slot; a vCPU is half a core.
+/// Measured: 26 s of CPU time for 45 s of 1080p30, so 0.145 with four cores per slot. A vCPU is half a core.
 const CPU_RATE: Setting = Setting {
     flag: "cpu-rate",
     env: "CLIPFLEET_PLAN_CPU_RATE",
     default: "0.3",
-    help: "slot-seconds per second of 1080p30 clip with four vCPUs to a slot",
+    help: "Slot-seconds per second of a 1080p30 clip with four vCPUs per slot",
 };
 const GPU_COLD: Setting = Setting {
     flag: "gpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_GPU_COLD_START_SECONDS",
     default: "30",
-    help: "from asking for an instance with a GPU until it takes clips (an assumption: Google gives no figure)",
+    help: "Seconds from requesting an instance with a GPU until it leases jobs (an assumption: Google gives no figure)",
 };
 const CPU_COLD: Setting = Setting {
     flag: "cpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_CPU_COLD_START_SECONDS",
     default: "15",
-    help: "the same without a GPU",
+    help: "Seconds from requesting an instance without a GPU until it leases jobs (an assumption)",
 };
 
-const GPU_MACHINE: Machine = Machine { vcpus: 8.0, gib: 32.0, gpus: 1.0 };
-const CPU_MACHINE: Machine = Machine { vcpus: 8.0, gib: 16.0, gpus: 0.0 };
+const GPU_INSTANCE: Instance = Instance { vcpus: 8.0, gib: 32.0, gpus: 1.0 };
+const CPU_INSTANCE: Instance = Instance { vcpus: 8.0, gib: 16.0, gpus: 0.0 };
 
-/// Hours simulated: long enough that one odd hour does not matter.
+/// Hours to simulate: long enough that one unusual hour does not matter.
 const HOURS: u32 = 24;
-/// Hours of a month, as Google counts them.
+/// Hours of a month, as in Google's prices.
 const MONTH_HOURS: f64 = 730.0;
 
-/// What is asked of the fleet.
+// The arguments that describe the demand.
 const BATCHES: &str = "batches-per-hour";
 const CLIPS: &str = "clips-per-batch";
 const SECONDS: &str = "clip-seconds";
 
 pub(crate) fn command() -> Command {
-    let needed = |name: &'static str, help: &'static str| {
+    let required = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("N").required(true).help(help).value_parser(value_parser!(f64))
     };
     let command = Command::new("plan")
-        .about("Simulate a fleet for a demand: instances, waiting, utilisation and monthly cost, with and without GPUs")
-        .arg(needed(BATCHES, "batches per hour, at random around that rate, all day"))
-        .arg(needed(CLIPS, "clips per batch"))
-        .arg(needed(SECONDS, "length of a clip, seconds of 1080p30"))
-        .arg(arg!(--seed <N> "Seed of what is left to chance").value_parser(value_parser!(u64)).default_value("1"))
+        .about("Simulate a fleet: instances, waiting times, utilization and monthly cost, with and without GPUs")
+        .arg(required(BATCHES, "Batches per hour, at random times, all day"))
+        .arg(required(CLIPS, "Clips per batch"))
+        .arg(required(SECONDS, "Length of a clip, seconds of 1080p30"))
+        .arg(arg!(--seed <N> "Seed of the random numbers").value_parser(value_parser!(u64)).default_value("1"))
         .arg(arg!(--json "Print JSON").action(ArgAction::SetTrue));
     const OWN: &[Setting] = &[GPU_SLOTS, CPU_SLOTS, GPU_RATE, CPU_RATE, GPU_COLD, CPU_COLD];
     declare(command, &[OWN, POLICY, PRICES_ONLY])
@@ -83,7 +84,7 @@ pub(crate) fn command() -> Command {
 
 struct Kind {
     name: &'static str,
-    machine: Machine,
+    instance: Instance,
     slots: u32,
     rate: f64,
     cold_start_seconds: f64,
@@ -91,21 +92,21 @@ struct Kind {
 
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let gpu = kind(&mut reader, "gpu", GPU_MACHINE, [&GPU_SLOTS, &GPU_RATE, &GPU_COLD]);
-    let cpu = kind(&mut reader, "cpu", CPU_MACHINE, [&CPU_SLOTS, &CPU_RATE, &CPU_COLD]);
+    let gpu = kind(&mut reader, "gpu", GPU_INSTANCE, [&GPU_SLOTS, &GPU_RATE, &GPU_COLD]);
+    let cpu = kind(&mut reader, "cpu", CPU_INSTANCE, [&CPU_SLOTS, &CPU_RATE, &CPU_COLD]);
     let policy = scaling::policy(&mut reader, 1);
     let prices = price::prices(&mut reader);
     let (kinds, (policy, prices)) = reader.finish(gpu.zip(cpu).map(|(gpu, cpu)| [gpu, cpu]).zip(policy.zip(prices)))?;
-    let asked = |name: &str, least: f64, most: f64| match matches.get_one::<f64>(name).copied() {
-        Some(given) if (least..=most).contains(&given) => Ok(given),
+    let argument = |name: &str, min: f64, max: f64| match matches.get_one::<f64>(name).copied() {
+        Some(given) if (min..=max).contains(&given) => Ok(given),
         given => Err(Failed::usage(format!(
-            "--{name} must be a number from {least} to {most}, got {}",
+            "--{name} must be a number from {min} to {max}, got {}",
             given.map_or_else(String::new, |given| given.to_string())
         ))),
     };
-    let (batches, clips) = (asked(BATCHES, 0.01, 10_000.0)?, asked(CLIPS, 1.0, 1_000.0)?.round() as usize);
-    let seconds = asked(SECONDS, 0.1, 3_600.0)?;
-    // A day of the largest fleets has millions of clips; beyond that nobody waits for the answer.
+    let (batches, clips) = (argument(BATCHES, 0.01, 10_000.0)?, argument(CLIPS, 1.0, 1_000.0)?.round() as usize);
+    let seconds = argument(SECONDS, 0.1, 3_600.0)?;
+    // A day of the largest fleets has millions of clips. A larger simulation would take too long.
     if batches * clips as f64 > 200_000.0 {
         return Err(Failed::usage(format!(
             "--{BATCHES} times --{CLIPS} must be at most 200000 clips an hour, got {}",
@@ -124,35 +125,36 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn kind(reader: &mut Reader<'_>, name: &'static str, machine: Machine, settings: [&Setting; 3]) -> Option<Kind> {
+fn kind(reader: &mut Reader<'_>, name: &'static str, instance: Instance, settings: [&Setting; 3]) -> Option<Kind> {
     let [slots, rate, cold] = settings;
     let slots = reader.take(slots, number(1_u32, 64));
     let rate = reader.take(rate, number(0.001, 1_000.0));
     let cold_start_seconds = reader.take(cold, number(0.0, 3_600.0));
-    Some(Kind { name, machine, slots: slots?, rate: rate?, cold_start_seconds: cold_start_seconds? })
+    Some(Kind { name, instance, slots: slots?, rate: rate?, cold_start_seconds: cold_start_seconds? })
 }
 
-/// What one kind of pool came to.
+/// The results of one kind of pool.
 struct Row {
     kind: &'static str,
     mean_instances: f64,
     most_instances: u32,
-    /// Median and 95th percentile, seconds: of clips until they have a slot, of batches until they are done.
+    /// Median and 95th percentile of the time until a clip has a slot, seconds.
     waits: [f64; 2],
+    /// Median and 95th percentile of the time until a batch has ended, seconds.
     batches: [f64; 2],
     utilisation: f64,
     idle: f64,
     lost: f64,
     month_usd: f64,
     clip_usd: f64,
-    /// By how much the day's clips were done after the day.
+    /// How long after the day its last clip ended.
     late_hours: f64,
 }
 
 fn row(kind: &Kind, policy: &Policy, prices: &Prices, demand: &Demand, seed: u64) -> Row {
     let fleet = Fleet { slots: kind.slots, cold_start_seconds: kind.cold_start_seconds, rate: kind.rate, seed };
     let report = simulate(&fleet, demand, &mut InBand::new(Policy { slots: kind.slots, ..policy.clone() }, 0));
-    let usd = report.billed_seconds * kind.machine.price(prices) / 1e6;
+    let usd = report.billed_seconds * kind.instance.price(prices) / 1e6;
     Row {
         kind: kind.name,
         mean_instances: report.mean_instances(),
@@ -216,12 +218,12 @@ fn print(rows: &[Row], policy: &Policy, demand: &Demand) {
     }
     for row in rows.iter().filter(|row| row.late_hours > 0.25) {
         println!(
-            "{}: {} workers are too few: the day's clips were done {:.1} h after it ended; raise CLIPFLEET_SCALER_MAX",
+            "{}: {} workers are too few: the last clip of the day ended {:.1} h after it; raise CLIPFLEET_SCALER_MAX",
             row.kind, policy.max, row.late_hours
         );
     }
     println!(
-        "USD are Google's list prices for worker pools, instances only: from being asked for to being ended, busy or not.\n\
+        "USD are Google's list prices for instances of worker pools, from request to termination, busy or idle.\n\
          Start-up times, speeds and prices are assumptions: see clipfleet plan --help."
     );
 }

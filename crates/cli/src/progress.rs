@@ -1,16 +1,16 @@
-//! What a person sees of a batch in a terminal: one live bar per clip, and a table at the end.
+//! Shows a batch in a terminal: one progress bar per clip, and a table at the end.
 
 use clipfleet_contract::v1::{BatchStatus, ClipStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{collections::HashMap, fmt::Write as _};
 
-/// One bar per clip.
+/// One progress bar per clip.
 pub(crate) struct Bars {
     clips: HashMap<String, ProgressBar>,
 }
 
 impl Bars {
-    /// Bars for clips in their order; invisible when `visible` is false or standard error is no terminal.
+    /// Bars for clips in their order. They are invisible if `visible` is false or the standard error is not a terminal.
     pub(crate) fn new<'a>(clips: impl Iterator<Item = &'a str> + Clone, visible: bool) -> Self {
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
@@ -33,14 +33,14 @@ impl Bars {
             }
             bar.set_position(u64::from(clip.progress));
             bar.set_message(describe(clip));
-            if is_over(&clip.status) {
+            if is_terminal(&clip.status) {
                 bar.abandon();
             }
         }
     }
 }
 
-pub(crate) fn is_over(status: &str) -> bool {
+pub(crate) fn is_terminal(status: &str) -> bool {
     !matches!(status, "queued" | "processing" | "")
 }
 
@@ -57,8 +57,8 @@ fn describe(clip: &ClipStatus) -> String {
     }
 }
 
-/// The final table. `place` says where a clip's file is.
-pub(crate) fn table(status: &BatchStatus, place: impl Fn(&ClipStatus) -> String) -> String {
+/// The final table. `location` returns where a clip's file is.
+pub(crate) fn table(status: &BatchStatus, location: impl Fn(&ClipStatus) -> String) -> String {
     let header = ["clip", "status", "seconds", "encoder", "size", "file"].map(str::to_owned);
     let rows = status.clips.iter().map(|clip| {
         let seconds =
@@ -67,7 +67,7 @@ pub(crate) fn table(status: &BatchStatus, place: impl Fn(&ClipStatus) -> String)
         let encoder = if clip.encoder.is_empty() { "-" } else { &clip.encoder };
         let size = if clip.output_size_bytes == 0 { "-".into() } else { human_size(clip.output_size_bytes) };
         let file =
-            clip.error.as_ref().map_or_else(|| place(clip), |error| format!("{}: {}", error.code, error.message));
+            clip.error.as_ref().map_or_else(|| location(clip), |error| format!("{}: {}", error.code, error.message));
         [clip.clip_id.clone(), state, seconds, encoder.to_owned(), size, file]
     });
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
@@ -78,7 +78,7 @@ pub(crate) fn table(status: &BatchStatus, place: impl Fn(&ClipStatus) -> String)
         for (column, cell) in row.iter().enumerate() {
             let gap = if column == 0 { "" } else { "  " };
             let width = if column == row.len() - 1 { 0 } else { widths[column] };
-            // Numbers to the right.
+            // Numbers are right-aligned.
             let _ = if matches!(column, 2 | 4) {
                 write!(text, "{gap}{cell:>width$}")
             } else {
@@ -102,7 +102,7 @@ mod tests {
     use clipfleet_contract::v1::{Error, Timings};
 
     #[test]
-    fn the_table_lines_up_and_says_why_a_clip_failed() {
+    fn the_table_is_aligned_and_shows_why_a_clip_failed() {
         let done = ClipStatus {
             clip_id: "clip-1".into(),
             status: "completed".into(),

@@ -1,17 +1,18 @@
-//! `clipfleet ready`: asks a role whether it can do its work, as health checks of containers do; an image needs no other program for it.
+//! `clipfleet ready`: checks whether a role is ready. Container health checks use it, so that images need no other
+//! program for that.
 
 use crate::{cloud::PORT, exit::Failed};
 use clap::{Arg, ArgMatches, Command};
 use clipfleet_service::settings::{Reader, declare, required};
 use std::{process::ExitCode, time::Duration};
 
-/// A role answers at once or is not well.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest wait for a response. A healthy role responds immediately.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) fn command() -> Command {
-    let url = Arg::new("url").value_name("URL").help("what to ask [default: http://127.0.0.1:PORT/ready]");
+    let url = Arg::new("url").value_name("URL").help("URL to check [default: http://127.0.0.1:PORT/ready]");
     declare(
-        Command::new("ready").about("Ask a role whether it can do its work; exits with 1 if not").arg(url),
+        Command::new("ready").about("Check a role's readiness; exits with 1 if it is not ready").arg(url),
         &[&[PORT]],
     )
 }
@@ -25,8 +26,8 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
             format!("http://127.0.0.1:{}/ready", reader.finish(port)?)
         }
     };
-    let failed = |error: &dyn std::fmt::Display| Failed::because(format_args!("find {url} ready"), error);
-    let http = reqwest::Client::builder().timeout(PATIENCE).build().map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| Failed::new(format!("{url} is not ready: {error}"));
+    let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(|error| failed(&error))?;
     let answer = http.get(&url).send().await.map_err(|error| failed(&error))?;
     let status = answer.status();
     let text = answer.text().await.map_err(|error| failed(&error))?;

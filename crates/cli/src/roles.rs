@@ -1,4 +1,4 @@
-//! The roles of a real fleet, one process each.
+//! The roles of a deployed fleet, one process each.
 
 use crate::{
     cloud::{self, BUCKETS, ROLE, RoleSettings},
@@ -6,6 +6,7 @@ use crate::{
     exit::Failed,
     price::{self, COST},
     scaling::{self, POLICY, SCALER},
+    settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
 };
 use clap::{ArgAction, ArgMatches, Command, arg};
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
@@ -17,42 +18,33 @@ use clipfleet_service::{
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Clips per worker.
-pub(crate) const SLOTS: Setting =
-    Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "clips per worker at once" };
 const PIPELINE: Setting = Setting {
     flag: "pipeline",
     env: "CLIPFLEET_PIPELINE",
     default: "",
-    help: "the media program [default: clipfleet-pipeline beside this program]",
+    help: "The media program [default: clipfleet-pipeline next to this program]",
 };
 const ENCODER: Setting =
-    Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "auto, or the name of one encoder" };
-/// Whether clips are made on GPUs.
+    Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "Encoder: auto, or the name of one" };
+/// Whether clips are made on a GPU.
 pub(crate) const GPU: Setting = Setting {
     flag: "gpu-enabled",
     env: "GPU_ENABLED",
     default: "auto",
-    help: "GPUs: auto (one that passes its test), true (nothing else will do) or false",
-};
-pub(crate) const SCRATCH: Setting = Setting {
-    flag: "scratch",
-    env: "CLIPFLEET_SCRATCH",
-    default: "",
-    help: "directory for attempts [default: clipfleet-scratch in the system's temporary directory]",
+    help: "Use of GPUs: auto (if one passes its test), true (required) or false",
 };
 const CACHE: Setting =
-    Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "memory for source blocks, MiB" };
+    Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "Memory for source blocks, MiB" };
 
-/// Whether the documents of the product that came before are kept up to date, too.
+/// Whether the documents of the legacy product are kept up to date, too.
 pub(crate) const LEGACY_MIRROR: Setting = Setting {
     flag: "legacy-mirror",
     env: "CLIPFLEET_LEGACY_MIRROR",
     default: "false",
-    help: "true: keep wizardProcessingJobs/* and clipProcessing of wizardProjects/* up to date, too",
+    help: "Update the legacy documents wizardProcessingJobs/* and wizardProjects/*, too: true or false",
 };
 
-/// A value of [`LEGACY_MIRROR`].
+/// Reads [`LEGACY_MIRROR`].
 pub(crate) fn status_config(reader: &mut Reader<'_>) -> Option<clipfleet_status::Config> {
     let legacy_mirror = reader.take(&LEGACY_MIRROR, parsed("true or false"))?;
     Some(clipfleet_status::Config { legacy_mirror })
@@ -62,41 +54,38 @@ const CONSOLE: Setting = Setting {
     flag: "console",
     env: "CLIPFLEET_CONSOLE",
     default: "false",
-    help: "serve the web page beside the HTTP API: true or false; whoever reaches it may do what the API may",
+    help: "Serve the web console with the HTTP API: true or false. Its users have the same access as users of the API",
 };
 
 /// Settings of the worker role alone.
 pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
-/// Name of the flag that names a worker; whoever starts several knows by it who is busy.
-pub(crate) const WORKER_ID: &str = "worker-id";
-
-/// Name of the flag that ties a worker's life to its parent's.
-pub(crate) const DIE_WITH_PARENT: &str = "die-with-parent";
-
 pub(crate) fn commands() -> Vec<Command> {
-    let print = || arg!(--"print-config" "Print the effective settings and end").action(ArgAction::SetTrue);
+    let print = || arg!(--"print-config" "Print the effective settings and exit").action(ArgAction::SetTrue);
     let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
     vec![
-        declare(role("dispatcher", "Run the dispatcher: takes batches, fans them out"), &[ROLE, BUCKETS, &[CONSOLE]])
-            .mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true")),
-        declare(role("worker", "Run a worker: makes clips"), &[ROLE, WORKER, COST])
+        declare(
+            role("dispatcher", "Run the dispatcher, which accepts batches and dispatches their clips"),
+            &[ROLE, BUCKETS, &[CONSOLE]],
+        )
+        .mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true")),
+        declare(role("worker", "Run a worker, which makes clips"), &[ROLE, WORKER, COST])
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
                     .long(DIE_WITH_PARENT)
                     .value_name("PID")
                     .value_parser(clap::value_parser!(u32))
-                    .help("Stop when the process that started this one, PID, ends"),
+                    .help("Stop when the parent process, PID, ends"),
             )
             .arg(
                 clap::Arg::new(WORKER_ID)
                     .long(WORKER_ID)
                     .value_name("ID")
                     .hide(true)
-                    .help("Its identity, new at each start"),
+                    .help("Identity of the worker; must be new at each start"),
             ),
-        declare(role("scaler", "Run the scaler: sets how many workers there are"), &[ROLE, SCALER, POLICY]),
-        declare(role("status", "Run the status service: folds events into documents"), &[ROLE, &[LEGACY_MIRROR]]),
+        declare(role("scaler", "Run the scaler, which sets the number of workers"), &[ROLE, SCALER, POLICY]),
+        declare(role("status", "Run the status service, which writes status documents"), &[ROLE, &[LEGACY_MIRROR]]),
     ]
 }
 
@@ -109,20 +98,20 @@ pub(crate) async fn run(role: &str, matches: &ArgMatches) -> Result<ExitCode, Fa
     }
 }
 
-/// Prints the effective settings if that was asked for.
-fn printed(matches: &ArgMatches, reader: &Reader<'_>) -> bool {
-    let asked = matches.get_flag("print-config");
-    if asked {
+/// Prints the effective settings if requested. Returns whether it did.
+fn print_config(matches: &ArgMatches, reader: &Reader<'_>) -> bool {
+    let requested = matches.get_flag("print-config");
+    if requested {
         reader.effective().iter().for_each(|line| println!("{line}"));
     }
-    asked
+    requested
 }
 
 async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
     let console = reader.take(&CONSOLE, parsed("true or false"));
-    if printed(matches, &reader) {
+    if print_config(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
     let ((role, buckets), console) = reader.finish(role.zip(buckets).zip(console))?;
@@ -140,7 +129,7 @@ async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, config) = (cloud::role(&mut reader), status_config(&mut reader));
-    if printed(matches, &reader) {
+    if print_config(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
     let (role, config) = reader.finish(role.zip(config))?;
@@ -151,7 +140,7 @@ async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, settings) = (cloud::role(&mut reader), scaling::settings(&mut reader));
-    if printed(matches, &reader) {
+    if print_config(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
     let (role, settings) = reader.finish(role.zip(settings))?;
@@ -162,7 +151,7 @@ async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, config) = (cloud::role(&mut reader), worker_config(&mut reader));
-    if printed(matches, &reader) {
+    if print_config(matches, &reader) {
         return Ok(ExitCode::SUCCESS);
     }
     let (role, mut config) = reader.finish(role.zip(config))?;
@@ -173,15 +162,15 @@ async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     if let Some(parent) = matches.get_one::<u32>(DIE_WITH_PARENT) {
         set_parent_process_death_signal(Some(Signal::TERM))
             .map_err(|error| Failed::because("follow the parent process", error))?;
-        // No signal comes for a parent that ended before it was asked for.
-        is_our_parent(*parent)?;
+        // If the parent has already ended, no signal follows.
+        check_parent(*parent)?;
     }
     let (stop, listener, cloud) = start("worker", &role).await?;
     ended(clipfleet_worker::run(config, listener, cloud, stop).await, "run the worker")
 }
 
-/// Whether the process that started this one lives: an orphan has another parent.
-fn is_our_parent(pid: u32) -> Result<(), Failed> {
+/// Checks that the parent process still runs: the parent of an orphan is another process.
+fn check_parent(pid: u32) -> Result<(), Failed> {
     let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get().unsigned_abs());
     match parent == pid {
         true => Ok(()),
@@ -191,15 +180,16 @@ fn is_our_parent(pid: u32) -> Result<(), Failed> {
 
 /// Reads [`WORKER`].
 fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
-    let slots = reader.take(&SLOTS, number(1_usize, 64));
-    let pipeline = reader.take(&PIPELINE, |text| if text.is_empty() { beside_us() } else { Ok(PathBuf::from(text)) });
+    let slots = slots(reader);
+    let pipeline =
+        reader.take(&PIPELINE, |text| if text.is_empty() { installed_pipeline() } else { Ok(PathBuf::from(text)) });
     let gpu = reader.take(&GPU, gpu_mode);
     let encoder = reader.take(&ENCODER, required);
     let scratch = scratch(reader);
     let cache_mib = reader.take(&CACHE, number(16_u64, 65_536));
     let cost = price::cost(reader);
     let slots = slots?;
-    let (prices, machine) = cost?;
+    let (prices, instance) = cost?;
     Some(clipfleet_worker::Config {
         id: None,
         slots,
@@ -208,28 +198,21 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
         encoder: encoder?,
         scratch: scratch?,
         cache_mib: cache_mib?,
-        price: SlotPrice::of(&machine, &prices, slots),
+        price: SlotPrice::of(&instance, &prices, slots),
     })
 }
 
-/// Reads [`SCRATCH`].
-pub(crate) fn scratch(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    reader.take(&SCRATCH, |text| {
-        Ok(if text.is_empty() { std::env::temp_dir().join("clipfleet-scratch") } else { PathBuf::from(text) })
-    })
-}
-
-/// A value of [`GPU`].
+/// Parses a value of [`GPU`].
 pub(crate) fn gpu_mode(text: &str) -> Result<clipfleet_worker::GpuMode, String> {
     text.parse().map_err(|reason| format!("{reason}, got {text:?}"))
 }
 
-/// The media program installed with this one.
-pub(crate) fn beside_us() -> Result<PathBuf, String> {
-    let us =
-        std::env::current_exe().map_err(|error| format!("must be set: this program's place is unknown: {error}"))?;
-    let beside = us.with_file_name("clipfleet-pipeline");
-    if beside.exists() { Ok(beside) } else { Err(format!("must be set: there is no {}", beside.display())) }
+/// The media program in the directory of this program.
+pub(crate) fn installed_pipeline() -> Result<PathBuf, String> {
+    let program = std::env::current_exe();
+    let program = program.map_err(|error| format!("must be set: the path of this program is unknown: {error}"))?;
+    let pipeline = program.with_file_name("clipfleet-pipeline");
+    if pipeline.exists() { Ok(pipeline) } else { Err(format!("must be set: {} does not exist", pipeline.display())) }
 }
 
 async fn start(
@@ -251,15 +234,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_knows_its_parent_from_one_that_has_ended() {
+    fn a_process_distinguishes_its_parent_from_one_that_has_ended() {
         let parent = std::os::unix::process::parent_id();
-        assert!(is_our_parent(parent).is_ok());
-        let ended = is_our_parent(std::process::id()).unwrap_err().to_string();
+        assert!(check_parent(parent).is_ok());
+        let ended = check_parent(std::process::id()).unwrap_err().to_string();
         assert!(ended.contains(&format!("the parent is {parent}")), "{ended}");
     }
 
     #[test]
-    fn a_worker_is_told_its_parents_number() {
+    fn a_worker_requires_the_id_of_its_parent() {
         let worker = || commands().into_iter().find(|command| command.get_name() == "worker").unwrap();
         let matches = worker().try_get_matches_from(["worker", "--die-with-parent=42"]).unwrap();
         assert_eq!(matches.get_one::<u32>(DIE_WITH_PARENT), Some(&42));

@@ -1,10 +1,10 @@
-//! The scaler as a role of a real fleet, and its settings; and the pool that is made of processes on this machine.
+//! The scaler role and its settings, and the pool of worker processes on this machine.
 
 use crate::{
     cloud::RoleSettings,
     exit::Failed,
-    roles::{SCRATCH, SLOTS, scratch},
-    workers::{Crew, WorkerSpec},
+    settings::{SCRATCH, SLOTS, scratch, slots},
+    workers::{WorkerSpec, WorkerSupervisor},
 };
 use async_trait::async_trait;
 use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};
@@ -19,7 +19,7 @@ const POOL: Setting = Setting {
     flag: "scaler-pool",
     env: "CLIPFLEET_SCALER_POOL",
     default: "",
-    help: "the pool whose size is set: projects/P/locations/L/workerPools/W, or `local` for processes of this machine",
+    help: "The pool to scale: projects/P/locations/L/workerPools/W, or `local` for processes on this machine",
 };
 const RUN_HOST: Setting = Setting {
     flag: "run-host",
@@ -31,61 +31,65 @@ const DRY_RUN: Setting = Setting {
     flag: "scaler-dry-run",
     env: "CLIPFLEET_SCALER_DRY_RUN",
     default: "false",
-    help: "true: decide and log, and set nothing",
+    help: "Log decisions and do not apply them: true or false",
 };
 const MIN: Setting =
-    Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "workers that are always there" };
-const MAX: Setting =
-    Setting { flag: "scaler-max", env: "CLIPFLEET_SCALER_MAX", default: "3", help: "the most workers: the quota" };
+    Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "Minimum number of workers" };
+const MAX: Setting = Setting {
+    flag: "scaler-max",
+    env: "CLIPFLEET_SCALER_MAX",
+    default: "3",
+    help: "Maximum number of workers (the quota)",
+};
 const MIN_SCHEDULE: Setting = Setting {
     flag: "scaler-min-schedule",
     env: "CLIPFLEET_SCALER_MIN_SCHEDULE",
     default: "",
-    help: "a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`",
+    help: "Minimum by time of day in UTC, for example `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`",
 };
 const BACKLOG_TARGET: Setting = Setting {
     flag: "scaler-backlog-target-seconds",
     env: "CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS",
     default: "120",
-    help: "seconds in which what is outstanding should be done",
+    help: "Seconds in which the backlog should be processed",
 };
 const MAX_SCALE_UP: Setting = Setting {
     flag: "scaler-max-scale-up",
     env: "CLIPFLEET_SCALER_MAX_SCALE_UP",
     default: "20",
-    help: "the most workers added by one decision",
+    help: "Maximum number of workers that one decision adds",
 };
 const MAX_SCALE_DOWN: Setting = Setting {
     flag: "scaler-max-scale-down",
     env: "CLIPFLEET_SCALER_MAX_SCALE_DOWN",
     default: "5",
-    help: "the most workers taken away by one decision while others work",
+    help: "Maximum number of workers that one decision removes while others are busy",
 };
 const SCALE_DOWN_DELAY: Setting = Setting {
     flag: "scaler-scale-down-delay-seconds",
     env: "CLIPFLEET_SCALER_SCALE_DOWN_DELAY_SECONDS",
     default: "20",
-    help: "seconds that fewer must have been enough before any is taken away while others work",
+    help: "Seconds that fewer workers must have sufficed before any is removed while others are busy",
 };
 const IDLE: Setting = Setting {
     flag: "scaler-idle-seconds",
     env: "CLIPFLEET_SCALER_IDLE_SECONDS",
     default: "10",
-    help: "seconds without anything to do before all but the minimum are taken away",
+    help: "Seconds without work before all workers except the minimum are removed",
 };
 const MAX_LOST_WORK: Setting = Setting {
     flag: "scaler-max-lost-work",
     env: "CLIPFLEET_SCALER_MAX_LOST_WORK",
     default: "0.005",
-    help: "share of all slot-seconds that may be lost by taking away workers that are busy, 0 to 1",
+    help: "Share of all slot-seconds that may be lost by removing busy workers, 0 to 1",
 };
 const INITIAL_RATE: Setting = Setting {
     flag: "scaler-initial-rate",
     env: "CLIPFLEET_SCALER_INITIAL_RATE",
     default: "0.3",
-    help: "slot-seconds per second of a 1080p30 clip, until it is learned",
+    help: "Slot-seconds per second of a 1080p30 clip, until they are learned",
 };
-/// As [`DRAIN`], where workers cost nothing but this machine's time.
+/// [`BACKLOG_TARGET`] for workers on this machine, which start within a second and cost nothing.
 const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET };
 
 /// Settings of a pool's policy.
@@ -93,13 +97,13 @@ pub(crate) const POLICY: &[Setting] =
     &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
 /// Settings of the scaler role.
 pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
-/// Settings of a fleet on this machine that scales.
+/// Settings of a fleet on this machine that scales itself.
 pub(crate) const LOCAL: &[Setting] = &[LOCAL_BACKLOG_TARGET, IDLE];
 
-/// Name of the pool of processes on this machine.
+/// The name of the pool of processes on this machine.
 const LOCAL_POOL: &str = "local";
 
-/// What the scaler role is given.
+/// The settings of the scaler role.
 pub(crate) struct ScalerSettings {
     pool: String,
     run_host: Option<String>,
@@ -115,7 +119,7 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     let run_host = reader.take(&RUN_HOST, optional);
     let dry_run = reader.take(&DRY_RUN, parsed("true or false"));
     let initial_rate = reader.take(&INITIAL_RATE, number(0.001, 1_000.0));
-    let slots = reader.take(&SLOTS, number(1_u32, 64));
+    let slots = slots(reader).and_then(|slots| u32::try_from(slots).ok());
     let scratch = scratch(reader);
     let policy = slots.and_then(|slots| policy(reader, slots));
     Some(ScalerSettings {
@@ -128,13 +132,13 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     })
 }
 
-/// Reads [`POLICY`], for workers with so many slots.
+/// Reads [`POLICY`], for workers with `slots` slots.
 pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
     let max = reader.take(&MAX, number(1_u32, 10_000));
-    let most = max.unwrap_or(10_000);
-    let min = reader.take(&MIN, number(0, most));
+    let limit = max.unwrap_or(10_000);
+    let min = reader.take(&MIN, number(0, limit));
     let min_schedule = reader.take(&MIN_SCHEDULE, |text| match text.parse::<clipfleet_scaler::Schedule>() {
-        Ok(schedule) if schedule.most() > most => Err(format!("must ask for at most {most} workers, got {text:?}")),
+        Ok(schedule) if schedule.most() > limit => Err(format!("must ask for at most {limit} workers, got {text:?}")),
         parsed => parsed,
     });
     let backlog_target_seconds = reader.take(&BACKLOG_TARGET, number(1.0, 86_400.0));
@@ -157,7 +161,7 @@ pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
     })
 }
 
-/// Reads [`LOCAL`]: backlog target and idle time, seconds.
+/// Reads [`LOCAL`]: the backlog target and the idle time, seconds.
 pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
     let backlog_target_seconds = reader.take(&LOCAL_BACKLOG_TARGET, number(1.0, 86_400.0));
     let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
@@ -174,8 +178,8 @@ pub(crate) async fn run(
 ) -> Result<(), Failed> {
     let ScalerSettings { pool, run_host, dry_run, initial_rate, policy, scratch } = settings;
     let slots = policy.slots;
-    let short = pool.rsplit('/').next().unwrap_or_default().to_owned();
-    let config = Config { pool: short, policy, initial_rate, dry_run };
+    let name = pool.rsplit('/').next().unwrap_or_default().to_owned();
+    let config = Config { pool: name, policy, initial_rate, dry_run };
     let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
     if pool != LOCAL_POOL {
         let pool = WorkerPool::connect(&pool, run_host.as_deref()).await.map_err(|error| failed(&error))?;
@@ -185,17 +189,17 @@ pub(crate) async fn run(
     }
     let (endpoints, telemetry) = (role.endpoints.clone(), role.telemetry.environment());
     let spec = WorkerSpec { endpoints, slots: slots as usize, telemetry, scratch, logs: None };
-    let (crew, mut failures) = Crew::start(0, spec);
-    let backend = Arc::new(LocalPool(Arc::clone(&crew)));
+    let (workers, mut failures) = WorkerSupervisor::start(0, spec);
+    let backend = Arc::new(LocalPool(Arc::clone(&workers)));
     let ended = tokio::select! {
         ended = clipfleet_scaler::run(config, listener, cloud, backend, stop) => ended.map_err(|error| failed(&error)),
         Some(failure) = failures.recv() => Err(failure),
     };
-    crew.stop().await;
+    workers.stop().await;
     ended
 }
 
-/// The scaler of a fleet on this machine: how it is set up for a least and a most number of workers.
+/// The configuration of the scaler of a fleet on this machine, for a minimum and a maximum number of workers.
 pub(crate) fn local_config(
     slots: usize,
     workers: (usize, usize),
@@ -203,7 +207,7 @@ pub(crate) fn local_config(
 ) -> Config {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (min, max) = (count(workers.0), count(workers.1));
-    // Whoever is ended here is idle, and starts again in a second.
+    // Only idle workers are stopped here, and a worker starts within a second.
     let policy = Policy {
         slots: count(slots),
         min,
@@ -216,8 +220,8 @@ pub(crate) fn local_config(
     Config { pool: LOCAL_POOL.to_owned(), policy, initial_rate: clipfleet_scaler::INITIAL_RATE, dry_run: false }
 }
 
-/// Worker processes of this machine, of which idle ones are ended.
-pub(crate) struct LocalPool(pub(crate) Arc<Crew>);
+/// A pool of worker processes on this machine. Only idle workers are stopped.
+pub(crate) struct LocalPool(pub(crate) Arc<WorkerSupervisor>);
 
 #[async_trait]
 impl Backend for LocalPool {

@@ -1,4 +1,4 @@
-//! Files of this machine as source objects, and results as files.
+//! Uploads files of this machine as sources, and downloads results.
 
 use crate::exit::Failed;
 use clipfleet_cloud::{Body, Cloud, CloudError, ErrorKind, NewObject, ObjectName};
@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes of a result read at once.
-const PIECE: u64 = 8 << 20;
+/// Bytes of a result that are read at once.
+const CHUNK_BYTES: u64 = 8 << 20;
 
-/// Puts a file into a bucket, unless it is there already (by its path, size and time of change), so that exporting from it
-/// again finds the earlier results. Returns its `gs://` name.
+/// Uploads a file to a bucket, unless it was uploaded before (by its path, size and modification time), so that another
+/// export of it finds the earlier results. Returns its `gs://` URI.
 pub(crate) async fn upload(cloud: &Cloud, bucket: &str, path: &Path) -> Result<String, Failed> {
     let failed = |error: io::Error| Failed::usage(format!("the source {} cannot be read: {error}", path.display()));
     let path = path.canonicalize().map_err(failed)?;
@@ -43,7 +43,7 @@ pub(crate) async fn upload(cloud: &Cloud, bucket: &str, path: &Path) -> Result<S
 fn object_name(path: &Path, metadata: &Metadata) -> String {
     let identity = format!("{}\n{}\n{}.{}", path.display(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     let digest = hex::encode(&Sha256::digest(identity)[..8]);
-    // The extension helps people who look into the bucket; nobody trusts it.
+    // The extension is only for people who browse the bucket.
     let extension = path
         .extension()
         .and_then(|extension| extension.to_str())
@@ -51,38 +51,40 @@ fn object_name(path: &Path, metadata: &Metadata) -> String {
     format!("sources/{digest}{}", extension.map_or(String::new(), |extension| format!(".{extension}")))
 }
 
-/// Copies an object to a file: whole, or not at all.
+/// Downloads an object to a file, completely or not at all.
 pub(crate) async fn download(cloud: &Cloud, uri: &str, to: &Path) -> Result<(), Failed> {
     let failed = |error: &dyn std::fmt::Display| Failed::because(format!("write {}", to.display()), error);
-    let (bucket, object) =
-        uri.strip_prefix("gs://").and_then(|rest| rest.split_once('/')).ok_or_else(|| failed(&"it has no result"))?;
+    let (bucket, object) = uri
+        .strip_prefix("gs://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(|| failed(&"the clip has no result"))?;
     let name = ObjectName::new(bucket, object);
     let info = cloud.objects.stat(&name, None).await.map_err(|error| failed(&error))?;
-    let partial = Partial::of(to);
+    let partial = PartialFile::new(to);
     let mut file = File::create(&partial.0).map_err(|error| failed(&error))?;
     let mut start = 0;
     while start < info.size {
-        let end = (start + PIECE).min(info.size);
-        let piece = cloud.objects.read(&name, info.generation, start..end).await.map_err(|error| failed(&error))?;
-        file.write_all(&piece).map_err(|error| failed(&error))?;
+        let end = (start + CHUNK_BYTES).min(info.size);
+        let chunk = cloud.objects.read(&name, info.generation, start..end).await.map_err(|error| failed(&error))?;
+        file.write_all(&chunk).map_err(|error| failed(&error))?;
         start = end;
     }
     std::fs::rename(&partial.0, to).map_err(|error| failed(&error))
 }
 
-/// The path of a file that is being written. Unless the file was renamed, it is removed when this is dropped: on an
-/// error and on an interruption alike.
-struct Partial(PathBuf);
+/// The path of a file that is being written. Dropping this removes the file, unless it was renamed: after an error as
+/// well as after an interruption.
+struct PartialFile(PathBuf);
 
-impl Partial {
-    fn of(to: &Path) -> Self {
+impl PartialFile {
+    fn new(to: &Path) -> Self {
         Self(to.with_extension("mp4.partial"))
     }
 }
 
-impl Drop for Partial {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        // It may not exist, or be renamed.
+        // The file may not exist, or may have been renamed.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_result_arrives_whole_and_a_failed_copy_leaves_nothing() {
+    async fn a_result_is_downloaded_completely_and_a_failed_download_leaves_no_file() {
         let (memory, folder) = (Memory::new(), tempfile::tempdir().unwrap());
         let (cloud, _link) = memory.connect();
         let uri = stored(&cloud).await;
@@ -119,10 +121,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_is_named_and_nothing_stays_on_it() {
+    async fn a_full_disk_is_reported_and_no_file_stays_on_it() {
         let (cloud, folder) = (memory::cloud(), tempfile::tempdir().unwrap());
         let uri = stored(&cloud).await;
-        // Every write to this device finds it full.
+        // Every write to this device fails because it is full.
         std::os::unix::fs::symlink("/dev/full", folder.path().join("clip-1.mp4.partial")).unwrap();
         let failed = download(&cloud, &uri, &folder.path().join("clip-1.mp4")).await.unwrap_err().to_string();
         assert!(failed.contains("clip-1.mp4") && failed.contains("No space left on device"), "{failed}");

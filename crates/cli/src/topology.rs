@@ -1,5 +1,5 @@
-//! Topics, subscriptions and the bucket of a fleet on this machine. In Google Cloud they come from Terraform, which must say
-//! the same.
+//! Creates the topics, the subscriptions and the bucket of a fleet on this machine. In Google Cloud Terraform creates
+//! them with the same settings.
 
 use crate::exit::Failed;
 use clipfleet_cloud::{Cloud, CloudError, SubscriptionSpec};
@@ -20,27 +20,27 @@ fn subscriptions(scales: bool) -> Vec<SubscriptionSpec> {
             backoff: Some((Duration::from_secs(backoff.0), Duration::from_secs(backoff.1))),
         };
     let mut all = vec![
-        // A request that is handed back waits for something that is down: soon, but not at once.
+        // A request is nacked if a service is down, and redelivered after a short delay.
         spec(names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, None, 60, (1, 60)),
-        // Both short, so that a dead worker's clip starts elsewhere within the minute, however often that happens to it: the queue waits after
-        // a lease that ran out as after one that was handed back. Living workers extend theirs.
+        // The deadline and the backoff are short, so that a dead worker's clip starts on another one within a minute,
+        // however often workers die: the backoff also applies after an expired lease. Live workers extend their leases.
         spec(names::CLIP_JOBS_WORKER, names::CLIP_JOBS, Some(names::CLIP_JOBS_DEAD_LETTER), 20, (1, 30)),
         spec(names::CLIP_JOBS_DEAD_LETTER_STATUS, names::CLIP_JOBS_DEAD_LETTER, None, 60, (1, 60)),
         spec(names::PROGRESS_EVENTS_STATUS, names::PROGRESS_EVENTS, None, 60, (1, 10)),
     ];
-    // What nobody reads would be kept for a week.
+    // Without a scaler the messages would be kept for a week.
     if scales {
         all.push(spec(names::PROGRESS_EVENTS_SCALER, names::PROGRESS_EVENTS, None, 60, (1, 10)));
     }
     all
 }
 
-/// Makes what is missing.
+/// Creates what does not exist.
 pub(crate) async fn ensure(cloud: &Cloud, scales: bool) -> Result<(), Failed> {
-    make(cloud, scales).await.map_err(|error| Failed::because("prepare topics, subscriptions and bucket", error))
+    create(cloud, scales).await.map_err(|error| Failed::because("prepare topics, subscriptions and bucket", error))
 }
 
-async fn make(cloud: &Cloud, scales: bool) -> Result<(), CloudError> {
+async fn create(cloud: &Cloud, scales: bool) -> Result<(), CloudError> {
     for topic in TOPICS {
         cloud.queue.ensure_topic(topic).await?;
     }

@@ -1,44 +1,45 @@
-//! `clipfleet up`: the fleet, until it is told to stop.
+//! `clipfleet up`: runs a fleet on this machine until it is told to stop.
 
 use crate::{
     cloud::{self, TELEMETRY, Telemetry},
     exit::Failed,
     fleet::{Fleet, FleetSpec},
-    roles::{self, LEGACY_MIRROR, SLOTS},
+    roles::{self, LEGACY_MIRROR},
     scaling::{self, LOCAL},
+    settings::{self, SLOTS},
 };
 use clap::{ArgMatches, Command};
 use clipfleet_service::{
-    settings::{Reader, Setting, declare, number, parsed},
+    settings::{Reader, Setting, declare, parsed},
     shutdown,
 };
 use std::{path::PathBuf, process::ExitCode};
 
-/// Where everything durable lies.
+/// The directory of all persistent data.
 pub(crate) const DATA: Setting =
-    Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "directory of everything durable" };
+    Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "Directory of all persistent data" };
 const LISTEN: Setting = Setting {
     flag: "listen",
     env: "CLIPFLEET_LISTEN",
     default: "127.0.0.1:8080",
-    help: "address of the HTTP API and the console",
+    help: "Address of the HTTP API and the web console",
 };
-/// Where the emulator listens.
+/// The address of the emulator.
 pub(crate) const EMULATOR: Setting = Setting {
     flag: "emulator",
     env: "CLIPFLEET_EMULATOR",
     default: "127.0.0.1:8085",
-    help: "address of the emulator of Pub/Sub, Firestore and Storage",
+    help: "Address of the emulator of Pub/Sub, Firestore and Storage",
 };
 const WORKERS: Setting = Setting {
     flag: "workers",
     env: "CLIPFLEET_WORKERS",
     default: "1",
-    help: "worker processes: a number, or the least and the most, such as 0..4, between which it scales itself",
+    help: "Worker processes: a number, or a range such as 0..4, in which the fleet scales itself",
 };
 
 pub(crate) fn command() -> Command {
-    let command = Command::new("up").about("Run the whole fleet on this machine, with no cloud account");
+    let command = Command::new("up").about("Run a fleet on this machine, without a cloud account");
     declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR], LOCAL, TELEMETRY])
 }
 
@@ -48,7 +49,7 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, Telemetry), Failed> {
     let listen = reader.take(&LISTEN, parsed("an address such as 127.0.0.1:8080"));
     let emulator = reader.take(&EMULATOR, parsed("an address such as 127.0.0.1:8085"));
     let workers = reader.take(&WORKERS, worker_range);
-    let slots = reader.take(&SLOTS, number(1, 64));
+    let slots = settings::slots(&mut reader);
     let times = scaling::local_times(&mut reader);
     let status = roles::status_config(&mut reader);
     let telemetry = cloud::telemetry(&mut reader);
@@ -70,16 +71,16 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, Telemetry), Failed> {
     Ok(reader.finish(built)?)
 }
 
-/// `3`, or `0..4`: the least and the most, both included.
+/// Parses a number such as `3`, or an inclusive range such as `0..4`.
 fn worker_range(text: &str) -> Result<(usize, usize), String> {
-    const MOST: usize = 256;
-    let wrong = || format!("must be a number from 0 to {MOST}, or two such as 0..4, got {text:?}");
-    let number = |text: &str| text.trim().parse().ok().filter(|number| *number <= MOST).ok_or_else(wrong);
+    const MAX: usize = 256;
+    let invalid = || format!("must be a number from 0 to {MAX}, or a range such as 0..4, got {text:?}");
+    let number = |text: &str| text.trim().parse().ok().filter(|number| *number <= MAX).ok_or_else(invalid);
     match text.split_once("..") {
         None => number(text).map(|number| (number, number)),
-        Some((least, most)) => match (number(least)?, number(most.trim_start_matches('='))?) {
-            (least, most) if least <= most => Ok((least, most)),
-            _ => Err(wrong()),
+        Some((min, max)) => match (number(min)?, number(max.trim_start_matches('='))?) {
+            (min, max) if min <= max => Ok((min, max)),
+            _ => Err(invalid()),
         },
     }
 }
@@ -91,8 +92,8 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let (workers, slots, data) = (spec.workers, spec.slots, spec.data.clone());
     let mut fleet = Fleet::start(spec).await?;
     let workers = match workers {
-        (least, most) if least == most => least.to_string(),
-        (least, most) => format!("{least} to {most}"),
+        (min, max) if min == max => min.to_string(),
+        (min, max) => format!("{min} to {max}"),
     };
     println!("clipfleet is up: {workers} workers with {slots} slots each; data in {}", data.display());
     println!("  console    http://{}/", fleet.api);
@@ -100,13 +101,13 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     for (name, value) in cloud::environment(&fleet.endpoints) {
         println!("  export {name}={value}");
     }
-    println!("Stop with Ctrl-C; unfinished clips go on at the next start.");
-    let broken = tokio::select! {
+    println!("Stop with Ctrl-C. Unfinished clips resume on the next start.");
+    let failed = tokio::select! {
         () = stop.cancelled() => None,
-        broken = fleet.broken() => Some(broken),
+        failed = fleet.failed() => Some(failed),
     };
     fleet.stop().await;
-    broken.map_or(Ok(ExitCode::SUCCESS), Err)
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 #[cfg(test)]
@@ -117,8 +118,8 @@ mod tests {
     fn workers_are_a_number_or_a_range() {
         assert_eq!(worker_range("3"), Ok((3, 3)));
         assert_eq!(worker_range("0..4"), Ok((0, 4)));
-        for wrong in ["4..0", "257", "0..", "x", "", "1..2..3"] {
-            assert!(worker_range(wrong).unwrap_err().contains(&format!("{wrong:?}")), "{wrong}");
+        for invalid in ["4..0", "257", "0..", "x", "", "1..2..3"] {
+            assert!(worker_range(invalid).unwrap_err().contains(&format!("{invalid:?}")), "{invalid}");
         }
     }
 }

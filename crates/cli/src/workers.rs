@@ -1,9 +1,10 @@
-//! Worker processes of a fleet on this machine: as many as are asked for, started again when they die, and ended in order.
+//! Supervises the worker processes of a fleet on this machine: starts them, restarts those that die, and stops them in
+//! order.
 
 use crate::{
     cloud,
     exit::Failed,
-    roles::{DIE_WITH_PARENT, WORKER_ID},
+    settings::{DIE_WITH_PARENT, WORKER_ID},
 };
 use clipfleet_cloud::google::Endpoints;
 use clipfleet_domain::ids::WorkerId;
@@ -24,108 +25,111 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A worker that died is started again after this long, doubling while it keeps dying young.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A worker that lived this long did not die young.
-const GROWN_UP: Duration = Duration::from_secs(30);
-/// As Cloud Run: SIGTERM, then so long, then SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
+/// The delay before a worker that died is restarted. It doubles up to [`MAX_BACKOFF`] while the worker dies soon after
+/// its start.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// A worker that ran longer than this did not die soon after its start.
+const MIN_UPTIME: Duration = Duration::from_secs(30);
+/// The time between SIGTERM and SIGKILL, as in Cloud Run.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How workers are started.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerSpec {
     pub(crate) endpoints: Endpoints,
     pub(crate) slots: usize,
-    /// Environment that tells it where traces go.
+    /// Environment variables for the destination of traces.
     pub(crate) telemetry: Vec<(&'static str, String)>,
     pub(crate) scratch: PathBuf,
-    /// Directory for one log file per worker; `None` lets them write to our standard error.
+    /// Directory for one log file per worker. `None` lets them log to the standard error of this process.
     pub(crate) logs: Option<PathBuf>,
 }
 
-/// Workers whose number can be changed. Each is kept alive until it is one too many, or until all are told to stop.
-pub(crate) struct Crew {
+/// Runs an adjustable number of workers. Each is restarted when it dies, until it is no longer needed or all are
+/// stopped.
+pub(crate) struct WorkerSupervisor {
     spec: WorkerSpec,
-    places: Mutex<Vec<Place>>,
-    keepers: TaskTracker,
+    slots: Mutex<Vec<Slot>>,
+    tasks: TaskTracker,
     failures: mpsc::Sender<Failed>,
 }
 
-/// Room for one worker.
-struct Place {
+/// One supervised worker.
+struct Slot {
     number: usize,
-    /// The identity of the process that is there now.
+    /// The identity of its current process.
     worker: Arc<Mutex<Option<WorkerId>>>,
     stop: CancellationToken,
 }
 
-impl Crew {
-    /// Starts so many. What keeps workers from being started comes out of the receiver.
+impl WorkerSupervisor {
+    /// Starts `count` workers. The receiver gets an error if a worker cannot be started.
     pub(crate) fn start(count: usize, spec: WorkerSpec) -> (Arc<Self>, mpsc::Receiver<Failed>) {
         let (failures, receiver) = mpsc::channel(1);
-        let crew = Arc::new(Self { spec, places: Mutex::default(), keepers: TaskTracker::new(), failures });
-        crew.set(count, &BTreeSet::new());
-        (crew, receiver)
+        let supervisor = Arc::new(Self { spec, slots: Mutex::default(), tasks: TaskTracker::new(), failures });
+        supervisor.set(count, &BTreeSet::new());
+        (supervisor, receiver)
     }
 
-    /// How many there are, those apart that are being ended.
+    /// The number of workers, without those that are being stopped.
     pub(crate) fn count(&self) -> usize {
-        self.places.lock().len()
+        self.slots.lock().len()
     }
 
-    /// Starts more, or ends some. None of those who are busy is ended: then more stay than were asked for.
+    /// Starts or stops workers. Busy ones are not stopped, so that more than `count` may remain.
     pub(crate) fn set(&self, count: usize, busy: &BTreeSet<WorkerId>) {
-        let mut places = self.places.lock();
-        while places.len() < count {
-            let free = |number: &usize| !places.iter().any(|place| place.number == *number);
+        let mut slots = self.slots.lock();
+        while slots.len() < count {
+            let free = |number: &usize| !slots.iter().any(|slot| slot.number == *number);
             let number = (1..).find(free).unwrap_or(1);
-            let place = Place { number, worker: Arc::default(), stop: CancellationToken::new() };
-            let keeping = keep(number, self.spec.clone(), Arc::clone(&place.worker), place.stop.clone());
+            let slot = Slot { number, worker: Arc::default(), stop: CancellationToken::new() };
+            let supervised = supervise(number, self.spec.clone(), Arc::clone(&slot.worker), slot.stop.clone());
             let failures = self.failures.clone();
-            self.keepers.spawn(async move {
-                if let Err(failed) = keeping.await {
-                    // Of several failures one is enough.
+            self.tasks.spawn(async move {
+                if let Err(failed) = supervised.await {
+                    // The receiver needs only one of several failures.
                     let _ = failures.try_send(failed);
                 }
             });
-            places.push(place);
+            slots.push(slot);
         }
-        while places.len() > count {
-            let idle = |place: &Place| {
-                let worker = place.worker.lock();
+        while slots.len() > count {
+            let idle = |slot: &Slot| {
+                let worker = slot.worker.lock();
                 worker.as_ref().is_none_or(|worker| !busy.contains(worker))
             };
-            let Some(last) = places.iter().rposition(idle) else { return };
-            places.remove(last).stop.cancel();
+            let Some(last) = slots.iter().rposition(idle) else { return };
+            slots.remove(last).stop.cancel();
         }
     }
 
-    /// Ends all, in order.
+    /// Stops all workers and waits for them.
     pub(crate) async fn stop(&self) {
-        let places = std::mem::take(&mut *self.places.lock());
-        places.iter().for_each(|place| place.stop.cancel());
-        self.keepers.close();
-        self.keepers.wait().await;
+        let slots = std::mem::take(&mut *self.slots.lock());
+        slots.iter().for_each(|slot| slot.stop.cancel());
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
-async fn keep(
+/// Runs a worker, and restarts it when it dies, until told to stop.
+async fn supervise(
     number: usize,
     spec: WorkerSpec,
     worker: Arc<Mutex<Option<WorkerId>>>,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = MIN_BACKOFF;
     loop {
-        let born = Instant::now();
+        let started = Instant::now();
         let failed = |error| Failed::because(format!("start worker {number}"), error);
         let id = clipfleet_worker::new_identity().map_err(failed)?;
         let mut child = spawn(number, &id, &spec).map_err(failed)?;
         *worker.lock() = Some(id);
         tokio::select! {
             () = stop.cancelled() => {
-                end(&mut child).await;
+                terminate(&mut child).await;
                 return Ok(());
             }
             status = child.wait() => {
@@ -133,10 +137,10 @@ async fn keep(
                 tracing::warn!(worker = number, status, "worker died, starting another");
             }
         }
-        pause = if born.elapsed() > GROWN_UP { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        backoff = if started.elapsed() > MIN_UPTIME { MIN_BACKOFF } else { (backoff * 2).min(MAX_BACKOFF) };
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = sleep(pause) => {}
+            () = sleep(backoff) => {}
         }
     }
 }
@@ -161,26 +165,28 @@ fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Chi
         std::fs::create_dir_all(logs)?;
         command.stderr(log_file(&logs.join(format!("worker-{number}.log")))?);
     }
-    // Its own process group: Ctrl-C in a terminal reaches only us, and we end the workers in order.
+    // The worker has its own process group, so that Ctrl-C reaches only this process, which then stops the workers in
+    // order.
     command.process_group(0).spawn()
 }
 
-/// A worker's log, with what is left of the last one if that is not too long. Who reads it wants the latest export or two.
+/// Opens a worker's log file, and appends to it. A log that is too long is renamed first.
 fn log_file(path: &Path) -> std::io::Result<File> {
-    const LONGEST: u64 = 16 << 20;
-    if path.metadata().is_ok_and(|log| log.len() > LONGEST) {
+    const MAX_BYTES: u64 = 16 << 20;
+    if path.metadata().is_ok_and(|log| log.len() > MAX_BYTES) {
         std::fs::rename(path, path.with_extension("old.log"))?;
     }
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-async fn end(child: &mut Child) {
+/// Stops a worker: sends SIGTERM, and kills it after [`SHUTDOWN_TIMEOUT`].
+async fn terminate(child: &mut Child) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        // It may just have ended by itself.
+        // An error means that the process has just ended by itself.
         let _ = kill_process(pid, Signal::TERM);
     }
-    if timeout(GRACE, child.wait()).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, child.wait()).await.is_err() {
         let _ = child.kill().await;
     }
 }

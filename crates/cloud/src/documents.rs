@@ -7,41 +7,41 @@ pub use clipfleet_document::{Document, Fields, Search, Value, Version};
 /// What must hold for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition {
-    /// Anything.
+    /// No condition.
     None,
     /// The document does not exist.
     Absent,
-    /// The document exists in exactly this state.
+    /// The document exists in exactly this version.
     Unchanged(Version),
 }
 
-/// Replaces a whole document (creating it if need be), under a precondition.
+/// Creates a document or replaces it as a whole, under a precondition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Write {
     /// Path relative to the database.
     pub path: String,
     /// The new fields.
     pub fields: Fields,
-    /// What must hold.
+    /// The condition of the write.
     pub precondition: Precondition,
 }
 
-/// Sets single fields of a document that exists; the others stay as they are, whatever their types.
+/// Sets single fields of an existing document. Its other fields stay as they are, whatever their types.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Amendment {
     /// Path relative to the database.
     pub path: String,
-    /// Each field by the names that lead to it through maps, which are made if need be, and its value. A name may be any text.
+    /// Each field's path through nested maps, and its value. Missing maps are created. A name may be any string.
     pub fields: Vec<(Vec<String>, Value)>,
 }
 
 /// A document store.
 #[async_trait]
 pub trait Documents: Send + Sync {
-    /// Reads documents by path, in the order asked; `None` for those that do not exist. Any number of paths.
+    /// Reads any number of documents, in the order of the paths; `None` for those that do not exist.
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError>;
 
-    /// One document, if there is one.
+    /// Reads one document, if it exists.
     async fn get_one(&self, path: String) -> Result<Option<Document>, CloudError> {
         Ok(self.get(&[path]).await?.pop().flatten())
     }
@@ -52,38 +52,39 @@ pub trait Documents: Send + Sync {
     /// A page of a collection.
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError>;
 
-    /// Does all the writes or none (at most 500), and returns the new version of each. A precondition that does not hold
-    /// is `AlreadyExists` (for `Absent`) or `Conflict`.
+    /// Does all the writes (at most 500) or none, and returns the new version of each. If a precondition does not hold,
+    /// it fails with `AlreadyExists` (for `Absent`) or `Conflict`.
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError>;
 
-    /// As [`commit`](Self::commit), with an amendment of another document, which is `NotFound` if there is none.
+    /// As [`commit`](Self::commit), with an amendment of another document. Fails with `NotFound` if that does not
+    /// exist.
     async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError>;
 }
 
-/// The most writes in one commit; what every store of this kind accepts.
-const WRITES: usize = 500;
+/// Writes in one commit: the limit of every store of this kind.
+const MAX_WRITES_PER_COMMIT: usize = 500;
 
-/// Refuses a commit that no store would take.
+/// Refuses a commit that no store would accept.
 pub(crate) fn check(writes: &[Write]) -> Result<(), CloudError> {
-    if writes.len() > WRITES {
-        let reason = format!("commit {} writes: at most {WRITES} go together", writes.len());
+    if writes.len() > MAX_WRITES_PER_COMMIT {
+        let reason = format!("commit {} writes: at most {MAX_WRITES_PER_COMMIT} go together", writes.len());
         return Err(CloudError::new(ErrorKind::Invalid, reason));
     }
     writes.iter().try_for_each(|write| split(&write.path).map(drop))
 }
 
-/// Sets a field by the names that lead to it.
+/// Sets a field by its path through nested maps.
 pub(crate) fn set(fields: &mut Fields, names: &[String], value: Value) {
     match names {
         [] => {}
         [name] => drop(fields.insert(name.clone(), value)),
-        [name, below @ ..] => {
+        [name, rest @ ..] => {
             let inner = fields.entry(name.clone()).or_insert_with(|| Value::Map(Fields::new()));
             if !matches!(inner, Value::Map(_)) {
                 *inner = Value::Map(Fields::new());
             }
             if let Value::Map(inner) = inner {
-                set(inner, below, value);
+                set(inner, rest, value);
             }
         }
     }

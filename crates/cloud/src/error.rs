@@ -1,26 +1,26 @@
-//! What went wrong in a cloud call: a kind that code can act on and a text that people can.
+//! Errors of cloud calls: a kind for code to act on, and a text for people.
 
 use std::{error::Error, fmt};
 
-/// Whose fault a failed call is, and so whether to try again.
+/// Why a call failed, and so whether to retry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The topic, subscription, bucket, object or document does not exist.
     NotFound,
-    /// A create-only write met something that is already there.
+    /// A create-only write found an existing object or document.
     AlreadyExists,
-    /// A precondition (generation, update time) no longer holds: someone else wrote in between.
+    /// A precondition (generation, update time) no longer holds: another writer was first.
     Conflict,
     /// The service will never accept this request.
     Invalid,
     /// The caller lacks a permission or its credentials.
     Denied,
-    /// Overloaded, unreachable or interrupted; the same call may succeed later.
+    /// The service is overloaded or unreachable, or the call was interrupted; the same call may succeed later.
     Unavailable,
 }
 
-/// Bytes of an error's text. A service, or a proxy in front of it, may answer with a whole page; nobody reads more of
-/// it in a log, and no error may grow with what others send.
+/// Length of an error's text. A service, or a proxy in front of it, may send a whole page, and an error must not grow
+/// with what a server sends.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 
 /// A failed call to the cloud.
@@ -33,20 +33,20 @@ pub struct CloudError {
 impl CloudError {
     /// An error whose text follows "failed to", for example `read gs://b/o: no such object`.
     ///
-    /// The text may hold a foreign server's words, so it is cut to [`MAX_MESSAGE_BYTES`] and its control characters
+    /// The text may come from a foreign server, so it is truncated to [`MAX_MESSAGE_BYTES`] and its control characters
     /// become spaces.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: bounded(message.into()), source: None }
     }
 
-    /// Keeps the error that this one translates.
+    /// Sets the error that this one translates as its source.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The kind, to act on.
+    /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -57,7 +57,7 @@ impl CloudError {
     }
 }
 
-/// See [`CloudError::new`].
+/// Truncates a message and replaces its control characters.
 fn bounded(mut message: String) -> String {
     let length = message.len();
     if length > MAX_MESSAGE_BYTES {
@@ -68,7 +68,7 @@ fn bounded(mut message: String) -> String {
     if message.contains(char::is_control) { message.replace(char::is_control, " ") } else { message }
 }
 
-/// Without its source, whose own form may hold all that a server answered.
+/// Omits the source, whose text may contain a server's whole response.
 impl fmt::Debug for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloudError").field("kind", &self.kind).field("message", &self.message).finish_non_exhaustive()
@@ -92,10 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_does_not_grow_with_what_a_server_answers() {
-        let answer = format!("read gs://b/o:\r\n{}", "ä".repeat(750_000));
-        let cause = std::io::Error::other(answer.clone());
-        let error = CloudError::new(ErrorKind::Invalid, answer).because(cause);
+    fn an_error_does_not_grow_with_a_servers_response() {
+        let response = format!("read gs://b/o:\r\n{}", "ä".repeat(750_000));
+        let cause = std::io::Error::other(response.clone());
+        let error = CloudError::new(ErrorKind::Invalid, response).because(cause);
         let text = error.to_string();
         assert!(text.starts_with("read gs://b/o:  ä") && text.ends_with("ä… (1499016 bytes left out)"), "{text}");
         assert!(format!("{error:?}").len() < 2 * MAX_MESSAGE_BYTES);

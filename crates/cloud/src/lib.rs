@@ -1,8 +1,8 @@
-//! The three things Clipfleet needs from a cloud, as traits: a [`Queue`] of messages, [`Objects`] in buckets and [`Documents`]
-//! in collections. `google` speaks to Google Cloud (or to any server with its protocols, such as `clipfleet-emulator`),
-//! `memory` keeps everything in the process for simulation on virtual time.
+//! The cloud services that Clipfleet uses, as traits: a [`Queue`] of messages, [`Objects`] in buckets and [`Documents`]
+//! in collections. `google` implements them on Google Cloud (or any server with its protocols, such as
+//! `clipfleet-emulator`), `memory` in the process, for simulation in virtual time.
 //!
-//! This is the only crate that names Google's clients. It knows nothing of clips, batches or workers.
+//! This is the only crate that uses Google's clients. It knows nothing of clips, batches or workers.
 
 mod documents;
 mod error;
@@ -19,7 +19,7 @@ pub use error::{CloudError, ErrorKind};
 pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
 pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
 
-/// One connected cloud: the three services a role is given.
+/// One connected cloud: the three services that a role uses.
 #[derive(Clone)]
 pub struct Cloud {
     /// Messages.

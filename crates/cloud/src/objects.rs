@@ -1,11 +1,11 @@
-//! Objects in buckets, read by range and pinned to a generation, created only if absent.
+//! Objects in buckets: read by range, pinned to a generation, and created only if absent.
 
 use crate::CloudError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf, time::Duration};
 
-/// An object's place.
+/// The bucket and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// The bucket.
@@ -15,7 +15,7 @@ pub struct ObjectName {
 }
 
 impl ObjectName {
-    /// Names `gs://bucket/object`.
+    /// The name of `gs://bucket/object`.
     pub fn new(bucket: impl Into<String>, object: impl Into<String>) -> Self {
         Self { bucket: bucket.into(), object: object.into() }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// What a store says of an object without reading it.
+/// The metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Length in bytes.
@@ -36,20 +36,20 @@ pub struct ObjectInfo {
     pub generation: i64,
     /// Media type.
     pub content_type: String,
-    /// The writer's labels.
+    /// The writer's own metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a writer says of a new object.
+/// The metadata of a new object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewObject {
     /// Media type.
     pub content_type: String,
-    /// Labels.
+    /// The writer's own metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Where the bytes of a new object come from.
+/// The source of a new object's bytes.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// From memory.
@@ -61,22 +61,24 @@ pub enum Body {
 /// An object store.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Describes the live object, or the given generation of it. `NotFound` when there is none.
+    /// The metadata of the live object, or of the given generation. Fails with `NotFound` if there is none.
     async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError>;
 
-    /// Reads bytes of one generation; `range` must lie within the object. `NotFound` when that generation is gone.
+    /// Reads bytes of one generation. `range` must lie within the object. Fails with `NotFound` if that generation is
+    /// gone.
     async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError>;
 
-    /// Creates the object whole, or not at all; `AlreadyExists` when there is a live one. Content is checksummed both ways.
+    /// Creates the whole object or nothing. Fails with `AlreadyExists` if there is a live one. Both sides verify
+    /// checksums.
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError>;
 
-    /// Removes the live object; `NotFound` when there is none.
+    /// Deletes the live object. Fails with `NotFound` if there is none.
     async fn delete(&self, name: &ObjectName) -> Result<(), CloudError>;
 
-    /// A URL with which anyone can download the object for a while (at most 7 days): signed where the store is Google's,
-    /// plain where it is a server on this machine.
+    /// A URL with which anyone can download the object for a while (at most 7 days): signed for Google's store,
+    /// unsigned for an emulator.
     async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError>;
 
-    /// Creates the bucket unless it exists. Meant for servers on this machine; real buckets come from infrastructure code.
+    /// Creates the bucket unless it exists. Only for emulators: infrastructure code creates real buckets.
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError>;
 }

@@ -1,38 +1,38 @@
-//! The web page that people export with, and the browser client it is built on (`web/clipfleet.js`), as files for an HTTP server to
-//! offer. They are written for browsers as they are: no build step, no packages, no request to anywhere but their own server and the
-//! storage that it names.
+//! The web console and its browser client (`web/clipfleet.js`), as files for an HTTP server to serve. Browsers run them
+//! as they are: there is no build step and there are no packages. They send requests only to their own server and to
+//! the storage that the server names.
 //!
-//! It knows nothing of HTTP servers, fleets or clouds.
+//! This crate does not depend on an HTTP server, a fleet or a cloud.
 
 use sha2::{Digest as _, Sha256};
 
-/// One file of the page.
+/// One file of the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
-    /// Its name, relative to where the page is served.
+    /// Its name, relative to the URL of the console.
     pub name: &'static str,
-    /// For the header `Content-Type`.
+    /// Value of the header `Content-Type`.
     pub content_type: &'static str,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'static [u8],
 }
 
 impl File {
-    /// For the header `ETag`: changes with the content.
+    /// Value of the header `ETag`. It changes with the content.
     pub fn etag(&self) -> String {
         format!("\"{}\"", hex::encode(&Sha256::digest(self.bytes)[..12]))
     }
 }
 
-/// The page itself; served for the folder, too.
+/// The HTML page, which is also served for the directory.
 pub const INDEX: &str = "index.html";
 
-/// Where the page asks for what only its server knows; see crates/console/README.md.
+/// The file from which the page reads the settings of its server; see crates/console/README.md.
 pub const SETTINGS: &str = "settings.json";
 
 macro_rules! files {
     ($($name:literal: $content_type:expr,)*) => {
-        /// Every file of the page.
+        /// Every file of the console.
         pub const FILES: &[File] = &[
             $(File { name: $name, content_type: $content_type, bytes: include_bytes!(concat!("../web/", $name)) },)*
         ];
@@ -61,15 +61,15 @@ files! {
     "ui.js": SCRIPT,
 }
 
-/// For the header `Content-Security-Policy`: scripts and styles from the page's own server only, none inline; videos, pictures and uploads
-/// from and to `storage`, too, which are origins such as `https://storage.googleapis.com`.
+/// Value of the header `Content-Security-Policy`. Scripts and styles come only from the page's own server, and none are
+/// inline. Videos, pictures and uploads may also use `storage`: origins such as `https://storage.googleapis.com`.
 pub fn content_security_policy(storage: &[&str]) -> String {
     let storage = storage.join(" ");
     let also = |own: &str| format!("{own} {storage}").trim_end().to_owned();
     let (pictures, videos, calls) = (also("'self' blob:"), also("'self' blob:"), also("'self'"));
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; media-src {videos}; connect-src {calls}; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; media-src {videos}; \
+         connect-src {calls}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
@@ -77,53 +77,52 @@ pub fn content_security_policy(storage: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// The most that the page may weigh, bytes.
-    const WEIGHT: usize = 150_000;
+    /// The maximum size of the console in bytes.
+    const MAX_BYTES: usize = 150_000;
 
     fn text(file: &File) -> &'static str {
         std::str::from_utf8(file.bytes).unwrap()
     }
 
     #[test]
-    fn the_page_is_light() {
-        let weight: usize = FILES.iter().map(|file| file.bytes.len()).sum();
-        assert!((10_000..WEIGHT).contains(&weight), "the page weighs {weight} bytes");
+    fn the_console_is_small() {
+        let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
+        assert!((10_000..MAX_BYTES).contains(&bytes), "the console has {bytes} bytes");
     }
 
     #[test]
-    fn every_file_of_the_folder_is_offered() {
-        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/web")).unwrap();
-        let mut there: Vec<_> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let mut offered: Vec<_> = FILES.iter().map(|file| file.name.to_owned()).collect();
-        there.sort();
-        offered.sort();
-        assert_eq!(there, offered);
+    fn every_file_of_the_directory_is_served() {
+        let directory = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/web")).unwrap();
+        let mut present: Vec<_> = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut served: Vec<_> = FILES.iter().map(|file| file.name.to_owned()).collect();
+        present.sort();
+        served.sort();
+        assert_eq!(present, served);
     }
 
     #[test]
-    fn nothing_comes_from_elsewhere_and_nothing_is_inline() {
+    fn nothing_is_loaded_from_other_servers_and_nothing_is_inline() {
         for file in FILES.iter().filter(|file| file.content_type != SVG) {
             for line in text(file).lines().filter(|line| line.contains("://")) {
-                // A name of XML's, places of Google's storage, and placeholders for people.
-                let harmless =
-                    ["http://www.w3.org/2000/svg", "gs://", "`://`"].iter().any(|known| line.contains(known));
-                assert!(harmless, "{}: {line}", file.name);
+                // The XML namespace of SVG, URIs of Cloud Storage, and placeholders.
+                let allowed = ["http://www.w3.org/2000/svg", "gs://", "`://`"].iter().any(|known| line.contains(known));
+                assert!(allowed, "{}: {line}", file.name);
             }
         }
         let page = text(FILES.iter().find(|file| file.name == INDEX).unwrap());
         for inline in ["<style", " style=", " onclick=", "javascript:"] {
-            assert!(!page.contains(inline), "{inline} would be refused by our own policy");
+            assert!(!page.contains(inline), "the content security policy would refuse {inline}");
         }
         assert!(page.matches("<script").count() == page.matches("<script type=\"module\" src=").count());
     }
 
     #[test]
-    fn what_modules_import_is_offered() {
+    fn every_imported_module_is_served() {
         for file in FILES.iter().filter(|file| file.content_type == SCRIPT) {
             for line in text(file).lines().filter(|line| line.starts_with("import ") || line.starts_with("} from ")) {
                 let from = line.split('\'').nth(1).unwrap_or_else(|| panic!("{}: {line}", file.name));
-                let offered = FILES.iter().any(|other| from.strip_prefix("./") == Some(other.name));
-                assert!(offered, "{} imports {from}", file.name);
+                let served = FILES.iter().any(|other| from.strip_prefix("./") == Some(other.name));
+                assert!(served, "{} imports {from}", file.name);
             }
         }
     }
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_names_the_storage_and_nothing_else() {
+    fn the_policy_allows_the_storage_and_no_other_server() {
         let policy = content_security_policy(&["http://127.0.0.1:8085"]);
         assert!(policy.contains("connect-src 'self' http://127.0.0.1:8085;"), "{policy}");
         assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");

@@ -10,6 +10,7 @@ use clipfleet_domain::{
     percent::MilliPercent,
     reframe::{Region, crop_window, fitted},
     rendition::{Aspect, Quality, Rendition, Size},
+    wire_name::WireName as _,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -61,8 +62,8 @@ fn targets() -> Vec<(&'static str, Size)> {
 
 fn sizes() -> Vec<Value> {
     let mut cases = Vec::new();
-    for (quality, quality_name) in Quality::ALL {
-        for (aspect, aspect_name) in Aspect::ALL {
+    for &(quality, quality_name) in Quality::ALL {
+        for &(aspect, aspect_name) in Aspect::ALL {
             let Size { width, height } = Rendition { quality, aspect, fps: 30 }.size();
             cases.push(json!([quality_name, aspect_name, width, height]));
         }

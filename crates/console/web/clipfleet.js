@@ -97,9 +97,9 @@ async function once(method, path, { api = '', headers, signal, fetch = globalThi
   }
 }
 
-/** One request to the dispatcher; what may pass is asked again for `patienceMs`. Every request of the API may be repeated. */
+/** One request to the dispatcher; what may pass is asked again for `timeoutMs`. Every request of the API may be repeated. */
 async function call(method, path, options, body) {
-  const until = Date.now() + (options.patienceMs ?? 30_000);
+  const until = Date.now() + (options.timeoutMs ?? 30_000);
   for (let tries = 0; ; tries += 1) {
     try {
       return await once(method, path, options, body);

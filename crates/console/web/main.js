@@ -109,8 +109,8 @@ function showCurrent() {
 /* ---------- views ---------- */
 const history = createHistory({ settings, transport });
 views.history.append(history.element);
-const pulse = document.getElementById('pulse');
-const fleet = createFleet({ settings, onPaused: (paused) => { write(pulse, paused ? 'Fleet paused' : ''); } });
+const fleetState = document.getElementById('fleet-state');
+const fleet = createFleet({ settings, onPaused: (paused) => { write(fleetState, paused ? 'Fleet paused' : ''); } });
 views.fleet.append(fleet.element);
 
 function route() {

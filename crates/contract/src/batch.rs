@@ -1,4 +1,4 @@
-//! Requests: from bytes to a checked [`Batch`], and back to the message that records it.
+//! Requests: parses bytes into a checked [`Batch`], and encodes it as the message that is recorded.
 
 use crate::{Malformed, audio, json, reframe, v1, violations::Violations};
 use clipfleet_domain::{
@@ -8,8 +8,9 @@ use clipfleet_domain::{
     failure::{Code, Failure, FieldViolation},
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
     limits::{MAX_CLIP_MS, MAX_CLIPS, MAX_REQUEST_BYTES},
-    rendition::{Aspect, FRAME_RATES, Quality, Rendition, by_name, name_of},
+    rendition::{Aspect, FRAME_RATES, Quality, Rendition},
     source::{ObjectUri, Source},
+    wire_name::WireName as _,
 };
 use prost::Message as _;
 
@@ -19,10 +20,10 @@ pub fn from_json(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
     json::parse(bytes)
 }
 
-/// Parses a message of the topic: proto-JSON if it looks like an object, the binary form otherwise.
+/// Parses a message of the topic: proto-JSON if it looks like a JSON object, otherwise the binary form.
 pub fn from_message(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
     check_length(bytes)?;
-    if json::without_mark(bytes).trim_ascii_start().first() == Some(&b'{') {
+    if json::strip_byte_order_mark(bytes).trim_ascii_start().first() == Some(&b'{') {
         return json::parse(bytes);
     }
     v1::ExportBatch::decode(bytes).map_err(|error| {
@@ -38,23 +39,23 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
     Err(Failure::new(Code::RequestTooLarge, message))
 }
 
-/// Checks a request. `generated_id` becomes the batch's id when the client gave none. All bad fields are named at once.
+/// Checks a request. `generated_id` becomes the batch's id if the client gave none. The error names all invalid fields.
 pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &str) -> Result<Batch, Failure> {
     let id = if request.batch_id.is_empty() { generated_id } else { &request.batch_id };
     parse(request, id, Some(policy)).map_err(|violations| Failure::invalid(violations.0))
 }
 
-/// The batch of a request that was accepted and recorded. Its buckets were allowed then and are not checked again, so that
-/// what was accepted can be finished and retried under another policy.
+/// The batch of a request that was accepted and recorded. Its buckets were allowed then and are not checked again, so
+/// that an accepted batch can be finished and retried after the policy has changed.
 pub fn recorded(request: &v1::ExportBatch) -> Result<Batch, Malformed> {
     parse(request, &request.batch_id, None).map_err(|violations| violations.malformed())
 }
 
 fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&BucketPolicy>) -> Result<Batch, Violations> {
     let mut violations = Violations::default();
-    let id = violations.take("batchId", BatchId::parse(id));
-    let owner = violations.take("ownerUid", OwnerUid::parse(&request.owner_uid));
-    let project = violations.take("projectId", ProjectId::parse(&request.project_id));
+    let id = violations.check("batchId", BatchId::parse(id));
+    let owner = violations.check("ownerUid", OwnerUid::parse(&request.owner_uid));
+    let project = violations.check("projectId", ProjectId::parse(&request.project_id));
     let source = source(request.source.as_ref(), policy, &mut violations);
     let output = request.output.clone().unwrap_or_default();
     let rendition = rendition(&output, "output.", &mut violations);
@@ -62,12 +63,12 @@ fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&BucketPolicy>) -> 
         ("", owner) => owner
             .as_ref()
             .zip(policy)
-            .and_then(|(owner, policy)| violations.take("output.prefix", Prefix::of_owner(policy, owner))),
-        (given, _) => violations.take("output.prefix", allowed_prefix(given, policy)),
+            .and_then(|(owner, policy)| violations.check("output.prefix", Prefix::of_owner(policy, owner))),
+        (given, _) => violations.check("output.prefix", allowed_prefix(given, policy)),
     };
     violations.0.extend(check_clip_ids(request.clips.iter().map(|clip| clip.clip_id.as_str())));
     let keyframes = request.clips.iter().flat_map(|clip| &clip.reframe).map(|reframe| reframe.keyframes.len()).sum();
-    violations.take("clips", check_batch_keyframes(keyframes));
+    violations.check("clips", check_batch_keyframes(keyframes));
     let numbered = request.clips.iter().take(MAX_CLIPS).enumerate();
     let checked: Vec<Option<Clip>> =
         numbered.map(|(index, message)| clip(message, &format!("clips[{index}]."), &mut violations)).collect();
@@ -96,9 +97,9 @@ fn allowed_uri(text: &str, policy: Option<&BucketPolicy>) -> Result<ObjectUri, S
 }
 
 fn source(message: Option<&v1::Source>, policy: Option<&BucketPolicy>, violations: &mut Violations) -> Option<Source> {
-    let uri = violations.take("source.uri", allowed_uri(message.map_or("", |source| &source.uri), policy));
+    let uri = violations.check("source.uri", allowed_uri(message.map_or("", |source| &source.uri), policy));
     let generation = match message.map_or(0, |source| source.generation) {
-        negative @ ..0 => violations.take("source.generation", Err(format!("must not be negative, got {negative}"))),
+        negative @ ..0 => violations.check("source.generation", Err(format!("must not be negative, got {negative}"))),
         0 => Some(None),
         given => Some(Some(given)),
     };
@@ -109,18 +110,18 @@ fn rendition(output: &v1::Output, at: &str, violations: &mut Violations) -> Opti
     let default = Rendition::default();
     let quality = match output.quality.as_str() {
         "" => Some(default.quality),
-        given => violations.take(format!("{at}quality"), by_name(&Quality::ALL, given)),
+        given => violations.check(format!("{at}quality"), Quality::parse(given)),
     };
     let aspect = match output.aspect.as_str() {
         "" => Some(default.aspect),
-        given => violations.take(format!("{at}aspect"), by_name(&Aspect::ALL, given)),
+        given => violations.check(format!("{at}aspect"), Aspect::parse(given)),
     };
     let fps = match output.fps {
         0 => Some(default.fps),
         given if FRAME_RATES.contains(&given) => Some(given),
         given => {
             let rates = FRAME_RATES.map(|rate| rate.to_string()).join(", ");
-            violations.take(format!("{at}fps"), Err(format!("must be one of {rates}, got {given}")))
+            violations.check(format!("{at}fps"), Err(format!("must be one of {rates}, got {given}")))
         }
     };
     let (quality, aspect, fps) = (quality?, aspect?, fps?);
@@ -128,21 +129,21 @@ fn rendition(output: &v1::Output, at: &str, violations: &mut Violations) -> Opti
 }
 
 fn clip(message: &v1::Clip, at: &str, violations: &mut Violations) -> Option<Clip> {
-    let id = violations.take(format!("{at}clipId"), ClipId::parse(&message.clip_id));
+    let id = violations.check(format!("{at}clipId"), ClipId::parse(&message.clip_id));
     let window = Window::new(message.start_ms, message.end_ms)
         .map_err(|bad| violations.0.push(FieldViolation::new(format!("{at}{}", bad.field), bad.reason)))
         .ok();
     let length_ms = window.map_or(MAX_CLIP_MS, Window::length_ms);
     let reframe = reframe::parse(message.reframe.as_ref(), length_ms, &format!("{at}reframe."), violations);
     let cover_at_ms = match message.cover_at_ms {
-        Some(at_ms) => violations.take(format!("{at}coverAtMs"), check_cover_at(at_ms, length_ms)).map(Some),
+        Some(at_ms) => violations.check(format!("{at}coverAtMs"), check_cover_at(at_ms, length_ms)).map(Some),
         None => Some(None),
     };
     let audio = audio::parse(message.audio.as_ref(), &format!("{at}audio."), violations);
     Some(Clip { id: id?, window: window?, reframe: reframe?, cover_at_ms: cover_at_ms?, audio: audio? })
 }
 
-/// The message that says the same as a checked batch, every default filled in: equal for requests that mean the same.
+/// The message of a checked batch, every default filled in. Requests with the same meaning give equal messages.
 pub fn to_message(batch: &Batch) -> v1::ExportBatch {
     let source = v1::Source { uri: batch.source.uri.to_string(), generation: batch.source.generation.unwrap_or(0) };
     v1::ExportBatch {
@@ -155,12 +156,12 @@ pub fn to_message(batch: &Batch) -> v1::ExportBatch {
     }
 }
 
-/// The form and the clips, with their lengths in milliseconds, of a request that this fleet recorded.
+/// The rendition of a recorded request, and its clips with their lengths in milliseconds.
 pub fn recorded_clips(request: &v1::ExportBatch) -> Result<(Rendition, Vec<(ClipId, i64)>), Malformed> {
     let mut violations = Violations::default();
     let rendition = rendition(request.output.as_ref().unwrap_or(&v1::Output::default()), "output.", &mut violations);
     let clips = request.clips.iter().map(|clip| {
-        let id = violations.take("clipId", ClipId::parse(&clip.clip_id))?;
+        let id = violations.check("clipId", ClipId::parse(&clip.clip_id))?;
         Some((id, (clip.end_ms - clip.start_ms).clamp(0, MAX_CLIP_MS)))
     });
     let clips: Option<Vec<_>> = clips.collect();
@@ -169,8 +170,8 @@ pub fn recorded_clips(request: &v1::ExportBatch) -> Result<(Rendition, Vec<(Clip
 
 pub(crate) fn output_message(rendition: Rendition, prefix: &str) -> v1::Output {
     v1::Output {
-        quality: name_of(&Quality::ALL, rendition.quality).to_owned(),
-        aspect: name_of(&Aspect::ALL, rendition.aspect).to_owned(),
+        quality: rendition.quality.name().to_owned(),
+        aspect: rendition.aspect.name().to_owned(),
         fps: rendition.fps,
         prefix: prefix.to_owned(),
     }
@@ -187,7 +188,7 @@ pub(crate) fn clip_message(clip: &Clip) -> v1::Clip {
     }
 }
 
-/// The clip and rendition of a message this fleet wrote itself.
+/// The clip and rendition of a message that this fleet wrote itself.
 pub(crate) fn trusted(
     clip_part: Option<&v1::Clip>,
     output: Option<&v1::Output>,
@@ -203,7 +204,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
-        "clips":[{"clipId":"c1","startMs":12000,"endMs":57000,"reframe":{"mode":"auto_center","position":50,"zoom":100}},
+        "clips":[{"clipId":"c1","startMs":12000,"endMs":57000,
+                  "reframe":{"mode":"auto_center","position":50,"zoom":100}},
                  {"clipId":"c2","startMs":"1000","endMs":2000,"audio":{"normalizeLoudness":{}}}]}"#;
 
     fn policy() -> BucketPolicy {
@@ -214,13 +216,13 @@ mod tests {
         from_json(json.as_bytes()).and_then(|request| check(&request, &policy(), "generated"))
     }
 
-    fn said(json: &str) -> Vec<String> {
+    fn violations(json: &str) -> Vec<String> {
         let failure = checked(json).unwrap_err();
         failure.details.iter().map(|bad| format!("{}: {}", bad.field, bad.reason)).collect()
     }
 
     #[test]
-    fn the_request_of_the_documentation_is_taken_and_defaults_filled_in() {
+    fn the_documented_request_is_accepted_and_defaults_are_filled_in() {
         let batch = checked(GOOD).unwrap();
         assert_eq!(batch.rendition, Rendition::default());
         assert_eq!(batch.prefix.as_uri().to_string(), "gs://media/processed-clips/u1/");
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_tells_each_clip_and_its_length() {
+    fn a_recorded_request_gives_each_clip_and_its_length() {
         let recorded = to_message(&checked(GOOD).unwrap());
         let (rendition, clips) = recorded_clips(&recorded).unwrap();
         let clips: Vec<_> = clips.iter().map(|(id, length_ms)| (id.as_str(), *length_ms)).collect();
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn json_and_binary_requests_mean_the_same_and_survive_a_round_trip() {
+    fn json_and_binary_requests_are_equal_and_survive_a_round_trip() {
         let batch = checked(GOOD).unwrap();
         let message = to_message(&batch);
         let binary = from_message(&message.encode_to_vec()).unwrap();
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_said_to_be_so_with_its_place() {
+    fn malformed_json_is_refused_with_its_position() {
         let failure = checked(r#"{"batchId": "b1", "#).unwrap_err();
         assert_eq!(failure.code, Code::MalformedJson);
         assert!(failure.message.contains("line 1 column 18"), "{}", failure.message);
@@ -264,21 +266,21 @@ mod tests {
 
     #[test]
     fn a_field_of_the_wrong_type_or_name_is_named_with_its_value() {
-        let wrong_type = said(&GOOD.replace("12000", r#""soon""#));
+        let wrong_type = violations(&GOOD.replace("12000", r#""soon""#));
         assert!(
             wrong_type[0].starts_with("clips[0].startMs: ") && wrong_type[0].ends_with(r#"got "soon""#),
             "{wrong_type:?}"
         );
-        let unknown = said(&GOOD.replace("startMs\":12000", "start\":12"));
+        let unknown = violations(&GOOD.replace("startMs\":12000", "start\":12"));
         assert!(unknown[0].contains("clips[0]") && unknown[0].contains("unknown field `start`"), "{unknown:?}");
     }
 
     #[test]
-    fn all_bad_fields_are_named_at_once() {
+    fn all_invalid_fields_are_named() {
         let bad = r#"{"ownerUid":"","source":{"uri":"gs://elsewhere/a"},"output":{"quality":"8k","fps":31},
-            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":9000000,"reframe":{"zoom":900},
-             "audio":{"normalizeLoudness":{"targetLufs":14,"truePeakDbtp":-20}}}]}"#;
-        let said = said(bad);
+            "clips":[{"clipId":"c1","startMs":5,"endMs":1},{"clipId":"c1","startMs":0,"endMs":9000000,
+             "reframe":{"zoom":900},"audio":{"normalizeLoudness":{"targetLufs":14,"truePeakDbtp":-20}}}]}"#;
+        let violations = violations(bad);
         for field in [
             "ownerUid",
             "projectId",
@@ -290,18 +292,19 @@ mod tests {
             "clips[1].audio.normalizeLoudness.targetLufs",
             "clips[1].audio.normalizeLoudness.truePeakDbtp",
         ] {
-            assert!(said.iter().any(|line| line.starts_with(&format!("{field}: "))), "{field} in {said:#?}");
+            let named = violations.iter().any(|line| line.starts_with(&format!("{field}: ")));
+            assert!(named, "{field} in {violations:#?}");
         }
     }
 
     #[test]
-    fn too_many_clips_are_counted_not_listed() {
+    fn too_many_clips_are_counted_and_not_listed() {
         let clips: Vec<String> =
             (0..1001).map(|n| format!(r#"{{"clipId":"c{n}","startMs":0,"endMs":1000}}"#)).collect();
         let body = format!(
             r#"{{"ownerUid":"u","projectId":"p","source":{{"uri":"gs://media/a"}},"clips":[{}]}}"#,
             clips.join(",")
         );
-        assert_eq!(said(&body), ["clips: must have 1 to 1000 clips, got 1001"]);
+        assert_eq!(violations(&body), ["clips: must have 1 to 1000 clips, got 1001"]);
     }
 }

@@ -1,5 +1,5 @@
-//! The stored documents, one module each: what each says as a type, and the only place that spells its fields. Roles read
-//! and write the types.
+//! The stored documents, one module each: what each says as a type, and the only place that spells its fields. Roles
+//! read and write the types.
 //!
 //! | document | type | written by | read by |
 //! |---|---|---|---|
@@ -8,7 +8,8 @@
 //! | `exportRequests/{batch}` | [`request`] | dispatcher | dispatcher, scaler |
 //! | `fleetControl/fleet` | [`fleet_control`] | dispatcher | dispatcher, worker, scaler |
 //! | `fleetControl/scaler-{pool}` | [`leadership`] | scaler | scaler |
-//! | `wizardProcessingJobs/{batch}:{clip}`, `wizardProjects/{project}` | [`wizard`] | status, when asked to | the product's pages |
+//! | `wizardProcessingJobs/{batch}:{clip}` | [`wizard`] | status, if enabled | the product's pages |
+//! | `wizardProjects/{project}` | [`wizard`] | the product; status, if enabled | the product's pages |
 //!
 //! The first two are public: their fields are those of `proto/clipfleet/v1/status.proto`.
 
@@ -24,8 +25,8 @@ use clipfleet_domain::{
     failure::{Code, Failure, FieldViolation},
     history::GenerationEnd,
     limits::RETENTION_DAYS,
-    rendition::{by_name, name_of},
     state::State,
+    wire_name::WireName as _,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -91,7 +92,7 @@ fn as_failure(value: &Value) -> Failure {
 fn generation_end_value(generation: u32, end: &GenerationEnd) -> Value {
     Value::map([
         (GENERATION, Value::integer(generation)),
-        (STATUS, Value::text(name_of(&State::ALL, end.state))),
+        (STATUS, Value::text(end.state.name())),
         (ERROR, Value::optional(end.failure.as_ref().map(failure_value))),
         (ENDED_AT, Value::instant(end.at_ms)),
     ])
@@ -99,7 +100,7 @@ fn generation_end_value(generation: u32, end: &GenerationEnd) -> Value {
 
 fn as_generation_end(value: &Value) -> Option<(u32, GenerationEnd)> {
     let generation = u32::try_from(value.field(GENERATION).as_integer()?).ok()?;
-    let state = by_name(&State::ALL, value.field(STATUS).as_text()?).ok()?;
+    let state = State::parse(value.field(STATUS).as_text()?).ok()?;
     let at_ms = value.field(ENDED_AT).as_instant()?;
     let failure = value.field(ERROR).present().map(as_failure);
     Some((generation, GenerationEnd { state, at_ms, failure }))

@@ -1,4 +1,4 @@
-//! Events on the queue.
+//! Events as messages of the queue.
 
 use crate::{Malformed, job::context, v1};
 use clipfleet_domain::{
@@ -10,12 +10,12 @@ use clipfleet_domain::{
     lifecycle::{ClipEvent, ClipEventKind, CoverRef, Encoding, ManifestRef, Output, Timings},
     limits::{MAX_CLIPS, MAX_DETAILS},
     progress::Phase,
-    rendition::{by_name, name_of},
+    wire_name::WireName as _,
 };
 use prost::Message as _;
 use v1::progress_event::Kind;
 
-/// The message of an event.
+/// Encodes an event as a message.
 pub fn encode(event: &Event) -> Vec<u8> {
     let mut message = v1::ProgressEvent {
         batch_id: event.batch.id.to_string(),
@@ -45,7 +45,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// The event of a message.
+/// Decodes the event of a message.
 pub fn decode(bytes: &[u8]) -> Result<Event, Malformed> {
     let message = v1::ProgressEvent::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
     let batch = context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?;
@@ -97,7 +97,7 @@ pub fn error(failure: &Failure) -> v1::Error {
     v1::Error { code: code.to_string(), message, retryable, details: details.collect() }
 }
 
-/// The failure of a message, each text within its bound: the message may come from an older version, or from a foreign
+/// The failure of a message, with each text within its limit: the message may come from another version or a foreign
 /// sender.
 pub fn failure(error: v1::Error) -> Failure {
     let v1::Error { code, message, retryable, details } = error;
@@ -129,7 +129,8 @@ fn decode_attempt(message: v1::Attempt) -> Result<Attempt, Malformed> {
     })
 }
 
-/// The same with every text within its bound. Done on both sides of the wire: one side may be of another version.
+/// The same event with every text within its limit. Both sides of the wire do this, because one may run another
+/// version.
 fn bounded(kind: ClipEventKind) -> ClipEventKind {
     match kind {
         ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => {
@@ -151,7 +152,7 @@ fn encode_kind(kind: &ClipEventKind) -> Kind {
         ClipEventKind::Started => Kind::ClipStarted(v1::ClipStarted {}),
         ClipEventKind::Progressed { phase, percent, eta_seconds, encoding } => {
             Kind::ClipProgressed(v1::ClipProgressed {
-                phase: name_of(&Phase::ALL, phase).to_owned(),
+                phase: phase.name().to_owned(),
                 percent: u32::from(percent),
                 eta_seconds,
                 encoder: encoding.encoder,
@@ -193,7 +194,7 @@ fn decode_kind(message: Kind) -> Result<ClipEventKind, Malformed> {
         Kind::ClipRequeued(_) => ClipEventKind::Queued,
         Kind::ClipStarted(_) => ClipEventKind::Started,
         Kind::ClipProgressed(message) => ClipEventKind::Progressed {
-            phase: by_name(&Phase::ALL, &message.phase).map_err(Malformed::field("phase"))?,
+            phase: Phase::parse(&message.phase).map_err(Malformed::field("phase"))?,
             percent: u8::try_from(message.percent).map_err(Malformed::field("percent"))?,
             eta_seconds: message.eta_seconds,
             encoding: Encoding {
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_a_foreign_or_older_sender_brings_no_long_text() {
+    fn long_texts_of_foreign_or_older_senders_are_cut() {
         let long = "x".repeat(1_500_000);
         let error = v1::Error { code: long.clone(), message: long.clone(), ..v1::Error::default() };
         let failed = Kind::ClipFailed(v1::ClipFailed { error: Some(error) });
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_sent_carries_no_long_text() {
+    fn long_texts_are_cut_before_they_are_sent() {
         let encoding = Encoding { fallback_reason: "x".repeat(1_500_000), ..Encoding::default() };
         let kind = ClipEventKind::Completed { output: Output::default(), encoding };
         let event = ClipEvent { generation: 0, at_ms: 5, attempt: None, kind };

@@ -1,4 +1,4 @@
-//! Jobs on the queue.
+//! Jobs as messages of the queue.
 
 use crate::{
     Malformed,
@@ -12,7 +12,7 @@ use clipfleet_domain::{
 };
 use prost::Message as _;
 
-/// The message of a job.
+/// Encodes a job as a message.
 pub fn encode(job: &Job) -> Vec<u8> {
     let message = v1::ClipJob {
         batch_id: job.batch.id.to_string(),
@@ -32,7 +32,7 @@ pub fn encode(job: &Job) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// The job of a message.
+/// Decodes the job of a message.
 pub fn decode(bytes: &[u8]) -> Result<Job, Malformed> {
     let message = v1::ClipJob::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
     let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_malformed() {
+    fn other_messages_are_malformed() {
         assert!(decode(b"hello").is_err());
         assert!(decode(b"").unwrap_err().to_string().contains("clipId"));
     }

@@ -1,4 +1,4 @@
-//! Proto-JSON in, with errors that name the field and its value.
+//! Parses proto-JSON, with errors that name the field and its value.
 
 use clipfleet_domain::{
     failure::{Code, Failure, FieldViolation},
@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use std::borrow::Cow;
 
-/// Integers up to here are exact as doubles, which is what JavaScript writes numbers from.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The largest integer up to which all integers are exact as doubles. JavaScript writes its numbers from doubles.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The bytes without a UTF-8 byte order mark: editors and PowerShell write one, RFC 8259 lets parsers ignore it.
-pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+/// The bytes without a UTF-8 byte order mark. Editors and PowerShell write one, and RFC 8259 lets parsers ignore it.
+pub(crate) fn strip_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
@@ -22,16 +22,16 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         let message = "the request is not valid JSON: it begins with the byte order mark of UTF-16, send UTF-8";
         return Err(Failure::new(Code::MalformedJson, message));
     }
-    let bytes = &*with_integers(without_mark(bytes));
+    let bytes = &*with_integers(strip_byte_order_mark(bytes));
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| explain(bytes, &error))?;
     reader.end().map_err(|error| malformed(&error))?;
     Ok(parsed)
 }
 
-/// The same text with each number that is whole but written with a fraction or an exponent (`500.0`, `5e2`) written as
-/// an integer. Proto-JSON takes both forms for integer fields, the generated parsers only the second; a double field
-/// takes either.
+/// The same text, with each integer that is written with a fraction or an exponent (`500.0`, `5e2`) rewritten as an
+/// integer. Proto-JSON allows both forms in integer fields, but the generated parsers accept only plain integers. A
+/// double field accepts either.
 fn with_integers(text: &[u8]) -> Cow<'_, [u8]> {
     let (mut rewritten, mut copied, mut at) = (Vec::new(), 0, 0);
     while let Some(byte) = text.get(at) {
@@ -54,7 +54,8 @@ fn with_integers(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(rewritten)
 }
 
-/// Length of the string that begins a text, with its quotes; all of it if the string does not end.
+/// The length of the string at the beginning of a text, including its quotes. It is the whole text if the string does
+/// not end.
 fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
     let end = text.iter().skip(1).position(|byte| {
@@ -70,14 +71,14 @@ fn number_length(text: &[u8]) -> usize {
     text.iter().take_while(|byte| of_number(byte)).count()
 }
 
-/// The value of a number that is whole and not written as an integer.
+/// The value of an integer that is not written as one.
 fn as_integer(token: &[u8]) -> Option<i64> {
     let is_number = token.first().is_some_and(|first| *first == b'-' || first.is_ascii_digit());
     if !is_number || !token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return None;
     }
     let number = serde_json::from_slice::<serde_json::Number>(token).ok()?.as_f64()?;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+    (number.fract() == 0.0 && number.abs() <= MAX_EXACT).then_some(number as i64)
 }
 
 fn malformed(error: &serde_json::Error) -> Failure {
@@ -91,7 +92,7 @@ fn explain(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) 
     let reason = text.split(" at line ").next().unwrap_or(&text);
     let whole_number;
     let reason = match reason {
-        // What the generated parser of an integer says of anything but an integer.
+        // The error of a generated parser for an integer field.
         untagged if untagged.contains("untagged enum") => {
             let unit = if field.ends_with("Ms") { " of milliseconds" } else { "" };
             whole_number = format!("must be a whole number{unit}");
@@ -107,7 +108,7 @@ fn explain(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) 
     Failure::invalid(vec![FieldViolation::new(field, reason)])
 }
 
-/// The path as a client writes it, and the value it leads to, if that is a single one.
+/// The path as a client writes it, and the value at this path, if it is neither an object nor an array.
 fn locate<'a>(whole: &'a serde_json::Value, path: &Path) -> (String, Option<&'a serde_json::Value>) {
     let (mut name, mut value) = (String::new(), Some(whole));
     for segment in path.iter() {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_whole_is_an_integer_however_it_is_written() {
+    fn an_integer_is_accepted_in_every_notation() {
         for (written, value) in
             [("500", 500), ("500.0", 500), ("5e2", 500), ("5.0E+2", 500), ("-0.0", 0), ("\"500\"", 500), ("1.5e1", 15)]
         {
@@ -146,11 +147,11 @@ mod tests {
         }
         let output =
             parse::<ExportBatch>(br#"{"output":{"fps":30.0,"prefix":"a 5.0 \" 6.0"}}"#).unwrap().output.unwrap();
-        assert_eq!((output.fps, output.prefix.as_str()), (30, "a 5.0 \" 6.0"), "texts stay as they are");
+        assert_eq!((output.fps, output.prefix.as_str()), (30, "a 5.0 \" 6.0"), "strings are unchanged");
     }
 
     #[test]
-    fn a_time_with_a_fraction_is_named_with_what_would_be_right() {
+    fn a_time_with_a_fraction_is_refused_with_what_is_allowed() {
         let message = clip(r#""clipId":"a","startMs":12500.5"#).unwrap_err();
         assert_eq!(message, "clips[0].startMs: must be a whole number of milliseconds, got 12500.5");
         let message = clip(r#""coverAtMs":1e-1"#).unwrap_err();
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn malformed_json_is_not_repaired() {
         for bad in [
             r#"{"clips":[{"startMs":1.}]}"#,
             r#"{"clips":[{"startMs":1e}]}"#,

@@ -1,8 +1,8 @@
 //! The wire contract: the messages of `proto/clipfleet/v1` as Rust types with their proto-JSON form, and the checked
 //! conversions between them and `clipfleet-domain`.
 //!
-//! This is the border at which input is parsed, once: behind it, types cannot hold a bad value. It knows neither transport
-//! (HTTP, Pub/Sub) nor storage (Firestore).
+//! Input is parsed and checked only here: the types of `clipfleet-domain` cannot hold an invalid value. This crate
+//! knows neither transports (HTTP, Pub/Sub) nor storage (Firestore).
 
 mod audio;
 pub mod batch;
@@ -22,14 +22,14 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/clipfleet.v1.serde.rs"));
 }
 
-/// An instant of Unix time, milliseconds, as RFC 3339. Milliseconds suffice: nothing in a document is finer.
+/// Formats Unix time in milliseconds as RFC 3339. Documents contain no finer times.
 pub fn rfc3339(unix_ms: i64) -> String {
     let (seconds, millis) = (unix_ms.div_euclid(1_000), unix_ms.rem_euclid(1_000));
     let time = pbjson_types::Timestamp { seconds, nanos: millis as i32 * 1_000_000 };
     serde_json::to_value(time).ok().and_then(|text| text.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
-/// A message on a queue that this fleet did not write, or wrote in another version: it cannot be understood.
+/// A queue message that cannot be decoded: another sender wrote it, or another version of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -42,7 +42,7 @@ impl std::fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 impl Malformed {
-    /// For `map_err` on the parser of a field.
+    /// An adapter for `map_err` on the parser of a field.
     fn field<E: std::fmt::Display>(name: &'static str) -> impl FnOnce(E) -> Self {
         move |reason| Self(format!("{name} {reason}"))
     }

@@ -1,14 +1,14 @@
-//! The names that outsiders see: topics, subscriptions, document paths and attributes of messages.
+//! Public names: topics, subscriptions, document paths and message attributes.
 
 use clipfleet_domain::ids::{BatchId, ClipId};
 
-/// Requests of Cloud Functions.
+/// Topic of requests from Cloud Functions.
 pub const EXPORT_REQUESTS: &str = "export-requests";
-/// One message per clip.
+/// Topic of clip jobs, one message per clip.
 pub const CLIP_JOBS: &str = "clip-jobs";
-/// Clip jobs set aside after their last delivery attempt.
+/// Topic of clip jobs that were dead-lettered after their last delivery.
 pub const CLIP_JOBS_DEAD_LETTER: &str = "clip-jobs-dead-letter";
-/// Progress events.
+/// Topic of progress events.
 pub const PROGRESS_EVENTS: &str = "progress-events";
 
 /// The dispatcher's subscription to [`EXPORT_REQUESTS`].
@@ -24,34 +24,34 @@ pub const PROGRESS_EVENTS_SCALER: &str = "progress-events-scaler";
 
 /// Collection of batch status documents.
 pub const BATCHES: &str = "exportBatches";
-/// Collection of the dispatcher's own records of accepted requests. Not for clients.
+/// Collection of the dispatcher's records of accepted requests. Not for clients.
 pub const REQUESTS: &str = "exportRequests";
 
-/// Status document of a batch.
+/// Path of the status document of a batch.
 pub fn batch_document(batch: &BatchId) -> String {
     format!("{BATCHES}/{batch}")
 }
 
-/// Collection of a batch's clip status documents.
+/// Path of the collection of a batch's clip status documents.
 pub fn clip_documents(batch: &BatchId) -> String {
     format!("{BATCHES}/{batch}/clips")
 }
 
-/// Status document of a clip.
+/// Path of the status document of a clip.
 pub fn clip_document(batch: &BatchId, clip: &ClipId) -> String {
     format!("{BATCHES}/{batch}/clips/{clip}")
 }
 
-/// The dispatcher's record of a request.
+/// Path of the dispatcher's record of a request.
 pub fn request_document(batch: &BatchId) -> String {
     format!("{REQUESTS}/{batch}")
 }
 
-/// Attribute of queue messages: the batch's id.
+/// Message attribute: the batch's id.
 pub const ATTRIBUTE_BATCH: &str = "batch";
-/// Attribute of queue messages: the clip's id.
+/// Message attribute: the clip's id.
 pub const ATTRIBUTE_CLIP: &str = "clip";
-/// Attribute of progress events: the kind of event.
+/// Message attribute of progress events: the kind of event.
 pub const ATTRIBUTE_EVENT: &str = "event";
 
 /// Project id of a fleet on one machine.

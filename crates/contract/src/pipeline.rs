@@ -1,4 +1,4 @@
-//! What a worker asks of its pipeline process.
+//! The request of a worker to its pipeline process.
 
 use crate::{
     Malformed,
@@ -8,30 +8,30 @@ use crate::{
 use clipfleet_domain::{clip::Clip, job::Job, rendition::Rendition};
 use std::path::{Path, PathBuf};
 
-/// Bytes of the largest range of a source that is read at once.
+/// Bytes of the largest range of a source that one message may request.
 pub const MAX_RANGE_BYTES: u64 = 8 << 20;
 
-/// Bytes of the largest message between worker and pipeline, either way: a range, and what stands around it.
+/// Bytes of the largest message between worker and pipeline: a range and its envelope.
 pub const MAX_FRAME_BYTES: usize = MAX_RANGE_BYTES as usize + (1 << 10);
 
-/// One clip to be made from a source of known length.
+/// The request to make one clip from a source of known length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcode {
-    /// Bytes of the source.
+    /// Size of the source in bytes.
     pub source_size_bytes: u64,
-    /// What is cut out, and how its picture is fitted.
+    /// The clip.
     pub clip: Clip,
-    /// What the result looks like.
+    /// The form of the result.
     pub rendition: Rendition,
-    /// Private, empty directory of the attempt.
+    /// The private, empty directory of the attempt.
     pub directory: PathBuf,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
-    /// Why no GPU is to be used, if an earlier process of the attempt met a reason.
+    /// Why the GPU must not be used, if it must not: it is disabled, or failed in an earlier process of the attempt.
     pub passed_over: Option<String>,
 }
 
-/// The order for a job. `passed_over` is why no GPU is to be used; empty where one may be.
+/// The request for a job. `passed_over` is why the GPU must not be used; empty if it may be used.
 pub fn start(job: &Job, directory: &Path, encoder: &str, passed_over: &str) -> v1::StartTranscode {
     v1::StartTranscode {
         source_size_bytes: job.source.size_bytes,
@@ -43,7 +43,7 @@ pub fn start(job: &Job, directory: &Path, encoder: &str, passed_over: &str) -> v
     }
 }
 
-/// The checked order.
+/// Checks a request.
 pub fn transcode(message: v1::StartTranscode) -> Result<Transcode, Malformed> {
     let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
     let encoder = if message.encoder.is_empty() { "auto".to_owned() } else { message.encoder };

@@ -1,4 +1,8 @@
-//! Reframing on the wire: modes, their fields, and which fields belong to which mode.
+//! Reframing on the wire: modes, and which fields belong to which mode.
+//!
+//! A position or a zoom out of range is refused instead of clamped, and so is a field that the mode does not use,
+//! unless it has the default: keyframes with `auto_center`, a zoom with `fit_blur`. A silent correction would show
+//! another picture than the one in the preview.
 
 use crate::{v1, violations::Violations};
 use clipfleet_domain::{
@@ -18,8 +22,8 @@ pub(crate) fn parse(
 ) -> Option<Reframe> {
     let Some(message) = message else { return Some(Reframe::default()) };
     let framing = |violations: &mut Violations| {
-        let position = violations.take(format!("{at}position"), position(message.position));
-        let zoom = violations.take(format!("{at}zoom"), zoom(message.zoom));
+        let position = violations.check(format!("{at}position"), position(message.position));
+        let zoom = violations.check(format!("{at}zoom"), zoom(message.zoom));
         position.zip(zoom)
     };
     match message.mode.as_str() {
@@ -39,7 +43,7 @@ pub(crate) fn parse(
         }
         unknown => {
             let reason = format!("must be one of {}, got {:?}", Reframe::MODES.join(", "), shorten(unknown));
-            violations.take(format!("{at}mode"), Err(reason))
+            violations.check(format!("{at}mode"), Err(reason))
         }
     }
 }
@@ -52,7 +56,8 @@ fn zoom(given: Option<f64>) -> Result<MilliPercent, String> {
     given.map_or(Ok(DEFAULT_ZOOM), |given| MilliPercent::parse(given, 100, 200))
 }
 
-/// A position or zoom that would be ignored is refused: the page that sent it showed another picture. A form's defaults may stay.
+/// Refuses a position or zoom that the mode does not use: the client that sent it showed another picture. Defaults are
+/// allowed, because forms send them.
 fn without_framing(message: &v1::Reframe, why: &str, at: &str, violations: &mut Violations) -> Option<()> {
     let fields = [("position", message.position, DEFAULT_POSITION), ("zoom", message.zoom, DEFAULT_ZOOM)];
     let mut clean = Some(());
@@ -73,15 +78,15 @@ fn without_keyframes(message: &v1::Reframe, at: &str, violations: &mut Violation
     let mode = if message.mode.is_empty() { Reframe::MODES[0] } else { &message.mode };
     let count = message.keyframes.len();
     let reason = format!("must be left out with mode {mode} (or set mode to crop_path), got {count} keyframes");
-    violations.take(format!("{at}keyframes"), Err(reason))
+    violations.check(format!("{at}keyframes"), Err(reason))
 }
 
 fn crop_path(messages: &[v1::Keyframe], length_ms: i64, at: &str, violations: &mut Violations) -> Option<CropPath> {
-    violations.take(format!("{at}keyframes"), CropPath::check_count(messages.len()))?;
+    violations.check(format!("{at}keyframes"), CropPath::check_count(messages.len()))?;
     let mut keyframes = Vec::new();
     for (index, message) in messages.iter().enumerate() {
-        let position = violations.take(format!("{at}keyframes[{index}].position"), position(message.position));
-        let zoom = violations.take(format!("{at}keyframes[{index}].zoom"), zoom(message.zoom));
+        let position = violations.check(format!("{at}keyframes[{index}].position"), position(message.position));
+        let zoom = violations.check(format!("{at}keyframes[{index}].zoom"), zoom(message.zoom));
         keyframes.push(position.zip(zoom).map(|(position, zoom)| Keyframe { at_ms: message.at_ms, position, zoom }));
     }
     let keyframes: Vec<Keyframe> = keyframes.into_iter().collect::<Option<_>>()?;
@@ -92,7 +97,7 @@ fn crop_path(messages: &[v1::Keyframe], length_ms: i64, at: &str, violations: &m
     path.ok()
 }
 
-/// The message that says the same, every default filled in.
+/// The message with the same meaning, every default filled in.
 pub(crate) fn message(reframe: &Reframe) -> v1::Reframe {
     let mode = reframe.mode().to_owned();
     match reframe {
@@ -122,13 +127,13 @@ mod tests {
         let given: v1::Reframe = json::parse(json.as_bytes()).unwrap();
         let mut violations = Violations::default();
         let parsed = parse(Some(&given), 10_000, "reframe.", &mut violations);
-        let said = violations.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
-        parsed.ok_or(said)
+        let reasons = violations.0.iter().map(|bad| format!("{} {}", bad.field, bad.reason)).collect();
+        parsed.ok_or(reasons)
     }
 
     #[track_caller]
-    fn refused(json: &str, said: &str) {
-        assert_eq!(parsed(json).unwrap_err(), [said]);
+    fn refused(json: &str, reason: &str) {
+        assert_eq!(parsed(json).unwrap_err(), [reason]);
     }
 
     #[test]
@@ -136,7 +141,10 @@ mod tests {
         for json in [
             r#"{"mode":"auto_center","position":12.5,"zoom":133.3}"#,
             r#"{"mode":"fit_blur"}"#,
-            r#"{"mode":"crop_path","keyframes":[{"atMs":"500","position":10.0,"zoom":100.0},{"atMs":"9000","position":80.5,"zoom":150.0}]}"#,
+            concat!(
+                r#"{"mode":"crop_path","keyframes":[{"atMs":"500","position":10.0,"zoom":100.0},"#,
+                r#"{"atMs":"9000","position":80.5,"zoom":150.0}]}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&message(&parsed(json).unwrap())).unwrap(), json);
         }
@@ -173,14 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_keyframe_is_named_with_its_value() {
+    fn an_invalid_keyframe_is_named_with_its_value() {
         let keyframes = |list: &str| format!(r#"{{"mode":"crop_path","keyframes":[{list}]}}"#);
         refused(&keyframes(""), "reframe.keyframes must have 1 to 1200 keyframes with mode crop_path, got 0");
         let many = vec!["{}"; 1_300].join(",");
         refused(&keyframes(&many), "reframe.keyframes must have 1 to 1200 keyframes with mode crop_path, got 1300");
         refused(
             &keyframes(r#"{"atMs":10001}"#),
-            "reframe.keyframes[0].atMs must lie between 0 and 10000, the clip's length (it counts from its start), got 10001",
+            "reframe.keyframes[0].atMs must lie between 0 and 10000, the clip's length (it counts from its start), \
+             got 10001",
         );
         refused(
             &keyframes(r#"{"atMs":700},{"atMs":600}"#),

@@ -1,7 +1,7 @@
-//! Accepts a batch: checks it, pins its source, writes its record, publishes its jobs.
+//! Accepts a batch: validates it, pins its source, writes its record, publishes its jobs.
 
 use crate::{
-    dispatch::{Dispatch, PUBLISHES_IN_FLIGHT},
+    dispatch::{Dispatch, MAX_PUBLISHES_IN_FLIGHT},
     record::{self, Stored},
     refusal::{Refusal, record_refused},
 };
@@ -20,30 +20,31 @@ use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
 
-/// The span of a request, which continues the caller's trace if its labels or headers name one.
-pub(crate) fn span<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Span {
+/// The span of a request. It continues the caller's trace if the message's attributes or the request's headers name
+/// one.
+pub(crate) fn span<'a>(attributes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Span {
     let span = tracing::info_span!("accept batch", batch = tracing::field::Empty);
-    trace::follow(&span, labels);
+    trace::set_parent(&span, attributes);
     span
 }
 
 impl Dispatch {
-    /// Accepts a request. The same request again gives the same answer and dispatches nothing new.
+    /// Accepts a request. Repeating a request returns the same response and dispatches nothing new.
     pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
         let generated_id = format!("b-{}", Uuid::now_v7().simple());
         let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
         Span::current().record("batch", batch.id.as_str());
         if let Some(known) = record::load(&self.cloud, &batch.id).await? {
-            return known_already(&batch, &known.record);
+            return accepted_before(&batch, &known.record);
         }
-        let source = self.pin(&batch.source).await?;
+        let source = self.pin_source(&batch.source).await?;
         let record = record::new(&batch, source, self.clock.now_ms());
         match record::create(&self.cloud, &batch.id, record).await {
             Ok(stored) => self.dispatch(&batch, stored).await?,
-            // Lost a race against the same id: whoever won dispatches it, or the repair does.
+            // Another request with this id was first. Its dispatcher publishes the jobs, or the repair does.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let known = record::load(&self.cloud, &batch.id).await?;
-                return known.map_or(Err(Refusal::Unavailable(error)), |known| known_already(&batch, &known.record));
+                return known.map_or(Err(Refusal::Unavailable(error)), |known| accepted_before(&batch, &known.record));
             }
             Err(error) => return Err(record_refused(error)),
         }
@@ -51,8 +52,8 @@ impl Dispatch {
         Ok(accepted(&batch))
     }
 
-    /// Finds the state of the source that all clips will be cut from.
-    async fn pin(&self, source: &Source) -> Result<PinnedSource, Refusal> {
+    /// Finds the generation of the source that all clips will be cut from.
+    async fn pin_source(&self, source: &Source) -> Result<PinnedSource, Refusal> {
         let name = ObjectName::new(source.uri.bucket(), source.uri.object());
         let refuse = |code: Code, reason: String| {
             let violation = FieldViolation::new("source.uri", reason);
@@ -82,19 +83,19 @@ impl Dispatch {
         Ok(PinnedSource { uri: source.uri.clone(), generation: info.generation, size_bytes: info.size })
     }
 
-    /// Publishes everything a recorded batch needs, then notes that it did.
+    /// Publishes a recorded batch's first event and jobs, then marks the record as dispatched.
     pub(crate) async fn dispatch(&self, batch: &Batch, stored: Stored) -> Result<(), Refusal> {
         let started = Instant::now();
         let RequestRecord { source, accepted_at_ms, .. } = &stored.record;
         let clips = batch.clips.iter().map(|clip| clip.id.clone()).collect();
         let queued = EventKind::BatchQueued { at_ms: *accepted_at_ms, clips };
-        self.report(&Event { batch: BatchContext::of(batch), kind: queued }).await?;
+        self.publish_event(&Event { batch: BatchContext::of(batch), kind: queued }).await?;
         let planned = batch
             .plan(source.generation)
             .map_err(|reason| Refusal::Invalid(Failure::new(Code::InvalidRequest, reason)))?;
         let jobs = planned.into_iter().map(|planned| Job::new(batch, planned, source.clone(), 0, *accepted_at_ms));
         let publishing = jobs.map(|job| async move { self.enqueue(&job).await });
-        futures::stream::iter(publishing).buffer_unordered(PUBLISHES_IN_FLIGHT).try_collect::<Vec<()>>().await?;
+        futures::stream::iter(publishing).buffer_unordered(MAX_PUBLISHES_IN_FLIGHT).try_collect::<Vec<()>>().await?;
         record::mark_dispatched(&self.cloud, &batch.id, stored).await?;
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("clipfleet_dispatch_seconds").record(seconds);
@@ -104,7 +105,7 @@ impl Dispatch {
     }
 }
 
-fn known_already(batch: &Batch, known: &RequestRecord) -> Result<v1::BatchAccepted, Refusal> {
+fn accepted_before(batch: &Batch, known: &RequestRecord) -> Result<v1::BatchAccepted, Refusal> {
     if known.digest == record::digest(&batch::to_message(batch)) {
         return Ok(accepted(batch));
     }

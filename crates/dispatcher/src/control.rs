@@ -1,7 +1,7 @@
-//! Cancel and retry. Both are events published to the fleet; no status document is written here.
+//! Cancel and retry. Both publish events; neither writes a status document.
 
 use crate::{
-    dispatch::{Dispatch, PUBLISHES_IN_FLIGHT},
+    dispatch::{Dispatch, MAX_PUBLISHES_IN_FLIGHT},
     record::{self, Stored, recorded},
     refusal::{Refusal, no_such_batch, record_refused},
 };
@@ -14,35 +14,36 @@ use clipfleet_domain::{
     job::Job,
     lifecycle::ClipEventKind,
     state::State,
+    wire_name::WireName as _,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
 
-/// A clip that a verb may concern.
-struct Chosen {
+/// A clip that an action may apply to.
+struct SelectedClip {
     id: ClipId,
     status: ClipStatus,
 }
 
-/// Which clips start over.
+/// Which clips are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryFilter {
-    /// All that failed or were cancelled.
+    /// Clips that failed or were cancelled.
     Ended,
-    /// Those whose jobs the queue gave up.
+    /// Clips whose jobs are dead letters.
     DeadLettered,
 }
 
 impl RetryFilter {
-    fn matches(self, chosen: &Chosen) -> bool {
+    fn matches(self, clip: &SelectedClip) -> bool {
         match self {
-            Self::Ended => matches!(chosen.status.state, State::Failed | State::Cancelled),
-            Self::DeadLettered => chosen.status.is_dead_letter,
+            Self::Ended => matches!(clip.status.state, State::Failed | State::Cancelled),
+            Self::DeadLettered => clip.status.is_dead_letter,
         }
     }
 
-    fn refuse(self, chosen: &Chosen) -> Refusal {
-        let (clip, state) = (chosen.id.as_str(), state_name(chosen.status.state));
+    fn refuse(self, clip: &SelectedClip) -> Refusal {
+        let (clip, state) = (clip.id.as_str(), clip.status.state.name());
         Refusal::Conflict(match self {
             Self::Ended => {
                 let message =
@@ -58,60 +59,66 @@ impl RetryFilter {
 }
 
 impl Dispatch {
-    /// Gives up a batch's clips, or one of them. Those that are over stay as they are. Returns the clips concerned.
+    /// Cancels a batch's clips, or one of them. Ended clips stay as they are. Returns the cancelled clips.
     pub async fn cancel(&self, batch: &BatchId, clip: Option<&ClipId>) -> Result<Vec<ClipId>, Refusal> {
-        let (batch, stored, chosen) = self.choose(batch, clip).await?;
-        // A retry that its document has not heard of yet is given up, too.
-        let asked = chosen
+        let (batch, stored, selected) = self.select_clips(batch, clip).await?;
+        // A recent retry may be in the record and not yet in the clip's document. It is cancelled, too.
+        let requested = selected
             .into_iter()
-            .map(|Chosen { id, status }| (status.at_least(stored.record.requested_generation(&id)), id));
-        let running = asked.filter(|(status, _)| !status.state.is_terminal());
+            .map(|SelectedClip { id, status }| (status.at_least(stored.record.requested_generation(&id)), id));
+        let running = requested.filter(|(status, _)| !status.state.is_terminal());
         let cancelling = running.map(async |(status, id)| {
-            self.report_clip(&batch, &id, status.generation, ClipEventKind::Cancelled).await.map(|()| id)
+            self.publish_clip_event(&batch, &id, status.generation, ClipEventKind::Cancelled).await.map(|()| id)
         });
-        Ok(futures::stream::iter(cancelling).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
+        Ok(futures::stream::iter(cancelling).buffered(MAX_PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
-    /// Starts over those of a batch's clips that `filter` matches, or one of them. Returns the clips concerned.
+    /// Retries the clips of a batch that `filter` matches, or one of them. Returns the retried clips.
     pub async fn retry(
         &self,
         id: &BatchId,
         clip: Option<&ClipId>,
         filter: RetryFilter,
     ) -> Result<Vec<ClipId>, Refusal> {
-        let (batch, stored, mut chosen) = self.choose(id, clip).await?;
-        if let (Some(refused), true) = (chosen.iter().find(|chosen| !filter.matches(chosen)), clip.is_some()) {
+        let (batch, stored, mut selected) = self.select_clips(id, clip).await?;
+        if let (Some(refused), true) = (selected.iter().find(|clip| !filter.matches(clip)), clip.is_some()) {
             return Err(filter.refuse(refused));
         }
-        chosen.retain(|chosen| filter.matches(chosen));
-        if chosen.is_empty() {
+        selected.retain(|clip| filter.matches(clip));
+        if selected.is_empty() {
             return Ok(Vec::new());
         }
-        // What is lost from here on, the reconciler finds. Another retry or a repair in between: the client asks again.
+        // The reconciler finds whatever is lost from here on. If another retry or a repair changed the record
+        // meanwhile, the client has to retry.
         let now_ms = self.clock.now_ms();
-        // Beyond what was asked before, too: that may have been cancelled since, or never got as far as the queue.
-        let next = |Chosen { id, status }: Chosen| {
+        // Also higher than any generation requested before: that one may have been cancelled, or its job not published.
+        let next = |SelectedClip { id, status }: SelectedClip| {
             let generation = status.generation.max(stored.record.requested_generation(&id)) + 1;
             (id, generation)
         };
-        let again: Vec<(ClipId, u32)> = chosen.into_iter().map(next).collect();
-        record::record_retry(&self.cloud, id, &stored, &again, now_ms).await.map_err(record_refused)?;
+        let retries: Vec<(ClipId, u32)> = selected.into_iter().map(next).collect();
+        record::record_retry(&self.cloud, id, &stored, &retries, now_ms).await.map_err(record_refused)?;
         let source = stored.record.source;
         let planned = batch.plan(source.generation);
         let planned = planned.map_err(|reason| Refusal::Invalid(Failure::new(Code::InvalidRequest, reason)))?;
         let mut planned: HashMap<ClipId, _> =
             planned.into_iter().map(|planned| (planned.clip.id.clone(), planned)).collect();
-        let work = again.into_iter().filter_map(|(id, generation)| Some((planned.remove(&id)?, id, generation)));
+        let work = retries.into_iter().filter_map(|(id, generation)| Some((planned.remove(&id)?, id, generation)));
         let retrying = work.map(async |(work, id, generation)| {
-            // The job first: should this process end between the two, the worker's own reports move the document on.
+            // The job is published first: if this process ends in between, the worker's own events update the document.
             self.enqueue(&Job::new(&batch, work, source.clone(), generation, now_ms)).await?;
-            self.report_clip(&batch, &id, generation, ClipEventKind::Queued).await?;
+            self.publish_clip_event(&batch, &id, generation, ClipEventKind::Queued).await?;
             Ok::<_, CloudError>(id)
         });
-        Ok(futures::stream::iter(retrying).buffered(PUBLISHES_IN_FLIGHT).try_collect().await?)
+        Ok(futures::stream::iter(retrying).buffered(MAX_PUBLISHES_IN_FLIGHT).try_collect().await?)
     }
 
-    async fn choose(&self, id: &BatchId, clip: Option<&ClipId>) -> Result<(Batch, Stored, Vec<Chosen>), Refusal> {
+    /// Loads a batch, its record, and the status of its clips, or of one of them.
+    async fn select_clips(
+        &self,
+        id: &BatchId,
+        clip: Option<&ClipId>,
+    ) -> Result<(Batch, Stored, Vec<SelectedClip>), Refusal> {
         let stored = record::load(&self.cloud, id).await?.ok_or_else(|| no_such_batch(id))?;
         let batch = recorded(&stored.record)?;
         let ids: Vec<ClipId> = batch
@@ -127,11 +134,8 @@ impl Dispatch {
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;
         let status = |document: &Option<_>| document.as_ref().map(ClipStatus::from_document).unwrap_or_default();
-        let chosen = ids.into_iter().zip(&documents).map(|(id, document)| Chosen { id, status: status(document) });
-        Ok((batch, stored, chosen.collect()))
+        let selected = ids.into_iter().zip(&documents);
+        let selected = selected.map(|(id, document)| SelectedClip { id, status: status(document) });
+        Ok((batch, stored, selected.collect()))
     }
-}
-
-fn state_name(state: State) -> &'static str {
-    clipfleet_domain::rendition::name_of(&State::ALL, state)
 }

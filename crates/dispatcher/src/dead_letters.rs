@@ -1,4 +1,8 @@
-//! Jobs that the queue gave up, found by the documents of their clips. Redriving them is a retry ([`RetryFilter`]).
+//! Dead letters: jobs that failed every delivery attempt, found by the documents of their clips. Redriving them is a
+//! retry ([`RetryFilter`]).
+//!
+//! The status service empties Pub/Sub's dead-letter subscription, and a batch's document records whether it has any. A
+//! retry therefore removes them without further steps, and there is no second list that could disagree.
 //!
 //! [`RetryFilter`]: crate::control::RetryFilter
 
@@ -14,24 +18,24 @@ use clipfleet_contract::{
 use clipfleet_domain::ids::BatchId;
 use serde_json::{Value as Json, json};
 
-/// Batches on one page; each may have a thousand clips, and people read page by page.
-const PAGE: u32 = 20;
+/// Batches per page. Each may have a thousand clips.
+const PAGE_SIZE: u32 = 20;
 
 impl Dispatch {
-    /// Clips that failed because the queue gave their jobs up, by batch, from the batch after this one on. `next` is where the next page
-    /// begins, if there is one.
+    /// The dead letters of a page of batches, beginning after the batch `after`. `next` in the result is the `after` of
+    /// the next page, if there is one.
     pub async fn dead_letters(&self, after: &str) -> Result<Json, Refusal> {
-        let batches = self.cloud.documents.find(names::BATCHES, with_dead_letters(after, PAGE)).await?;
+        let batches = self.cloud.documents.find(names::BATCHES, with_dead_letters(after, PAGE_SIZE)).await?;
         let ids: Vec<&str> = batches.iter().map(Document::id).collect();
         let mut letters = Vec::new();
         for id in ids.iter().filter_map(|id| BatchId::parse(id).ok()) {
             letters.extend(self.dead_letters_of(&id).await?);
         }
-        let next = ids.last().filter(|_| ids.len() == PAGE as usize);
+        let next = ids.last().filter(|_| ids.len() == PAGE_SIZE as usize);
         Ok(json!({"deadLetters": letters, "next": next}))
     }
 
-    /// Those of one batch.
+    /// The dead letters of one batch.
     pub async fn dead_letters_of(&self, batch: &BatchId) -> Result<Vec<Json>, Refusal> {
         let clips = self.cloud.documents.list(&names::clip_documents(batch)).await?;
         let letters = clips.iter().filter(|clip| ClipStatus::from_document(clip).is_dead_letter);

@@ -1,4 +1,4 @@
-//! What every verb of the dispatcher shares: the cloud it works on, and how jobs and events are published.
+//! What all actions of the dispatcher share: its dependencies, and the publication of jobs and events.
 
 use clipfleet_cloud::{Cloud, CloudError, Message};
 use clipfleet_contract::{event, job, names};
@@ -10,11 +10,11 @@ use clipfleet_domain::{
 };
 use clipfleet_service::{clock::Clock, trace};
 
-/// Publications in flight at once: enough to fill the client's batches, bounded so that a thousand clips do not hold a
+/// Concurrent publish calls: enough to fill the client's batches, bounded so that a thousand clips do not hold a
 /// thousand buffers.
-pub(crate) const PUBLISHES_IN_FLIGHT: usize = 256;
+pub(crate) const MAX_PUBLISHES_IN_FLIGHT: usize = 256;
 
-/// The dispatcher's verbs, whatever the transport. Each verb's module adds its methods.
+/// The dispatcher's actions, independent of the transport. Each action's module adds its methods.
 pub struct Dispatch {
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
@@ -22,7 +22,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Works on a cloud, under a policy.
+    /// A dispatcher on a cloud, with the buckets that requests may use.
     pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
         Self { cloud, clock, policy }
     }
@@ -33,24 +33,24 @@ impl Dispatch {
             (names::ATTRIBUTE_BATCH.to_owned(), job.batch.id.to_string()),
             (names::ATTRIBUTE_CLIP.to_owned(), job.clip.id.to_string()),
         ];
-        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let attributes = attributes.into_iter().chain(trace::inject()).collect();
         let message = Message { data: job::encode(job).into(), attributes };
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.map(|_| ())
     }
 
     /// Publishes an event.
-    pub(crate) async fn report(&self, event: &Event) -> Result<(), CloudError> {
+    pub(crate) async fn publish_event(&self, event: &Event) -> Result<(), CloudError> {
         let attributes = [
             (names::ATTRIBUTE_BATCH.to_owned(), event.batch.id.to_string()),
             (names::ATTRIBUTE_EVENT.to_owned(), event::kind_name(event).to_owned()),
         ];
-        let attributes = attributes.into_iter().chain(trace::labels()).collect();
+        let attributes = attributes.into_iter().chain(trace::inject()).collect();
         let message = Message { data: event::encode(event).into(), attributes };
         self.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.map(|_| ())
     }
 
     /// Publishes an event of one clip.
-    pub(crate) async fn report_clip(
+    pub(crate) async fn publish_clip_event(
         &self,
         batch: &Batch,
         clip: &ClipId,
@@ -58,6 +58,7 @@ impl Dispatch {
         kind: ClipEventKind,
     ) -> Result<(), CloudError> {
         let event = ClipEvent { generation, at_ms: self.clock.now_ms(), attempt: None, kind };
-        self.report(&Event { batch: BatchContext::of(batch), kind: EventKind::Clip { id: clip.clone(), event } }).await
+        let kind = EventKind::Clip { id: clip.clone(), event };
+        self.publish_event(&Event { batch: BatchContext::of(batch), kind }).await
     }
 }

@@ -1,11 +1,11 @@
-//! Pause and resume: one document that says what operators request of the whole fleet, read by every worker.
+//! Pause and resume: one document with the operators' requests to the whole fleet, which every worker reads.
 
 use crate::{dispatch::Dispatch, refusal::Refusal};
 use clipfleet_cloud::{CloudError, Document, Precondition, Write};
 use clipfleet_contract::documents::fleet_control::{self, FleetControl};
 
 impl Dispatch {
-    /// What is requested of the fleet.
+    /// The operators' current request.
     pub async fn fleet_control(&self) -> Result<FleetControl, CloudError> {
         Ok(FleetControl::from_document(self.fleet_document().await?.as_ref()))
     }
@@ -14,7 +14,7 @@ impl Dispatch {
         self.cloud.documents.get_one(fleet_control::PATH.to_owned()).await
     }
 
-    /// Pauses or resumes the fleet. Requesting the present state changes nothing.
+    /// Pauses or resumes the fleet. Requesting the current state changes nothing.
     pub async fn set_paused(&self, paused: bool) -> Result<FleetControl, Refusal> {
         let found = self.fleet_document().await?;
         let known = FleetControl::from_document(found.as_ref());
@@ -22,7 +22,7 @@ impl Dispatch {
             return Ok(known);
         }
         let written = self.write_paused(found, paused).await;
-        // Another operator was first, or this write succeeded and its answer was lost.
+        // Another operator was first, or this write succeeded and its response was lost.
         if written.is_err()
             && let Ok(known) = self.fleet_control().await
             && known.paused == paused
@@ -32,8 +32,8 @@ impl Dispatch {
         written
     }
 
-    /// Replaces the document that was found. A pause that was delayed must not undo the request of an operator who came later: it
-    /// fails because the document has changed, and its caller reads again.
+    /// Replaces the document that was read. It fails if the document has changed since: a delayed pause must not undo a
+    /// later operator's request.
     pub(crate) async fn write_paused(&self, found: Option<Document>, paused: bool) -> Result<FleetControl, Refusal> {
         let control = FleetControl { paused, changed_at_ms: Some(self.clock.now_ms()) };
         let precondition = found.map_or(Precondition::Absent, |document| Precondition::Unchanged(document.version));

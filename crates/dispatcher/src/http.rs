@@ -5,11 +5,11 @@
 //! GET  /v1/batches/{batch}                   200 · 404
 //! POST /v1/batches/{batch}:cancel|retry      202 · 404
 //! POST /v1/batches/{batch}/clips/{clip}:cancel|retry   202 · 404 · 409 not in a state that can be retried
-//! GET  /v1/dead-letters?after={batch}        200 a page of clips that the queue gave up
-//! GET  /v1/dead-letters/{batch}              200 those of a batch
-//! POST /v1/dead-letters/{batch}:redrive      202 · 404; /clips/{clip}:redrive for one, 409 when it is none
+//! GET  /v1/dead-letters?after={batch}        200 a page of dead letters
+//! GET  /v1/dead-letters/{batch}              200 the dead letters of a batch
+//! POST /v1/dead-letters/{batch}:redrive      202 · 404; /clips/{clip}:redrive for one, 409 if it is not a dead letter
 //! GET  /v1/fleet                             200 whether the fleet is paused
-//! GET  /v1/fleet/work                        200 what waits, what is made, and by which workers
+//! GET  /v1/fleet/work                        200 queued clips, clips in progress, and their workers
 //! POST /v1/fleet:pause|resume                200
 //! ```
 
@@ -35,11 +35,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
-/// Requests worked on at once; more wait for their turn. Each may hold a body of 2 MiB, and the publisher is busy with a few.
-const REQUESTS_AT_ONCE: usize = 64;
+/// Concurrent requests; further ones wait. Each may hold a body of 2 MiB, and a few keep the publisher busy.
+const MAX_CONCURRENT_REQUESTS: usize = 64;
 
-/// Longest time of reading one body: 2 MiB over a bad link.
-const READING: Duration = Duration::from_secs(30);
+/// Timeout for reading one body: 2 MiB over a bad link.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The routes of the API, without the health endpoints.
 pub fn routes(dispatch: Arc<Dispatch>) -> Router {
@@ -56,32 +56,32 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
         .route("/v1/fleet:resume", post(resume))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
-        .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), take_turns))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)), limit_concurrency))
         .layer(Extension(Arc::<WorkCache>::default()))
         .with_state(dispatch)
 }
 
-async fn take_turns(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     // The semaphore is never closed, so a permit always comes.
-    let _permit = turns.acquire().await;
+    let _permit = permits.acquire().await;
     next.run(request).await
 }
 
-async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Refused {
+async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
     let message = format!("there is no {method} {}; see the README for the routes", uri.path());
-    Refused(Refusal::NotFound(Failure::new(Code::NoSuchRoute, message)))
+    ApiError(Refusal::NotFound(Failure::new(Code::NoSuchRoute, message)))
 }
 
-type Answer = Result<Response, Refused>;
+type ApiResult = Result<Response, ApiError>;
 
-async fn accept(State(dispatch): State<Arc<Dispatch>>, headers: HeaderMap, body: Body) -> Answer {
-    let texts = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    accept_body(&dispatch, body).instrument(accept::span(texts)).await
+async fn accept(State(dispatch): State<Arc<Dispatch>>, headers: HeaderMap, body: Body) -> ApiResult {
+    let attributes = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    accept_body(&dispatch, body).instrument(accept::span(attributes)).await
 }
 
-async fn accept_body(dispatch: &Dispatch, body: Body) -> Answer {
-    let body = timeout(READING, read(body)).await.unwrap_or_else(|_| {
-        let message = format!("the request did not come within {} s", READING.as_secs());
+async fn accept_body(dispatch: &Dispatch, body: Body) -> ApiResult {
+    let body = timeout(BODY_TIMEOUT, read_body(body)).await.unwrap_or_else(|_| {
+        let message = format!("the request did not come within {} s", BODY_TIMEOUT.as_secs());
         Err(Failure::new(Code::MalformedRequest, message))
     });
     let body = body.map_err(Refusal::Invalid)?;
@@ -90,121 +90,126 @@ async fn accept_body(dispatch: &Dispatch, body: Body) -> Answer {
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
 }
 
-/// Reads a whole body. One that is too large is read on for a while and thrown away: a client that is still sending would
-/// otherwise meet a closed connection instead of the answer.
-async fn read(body: Body) -> Result<Vec<u8>, Failure> {
-    const READ_ON: usize = 8 * MAX_REQUEST_BYTES;
-    let (mut kept, mut seen) = (Vec::new(), 0);
-    let mut pieces = body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
+/// Reads a whole body. Of a body that is too large, a bounded part is read and discarded: a client that is still
+/// sending would otherwise see a closed connection instead of the response.
+async fn read_body(body: Body) -> Result<Vec<u8>, Failure> {
+    const MAX_DISCARDED_BYTES: usize = 8 * MAX_REQUEST_BYTES;
+    let (mut kept, mut received) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
         let unreadable =
             |error| Failure::new(Code::MalformedRequest, format!("the request could not be read: {error}"));
-        let piece = piece.map_err(unreadable)?;
-        seen += piece.len();
-        if seen <= MAX_REQUEST_BYTES {
-            kept.extend_from_slice(&piece);
+        let chunk = chunk.map_err(unreadable)?;
+        received += chunk.len();
+        if received <= MAX_REQUEST_BYTES {
+            kept.extend_from_slice(&chunk);
         }
-        if seen > READ_ON {
+        if received > MAX_DISCARDED_BYTES {
             break;
         }
     }
-    if seen <= MAX_REQUEST_BYTES {
+    if received <= MAX_REQUEST_BYTES {
         return Ok(kept);
     }
     Err(Failure::new(Code::RequestTooLarge, format!("the request must have at most {MAX_REQUEST_BYTES} bytes")))
 }
 
-async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> Answer {
+async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> ApiResult {
     let id = parse("batchId", &id, BatchId::parse)?;
     Ok(Json(dispatch.show(&id).await?).into_response())
 }
 
-async fn act_on_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> Answer {
-    let (id, verb) = verb_of(&target)?;
-    act(&dispatch, id, None, verb).await
+async fn act_on_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> ApiResult {
+    let (id, action) = parse_action(&target)?;
+    apply_action(&dispatch, id, None, action).await
 }
 
-async fn act_on_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> Answer {
-    let (clip, verb) = verb_of(&target)?;
-    act(&dispatch, &id, Some(clip), verb).await
+async fn act_on_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> ApiResult {
+    let (clip, action) = parse_action(&target)?;
+    apply_action(&dispatch, &id, Some(clip), action).await
 }
 
-fn split_verb(target: &str) -> (&str, &str) {
+fn split_action(target: &str) -> (&str, &str) {
     target.rsplit_once(':').unwrap_or((target, ""))
 }
 
-fn verb_of(target: &str) -> Result<(&str, Verb), Refusal> {
-    match split_verb(target) {
-        (id, "cancel") => Ok((id, Verb::Cancel)),
-        (id, "retry") => Ok((id, Verb::Retry(RetryFilter::Ended))),
+fn parse_action(target: &str) -> Result<(&str, Action), Refusal> {
+    match split_action(target) {
+        (id, "cancel") => Ok((id, Action::Cancel)),
+        (id, "retry") => Ok((id, Action::Retry(RetryFilter::Ended))),
         (_, other) => Err(no_action(other, ":cancel or :retry")),
     }
 }
 
-/// What can be done to clips.
-enum Verb {
+/// An action on clips.
+enum Action {
     Cancel,
     Retry(RetryFilter),
 }
 
-async fn act(dispatch: &Dispatch, batch: &str, clip: Option<&str>, verb: Verb) -> Answer {
+async fn apply_action(dispatch: &Dispatch, batch: &str, clip: Option<&str>, action: Action) -> ApiResult {
     let batch = parse("batchId", batch, BatchId::parse)?;
     let clip = clip.map(|clip| parse("clipId", clip, ClipId::parse)).transpose()?;
-    let clips = match verb {
-        Verb::Cancel => dispatch.cancel(&batch, clip.as_ref()).await?,
-        Verb::Retry(filter) => dispatch.retry(&batch, clip.as_ref(), filter).await?,
+    let clips = match action {
+        Action::Cancel => dispatch.cancel(&batch, clip.as_ref()).await?,
+        Action::Retry(filter) => dispatch.retry(&batch, clip.as_ref(), filter).await?,
     };
     let clips: Vec<_> = clips.iter().map(|clip| json!({"clipId": clip.as_str()})).collect();
     Ok((StatusCode::ACCEPTED, Json(json!({"batchId": batch.as_str(), "clips": clips}))).into_response())
 }
 
-async fn dead_letters(State(dispatch): State<Arc<Dispatch>>, Query(query): Query<HashMap<String, String>>) -> Answer {
+async fn dead_letters(
+    State(dispatch): State<Arc<Dispatch>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> ApiResult {
     let after = query.get("after").map_or("", String::as_str);
     Ok(Json(dispatch.dead_letters(after).await?).into_response())
 }
 
-async fn dead_letters_of(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> Answer {
+async fn dead_letters_of(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> ApiResult {
     let id = parse("batchId", &id, BatchId::parse)?;
     Ok(Json(json!({"deadLetters": dispatch.dead_letters_of(&id).await?})).into_response())
 }
 
-async fn redrive_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> Answer {
-    act(&dispatch, redriven(&target)?, None, Verb::Retry(RetryFilter::DeadLettered)).await
+async fn redrive_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> ApiResult {
+    let id = parse_redrive(&target)?;
+    apply_action(&dispatch, id, None, Action::Retry(RetryFilter::DeadLettered)).await
 }
 
-async fn redrive_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> Answer {
-    act(&dispatch, &id, Some(redriven(&target)?), Verb::Retry(RetryFilter::DeadLettered)).await
+async fn redrive_clip(State(dispatch): State<Arc<Dispatch>>, Path((id, target)): Path<(String, String)>) -> ApiResult {
+    let clip = parse_redrive(&target)?;
+    apply_action(&dispatch, &id, Some(clip), Action::Retry(RetryFilter::DeadLettered)).await
 }
 
-fn redriven(target: &str) -> Result<&str, Refusal> {
-    match split_verb(target) {
+fn parse_redrive(target: &str) -> Result<&str, Refusal> {
+    match split_action(target) {
         (id, "redrive") => Ok(id),
         (_, other) => Err(no_action(other, ":redrive")),
     }
 }
 
-fn no_action(verb: &str, known: &str) -> Refusal {
-    let message = format!("there is no action {verb:?}; use {known}");
+fn no_action(action: &str, known: &str) -> Refusal {
+    let message = format!("there is no action {action:?}; use {known}");
     Refusal::NotFound(Failure::new(Code::NoSuchRoute, message))
 }
 
-async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(fleet_answer(dispatch.fleet_control().await.map_err(Refusal::from)?))
+async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> ApiResult {
+    Ok(fleet_response(dispatch.fleet_control().await.map_err(Refusal::from)?))
 }
 
-async fn work(State(dispatch): State<Arc<Dispatch>>, Extension(cache): Extension<Arc<WorkCache>>) -> Answer {
+async fn work(State(dispatch): State<Arc<Dispatch>>, Extension(cache): Extension<Arc<WorkCache>>) -> ApiResult {
     Ok(Json(cache.get(&dispatch).await?).into_response())
 }
 
-async fn pause(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(fleet_answer(dispatch.set_paused(true).await?))
+async fn pause(State(dispatch): State<Arc<Dispatch>>) -> ApiResult {
+    Ok(fleet_response(dispatch.set_paused(true).await?))
 }
 
-async fn resume(State(dispatch): State<Arc<Dispatch>>) -> Answer {
-    Ok(fleet_answer(dispatch.set_paused(false).await?))
+async fn resume(State(dispatch): State<Arc<Dispatch>>) -> ApiResult {
+    Ok(fleet_response(dispatch.set_paused(false).await?))
 }
 
-fn fleet_answer(control: FleetControl) -> Response {
+fn fleet_response(control: FleetControl) -> Response {
     Json(json!({"paused": control.paused, "since": control.changed_at_ms.map(rfc3339)})).into_response()
 }
 
@@ -212,16 +217,16 @@ fn parse<T, E: ToString>(field: &str, text: &str, parser: impl FnOnce(&str) -> R
     parser(text).map_err(|bad| Refusal::Invalid(Failure::invalid(vec![FieldViolation::new(field, bad.to_string())])))
 }
 
-/// A refusal as an answer.
-struct Refused(Refusal);
+/// A refusal as an HTTP response.
+struct ApiError(Refusal);
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self(refusal)
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, failure) = match self.0 {
             Refusal::Invalid(failure) if failure.code == Code::RequestTooLarge => {

@@ -1,5 +1,5 @@
-//! Requests from the topic. Each ends in one of three ways: dispatched; refused, which becomes a `failed` batch document; or
-//! handed back because something did not answer. None is dropped and none circles.
+//! Requests from the topic. Each is dispatched; refused, which becomes a `failed` batch document; or handed back
+//! because a service is unavailable. No request is dropped, and none is redelivered forever.
 
 use crate::{accept, dispatch::Dispatch, refusal::Refusal};
 use clipfleet_cloud::{CloudError, Delivery};
@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-/// Requests worked on at once: a batch of a thousand clips keeps the publisher busy by itself, so a few suffice.
-const REQUESTS_IN_FLIGHT: usize = 8;
+/// Concurrent requests: a batch of a thousand clips alone keeps the publisher busy, so a few suffice.
+const MAX_REQUESTS_IN_FLIGHT: usize = 8;
 
-/// Stands in the documents of a refused request whose owner or project is unusable. No signed-in user has this uid.
+/// The owner or project in the documents of a refused request that names no usable one. No signed-in user has this uid.
 const UNKNOWN: &str = "unknown";
 
 pub(crate) async fn run(
@@ -27,20 +27,21 @@ pub(crate) async fn run(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut requests = dispatch.cloud.queue.subscribe(names::EXPORT_REQUESTS_DISPATCHER, REQUESTS_IN_FLIGHT);
+    let mut requests = dispatch.cloud.queue.subscribe(names::EXPORT_REQUESTS_DISPATCHER, MAX_REQUESTS_IN_FLIGHT);
     readiness.ready(json!({"role": "dispatcher"}));
-    let mut working = JoinSet::new();
+    let mut handlers = JoinSet::new();
     let ended = loop {
-        // In this order, so that a simulation repeats: few requests are in flight, so their ends keep none waiting.
+        // Biased, so that a simulation is reproducible. Few requests are in flight, so their ends cannot starve new
+        // ones.
         tokio::select! {
             biased;
             () = stop.cancelled() => break Ok(()),
-            Some(_) = working.join_next() => {}
+            Some(_) = handlers.join_next() => {}
             request = requests.next() => match request {
                 Some(Ok(delivery)) => {
-                    let span = accept::span(trace::texts(&delivery.message.attributes));
-                    working.spawn(handle(Arc::clone(&dispatch), delivery).instrument(span));
-                 }
+                    let span = accept::span(trace::pairs(&delivery.message.attributes));
+                    handlers.spawn(handle(Arc::clone(&dispatch), delivery).instrument(span));
+                }
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
             },
@@ -49,7 +50,7 @@ pub(crate) async fn run(
     if let Err(error) = &ended {
         readiness.not_ready(error.to_string());
     }
-    while working.join_next().await.is_some() {}
+    while handlers.join_next().await.is_some() {}
     requests.close().await;
     ended
 }
@@ -58,12 +59,12 @@ async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
     let settled = match batch::from_message(&delivery.message.data) {
         Ok(mut request) => {
             if request.batch_id.is_empty() {
-                // Derived, not random: a second delivery of the same message must mean the same batch.
+                // Derived, not random: a redelivery of the message must name the same batch.
                 request.batch_id = derived_id(&delivery.message_id);
             }
             match dispatch.accept(&request).await {
                 Ok(_) => Ok(()),
-                // Documents under this id tell of the other request and stay as they are.
+                // The documents under this id belong to the other request and must not change.
                 Err(Refusal::Conflict(failure)) => {
                     tracing::warn!(
                         batch = request.batch_id,
@@ -110,5 +111,5 @@ async fn refuse(
     metrics::counter!("clipfleet_batches_refused_total", "code" => failure.code.to_string()).increment(1);
     let size = u32::try_from(request.clips.len()).unwrap_or(u32::MAX);
     let kind = EventKind::BatchRefused { at_ms: dispatch.clock.now_ms(), failure };
-    dispatch.report(&Event { batch: BatchContext { id, owner, project, size }, kind }).await
+    dispatch.publish_event(&Event { batch: BatchContext { id, owner, project, size }, kind }).await
 }

@@ -1,7 +1,9 @@
-//! The dispatcher: takes an Export All, from the topic `export-requests` or over HTTP, and fans it out to one job per clip.
+//! The dispatcher: takes an Export All, from the topic `export-requests` or over HTTP, and fans it out to one job per
+//! clip.
 //!
-//! A request is accepted once its record is written; everything after that (publishing the jobs) can be repeated, by this
-//! process or another, until the record says `dispatched`. It writes no status documents and knows nothing of media.
+//! A request is accepted once its record is written. This process or another can repeat every later step (publishing
+//! the jobs) until the record is marked as dispatched. The dispatcher writes no status documents and knows nothing of
+//! media.
 //!
 //! ```text
 //!  POST /v1/batches ─┐                      ┌─▶ exportRequests/{batch}   (the record: digest, request, pinned source)
@@ -39,24 +41,24 @@ use std::{io, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until told to stop. `listener` is already bound, so that a caller knows the address before the first request; `beside` are
-/// routes of the caller's that are served there, too, such as a web page.
+/// Runs until told to stop. `listener` is already bound, so that the caller knows the address before the first request.
+/// `extra_routes` are the caller's own, such as a web page.
 pub async fn run(
     buckets: BucketPolicy,
     listener: TcpListener,
-    beside: Router,
+    extra_routes: Router,
     cloud: Cloud,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
-    let router = http::routes(Arc::clone(&dispatch)).merge(beside);
+    let router = http::routes(Arc::clone(&dispatch)).merge(extra_routes);
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
     let background = |readiness| run_background(dispatch, readiness, stop.clone());
     role::run(metrics::METRICS, listener, router, stop.clone(), background).await
 }
 
-/// Takes requests from the topic and finishes what was left unfinished, until told to stop or until waiting cannot mend an error.
-/// This is the whole dispatcher but for its process and its HTTP API.
+/// Handles requests from the topic, repairs unfinished dispatches and reconciles open batches, until told to stop or
+/// until an error that a retry cannot fix. This is the whole dispatcher except its process and its HTTP API.
 pub async fn run_background(
     dispatch: Arc<Dispatch>,
     readiness: health::Readiness,
@@ -65,8 +67,8 @@ pub async fn run_background(
     let mut repairs = JoinSet::new();
     repairs.spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
     repairs.spawn(reconcile::run(Arc::clone(&dispatch), stop.clone()));
-    let taken = intake::run(dispatch, readiness, stop.clone()).await;
-    // Without requests to take, repairing goes on: it is what mends a broken start.
+    let result = intake::run(dispatch, readiness, stop.clone()).await;
+    // Repairs continue even if the intake failed: they finish what it left unfinished.
     while repairs.join_next().await.is_some() {}
-    taken
+    result
 }

@@ -1,4 +1,4 @@
-//! Reads and writes the records of accepted requests, the dispatcher's own memory.
+//! Reads and writes the records of accepted requests: the dispatcher's durable state.
 
 use crate::refusal::Refusal;
 use clipfleet_cloud::{Cloud, CloudError, Document, ErrorKind, Precondition, Search, Version, Write};
@@ -16,13 +16,13 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
-/// A record and the state it was read in.
+/// A record and its version.
 pub(crate) struct Stored {
     pub(crate) record: RequestRecord,
     version: Version,
 }
 
-/// The record of a batch that is accepted now.
+/// The initial record of a batch.
 pub(crate) fn new(batch: &Batch, source: PinnedSource, accepted_at_ms: i64) -> RequestRecord {
     let request = batch::to_message(batch);
     RequestRecord {
@@ -38,19 +38,19 @@ pub(crate) fn new(batch: &Batch, source: PinnedSource, accepted_at_ms: i64) -> R
     }
 }
 
-/// The batch that was recorded.
+/// The batch of a record.
 pub(crate) fn recorded(record: &RequestRecord) -> Result<Batch, Refusal> {
     batch::recorded(&record.request).map_err(|malformed| {
         Refusal::Unavailable(CloudError::new(ErrorKind::Invalid, format!("read a record: {malformed}")))
     })
 }
 
-/// Equal for requests that mean the same, whatever their form on the wire.
+/// Equal for requests with the same meaning, whatever their encoding.
 pub(crate) fn digest(request: &v1::ExportBatch) -> String {
     hex::encode(Sha256::digest(request.encode_to_vec()))
 }
 
-/// Writes a new record; `AlreadyExists` when the batch's id is taken.
+/// Writes a new record. Fails with `AlreadyExists` if the batch's id is taken.
 pub(crate) async fn create(cloud: &Cloud, batch: &BatchId, record: RequestRecord) -> Result<Stored, CloudError> {
     let version = put(cloud, batch, &record, Precondition::Absent).await?;
     Ok(Stored { record, version })
@@ -60,13 +60,15 @@ pub(crate) async fn create(cloud: &Cloud, batch: &BatchId, record: RequestRecord
 pub(crate) async fn mark_dispatched(cloud: &Cloud, batch: &BatchId, stored: Stored) -> Result<(), CloudError> {
     let record = RequestRecord { dispatched: true, ..stored.record };
     match put(cloud, batch, &record, Precondition::Unchanged(stored.version)).await {
-        // Another dispatcher has repaired the batch meanwhile, or a clip was retried, and then the repair will: jobs that come twice do no harm.
+        // Another dispatcher has repaired the batch meanwhile, or a clip was retried and a repair will follow.
+        // Duplicate jobs do no harm.
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
-/// Records that every clip of the batch has ended. `Conflict` when the record was changed since it was read, as by a retry.
+/// Records that every clip of the batch has ended. Fails with `Conflict` if the record has changed since, for example
+/// by a retry.
 pub(crate) async fn close(cloud: &Cloud, batch: &BatchId, stored: &Stored) -> Result<(), CloudError> {
     change(cloud, batch, stored, RequestRecord { open: false, ..stored.record.clone() }).await
 }
@@ -82,7 +84,7 @@ pub(crate) async fn record_repair(
     change(cloud, batch, stored, RequestRecord { repairs, repaired_at_ms: now_ms, ..stored.record.clone() }).await
 }
 
-/// Records that clips are about to be retried, in these generations: the batch is open again, if it was not.
+/// Records that clips are about to be retried, in these generations. The batch becomes open.
 pub(crate) async fn record_retry(
     cloud: &Cloud,
     batch: &BatchId,
@@ -120,24 +122,24 @@ pub(crate) async fn load(cloud: &Cloud, batch: &BatchId) -> Result<Option<Stored
     cloud.documents.get_one(names::request_document(batch)).await?.map(|document| stored(&document)).transpose()
 }
 
-/// Some records, in the order of their ids.
+/// A page of records, in the order of their ids.
 pub(crate) struct Page {
     pub(crate) records: Vec<Stored>,
-    /// The id after which the next page begins; empty where this was the last one.
+    /// The id after which the next page begins; empty after the last page.
     pub(crate) next: String,
 }
 
-/// A page of the records whose dispatch did not finish, from the one after `after` on, at most `limit`.
+/// A page of at most `limit` records after `after` whose dispatch did not finish.
 pub(crate) async fn unfinished(cloud: &Cloud, after: &str, limit: u32) -> Result<Page, CloudError> {
     page(cloud, request::not_dispatched(after, limit)).await
 }
 
-/// A page of the records of batches that are not known to have ended, from the one after `after` on, at most `limit`.
+/// A page of at most `limit` records after `after` whose batches are not known to have ended.
 pub(crate) async fn open(cloud: &Cloud, after: &str, limit: u32) -> Result<Page, CloudError> {
     page(cloud, request::open(after, limit)).await
 }
 
-/// One record that cannot be read keeps no other waiting: it is left out, counted and logged.
+/// A record that cannot be read must not block the others: it is skipped, counted and logged.
 async fn page(cloud: &Cloud, search: Search<'_>) -> Result<Page, CloudError> {
     let limit = search.limit as usize;
     let documents = cloud.documents.find(names::REQUESTS, search).await?;

@@ -9,13 +9,13 @@ use clipfleet_domain::{
 /// Why a request is refused.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The request itself is wrong.
+    /// The request is invalid.
     Invalid(Failure),
-    /// The batch's id belongs to another request, or the clip's state does not allow it.
+    /// The batch's id belongs to another request, or the clip's state does not allow the action.
     Conflict(Failure),
-    /// There is no such batch or clip.
+    /// The batch or clip does not exist.
     NotFound(Failure),
-    /// A service that this one depends on does not answer; the same request may succeed later.
+    /// A dependency is unavailable; the same request may succeed later.
     Unavailable(CloudError),
 }
 
@@ -25,13 +25,13 @@ impl From<CloudError> for Refusal {
     }
 }
 
-/// Why a record could not be written. One that the store will never accept is refused, so that its request is not redelivered
-/// forever.
+/// Translates an error of writing a record. If the store will never accept the record, the request is invalid;
+/// otherwise it would be redelivered forever.
 pub(crate) fn record_refused(error: CloudError) -> Refusal {
     match error.kind() {
         ErrorKind::Invalid => {
             let message = format!("the database refuses the batch's record, split the batch: failed to {error}");
-            // Unlike a clip's status, the same record would be refused again.
+            // Not retryable, unlike a refused status document: the same record would be refused again.
             Refusal::Invalid(Failure { retryable: false, ..Failure::new(Code::DocumentRefused, message) })
         }
         _ => error.into(),

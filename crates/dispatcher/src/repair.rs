@@ -1,4 +1,4 @@
-//! Finishes what a crashed dispatcher began: records that were written but not marked as dispatched.
+//! Finishes the dispatches of crashed dispatchers: records that were written but not marked as dispatched.
 
 use crate::{
     dispatch::Dispatch,
@@ -8,41 +8,41 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// A dispatch younger than this may still be under way in another process. A thousand clips take about a second.
-pub(crate) const GRACE_MS: i64 = 10_000;
+/// Age from which on an unfinished dispatch counts as abandoned, milliseconds. A thousand clips take about a second.
+pub(crate) const DISPATCH_TIMEOUT_MS: i64 = 10_000;
 
-/// How often to look. Together with the grace this bounds how long a batch can lie unnoticed.
-const EVERY: Duration = Duration::from_secs(10);
+/// Time between two scans. With [`DISPATCH_TIMEOUT_MS`], it bounds the delay of a repair.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Batches mended per look; the rest wait for the next one.
-const AT_ONCE: u32 = 50;
+/// Batches per scan. The next scan continues after them.
+const MAX_BATCHES_PER_SCAN: u32 = 50;
 
 pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
     let mut after = String::new();
     loop {
-        match mend(&dispatch, &after).await {
+        match repair_page(&dispatch, &after).await {
             Ok(next) => after = next,
             Err(refusal) => tracing::warn!(?refusal, "repair postponed"),
         }
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
     }
 }
 
-/// Mends a page of the batches that follow one, and says after which the next page begins: batches that can never be
-/// mended do not hide those behind them.
-pub(crate) async fn mend(dispatch: &Dispatch, after: &str) -> Result<String, Refusal> {
-    let page = record::unfinished(&dispatch.cloud, after, AT_ONCE).await?;
+/// Repairs a page of the unfinished batches after `after`. Returns the `after` of the next page, so that batches that
+/// can never be repaired do not hide later ones.
+pub(crate) async fn repair_page(dispatch: &Dispatch, after: &str) -> Result<String, Refusal> {
+    let page = record::unfinished(&dispatch.cloud, after, MAX_BATCHES_PER_SCAN).await?;
     for stored in page.records {
-        if dispatch.clock.now_ms() - stored.record.accepted_at_ms < GRACE_MS {
+        if dispatch.clock.now_ms() - stored.record.accepted_at_ms < DISPATCH_TIMEOUT_MS {
             continue;
         }
         let id = stored.record.request.batch_id.clone();
-        tracing::warn!(batch = id, "dispatching a batch that was left unfinished");
-        // One batch that cannot be mended (its record is unreadable, say) does not keep the others waiting.
+        tracing::warn!(batch = id, "finishing an abandoned dispatch");
+        // A batch that cannot be repaired (for example because its record is invalid) must not block the others.
         if let Err(refusal) = finish(dispatch, stored).await {
             tracing::error!(batch = id, ?refusal, "failed to dispatch");
         }

@@ -1,9 +1,9 @@
-//! The dispatcher on a cloud in memory, with the failures a real one has.
+//! The dispatcher on the in-memory cloud, with the failures of a real one.
 
 use crate::{
     Dispatch, Refusal, RetryFilter,
-    reconcile::{SILENT_MS, look},
-    repair::{GRACE_MS, mend},
+    reconcile::{PROCESSING_TIMEOUT_MS, reconcile_page},
+    repair::{DISPATCH_TIMEOUT_MS, repair_page},
     work::WorkCache,
 };
 use clipfleet_cloud::{
@@ -53,7 +53,7 @@ impl Stage {
         Self { memory, cloud, dispatch, work: WorkCache::default() }
     }
 
-    /// What the status service would have written, now.
+    /// Writes the documents that the status service would write now.
     async fn status(&self, clips: &[(&str, &str, i64)]) {
         let updated_at = UNIX_EPOCH + Duration::from_millis(self.dispatch.clock.now_ms() as u64);
         let state = |status: &str| ("status".to_owned(), Value::String(status.into()));
@@ -75,10 +75,10 @@ impl Stage {
         self.cloud.documents.commit(writes).await.unwrap();
     }
 
-    /// Lets time pass, and looks once.
-    async fn look_after(&self, ms: i64) {
+    /// Advances the time, then reconciles once.
+    async fn reconcile_after(&self, ms: i64) {
         tokio::time::advance(Duration::from_millis(ms as u64)).await;
-        look(&self.dispatch, "").await.unwrap();
+        reconcile_page(&self.dispatch, "").await.unwrap();
     }
 
     fn jobs(&self) -> usize {
@@ -109,7 +109,7 @@ fn request(clips: &[&str]) -> v1::ExportBatch {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_dispatched_once_however_often_it_is_sent() {
+async fn a_batch_that_is_submitted_twice_is_dispatched_once() {
     let stage = Stage::new().await;
     let first = stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     let second = stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
@@ -120,23 +120,23 @@ async fn a_batch_is_dispatched_once_however_often_it_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dispatch_that_broke_off_is_finished_by_the_repair() {
+async fn an_interrupted_dispatch_is_finished_by_the_repair() {
     let stage = Stage::new().await;
-    // The batch's own event goes out, but its confirmation is lost: no job was published yet.
+    // The batch's first event is published, but its confirmation is lost: no job is published.
     stage.memory.fail_next(Call::Publish, Fault::AnswerLost);
     let broken = stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await;
     assert!(matches!(broken, Err(Refusal::Unavailable(_))));
-    mend(&stage.dispatch, "").await.unwrap();
-    assert_eq!(stage.jobs(), 0, "it may still be under way elsewhere");
-    tokio::time::advance(Duration::from_millis(GRACE_MS as u64 + 1)).await;
-    mend(&stage.dispatch, "").await.unwrap();
+    repair_page(&stage.dispatch, "").await.unwrap();
+    assert_eq!(stage.jobs(), 0, "another process may still dispatch it");
+    tokio::time::advance(Duration::from_millis(DISPATCH_TIMEOUT_MS as u64 + 1)).await;
+    repair_page(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs_by_clip().await.len(), 3);
-    mend(&stage.dispatch, "").await.unwrap();
-    assert_eq!(stage.jobs(), 0, "what is finished is left alone");
+    repair_page(&stage.dispatch, "").await.unwrap();
+    assert_eq!(stage.jobs(), 0, "a finished dispatch is not repeated");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_cannot_be_read_keeps_no_batch_from_being_mended_or_counted() {
+async fn an_unreadable_record_does_not_block_the_repair_or_count_of_others() {
     let stage = Stage::new().await;
     // Written by another version, and first in the order of ids.
     let fields = Fields::from([("dispatched".into(), Value::Bool(false)), ("open".into(), Value::Bool(true))]);
@@ -144,16 +144,16 @@ async fn a_record_that_cannot_be_read_keeps_no_batch_from_being_mended_or_counte
     stage.cloud.documents.commit(vec![Write { path, fields, precondition: Precondition::Absent }]).await.unwrap();
     stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Unavailable));
     assert!(matches!(stage.dispatch.accept(&request(&["c1"])).await, Err(Refusal::Unavailable(_))));
-    tokio::time::sleep(Duration::from_millis(GRACE_MS as u64)).await;
-    mend(&stage.dispatch, "").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(DISPATCH_TIMEOUT_MS as u64)).await;
+    repair_page(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs(), 1);
     assert_eq!(stage.work.get(&stage.dispatch).await.unwrap()["queuedClips"], 1);
-    stage.look_after(24 * 3_600_000).await;
-    assert_eq!(stage.jobs(), 2, "the look that finds silent batches goes on, too");
+    stage.reconcile_after(24 * 3_600_000).await;
+    assert_eq!(stage.jobs(), 2, "reconciliation continues, too");
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_that_can_never_be_dispatched_do_not_hide_those_behind_them() {
+async fn batches_that_can_never_be_dispatched_do_not_hide_later_ones() {
     let stage = Stage::new().await;
     let fields = Fields::from([("dispatched".into(), Value::Bool(false))]);
     for number in 0..60 {
@@ -163,15 +163,15 @@ async fn batches_that_can_never_be_dispatched_do_not_hide_those_behind_them() {
     }
     stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Unavailable));
     assert!(matches!(stage.dispatch.accept(&request(&["c1"])).await, Err(Refusal::Unavailable(_))));
-    tokio::time::sleep(Duration::from_millis(GRACE_MS as u64)).await;
-    let next = mend(&stage.dispatch, "").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(DISPATCH_TIMEOUT_MS as u64)).await;
+    let next = repair_page(&stage.dispatch, "").await.unwrap();
     assert!(!next.is_empty() && stage.jobs() == 0, "the first page is full of them");
-    assert_eq!(mend(&stage.dispatch, &next).await.unwrap(), "");
+    assert_eq!(repair_page(&stage.dispatch, &next).await.unwrap(), "");
     assert_eq!(stage.jobs(), 1);
 }
 
 #[tokio::test]
-async fn a_request_whose_record_the_database_refuses_for_good_is_refused_and_does_not_circle() {
+async fn a_request_whose_record_the_database_refuses_permanently_is_refused() {
     let stage = Stage::new().await;
     stage.memory.fail_next(Call::Commit, Fault::Refused(ErrorKind::Invalid));
     let Err(Refusal::Invalid(failure)) = stage.dispatch.accept(&request(&["c1"])).await else { panic!("refused") };
@@ -184,15 +184,15 @@ async fn a_record_whose_answer_was_lost_still_leads_to_every_job() {
     let stage = Stage::new().await;
     stage.memory.fail_next(Call::Commit, Fault::AnswerLost);
     assert!(stage.dispatch.accept(&request(&["c1"])).await.is_err());
-    // The client sends again, as it should: known, and left to the repair.
+    // The client retries, as it should. The batch is known, and the repair dispatches it.
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
-    tokio::time::advance(Duration::from_millis(GRACE_MS as u64 + 1)).await;
-    mend(&stage.dispatch, "").await.unwrap();
+    tokio::time::advance(Duration::from_millis(DISPATCH_TIMEOUT_MS as u64 + 1)).await;
+    repair_page(&stage.dispatch, "").await.unwrap();
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_down_is_no_fault_of_the_request() {
+async fn an_unavailable_service_does_not_make_a_request_invalid() {
     let stage = Stage::new().await;
     for call in [Call::Get, Call::Stat, Call::Commit] {
         stage.memory.fail_next(call, Fault::Refused(ErrorKind::Unavailable));
@@ -203,7 +203,7 @@ async fn a_service_that_is_down_is_no_fault_of_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_without_documents_is_shown_as_queued_and_an_unknown_one_not_at_all() {
+async fn a_batch_without_documents_is_shown_as_queued_and_an_unknown_one_is_not_found() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     let shown = stage.dispatch.show(&BatchId::parse("b1").unwrap()).await.unwrap();
@@ -213,70 +213,70 @@ async fn a_batch_without_documents_is_shown_as_queued_and_an_unknown_one_not_at_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clip_of_which_nothing_is_heard_gets_its_job_again_and_ever_more_rarely() {
+async fn a_silent_clip_gets_its_job_again_with_growing_delays() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "completed", 0), ("c2", "processing", 2), ("c3", "queued", 0)]).await;
-    stage.look_after(SILENT_MS - 1_000).await;
-    assert_eq!(stage.jobs(), 0, "the silence may be honest");
-    stage.look_after(1_000).await;
+    stage.reconcile_after(PROCESSING_TIMEOUT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "the silence may be normal");
+    stage.reconcile_after(1_000).await;
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c2".into(), 1), ("c3".into(), 1)]));
-    stage.look_after(2 * SILENT_MS - 1_000).await;
-    assert_eq!(stage.jobs(), 0, "twice the patience");
-    stage.look_after(1_000).await;
+    stage.reconcile_after(2 * PROCESSING_TIMEOUT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "the timeout has doubled");
+    stage.reconcile_after(1_000).await;
     assert_eq!(stage.jobs(), 2);
     stage.jobs_by_clip().await;
-    // A sign of life begins the wait anew.
-    stage.look_after(4 * SILENT_MS - 1_000).await;
+    // An update of a document restarts the wait.
+    stage.reconcile_after(4 * PROCESSING_TIMEOUT_MS - 1_000).await;
     stage.status(&[("c1", "completed", 0), ("c2", "processing", 2), ("c3", "queued", 0)]).await;
-    stage.look_after(4 * SILENT_MS - 1_000).await;
+    stage.reconcile_after(4 * PROCESSING_TIMEOUT_MS - 1_000).await;
     assert_eq!(stage.jobs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repaired_job_is_of_the_generation_that_people_wait_for() {
+async fn a_repaired_job_has_the_current_generation() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "processing", 3)]).await;
-    stage.look_after(SILENT_MS).await;
+    stage.reconcile_after(PROCESSING_TIMEOUT_MS).await;
     let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
     assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_whose_first_event_was_lost_is_told_of_again() {
+async fn a_lost_first_event_of_a_batch_is_published_again() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     stage.jobs_by_clip().await;
-    let told = stage.memory.unsettled(names::PROGRESS_EVENTS);
-    // No document at all: it looks like a batch in a queue, which is waited for longer.
-    stage.look_after(SILENT_MS).await;
+    let events = stage.memory.unsettled(names::PROGRESS_EVENTS);
+    // Without a document, it looks like a queued batch, whose timeout is longer.
+    stage.reconcile_after(PROCESSING_TIMEOUT_MS).await;
     assert_eq!(stage.jobs(), 0);
-    stage.look_after(3 * SILENT_MS).await;
+    stage.reconcile_after(3 * PROCESSING_TIMEOUT_MS).await;
     assert_eq!(stage.jobs_by_clip().await.len(), 2);
-    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), events + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_fleet_is_silent_for_a_reason() {
+async fn batches_of_a_paused_fleet_are_not_repaired() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "processing", 0)]).await;
     assert!(stage.dispatch.set_paused(true).await.unwrap().paused);
-    stage.look_after(5 * SILENT_MS).await;
+    stage.reconcile_after(5 * PROCESSING_TIMEOUT_MS).await;
     assert_eq!(stage.jobs(), 0);
     assert!(!stage.dispatch.set_paused(false).await.unwrap().paused);
-    stage.look_after(SILENT_MS - 1_000).await;
-    assert_eq!(stage.jobs(), 0, "it has only just gone on");
-    stage.look_after(1_000).await;
+    stage.reconcile_after(PROCESSING_TIMEOUT_MS - 1_000).await;
+    assert_eq!(stage.jobs(), 0, "it was resumed only recently");
+    stage.reconcile_after(1_000).await;
     assert_eq!(stage.jobs(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_was_held_up_does_not_undo_what_was_asked_later() {
+async fn a_delayed_pause_does_not_undo_a_later_request() {
     let Stage { dispatch, .. } = Stage::new().await;
     let found = dispatch.fleet_document().await.unwrap();
     dispatch.set_paused(true).await.unwrap();
@@ -286,14 +286,14 @@ async fn a_pause_that_was_held_up_does_not_undo_what_was_asked_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
+async fn the_record_of_an_ended_batch_is_closed_until_a_retry() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "failed", 0)]).await;
     let open = async || crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len();
     assert_eq!(open().await, 1);
-    stage.look_after(1_000).await;
+    stage.reconcile_after(1_000).await;
     assert_eq!(open().await, 0);
     let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
     assert_eq!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap(), [c1]);
@@ -301,57 +301,57 @@ async fn a_batch_that_is_over_is_looked_at_no_more_until_it_is_retried() {
     // The retry's job is lost, and so is its event.
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "queued", 1)]).await;
-    stage.look_after(SILENT_MS).await;
+    stage.reconcile_after(PROCESSING_TIMEOUT_MS).await;
     assert_eq!(stage.jobs(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clip_without_a_document_in_a_batch_that_is_over_is_over() {
+async fn a_clip_without_a_document_in_an_ended_batch_has_ended() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     let jobs = stage.jobs();
-    // The store refuses the document of the second one for good, and the batch's own says how it ended.
+    // The store refuses the document of the second clip permanently, and the batch's document says how it ended.
     stage.status(&[("c1", "completed", 0)]).await;
-    stage.look_after(1_000).await;
+    stage.reconcile_after(1_000).await;
     assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 0);
-    stage.look_after(48 * 3_600_000).await;
-    assert_eq!(stage.jobs(), jobs, "it is not made again");
+    stage.reconcile_after(48 * 3_600_000).await;
+    assert_eq!(stage.jobs(), jobs, "its job is not published again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_no_document_has_heard_of_is_neither_forgotten_nor_beyond_cancelling() {
+async fn a_retry_that_is_only_in_the_record_is_repaired_and_can_be_cancelled() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     stage.status(&[("c1", "failed", 0), ("c2", "completed", 0)]).await;
     let (b1, c1) = (BatchId::parse("b1").unwrap(), ClipId::parse("c1").unwrap());
     stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap();
     stage.jobs_by_clip().await;
-    // Status is away, and the retry's job is lost.
-    stage.look_after(59_000).await;
+    // The status service is down, and the retry's job is lost.
+    stage.reconcile_after(59_000).await;
     assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 1);
-    assert_eq!(stage.jobs(), 0, "the silence may be honest");
-    let told = stage.memory.unsettled(names::PROGRESS_EVENTS);
-    stage.look_after(1_000).await;
+    assert_eq!(stage.jobs(), 0, "the silence may be normal");
+    let events = stage.memory.unsettled(names::PROGRESS_EVENTS);
+    stage.reconcile_after(1_000).await;
     let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
     let job = job::decode(&delivery.message.data).unwrap();
     assert_eq!((&job.clip.id, job.generation), (&c1, 1));
-    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), told + 1);
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS), events + 1);
     delivery.ack();
     assert_eq!(stage.dispatch.cancel(&b1, None).await.unwrap(), std::slice::from_ref(&c1));
-    // No document has heard of that either: a retry is of a generation of its own.
+    // No document shows the cancellation either, and another retry gets a generation of its own.
     assert_eq!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.unwrap(), [c1]);
     let delivery = stage.cloud.queue.subscribe(names::CLIP_JOBS, 1).next().await.unwrap().unwrap();
     assert_eq!(job::decode(&delivery.message.data).unwrap().generation, 2);
     stage.status(&[("c1", "completed", 1), ("c2", "completed", 0)]).await;
-    stage.look_after(1_000).await;
+    stage.reconcile_after(1_000).await;
     assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 1);
     stage.status(&[("c1", "completed", 2), ("c2", "completed", 0)]).await;
-    stage.look_after(1_000).await;
+    stage.reconcile_after(1_000).await;
     assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_broke_off_in_a_batch_at_work_does_not_wait_for_its_end() {
+async fn an_interrupted_retry_is_repaired_while_its_batch_is_in_progress() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
     stage.jobs_by_clip().await;
@@ -359,43 +359,43 @@ async fn a_retry_that_broke_off_in_a_batch_at_work_does_not_wait_for_its_end() {
     stage.memory.fail_next(Call::Publish, Fault::Refused(ErrorKind::Invalid));
     let b1 = BatchId::parse("b1").unwrap();
     assert!(stage.dispatch.retry(&b1, None, RetryFilter::Ended).await.is_err());
-    stage.look_after(59_000).await;
+    stage.reconcile_after(59_000).await;
     stage.status(&[("c1", "failed", 0), ("c2", "processing", 0)]).await;
     assert_eq!(stage.jobs(), 0);
-    stage.look_after(1_000).await;
+    stage.reconcile_after(1_000).await;
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1)]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_batch_that_finds_no_room_in_a_look_waits_for_another() {
+async fn a_silent_batch_beyond_the_job_limit_waits_for_the_next_scan() {
     let stage = Stage::new().await;
     let clips: Vec<String> = (0..1_000).map(|n| format!("c{n}")).collect();
     stage.dispatch.accept(&request(&clips.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap();
     let after = v1::ExportBatch { batch_id: "b2".into(), ..request(&["c1"]) };
     stage.dispatch.accept(&after).await.unwrap();
     let before = stage.jobs();
-    stage.look_after(4 * SILENT_MS).await;
+    stage.reconcile_after(4 * PROCESSING_TIMEOUT_MS).await;
     assert_eq!(stage.jobs(), before + 1_000);
     assert_eq!(crate::record::open(&stage.cloud, "", 10).await.unwrap().records.len(), 2);
-    stage.look_after(0).await;
+    stage.reconcile_after(0).await;
     assert_eq!(stage.jobs(), before + 1_001);
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_dispatchers_that_look_at_once_one_publishes() {
+async fn of_two_dispatchers_that_reconcile_at_once_one_publishes() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1"])).await.unwrap();
     stage.jobs_by_clip().await;
     stage.status(&[("c1", "processing", 0)]).await;
-    tokio::time::advance(Duration::from_millis(SILENT_MS as u64)).await;
-    let (one, other) = tokio::join!(look(&stage.dispatch, ""), look(&stage.dispatch, ""));
+    tokio::time::advance(Duration::from_millis(PROCESSING_TIMEOUT_MS as u64)).await;
+    let (one, other) = tokio::join!(reconcile_page(&stage.dispatch, ""), reconcile_page(&stage.dispatch, ""));
     one.unwrap();
     other.unwrap();
     assert_eq!(stage.jobs(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
+async fn only_dead_letters_are_listed_and_redriven() {
     let stage = Stage::new().await;
     stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
     stage.jobs_by_clip().await;
@@ -412,7 +412,7 @@ async fn dead_letters_are_listed_and_redriven_and_others_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_and_what_is_made_is_counted_from_the_documents_of_open_batches() {
+async fn queued_and_processing_clips_are_counted_from_the_documents_of_open_batches() {
     let stage = Stage::new().await;
     let counted = async || {
         let work = stage.work.get(&stage.dispatch).await.unwrap();
@@ -421,9 +421,9 @@ async fn what_waits_and_what_is_made_is_counted_from_the_documents_of_open_batch
     };
     assert_eq!(counted().await, [0, 0, 0]);
     stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
-    assert_eq!(counted().await, [0, 0, 0], "the answer is given again for a while");
+    assert_eq!(counted().await, [0, 0, 0], "the response is cached for a while");
     tokio::time::advance(Duration::from_secs(3)).await;
-    assert_eq!(counted().await, [3, 0, 1], "before the first document all wait");
+    assert_eq!(counted().await, [3, 0, 1], "without documents, all clips count as queued");
     stage.status(&[("c1", "completed", 0), ("c2", "processing", 0), ("c3", "queued", 0)]).await;
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(counted().await, [1, 1, 1]);

@@ -10,11 +10,11 @@ use clipfleet_domain::ids::BatchId;
 use serde_json::json;
 
 impl Dispatch {
-    /// The batch's document with its clips' documents, which tell at least as much, under `clips`. A batch accepted so recently that
-    /// no document exists yet is shown as queued.
+    /// The batch's document with its clips' documents under `clips`, which are at least as recent. A batch that has no
+    /// document yet is shown as queued.
     pub async fn show(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
-        // One after the other: clips are written before what their batch counts, so a batch that says it is completed is shown
-        // with completed clips. Read at the same time, the clips could be those of a moment earlier.
+        // The batch is read before its clips, because clips are written before the batch that counts them: a completed
+        // batch is shown with completed clips. If both were read at the same time, the clips could be older.
         let batch = self.cloud.documents.get_one(names::batch_document(id)).await?;
         let Some(batch) = batch else { return self.show_recorded(id).await };
         let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
@@ -49,7 +49,7 @@ mod tests {
     use clipfleet_service::clock::Clock;
     use std::{sync::Arc, time::Duration};
 
-    /// A store whose `get` takes a second to arrive there.
+    /// A store whose `get` reads after a second.
     struct Slow(Arc<dyn Documents>);
 
     #[async_trait]
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_completed_batch_is_never_shown_with_a_clip_that_is_not() {
+    async fn a_completed_batch_is_never_shown_with_an_unfinished_clip() {
         let cloud = memory::cloud();
         let write = async |status: &str| {
             let fields: Fields = [("status".to_owned(), Value::String(status.into()))].into();

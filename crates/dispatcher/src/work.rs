@@ -1,7 +1,7 @@
-//! `GET /v1/fleet/work`: what waits and what is made, for people who look after the fleet.
+//! `GET /v1/fleet/work`: queued clips and clips in progress, for operators.
 //!
-//! It is counted from the status documents of open batches, so it says what the fleet said, and costs a read per clip of
-//! those. Workers are known by the clips they make: one that has nothing to do is not seen here.
+//! They are counted from the status documents of open batches, which costs a read per clip of those. Workers are known
+//! only by the clips that they process, so idle workers are missing.
 
 use crate::{dispatch::Dispatch, record, refusal::Refusal};
 use clipfleet_contract::{
@@ -16,35 +16,35 @@ use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
-/// Open batches that are counted; a full fleet has a few. More are told as `more`.
-const BATCHES: u32 = 20;
+/// Open batches that are counted; a busy fleet has a few. If there are more, the response says so in `more`.
+const MAX_BATCHES: u32 = 20;
 
-/// An answer is given again for so long, milliseconds: any number of people may look, and the documents are read once.
-const FRESH_MS: i64 = 3_000;
+/// How long a response is reused, milliseconds: the documents are read once for any number of clients.
+const CACHE_TTL_MS: i64 = 3_000;
 
-/// The latest answer, and when it was made.
+/// The latest response, with its time.
 #[derive(Default)]
 pub(crate) struct WorkCache(Mutex<Option<(i64, Json)>>);
 
 impl WorkCache {
-    /// Open batches, their clips that wait, and those that are made by worker.
+    /// Open batches, their queued clips, and their clips in progress by worker.
     pub(crate) async fn get(&self, dispatch: &Dispatch) -> Result<Json, Refusal> {
-        // Held while counting: who asks meanwhile gets the same answer.
+        // The lock is held while counting, so that concurrent requests share one response.
         let mut latest = self.0.lock().await;
         let now_ms = dispatch.clock.now_ms();
-        if let Some((at_ms, answer)) = latest.as_ref()
-            && now_ms - at_ms < FRESH_MS
+        if let Some((at_ms, response)) = latest.as_ref()
+            && now_ms - at_ms < CACHE_TTL_MS
         {
-            return Ok(answer.clone());
+            return Ok(response.clone());
         }
-        let answer = count(dispatch, now_ms).await?;
-        *latest = Some((now_ms, answer.clone()));
-        Ok(answer)
+        let response = count(dispatch, now_ms).await?;
+        *latest = Some((now_ms, response.clone()));
+        Ok(response)
     }
 }
 
 async fn count(dispatch: &Dispatch, now_ms: i64) -> Result<Json, Refusal> {
-    let page = record::open(&dispatch.cloud, "", BATCHES).await?;
+    let page = record::open(&dispatch.cloud, "", MAX_BATCHES).await?;
     let more = !page.next.is_empty();
     let (mut batches, mut queued, mut processing) = (Vec::new(), 0, 0);
     let mut workers: BTreeMap<String, Vec<Json>> = BTreeMap::new();
@@ -52,12 +52,12 @@ async fn count(dispatch: &Dispatch, now_ms: i64) -> Result<Json, Refusal> {
         let request = stored.record.request;
         let Ok(id) = BatchId::parse(&request.batch_id) else { continue };
         let Some(document) = dispatch.cloud.documents.get_one(names::batch_document(&id)).await? else {
-            // Accepted a moment ago.
+            // Accepted a moment ago, so no document exists yet.
             queued += request.clips.len();
             batches.push(json!({"batchId": id.as_str(), "status": "queued", "totalClips": request.clips.len()}));
             continue;
         };
-        // A record stays open for a while after its batch is over.
+        // A record stays open for a while after its batch has ended.
         if BatchStatus::from_document(&document).state.is_terminal() {
             continue;
         }

@@ -1,25 +1,25 @@
-//! Documents as values: what a document store holds, without the store. No I/O and no dependencies, so that whoever knows
-//! what a document means (`clipfleet-contract`) need not know where it lies (`clipfleet-cloud`).
+//! Documents as values, without a store. This crate has no I/O and no dependencies, so that the crate that defines
+//! documents (`clipfleet-contract`) does not depend on the crate that stores them (`clipfleet-cloud`).
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A field's value: those of Firestore's types that Clipfleet uses.
+/// The value of a field. These are the Firestore types that Clipfleet uses.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// No value.
     Null,
     /// True or false.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// A number.
+    /// A floating-point number.
     Double(f64),
     /// Text.
     String(String),
-    /// An instant; kept to the microsecond.
+    /// An instant, stored with microsecond precision.
     Timestamp(SystemTime),
     /// Values in order.
     Array(Vec<Value>),
@@ -30,7 +30,7 @@ pub enum Value {
 /// The fields of a document or map.
 pub type Fields = BTreeMap<String, Value>;
 
-/// What a field holds that does not exist.
+/// The value of a field that does not exist.
 const ABSENT: &Value = &Value::Null;
 
 impl Value {
@@ -39,22 +39,22 @@ impl Value {
         Self::String(text.to_owned())
     }
 
-    /// A whole number.
+    /// An integer.
     pub fn integer(number: impl Into<i64>) -> Self {
         Self::Integer(number.into())
     }
 
-    /// A whole number; one that does not fit counts as the greatest that does.
+    /// An integer. A number that does not fit becomes the largest integer.
     pub fn unsigned(number: u64) -> Self {
         Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
     }
 
-    /// An instant, from Unix time in milliseconds; one before 1970 counts as 1970.
+    /// An instant, from Unix time in milliseconds. An instant before 1970 becomes the beginning of 1970.
     pub fn instant(unix_ms: i64) -> Self {
         Self::Timestamp(UNIX_EPOCH + Duration::from_millis(unix_ms.max(0).unsigned_abs()))
     }
 
-    /// A value, or none.
+    /// The value, or [`Value::Null`].
     pub fn optional(value: Option<Self>) -> Self {
         value.unwrap_or(Self::Null)
     }
@@ -72,7 +72,7 @@ impl Value {
         }
     }
 
-    /// The whole number; `None` for other types.
+    /// The integer; `None` for other types.
     pub fn as_integer(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
@@ -80,7 +80,7 @@ impl Value {
         }
     }
 
-    /// The number; `None` for other types.
+    /// The floating-point number; `None` for other types.
     pub fn as_double(&self) -> Option<f64> {
         match self {
             Self::Double(number) => Some(*number),
@@ -113,7 +113,7 @@ impl Value {
         map.into_iter().flatten().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// A field of a map; [`Value::Null`] where there is none.
+    /// A field of a map; [`Value::Null`] if it does not exist.
     pub fn field(&self, name: &str) -> &Self {
         match self {
             Self::Map(fields) => fields.get(name).unwrap_or(ABSENT),
@@ -132,7 +132,7 @@ impl Value {
     }
 }
 
-/// Identifies one state of a document; changes with every write. Opaque: compare for equality only.
+/// Identifies one state of a document. Every write changes it. It is opaque: compare it only for equality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Seconds of the update time.
@@ -148,7 +148,7 @@ pub struct Document {
     pub path: String,
     /// Its fields.
     pub fields: Fields,
-    /// Its state when read.
+    /// Its version when it was read.
     pub version: Version,
 }
 
@@ -158,22 +158,22 @@ impl Document {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// A field; [`Value::Null`] where there is none.
+    /// A field; [`Value::Null`] if it does not exist.
     pub fn field(&self, name: &str) -> &Value {
         self.fields.get(name).unwrap_or(ABSENT)
     }
 }
 
-/// A page of the documents of one collection whose top-level field has a value, in the order of their ids.
+/// A query for one page of the documents of a collection whose top-level field has a value, in the order of their ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search<'a> {
     /// Name of a top-level field.
     pub field: &'a str,
     /// Its value.
     pub value: Value,
-    /// Only documents whose ids come after this one; empty for the first page.
+    /// Only documents whose ids are greater than this one; empty for the first page.
     pub after: &'a str,
-    /// The most documents on the page.
+    /// The maximum number of documents on the page.
     pub limit: u32,
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_of_another_type_or_none_reads_as_none() {
+    fn a_missing_value_or_one_of_another_type_reads_as_none() {
         let map = Value::map([("a", Value::integer(1)), ("b", Value::Null)]);
         assert_eq!(map.field("a").as_integer(), Some(1));
         assert_eq!(map.field("a").as_text(), None);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_is_kept_to_the_millisecond_and_never_lies_before_1970() {
+    fn an_instant_keeps_its_milliseconds_and_is_never_before_1970() {
         assert_eq!(Value::instant(1_234).as_instant(), Some(1_234));
         assert_eq!(Value::instant(-5).as_instant(), Some(0));
         assert_eq!(Value::unsigned(u64::MAX), Value::Integer(i64::MAX));

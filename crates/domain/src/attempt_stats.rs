@@ -1,33 +1,32 @@
-//! The attempts at one generation of a clip and how each ended, so that crashes can be told from interruptions.
+//! The attempts at one generation of a clip and how each ended, so that crashes are distinguished from interruptions.
 //!
-//! A set of attempts, each with its worst reported end. Joining two such sets is a union and a maximum, so events may
-//! arrive in any order and any number of times. The set is bounded by keeping the latest ids, which begin with their
-//! time: the same ids remain in whatever order they arrived.
+//! This is a set of attempts, each with its worst reported end. Joining two such sets is a union and a maximum, so
+//! events may arrive in any order and any number of times. The set keeps only the latest ids, which begin with their
+//! time. So the same ids remain in whatever order they arrive.
 
-use crate::{code::Code, ids::AttemptId, limits::MAX_ATTEMPTS_REMEMBERED};
+use crate::{code::Code, ids::AttemptId, limits::MAX_ATTEMPTS_REMEMBERED, wire_name::WireName};
 use std::collections::BTreeMap;
 
-/// How an attempt ended without ending its clip. Later ones count more.
+/// How an attempt ended without ending its clip. The variants are ordered by severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttemptOutcome {
-    /// Its worker was told to stop. Costs the clip nothing.
+    /// Its worker was told to stop. Does not count against the clip.
     Interrupted,
-    /// It met a condition that may pass.
+    /// It failed, but another attempt may succeed.
     FailedTransiently,
-    /// Its media process died, hung or ran out of time.
+    /// Its media process died, hung, ran out of time or made a bad clip.
     Crashed,
 }
 
-impl AttemptOutcome {
-    /// Every outcome, with its name in documents.
-    pub const ALL: [(AttemptOutcome, &'static str); 3] = [
-        (AttemptOutcome::Interrupted, "interrupted"),
-        (AttemptOutcome::FailedTransiently, "failed_transiently"),
-        (AttemptOutcome::Crashed, "crashed"),
+impl WireName for AttemptOutcome {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Interrupted, "interrupted"),
+        (Self::FailedTransiently, "failed_transiently"),
+        (Self::Crashed, "crashed"),
     ];
 }
 
-/// How an attempt ended, and the code that says why, if it failed.
+/// How an attempt ended, and why if it failed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptEnd {
     /// How it ended.
@@ -45,16 +44,16 @@ pub struct AttemptCounts {
     pub transient_failures: u32,
     /// See [`AttemptOutcome::Interrupted`].
     pub interruptions: u32,
-    /// Started and never reported again: their workers died.
+    /// Lost with their workers: they started and never reported an end.
     pub lost: u32,
 }
 
-/// The attempts by id; an attempt without an end is at work, or was lost with its worker.
+/// The attempts by id. An attempt without an end is active, or was lost with its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptStats(BTreeMap<AttemptId, Option<AttemptEnd>>);
 
 impl AttemptStats {
-    /// Records that an attempt exists, and how it ended if it did.
+    /// Records that an attempt exists, and how it ended, if it has.
     pub fn record(&mut self, attempt: &AttemptId, end: Option<AttemptEnd>) {
         let known = self.0.entry(attempt.clone()).or_default();
         *known = known.take().max(end);
@@ -73,7 +72,7 @@ impl AttemptStats {
         self.0.values().flatten().count()
     }
 
-    /// How many ended in which way. `latest` may be at work still, and so is not counted as lost.
+    /// How many ended in which way. `latest` may still be active, so it does not count as lost.
     pub fn counts(&self, latest: Option<&AttemptId>) -> AttemptCounts {
         let mut counts = AttemptCounts::default();
         for (id, end) in &self.0 {
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_are_remembered_in_whatever_order_they_come() {
+    fn only_the_latest_attempts_are_kept_in_whatever_order_they_arrive() {
         let total = MAX_ATTEMPTS_REMEMBERED + 20;
         let fold = |order: &mut dyn Iterator<Item = usize>| {
             let mut stats = AttemptStats::default();

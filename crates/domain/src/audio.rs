@@ -1,6 +1,6 @@
-//! What is done to a clip's sound. Levels are integers, so that equal requests are equal to the last digit and hash alike.
+//! How a clip's audio is processed. Levels are integers, so that equal requests compare and hash as equal.
 
-/// A level or a difference of levels in hundredths of a decibel (or of an LU, which is one).
+/// A level, or a difference of levels, in hundredths of a decibel. (An LU is a decibel.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CentiDb(i32);
 
@@ -20,46 +20,46 @@ impl CentiDb {
         f64::from(self.0) / 100.0
     }
 
-    /// Takes a level within whole bounds, rounded to a hundredth; `None` outside of them and for what is no number.
+    /// Parses a level within bounds, rounded to a hundredth. `None` if it is out of bounds or not a number.
     fn within(level: f64, low: i32, high: i32) -> Option<Self> {
         (f64::from(low)..=f64::from(high)).contains(&level).then(|| Self((level * 100.0).round() as i32))
     }
 }
 
-/// Bringing a clip to a loudness after EBU R 128, under a limit of its true peak.
+/// Normalization of a clip to a loudness by EBU R 128, with a limit of the true peak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NormalizeLoudness {
-    /// Integrated loudness to reach, LUFS.
+    /// Target of the integrated loudness, LUFS.
     pub target_lufs: CentiDb,
     /// Highest true peak, dB of full scale.
     pub true_peak_dbtp: CentiDb,
 }
 
 impl NormalizeLoudness {
-    /// A loudness that can be reached without noise or distortion taking over, LUFS.
+    /// Parses a loudness that can be reached without audible noise or distortion, LUFS.
     pub fn parse_target(lufs: f64) -> Result<CentiDb, String> {
-        let wrong = || format!("must lie between -40 and -5 LUFS (-14 is what platforms play shorts at), got {lufs}");
-        CentiDb::within(lufs, -40, -5).ok_or_else(wrong)
+        let refused = || format!("must lie between -40 and -5 LUFS (-14 is what platforms play shorts at), got {lufs}");
+        CentiDb::within(lufs, -40, -5).ok_or_else(refused)
     }
 
-    /// A peak that a file can hold, dB of full scale.
+    /// Parses a peak that a file can represent, dB of full scale.
     pub fn parse_true_peak(dbtp: f64) -> Result<CentiDb, String> {
-        let wrong = || format!("must lie between -9 and 0 dBTP (-1.5 leaves players some room), got {dbtp}");
-        CentiDb::within(dbtp, -9, 0).ok_or_else(wrong)
+        let refused = || format!("must lie between -9 and 0 dBTP (-1.5 leaves players some room), got {dbtp}");
+        CentiDb::within(dbtp, -9, 0).ok_or_else(refused)
     }
 }
 
 impl Default for NormalizeLoudness {
-    /// What the large platforms play shorts at, and a peak that survives their own encoding.
+    /// The loudness at which the large platforms play shorts, and a peak that survives their own encoding.
     fn default() -> Self {
         Self { target_lufs: CentiDb::whole(-14), true_peak_dbtp: CentiDb::hundredths(-150) }
     }
 }
 
-/// What is done to the sound of a clip; by default nothing.
+/// How a clip's audio is processed; by default it is left unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Audio {
-    /// Whether it is brought to a loudness.
+    /// Normalization of its loudness; `None` leaves it unchanged.
     pub normalize_loudness: Option<NormalizeLoudness>,
 }
 
@@ -76,14 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn levels_out_of_range_and_no_numbers_are_refused_with_their_value() {
+    fn levels_that_are_out_of_range_or_not_numbers_are_refused_with_their_value() {
         for wrong in [-40.01, -4.99, 14.0, f64::NAN, f64::INFINITY] {
-            let said = NormalizeLoudness::parse_target(wrong).unwrap_err();
-            assert!(said.contains("-40 and -5 LUFS") && said.ends_with(&format!("got {wrong}")), "{said}");
+            let reason = NormalizeLoudness::parse_target(wrong).unwrap_err();
+            assert!(reason.contains("-40 and -5 LUFS") && reason.ends_with(&format!("got {wrong}")), "{reason}");
         }
         for wrong in [-9.01, 0.01, f64::NAN, f64::NEG_INFINITY] {
-            let said = NormalizeLoudness::parse_true_peak(wrong).unwrap_err();
-            assert!(said.contains("-9 and 0 dBTP") && said.ends_with(&format!("got {wrong}")), "{said}");
+            let reason = NormalizeLoudness::parse_true_peak(wrong).unwrap_err();
+            assert!(reason.contains("-9 and 0 dBTP") && reason.ends_with(&format!("got {wrong}")), "{reason}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One Export All: what was asked for, checked, and the work it comes to.
+//! A batch: a checked request, and the work that it plans.
 
 use crate::{
     audio::NormalizeLoudness,
@@ -6,23 +6,24 @@ use crate::{
     failure::FieldViolation,
     ids::{BatchId, OwnerUid, ProjectId},
     limits::{MAX_CLIPS, MAX_OBJECT_NAME_BYTES, MAX_PREFIX_BYTES},
-    rendition::{Aspect, Quality, Rendition, name_of},
+    rendition::Rendition,
     source::{ObjectUri, Source},
+    wire_name::WireName as _,
 };
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// Which buckets may be read and written, and where results go when the client does not say.
+/// Which buckets may be read and written, and where results are stored by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPolicy {
     /// Bucket of the default output prefix.
     pub default_bucket: String,
-    /// Buckets that sources and prefixes may lie in, the default bucket among them.
+    /// Buckets that sources and prefixes may be in, including the default bucket.
     pub allowed: Vec<String>,
 }
 
 impl BucketPolicy {
-    /// Says why a bucket may not be used; reads after the field's name.
+    /// Checks that a bucket may be used. The error reads after the field's name.
     pub fn check(&self, bucket: &str) -> Result<(), String> {
         if self.allowed.iter().any(|allowed| allowed == bucket) {
             return Ok(());
@@ -31,12 +32,12 @@ impl BucketPolicy {
     }
 }
 
-/// `gs://bucket/path/` under which results appear.
+/// The `gs://bucket/path/` under which results are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(ObjectUri);
 
 impl Prefix {
-    /// Takes a URI that ends in a slash.
+    /// Parses a URI that ends in a slash.
     pub fn parse(text: &str) -> Result<Self, String> {
         let uri = ObjectUri::parse(text).map_err(|bad| bad.to_string())?;
         if !uri.object().ends_with('/') {
@@ -48,7 +49,7 @@ impl Prefix {
         Ok(Self(uri))
     }
 
-    /// Where an owner's results go by default.
+    /// Where an owner's results are stored by default.
     pub fn of_owner(policy: &BucketPolicy, owner: &OwnerUid) -> Result<Self, String> {
         Self::parse(&format!("gs://{}/processed-clips/{owner}/", policy.default_bucket))
     }
@@ -58,7 +59,7 @@ impl Prefix {
         self.0.bucket()
     }
 
-    /// The text, ending in a slash.
+    /// The URI, which ends in a slash.
     pub fn as_uri(&self) -> &ObjectUri {
         &self.0
     }
@@ -70,38 +71,38 @@ impl Prefix {
     }
 }
 
-/// A batch that may be dispatched.
+/// A checked batch that can be dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Its id.
     pub id: BatchId,
-    /// Who owns it.
+    /// The owner.
     pub owner: OwnerUid,
     /// The project it belongs to.
     pub project: ProjectId,
     /// The video all clips are cut from.
     pub source: Source,
-    /// What the results look like.
+    /// The form of the results.
     pub rendition: Rendition,
-    /// Where the results go.
+    /// Where the results are stored.
     pub prefix: Prefix,
     /// 1 to 1,000 clips with different ids.
     pub clips: Vec<Clip>,
 }
 
-/// One clip's work, with nothing left open.
+/// One clip of a batch, with everything decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedClip {
     /// The clip.
     pub clip: Clip,
     /// The visible result.
     pub output: ObjectUri,
-    /// Equal for equal work; part of the result's name.
+    /// Equal for equal work. Part of the result's name.
     pub settings_hash: String,
 }
 
 impl Batch {
-    /// The work of each clip, reading the given generation of the source.
+    /// Plans each clip, for the given generation of the source.
     pub fn plan(&self, generation: i64) -> Result<Vec<PlannedClip>, String> {
         self.clips.iter().map(|clip| self.plan_clip(clip, generation)).collect()
     }
@@ -113,7 +114,7 @@ impl Batch {
     }
 }
 
-/// Checks a batch's clips among one another: their number, and that no two have the same id.
+/// Checks the number of a batch's clips, and that no two have the same id.
 pub fn check_clip_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<FieldViolation> {
     if !(1..=MAX_CLIPS).contains(&ids.len()) {
         return vec![FieldViolation::new("clips", format!("must have 1 to {MAX_CLIPS} clips, got {}", ids.len()))];
@@ -130,10 +131,11 @@ pub fn check_clip_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<Fi
     violations
 }
 
-/// Changes when the same request would give another picture or sound, so that old results are not taken for new ones.
+/// Incremented when the same request gives different video or audio than before, so that old results are not reused.
 const MEDIA_VERSION: u32 = 3;
 
-/// 80 bits over everything that decides the result's content: enough that two clips of one owner never meet by chance.
+/// A hash of everything that decides the content of the result: 80 bits, enough that two clips of one owner never
+/// collide.
 fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {
     let Rendition { quality, aspect, fps } = rendition;
     let mut settings = format!(
@@ -141,10 +143,10 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
         clip.window.start_ms(),
         clip.window.end_ms(),
         clip.reframe,
-        name_of(&Quality::ALL, quality),
-        name_of(&Aspect::ALL, aspect),
+        quality.name(),
+        aspect.name(),
     );
-    // Only what is asked for has a part in it, so that clips made before it could be asked for keep their names.
+    // Newer settings are included only if requested, so that clips made before these settings existed keep their names.
     if let Some(at_ms) = clip.cover_at_ms {
         settings += &format!("\ncover {at_ms}");
     }
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_work_has_an_equal_name_and_other_work_another() {
+    fn equal_work_has_equal_names_and_different_work_different_names() {
         let names = |generation, end| {
             batch("gs://media/a.mp4", vec![clip("c1", 0, end)]).plan(generation).unwrap()[0].output.to_string()
         };
@@ -231,24 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn loudness_is_part_of_the_name_only_where_it_is_asked_for() {
+    fn loudness_is_part_of_the_name_only_if_requested() {
         let hash = |audio| {
             let clip = Clip { audio, ..clip("c1", 0, 1_000) };
             batch("gs://media/a.mp4", vec![clip]).plan(7).unwrap()[0].settings_hash.clone()
         };
-        let asked = |target_lufs, true_peak_dbtp| {
+        let requested = |target_lufs, true_peak_dbtp| {
             let (target_lufs, true_peak_dbtp) = (CentiDb::hundredths(target_lufs), CentiDb::hundredths(true_peak_dbtp));
             hash(Audio { normalize_loudness: Some(NormalizeLoudness { target_lufs, true_peak_dbtp }) })
         };
-        // As it was before there was anything to ask of the sound.
+        // The name is the same as before the setting existed.
         assert_eq!(hash(Audio::default()), "ae06681986dea48d068a");
-        assert_eq!(hash(Audio { normalize_loudness: Some(NormalizeLoudness::default()) }), asked(-1_400, -150));
-        let names = [hash(Audio::default()), asked(-1_400, -150), asked(-1_401, -150), asked(-1_400, -151)];
+        assert_eq!(hash(Audio { normalize_loudness: Some(NormalizeLoudness::default()) }), requested(-1_400, -150));
+        let names = [hash(Audio::default()), requested(-1_400, -150), requested(-1_401, -150), requested(-1_400, -151)];
         assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
     }
 
     #[test]
-    fn a_prefix_must_be_a_folder() {
+    fn a_prefix_must_end_in_a_slash() {
         assert!(Prefix::parse("gs://media/out/").is_ok());
         assert!(Prefix::parse("gs://media/out").unwrap_err().contains("must end in '/'"));
     }

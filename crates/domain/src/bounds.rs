@@ -1,17 +1,18 @@
-//! Bounds of text that others wrote (storage servers, drivers, codecs, older versions of the fleet), so that none of it
-//! can grow a document, an event or a log line.
+//! Limits the length of foreign text (from storage servers, drivers, codecs, older versions of the fleet), so that no
+//! document, event or log line grows without bound.
 
 use crate::{
-    failure::{Code, Failure, FieldViolation},
+    failure::{Failure, FieldViolation},
     lifecycle::{CoverRef, Encoding, ManifestRef, Output},
     limits::{MAX_DETAILS, MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS, MAX_URL_BYTES},
 };
 
-/// Characters set aside for the mark of a cut: its words and a count of up to ten digits.
-const MARK_CHARS: usize = 40;
+/// Characters reserved for the ellipsis: its words and a count of up to ten digits.
+const ELLIPSIS_CHARS: usize = 40;
 
-/// The text in one line of at most `max_chars` characters. Control characters become spaces. Of a longer text the
-/// middle is left out and counted: the beginning says what failed, and the end is often the remedy.
+/// The text as one line of at most `max_chars` characters. Control characters become spaces. The middle of a longer
+/// text is replaced by the number of its characters: the beginning says what failed, and the end often names the
+/// remedy.
 pub fn bounded(text: &str, max_chars: usize) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -24,7 +25,7 @@ pub fn bounded(text: &str, max_chars: usize) -> String {
     if length <= max_chars {
         return line;
     }
-    let kept = max_chars.saturating_sub(MARK_CHARS);
+    let kept = max_chars.saturating_sub(ELLIPSIS_CHARS);
     let tail = kept / 3;
     let beginning: String = line.chars().take(kept - tail).collect();
     let end: String = line.chars().skip(length - tail).collect();
@@ -36,13 +37,13 @@ fn breaks_lines(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A name or address that is only of use whole: nothing, if it is too long to be one.
-fn whole(address: String) -> String {
-    if address.len() <= MAX_URL_BYTES { address } else { String::new() }
+/// A URL, or an empty text if it is too long: a truncated URL would be useless.
+fn bounded_url(url: String) -> String {
+    if url.len() <= MAX_URL_BYTES { url } else { String::new() }
 }
 
 impl Failure {
-    /// The same with each text within its bound, as of a failure that this process did not make.
+    /// The same failure with each text within its limit, for failures that this process did not make.
     #[must_use]
     pub fn bounded(self) -> Self {
         let details = self.details.into_iter().take(MAX_DETAILS);
@@ -56,7 +57,7 @@ impl Failure {
 }
 
 impl FieldViolation {
-    /// A violation of one field. Both texts may hold what a client wrote, so both are bounded.
+    /// A violation of one field. Both texts may contain text of a client, so both are bounded.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         let (field, reason) = (field.into(), reason.into());
         Self { field: bounded(&field, MAX_FIELD_CHARS), reason: bounded(&reason, MAX_REASON_CHARS) }
@@ -64,7 +65,7 @@ impl FieldViolation {
 }
 
 impl Encoding {
-    /// The same with each text within its bound: drivers and object metadata put words here.
+    /// The same encoding with each text within its limit: the texts come from drivers and object metadata.
     #[must_use]
     pub fn bounded(self) -> Self {
         Self {
@@ -77,15 +78,15 @@ impl Encoding {
 }
 
 impl Output {
-    /// The same without addresses that are too long to be one: object metadata and signers put words here.
+    /// The same output without URLs that are too long: they come from object metadata and signers.
     #[must_use]
     pub fn bounded(self) -> Self {
         let sha256 = bounded(&self.manifest.sha256, MAX_LABEL_CHARS);
         Self {
-            uri: whole(self.uri),
-            url: whole(self.url),
-            manifest: ManifestRef { uri: whole(self.manifest.uri), sha256 },
-            cover: CoverRef { uri: whole(self.cover.uri), url: whole(self.cover.url) },
+            uri: bounded_url(self.uri),
+            url: bounded_url(self.url),
+            manifest: ManifestRef { uri: bounded_url(self.manifest.uri), sha256 },
+            cover: CoverRef { uri: bounded_url(self.cover.uri), url: bounded_url(self.cover.url) },
             ..self
         }
     }
@@ -94,10 +95,10 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::MAX_CODE_CHARS;
+    use crate::{failure::Code, limits::MAX_CODE_CHARS};
 
     #[test]
-    fn a_long_text_keeps_its_beginning_and_its_end_and_counts_what_it_lacks() {
+    fn a_long_text_keeps_its_beginning_and_its_end_and_counts_what_was_left_out() {
         let text = format!("failed to write gs://b/o: {}; choose another prefix", "ä".repeat(1_500_000));
         let short = bounded(&text, 200);
         assert!(short.chars().count() <= 200, "{short}");
@@ -106,17 +107,17 @@ mod tests {
         let (count, end) = rest.split_once(" characters left out) … ").unwrap();
         let kept = beginning.chars().count() + end.chars().count();
         assert_eq!(count.parse::<usize>().unwrap() + kept, text.chars().count());
-        assert_eq!(bounded(&short, 200), short, "a bounded text stays as it is");
+        assert_eq!(bounded(&short, 200), short, "a bounded text is unchanged");
     }
 
     #[test]
-    fn a_text_becomes_one_line_and_a_short_one_is_kept() {
+    fn a_text_becomes_one_line_and_a_short_one_is_unchanged() {
         assert_eq!(bounded("a\r\n\r\nb\u{1b}[31m\u{2028}c\u{202e}d  e", 100), "a b [31m c d  e");
         assert_eq!(bounded("ä", 1), "ä");
     }
 
     #[test]
-    fn every_failure_is_bounded_where_it_is_made_and_where_it_is_read() {
+    fn every_failure_is_bounded_when_it_is_made_and_when_it_is_read() {
         let long = "x".repeat(1_500_000);
         for made in [
             Failure::new(Code::OutputRefused, long.as_str()),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_too_long_is_left_out_and_not_cut() {
+    fn a_url_that_is_too_long_is_left_out_and_not_truncated() {
         let long = "u".repeat(MAX_URL_BYTES + 1);
         let output = Output { uri: "gs://b/o".into(), url: long.clone(), size_bytes: 7, ..Output::default() };
         assert_eq!(output.bounded(), Output { uri: "gs://b/o".into(), size_bytes: 7, ..Output::default() });

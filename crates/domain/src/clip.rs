@@ -1,4 +1,4 @@
-//! A clip: a window of a source, how its picture is reframed and what is done to its sound.
+//! A clip: a window of a source, and how its video is reframed and its audio processed.
 
 use crate::{
     audio::Audio,
@@ -7,24 +7,24 @@ use crate::{
     reframe::Reframe,
 };
 
-/// A stretch of the source, milliseconds on the file's own time line, which players show; the end is exclusive.
+/// An interval of the source, milliseconds on the file's own timeline, which players show. The end is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     start_ms: i64,
     end_ms: i64,
 }
 
-/// Which end of a window is wrong, and why.
+/// Which end of a window is invalid, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadWindow {
     /// `startMs` or `endMs`.
     pub field: &'static str,
-    /// Reads after the field's name.
+    /// What is wrong; reads after the field's name.
     pub reason: String,
 }
 
 impl Window {
-    /// Takes `0 <= start < end`, with a length within the limits.
+    /// Checks that `0 <= start < end`, and that the length is within the limits.
     pub fn new(start_ms: i64, end_ms: i64) -> Result<Self, BadWindow> {
         let bad = |field, reason| Err(BadWindow { field, reason });
         if start_ms < 0 {
@@ -49,12 +49,12 @@ impl Window {
         Ok(Self { start_ms, end_ms })
     }
 
-    /// First instant, milliseconds.
+    /// The first instant, milliseconds.
     pub fn start_ms(self) -> i64 {
         self.start_ms
     }
 
-    /// First instant that is no longer in, milliseconds.
+    /// The first instant after the window, milliseconds.
     pub fn end_ms(self) -> i64 {
         self.end_ms
     }
@@ -64,13 +64,13 @@ impl Window {
         self.end_ms - self.start_ms
     }
 
-    /// Number of frames of the output: the length in frame intervals, rounded to the nearest, at least one.
+    /// The number of frames of the output: the length in frame intervals, rounded to the nearest integer, at least one.
     pub fn frames(self, fps: u32) -> u32 {
         ((self.length_ms() * i64::from(fps) + 500) / 1_000).max(1) as u32
     }
 }
 
-/// Takes a time within a clip of that length; the reason reads after the field's name.
+/// Checks that a time is within a clip of this length. The error reads after the field's name.
 pub fn check_cover_at(at_ms: i64, length_ms: i64) -> Result<i64, String> {
     if (0..length_ms).contains(&at_ms) {
         return Ok(at_ms);
@@ -80,18 +80,18 @@ pub fn check_cover_at(at_ms: i64, length_ms: i64) -> Result<i64, String> {
     ))
 }
 
-/// The unit of dispatch and retry.
+/// One clip of a batch: the unit of dispatch and retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
     /// Unique within the batch.
     pub id: ClipId,
-    /// What is cut out.
+    /// The part of the source that is cut out.
     pub window: Window,
     /// How the picture is fitted.
     pub reframe: Reframe,
-    /// Which of its pictures is the cover, milliseconds from the clip's start; `None` for the first good one.
+    /// Which of its pictures is the cover, milliseconds from the clip's start. `None` selects the first suitable one.
     pub cover_at_ms: Option<i64>,
-    /// What is done to the sound.
+    /// How the audio is processed.
     pub audio: Audio,
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_that_make_no_clip_name_the_wrong_end() {
+    fn an_invalid_window_names_the_wrong_end() {
         for (start, end, field) in [
             (-1, 10_000, "startMs"),
             (5, 5, "endMs"),

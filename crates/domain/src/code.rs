@@ -1,33 +1,33 @@
-//! The stable codes of failures: one row each, with its class and who is at fault. The runbook has the same rows, with
-//! meaning and remedy; a test compares the two.
+//! The stable codes of failures: one row each, with its class and who is at fault. The runbook has the same rows with
+//! meaning and remedy. A test compares the two.
 
 use crate::{bounds::bounded, limits::MAX_CODE_CHARS};
 use std::fmt;
 
-/// What a failure means for the attempt that meets it; see [`retry_policy`](crate::retry_policy).
+/// What a failure means for its attempt; see [`retry_policy`](crate::retry_policy).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Every attempt meets it: the clip ends.
+    /// Every attempt would fail in the same way: the clip ends.
     Permanent,
-    /// It may pass: another attempt follows, up to a bound.
+    /// Another attempt may succeed: one follows, up to a limit.
     Transient,
-    /// The media process died, hung, ran out of time or could not encode. Three such failures of one clip are attributed to the
-    /// clip; each wastes a full attempt.
+    /// The media process died, hung, ran out of time or could not encode. Three such failures of one clip are
+    /// attributed to the clip; each wastes a full attempt.
     Crash,
-    /// The clip was made and is not what it should be. Counts as a crash.
+    /// The clip was made, but failed its verification. Counts as a crash.
     BadOutput,
 }
 
-/// Who is at fault; a section of the runbook.
+/// Who is at fault. Decides the section of the runbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Whoever sent the request.
+    /// The sender of the request.
     Request,
-    /// The source, or the access to it.
+    /// The source, or the permissions on it.
     Source,
     /// The fleet.
     Fleet,
-    /// The instance that the attempt ran on: every clip would fail there, and none elsewhere.
+    /// The instance that the attempt ran on: every clip would fail there, and none on another instance.
     Instance,
 }
 

@@ -1,46 +1,49 @@
-//! A crop window that moves: keyframes given by a tracker or an editor, and the smooth path through them.
+//! A crop window that moves: keyframes from a tracker or an editor, and the smooth path through them.
 //!
-//! Position and zoom are two curves over time, each a monotone cubic (Fritsch and Carlson's, with the harmonic mean of
-//! Butland for the slopes): through every keyframe, never beyond two neighbours, and without a kink. Before the first and after
-//! the last keyframe they are held; the slope is zero there, so that between two keyframes alone the curve is the "smoothstep"
-//! `3u^2 - 2u^3`. The window at an instant follows from them by the formula of [`crate::reframe::crop_window`] without its
-//! roundings: a window that moved in steps of two pixels would stutter.
+//! Position and zoom are two curves over time. Each is a monotone cubic (by Fritsch and Carlson, with Butland's
+//! harmonic mean for the slopes): it passes through every keyframe, never overshoots two neighboring keyframes, and has
+//! no kinks. Easing between every two keyframes would stop at each keyframe of a dense path, and a plain cubic would
+//! overshoot on a sparse one. Before the first and after the last keyframe the value is constant. The slope is zero
+//! there, so that the curve between only two keyframes is the "smoothstep" `3u^2 - 2u^3`. The window at an instant
+//! follows by the formula of [`crate::reframe::crop_window`] without its rounding, because a window that moves in steps
+//! of two pixels stutters.
 //!
-//! Only the four basic operations on 64-bit floating-point numbers are used, which are the same on every machine and in a
-//! browser, and the result is rounded to 1/65,536 pixel.
+//! The computation uses only the four basic operations on 64-bit floating-point numbers, which give the same results on
+//! every machine and in a browser. The result is rounded to 1/65,536 pixel.
 
 use crate::{
+    geometry::check_source,
     limits::{MAX_BATCH_KEYFRAMES, MAX_KEYFRAMES},
-    percent::{MilliPercent, check_source},
+    percent::MilliPercent,
     rendition::Size,
 };
 
-/// What the window is at one instant.
+/// The window at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Keyframe {
-    /// When, milliseconds from the clip's start.
+    /// The instant, milliseconds from the clip's start.
     pub at_ms: i64,
-    /// As of a window that stands still.
+    /// The position, as in [`crate::reframe::Reframe::AutoCenter`].
     pub position: MilliPercent,
-    /// As of a window that stands still.
+    /// The zoom, as in [`crate::reframe::Reframe::AutoCenter`].
     pub zoom: MilliPercent,
 }
 
-/// At least one keyframe, in order of time, all within the clip.
+/// One or more keyframes in order of time, all within the clip.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CropPath(Vec<Keyframe>);
 
-/// Which keyframe comes at a wrong time, and why.
+/// Which keyframe has an invalid time, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadKeyframe {
-    /// Its index.
+    /// The keyframe's index.
     pub index: usize,
-    /// Reads after the field's name.
+    /// What is wrong; reads after the field's name.
     pub reason: String,
 }
 
 impl CropPath {
-    /// Says whether a clip may have that many keyframes; reads after the field's name.
+    /// Checks the number of a clip's keyframes. The error reads after the field's name.
     pub fn check_count(keyframes: usize) -> Result<(), String> {
         if (1..=MAX_KEYFRAMES).contains(&keyframes) {
             return Ok(());
@@ -48,7 +51,7 @@ impl CropPath {
         Err(format!("must have 1 to {MAX_KEYFRAMES} keyframes with mode crop_path, got {keyframes}"))
     }
 
-    /// Takes the keyframes of a clip of `length_ms`.
+    /// Checks the keyframes of a clip of `length_ms`.
     pub fn new(keyframes: Vec<Keyframe>, length_ms: i64) -> Result<Self, BadKeyframe> {
         Self::check_count(keyframes.len()).map_err(|reason| BadKeyframe { index: 0, reason })?;
         for (index, keyframe) in keyframes.iter().enumerate() {
@@ -69,7 +72,7 @@ impl CropPath {
         &self.0
     }
 
-    /// Position and zoom of a window that never moves; `None` when it does.
+    /// Position and zoom if the window never moves; `None` if it does.
     pub fn steady(&self) -> Option<(MilliPercent, MilliPercent)> {
         let of = |keyframe: &Keyframe| (keyframe.position, keyframe.zoom);
         let first = of(self.0.first()?);
@@ -94,7 +97,7 @@ impl CropPath {
             let length = (b.at_ms - a.at_ms) as f64;
             Some((length, (value(b) - value(a)) / length))
         };
-        // The slope at a keyframe between two stretches; none at the ends and where the curve turns round.
+        // The slope at a keyframe between two intervals. It is zero at the ends and where the curve changes direction.
         let slope = |knot: usize| {
             let before = knot.checked_sub(1).and_then(secant);
             let Some(((h0, d0), (h1, d1))) = before.zip(secant(knot)) else { return 0.0 };
@@ -112,7 +115,7 @@ impl CropPath {
     }
 }
 
-/// Says whether the keyframes of a batch are too many together; reads after `clips`.
+/// Checks the number of all keyframes of a batch. The error reads after `clips`.
 pub fn check_batch_keyframes(keyframes: usize) -> Result<(), String> {
     if keyframes <= MAX_BATCH_KEYFRAMES {
         return Ok(());
@@ -122,28 +125,28 @@ pub fn check_batch_keyframes(keyframes: usize) -> Result<(), String> {
     ))
 }
 
-/// A part of a picture between its pixels, in 1/65,536 pixel from its top left corner.
+/// A region of a picture with subpixel precision, in 1/65,536 pixel from the top left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FineRegion {
     /// Left edge.
     pub left: u32,
     /// Upper edge.
     pub top: u32,
-    /// Distance to the right edge.
+    /// Distance from the left to the right edge.
     pub width: u32,
-    /// Distance to the lower edge.
+    /// Distance from the upper to the lower edge.
     pub height: u32,
 }
 
 impl FineRegion {
-    /// Parts of a pixel.
+    /// Units in a pixel.
     pub const PARTS: f64 = 65_536.0;
 }
 
-/// The window at an instant, in a source picture (after rotation, in square pixels) for `target`.
+/// The window of a source picture (after rotation, in square pixels) that fills `target` at an instant.
 ///
-/// With W x H the source, A the target's aspect, p(t) and z(t) the curves: a source wider than A shows `H*A/z` x `H/z` at
-/// `x = p*(W-cw)`, centred vertically; a taller one `W/z` x `W/A/z`, centred.
+/// The source is W x H, A is the target's aspect ratio, and p(t) and z(t) are the curves. A source wider than A shows
+/// `H*A/z` x `H/z` at `x = p*(W-cw)`, centered vertically. A taller source shows `W/z` x `W/A/z`, centered.
 pub fn moving_window(path: &CropPath, ms: f64, source: Size, target: Size) -> Result<FineRegion, String> {
     check_source(source)?;
     let (position, zoom) = path.at(ms);
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keyframes_are_joined_by_a_smoothstep_and_held_outside() {
+    fn two_keyframes_are_joined_by_a_smoothstep_and_constant_outside() {
         let path = path(&[(1_000, 20.0, 100.0), (3_000, 60.0, 200.0)]);
         let expected = [(0.0, 20.0), (1_000.0, 20.0), (1_500.0, 26.25), (2_000.0, 40.0), (3_000.0, 60.0), (9e9, 60.0)];
         for (ms, position) in expected {
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_meets_every_keyframe_and_stays_between_neighbours() {
+    fn the_path_passes_through_every_keyframe_and_never_overshoots() {
         let given =
             [(0, 50.0, 100.0), (400, 55.0, 100.0), (500, 90.0, 180.0), (3_000, 91.0, 120.0), (3_200, 10.0, 120.0)];
         let path = path(&given);
@@ -205,11 +208,11 @@ mod tests {
         for knot in [0.0, 1_000.0, 1_700.0, 3_000.0] {
             assert!((speed(knot - 0.1) - speed(knot + 0.1)).abs() < 2e-4, "at {knot}");
         }
-        assert!(speed(1_000.0) > 0.005, "a keyframe on the way is no stop");
+        assert!(speed(1_000.0) > 0.005, "the window does not stop at a keyframe");
     }
 
     #[test]
-    fn a_moving_window_is_inside_the_picture_and_near_the_one_that_stands() {
+    fn a_moving_window_is_inside_the_picture_and_close_to_the_fixed_one() {
         for (width, height) in [(1920, 1080), (853, 479), (333, 777), (16, 16), (8192, 31), (17, 8191), (1000, 1777)] {
             let source = Size { width, height };
             for position in [0.0, 37.0, 50.0, 99.999, 100.0] {
@@ -221,8 +224,8 @@ mod tests {
                     let parts = FineRegion::PARTS;
                     assert!(u64::from(left) + u64::from(w) <= u64::from(width) << 16, "{source} {position} {zoom}");
                     assert!(u64::from(top) + u64::from(h) <= u64::from(height) << 16, "{source} {position} {zoom}");
-                    let still = crate::reframe::crop_window(one.position, one.zoom, source, PORTRAIT).unwrap();
-                    for (fine, whole) in [(left, still.left), (top, still.top), (w, still.width), (h, still.height)] {
+                    let fixed = crate::reframe::crop_window(one.position, one.zoom, source, PORTRAIT).unwrap();
+                    for (fine, whole) in [(left, fixed.left), (top, fixed.top), (w, fixed.width), (h, fixed.height)] {
                         let off = (f64::from(fine) / parts - f64::from(whole)).abs();
                         assert!(off < 4.0, "{source} {position} {zoom}: off by {off}");
                     }
@@ -234,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_does_not_move_is_known_as_steady() {
+    fn a_path_that_does_not_move_is_steady() {
         assert!(path(&[(0, 30.0, 120.0), (500, 30.0, 120.0)]).steady().is_some());
         assert!(path(&[(0, 30.0, 120.0), (500, 30.001, 120.0)]).steady().is_none());
     }
 
     #[test]
-    fn what_is_no_path_names_the_keyframe() {
+    fn an_invalid_path_names_the_keyframe() {
         let refused = |keyframes: &[(i64, f64, f64)]| {
             CropPath::new(keyframes.iter().copied().map(keyframe).collect(), 1_000).unwrap_err()
         };

@@ -1,4 +1,4 @@
-//! Why a clip or a batch failed: a stable code, a text for people, and whether trying again can help.
+//! Why a clip or a batch failed: a stable code, a text for people, and whether a retry can succeed.
 
 pub use crate::code::{Class, Code, Fault};
 use crate::{
@@ -6,64 +6,65 @@ use crate::{
     limits::{MAX_CAUSE_CHARS, MAX_DETAILS, MAX_MESSAGE_CHARS},
 };
 
-/// One thing wrong with a request.
+/// One invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// Path of the field as the client wrote it, for example `clips[3].endMs`.
     pub field: String,
-    /// What is wrong, the value, and what would be right; reads after the field's name.
+    /// What is wrong, what is allowed, and the value; reads after the field's name.
     pub reason: String,
 }
 
-/// How a clip or batch failed.
+/// Why a clip or a batch failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Stable; listed with its remedy in the runbook.
+    /// The stable code; the runbook lists it with its remedy.
     pub code: Code,
-    /// For people; names the value and the remedy.
+    /// A text for people, with the value and the remedy.
     pub message: String,
-    /// Whether the same work may succeed later.
+    /// Whether the same work may succeed if retried.
     pub retryable: bool,
-    /// The request's bad fields, when it was the request.
+    /// The invalid fields, if the request was invalid.
     pub details: Vec<FieldViolation>,
 }
 
 impl Failure {
-    /// A failure. Whether it is retryable follows from its code. The message may hold the words of a foreign server, so it is
-    /// bounded here, where failures are made.
+    /// A failure. Whether it is retryable follows from its code. The message may contain text of a foreign server, so
+    /// it is bounded here.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retryable = !matches!(code.class(), Some(Class::Permanent) | None);
         Self { code, message: bounded(&message.into(), MAX_CAUSE_CHARS), retryable, details: Vec::new() }
     }
 
-    /// The queue gave the clip's job up after this many deliveries.
+    /// The queue dead-lettered the clip's job after `deliveries` deliveries.
     pub fn dead_lettered(deliveries: &str) -> Self {
         let message = format!(
-            "the clip was given up after {deliveries} deliveries of its job; see its failureCodes and the worker's log, then redrive it"
+            "the clip was given up after {deliveries} deliveries of its job; see its failureCodes and the worker's \
+             log, then redrive it"
         );
         Self::new(Code::DeadLettered, message)
     }
 
-    /// The same with words of ours before its message.
+    /// The same failure with context before its message.
     #[must_use]
     pub fn preceded_by(self, context: &str) -> Self {
         let message = bounded(&format!("{context}{}", self.message), MAX_MESSAGE_CHARS);
         Self { message, ..self }
     }
 
-    /// Its class. A code of another version is as permanent as its failure says.
+    /// Its class. For a code of another version it follows from `retryable`.
     pub fn class(&self) -> Class {
         let unknown = if self.retryable { Class::Transient } else { Class::Permanent };
         self.code.class().unwrap_or(unknown)
     }
 
-    /// Whether a clip was made and is not what it should be.
+    /// Whether a clip was made, but failed its verification.
     pub fn is_bad_output(&self) -> bool {
         self.class() == Class::BadOutput
     }
 
-    /// Whether it blames the bytes of the source, as a media process read them. A ranged read has no checksum, so the first such
-    /// failure may be due to a damaged read.
+    /// Whether it blames the bytes of the source, as a media process read them. A ranged read has no checksum, so the
+    /// first such failure may be due to a damaged read.
     pub fn blames_source_bytes(&self) -> bool {
         let blames_object = matches!(self.code, Code::SourceGone | Code::SourceDenied);
         self.code.fault() == Some(Fault::Source) && self.class() == Class::Permanent && !blames_object
@@ -74,7 +75,7 @@ impl Failure {
         self.code.fault() == Some(Fault::Instance)
     }
 
-    /// A request with bad fields, of which the first [`MAX_DETAILS`] are named.
+    /// A request with invalid fields, of which the first [`MAX_DETAILS`] are listed.
     pub fn invalid(mut details: Vec<FieldViolation>) -> Self {
         let message = match details.as_slice() {
             [one] => format!("{}: {}", one.field, one.reason),

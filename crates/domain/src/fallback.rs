@@ -1,25 +1,27 @@
-//! Why a clip is not made in the best way there is.
+//! Why a clip is not made by the preferred encoder and decoder.
 
-/// The kind of a reason, for those who count. The later, the graver: a clip with several reasons counts by its gravest.
+use crate::wire_name::WireName;
+
+/// The kind of the reason, for metrics. Kinds are ordered by severity: a clip with several reasons counts by the most
+/// severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fallback {
-    /// The GPU, or its elements, cannot do this clip.
+    /// The GPU or its elements do not support this clip.
     Unsupported,
-    /// An element is not installed, or the GPU lacks a part.
+    /// An element is not installed, or the GPU lacks an encoder or decoder.
     Missing,
-    /// The worker leaves the GPU out: it failed its test, or a process that used it died or hung.
+    /// The worker does not use the GPU: it failed its test, or a process that used it died or hung.
     GpuDisabled,
-    /// An encoder of the CPU failed.
+    /// An encoder on the CPU failed.
     EncoderFailed,
     /// The GPU failed while the clip was made.
     GpuFailed,
-    /// What the GPU made was not what it was given.
+    /// The GPU's output did not match its input.
     GpuMismatch,
 }
 
-impl Fallback {
-    /// Every kind, with its name on the wire and in metrics.
-    pub const ALL: [(Self, &'static str); 6] = [
+impl WireName for Fallback {
+    const ALL: &'static [(Self, &'static str)] = &[
         (Self::Unsupported, "unsupported"),
         (Self::Missing, "missing"),
         (Self::GpuDisabled, "gpu_disabled"),
@@ -27,8 +29,10 @@ impl Fallback {
         (Self::GpuFailed, "gpu_failed"),
         (Self::GpuMismatch, "gpu_mismatch"),
     ];
+}
 
-    /// Whether it speaks against the GPU rather than the clip: the CPU made the same clip without trouble.
+impl Fallback {
+    /// Whether the GPU is at fault and not the clip: the CPU made the same clip without a failure.
     pub fn blames_gpu(self) -> bool {
         matches!(self, Self::GpuFailed | Self::GpuMismatch)
     }
@@ -39,9 +43,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_speaks_against_the_gpu_is_graver_than_what_does_not() {
-        let kinds = Fallback::ALL.map(|(kind, _)| kind);
+    fn kinds_that_blame_the_gpu_are_more_severe_than_the_others() {
+        let kinds: Vec<Fallback> = Fallback::ALL.iter().map(|(kind, _)| *kind).collect();
         assert!(kinds.is_sorted());
-        assert!(kinds.map(Fallback::blames_gpu).is_sorted());
+        assert!(kinds.into_iter().map(Fallback::blames_gpu).is_sorted());
     }
 }

@@ -1,4 +1,4 @@
-//! How the earlier generations of a clip ended: what a person who retried it wants to look up.
+//! How the earlier generations of a clip ended, for a person who retried it.
 
 use crate::{failure::Failure, limits::MAX_HISTORY, state::State};
 use std::collections::BTreeMap;
@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 /// How one generation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationEnd {
-    /// Failed or cancelled; completed when a completion was overtaken by a retry.
+    /// Failed or cancelled; or completed, if a retry overtook the completion.
     pub state: State,
     /// Unix time, milliseconds.
     pub at_ms: i64,
-    /// Why, if it failed. Without the details, which are a request's and would take the room of ten.
+    /// Why, if it failed. Without details: they belong to requests, and take as much space as ten ends.
     pub failure: Option<Failure>,
 }
 
-/// Ends by generation, the latest few. Of two ends of a generation the first folded stays, as in a clip's own view.
+/// The ends of the latest generations. If a generation has two ends, the one that is recorded first stays, as in a
+/// clip's view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History(BTreeMap<u32, GenerationEnd>);
 
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_endings_stay_whatever_the_order() {
+    fn the_latest_ends_stay_in_whatever_order_they_arrive() {
         let end =
             |generation: u32| GenerationEnd { state: State::Cancelled, at_ms: i64::from(generation), failure: None };
         let total = MAX_HISTORY as u32 + 3;

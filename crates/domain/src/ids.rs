@@ -1,9 +1,9 @@
-//! Identifiers, each its own type so that one cannot stand in for another.
+//! Identifiers. Each is a type of its own, so that one cannot be used in place of another.
 
 use crate::limits::MAX_ID_CHARS;
 use std::fmt;
 
-/// Says why a text is not an identifier; reads after the field's name.
+/// Why a text is not an identifier; reads after the field's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadId(String);
@@ -19,20 +19,20 @@ fn check(text: &str) -> Result<(), BadId> {
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
         return refuse("may contain only letters, digits, '-', '_' and '.'");
     }
-    // Firestore reserves these as document ids.
+    // Firestore does not allow these as document ids.
     if text == "." || text == ".." || (text.starts_with("__") && text.ends_with("__")) {
         return refuse("must not be '.', '..' or of the form '__…__'");
     }
     Ok(())
 }
 
-/// The first characters of a text that may be long, for messages.
+/// The first characters of a text, for error messages.
 pub fn shorten(text: &str) -> String {
-    const SHOWN: usize = 64;
-    if text.chars().count() <= SHOWN {
+    const MAX_CHARS: usize = 64;
+    if text.chars().count() <= MAX_CHARS {
         return text.to_owned();
     }
-    text.chars().take(SHOWN).chain(['…']).collect()
+    text.chars().take(MAX_CHARS).chain(['…']).collect()
 }
 
 macro_rules! id {
@@ -42,7 +42,7 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text that keeps the rules: 1 to 128 of letters, digits, `-`, `_`, `.`; not reserved by Firestore.
+            /// Parses 1 to 128 letters, digits, `-`, `_` and `.` that Firestore allows as a document id.
             pub fn parse(text: &str) -> Result<Self, BadId> {
                 check(text)?;
                 Ok(Self(text.to_owned()))
@@ -63,7 +63,7 @@ macro_rules! id {
 }
 
 id!(
-    /// All clips of one Export All; chosen by the client (it makes the request idempotent) or generated.
+    /// A batch: all clips of one request. Chosen by the client, which makes the request idempotent, or generated.
     BatchId
 );
 id!(
@@ -79,7 +79,7 @@ id!(
     ProjectId
 );
 id!(
-    /// One real run at a clip.
+    /// One attempt at a clip.
     AttemptId
 );
 id!(
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_with_dashes_and_dots_are_taken() {
+    fn ids_with_dashes_and_dots_are_accepted() {
         for text in ["a", "wizard--clip-1", "v1.2_x", &"x".repeat(128)] {
             assert_eq!(ClipId::parse(text).unwrap().as_str(), text);
         }
     }
 
     #[test]
-    fn ids_that_break_paths_or_firestore_are_refused_with_the_value() {
+    fn ids_that_are_invalid_in_paths_or_firestore_are_refused_with_the_value() {
         for text in ["a/b", "..", "__x__", "ä", "a b", &"x".repeat(129)] {
             assert!(ClipId::parse(text).unwrap_err().to_string().contains("got"), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The queue's unit of work: one clip, with nothing left to look up.
+//! The queue's unit of work: one clip, with everything that a worker needs to make it.
 
 use crate::{
     batch::{Batch, PlannedClip},
@@ -10,16 +10,16 @@ use crate::{
     source::ObjectUri,
 };
 
-/// What every message about a batch carries, so that each can be understood alone.
+/// What every message about a batch contains, so that each can be processed on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchContext {
     /// The batch.
     pub id: BatchId,
-    /// Who owns it.
+    /// The owner.
     pub owner: OwnerUid,
     /// The project it belongs to.
     pub project: ProjectId,
-    /// Clips in it.
+    /// The number of its clips.
     pub size: u32,
 }
 
@@ -31,29 +31,29 @@ impl BatchContext {
     }
 }
 
-/// The state of the source that is read.
+/// The source, pinned to a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinnedSource {
-    /// Its place.
+    /// Its URI.
     pub uri: ObjectUri,
     /// The generation of the object.
     pub generation: i64,
-    /// Bytes.
+    /// Its size in bytes.
     pub size_bytes: u64,
 }
 
-/// One clip to be made.
+/// The job to make one clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The batch it belongs to.
     pub batch: BatchContext,
-    /// Of the clip: 0 at first, one more at each explicit retry.
+    /// The clip's generation: 0 at first, one more at each explicit retry.
     pub generation: u32,
-    /// What it is cut from.
+    /// The video that the clip is cut from.
     pub source: PinnedSource,
-    /// What is cut.
+    /// The clip.
     pub clip: Clip,
-    /// What the result looks like.
+    /// The form of the result.
     pub rendition: Rendition,
     /// The visible result.
     pub output: ObjectUri,
@@ -88,11 +88,11 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What can happen to a batch.
+/// The kinds of events.
 #[expect(clippy::large_enum_variant, reason = "an event lives as long as one message; nothing keeps many")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
-    /// Accepted, with these clips.
+    /// A batch was accepted, with these clips.
     BatchQueued {
         /// Unix time, milliseconds.
         at_ms: i64,

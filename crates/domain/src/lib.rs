@@ -1,8 +1,8 @@
-//! The rules of Clipfleet, pure: what a batch may ask for, which picture region a clip shows, what its result is called, and
-//! how events from the fleet fold into what people read.
+//! The rules of Clipfleet, without I/O: what a batch may request, which region of the picture a clip shows, how its
+//! result is named, and how events fold into the status that clients read.
 //!
-//! Nothing here reads a clock, an environment, a file or a network, and nothing knows JSON, protobuf or Google: time comes in
-//! as numbers, requests come in through the checked conversions of `clipfleet-contract`. Every limit lives in [`limits`].
+//! This crate reads no clock, environment, file or network, and does not know JSON, protobuf or Google. Times are
+//! arguments. Requests are converted and checked by `clipfleet-contract`. Every limit is defined in [`limits`].
 
 pub mod attempt;
 pub mod attempt_stats;
@@ -15,6 +15,7 @@ pub mod cost;
 pub mod crop_path;
 pub mod failure;
 pub mod fallback;
+mod geometry;
 pub mod history;
 pub mod ids;
 pub mod job;
@@ -27,3 +28,4 @@ pub mod rendition;
 pub mod retry_policy;
 pub mod source;
 pub mod state;
+pub mod wire_name;

@@ -1,10 +1,10 @@
-//! How events fold into what people read.
+//! How events fold into the status that clients read.
 //!
-//! Events arrive at least once and in any order. A [`ClipView`] is therefore folded so that repeating an event changes nothing and
-//! the order of events does not matter: percent and times are maxima or minima, the latest report of the latest attempt decides
-//! what is shown, a higher generation replaces a lower one, and a terminal state stays. The one thing that order can decide is
-//! which of two *contradicting* terminal events of a generation counts (a cancellation racing a completion): the first folded
-//! wins, because people have already read it.
+//! Events arrive at least once and in any order. Folding a [`ClipView`] is therefore idempotent and independent of the
+//! order of events: percent and times are maxima or minima, the latest report of the latest attempt decides what is
+//! shown, a higher generation replaces a lower one, and a terminal state is final. The order decides only between two
+//! *contradicting* terminal events of a generation (a cancellation racing a completion): the event that is folded first
+//! wins, because clients have already read it.
 //!
 //! ```text
 //!            started            completed
@@ -31,16 +31,16 @@ use crate::{
     state::State,
 };
 
-/// Where the time of a clip went, milliseconds.
+/// How long each part of a clip took, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
-    /// From acceptance to the start of the attempt that completed.
+    /// From acceptance to the start of the attempt that completed the clip.
     pub queued_ms: i64,
-    /// To the first picture of the source.
+    /// Reading up to the first picture of the source.
     pub fetch_ms: i64,
-    /// Decode, reframe and encode.
+    /// Decoding, reframing and encoding.
     pub encode_ms: i64,
-    /// Checks.
+    /// Verification.
     pub verify_ms: i64,
     /// Making the result visible.
     pub upload_ms: i64,
@@ -51,54 +51,54 @@ pub struct Timings {
 /// The result of a completed clip.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Output {
-    /// gs:// name.
+    /// The `gs://` URI.
     pub uri: String,
-    /// Where it can be downloaded.
+    /// The download URL.
     pub url: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size_bytes: i64,
-    /// Milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: i64,
-    /// Adopted from earlier, equal work.
+    /// Whether the result of earlier, equal work was adopted.
     pub reused: bool,
-    /// Where the time went.
+    /// How long each part took.
     pub timings: Timings,
-    /// What it took.
+    /// The resources it used.
     pub usage: Usage,
-    /// What was made and how it was proved.
+    /// What was made and how it was verified.
     pub manifest: ManifestRef,
-    /// One picture of it.
+    /// One picture of the clip.
     pub cover: CoverRef,
 }
 
-/// Where a clip's cover lies. Empty for clips made before there were any.
+/// The object of a clip's cover. Empty for clips made before covers existed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CoverRef {
-    /// gs:// name.
+    /// The `gs://` URI.
     pub uri: String,
-    /// Where it can be downloaded.
+    /// The download URL.
     pub url: String,
 }
 
-/// Where a clip's manifest lies. Empty for clips made before there were any.
+/// The object of a clip's manifest. Empty for clips made before manifests existed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ManifestRef {
-    /// gs:// name.
+    /// The `gs://` URI.
     pub uri: String,
-    /// SHA-256 of its bytes, hexadecimal.
+    /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// How an attempt encodes.
+/// How an attempt encodes a clip.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoding {
     /// The encoder; empty until known.
     pub encoder: String,
-    /// Why it is not the preferred one; empty when it is.
+    /// Why it is not the preferred encoder; empty if it is.
     pub fallback_reason: String,
-    /// The decoder of the source's pictures; empty until known.
+    /// The decoder of the source's video; empty until known.
     pub decoder: String,
-    /// Version of the GPU's driver, or `unknown`; empty where no GPU has a part in it.
+    /// Version of the GPU's driver, or `unknown`; empty if no GPU is used.
     pub gpu_driver: String,
 }
 
@@ -109,13 +109,13 @@ pub struct Encoding {
     reason = "few events are held at once, and the largest is the one that every clip ends with"
 )]
 pub enum ClipEventKind {
-    /// Accepted, at first or again by an explicit retry (in a higher generation).
+    /// Accepted: at first, or by an explicit retry, in a higher generation.
     Queued,
-    /// An attempt began.
+    /// An attempt started.
     Started,
-    /// An attempt got on.
+    /// An attempt made progress.
     Progressed {
-        /// The stage.
+        /// The phase.
         phase: Phase,
         /// 0 to 99.
         percent: u8,
@@ -131,20 +131,21 @@ pub enum ClipEventKind {
         /// How it was encoded.
         encoding: Encoding,
     },
-    /// No result, and no further attempt.
+    /// The clip failed; no further attempt follows.
     Failed(Failure),
-    /// The attempt ended through no fault of the clip; another follows.
+    /// The attempt ended because its worker was told to stop; another attempt follows.
     Interrupted,
-    /// The attempt met something that may pass; another follows.
+    /// The attempt failed, but may succeed if repeated; another attempt follows.
     FailedTransiently(Failure),
-    /// The attempt's media process died, hung or ran out of time; another follows.
+    /// The attempt's media process died, hung, ran out of time or made a bad clip; another attempt follows.
     Crashed(Failure),
-    /// Given up on request.
+    /// Cancelled by request.
     Cancelled,
 }
 
 impl ClipEventKind {
-    /// How the attempt that tells this ended, if not well. The last of several like it, which ended its clip, counts like the others.
+    /// How the attempt that reports this ended, if it failed. A failure that ends the clip counts like the ones before
+    /// it.
     fn attempt_end(&self) -> Option<AttemptEnd> {
         let end = |outcome, code: Option<&Code>| Some(AttemptEnd { outcome, code: code.cloned() });
         match self {
@@ -160,7 +161,7 @@ impl ClipEventKind {
         }
     }
 
-    /// The state in which this leaves its clip for good.
+    /// The terminal state that this event puts its clip into.
     fn end(&self) -> Option<State> {
         match self {
             Self::Completed { .. } => Some(State::Completed),
@@ -171,22 +172,22 @@ impl ClipEventKind {
     }
 }
 
-/// Something that happened to a clip.
+/// An event of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipEvent {
-    /// Of the clip: 0 at first, one more at each explicit retry.
+    /// The clip's generation: 0 at first, one more at each explicit retry.
     pub generation: u32,
     /// Unix time, milliseconds.
     pub at_ms: i64,
-    /// Who reports; `None` when it is no attempt.
+    /// The attempt that reports; `None` if the event is not from an attempt.
     pub attempt: Option<Attempt>,
     /// What happened.
     pub kind: ClipEventKind,
 }
 
 impl ClipEvent {
-    /// Whether this is a later report of progress by the same attempt, whose percent never falls: then it tells all that the earlier one
-    /// did, and a document that lost both needs only this one again.
+    /// Whether this is a later progress report of the same attempt. Percent never falls within an attempt, so folding
+    /// this report has the same result as folding both.
     pub fn supersedes(&self, earlier: &Self) -> bool {
         let (Some(own), Some(other)) = (&self.attempt, &earlier.attempt) else { return false };
         let progress = |event: &Self| matches!(event.kind, ClipEventKind::Progressed { .. });
@@ -198,14 +199,14 @@ impl ClipEvent {
     }
 }
 
-/// A clip as people read it. Times are Unix time, milliseconds.
+/// The status of a clip, as clients read it. Times are Unix time, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClipView {
-    /// Of the clip: 0 at first, one more at each explicit retry.
+    /// The clip's generation: 0 at first, one more at each explicit retry.
     pub generation: u32,
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// The stage of the latest attempt.
+    /// The phase of the latest attempt.
     pub phase: Phase,
     /// 0 to 100; never falls within a generation.
     pub percent: u8,
@@ -213,28 +214,28 @@ pub struct ClipView {
     pub eta_seconds: Option<u32>,
     /// The latest report of the latest attempt.
     pub attempt: Option<Attempt>,
-    /// How the latest attempt encodes.
+    /// How the latest attempt encodes the clip.
     pub encoding: Encoding,
-    /// The result, when completed.
+    /// The result, if completed.
     pub output: Option<Output>,
-    /// The reason, when failed.
+    /// The reason, if failed.
     pub failure: Option<Failure>,
-    /// First accepted.
+    /// When the clip was first accepted.
     pub created_at_ms: Option<i64>,
-    /// First attempt of this generation.
+    /// When the first attempt of this generation started.
     pub started_at_ms: Option<i64>,
-    /// Last change.
+    /// The last change.
     pub updated_at_ms: i64,
-    /// Over.
+    /// When this generation ended.
     pub completed_at_ms: Option<i64>,
-    /// What became of the attempts of this generation.
+    /// The attempts of this generation and how they ended.
     pub stats: AttemptStats,
     /// How earlier generations ended.
     pub history: History,
 }
 
 impl ClipView {
-    /// Folds one event in. Says whether anything changed.
+    /// Folds one event. Returns whether anything changed.
     pub fn fold(&mut self, event: &ClipEvent) -> bool {
         let before = self.clone();
         self.created_at_ms = earliest(self.created_at_ms, event.at_ms);
@@ -252,7 +253,7 @@ impl ClipView {
         *self != before
     }
 
-    /// Starts over, remembering how the clip ended before.
+    /// Starts a generation. The history records how the one before it ended.
     fn begin(&mut self, generation: u32) {
         let mut before = std::mem::take(self);
         if before.state.is_terminal() {
@@ -264,7 +265,8 @@ impl ClipView {
         *self = Self { generation, created_at_ms, history, ..Self::default() };
     }
 
-    /// What adds up counts even when it arrives after the end: else the order of events would show.
+    /// Folds an event of the current generation. Attempts and percent count even after the clip has ended; otherwise
+    /// the order of events would make a difference.
     fn fold_current(&mut self, event: &ClipEvent) {
         if let Some(attempt) = &event.attempt {
             self.started_at_ms = earliest(self.started_at_ms, attempt.started_at_ms);
@@ -303,12 +305,12 @@ impl ClipView {
         }
     }
 
-    /// Whether the clip failed because the queue gave its job up.
+    /// Whether the clip failed because the queue dead-lettered its job.
     pub fn is_dead_lettered(&self) -> bool {
         self.failure.as_ref().is_some_and(|failure| failure.code == Code::DeadLettered)
     }
 
-    /// Shows what an attempt says, unless something later is already shown.
+    /// Shows an attempt's report, unless a later one is already shown.
     fn report(&mut self, event: &ClipEvent, phase: Phase, eta_seconds: Option<u32>, encoding: &Encoding) {
         self.state = State::Processing;
         if self.show(event.attempt.as_ref()) {
@@ -318,7 +320,7 @@ impl ClipView {
         }
     }
 
-    /// Shows an attempt, unless a later report is already shown. Says whether it does.
+    /// Shows an attempt, unless a later report is already shown. Returns whether it is shown now.
     fn show(&mut self, attempt: Option<&Attempt>) -> bool {
         let Some(attempt) = attempt else { return false };
         let later = self.attempt.as_ref().is_none_or(|shown| shown.order() < attempt.order());
@@ -328,13 +330,14 @@ impl ClipView {
         later
     }
 
-    /// Whether no attempt told how the clip ended. Then the latest one is shown, even if it is heard of only now.
+    /// Whether the clip was not ended by an attempt. Then the latest attempt is shown, even if its events arrive
+    /// afterwards.
     fn ended_from_outside(&self) -> bool {
         self.state == State::Cancelled || self.is_dead_lettered()
     }
 
-    /// Ends the generation. The latest attempt stays shown unless the ending names one. Without a result no encoding is shown: the
-    /// reports that told it may come after the end.
+    /// Ends the generation. The attempt that ended the clip is shown, otherwise the latest one. Without a result no
+    /// encoding is shown, because the reports that contain it may arrive after the end.
     fn end(&mut self, event: &ClipEvent, state: State) {
         self.state = state;
         self.phase = Phase::Done;

@@ -1,6 +1,9 @@
-//! From "half of this phase is done" to one honest percentage and a time to wait.
+//! The phases of an attempt, and its progress: from the fraction of a phase to the percentage of the attempt and the
+//! time left.
 
-/// The stages of an attempt, in order.
+use crate::wire_name::WireName;
+
+/// The phases of an attempt, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Phase {
     /// Waiting for a worker.
@@ -8,29 +11,31 @@ pub enum Phase {
     Queued,
     /// Reading the source up to the first picture.
     Fetching,
-    /// Decoding, reframing, encoding.
+    /// Decoding, reframing and encoding.
     Encoding,
-    /// Checking the result.
+    /// Verifying the result.
     Verifying,
     /// Making the result visible.
     Uploading,
-    /// Over.
+    /// The attempt has ended its clip.
     Done,
 }
 
-impl Phase {
-    /// Every phase, with its name on the wire.
-    pub const ALL: [(Phase, &'static str); 6] = [
-        (Phase::Queued, "queued"),
-        (Phase::Fetching, "fetching"),
-        (Phase::Encoding, "encoding"),
-        (Phase::Verifying, "verifying"),
-        (Phase::Uploading, "uploading"),
-        (Phase::Done, "done"),
+impl WireName for Phase {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Queued, "queued"),
+        (Self::Fetching, "fetching"),
+        (Self::Encoding, "encoding"),
+        (Self::Verifying, "verifying"),
+        (Self::Uploading, "uploading"),
+        (Self::Done, "done"),
     ];
+}
 
-    /// The share of an attempt's time that lies before and within the phase, percent: typical of a CPU encode. Measured on 45 s of
-    /// 1080p: 1.7 % to the first picture, 96.5 % encoding (the proof decodes beside it), 0.6 % comparing, 1.1 % uploading.
+impl Phase {
+    /// The shares of an attempt's time before and within the phase, percent, as typical of an encode on the CPU.
+    /// Measured on 45 s of 1080p: 1.7 % to the first picture, 96.5 % encoding (the verification decodes in parallel),
+    /// 0.6 % comparing, 1.1 % uploading.
     fn span(self) -> (f64, f64) {
         match self {
             Phase::Queued => (0.0, 0.0),
@@ -43,17 +48,18 @@ impl Phase {
     }
 }
 
-/// Percent of the whole attempt when `fraction` (0 to 1) of `phase` is done. 100 only when done.
+/// The percentage of the whole attempt when `fraction` (0 to 1) of `phase` is done. It is 100 only in [`Phase::Done`].
 pub fn percent(phase: Phase, fraction: f64) -> u8 {
     let (start, length) = phase.span();
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
     (start + length * fraction) as u8
 }
 
-/// Seconds left, rounded up, from the time an attempt took for its first `percent`. `None` while that says nothing yet.
+/// Seconds left, rounded up, extrapolated from the time that the first `percent` took. `None` while that is too little
+/// to extrapolate from.
 pub fn eta_seconds(percent: u8, elapsed_ms: i64) -> Option<u32> {
-    const SAYS_SOMETHING: u8 = 5;
-    if !(SAYS_SOMETHING..=100).contains(&percent) || elapsed_ms <= 0 {
+    const MIN_PERCENT: u8 = 5;
+    if !(MIN_PERCENT..=100).contains(&percent) || elapsed_ms <= 0 {
         return None;
     }
     let left_ms = elapsed_ms * i64::from(100 - percent) / i64::from(percent);
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn percent_never_falls_along_an_attempt_and_only_done_is_100() {
         let mut last = 0;
-        for (phase, _) in Phase::ALL {
+        for &(phase, _) in Phase::ALL {
             for step in 0..=10 {
                 let now = percent(phase, f64::from(step) / 10.0);
                 assert!(now >= last && (now < 100 || phase == Phase::Done));
@@ -77,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_that_is_no_number_counts_as_nothing() {
+    fn a_fraction_that_is_not_a_number_counts_as_zero() {
         assert_eq!(percent(Phase::Encoding, f64::NAN), 2);
         assert_eq!(percent(Phase::Encoding, 7.0), 96);
     }
 
     #[test]
-    fn the_time_left_follows_the_pace_so_far() {
+    fn the_time_left_is_extrapolated_from_the_elapsed_time() {
         assert_eq!(eta_seconds(50, 10_000), Some(10));
         assert_eq!(eta_seconds(2, 10_000), None);
         assert_eq!(eta_seconds(100, 10_000), Some(0));

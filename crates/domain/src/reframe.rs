@@ -1,23 +1,20 @@
-//! Choosing what of the source picture the clip shows, and where. All arithmetic is on integers, so every party that draws a
-//! crop (page, pipeline, test) gets the same pixels; windows that move are in [`crate::crop_path`].
+//! Which region of the source picture a clip shows. All arithmetic is on integers, so the page, the pipeline and the
+//! tests compute the same pixels. Windows that move are in [`crate::crop_path`].
 
-use crate::{
-    crop_path::CropPath,
-    percent::{MilliPercent, check_source},
-    rendition::Size,
-};
+use crate::{crop_path::CropPath, geometry::check_source, percent::MilliPercent, rendition::Size};
 
-/// How the picture is fitted to the output's shape.
+/// How the picture is fitted to the output's aspect ratio.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reframe {
-    /// The largest window of the output's aspect.
+    /// The largest window of the output's aspect ratio.
     AutoCenter {
-        /// Where the window lies along a source's wide side: 0 % left, 100 % right. A source taller than the output is centred.
+        /// Where the window lies along a source's wide side: 0 % is left, 100 % is right. In a source taller than the
+        /// output the window is centered.
         position: MilliPercent,
         /// Magnification, 100 % to 200 %.
         zoom: MilliPercent,
     },
-    /// The whole picture over a blurred, darkened copy of itself that fills the output.
+    /// The whole picture over a blurred and darkened copy of itself that fills the output.
     FitBlur,
     /// A window that moves along a path.
     CropPath(CropPath),
@@ -43,31 +40,31 @@ impl Default for Reframe {
     }
 }
 
-/// The middle.
+/// The position of a request that gives none: centered.
 pub const DEFAULT_POSITION: MilliPercent = MilliPercent::whole(50);
 
-/// No magnification.
+/// The zoom of a request that gives none: no magnification.
 pub const DEFAULT_ZOOM: MilliPercent = MilliPercent::whole(100);
 
-/// A region of a picture, pixels from its top left corner. All four numbers are even, so that it falls on whole
-/// chroma samples of 4:2:0 pictures.
+/// A region of a picture, in pixels from the top left corner. All four numbers are even, so that the region covers
+/// whole chroma samples of 4:2:0 pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Region {
-    /// Pixels to the left of it.
+    /// Pixels left of the region.
     pub left: u32,
-    /// Pixels above it.
+    /// Pixels above the region.
     pub top: u32,
-    /// Its pixels across.
+    /// Pixels from left to right.
     pub width: u32,
-    /// Its pixels down.
+    /// Pixels from top to bottom.
     pub height: u32,
 }
 
 /// The window of a source picture (after rotation, in square pixels) that fills `target`.
 ///
-/// With W x H the source, A the target's aspect, p the position and z the zoom: a source wider than A keeps
-/// `floor(floor(H*A)/z)` x `floor(H/z)` at `x = floor(p*(W-cw))`, centred vertically; a taller one keeps `floor(W/z)` x
-/// `floor(floor(W/A)/z)`, centred. Sizes and offsets are rounded down to even numbers.
+/// The source is W x H, A is the target's aspect ratio, p the position and z the zoom. A source wider than A keeps
+/// `floor(floor(H*A)/z)` x `floor(H/z)` at `x = floor(p*(W-cw))`, centered vertically. A taller source keeps
+/// `floor(W/z)` x `floor(floor(W/A)/z)`, centered. Sizes and offsets are rounded down to even numbers.
 pub fn crop_window(position: MilliPercent, zoom: MilliPercent, source: Size, target: Size) -> Result<Region, String> {
     check_source(source)?;
     let [w, h, tw, th] = [source.width, source.height, target.width, target.height].map(u64::from);
@@ -76,17 +73,18 @@ pub fn crop_window(position: MilliPercent, zoom: MilliPercent, source: Size, tar
     let wider = w * th > h * tw;
     let (cw, ch) = if wider { (shrink(h * tw / th), shrink(h)) } else { (shrink(w), shrink(w * th / tw)) };
     let (cw, ch) = (even(cw).max(2), even(ch).max(2));
-    let centred = |side: u64, kept: u64| even((side - kept) / 2);
-    let left = if wider { even((w - cw) * u64::from(position.thousandths()) / 100_000) } else { centred(w, cw) };
-    let top = centred(h, ch);
+    let centered = |side: u64, kept: u64| even((side - kept) / 2);
+    let left = if wider { even((w - cw) * u64::from(position.thousandths()) / 100_000) } else { centered(w, cw) };
+    let top = centered(h, ch);
     let [left, top, width, height] = [left, top, cw, ch].map(|n| n as u32);
     Ok(Region { left, top, width, height })
 }
 
-/// Where the whole of a source picture (after rotation, in square pixels) lies in `target`: as large as it can be, in the middle.
+/// Where the whole source picture (after rotation, in square pixels) lies in `target`: as large as possible, centered.
 ///
-/// With W x H the source and TW x TH the target: a source wider than the target is TW x `TW*H/W`, a taller one `TH*W/H` x TH.
-/// The side that does not fill is rounded to the nearest even number, its offset down to an even one.
+/// The source is W x H and the target TW x TH. A source wider than the target becomes TW x `TW*H/W`, a taller one
+/// `TH*W/H` x TH. The side that does not fill the target is rounded to the nearest even number, and its offset down to
+/// an even number.
 pub fn fitted(source: Size, target: Size) -> Result<Region, String> {
     check_source(source)?;
     let [w, h, tw, th] = [source.width, source.height, target.width, target.height].map(u64::from);
@@ -95,8 +93,8 @@ pub fn fitted(source: Size, target: Size) -> Result<Region, String> {
         true => (tw, nearest_even(tw, h, w).min(th)),
         false => (nearest_even(th, w, h).min(tw), th),
     };
-    let centred = |side: u64, kept: u64| ((side - kept) / 2) & !1;
-    let [left, top, width, height] = [centred(tw, width), centred(th, height), width, height].map(|n| n as u32);
+    let centered = |side: u64, kept: u64| ((side - kept) / 2) & !1;
+    let [left, top, width, height] = [centered(tw, width), centered(th, height), width, height].map(|n| n as u32);
     Ok(Region { left, top, width, height })
 }
 
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tall_source_is_centred_and_its_position_ignored() {
+    fn in_a_tall_source_the_window_is_centered_and_the_position_is_ignored() {
         assert_eq!(crop(0.0, 100.0, 1080, 2400), (0, 240, 1080, 1920));
         assert_eq!(crop(100.0, 100.0, 1080, 2400), (0, 240, 1080, 1920));
         assert_eq!(crop(50.0, 100.0, 1080, 1920), (0, 0, 1080, 1920));
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_room_for_a_crop_is_refused() {
+    fn a_picture_too_small_for_a_window_is_refused() {
         let tiny = Size { width: 8, height: 480 };
         assert!(crop_window(DEFAULT_POSITION, DEFAULT_ZOOM, tiny, PORTRAIT).unwrap_err().contains("8x480"));
         assert!(fitted(tiny, PORTRAIT).unwrap_err().contains("8x480"));
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fitted_picture_is_whole_and_in_the_middle() {
+    fn a_fitted_picture_is_whole_and_centered() {
         assert_eq!(fit(1920, 1080), (0, 656, 1080, 608));
         assert_eq!(fit(1080, 1080), (0, 420, 1080, 1080));
         assert_eq!(fit(1080, 2400), (108, 0, 864, 1920));
@@ -164,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fitted_picture_is_even_inside_and_true_to_its_shape() {
+    fn every_fitted_picture_is_even_inside_the_target_and_keeps_its_aspect_ratio() {
         for (width, height) in [(16, 16), (853, 479), (17, 8191), (8192, 31), (640, 360), (333, 777), (1079, 1919)] {
             let (left, top, w, h) = fit(width, height);
             assert_eq!((left | top | w | h) % 2, 0);

@@ -1,13 +1,14 @@
-//! The encoded form of a clip: picture size, frame rate, effort.
+//! The form of a result: picture size, frame rate and encoding effort.
 
+use crate::wire_name::WireName;
 use std::fmt;
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
-    /// Pixels across.
+    /// Pixels from left to right.
     pub width: u32,
-    /// Pixels down.
+    /// Pixels from top to bottom.
     pub height: u32,
 }
 
@@ -17,25 +18,26 @@ impl fmt::Display for Size {
     }
 }
 
-/// The shape of the picture.
+/// The aspect ratio of the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Aspect {
-    /// 9:16, upright; what shorts are.
+    /// 9:16, portrait; the format of shorts.
     #[default]
     Portrait,
     /// 1:1.
     Square,
-    /// 4:5, upright.
+    /// 4:5, portrait.
     FourFive,
-    /// 16:9, lying.
+    /// 16:9, landscape.
     Landscape,
 }
 
-impl Aspect {
-    /// Every aspect, with its name on the wire.
-    pub const ALL: [(Aspect, &'static str); 4] =
-        [(Aspect::Portrait, "9:16"), (Aspect::Square, "1:1"), (Aspect::FourFive, "4:5"), (Aspect::Landscape, "16:9")];
+impl WireName for Aspect {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Portrait, "9:16"), (Self::Square, "1:1"), (Self::FourFive, "4:5"), (Self::Landscape, "16:9")];
+}
 
+impl Aspect {
     fn size(self, short_side: u32) -> Size {
         let (width, height) = match self {
             Aspect::Portrait => (short_side, short_side * 16 / 9),
@@ -47,7 +49,7 @@ impl Aspect {
     }
 }
 
-/// How well and how large.
+/// The size of the picture and the effort of its encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Quality {
     /// 720 pixels on the short side.
@@ -59,20 +61,21 @@ pub enum Quality {
     P1440,
     /// 2160 pixels on the short side.
     P2160,
-    /// 1080 pixels on the short side, encoded with more effort at a finer quantiser.
+    /// 1080 pixels on the short side, encoded with more effort and a finer quantizer.
     High,
 }
 
-impl Quality {
-    /// Every quality, with its name on the wire.
-    pub const ALL: [(Quality, &'static str); 5] = [
-        (Quality::P720, "720p"),
-        (Quality::P1080, "1080p"),
-        (Quality::P1440, "1440p"),
-        (Quality::P2160, "2160p"),
-        (Quality::High, "high"),
+impl WireName for Quality {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::P720, "720p"),
+        (Self::P1080, "1080p"),
+        (Self::P1440, "1440p"),
+        (Self::P2160, "2160p"),
+        (Self::High, "high"),
     ];
+}
 
+impl Quality {
     fn short_side(self) -> u32 {
         match self {
             Quality::P720 => 720,
@@ -83,15 +86,15 @@ impl Quality {
     }
 }
 
-/// Frame rates that may be asked for, frames per second.
+/// Frame rates that a request may name, frames per second.
 pub const FRAME_RATES: [u32; 5] = [24, 25, 30, 50, 60];
 
-/// What one output looks like.
+/// The form of one result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rendition {
-    /// Size class and effort.
+    /// Size and effort.
     pub quality: Quality,
-    /// Shape.
+    /// Aspect ratio.
     pub aspect: Aspect,
     /// Constant frame rate, frames per second; one of [`FRAME_RATES`].
     pub fps: u32,
@@ -104,23 +107,10 @@ impl Default for Rendition {
 }
 
 impl Rendition {
-    /// The picture's size; both sides even.
+    /// The picture's size. Both sides are even.
     pub fn size(&self) -> Size {
         self.aspect.size(self.quality.short_side())
     }
-}
-
-/// The value whose wire name is `name`, or the list of names there are.
-pub fn by_name<T: Copy>(all: &[(T, &'static str)], name: &str) -> Result<T, String> {
-    all.iter().find(|(_, known)| *known == name).map(|(value, _)| *value).ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|(_, known)| *known).collect();
-        format!("must be one of {}, got {:?}", names.join(", "), crate::ids::shorten(name))
-    })
-}
-
-/// The wire name of a value.
-pub fn name_of<T: Copy + PartialEq>(all: &[(T, &'static str)], value: T) -> &'static str {
-    all.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| name)
 }
 
 #[cfg(test)]
@@ -134,17 +124,11 @@ mod tests {
         assert_eq!(size(Quality::P1080, Aspect::Portrait), "1080x1920");
         assert_eq!(size(Quality::P2160, Aspect::Portrait), "2160x3840");
         assert_eq!(size(Quality::High, Aspect::FourFive), "1080x1350");
-        for (quality, _) in Quality::ALL {
-            for (aspect, _) in Aspect::ALL {
+        for &(quality, _) in Quality::ALL {
+            for &(aspect, _) in Aspect::ALL {
                 let Size { width, height } = Rendition { quality, aspect, fps: 30 }.size();
                 assert_eq!((width % 2, height % 2), (0, 0));
             }
         }
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
-        assert_eq!(by_name(&Aspect::ALL, "1:1"), Ok(Aspect::Square));
-        assert_eq!(by_name(&Aspect::ALL, "3:4").unwrap_err(), r#"must be one of 9:16, 1:1, 4:5, 16:9, got "3:4""#);
     }
 }

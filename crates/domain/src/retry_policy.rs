@@ -1,12 +1,12 @@
-//! What follows an attempt that made no clip: another attempt, or the clip's end.
+//! What follows a failed attempt: another attempt, or the end of the clip.
 //!
 //! | the attempt | what follows | bound |
 //! |---|---|---|
-//! | failed for good | the clip's end | the first |
-//! | crashed | another one, elsewhere if there is another worker | [`MAX_CRASHES`] |
-//! | met something that may pass | another one, after the queue's backoff | [`MAX_TRANSIENT_FAILURES`] |
-//! | vanished with its worker | another one, when its lease has run out | [`MAX_LOST_ATTEMPTS`] |
-//! | was interrupted | another one, at once | none: it is free, and only operators cause it |
+//! | failed permanently | the end of the clip | the first |
+//! | crashed | another attempt, on another worker if there is one | [`MAX_CRASHES`] |
+//! | failed transiently | another attempt, after the queue's backoff | [`MAX_TRANSIENT_FAILURES`] |
+//! | was lost with its worker | another attempt, when its lease has expired | [`MAX_LOST_ATTEMPTS`] |
+//! | was interrupted | another attempt, immediately | none: the clip is not at fault, and only operators interrupt |
 
 use crate::{
     attempt_stats::AttemptCounts,
@@ -15,7 +15,7 @@ use crate::{
     limits::{MAX_CRASHES, MAX_LOST_ATTEMPTS, MAX_TRANSIENT_FAILURES},
 };
 
-/// The event to tell of an attempt that failed; `earlier` counts the attempts before it.
+/// The event that reports a failed attempt. `earlier` counts the attempts before it.
 pub fn after_failure(failure: Failure, earlier: AttemptCounts) -> ClipEventKind {
     match failure.class() {
         Class::Permanent => ClipEventKind::Failed(failure),
@@ -36,7 +36,7 @@ pub fn after_failure(failure: Failure, earlier: AttemptCounts) -> ClipEventKind 
     }
 }
 
-/// Why no further attempt is begun, if so many vanished before it.
+/// Why no further attempt starts, if too many were lost before it.
 pub fn before_attempt(earlier: AttemptCounts) -> Option<Failure> {
     let AttemptCounts { lost, .. } = earlier;
     (lost >= MAX_LOST_ATTEMPTS).then(|| {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_that_comes_out_bad_is_not_made_ten_times() {
+    fn a_clip_that_fails_its_verification_is_not_made_ten_times() {
         let bad = Failure::new(Code::EncodeFrozen, "the output stands still");
         let counts = AttemptCounts { crashes: MAX_CRASHES - 1, ..AttemptCounts::default() };
         assert!(matches!(after_failure(bad.clone(), AttemptCounts::default()), ClipEventKind::Crashed(_)));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_waited_for_but_not_for_ever_and_ends_with_its_own_code() {
+    fn transient_failures_are_retried_up_to_a_limit_and_end_with_their_own_code() {
         let outage = || Failure::new(Code::SourceUnavailable, "no answer");
         let counts = |transient_failures| AttemptCounts { transient_failures, crashes: 2, ..AttemptCounts::default() };
         assert!(matches!(
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_failure_ends_the_clip_at_once_and_lost_workers_end_it_late() {
+    fn a_permanent_failure_ends_the_clip_immediately_and_lost_attempts_end_it_late() {
         let kind = after_failure(Failure::new(Code::SourceGone, "gone"), AttemptCounts::default());
         assert!(matches!(kind, ClipEventKind::Failed(failure) if failure.code == Code::SourceGone));
         let lost = |lost| before_attempt(AttemptCounts { lost, interruptions: 90, ..AttemptCounts::default() });

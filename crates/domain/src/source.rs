@@ -1,4 +1,4 @@
-//! Where a video lies, and which state of it is meant.
+//! Where a video is stored, and which generation of it is read.
 
 use crate::{ids::shorten, limits::MAX_OBJECT_NAME_BYTES};
 use std::fmt;
@@ -10,13 +10,13 @@ pub struct ObjectUri {
     object: String,
 }
 
-/// Says why a text is no object URI; reads after the field's name.
+/// Why a text is not an object URI; reads after the field's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUri(String);
 
 impl ObjectUri {
-    /// Takes `gs://bucket/object`; the object part must not be empty.
+    /// Parses `gs://bucket/object`. The object name must not be empty.
     pub fn parse(text: &str) -> Result<Self, BadUri> {
         let refuse = |reason: &str| BadUri(format!("{reason}, got {:?}", shorten(text)));
         if text.is_empty() {
@@ -45,7 +45,7 @@ impl ObjectUri {
         &self.bucket
     }
 
-    /// The name within the bucket.
+    /// The name in the bucket.
     pub fn object(&self) -> &str {
         &self.object
     }
@@ -60,9 +60,9 @@ impl fmt::Display for ObjectUri {
 /// A source video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Its place.
+    /// Its URI.
     pub uri: ObjectUri,
-    /// The state of the object that is meant; `None` until the live one is pinned.
+    /// The generation of the object that is read; `None` until the live one is pinned.
     pub generation: Option<i64>,
 }
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn an_invalid_uri_is_refused() {
         for text in [
             "",
             "media/a.mp4",

@@ -1,6 +1,8 @@
-//! Where a clip or a batch stands.
+//! The state of a clip or a batch.
 
-/// Where a clip or a batch stands.
+use crate::wire_name::WireName;
+
+/// The state of a clip or a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum State {
     /// Accepted, not started.
@@ -8,28 +10,29 @@ pub enum State {
     Queued,
     /// Started.
     Processing,
-    /// Done, every output visible.
+    /// Ended; every result is visible.
     Completed,
-    /// A batch only: over, with some clips completed and some not.
+    /// Only of a batch: it has ended, and some of its clips completed.
     Partial,
-    /// Over without a result.
+    /// Ended without a result.
     Failed,
-    /// Given up on request.
+    /// Cancelled by request.
     Cancelled,
 }
 
-impl State {
-    /// Every state, with its name on the wire.
-    pub const ALL: [(State, &'static str); 6] = [
-        (State::Queued, "queued"),
-        (State::Processing, "processing"),
-        (State::Completed, "completed"),
-        (State::Partial, "partial"),
-        (State::Failed, "failed"),
-        (State::Cancelled, "cancelled"),
+impl WireName for State {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Queued, "queued"),
+        (Self::Processing, "processing"),
+        (Self::Completed, "completed"),
+        (Self::Partial, "partial"),
+        (Self::Failed, "failed"),
+        (Self::Cancelled, "cancelled"),
     ];
+}
 
-    /// Whether nothing more will happen without an explicit retry.
+impl State {
+    /// Whether only an explicit retry can change it.
     pub fn is_terminal(self) -> bool {
         !matches!(self, State::Queued | State::Processing)
     }

@@ -1,24 +1,24 @@
-//! Who starts and ends workers: a Cloud Run worker pool here, processes of this machine in `cli`.
+//! Starts and stops workers: a Cloud Run worker pool here, local processes in `cli`.
 
 use async_trait::async_trait;
 use clipfleet_cloud::{CloudError, google::WorkerPool};
 use clipfleet_domain::ids::WorkerId;
 use std::{collections::BTreeSet, time::Duration};
 
-/// A pool of workers whose number can be set.
+/// A pool of workers whose size can be set.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Whether it ends idle workers when it is told to have fewer, as far as it is told who is busy. Otherwise it may end any.
+    /// Whether a smaller size stops idle workers first, given which ones are busy. Otherwise it may stop any.
     fn ends_idle(&self) -> bool;
 
-    /// The number it was last told to have.
+    /// The size that was set last.
     async fn count(&self) -> Result<u32, CloudError>;
 
-    /// Sets the number. Nothing may have an effect that was not begun `within` that time: the right to set it may be another's then.
+    /// Sets the size. No change may be sent after `within` has passed: another scaler may lead by then.
     async fn set(&self, count: u32, busy: &BTreeSet<WorkerId>, within: Duration) -> Result<(), CloudError>;
 }
 
-/// Cloud Run takes a number and picks who ends.
+/// Cloud Run takes a size and chooses itself which instances stop.
 #[async_trait]
 impl Backend for WorkerPool {
     fn ends_idle(&self) -> bool {

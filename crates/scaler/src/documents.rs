@@ -1,8 +1,9 @@
-//! The documents that the board is built from: the dispatcher's record, which says what each clip is, and the clips' own, which say where
-//! they stand.
+//! Reads the documents that the fleet's state is built from: the dispatcher's record of a batch, which defines its
+//! clips, and the clips' own documents, which hold their status. The lengths of clips come from the record, so that no
+//! message has to carry them.
 
 use crate::{
-    board::{Board, MAX_BATCHES},
+    fleet_state::{FleetState, MAX_BATCHES},
     work::Work,
 };
 use clipfleet_cloud::{Cloud, CloudError, Document};
@@ -24,46 +25,102 @@ use clipfleet_domain::{
 };
 use std::collections::BTreeMap;
 
-/// Records read at once.
-const PAGE: u32 = 100;
+/// Records per page.
+const PAGE_SIZE: u32 = 100;
 
-/// Puts the batches on the board that are not known to be over, a page of them: those that follow `after`, which is moved on with each. Says
-/// whether these were the last.
-pub(crate) async fn take_up_open(
+/// The progress of reading all open batches, page by page.
+pub(crate) struct OpenBatchScan {
+    /// The id of the last record read; `None` while no scan is in progress.
+    cursor: Option<String>,
+    completed_once: bool,
+    /// Whether batches were skipped because memory was full.
+    skipped: bool,
+}
+
+impl OpenBatchScan {
+    /// A scan from the first record on.
+    pub(crate) fn new() -> Self {
+        Self { cursor: Some(String::new()), completed_once: false, skipped: false }
+    }
+
+    /// Whether pages are left to read.
+    pub(crate) fn is_running(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Whether all open batches have been read once. Before that, a busy fleet would look idle.
+    pub(crate) fn completed_once(&self) -> bool {
+        self.completed_once
+    }
+
+    /// Records that a batch was skipped, so that a scan starts once there is room.
+    pub(crate) fn record_skipped(&mut self) {
+        self.skipped = true;
+    }
+
+    /// Reads the next page, if there is one. A call that is cancelled continues after the last batch that was loaded.
+    pub(crate) async fn advance(
+        &mut self,
+        cloud: &Cloud,
+        fleet: &mut FleetState,
+        now_ms: i64,
+    ) -> Result<(), CloudError> {
+        if self.skipped && !fleet.is_full() {
+            self.skipped = false;
+            self.cursor.get_or_insert_default();
+        }
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        if load_page(cloud, fleet, cursor, now_ms).await? {
+            (self.cursor, self.completed_once) = (None, true);
+            self.skipped = fleet.is_full();
+            tracing::info!(batches = fleet.len(), skipped = self.skipped, "open batches loaded");
+        }
+        Ok(())
+    }
+}
+
+/// Loads a page of the batches that are not known to have ended: those after `cursor`, which advances with each.
+/// Returns whether it was the last page.
+async fn load_page(
     cloud: &Cloud,
-    board: &mut Board,
-    after: &mut String,
+    fleet: &mut FleetState,
+    cursor: &mut String,
     now_ms: i64,
 ) -> Result<bool, CloudError> {
-    let records = cloud.documents.find(names::REQUESTS, request::open(after.as_str(), PAGE)).await?;
+    let records = cloud.documents.find(names::REQUESTS, request::open(cursor.as_str(), PAGE_SIZE)).await?;
     for record in &records {
         let id = record.id();
         if let Ok(id) = BatchId::parse(id) {
-            if board.len() >= MAX_BATCHES {
+            if fleet.len() >= MAX_BATCHES {
                 return Ok(true);
             }
-            take_up_recorded(cloud, board, &id, record, now_ms).await?;
+            load_recorded(cloud, fleet, &id, record, now_ms).await?;
         }
-        id.clone_into(after);
+        id.clone_into(cursor);
     }
-    Ok(records.len() < PAGE as usize)
+    Ok(records.len() < PAGE_SIZE as usize)
 }
 
-/// Puts one batch on the board, or notes that it has no record.
-pub(crate) async fn take_up(cloud: &Cloud, board: &mut Board, id: &BatchId, now_ms: i64) -> Result<(), CloudError> {
+/// Loads one batch, or remembers that it has no record.
+pub(crate) async fn load_batch(
+    cloud: &Cloud,
+    fleet: &mut FleetState,
+    id: &BatchId,
+    now_ms: i64,
+) -> Result<(), CloudError> {
     match cloud.documents.get_one(names::request_document(id)).await? {
-        Some(record) => take_up_recorded(cloud, board, id, &record, now_ms).await,
+        Some(record) => load_recorded(cloud, fleet, id, &record, now_ms).await,
         None => {
-            board.forget(id);
-            board.ignore(id, now_ms);
+            fleet.forget(id);
+            fleet.ignore(id, now_ms);
             Ok(())
         }
     }
 }
 
-async fn take_up_recorded(
+async fn load_recorded(
     cloud: &Cloud,
-    board: &mut Board,
+    fleet: &mut FleetState,
     id: &BatchId,
     record: &Document,
     now_ms: i64,
@@ -71,11 +128,11 @@ async fn take_up_recorded(
     let record = RequestRecord::from_document(record);
     let recorded = record.and_then(|record| Some((batch::recorded_clips(&record.request).ok()?, record.retried)));
     let Some(((rendition, clips), retried)) = recorded else {
-        tracing::error!(batch = %id, "its record cannot be read: written by another version of the dispatcher");
-        board.ignore(id, now_ms);
+        tracing::error!(batch = %id, "failed to read a record: written by another version of the dispatcher");
+        fleet.ignore(id, now_ms);
         return Ok(());
     };
-    // The batch first: what it counts, its clips' documents say by then.
+    // The batch is read first: the status service writes clips before the batch that counts them.
     let batch = cloud.documents.get_one(names::batch_document(id)).await?;
     let documents = cloud.documents.list(&names::clip_documents(id)).await?;
     let views = documents.iter().filter_map(|document| {
@@ -83,31 +140,32 @@ async fn take_up_recorded(
         Some((clip, view(ClipStatus::from_document(document))))
     });
     let mut views: BTreeMap<_, _> = views.collect();
-    // In a batch that is over, a clip without a document is one whose document the store refuses for good. It waits for nobody.
+    // In a batch that has ended, a clip without a document is one whose document the store refuses permanently. It
+    // needs no worker.
     if batch.is_some_and(|batch| BatchStatus::from_document(&batch).state.is_terminal()) {
         for (clip, _) in &clips {
             views.entry(clip.clone()).or_insert_with(|| ClipView { state: State::Failed, ..ClipView::default() });
         }
     }
-    // Of a retry that its document has not heard of yet, only the record knows.
+    // A recent retry may be in the record and not yet in the clip's document.
     for (clip, generation) in retried {
-        let shown = views.entry(clip).or_default();
-        if generation > shown.generation {
-            *shown = ClipView { generation, ..ClipView::default() };
+        let documented = views.entry(clip).or_default();
+        if generation > documented.generation {
+            *documented = ClipView { generation, ..ClipView::default() };
         }
     }
     let clips = clips.into_iter().map(|(clip, length_ms)| (clip, Work::of(length_ms, &rendition)));
-    board.take_up(id, clips.collect(), views, now_ms);
+    fleet.load_batch(id, clips.collect(), views, now_ms);
     Ok(())
 }
 
-/// Reads whether workers lease new clips.
+/// Reads whether the fleet is paused.
 pub(crate) async fn paused(cloud: &Cloud) -> Result<bool, CloudError> {
     let document = cloud.documents.get_one(fleet_control::PATH.to_owned()).await?;
     Ok(FleetControl::from_document(document.as_ref()).paused)
 }
 
-/// As much of a clip as its document says about who works at it.
+/// The part of a clip's view that its document holds.
 fn view(status: ClipStatus) -> ClipView {
     let attempt = status.latest.and_then(|latest| {
         Some(Attempt {
@@ -115,7 +173,7 @@ fn view(status: ClipStatus) -> ClipView {
             number: latest.number,
             started_at_ms: latest.started_at_ms,
             worker: latest.worker?,
-            // Whatever the attempt reports next is later.
+            // Lower than that of any event, so the attempt's next event counts as later.
             sequence: 0,
         })
     });

@@ -2,8 +2,9 @@
 //!
 //! # Overview
 //!
-//! A leader is needed because two scalers with different ideas of the same pool would undo each other. The right to lead is a lease on one
-//! document per pool. There is no election: whoever writes the document first leads.
+//! A leader is needed because two scalers that decide differently about one pool would undo each other's changes. The
+//! right to lead is a lease on one document per pool. There is no election: the scaler that writes the document first
+//! leads.
 //!
 //! # States
 //!
@@ -11,26 +12,28 @@
 //!  no document, resigned or expired ──acquire──▶ leading ──renew every 4 s──▶ leading
 //!                                                   │ another scaler wrote the document, or no write succeeded for 15 s
 //!                                                   ▼
-//!                                                  lost: nothing is written any more
+//!                                                  lost: no further writes
 //! ```
 //!
 //! # Trust window
 //!
-//! A write buys [`TERM`], and the leader counts it from before the write:
+//! A successful write extends leadership by [`TERM`], counted from before the write:
 //!
 //! ```text
 //! trusted until = start of the last successful write + TERM
 //! ```
 //!
-//! A follower takes over a document that it has seen unchanged for [`TAKEOVER_DELAY`], counted from when it first saw that state. Both
-//! measure durations on their own clock and no clocks are compared, so the leader's term is over before a follower's wait is.
+//! A follower takes over a document that it has seen unchanged for [`TAKEOVER_DELAY`], counted from when it first saw
+//! that state. Each measures durations on its own clock and no clocks are compared, so the leader's term ends before a
+//! follower's wait does.
 //!
 //! # Failures
 //!
-//! - A leader that froze wakes up behind its term: it finds that it does not lead any more.
-//! - A leader that was replaced without noticing fails at its next write: each is conditional on the document's last state. The size is
-//!   set only right after a write that succeeded ([`Leadership::confirm`]), within the term that it bought.
-//! - While Firestore is down nobody leads and the pool keeps its size.
+//! - A leader that was frozen resumes after the end of its term: it finds that it does not lead any more.
+//! - A leader that was replaced without noticing fails at its next write, because each write is conditional on the
+//!   document's last state. The size is set only right after a successful write ([`Leadership::confirm`]), within the
+//!   term that it began.
+//! - While Firestore is down no scaler leads, and the pool keeps its size.
 //! - A leader that stops in an orderly way resigns, so that the next one need not wait.
 
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Precondition, Version, Write};
@@ -39,23 +42,23 @@ use clipfleet_service::clock::Clock;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, timeout};
 
-/// How long one write lets its writer lead. A longer outage of Firestore stops scaling, and nothing else.
+/// How long one write lets its writer lead. A longer outage of Firestore stops scaling and nothing else.
 pub(crate) const TERM: Duration = Duration::from_secs(15);
 
-/// How often the leader writes: three writes may fail.
+/// How often the leader writes: three writes in a row may fail.
 pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How long a follower waits: longer than [`TERM`] by more than two clocks drift apart meanwhile.
+/// How long a follower waits: longer than [`TERM`] by more than the drift between two clocks in that time.
 const TAKEOVER_DELAY: Duration = Duration::from_secs(17);
 
-/// What the document keeps for the next leader, and shows to people.
+/// What the document keeps for the next leader and for operators.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LeaderState {
-    /// Workers asked for.
+    /// The size that was set last.
     pub(crate) target: Option<u32>,
     /// Why.
     pub(crate) reason: &'static str,
-    /// Slot-seconds per second of clip that were learned, by quality.
+    /// Learned slot-seconds per second of clip, by quality.
     pub(crate) speed: BTreeMap<String, f64>,
 }
 
@@ -66,9 +69,9 @@ pub(crate) struct Leadership {
     path: String,
     scaler: String,
     term: Option<Term>,
-    /// The state in which another scaler's document was last seen, and since when.
+    /// The version of the document that was seen last, and when it was first seen.
     seen: Option<(Version, Instant)>,
-    /// What the previous leader left.
+    /// The state that the previous leader wrote.
     pub(crate) previous: LeaderState,
 }
 
@@ -100,11 +103,11 @@ impl Leadership {
                     _ => now,
                 };
                 self.seen = Some((document.version, since));
-                // A document of this scaler's is a write whose answer was lost.
+                // If the document names this scaler, the response to its own write was lost.
                 if known.leader != self.scaler && !known.resigned && now.duration_since(since) < TAKEOVER_DELAY {
                     return Ok(false);
                 }
-                (LeaderState::of(known), Precondition::Unchanged(document.version))
+                (LeaderState::from_document(known), Precondition::Unchanged(document.version))
             }
         };
         match self.write(&previous, precondition, false).await {
@@ -112,13 +115,14 @@ impl Leadership {
                 self.previous = previous;
                 Ok(true)
             }
-            // Another scaler was quicker.
+            // Another scaler wrote first.
             Err(error) if is_lost(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Extends the term. Returns whether this scaler still leads: a transient error ends leadership only when the term is over.
+    /// Extends the term. Returns whether this scaler still leads: a transient error ends leadership only once the term
+    /// is over.
     pub(crate) async fn renew(&mut self, state: &LeaderState) -> bool {
         match self.confirm(state).await {
             Ok(()) => true,
@@ -192,7 +196,7 @@ fn is_lost(error: &CloudError) -> bool {
 }
 
 impl LeaderState {
-    fn of(document: LeadershipDocument) -> Self {
+    fn from_document(document: LeadershipDocument) -> Self {
         Self { target: document.target, reason: "", speed: document.slot_seconds_per_clip_second }
     }
 }
@@ -217,17 +221,17 @@ mod tests {
             assert!(one.renew(&state).await && !two.acquire().await.unwrap());
             tokio::time::sleep(RENEW_INTERVAL).await;
         }
-        // It is frozen. The other takes over, and knows what it knew. Counted since the last renewal.
+        // The first freezes: the second takes over with its state. The wait is counted from the last renewal.
         let mut waited = RENEW_INTERVAL;
         while !two.acquire().await.unwrap() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             waited += Duration::from_secs(1);
         }
         assert!(waited > TERM && waited < Duration::from_secs(25), "{waited:?}");
-        assert!(one.remaining().is_zero(), "the first's term was over before");
+        assert!(one.remaining().is_zero(), "the first's term had ended before");
         assert_eq!((two.previous.target, &two.previous.speed), (Some(3), &state.speed));
         assert!(!one.renew(&state).await && one.confirm(&state).await.is_err());
-        assert!(two.renew(&state).await, "and it did not disturb the second");
+        assert!(two.renew(&state).await, "the first did not disturb the second");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,22 +1,24 @@
-//! The scaler: sets how many workers there are by what is to be done, which it hears from the fleet itself and not from a metric that is
-//! minutes old.
+//! The scaler: sets the number of workers by the outstanding work. It learns of work from the fleet's own events,
+//! because a metric would be minutes old.
 //!
 //! ```text
-//!  [progress-events] ──▶ Board ──▶ decide ──▶ confirm leadership ──▶ Backend: a Cloud Run worker pool, or processes here
-//!  records, documents ──▶ (at start, and of what was silent)         fleetControl/scaler-{pool}
+//!  [progress-events] ───▶ FleetState ──▶ decide ──▶ confirm leadership ──▶ Backend: Cloud Run worker pool or processes
+//!  records, documents ──▶ (at start, and of silent batches)                fleetControl/scaler-{pool}
 //! ```
 //!
-//! Events make it quick, documents make it right: it keeps nothing that cannot be read again, so it may end at any time. One scaler at a time
-//! leads and sets the size; others wait. Without any, workers stay as they are and clips are made, only not by more or fewer.
+//! Events make it fast and documents make it correct: all its state can be read again, so it may stop at any time. One
+//! scaler at a time leads and sets the size; the others wait. While none runs, the number of workers does not change
+//! and clips are processed as before.
 
 mod backend;
-mod board;
 mod control;
 mod decide;
 mod documents;
+mod fleet_state;
 mod leadership;
 mod metrics;
 pub mod model;
+mod pool_control;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_contract::documents::leadership::LeadershipDocument;
 use clipfleet_service::{clock::Clock, health, role};
-use control::Ended;
+use control::TermEnd;
 use leadership::Leadership;
 use std::{io, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -41,20 +43,20 @@ use uuid::Uuid;
 /// How often a follower tries to become the leader.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How a scaler is set up.
+/// The configuration of a scaler.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Short name of the pool: of all scalers with this name one works.
+    /// Short name of the pool. Of all scalers of one pool, one leads.
     pub pool: String,
-    /// What is asked of it.
+    /// The limits and targets of the pool.
     pub policy: Policy,
-    /// Slot-seconds per second of 1080p30 before any clip was seen.
+    /// Slot-seconds per second of 1080p30 until a clip has completed.
     pub initial_rate: f64,
-    /// Everything but setting the size.
+    /// Decides and logs, but does not set the size.
     pub dry_run: bool,
 }
 
-/// What every part of a scaler shares.
+/// The dependencies of every part of a scaler.
 pub(crate) struct Scaler {
     cloud: Cloud,
     clock: Clock,
@@ -77,7 +79,8 @@ pub async fn run(
     role::run(metrics::METRICS, listener, Router::new(), stop.clone(), scaling).await
 }
 
-/// Scales until told to stop, or until waiting cannot mend an error (no such subscription). This is the whole scaler but for its process.
+/// Scales until told to stop, or until an error that a retry cannot fix (no such subscription). This is the whole
+/// scaler except its process.
 pub async fn scale(
     config: Config,
     cloud: Cloud,
@@ -86,28 +89,28 @@ pub async fn scale(
     readiness: health::Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let holder = format!("s-{}", Uuid::now_v7().simple());
-    let mut leadership = Leadership::new(cloud.clone(), clock, LeadershipDocument::path(&config.pool), holder.clone());
+    let id = format!("s-{}", Uuid::now_v7().simple());
+    let mut leadership = Leadership::new(cloud.clone(), clock, LeadershipDocument::path(&config.pool), id.clone());
     let Config { policy, initial_rate, dry_run, pool } = config;
     let scaler = Scaler { cloud, clock, backend, policy, initial_rate, dry_run };
     let report = |leads: bool| {
         ::metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
         let status =
-            serde_json::json!({"role": "scaler", "scaler": holder, "pool": pool, "leader": leads, "dryRun": dry_run});
+            serde_json::json!({"role": "scaler", "scaler": id, "pool": pool, "leader": leads, "dryRun": dry_run});
         readiness.ready(status);
     };
     loop {
         match leadership.acquire().await {
             Ok(true) => {
-                tracing::info!(scaler = holder, pool, "leadership acquired");
+                tracing::info!(scaler = id, pool, "leadership acquired");
                 report(true);
                 let ended = control::lead(&scaler, &mut leadership, &stop).await;
                 report(false);
                 match ended {
-                    Ok(Ended::Stopped) => return Ok(()),
-                    Ok(Ended::Lost) => tracing::warn!(scaler = holder, pool, "leadership lost"),
+                    Ok(TermEnd::Stopped) => return Ok(()),
+                    Ok(TermEnd::Lost) => tracing::warn!(scaler = id, pool, "leadership lost"),
                     Err(error) => {
-                        tracing::error!(%error, "nothing is scaled any more");
+                        tracing::error!(%error, "scaling stopped after an error");
                         readiness.not_ready(error.to_string());
                         return Err(error);
                     }

@@ -3,16 +3,16 @@
 use clipfleet_service::telemetry::Metric;
 
 pub(crate) const METRICS: &[Metric] = &[
-    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
-    Metric::gauge("clipfleet_scaler_busy_workers", "Workers that make clips."),
-    Metric::gauge("clipfleet_scaler_clips_at_work", "Clips that are made."),
+    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be decoded and were dropped."),
+    Metric::gauge("clipfleet_scaler_busy_workers", "Workers that process clips."),
+    Metric::gauge("clipfleet_scaler_clips_at_work", "Clips that are processed."),
     Metric::counter("clipfleet_scaler_decisions_total", "Decisions, by direction and reason."),
-    Metric::counter("clipfleet_scaler_events_received_total", "Events heard."),
+    Metric::counter("clipfleet_scaler_events_received_total", "Events received."),
     Metric::gauge("clipfleet_scaler_leader", "1 for the leader: the one scaler that sets the size."),
-    Metric::gauge("clipfleet_scaler_loss_allowance_seconds", "Slot-seconds of work that a scale-in may cost now."),
-    Metric::gauge("clipfleet_scaler_outstanding_seconds", "Slot-seconds predicted for all that is to be done."),
+    Metric::gauge("clipfleet_scaler_loss_allowance_seconds", "Slot-seconds of work that scale-in may lose now."),
+    Metric::gauge("clipfleet_scaler_outstanding_seconds", "Predicted slot-seconds of the outstanding work."),
     Metric::gauge("clipfleet_scaler_waiting_clips", "Clips that wait for a slot."),
-    Metric::gauge("clipfleet_scaler_workers_target", "Workers last asked for."),
-    Metric::gauge("clipfleet_scaler_workers_desired", "Workers that the load asks for."),
-    Metric::counter("clipfleet_scaler_writes_total", "Sizes set, by outcome."),
+    Metric::gauge("clipfleet_scaler_workers_target", "Size of the pool that was set last."),
+    Metric::gauge("clipfleet_scaler_workers_desired", "Workers that the load calls for."),
+    Metric::counter("clipfleet_scaler_writes_total", "Attempts to set the size, by outcome."),
 ];

@@ -1,8 +1,8 @@
-//! A fleet in virtual time: batches come, instances start slowly, make clips and are ended, by this scaler's own decisions or by others' rules.
-//! It answers what a policy costs and how long people wait, without a cloud.
+//! A fleet in virtual time: batches arrive, instances start slowly, process clips and are stopped, as this scaler or
+//! another controller decides. It answers what a policy costs and how long clients wait, without a cloud.
 //!
-//! What it takes for granted is in [`Fleet`] and [`Demand`]; nothing else is drawn by chance but which instance is ended (any, as Cloud Run
-//! does) and how much longer or shorter than usual a clip takes.
+//! Its assumptions are in [`Fleet`] and [`Demand`]. Beyond them, three things are random: which instance is stopped
+//! (any, as on Cloud Run), and by how much the duration of a cold start or of a clip differs from its mean.
 
 mod controllers;
 mod demand;
@@ -27,22 +27,23 @@ use std::{
 /// How instances behave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
-    /// Clips at once on one instance.
+    /// Clips that one instance processes at once.
     pub slots: u32,
-    /// From the call that asks for an instance until it takes clips, seconds; a fifth more or less by chance.
+    /// From the request for an instance until it takes clips, seconds; varies randomly by a fifth.
     pub cold_start_seconds: f64,
-    /// Slot-seconds per second of clip, beside the second that every clip takes; a fifth more or less by chance.
+    /// Slot-seconds per second of clip, in addition to the fixed second per clip; varies randomly by a fifth.
     pub rate: f64,
-    /// Decides what is left to chance.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// From a change in the fleet until the scaler has heard of it, milliseconds: two messages and a document.
-const EVENT_MS: i64 = 200;
-/// From a scale call until instances start or end, milliseconds.
-const CALL_MS: i64 = 1_000;
-/// Until a clip whose worker was ended can be taken again, milliseconds: it is handed back, and the queue waits a moment.
-const HANDED_BACK_MS: i64 = 2_000;
+/// From a change in the fleet until the scaler receives it, milliseconds: two messages and a document.
+const EVENT_DELAY_MS: i64 = 200;
+/// From a scale call until instances start or stop, milliseconds.
+const CALL_DELAY_MS: i64 = 1_000;
+/// From the end of a worker until its clip is delivered again, milliseconds: the clip is handed back and the queue
+/// backs off.
+const REDELIVERY_DELAY_MS: i64 = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -53,9 +54,9 @@ enum Event {
         slot: usize,
         run: u64,
     },
-    /// A clip can be taken again.
-    Return(Clip),
-    Look,
+    /// An interrupted clip is delivered again.
+    Redeliver(Clip),
+    Poll,
     Decide,
     Set(u32),
 }
@@ -65,8 +66,8 @@ struct Clip {
     batch: usize,
     length_ms: i64,
     submitted_ms: i64,
-    /// It was taken before.
-    again: bool,
+    /// An attempt at it has started before.
+    redelivered: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,21 +80,21 @@ struct Run {
 
 #[derive(Debug)]
 struct Worker {
-    asked_ms: i64,
+    requested_ms: i64,
     ready_ms: Option<i64>,
     slots: Vec<Option<Run>>,
 }
 
-/// What a controller is shown.
+/// The state that a controller decides from.
 #[derive(Debug)]
 pub struct View {
     /// Milliseconds since the start.
     pub now_ms: i64,
-    /// Instances asked for.
+    /// The number of instances requested last.
     pub target: u32,
-    /// What the scaler's board would say.
+    /// The load, as the scaler computes it.
     pub load: Load,
-    /// Slot-seconds of clips that completed since the last look.
+    /// Slot-seconds of clips that completed since the last decision.
     pub served_seconds: f64,
 }
 
@@ -110,12 +111,12 @@ struct World<'a> {
     target: u32,
     speed: Speed,
     served_seconds: f64,
-    /// Clips of each batch that are not done.
-    left: Vec<usize>,
+    /// Unfinished clips of each batch.
+    unfinished: Vec<usize>,
     report: Report,
 }
 
-/// Runs a demand on a fleet under a controller, to the demand's end and until all of it is done.
+/// Simulates a fleet under a demand and a controller, until the demand's period is over and all its clips are done.
 pub fn run(fleet: &Fleet, demand: &Demand, controller: &mut dyn Controller) -> Report {
     let mut world = World {
         fleet,
@@ -130,19 +131,19 @@ pub fn run(fleet: &Fleet, demand: &Demand, controller: &mut dyn Controller) -> R
         target: 0,
         speed: Speed::default(),
         served_seconds: 0.0,
-        left: demand.batches.iter().map(|batch| batch.lengths_ms.len()).collect(),
+        unfinished: demand.batches.iter().map(|batch| batch.lengths_ms.len()).collect(),
         report: Report::default(),
     };
     for (number, batch) in demand.batches.iter().enumerate() {
         world.at(batch.at_ms, Event::Submit(number));
     }
-    world.at(0, Event::Look);
+    world.at(0, Event::Poll);
     while let Some(Reverse((at_ms, _, event))) = world.events.pop() {
-        if at_ms >= demand.length_ms && world.left.iter().all(|left| *left == 0) {
+        if at_ms >= demand.length_ms && world.unfinished.iter().all(|clips| *clips == 0) {
             break;
         }
         world.now_ms = at_ms;
-        world.happen(event, controller);
+        world.handle(event, controller);
     }
     world.now_ms = world.now_ms.max(demand.length_ms);
     for id in world.workers.keys().copied().collect::<Vec<_>>() {
@@ -158,19 +159,19 @@ impl World<'_> {
         self.events.push(Reverse((at_ms, self.sequence, event)));
     }
 
-    fn happen(&mut self, event: Event, controller: &mut dyn Controller) {
+    fn handle(&mut self, event: Event, controller: &mut dyn Controller) {
         match event {
             Event::Submit(number) => {
                 let batch = &self.demand.batches[number];
                 for &length_ms in &batch.lengths_ms {
-                    self.wait(Clip { batch: number, length_ms, submitted_ms: self.now_ms, again: false });
+                    self.enqueue(Clip { batch: number, length_ms, submitted_ms: self.now_ms, redelivered: false });
                 }
                 self.fill();
                 if controller.receives_events() {
-                    self.at(self.now_ms + EVENT_MS, Event::Decide);
+                    self.at(self.now_ms + EVENT_DELAY_MS, Event::Decide);
                 }
             }
-            Event::Return(clip) => {
+            Event::Redeliver(clip) => {
                 self.waiting.push_front(clip);
                 self.waiting_ms += clip.length_ms;
                 self.fill();
@@ -181,9 +182,9 @@ impl World<'_> {
                     self.fill();
                 }
             }
-            Event::Done { worker, slot, run } => self.done(worker, slot, run),
-            Event::Look => {
-                self.at(self.now_ms + controller.every_ms(), Event::Look);
+            Event::Done { worker, slot, run } => self.finish(worker, slot, run),
+            Event::Poll => {
+                self.at(self.now_ms + controller.poll_interval_ms(), Event::Poll);
                 self.decide(controller);
             }
             Event::Decide => self.decide(controller),
@@ -191,12 +192,12 @@ impl World<'_> {
         }
     }
 
-    fn wait(&mut self, clip: Clip) {
+    fn enqueue(&mut self, clip: Clip) {
         self.waiting.push_back(clip);
         self.waiting_ms += clip.length_ms;
     }
 
-    /// Gives free slots their clips.
+    /// Assigns waiting clips to free slots.
     fn fill(&mut self) {
         let ids: Vec<u64> =
             self.workers.iter().filter(|(_, worker)| worker.ready_ms.is_some()).map(|(id, _)| *id).collect();
@@ -209,17 +210,18 @@ impl World<'_> {
         }
     }
 
-    /// Begins the next clip. Says whether there was one.
+    /// Starts the next clip in a slot. Returns whether there was one.
     fn start(&mut self, id: u64, slot: usize) -> bool {
         let Some(clip) = self.waiting.pop_front() else { return false };
         self.waiting_ms -= clip.length_ms;
-        if !clip.again {
+        if !clip.redelivered {
             self.report.waits_seconds.push((self.now_ms - clip.submitted_ms) as f64 / 1_000.0);
         }
-        let chance = 0.8 + 0.4 * self.random.f64();
-        let takes_ms = ((FIXED_SECONDS * 1_000.0 + self.fleet.rate * clip.length_ms as f64) * chance) as i64;
+        let variation = 0.8 + 0.4 * self.random.f64();
+        let takes_ms = ((FIXED_SECONDS * 1_000.0 + self.fleet.rate * clip.length_ms as f64) * variation) as i64;
         self.sequence += 1;
-        let run = Run { id: self.sequence, clip: Clip { again: true, ..clip }, started_ms: self.now_ms, takes_ms };
+        let run =
+            Run { id: self.sequence, clip: Clip { redelivered: true, ..clip }, started_ms: self.now_ms, takes_ms };
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.slots[slot] = Some(run);
         }
@@ -227,7 +229,7 @@ impl World<'_> {
         true
     }
 
-    fn done(&mut self, id: u64, slot: usize, run: u64) {
+    fn finish(&mut self, id: u64, slot: usize, run: u64) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(ended) = worker.slots[slot].filter(|ended| ended.id == run) else { return };
         worker.slots[slot] = None;
@@ -235,8 +237,8 @@ impl World<'_> {
         self.report.useful_seconds += seconds;
         self.served_seconds += seconds;
         self.speed.learn(&Work::of(ended.clip.length_ms, &Rendition::default()), seconds);
-        self.left[ended.clip.batch] -= 1;
-        if self.left[ended.clip.batch] == 0 {
+        self.unfinished[ended.clip.batch] -= 1;
+        if self.unfinished[ended.clip.batch] == 0 {
             let submitted_ms = self.demand.batches[ended.clip.batch].at_ms;
             self.report.batches_seconds.push((self.now_ms - submitted_ms) as f64 / 1_000.0);
         }
@@ -254,14 +256,14 @@ impl World<'_> {
         self.report.calls += 1;
         let first_ms = self.demand.batches.first().map_or(0, |batch| batch.at_ms);
         self.report.first_call_seconds.get_or_insert((self.now_ms - first_ms) as f64 / 1_000.0);
-        self.at(self.now_ms + CALL_MS, Event::Set(target));
+        self.at(self.now_ms + CALL_DELAY_MS, Event::Set(target));
     }
 
     fn load(&self) -> Load {
         let waiting = self.waiting.len() as u32;
         let mut load = Load { waiting, ..Load::default() };
         if waiting > 0 {
-            // Predicted seconds are a fixed part and one by length: the sum of both needs no look at each.
+            // A prediction is a fixed part plus a part by length, so the total needs no iteration over the clips.
             let together = self.speed.seconds(&Work::of(self.waiting_ms, &Rendition::default()));
             load.outstanding_seconds = together + FIXED_SECONDS * f64::from(waiting - 1);
         }
@@ -271,10 +273,10 @@ impl World<'_> {
             for run in running {
                 busy = true;
                 load.at_work += 1;
-                let gone = (self.now_ms - run.started_ms) as f64;
+                let elapsed_ms = (self.now_ms - run.started_ms) as f64;
                 let predicted = self.speed.seconds(&Work::of(run.clip.length_ms, &Rendition::default()));
-                load.outstanding_seconds += predicted * (1.0 - (gone / run.takes_ms as f64).min(1.0));
-                load.at_risk_seconds += gone / 1_000.0;
+                load.outstanding_seconds += predicted * (1.0 - (elapsed_ms / run.takes_ms as f64).min(1.0));
+                load.at_risk_seconds += elapsed_ms / 1_000.0;
             }
             load.busy_workers += u32::from(busy);
         }
@@ -284,10 +286,10 @@ impl World<'_> {
     fn set(&mut self, count: u32) {
         while (self.workers.len() as u32) < count {
             self.sequence += 1;
-            let (id, chance) = (self.sequence, 0.8 + 0.4 * self.random.f64());
+            let (id, variation) = (self.sequence, 0.8 + 0.4 * self.random.f64());
             let slots = vec![None; self.fleet.slots as usize];
-            self.workers.insert(id, Worker { asked_ms: self.now_ms, ready_ms: None, slots });
-            self.at(self.now_ms + (self.fleet.cold_start_seconds * chance * 1_000.0) as i64, Event::Ready(id));
+            self.workers.insert(id, Worker { requested_ms: self.now_ms, ready_ms: None, slots });
+            self.at(self.now_ms + (self.fleet.cold_start_seconds * variation * 1_000.0) as i64, Event::Ready(id));
         }
         while self.workers.len() as u32 > count {
             let victim = self.random.usize(..self.workers.len());
@@ -300,14 +302,14 @@ impl World<'_> {
 
     fn end(&mut self, id: u64) {
         let Some(worker) = self.workers.remove(&id) else { return };
-        self.report.billed_seconds += (self.now_ms - worker.asked_ms) as f64 / 1_000.0;
+        self.report.billed_seconds += (self.now_ms - worker.requested_ms) as f64 / 1_000.0;
         if let Some(ready_ms) = worker.ready_ms {
             self.report.ready_seconds += (self.now_ms - ready_ms) as f64 / 1_000.0 * f64::from(self.fleet.slots);
         }
         for run in worker.slots.into_iter().flatten() {
             self.report.lost_seconds += (self.now_ms - run.started_ms) as f64 / 1_000.0;
             self.report.interrupted += 1;
-            self.at(self.now_ms + HANDED_BACK_MS, Event::Return(run.clip));
+            self.at(self.now_ms + REDELIVERY_DELAY_MS, Event::Redeliver(run.clip));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A minimum of workers by the hour, for times at which nobody is to wait for a cold start.
+//! A minimum number of workers by the hour, for times at which no clip should wait for a cold start.
 
 use std::str::FromStr;
 
@@ -12,28 +12,28 @@ pub struct Schedule(Vec<Period>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Period {
-    /// 0 is Monday; both included.
+    /// First and last day, both included; 0 is Monday.
     days: (usize, usize),
-    /// Minutes of the day, the end excluded.
+    /// Start and end in minutes of the day, the end excluded.
     minutes: (i64, i64),
     count: u32,
 }
 
 impl Schedule {
-    /// The minimum at a Unix time in milliseconds: the largest of the periods that hold it.
+    /// The minimum at a Unix time in milliseconds: the largest of the periods that contain it.
     pub fn minimum(&self, now_ms: i64) -> u32 {
         // 1 January 1970 was a Thursday.
         let day = (now_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) as usize;
         let minute = now_ms.rem_euclid(DAY_MS) / MINUTE_MS;
-        let holds = |period: &&Period| {
+        let contains = |period: &&Period| {
             let (first, last) = period.days;
             let today = if first <= last { (first..=last).contains(&day) } else { day >= first || day <= last };
             today && (period.minutes.0..period.minutes.1).contains(&minute)
         };
-        self.0.iter().filter(holds).map(|period| period.count).max().unwrap_or(0)
+        self.0.iter().filter(contains).map(|period| period.count).max().unwrap_or(0)
     }
 
-    /// The largest minimum there is.
+    /// The largest minimum of the week.
     pub fn most(&self) -> u32 {
         self.0.iter().map(|period| period.count).max().unwrap_or(0)
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_period_is_refused_with_its_reason() {
+    fn an_invalid_period_is_refused_with_its_reason() {
         for (text, reason) in [
             ("mon-fri 07:00-19:00", "a count is missing"),
             ("mon 07:00-19:00=x", "no number"),
@@ -100,8 +100,8 @@ mod tests {
             ("mon 07:00-25:00=1", "a time is none"),
             ("mon=1", "days and times"),
         ] {
-            let said = text.parse::<Schedule>().unwrap_err();
-            assert!(said.contains(reason) && said.contains(text), "{said}");
+            let error = text.parse::<Schedule>().unwrap_err();
+            assert!(error.contains(reason) && error.contains(text), "{error}");
         }
     }
 }

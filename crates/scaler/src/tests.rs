@@ -1,4 +1,4 @@
-//! The whole scaler on the cloud in memory and on virtual time, with a pool that notes what it is told.
+//! The whole scaler on the in-memory cloud in virtual time, with a pool that records its calls.
 
 use super::*;
 use async_trait::async_trait;
@@ -84,12 +84,12 @@ impl Stage {
         (stop.clone(), tokio::spawn(scale(config, cloud, clock, backend, readiness, stop)))
     }
 
-    /// The dispatcher's part: the record, then the event.
+    /// Writes the dispatcher's record of a batch.
     async fn record(&self, batch: &str, clips: usize) {
         self.record_retried(batch, clips, 0).await;
     }
 
-    /// The same for a batch whose first clips were retried once.
+    /// The same, with the first `retried` clips retried once.
     async fn record_retried(&self, batch: &str, clips: usize, retried: usize) {
         let clips: Vec<_> = (0..clips)
             .map(|n| serde_json::json!({"clipId": format!("c{n}"), "startMs": 1_000, "endMs": 31_000}))
@@ -129,7 +129,7 @@ impl Stage {
         self.publish(batch, EventKind::BatchQueued { at_ms: 1_000_000, clips: vec![] }).await;
     }
 
-    async fn tell(&self, batch: &str, clip: usize, worker: &str, kind: ClipEventKind) {
+    async fn publish_clip(&self, batch: &str, clip: usize, worker: &str, kind: ClipEventKind) {
         let attempt = Attempt {
             id: AttemptId::parse(&format!("a{clip}")).unwrap(),
             number: 1,
@@ -143,7 +143,7 @@ impl Stage {
 
     async fn complete(&self, batch: &str, clip: usize) {
         let kind = ClipEventKind::Completed { output: Output::default(), encoding: Encoding::default() };
-        self.tell(batch, clip, "w1", kind).await;
+        self.publish_clip(batch, clip, "w1", kind).await;
     }
 
     fn calls(&self) -> Vec<u32> {
@@ -161,14 +161,14 @@ impl Stage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_has_its_workers_asked_for_within_a_second_and_they_go_when_it_is_over() {
+async fn workers_are_requested_within_a_second_and_removed_after_the_batch() {
     let stage = Stage::new().await;
     let (stop, scaling) = stage.scaler(false);
     sleep(Duration::from_secs(5)).await;
-    // Thirty clips of ten slot-seconds, in a minute: five workers.
+    // Thirty clips of ten slot-seconds each within a minute need five workers.
     stage.submit("b1", 30).await;
-    let heard = stage.until(&[5]).await;
-    assert!(heard <= Duration::from_secs(1), "{heard:?}");
+    let requested = stage.until(&[5]).await;
+    assert!(requested <= Duration::from_secs(1), "{requested:?}");
     for clip in 0..30 {
         stage.complete("b1", clip).await;
     }
@@ -179,7 +179,7 @@ async fn a_batch_has_its_workers_asked_for_within_a_second_and_they_go_when_it_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_busy_is_told_to_the_pool_and_stays() {
+async fn the_pool_receives_the_busy_workers_and_keeps_them() {
     let stage = Stage::new().await;
     let (_stop, _scaling) = stage.scaler(false);
     stage.submit("b1", 30).await;
@@ -187,25 +187,25 @@ async fn who_is_busy_is_told_to_the_pool_and_stays() {
     for clip in 2..30 {
         stage.complete("b1", clip).await;
     }
-    let telling = async {
+    let reporting = async {
         loop {
             for clip in 0..2 {
-                stage.tell("b1", clip, ["w1", "w2"][clip], ClipEventKind::Started).await;
+                stage.publish_clip("b1", clip, ["w1", "w2"][clip], ClipEventKind::Started).await;
             }
             sleep(Duration::from_secs(3)).await;
         }
     };
     tokio::select! {
-        () = telling => {}
+        () = reporting => {}
         _ = stage.until(&[5, 2]) => {}
     }
     assert_eq!(*stage.pool.busy.lock(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scaler_that_starts_in_the_middle_reads_what_it_missed() {
+async fn a_new_scaler_reads_the_batches_whose_events_it_missed() {
     let stage = Stage::new().await;
-    // Another scaler has taken the events and died.
+    // Another scaler acknowledged the events and died.
     stage.record("b1", 12).await;
     stage.record("b2", 18).await;
     let (_stop, _scaling) = stage.scaler(false);
@@ -213,21 +213,21 @@ async fn a_scaler_that_starts_in_the_middle_reads_what_it_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_no_document_has_heard_of_has_its_workers() {
+async fn a_retry_that_is_only_in_the_record_gets_workers() {
     let stage = Stage::new().await;
     stage.record_retried("b1", 30, 12).await;
-    let over = |clip: usize| Write {
+    let cancelled = |clip: usize| Write {
         path: format!("exportBatches/b1/clips/c{clip}"),
         fields: Fields::from([("status".into(), Value::String("cancelled".into()))]),
         precondition: Precondition::None,
     };
-    stage.cloud.documents.commit((0..30).map(over).collect()).await.unwrap();
+    stage.cloud.documents.commit((0..30).map(cancelled).collect()).await.unwrap();
     let (_stop, _scaling) = stage.scaler(false);
     stage.until(&[2]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scaler_that_dies_is_followed_by_the_one_that_waits() {
+async fn a_follower_takes_over_from_a_scaler_that_died() {
     let stage = Stage::new().await;
     let (_first_stop, first) = stage.scaler(false);
     sleep(Duration::from_secs(1)).await;
@@ -236,14 +236,14 @@ async fn a_scaler_that_dies_is_followed_by_the_one_that_waits() {
     stage.until(&[5]).await;
     first.abort();
     stage.submit("b2", 30).await;
-    let followed = stage.until(&[5, 10]).await;
-    assert!(followed < Duration::from_secs(25), "{followed:?}");
+    let took = stage.until(&[5, 10]).await;
+    assert!(took < Duration::from_secs(25), "{took:?}");
     stop.cancel();
     second.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_scalers_one_sets_the_size() {
+async fn only_one_of_several_scalers_sets_the_size() {
     let stage = Stage::new().await;
     let scalers = [stage.scaler(false), stage.scaler(false), stage.scaler(false)];
     sleep(Duration::from_secs(5)).await;
@@ -251,12 +251,12 @@ async fn of_two_scalers_one_sets_the_size() {
     stage.until(&[5]).await;
     sleep(Duration::from_secs(30)).await;
     assert_eq!(stage.calls(), [5]);
-    // One that is told to stop lets the next one take over at once, which sees nothing to change.
+    // A leader that stops in an orderly way lets a follower lead at once. The follower finds nothing to change.
     scalers[0].0.cancel();
     sleep(Duration::from_secs(5)).await;
     stage.submit("b2", 30).await;
-    let followed = stage.until(&[5, 10]).await;
-    assert!(followed < Duration::from_secs(2), "{followed:?}");
+    let took = stage.until(&[5, 10]).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,14 +264,14 @@ async fn a_scaler_that_was_replaced_sets_nothing() {
     let stage = Stage::new().await;
     let (_stop, _scaling) = stage.scaler(false);
     sleep(Duration::from_secs(5)).await;
-    // Another has written the document; this one thinks that it still leads.
+    // Another scaler has written the document, and this one does not know it yet.
     let fields = Fields::from([("leader".into(), Value::String("another".into()))]);
     let write = Write { path: LeadershipDocument::path("test"), fields, precondition: Precondition::None };
     stage.cloud.documents.commit(vec![write]).await.unwrap();
     stage.submit("b1", 30).await;
     sleep(Duration::from_secs(15)).await;
     assert_eq!(stage.calls(), Vec::<u32>::new());
-    // The other one says nothing more: leadership is acquired again, and what was missed is read.
+    // The other scaler writes nothing more: leadership is acquired again, and missed batches are read.
     stage.until(&[5]).await;
 }
 
@@ -285,18 +285,18 @@ async fn a_dry_run_sets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_set_is_set_later() {
+async fn a_failed_size_change_is_retried() {
     let stage = Stage::new().await;
     *stage.pool.failures.lock() = 3;
     let (_stop, _scaling) = stage.scaler(false);
     stage.submit("b1", 30).await;
     let took = stage.until(&[5, 5, 5, 5]).await;
-    assert!(took >= Duration::from_secs(6), "with growing pauses: {took:?}");
+    assert!(took >= Duration::from_secs(6), "with growing delays: {took:?}");
     assert_eq!(stage.pool.count().await.unwrap(), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_size_that_someone_else_set_is_noticed() {
+async fn a_size_set_by_another_writer_is_corrected() {
     let stage = Stage::new().await;
     let (_stop, _scaling) = stage.scaler(false);
     stage.submit("b1", 30).await;
@@ -306,7 +306,7 @@ async fn a_size_that_someone_else_set_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_that_is_paused_gets_no_workers_until_it_goes_on() {
+async fn a_paused_fleet_gets_no_workers_until_it_is_resumed() {
     let stage = Stage::new().await;
     let pause = |paused| Write {
         path: fleet_control::PATH.into(),
@@ -323,12 +323,12 @@ async fn a_fleet_that_is_paused_gets_no_workers_until_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_nobody_can_read_and_batches_of_others_do_no_harm() {
+async fn malformed_messages_and_unknown_batches_do_no_harm() {
     let stage = Stage::new().await;
     let (_stop, scaling) = stage.scaler(false);
     let garbage = Message { data: "garbage".into(), ..Message::default() };
     stage.cloud.queue.publish(names::PROGRESS_EVENTS, garbage).await.unwrap();
-    stage.tell("unrecorded", 0, "w1", ClipEventKind::Started).await;
+    stage.publish_clip("unrecorded", 0, "w1", ClipEventKind::Started).await;
     stage.submit("b1", 30).await;
     stage.until(&[5]).await;
     assert!(!scaling.is_finished());

@@ -1,31 +1,35 @@
-//! How much work a clip is: the seconds it will have a slot, predicted from those that earlier clips had one.
+//! How much work a clip is: the slot-seconds it will take, predicted from those that earlier clips took.
 
-use clipfleet_domain::rendition::{Quality, Rendition, name_of};
+use clipfleet_domain::{
+    rendition::{Quality, Rendition},
+    wire_name::WireName as _,
+};
 use std::collections::BTreeMap;
 
-/// Slot-seconds of a clip that its length does not change: looking for an earlier result, the first bytes of the source, storing.
-/// Measured: 0.1 s of messages and documents, 0.3 s to the first picture, and an upload.
+/// Slot-seconds of a clip that do not depend on its length: looking for an earlier result, reading the first bytes of
+/// the source, storing. Measured: 0.1 s of messages and documents, 0.3 s to the first picture, and an upload.
 pub const FIXED_SECONDS: f64 = 1.0;
 
-/// Slot-seconds per second of a 1080p30 clip before any was seen: what four vCPUs were measured to take.
+/// Slot-seconds per second of a 1080p30 clip until one has completed: as measured on four vCPUs.
 pub const INITIAL_RATE: f64 = 0.3;
 
-/// Share of what is known that one more clip of a quarter of a minute or longer replaces.
-const NEWS: f64 = 0.2;
+/// Weight of a completed clip of [`FULL_WEIGHT_SECONDS`] or longer in the moving average of its quality's rate.
+const LEARNING_RATE: f64 = 0.2;
 
-/// Seconds of a clip from which on it tells its full share; of a shorter one, what does not depend on its length is most.
-const TELLING_SECONDS: f64 = 15.0;
+/// Length from which on a clip has its full weight, seconds. Most of a shorter clip's time does not depend on its
+/// length.
+const FULL_WEIGHT_SECONDS: f64 = 15.0;
 
 /// The work in a clip.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Work {
     quality: Quality,
-    /// Seconds of 30 upright pictures each.
+    /// Seconds of portrait video at 30 frames a second.
     units: f64,
 }
 
 impl Work {
-    /// Of a clip's length and form.
+    /// The work in a clip of a length and form.
     pub fn of(length_ms: i64, rendition: &Rendition) -> Self {
         let pixels = |rendition: &Rendition| f64::from(rendition.size().width) * f64::from(rendition.size().height);
         let upright = Rendition { aspect: clipfleet_domain::rendition::Aspect::Portrait, ..*rendition };
@@ -38,67 +42,67 @@ impl Work {
 /// Slot-seconds per unit of work, learned for each quality from clips that completed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Speed {
-    first: f64,
+    initial_rate: f64,
     learned: BTreeMap<&'static str, f64>,
 }
 
 impl Default for Speed {
     fn default() -> Self {
-        Self::starting_with(INITIAL_RATE)
+        Self::with_initial_rate(INITIAL_RATE)
     }
 }
 
 impl Speed {
-    /// Slot-seconds per second of 1080p30, until something is learned.
-    pub fn starting_with(first: f64) -> Self {
-        Self { first, learned: BTreeMap::new() }
+    /// `initial_rate` is the slot-seconds per second of 1080p30 until a clip has completed.
+    pub fn with_initial_rate(initial_rate: f64) -> Self {
+        Self { initial_rate, learned: BTreeMap::new() }
     }
 
-    /// What was learned before, by the names of qualities. Names and numbers that make no sense are left out.
+    /// Restores rates that were learned earlier, by the names of qualities. Unknown names and unusable numbers are
+    /// skipped.
     #[must_use]
-    pub fn remembering(mut self, known: impl IntoIterator<Item = (String, f64)>) -> Self {
+    pub fn with_learned(mut self, known: impl IntoIterator<Item = (String, f64)>) -> Self {
         for (name, rate) in known {
-            let quality = Quality::ALL.iter().find(|(_, known)| *known == name);
-            if let (Some((_, name)), true) = (quality, rate.is_finite() && rate > 0.0) {
-                self.learned.insert(name, rate);
+            if let (Ok(quality), true) = (Quality::parse(&name), rate.is_finite() && rate > 0.0) {
+                self.learned.insert(quality.name(), rate);
             }
         }
         self
     }
 
-    /// What was learned, by the names of qualities.
+    /// The learned rates, by the names of qualities.
     pub fn learned(&self) -> &BTreeMap<&'static str, f64> {
         &self.learned
     }
 
-    /// The slot-seconds that work will take.
+    /// Predicts the slot-seconds that work will take.
     pub fn seconds(&self, work: &Work) -> f64 {
         FIXED_SECONDS + self.rate(work.quality) * work.units
     }
 
-    /// Before a quality was seen it is taken to cost as its pixels do.
+    /// The rate of a quality of which no clip has completed is estimated from its number of pixels.
     fn rate(&self, quality: Quality) -> f64 {
-        if let Some(rate) = self.learned.get(name_of(&Quality::ALL, quality)) {
+        if let Some(rate) = self.learned.get(quality.name()) {
             return *rate;
         }
         let pixels = |quality| {
             let size = Rendition { quality, ..Rendition::default() }.size();
             f64::from(size.width) * f64::from(size.height)
         };
-        let base = self.learned.get(name_of(&Quality::ALL, Quality::P1080)).copied().unwrap_or(self.first);
+        let base = self.learned.get(Quality::P1080.name()).copied().unwrap_or(self.initial_rate);
         base * pixels(quality) / pixels(Quality::P1080)
     }
 
-    /// Learns from a clip that had a slot for so long.
+    /// Learns from a completed clip that took this many slot-seconds.
     pub fn learn(&mut self, work: &Work, slot_seconds: f64) {
         if work.units <= 0.0 || !slot_seconds.is_finite() {
             return;
         }
-        // A clip that waited for its source for minutes says little about the next one.
+        // The clamp limits the influence of outliers, such as a clip that waited minutes for its source.
         let known = self.rate(work.quality);
-        let seen = ((slot_seconds - FIXED_SECONDS) / work.units).clamp(known / 8.0, known * 8.0);
-        let share = NEWS * (work.units / TELLING_SECONDS).min(1.0);
-        self.learned.insert(name_of(&Quality::ALL, work.quality), known + (seen - known) * share);
+        let observed = ((slot_seconds - FIXED_SECONDS) / work.units).clamp(known / 8.0, known * 8.0);
+        let weight = LEARNING_RATE * (work.units / FULL_WEIGHT_SECONDS).min(1.0);
+        self.learned.insert(work.quality.name(), known + (observed - known) * weight);
     }
 }
 
@@ -118,21 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn what_clips_took_predicts_the_next() {
-        let mut speed = Speed::starting_with(0.6);
+    fn completed_clips_predict_the_next_one() {
+        let mut speed = Speed::with_initial_rate(0.6);
         let work = Work::of(45_000, &Rendition::default());
         for _ in 0..40 {
             speed.learn(&work, 6.5);
         }
         assert!((speed.seconds(&work) - 6.5).abs() < 0.1, "{}", speed.seconds(&work));
         let larger = Work::of(45_000, &Rendition { quality: Quality::P2160, ..Rendition::default() });
-        assert!((speed.seconds(&larger) - FIXED_SECONDS - 4.0 * 5.5).abs() < 0.3, "by its pixels, until one was seen");
+        assert!((speed.seconds(&larger) - FIXED_SECONDS - 4.0 * 5.5).abs() < 0.3, "estimated by pixels");
     }
 
     #[test]
-    fn one_clip_that_hung_and_one_that_tells_nothing_change_little() {
+    fn outliers_and_empty_clips_change_the_rate_little() {
         let work = Work::of(45_000, &Rendition::default());
-        let mut speed = Speed::starting_with(0.2);
+        let mut speed = Speed::with_initial_rate(0.2);
         speed.learn(&work, 100_000.0);
         assert!(speed.seconds(&work) < FIXED_SECONDS + 45.0 * 0.2 * 2.5);
         let before = speed.clone();
@@ -142,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_checked() {
+    fn restored_rates_are_validated() {
         let known = [("1080p", 0.14), ("8k", 9.0), ("720p", -1.0), ("2160p", f64::NAN)];
-        let speed = Speed::default().remembering(known.map(|(name, rate)| (name.to_owned(), rate)));
+        let speed = Speed::default().with_learned(known.map(|(name, rate)| (name.to_owned(), rate)));
         assert_eq!(speed.learned(), &BTreeMap::from([("1080p", 0.14)]));
     }
 }

@@ -1,5 +1,5 @@
-//! The time of day for messages and documents, from one reading of the system clock at start and the runtime's own timer
-//! since: it never runs backwards, and it obeys a test's paused time.
+//! The wall-clock time for messages and documents: one reading of the system clock at start, advanced by the runtime's
+//! timer. It never runs backwards, and it follows a test's paused time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -12,13 +12,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Set by the system's clock.
+    /// Starts at the system clock's time.
     pub fn system() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self::starting_at(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Set to a Unix time in milliseconds.
+    /// Starts at a Unix time in milliseconds.
     pub fn starting_at(start_ms: i64) -> Self {
         Self { start: Instant::now(), start_ms }
     }

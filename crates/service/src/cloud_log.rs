@@ -1,5 +1,5 @@
-//! Log lines as Cloud Logging reads them: one JSON object per line, with its names for time, severity and place in the source.
-//! <https://docs.cloud.google.com/logging/docs/structured-logging>
+//! Log lines as Cloud Logging reads them: one JSON object per line, with its names for time, severity and place in the
+//! source. <https://docs.cloud.google.com/logging/docs/structured-logging>
 
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use serde_json::{Map, Value, json};
@@ -17,9 +17,9 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// See the module.
+/// Formats log events for Cloud Logging.
 pub(crate) struct CloudLog {
-    /// Whose traces the lines belong to.
+    /// The Google Cloud project that holds the traces.
     project: Option<String>,
 }
 
@@ -39,13 +39,13 @@ where
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let mut line = Line(Map::new());
-        // The event's own fields go first: none of them takes the place of what Cloud Logging reads.
+        // Recorded first, so that no field of the event replaces one that Cloud Logging interprets.
         event.record(&mut line);
         line.0.insert("time".into(), time.into());
         line.0.insert("severity".into(), severity(*metadata.level()).into());
         if let (Some(file), Some(number)) = (metadata.file(), metadata.line()) {
-            let place = json!({"file": file, "line": number.to_string()});
-            line.0.insert("logging.googleapis.com/sourceLocation".into(), place);
+            let location = json!({"file": file, "line": number.to_string()});
+            line.0.insert("logging.googleapis.com/sourceLocation".into(), location);
         }
         let context = Context::current();
         let span = context.span().span_context().clone();
@@ -70,7 +70,7 @@ fn severity(level: Level) -> &'static str {
     }
 }
 
-/// An event's fields, each with its own type.
+/// The fields of one log line, each with its own type.
 struct Line(Map<String, Value>);
 
 impl Visit for Line {
@@ -138,7 +138,7 @@ mod tests {
         });
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         let parsed: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(parsed.len(), 2, "one line each, whatever they say");
+        assert_eq!(parsed.len(), 2, "one line per event, even if a field contains a newline");
         let line = &parsed[0];
         assert_eq!((&line["message"], &line["severity"]), (&json!("clip completed"), &json!("WARNING")));
         assert_eq!((&line["clip"], &line["total_ms"], &line["reused"]), (&json!("c\n1"), &json!(12), &json!(false)));

@@ -1,4 +1,4 @@
-//! `/health` (the process lives), `/ready` (it can do its work, or why not) and `/metrics`.
+//! `/health` (the process is alive), `/ready` (it can do its work, or why it cannot) and `/metrics`.
 
 use crate::telemetry;
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-/// Whether a process can do its work; shared by its parts.
+/// Whether a process can do its work. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Readiness(Arc<watch::Sender<Result<Value, String>>>);
 
@@ -18,24 +18,24 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Ready from now on, with details worth showing.
+    /// Sets the state to ready, with details for `/ready`.
     pub fn ready(&self, details: Value) {
         self.0.send_modify(|state| *state = Ok(details));
     }
 
-    /// Not ready, with the reason.
+    /// Sets the state to not ready, with the reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.0.send_modify(|state| *state = Err(reason.into()));
     }
 
-    /// Returns once ready.
+    /// Waits until the state is ready.
     pub async fn wait(&self) {
-        // The sender lives as long as `self`: waiting cannot fail.
+        // The sender lives as long as `self`, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(Result::is_ok).await;
     }
 }
 
-/// The three routes.
+/// The routes `/health`, `/ready` and `/metrics`.
 pub fn routes(readiness: Readiness) -> Router {
     let ready = move || async move {
         match &*readiness.0.borrow() {
@@ -58,9 +58,9 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("failed to listen on {address}: {error}")))
 }
 
-/// Serves until told to stop, then lets requests in progress end.
+/// Serves until told to stop, then finishes the requests in progress.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let upkeep = tokio::spawn(telemetry::keep_up());
+    let upkeep = tokio::spawn(telemetry::run_upkeep());
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     upkeep.abort();
     served

@@ -1,4 +1,4 @@
-//! The shell around every role's process: settings, logs and metrics, health endpoints, an orderly end.
+//! The shell around every role's process: settings, logs, metrics, traces, health endpoints and shutdown.
 //!
 //! It knows nothing of clips, queues or Google.
 

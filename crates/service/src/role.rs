@@ -1,4 +1,4 @@
-//! The shell that every role's process shares: its work beside the endpoints that say how it is.
+//! The shell that every role's process shares: its work, and its health endpoints.
 
 use crate::{
     health::{self, Readiness},
@@ -9,9 +9,9 @@ use std::{error::Error, io};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Runs a role until told to stop: its work, and on `listener` the health endpoints and the role's own `routes`. Listening comes
-/// first, so that a slow start does not look like a dead process. A role whose work fails goes on answering that it is not
-/// ready; one that must end then cancels `stop`.
+/// Runs a role until told to stop: its work, and on `listener` the health endpoints and the role's own `routes`. The
+/// endpoints are served even while the work starts, so that a slow start does not look like a dead process. If the work
+/// fails, `/ready` continues to report it; a role that must end then cancels `stop`.
 pub async fn run<E, F>(
     metrics: &[Metric],
     listener: TcpListener,

@@ -1,9 +1,10 @@
-//! Settings: each is a flag and an environment variable, read once at start; everything wrong is reported together.
+//! Settings: each is a flag and an environment variable, read once at start. All invalid settings are reported
+//! together.
 
 use clap::{Arg, ArgMatches, Command};
 use std::{fmt, str::FromStr};
 
-/// Exit status of a process whose settings are wrong (`EX_USAGE` of sysexits).
+/// Exit status of a process with invalid settings (`EX_USAGE` of sysexits).
 pub const EXIT_BAD_SETTINGS: u8 = 64;
 
 /// One setting.
@@ -13,13 +14,13 @@ pub struct Setting {
     pub flag: &'static str,
     /// Environment variable, for example `CLIPFLEET_SLOTS`.
     pub env: &'static str,
-    /// Value when neither is given; empty for "not set".
+    /// Value if neither is given; empty for "not set".
     pub default: &'static str,
     /// One line for `--help`.
     pub help: &'static str,
 }
 
-/// Adds settings to a command line. All values are texts here; [`Reader`] checks them.
+/// Adds settings to a command line, all as strings; [`Reader`] validates them.
 #[must_use]
 pub fn declare(command: Command, settings: &[&'static [Setting]]) -> Command {
     settings.iter().copied().flatten().fold(command, |command, setting| {
@@ -28,14 +29,14 @@ pub fn declare(command: Command, settings: &[&'static [Setting]]) -> Command {
     })
 }
 
-/// Takes checked values out of a parsed command line and remembers what was wrong.
+/// Takes validated values from a parsed command line and collects the errors.
 pub struct Reader<'a> {
     matches: &'a ArgMatches,
     problems: Vec<String>,
     effective: Vec<(&'static str, String)>,
 }
 
-/// Every setting that is wrong, one per line.
+/// All invalid settings, one per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadSettings(pub Vec<String>);
 
@@ -49,12 +50,12 @@ impl fmt::Display for BadSettings {
 impl std::error::Error for BadSettings {}
 
 impl<'a> Reader<'a> {
-    /// Reads from a command line that [`declare`]d the settings.
+    /// A reader of a command line to which [`declare`] added the settings.
     pub fn new(matches: &'a ArgMatches) -> Self {
         Self { matches, problems: Vec::new(), effective: Vec::new() }
     }
 
-    /// The value of a setting through its parser, whose error reads after the setting's name.
+    /// Parses the value of a setting. The parser's error follows the setting's name in the report.
     pub fn take<T>(&mut self, setting: &Setting, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.matches.get_one::<String>(setting.flag).map_or("", String::as_str);
         self.effective.push((setting.env, text.to_owned()));
@@ -67,7 +68,7 @@ impl<'a> Reader<'a> {
         self.effective.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
-    /// Hands out what was built from the values, or everything that was wrong.
+    /// Returns what was built from the values, or all errors.
     pub fn finish<T>(self, built: Option<T>) -> Result<T, BadSettings> {
         match built {
             Some(built) if self.problems.is_empty() => Ok(built),
@@ -76,7 +77,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A number within bounds.
+/// Parses a number within bounds.
 pub fn number<T: FromStr + PartialOrd + fmt::Display>(low: T, high: T) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| match text.trim().parse::<T>() {
         Ok(number) if (&low..=&high).contains(&&number) => Ok(number),
@@ -84,22 +85,22 @@ pub fn number<T: FromStr + PartialOrd + fmt::Display>(low: T, high: T) -> impl F
     }
 }
 
-/// Anything with a parser, for example an address.
+/// Parses any type that implements `FromStr`, for example an address.
 pub fn parsed<T: FromStr>(what: &'static str) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| text.trim().parse().map_err(|_| format!("must be {what}, got {text:?}"))
 }
 
-/// A text, `None` when empty.
+/// A string; `None` if it is empty.
 pub fn optional(text: &str) -> Result<Option<String>, String> {
     Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
-/// A text that must be given.
+/// A string that must not be empty.
 pub fn required(text: &str) -> Result<String, String> {
     optional(text)?.ok_or_else(|| "must be set".to_owned())
 }
 
-/// A comma-separated list, empty parts left out.
+/// A comma-separated list without empty parts.
 pub fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect())
 }
@@ -128,8 +129,8 @@ mod tests {
 
     #[test]
     fn all_bad_settings_are_reported_together_by_name() {
-        let said = read(&["--slots", "900"]).unwrap_err().to_string();
-        assert!(said.contains("TEST_ONLY_SLOTS (--slots) must be a number from 1 to 8, got \"900\""), "{said}");
-        assert!(said.contains("TEST_ONLY_LISTEN"), "{said}");
+        let error = read(&["--slots", "900"]).unwrap_err().to_string();
+        assert!(error.contains("TEST_ONLY_SLOTS (--slots) must be a number from 1 to 8, got \"900\""), "{error}");
+        assert!(error.contains("TEST_ONLY_LISTEN"), "{error}");
     }
 }

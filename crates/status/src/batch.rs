@@ -1,4 +1,4 @@
-//! One batch in memory: the views of its clips, their sum, and the documents of both.
+//! One batch in memory: the views of its clips, its own state, and the documents of both.
 
 use crate::write_state::WriteState;
 use clipfleet_cloud::{Document, Version, Write};
@@ -26,8 +26,8 @@ struct Clip {
 }
 
 impl Clip {
-    /// What the document says when it was refused: no more than is needed to know how the clip ended, all of it
-    /// bounded. One that was not over has failed, since nobody could read how it goes on.
+    /// The view for a document that the store refused: only what is needed to know how the clip ended, with bounded
+    /// texts. A clip that has not ended fails, since its progress could not be written.
     fn reduced(&self, refused: &Failure) -> ClipView {
         let view = self.view.clone();
         let kept = ClipView {
@@ -45,14 +45,14 @@ impl Clip {
         ClipView { state: State::Failed, phase: Phase::Done, failure, completed_at_ms, ..kept }
     }
 
-    /// How it ended, for the batch's document, which tells it where the clip's own cannot.
+    /// How the clip ended, for the batch's document, which records this if the clip's own document cannot be written.
     fn end(&self) -> GenerationEnd {
         let at_ms = self.view.completed_at_ms.unwrap_or(self.view.updated_at_ms);
         GenerationEnd { state: self.view.state, at_ms, failure: self.view.failure.clone() }
     }
 
-    /// The same, as a batch's document tells it.
-    fn ended(generation: u32, end: &GenerationEnd, version: Option<Version>) -> Self {
+    /// A clip whose end is recorded in its batch's document.
+    fn given_up(generation: u32, end: &GenerationEnd, version: Option<Version>) -> Self {
         let view = ClipView {
             generation,
             state: end.state,
@@ -68,24 +68,26 @@ impl Clip {
     }
 }
 
-/// See the module.
+/// A batch and its clips.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     context: BatchContext,
     refusal: Option<(Failure, i64)>,
     clips: BTreeMap<ClipId, Clip>,
-    /// What the clips came to when one of them last changed its state. Their progress since is summed up when it is written.
+    /// The state of the batch when a clip last changed its state. Its progress is computed when its document is
+    /// written.
     state: State,
-    /// Percent that people have read; the clips' documents may not tell of it yet. Holds until a clip starts over.
+    /// The percent that clients have read. The clips' documents may not show it yet. Reset when a clip is retried.
     published_percent: u8,
-    /// When it was created, as its document says: a clip's document may have been written before the earliest event of it came.
+    /// When the batch was created, by its document. The clips' documents may have been written before their earliest
+    /// events arrived.
     created_at_ms: Option<i64>,
     write_state: WriteState,
     pub(crate) last_event_at: Instant,
 }
 
 impl Batch {
-    /// As its documents say, or as new. The clips' were read after the batch's.
+    /// Loads a batch from its documents, or creates a new one. The clips' documents must be read after the batch's.
     pub(crate) fn load(context: &BatchContext, batch: Option<&Document>, clips: &[Document], now: Instant) -> Self {
         let mut loaded = Self {
             context: context.clone(),
@@ -112,31 +114,32 @@ impl Batch {
                 let stored = loaded.clips.get(&id);
                 if stored.is_none_or(|clip| clip.view.generation <= generation && !clip.view.state.is_terminal()) {
                     let version = stored.and_then(|clip| clip.write_state.version);
-                    loaded.clips.insert(id, Clip::ended(generation, &end, version));
+                    loaded.clips.insert(id, Clip::given_up(generation, &end, version));
                 }
             }
         }
         let view = loaded.view();
         loaded.state = view.state;
-        // The events that it lacks may be settled: an instance that had written the clips found the batch changed by another that did
-        // not know of them, or ended in between. Nobody else would ever write it.
+        // The events that the stored document lacks may already be acked: an instance wrote the clips, and then ended,
+        // or found the batch changed by an instance that did not know of these events. So the document must be written
+        // now.
         if batch.is_some_and(|stored| loaded.document().is_behind(stored)) {
             loaded.write_state.touch(true, now);
         }
         loaded
     }
 
-    /// Folds an event in. Returns the clips whose documents wait to be written and cover it.
+    /// Folds an event. Returns the clips whose documents must be written before it may be acked.
     pub(crate) fn fold(&mut self, context: &BatchContext, kind: &EventKind, now: Instant) -> Vec<ClipId> {
         self.last_event_at = now;
         let grown = context.size > self.context.size;
         self.context.size = self.context.size.max(context.size);
-        let mut covering = Vec::new();
+        let mut changed = Vec::new();
         let mut changes = Changes { any: grown, state: grown };
         match kind {
             EventKind::BatchQueued { at_ms, clips } => {
                 let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, kind: ClipEventKind::Queued };
-                covering.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut changes, now)).cloned());
+                changed.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut changes, now)).cloned());
             }
             EventKind::BatchRefused { at_ms, failure } => {
                 if self.refusal.is_none() && self.clips.is_empty() && self.write_state.version.is_none() {
@@ -145,27 +148,27 @@ impl Batch {
                 }
             }
             EventKind::Clip { id, event } => {
-                covering.extend(self.fold_clip(id, event, &mut changes, now).then(|| id.clone()));
+                changed.extend(self.fold_clip(id, event, &mut changes, now).then(|| id.clone()));
             }
         }
-        self.sum_up(changes, now);
-        covering
+        self.update_state(changes, now);
+        changed
     }
 
-    /// Folds into one clip. Says whether its document waits to be written.
+    /// Folds an event of one clip. Returns whether its document must be written.
     fn fold_clip(&mut self, id: &ClipId, event: &ClipEvent, changes: &mut Changes, now: Instant) -> bool {
         let clip = self.clips.entry(id.clone()).or_default();
         let (state, generation, ends) = (clip.view.state, clip.view.generation, clip.view.stats.ends());
         let changed = clip.view.fold(event);
-        // What was given up is tried again when the clip starts over; until then its batch's document tells how it
-        // ended.
+        // A document that was given up is written again when the clip is retried. Until then the batch's document
+        // records how the clip ended.
         clip.write_state.given_up &= clip.view.generation == generation;
         if (changed || clip.write_state.version.is_none()) && !clip.write_state.given_up {
             if clip.view.generation != generation {
                 self.published_percent = 0;
             }
             let new = clip.write_state.version.is_none() || clip.view.generation != generation;
-            // The next attempt counts the ends of those before it: it must not read them a second late.
+            // The next attempt reads how the earlier ones ended, so their ends must not be written late.
             clip.write_state.touch(new || clip.view.state != state || clip.view.stats.ends() != ends, now);
             changes.any = true;
             changes.state |= new || clip.view.state != state;
@@ -173,14 +176,14 @@ impl Batch {
         clip.write_state.due.is_some()
     }
 
-    /// What the batch comes to. It is looked for anew only where it can have changed: a thousand clips tell of their progress ten
-    /// thousand times a second.
-    fn sum_up(&mut self, changes: Changes, now: Instant) {
+    /// Updates the state of the batch, only if it can have changed: a thousand clips may report progress ten thousand
+    /// times a second.
+    fn update_state(&mut self, changes: Changes, now: Instant) {
         let before = self.state;
         if changes.state {
             self.state = self.view().state;
         }
-        // A document that does not exist yet is never late.
+        // A document that does not exist yet is written immediately.
         let absent = self.write_state.version.is_none();
         if changes.any || absent {
             self.write_state.touch(absent || self.state != before, now);
@@ -213,17 +216,17 @@ impl Batch {
         self.clips.len()
     }
 
-    /// Whether all its documents say what is stored.
+    /// Whether all documents equal the stored ones.
     pub(crate) fn is_clean(&self) -> bool {
         self.write_state.due.is_none() && self.clips.values().all(|clip| clip.write_state.due.is_none())
     }
 
-    /// Whether nothing more will be told of it, and all of it is stored.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Whether the batch has ended and all its documents are written.
+    pub(crate) fn has_ended(&self) -> bool {
         self.state.is_terminal() && self.is_clean()
     }
 
-    /// The slate of a clip's document, or of its own.
+    /// The write state of a clip's document, or of the batch's.
     pub(crate) fn write_state(&mut self, clip: Option<&ClipId>) -> Option<&mut WriteState> {
         match clip {
             None => Some(&mut self.write_state),
@@ -241,13 +244,13 @@ impl Batch {
         }
     }
 
-    /// Its document.
+    /// The write of the batch's document.
     pub(crate) fn write(&self) -> Write {
         let document = self.document();
         Write { path: document.path(), fields: document.to_fields(), precondition: self.write_state.precondition() }
     }
 
-    /// A clip's document.
+    /// The write of a clip's document.
     pub(crate) fn clip_write(&self, id: &ClipId) -> Option<Write> {
         let clip = self.clips.get(id)?;
         Some(self.write_of(id, clip, clip.view.clone()))
@@ -258,7 +261,8 @@ impl Batch {
         Write { path: document.path(), fields: document.to_fields(), precondition: clip.write_state.precondition() }
     }
 
-    /// The least that a clip's document could say, or its own: a refusal's details are all that is foreign in that.
+    /// The write of the reduced document of a clip, or of the batch. Only the details of a refusal can be left out of a
+    /// batch's document.
     pub(crate) fn reduced_write(&self, clip: Option<&ClipId>, refused: &Failure) -> Option<Write> {
         match clip {
             Some(id) => self.clips.get(id).map(|clip| self.write_of(id, clip, clip.reduced(refused))),
@@ -270,14 +274,14 @@ impl Batch {
         }
     }
 
-    /// Has a clip's document, or its own, say no more than that.
+    /// Reduces the document of a clip, or of the batch, from now on.
     pub(crate) fn reduce(&mut self, clip: Option<&ClipId>, refused: &Failure, now: Instant) {
         match clip {
             Some(id) => {
                 if let Some(clip) = self.clips.get_mut(id) {
                     clip.view = clip.reduced(refused);
                 }
-                self.sum_up(Changes { any: true, state: true }, now);
+                self.update_state(Changes { any: true, state: true }, now);
             }
             None => {
                 if let Some((failure, _)) = &mut self.refusal {
@@ -287,7 +291,7 @@ impl Batch {
         }
     }
 
-    /// Notes that a clip's document cannot be written at all: its own document tells how the clip ended.
+    /// Records that a clip's document cannot be written. The batch's document then records how the clip ended.
     pub(crate) fn give_up(&mut self, id: &ClipId, refused: &Failure) {
         let now = self.last_event_at;
         self.reduce(Some(id), refused, now);
@@ -299,8 +303,8 @@ impl Batch {
 
 /// What an event changed.
 struct Changes {
-    /// Anything.
+    /// Anything of the batch.
     any: bool,
-    /// What the batch's own state may hang on.
+    /// Something that the batch's state depends on.
     state: bool,
 }

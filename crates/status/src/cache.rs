@@ -1,5 +1,5 @@
-//! What the service knows of the batches it has heard of lately: folded views, which of them are not yet written, and when
-//! each may be written next. No I/O; time comes in.
+//! The batches in memory: folded views, the documents that must be written, and when each may be written next. No I/O;
+//! time is an argument.
 
 use crate::{
     batch::Batch,
@@ -8,7 +8,7 @@ use crate::{
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::names;
 use clipfleet_domain::{
-    failure::{Code, Failure},
+    failure::Failure,
     ids::{BatchId, ClipId, ProjectId},
     job::{BatchContext, Event},
 };
@@ -18,17 +18,20 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Batches kept in memory. One that is clean and was not heard of for longest makes room; it is read again when needed.
+/// The maximum number of batches in memory. The least recently used one without unwritten changes is evicted, and
+/// loaded again when needed.
 const MAX_BATCHES: usize = 2_000;
 
-/// Clips of them, which is what takes the memory: about 6 kB each. What is not yet written stays even beyond; its leases bound it.
-const MAX_CLIPS_KEPT: usize = 20_000;
+/// The maximum number of their clips, which take about 6 kB of memory each. Clips with unwritten changes stay even
+/// beyond it; the number of unsettled events bounds them.
+const MAX_CLIPS: usize = 20_000;
 
-/// How long a batch that is over is kept: events that were told twice, or late, come within it. So memory is that of what is at work.
+/// How long a batch that has ended stays in memory: repeated and late events arrive within this time. So the memory is
+/// mainly that of active batches.
 const RETENTION_AFTER_END: Duration = Duration::from_secs(60);
 
-/// A document that is due, as a write, with the key to confirm it by. Clips come first: what a batch counts is never written before it,
-/// so that who reads the batch and then its clips knows at least as much as the batch says.
+/// Identifies a document. Clips compare less than batches, so they are written first: a client that reads a batch and
+/// then its clips finds at least what the batch counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Key {
     Clip(BatchId, ClipId),
@@ -36,12 +39,12 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// Whether it is the document of the batch that the other belongs to.
+    /// Whether this is the document of the batch that the other document belongs to.
     pub(crate) fn is_batch_of(&self, other: &Self) -> bool {
         matches!(self, Key::Batch(batch) if batch == other.batch())
     }
 
-    /// Where the document lies.
+    /// Path of the document.
     pub(crate) fn path(&self) -> String {
         match self {
             Key::Batch(batch) => names::batch_document(batch),
@@ -63,36 +66,37 @@ impl Key {
     }
 }
 
-/// See the module.
+/// The batches in memory.
 #[derive(Debug, Default)]
 pub(crate) struct BatchCache {
     batches: HashMap<BatchId, Batch>,
-    /// Documents that differ from what is stored, by whose turn it is and when: a look at what is due visits nothing else.
+    /// The documents that must be written, by priority and time. So finding what is due visits no other documents.
     write_queue: BTreeSet<(Deadline, Key)>,
 }
 
 impl BatchCache {
-    pub(crate) fn knows(&self, batch: &BatchId) -> bool {
+    /// Whether a batch is in memory.
+    pub(crate) fn contains(&self, batch: &BatchId) -> bool {
         self.batches.contains_key(batch)
     }
 
-    /// The project of a batch that is known.
+    /// The project of a batch in memory.
     pub(crate) fn project(&self, batch: &BatchId) -> Option<&ProjectId> {
         self.batches.get(batch).map(Batch::project)
     }
 
-    /// Takes up a batch as its documents say, or as new. The clips' were read after the batch's.
+    /// Loads a batch from its documents, or creates a new one. The clips' documents must be read after the batch's.
     pub(crate) fn load(&mut self, context: &BatchContext, batch: Option<&Document>, clips: &[Document], now: Instant) {
-        self.make_room(now);
+        self.evict(now);
         self.batches.insert(context.id.clone(), Batch::load(context, batch, clips, now));
         self.schedule(&Key::Batch(context.id.clone()));
     }
 
-    fn make_room(&mut self, now: Instant) {
+    fn evict(&mut self, now: Instant) {
         self.batches
-            .retain(|_, batch| now.duration_since(batch.last_event_at) < RETENTION_AFTER_END || !batch.is_over());
+            .retain(|_, batch| now.duration_since(batch.last_event_at) < RETENTION_AFTER_END || !batch.has_ended());
         let clips = |batches: &HashMap<BatchId, Batch>| batches.values().map(Batch::clips).sum::<usize>();
-        while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS_KEPT {
+        while self.batches.len() >= MAX_BATCHES || clips(&self.batches) >= MAX_CLIPS {
             let clean = self.batches.iter().filter(|(_, batch)| batch.is_clean());
             let Some(oldest) = clean.min_by_key(|(_, batch)| batch.last_event_at).map(|(id, _)| id.clone()) else {
                 return;
@@ -101,13 +105,13 @@ impl BatchCache {
         }
     }
 
-    /// Forgets a batch, unwritten changes included: its documents were changed by someone else.
-    pub(crate) fn forget(&mut self, batch: &BatchId) {
+    /// Removes a batch with its unwritten changes, because another instance changed its documents.
+    pub(crate) fn remove(&mut self, batch: &BatchId) {
         self.batches.remove(batch);
         self.write_queue.retain(|(_, key)| key.batch() != batch);
     }
 
-    /// Folds an event into a batch that was taken up. Returns the documents that now wait to be written and cover the event.
+    /// Folds an event into a batch in memory. Returns the documents that must be written before the event may be acked.
     pub(crate) fn fold(&mut self, event: &Event, now: Instant) -> Vec<Key> {
         let id = &event.batch.id;
         let Some(batch) = self.batches.get_mut(id) else { return Vec::new() };
@@ -116,7 +120,7 @@ impl BatchCache {
         keys.filter(|key| self.schedule(key)).collect()
     }
 
-    /// Puts a document where its slate says it is due. Says whether it is to be written.
+    /// Updates a document's position in the write queue. Returns whether it must be written.
     fn schedule(&mut self, key: &Key) -> bool {
         let Some(write_state) = self.write_state(key) else { return false };
         let priority = match key {
@@ -139,11 +143,11 @@ impl BatchCache {
         self.batches.get_mut(key.batch())?.write_state(key.clip())
     }
 
-    /// The documents that may be written now, those first whose turn it is. Clips stand before batches.
-    pub(crate) fn due(&self, now: Instant, at_most: usize) -> Vec<(Key, Write)> {
-        // What is urgent is due since it was touched, so the agenda's order is that of time from there on.
+    /// The documents to write now: at most `limit`, by priority, and clips before batches.
+    pub(crate) fn due(&self, now: Instant, limit: usize) -> Vec<(Key, Write)> {
+        // Urgent documents come first and are always due. Behind them the queue is ordered by time.
         let due = self.write_queue.iter().take_while(|((_, due), _)| *due <= now).map(|(_, key)| key);
-        let mut due: Vec<&Key> = due.take(at_most).collect();
+        let mut due: Vec<&Key> = due.take(limit).collect();
         due.sort_unstable();
         due.into_iter().filter_map(|key| Some((key.clone(), self.write(key)?))).collect()
     }
@@ -161,13 +165,12 @@ impl BatchCache {
         }
     }
 
-    /// The least that a document could say instead of what the store refused. Nothing for one that says no more than
-    /// that anyway.
+    /// The reduced form of a document that the store refused. `None` if the document cannot be reduced.
     pub(crate) fn reduced(&self, key: &Key, refused: &Failure) -> Option<Write> {
         self.batches.get(key.batch())?.reduced_write(key.clip(), refused)
     }
 
-    /// Notes that a document was written as [`reduced`](Self::reduced): it says no more than that from now on.
+    /// Records that a document was written as [`reduced`](Self::reduced). It stays reduced from now on.
     pub(crate) fn reduce(&mut self, key: &Key, refused: &Failure, now: Instant) {
         if let Some(batch) = self.batches.get_mut(key.batch()) {
             batch.reduce(key.clip(), refused, now);
@@ -175,14 +178,14 @@ impl BatchCache {
         self.schedule(&Key::Batch(key.batch().clone()));
     }
 
-    /// The document of a clip's batch as it would be once the clip's own was given up.
-    pub(crate) fn batch_without(&self, key: &Key, refused: &Failure) -> Option<Write> {
+    /// The document of a clip's batch with the end of the clip, whose own document is given up.
+    pub(crate) fn batch_with_end_of(&self, key: &Key, refused: &Failure) -> Option<Write> {
         let mut batch = self.batches.get(key.batch())?.clone();
         batch.give_up(key.clip()?, refused);
         Some(batch.write())
     }
 
-    /// Notes that a document cannot be written at all.
+    /// Records that a document cannot be written.
     pub(crate) fn give_up(&mut self, key: &Key, refused: &Failure) {
         if let (Some(batch), Some(clip)) = (self.batches.get_mut(key.batch()), key.clip()) {
             batch.give_up(clip, refused);
@@ -194,7 +197,7 @@ impl BatchCache {
         self.schedule(&Key::Batch(key.batch().clone()));
     }
 
-    /// Notes that a document is not to be written before then.
+    /// Postpones the next write of a document.
     pub(crate) fn postpone(&mut self, key: &Key, until: Instant) {
         if let Some(write_state) = self.write_state(key) {
             write_state.postpone(until);
@@ -202,7 +205,8 @@ impl BatchCache {
         self.schedule(key);
     }
 
-    /// Notes that a document was written as it stood in [`due`](Self::due). Nothing was folded in between: one task does both.
+    /// Records that a document was written as returned by [`due`](Self::due). Nothing was folded in between, because
+    /// one task does both.
     pub(crate) fn written(&mut self, key: &Key, version: Version, now: Instant) {
         if let Some(write_state) = self.write_state(key) {
             write_state.written(version, now);
@@ -218,7 +222,7 @@ mod tests {
     use clipfleet_cloud::{Precondition, Value};
     use clipfleet_domain::{
         attempt::Attempt,
-        failure::Failure,
+        failure::Code,
         ids::{AttemptId, OwnerUid, WorkerId},
         job::EventKind,
         lifecycle::{ClipEvent, ClipEventKind, Encoding},
@@ -270,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_waits_for_the_second_and_a_status_does_not() {
+    async fn progress_is_written_once_a_second_and_a_status_immediately() {
         let mut cache = BatchCache::default();
         let start = Instant::now();
         cache.load(&context(), None, &[], start);
@@ -280,7 +284,7 @@ mod tests {
         assert_eq!(write_all(&mut cache, start).len(), 3);
 
         cache.fold(&clip_event(ClipEventKind::Started, 1), start);
-        assert_eq!(write_all(&mut cache, start).len(), 2, "a change of status goes out at once");
+        assert_eq!(write_all(&mut cache, start).len(), 2, "a change of status is written immediately");
 
         cache.fold(&progressed(20), start);
         assert!(write_all(&mut cache, start).is_empty(), "progress waits");
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_an_attempt_does_not_wait() {
+    async fn the_end_of_an_attempt_is_written_immediately() {
         let mut cache = BatchCache::default();
         let now = Instant::now();
         cache.load(&context(), None, &[], now);
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_lacks_what_its_clips_tell_is_written_again_and_its_percent_never_falls() {
+    async fn a_batch_that_lacks_an_end_of_a_clip_is_written_again_and_its_percent_never_falls() {
         let now = Instant::now();
         let mut cache = BatchCache::default();
         cache.load(&context(), None, &[], now);
@@ -314,7 +318,8 @@ mod tests {
         cache.fold(&clip_event(ClipEventKind::Failed(Failure::new(Code::SourceGone, "gone")), 50), now);
         let clip = stored(&write_all(&mut cache, now)[0]);
 
-        // Another instance, or a later one: the clip's end was written and settled, the batch does not count it.
+        // In another instance, or after a restart: the clip's end was written and acked, but the batch does not count
+        // it.
         let mut batch = stored(&before[1]);
         batch.fields.insert("progress".into(), Value::Integer(60));
         let mut cache = BatchCache::default();
@@ -322,19 +327,19 @@ mod tests {
         let writes = write_all(&mut cache, now);
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].fields["failedClips"], Value::Integer(1));
-        assert_eq!(writes[0].fields["progress"], Value::Integer(60), "people have read it");
+        assert_eq!(writes[0].fields["progress"], Value::Integer(60), "clients have read it");
         let mut cache = BatchCache::default();
         cache.load(&context(), Some(&stored(&writes[0])), &[clip], now);
-        assert!(write_all(&mut cache, now).is_empty(), "it lacks nothing now");
+        assert!(write_all(&mut cache, now).is_empty(), "it lacks nothing anymore");
     }
 
     #[tokio::test]
-    async fn a_batch_stays_as_old_as_people_have_read_whatever_its_clips_tell() {
+    async fn the_creation_time_of_a_batch_never_increases() {
         let now = Instant::now();
         let mut cache = BatchCache::default();
         cache.load(&context(), None, &[], now);
         cache.fold(&clip_event(ClipEventKind::Started, 1), now);
-        // The clip's creation is told to another instance, which has written the batch and not yet the clip.
+        // Another instance received the clip's creation, and has written the batch but not yet the clip.
         let [clip, mut batch] = write_all(&mut cache, now).try_into().expect("a clip and its batch");
         batch.fields.insert("createdAt".into(), Value::instant(3));
 
@@ -360,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_changes_nothing_waits_for_no_write() {
+    async fn an_event_that_changes_nothing_is_acked_immediately() {
         let mut cache = BatchCache::default();
         let now = Instant::now();
         cache.load(&context(), None, &[], now);
@@ -370,12 +375,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_makes_room_for_what_is_new() {
+    async fn written_batches_are_evicted_for_new_ones() {
         let mut cache = BatchCache::default();
         let now = Instant::now();
         let of = |number: usize| BatchContext { id: BatchId::parse(&format!("b{number}")).unwrap(), ..context() };
         let clips: Vec<ClipId> = (0..1_000).map(|number| ClipId::parse(&format!("c{number}")).unwrap()).collect();
-        let batches = MAX_CLIPS_KEPT / clips.len() + 5;
+        let batches = MAX_CLIPS / clips.len() + 5;
         for number in 0..batches {
             let context = of(number);
             cache.load(&context, None, &[], now + Duration::from_millis(number as u64));
@@ -384,8 +389,8 @@ mod tests {
                 cache.written(&key, Version { seconds: 1, nanos: 0 }, now);
             }
         }
-        assert_eq!(cache.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS_KEPT);
-        assert!(!cache.knows(&of(0).id) && cache.knows(&of(batches - 1).id));
+        assert_eq!(cache.batches.values().map(Batch::clips).sum::<usize>(), MAX_CLIPS);
+        assert!(!cache.contains(&of(0).id) && cache.contains(&of(batches - 1).id));
     }
 
     #[tokio::test]
@@ -407,11 +412,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_over_is_forgotten_after_a_while_and_what_is_at_work_is_not() {
+    async fn ended_batches_are_removed_after_a_while_and_active_ones_are_not() {
         let mut cache = BatchCache::default();
         let now = Instant::now();
         let of = |id: &str| BatchContext { id: BatchId::parse(id).unwrap(), size: 1, ..context() };
-        for id in ["done", "at-work"] {
+        for id in ["done", "active"] {
             cache.load(&of(id), None, &[], now);
             cache.fold(&Event { batch: of(id), ..progressed(20) }, now);
         }
@@ -419,11 +424,11 @@ mod tests {
         cache.fold(&Event { batch: of("done"), ..end }, now);
         let later = now + RETENTION_AFTER_END;
         cache.load(&of("new"), None, &[], later);
-        assert!(cache.knows(&of("done").id), "its end is not written yet");
+        assert!(cache.contains(&of("done").id), "its end is not written yet");
         write_all(&mut cache, later);
         cache.load(&of("newer"), None, &[], later + RETENTION_AFTER_END);
-        assert!(!cache.knows(&of("done").id) && cache.knows(&of("at-work").id));
-        assert!(write_all(&mut cache, later + RETENTION_AFTER_END).is_empty(), "and nothing of it is due");
+        assert!(!cache.contains(&of("done").id) && cache.contains(&of("active").id));
+        assert!(write_all(&mut cache, later + RETENTION_AFTER_END).is_empty(), "none of its documents is due");
     }
 
     #[tokio::test]
@@ -436,8 +441,7 @@ mod tests {
         let writes = write_all(&mut cache, now);
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].fields["status"], Value::String("failed".into()));
-        assert!(
-            matches!(&writes[0].fields["error"], Value::Map(error) if error["code"] == Value::String("invalid_request".into()))
-        );
+        let Value::Map(error) = &writes[0].fields["error"] else { panic!("{writes:?}") };
+        assert_eq!(error["code"], Value::String("invalid_request".into()));
     }
 }

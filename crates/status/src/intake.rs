@@ -1,4 +1,4 @@
-//! The two streams the service listens to, as one: events, and jobs that were set aside, which are events too.
+//! Merges the two subscriptions of the service into one stream: events, and dead-lettered jobs, which become events.
 
 use clipfleet_cloud::{Cloud, CloudError, Deliveries, Delivery, Message};
 use clipfleet_contract::{event, job, names};
@@ -12,19 +12,20 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-/// Events held unsettled at once: the latest progress of so many clips, since it takes the place of what came before. About 1 kB each.
-const EVENTS_OUTSTANDING: usize = 10_000;
-/// Dead letters are rare.
-const DEAD_LETTERS_OUTSTANDING: usize = 100;
+/// The maximum number of unsettled events: this many clips may have an unwritten event, since later progress replaces
+/// earlier progress. An event has about 1 kB.
+const MAX_UNSETTLED_EVENTS: usize = 10_000;
+/// The maximum number of unsettled dead letters. They are rare.
+const MAX_UNSETTLED_DEAD_LETTERS: usize = 100;
 
-/// Attribute that Pub/Sub puts on a dead letter: how often it was delivered.
-const DELIVERIES: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
+/// The attribute in which Pub/Sub reports how often a dead letter was delivered.
+const DELIVERY_COUNT: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 
-/// An event and the lease on its message.
+/// An event and its delivery, which is unsettled.
 pub(crate) struct Leased {
     pub(crate) event: Event,
     pub(crate) delivery: Delivery,
-    /// Ends when the documents that cover the event are written.
+    /// Ends when the documents that the event changed are written.
     pub(crate) span: Span,
 }
 
@@ -32,21 +33,21 @@ pub(crate) struct Leased {
 pub(crate) struct Intake(JoinSet<()>);
 
 impl Intake {
-    /// Waits until both streams are closed and handed back what they held.
+    /// Waits until both subscriptions are closed and their unsettled deliveries are nacked.
     pub(crate) async fn close(mut self) {
         while self.0.join_next().await.is_some() {}
     }
 }
 
-/// Starts listening. The stream ends with an error when waiting cannot mend it, and silently after `stop`.
+/// Subscribes to both. The stream ends with an error if that is permanent, and without one after `stop`.
 pub(crate) fn start(
     cloud: &Cloud,
     clock: Clock,
     stop: CancellationToken,
 ) -> (mpsc::Receiver<Result<Leased, CloudError>>, Intake) {
-    let (sender, receiver) = mpsc::channel(EVENTS_OUTSTANDING);
-    let events = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, EVENTS_OUTSTANDING);
-    let dead = cloud.queue.subscribe(names::CLIP_JOBS_DEAD_LETTER_STATUS, DEAD_LETTERS_OUTSTANDING);
+    let (sender, receiver) = mpsc::channel(MAX_UNSETTLED_EVENTS);
+    let events = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, MAX_UNSETTLED_EVENTS);
+    let dead_letters = cloud.queue.subscribe(names::CLIP_JOBS_DEAD_LETTER_STATUS, MAX_UNSETTLED_DEAD_LETTERS);
     let mut tasks = JoinSet::new();
     tasks.spawn(forward(
         events,
@@ -54,7 +55,7 @@ pub(crate) fn start(
         sender.clone(),
         stop.clone(),
     ));
-    tasks.spawn(forward(dead, move |message| set_aside(message, clock.now_ms()), sender, stop));
+    tasks.spawn(forward(dead_letters, move |message| dead_letter_event(message, clock.now_ms()), sender, stop));
     (receiver, Intake(tasks))
 }
 
@@ -77,8 +78,8 @@ async fn forward(
                     Ok(Leased { event, delivery, span })
                 }
                 Err(reason) => {
-                    // It would be no clearer the next time: settled, counted, and visible in the log.
-                    tracing::error!(message = delivery.message_id, "dropped: {reason}");
+                    // Redelivery could never succeed: the message is acked, counted and logged.
+                    tracing::error!(message = delivery.message_id, "message dropped: {reason}");
                     metrics::counter!("clipfleet_malformed_messages_total").increment(1);
                     delivery.ack();
                     continue;
@@ -94,13 +95,14 @@ async fn forward(
     deliveries.close().await;
 }
 
-/// Progress is told too often to be of use in a trace.
+/// A span for the way of the event into its documents. Progress gets none, because it is too frequent to be useful in a
+/// trace.
 fn span(event: &Event, message: &Message) -> Span {
     let progress = match &event.kind {
         EventKind::Clip { event, .. } => matches!(event.kind, ClipEventKind::Progressed { .. }),
         _ => false,
     };
-    if progress || !trace::is_in(&message.attributes) {
+    if progress || !trace::has_context(&message.attributes) {
         return Span::none();
     }
     let clip = match &event.kind {
@@ -109,15 +111,16 @@ fn span(event: &Event, message: &Message) -> Span {
     };
     let span =
         tracing::info_span!("write documents", batch = event.batch.id.as_str(), clip, event = event::kind_name(event));
-    trace::follow(&span, trace::texts(&message.attributes));
+    trace::set_parent(&span, trace::pairs(&message.attributes));
     span
 }
 
-fn set_aside(message: &Message, at_ms: i64) -> Result<Event, String> {
+/// The event of a dead-lettered job: its clip has failed.
+fn dead_letter_event(message: &Message, at_ms: i64) -> Result<Event, String> {
     let job = job::decode(&message.data).map_err(|bad| bad.to_string())?;
-    let deliveries = message.attributes.get(DELIVERIES).map_or("its last", String::as_str);
+    let deliveries = message.attributes.get(DELIVERY_COUNT).map_or("its last", String::as_str);
     let kind = ClipEventKind::Failed(Failure::dead_lettered(deliveries));
-    // Whatever the clocks say: nothing is given up before it was queued.
+    // The clocks of two machines may differ, but a clip does not fail before it is queued.
     let event = ClipEvent { generation: job.generation, at_ms: at_ms.max(job.queued_at_ms), attempt: None, kind };
     Ok(Event { batch: job.batch, kind: EventKind::Clip { id: job.clip.id, event } })
 }
@@ -129,7 +132,7 @@ mod tests {
     use clipfleet_domain::job::{Job, PinnedSource};
 
     #[test]
-    fn a_job_that_was_set_aside_is_a_failed_clip_that_says_how_often_it_was_tried() {
+    fn a_dead_letter_becomes_a_failed_clip_with_the_number_of_deliveries() {
         let request = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
                           "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
         let request = clipfleet_contract::batch::from_json(request.as_bytes()).unwrap();
@@ -138,16 +141,18 @@ mod tests {
         let batch = clipfleet_contract::batch::check(&request, &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);
-        let attributes = [(DELIVERIES.to_owned(), "100".to_owned())].into();
-        let event = set_aside(&Message { data: job::encode(&job).into(), attributes }, 9).unwrap();
+        let attributes = [(DELIVERY_COUNT.to_owned(), "100".to_owned())].into();
+        let event = dead_letter_event(&Message { data: job::encode(&job).into(), attributes }, 9).unwrap();
         let EventKind::Clip { id, event } = event.kind else { panic!("about a clip") };
         assert_eq!((id.as_str(), event.generation, event.at_ms), ("c1", 2, 9));
         let ClipEventKind::Failed(failure) = event.kind else { panic!("a failure") };
         assert_eq!((failure.code, failure.retryable), (Code::DeadLettered, true));
         assert!(failure.message.contains("100"), "{}", failure.message);
-        let early =
-            set_aside(&Message { data: job::encode(&Job { queued_at_ms: 12, ..job }).into(), ..Message::default() }, 9);
+        let early = dead_letter_event(
+            &Message { data: job::encode(&Job { queued_at_ms: 12, ..job }).into(), ..Message::default() },
+            9,
+        );
         assert!(matches!(early.unwrap().kind, EventKind::Clip { event, .. } if event.at_ms == 12));
-        assert!(set_aside(&Message::default(), 9).is_err());
+        assert!(dead_letter_event(&Message::default(), 9).is_err());
     }
 }

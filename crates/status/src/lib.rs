@@ -1,15 +1,16 @@
-//! The status service: folds the fleet's events into the documents that people read. It is the only writer of
+//! The status service: folds events into the status documents that clients read. It is the only writer of
 //! `exportBatches/{batch}` and `exportBatches/{batch}/clips/{clip}`.
 //!
 //! ```text
 //!  [progress-events] ───────┐
-//!                           ├─▶ BatchCache (fold in memory) ─▶ one commit per burst ─▶ documents ─▶ settle the leases
-//!  [clip-jobs-dead-letter] ─┘                                                    └─▶ mirror, if asked for
+//!                           ├─▶ BatchCache (fold in memory) ─▶ commits ─▶ documents ─▶ ack the events
+//!  [clip-jobs-dead-letter] ─┘                                                    └─▶ mirror, if enabled
 //! ```
 //!
-//! An event's lease is settled only after a write that covers it, so a crash loses nothing: events come again and folding them
-//! again changes nothing. Several instances may run; a write meets the precondition "unchanged since I read it", and the
-//! loser reads again. It knows nothing of media, and takes no decisions.
+//! An event is acked only after the documents that it changed are written. So a crash loses nothing: unacked events are
+//! redelivered, and folding them again changes nothing. Several instances may run: each write has the precondition that
+//! the document is unchanged since it was read, and an instance whose write fails reads the document again. The service
+//! knows nothing about media and makes no decisions.
 
 mod batch;
 mod cache;
@@ -27,10 +28,11 @@ use std::io;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What the service does besides.
+/// The configuration of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Config {
-    /// Keeps the documents of the product that came before up to date, too: `wizardProcessingJobs/*` and `wizardProjects/*`.
+    /// Whether the documents of the legacy product are kept up to date, too: `wizardProcessingJobs/*` and
+    /// `wizardProjects/*`.
     pub legacy_mirror: bool,
 }
 
@@ -41,7 +43,7 @@ pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: Canc
     role::run(metrics::METRICS, listener, Router::new(), stop.clone(), folding).await
 }
 
-/// Folds events until told to stop, or until waiting cannot mend an error (no such subscription).
+/// Folds events until told to stop, or until a permanent error (a missing subscription).
 pub async fn fold(
     config: Config,
     cloud: Cloud,

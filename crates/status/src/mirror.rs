@@ -1,14 +1,16 @@
-//! The mirror: what clips' documents say, in the documents of the product that came before, so that a page which reads those goes on
-//! unchanged. Off unless asked for.
+//! The mirror copies the status of clips into the documents of the legacy product, so that pages that read those work
+//! unchanged. It is disabled by default.
 //!
 //! ```text
-//!  writer ── "this clip was written" ──▶ pending (a set) ── once a second ──▶ read clip and job ──▶ one commit per project
-//!                                                                                     wizardProcessingJobs/{batch}:{clip}
-//!                                                                                     wizardProjects/{project}  clipProcessing.{clip}
+//!  writer ── written clip ──▶ pending (a set) ── once a second ──▶ read clip and job ──▶ one commit per project
+//!                                                                          wizardProcessingJobs/{batch}:{clip}
+//!                                                              wizardProjects/{project}, field clipProcessing.{clip}
 //! ```
-//! It is best effort and in nobody's way: a task of its own, told of clips by name and never asked to wait. It tells what the stored
-//! documents say at the time, so that it need not be told again what it missed, and what several instances write agrees in the end: a job
-//! is written only if it is as it was when the clip was read.
+//!
+//! The mirror is best effort and never blocks the writer: it runs in a task of its own and receives only the ids of
+//! clips. It copies the stored documents, so that it catches up after a failure, and a burst costs one write. Several
+//! instances converge: a job is written only if it is unchanged since the clip was read. Of a project only single
+//! fields are written (an update mask), because the rest of its document belongs to the legacy product.
 
 #[cfg(test)]
 mod tests;
@@ -28,28 +30,31 @@ use std::{
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Between two writes of a project's document: what Firestore sustains. Pages of the old product look every five seconds.
+/// The interval between two writes of a project's document: Firestore sustains one a second. Pages of the legacy
+/// product poll every five seconds.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wait after a failed call.
+/// The wait after a failed call.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Clips that wait, at most; a hundred bytes each. One more is left out, and told when it is written next. As many as the board keeps.
-const PENDING: usize = 20_000;
+/// The maximum number of pending clips, a hundred bytes each: as many as the cache holds. Further clips are left out,
+/// and mirrored when they are written next.
+const MAX_PENDING: usize = 20_000;
 
-/// Clips in one commit: their jobs are a write each, of which there may be 500, and one amendment names eight fields of each.
+/// The maximum number of clips in one commit. Each is one write, of which there may be 500, and eight fields of an
+/// amendment.
 const CLIPS_PER_COMMIT: usize = 200;
 
-/// How long the last round may take when the service stops.
-const LAST_ROUND: Duration = Duration::from_secs(3);
+/// The longest time for the last round when the service stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Clips = BTreeSet<(BatchId, ClipId)>;
 
-/// Clips whose mirror may lag, by the project they belong to.
+/// Clips that must be mirrored, by project.
 #[derive(Default)]
 struct Pending {
     clips: Mutex<BTreeMap<ProjectId, Clips>>,
-    more: Notify,
+    added: Notify,
 }
 
 impl Pending {
@@ -59,9 +64,9 @@ impl Pending {
 
     fn add(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
         let mut pending = self.lock();
-        let mut room = PENDING.saturating_sub(pending.values().map(BTreeSet::len).sum());
+        let mut room = MAX_PENDING.saturating_sub(pending.values().map(BTreeSet::len).sum());
         for clip in clips {
-            let known = pending.get(project).is_some_and(|pending_acks| pending_acks.contains(&clip));
+            let known = pending.get(project).is_some_and(|clips| clips.contains(&clip));
             if known {
                 continue;
             }
@@ -73,32 +78,32 @@ impl Pending {
             room -= 1;
         }
         drop(pending);
-        self.more.notify_one();
+        self.added.notify_one();
     }
 }
 
 /// The running mirror.
 pub(crate) struct Mirror {
     pending: Arc<Pending>,
-    /// The task ends with it.
+    /// Stops the task when dropped.
     stop: DropGuard,
     task: JoinHandle<()>,
 }
 
 impl Mirror {
-    /// Starts it.
+    /// Starts the mirror.
     pub(crate) fn start(cloud: Cloud) -> Self {
         let (pending, stop) = (Arc::new(Pending::default()), CancellationToken::new());
         let task = tokio::spawn(run(cloud, Arc::clone(&pending), stop.clone()));
         Self { pending, stop: stop.drop_guard(), task }
     }
 
-    /// Clips of a project were written. Returns at once.
+    /// Adds clips of a project that were written. Does not block.
     pub(crate) fn add(&self, project: &ProjectId, clips: impl IntoIterator<Item = (BatchId, ClipId)>) {
         self.pending.add(project, clips);
     }
 
-    /// Tells what is left, within reason.
+    /// Mirrors the pending clips, within [`CLOSE_TIMEOUT`].
     pub(crate) async fn close(self) {
         drop(self.stop);
         let _ = self.task.await;
@@ -106,52 +111,53 @@ impl Mirror {
 }
 
 async fn run(cloud: Cloud, pending: Arc<Pending>, stop: CancellationToken) {
-    let late = async {
+    let timed_out = async {
         stop.cancelled().await;
-        sleep(LAST_ROUND).await;
+        sleep(CLOSE_TIMEOUT).await;
     };
     tokio::select! {
         biased;
-        () = follow(&cloud, &pending, &stop) => {}
-        () = late => tracing::warn!("the mirror lacks what happened last"),
+        () = run_rounds(&cloud, &pending, &stop) => {}
+        () = timed_out => tracing::warn!("the mirror lacks the latest changes"),
     }
 }
 
-/// Tells of what waits, round by round, until told to stop; then of what is left.
-async fn follow(cloud: &Cloud, pending: &Pending, stop: &CancellationToken) {
+/// Mirrors pending clips in rounds until told to stop, and then the remaining ones.
+async fn run_rounds(cloud: &Cloud, pending: &Pending, stop: &CancellationToken) {
     loop {
-        // In this order, so that a simulation repeats.
+        // Biased, so that a simulation is reproducible.
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = pending.more.notified() => {}
+            () = pending.added.notified() => {}
         }
-        let rest = if round(cloud, pending).await { WRITE_INTERVAL } else { RETRY_DELAY };
+        let delay = if round(cloud, pending).await { WRITE_INTERVAL } else { RETRY_DELAY };
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = sleep(rest) => {}
+            () = sleep(delay) => {}
         }
     }
     while !pending.lock().is_empty() && round(cloud, pending).await {}
 }
 
-/// Tells of every project once. Says whether all went well; what did not, waits again.
+/// Mirrors the pending clips of every project once. Returns whether all calls succeeded; clips of failed calls are
+/// pending again.
 async fn round(cloud: &Cloud, pending: &Pending) -> bool {
     let taken = std::mem::take(&mut *pending.lock());
-    let mut well = true;
+    let mut succeeded = true;
     for (project, mut clips) in taken {
-        if let Some(later) = split_at(&mut clips, CLIPS_PER_COMMIT) {
+        if let Some(later) = split_off(&mut clips, CLIPS_PER_COMMIT) {
             pending.add(&project, later);
         }
         let mut parts = vec![clips];
         while let Some(mut clips) = parts.pop() {
             match update(cloud, &project, &clips).await {
                 Ok(()) => {}
-                // Waiting mends nothing, but the fault may be one clip's: the others are told without it.
+                // The error is permanent, but one clip may be at fault: the others are mirrored without it.
                 Err(error) if error.kind() == ErrorKind::Invalid && clips.len() > 1 => {
                     let half = clips.len() / 2;
-                    parts.extend(split_at(&mut clips, half));
+                    parts.extend(split_off(&mut clips, half));
                     parts.push(clips);
                 }
                 Err(error) if error.kind() == ErrorKind::Invalid => {
@@ -161,22 +167,22 @@ async fn round(cloud: &Cloud, pending: &Pending) -> bool {
                 Err(error) => {
                     tracing::debug!(%project, %error, "clips not mirrored, trying again");
                     metrics::counter!("clipfleet_mirror_failures_total").increment(1);
-                    // Another instance told of the same clip, which is no reason to wait for long.
-                    well &= matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists);
+                    // If another instance mirrored the same clip, the retry does not have to wait.
+                    succeeded &= matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists);
                     pending.add(&project, clips);
                 }
             }
         }
     }
-    well
+    succeeded
 }
 
-/// Takes away those that come after the first so many, if there are any.
-fn split_at(clips: &mut Clips, first: usize) -> Option<Clips> {
-    clips.iter().nth(first).cloned().map(|clip| clips.split_off(&clip))
+/// Splits off the clips behind the first `count`, if there are any.
+fn split_off(clips: &mut Clips, count: usize) -> Option<Clips> {
+    clips.iter().nth(count).cloned().map(|clip| clips.split_off(&clip))
 }
 
-/// Brings some clips of a project up to date.
+/// Mirrors some clips of a project.
 async fn update(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(), CloudError> {
     let clip_paths = clips.iter().map(|(batch, clip)| names::clip_document(batch, clip));
     let job_paths = clips.iter().map(|(batch, clip)| wizard::job_path(batch, clip));
@@ -184,7 +190,7 @@ async fn update(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(),
     let (stored, jobs) = found.split_at(clips.len());
     let (mut writes, mut fields) = (Vec::new(), Vec::new());
     for (((batch, clip), stored), job) in clips.iter().zip(stored).zip(jobs) {
-        // A document that expired is not mirrored.
+        // A clip whose document has expired is not mirrored.
         let Some(document) = stored.as_ref().and_then(ClipDocument::from_document) else { continue };
         let job_fields = wizard::job_fields(&document);
         if job.as_ref().is_some_and(|job| job.fields == job_fields) {
@@ -200,9 +206,10 @@ async fn update(cloud: &Cloud, project: &ProjectId, clips: &Clips) -> Result<(),
     }
     let amendment = Amendment { path: wizard::project_path(project), fields };
     match cloud.documents.amend(writes.clone(), amendment).await {
-        // Clipfleet does not create projects, and does not empty one that is full; the jobs are written all the same.
+        // The project does not exist, or its document is full. Clipfleet creates no projects, so only the jobs are
+        // written.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
-            tracing::debug!(%project, %error, "a project is not mirrored, its jobs are");
+            tracing::debug!(%project, %error, "project not mirrored, only its jobs");
             cloud.documents.commit(writes).await.map(drop)
         }
         amended => amended,

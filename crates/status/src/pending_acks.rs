@@ -1,4 +1,4 @@
-//! The leases of events that wait for documents which cover them.
+//! Holds the deliveries of folded events until the documents that the events changed are written, then acks them.
 
 use crate::cache::Key;
 use clipfleet_cloud::Delivery;
@@ -10,83 +10,81 @@ use clipfleet_domain::{
 use std::{collections::BTreeMap, sync::Arc};
 use tracing::Span;
 
-/// The right to an event, and the span of its way into documents.
-pub(crate) struct Lease {
+/// The delivery of an event, and the span of its way into documents.
+pub(crate) struct PendingAck {
     pub(crate) delivery: Delivery,
     pub(crate) span: Span,
 }
 
-/// A lease shared by the documents that cover its event; settled when the last of them is written.
-type Shared = Arc<Lease>;
+/// Shared by the documents that the event changed. The event is acked when the last of them is written.
+type Shared = Arc<PendingAck>;
 
-/// What waits for one document.
+/// The acks that wait for one document.
 #[derive(Default)]
-struct PendingWrite {
+struct DocumentAcks {
     events: Vec<Shared>,
-    /// The latest progress of each clip: its lease covers what the same attempt told before. So what waits is bounded by the number of
-    /// clips, however fast they report and however slowly documents are written, and an event that ends a clip is never kept out by progress.
+    /// The latest progress of each clip. It supersedes the earlier progress of the same attempt, which is acked early.
+    /// So the number of pending acks is bounded by the number of clips, however fast they report and however slowly
+    /// documents are written, and progress cannot keep out an event that ends a clip.
     progress: BTreeMap<ClipId, (ClipEvent, Shared)>,
 }
 
-/// See the module. In order, so that leases are handed back in an order that a simulation can repeat.
+/// The pending acks by document. The map is ordered, so that a simulation is reproducible.
 #[derive(Default)]
-pub(crate) struct PendingAcks(BTreeMap<Key, PendingWrite>);
+pub(crate) struct PendingAcks(BTreeMap<Key, DocumentAcks>);
 
 impl PendingAcks {
-    /// Keeps an event's lease until all of these documents are written; settles it when there are none.
-    pub(crate) fn keep(&mut self, event: Event, lease: Lease, covering: Vec<Key>) {
-        let shared = Arc::new(lease);
+    /// Holds an event until all of these documents are written. Acks it immediately if there are none.
+    pub(crate) fn add(&mut self, event: Event, ack: PendingAck, documents: Vec<Key>) {
+        let shared = Arc::new(ack);
         let progress = match event.kind {
             EventKind::Clip { id, event } if matches!(event.kind, ClipEventKind::Progressed { .. }) => {
                 Some((id, event))
             }
             _ => None,
         };
-        for key in covering {
-            let pending_write = self.0.entry(key).or_default();
+        for key in documents {
+            let acks = self.0.entry(key).or_default();
             match &progress {
-                Some((id, event)) => pending_write.report(id, event, Arc::clone(&shared)),
-                None => pending_write.events.push(Arc::clone(&shared)),
+                Some((id, event)) => acks.add_progress(id, event, Arc::clone(&shared)),
+                None => acks.events.push(Arc::clone(&shared)),
             }
         }
-        settle(shared);
+        release(shared);
     }
 
-    /// Settles what waited for this document alone.
+    /// Acks the events that waited only for this document.
     pub(crate) fn written(&mut self, key: &Key) {
-        let Some(pending_write) = self.0.remove(key) else { return };
-        pending_write
-            .events
-            .into_iter()
-            .chain(pending_write.progress.into_values().map(|(_, shared)| shared))
-            .for_each(settle);
+        let Some(DocumentAcks { events, progress }) = self.0.remove(key) else { return };
+        events.into_iter().chain(progress.into_values().map(|(_, shared)| shared)).for_each(release);
     }
 
-    /// Hands back everything about a batch: a lease that is dropped unsettled goes back to the queue.
-    pub(crate) fn hand_back(&mut self, batch: &BatchId) {
+    /// Nacks the events of a batch: a delivery that is dropped unsettled is nacked.
+    pub(crate) fn nack(&mut self, batch: &BatchId) {
         self.0.retain(|key, _| key.batch() != batch);
     }
 }
 
-impl PendingWrite {
-    fn report(&mut self, id: &ClipId, event: &ClipEvent, shared: Shared) {
+impl DocumentAcks {
+    fn add_progress(&mut self, id: &ClipId, event: &ClipEvent, shared: Shared) {
         match self.progress.get_mut(id) {
             None => {
                 self.progress.insert(id.clone(), (event.clone(), shared));
             }
-            // Its document and its batch's both wait for the later one as well, so that the last share is given up here.
+            // The documents of clip and batch both wait for the later event instead, so that the earlier one is acked
+            // here.
             Some(known) if event.supersedes(&known.0) => {
                 let (_, earlier) = std::mem::replace(known, (event.clone(), shared));
-                settle(earlier);
+                release(earlier);
             }
             Some(_) => self.events.push(shared),
         }
     }
 }
 
-/// Gives up one share of a lease; the last one settles it.
-fn settle(shared: Shared) {
-    if let Some(Lease { delivery, span }) = Arc::into_inner(shared) {
+/// Releases one share of a pending ack. Releasing the last share acks the event.
+fn release(shared: Shared) {
+    if let Some(PendingAck { delivery, span }) = Arc::into_inner(shared) {
         delivery.ack();
         drop(span);
     }

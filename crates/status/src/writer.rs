@@ -1,13 +1,13 @@
-//! The loop: take events in, fold them, write what is due, settle what is covered.
+//! The main loop: receives events, folds them, writes the documents that are due, and acks the events they cover.
 //!
-//! A document that the store refuses for good (too large, invalid) holds up no other:
+//! A document that the store refuses permanently (too large, invalid) does not delay other documents:
 //!
 //! ```text
-//!  commit refused ─▶ split in halves until it is alone ─▶ its reduced form ── written ──▶ its events are settled
+//!  commit refused ─▶ split until the document is alone ─▶ its reduced form ── written ──▶ its events are acked
 //!                                                             │ refused as well
 //!                                                             ▼
-//!                    the batch's document says how the clip ended ── written ──▶ given up, its events are settled
-//!                                                             │ refused, and nothing else was accepted lately
+//!                    the batch's document records the clip's end ── written ──▶ given up, its events are acked
+//!                                                             │ refused, and no other commit was accepted recently
 //!                                                             ▼
 //!                    postponed with its events: the store, or its settings, may be at fault
 //! ```
@@ -16,7 +16,7 @@ use crate::{
     cache::{BatchCache, Key},
     intake::Leased,
     mirror::Mirror,
-    pending_acks::{Lease, PendingAcks},
+    pending_acks::{PendingAck, PendingAcks},
 };
 use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Write};
 use clipfleet_contract::names;
@@ -29,29 +29,29 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Events folded before the next commit: the larger, the fewer writes in a storm; the smaller, the fresher. Folding so many takes less
-/// time than a commit.
-const BURST: usize = 4_000;
+/// The maximum number of events folded before the next commit. A larger number causes fewer writes under load, a
+/// smaller one fresher documents. Folding this many takes less time than a commit.
+const MAX_BURST: usize = 4_000;
 
-/// Documents in one commit; the service's own limit is 500.
+/// The maximum number of documents in one commit. The limit of Firestore is 500.
 const WRITES_PER_COMMIT: usize = 400;
 
-/// Wait after a failed call, so that a service that is down is not hammered.
+/// The wait after a failed call.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Wait before a refused document is tried again while the store accepts nothing at all.
+/// The wait before a refused document is tried again while the store accepts nothing.
 const REFUSAL_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// How long a commit that was accepted proves that a refusal is about the refused document and not about the store or
-/// its settings.
-const PROOF_TTL: Duration = Duration::from_secs(60);
+/// How long an accepted commit shows that the store and its settings work, so that a refusal is the fault of the
+/// document.
+const ACCEPTANCE_TTL: Duration = Duration::from_secs(60);
 
-/// What became of a commit that was answered.
+/// The result of a commit.
 enum Committed {
     Written,
-    /// Another instance wrote one of the documents.
+    /// Another instance changed one of the documents.
     Changed,
-    /// The store will never take it as it is.
+    /// The store permanently refuses it.
     Refused(Arc<CloudError>),
 }
 
@@ -60,6 +60,7 @@ struct Writer {
     cache: BatchCache,
     pending_acks: PendingAcks,
     mirror: Option<Mirror>,
+    /// When the store last accepted a commit.
     accepted_at: Option<Instant>,
 }
 
@@ -74,16 +75,16 @@ pub(crate) async fn run(
     loop {
         let next_due = writer.cache.next_due();
         let mut burst = Vec::new();
-        // In this order, so that a simulation repeats. A commit follows every burst and a burst every commit: events keep no document
-        // waiting, nor do documents keep events, of which the later then take the place of the earlier.
+        // Biased, so that a simulation is reproducible. Receiving and committing alternate, so neither starves the
+        // other. Progress that arrives during a commit replaces older progress.
         tokio::select! {
             biased;
             () = stop.cancelled() => return writer.finish().await,
-            received = events.recv_many(&mut burst, BURST) => if received == 0 { return writer.finish().await },
+            received = events.recv_many(&mut burst, MAX_BURST) => if received == 0 { return writer.finish().await },
             () = tokio::time::sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
         }
         for leased in burst {
-            writer.take(leased?).await;
+            writer.handle(leased?).await;
         }
         if let Err(error) = writer.write_due().await {
             tracing::warn!(%error, "documents not written, trying again");
@@ -94,31 +95,33 @@ pub(crate) async fn run(
 }
 
 impl Writer {
-    async fn take(&mut self, leased: Leased) {
+    /// Folds an event into its batch, which is loaded if it is not in memory.
+    async fn handle(&mut self, leased: Leased) {
         let Leased { event, delivery, span } = leased;
-        if !self.cache.knows(&event.batch.id)
+        if !self.cache.contains(&event.batch.id)
             && let Err(error) = self.load(&event.batch).await
         {
-            tracing::warn!(batch = %event.batch.id, %error, "event handed back");
+            tracing::warn!(batch = %event.batch.id, %error, "event nacked: its batch could not be loaded");
             return delivery.nack();
         }
-        let covering = self.cache.fold(&event, Instant::now());
+        let documents = self.cache.fold(&event, Instant::now());
         metrics::counter!("clipfleet_events_folded_total").increment(1);
-        self.pending_acks.keep(event, Lease { delivery, span }, covering);
+        self.pending_acks.add(event, PendingAck { delivery, span }, documents);
     }
 
     async fn load(&mut self, context: &BatchContext) -> Result<(), CloudError> {
-        // In this order: the clips then tell at least as much as the batch, and are not taken for news that it lacks.
+        // The batch is read first, so that the clips contain at least what the batch counts. In the other order, a
+        // batch that is newer than its clips would look like one that lacks their changes.
         let batch = self.cloud.documents.get_one(names::batch_document(&context.id)).await?;
         let clips = self.cloud.documents.list(&names::clip_documents(&context.id)).await?;
         self.cache.load(context, batch.as_ref(), &clips, Instant::now());
-        // What an instance that ended could not mirror any more.
+        // An instance that has ended may not have mirrored all of it.
         let stored = clips.iter().filter_map(|clip| ClipId::parse(clip.id()).ok());
         self.mirror(stored.map(|clip| Key::Clip(context.id.clone(), clip)).collect());
         Ok(())
     }
 
-    /// Has the mirror show clips that are stored.
+    /// Has the mirror update clips whose documents are stored.
     fn mirror(&self, keys: Vec<Key>) {
         let Some(mirror) = &self.mirror else { return };
         for key in keys {
@@ -130,25 +133,25 @@ impl Writer {
         }
     }
 
-    /// Writes what is due, as much as one commit takes. Says whether there was anything.
+    /// Writes the documents that are due, at most as many as fit into one commit. Returns whether there were any.
     async fn write_due(&mut self) -> Result<bool, CloudError> {
         let due = self.cache.due(Instant::now(), WRITES_PER_COMMIT);
         if due.is_empty() {
             return Ok(false);
         }
         for (key, error) in self.write_all(due).await? {
-            self.set_aside(&key, &error).await?;
+            self.handle_refusal(&key, &error).await?;
         }
         Ok(true)
     }
 
-    /// Writes these documents and returns those that the store refuses for good. A commit does all or nothing, so one
-    /// that is refused is split: the other documents are written in at most twice the logarithm of their number of
-    /// further commits.
+    /// Writes documents, and returns those that the store permanently refuses. A commit is atomic, so a refused commit
+    /// is split in halves. Isolating one refused document takes a number of further commits of at most twice the
+    /// logarithm of the number of documents.
     async fn write_all(&mut self, due: Vec<(Key, Write)>) -> Result<Vec<(Key, Arc<CloudError>)>, CloudError> {
         let (mut parts, mut refused) = (vec![due], Vec::<(Key, Arc<CloudError>)>::new());
         while let Some(mut part) = parts.pop() {
-            // What a batch counts is never written before it, so a batch waits for its refused clips.
+            // A batch is written after the clips that it counts, so it waits for its refused clips.
             part.retain(|(key, _)| !refused.iter().any(|(clip, _)| key.is_batch_of(clip)));
             if part.is_empty() {
                 continue;
@@ -168,7 +171,7 @@ impl Writer {
         Ok(refused)
     }
 
-    /// Commits these documents and settles what they cover. Those that were changed by another instance are read again.
+    /// Commits documents and acks the events that they cover. Batches that another instance changed are loaded again.
     async fn commit(&mut self, keys: &[Key], writes: Vec<Write>) -> Result<Committed, CloudError> {
         match self.cloud.documents.commit(writes).await {
             Ok(versions) => {
@@ -182,7 +185,8 @@ impl Writer {
                 self.mirror(keys.to_vec());
                 Ok(Committed::Written)
             }
-            // Someone else wrote one of them: forget what we thought of all, hand their events back, read anew.
+            // Another instance changed one of the documents. Which one is unknown, so all their batches are removed
+            // from memory and their events nacked. Redelivery loads the batches again.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
                 tracing::warn!(%error, "documents changed by another writer, reading them again");
                 keys.iter().for_each(|key| self.drop_batch(key.batch()));
@@ -193,20 +197,20 @@ impl Writer {
         }
     }
 
-    /// Goes around a document that the store refuses for good, so that its events end and the other documents go on.
-    async fn set_aside(&mut self, key: &Key, error: &CloudError) -> Result<(), CloudError> {
+    /// Handles a document that the store permanently refuses, so that its events can be acked.
+    async fn handle_refusal(&mut self, key: &Key, error: &CloudError) -> Result<(), CloudError> {
         let refused = Failure::new(
             Code::DocumentRefused,
             format!("the database refuses the clip's status document, retry the clip; failed to {error}"),
         );
-        let outcome = self.replace(key, &refused).await?;
+        let outcome = self.write_replacement(key, &refused).await?;
         metrics::counter!("clipfleet_status_documents_refused_total", "outcome" => outcome).increment(1);
         tracing::error!(document = key.path(), outcome, %error, "document refused");
         Ok(())
     }
 
-    /// Takes the steps of the module's drawing. Returns what became of the document.
-    async fn replace(&mut self, key: &Key, refused: &Failure) -> Result<&'static str, CloudError> {
+    /// Takes the steps of the diagram above. Returns the outcome for the document.
+    async fn write_replacement(&mut self, key: &Key, refused: &Failure) -> Result<&'static str, CloudError> {
         if let Some(write) = self.cache.reduced(key, refused) {
             match self.commit(std::slice::from_ref(key), vec![write]).await? {
                 Committed::Written => {
@@ -217,7 +221,7 @@ impl Writer {
                 Committed::Refused(_) => {}
             }
         }
-        if let Some(write) = self.cache.batch_without(key, refused) {
+        if let Some(write) = self.cache.batch_with_end_of(key, refused) {
             match self.commit(&[Key::Batch(key.batch().clone())], vec![write]).await? {
                 Committed::Written => {
                     self.give_up(key, refused);
@@ -227,7 +231,7 @@ impl Writer {
                 Committed::Refused(_) => {}
             }
         }
-        if self.accepted_at.is_some_and(|at| at.elapsed() < PROOF_TTL) {
+        if self.accepted_at.is_some_and(|at| at.elapsed() < ACCEPTANCE_TTL) {
             self.give_up(key, refused);
             return Ok("given_up");
         }
@@ -241,11 +245,11 @@ impl Writer {
     }
 
     fn drop_batch(&mut self, batch: &BatchId) {
-        self.cache.forget(batch);
-        self.pending_acks.hand_back(batch);
+        self.cache.remove(batch);
+        self.pending_acks.nack(batch);
     }
 
-    /// One last write, so that an orderly end leaves nothing to repeat; what it cannot write comes again.
+    /// Writes all remaining documents, so that few events are redelivered after an orderly shutdown.
     async fn finish(mut self) -> Result<(), CloudError> {
         const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(3);
         let writing = async {

@@ -102,7 +102,8 @@ pub(crate) async fn execute(worker: &Worker, leased: Leased, stop: CancellationT
     outcome
 }
 
-/// The attempt, numbered after those before it: the queue counts the deliveries of one message, but a clip may have several.
+/// The attempt, numbered after those in the clip's document. The number of the delivery alone would not do: the queue
+/// counts the deliveries of one message, and the message of a repaired job starts at 1 again.
 fn start(worker: &Worker, job: &Job, id: AttemptId, delivery_attempt: u32, earlier: &ClipStatus) -> Attempt {
     let number = earlier.latest.as_ref().map_or(0, |latest| latest.number).saturating_add(1).max(delivery_attempt);
     tracing::info!(batch = %job.batch.id, clip = %job.clip.id, attempt = %id, number, "attempt started");
@@ -136,7 +137,8 @@ async fn run(
     let event = match result {
         Ok((output, encoding)) => {
             crate::metrics::record_completion(job, &output, &encoding);
-            tracing::info!(%batch, %clip, encoder = encoding.encoder, reused = output.reused, total_ms = output.timings.total_ms, "clip completed");
+            let (encoder, reused, total_ms) = (&encoding.encoder, output.reused, output.timings.total_ms);
+            tracing::info!(%batch, %clip, encoder, reused, total_ms, "clip completed");
             worker.cooldown.record_success();
             ClipEventKind::Completed { output, encoding }
         }
@@ -155,7 +157,8 @@ async fn run(
         }
         Err(reason @ (StopReason::LeaseLost | StopReason::Superseded)) => {
             reporter.guard().revoke();
-            tracing::warn!(%batch, %clip, attempt = %reporter.attempt_id(), ?reason, "attempt stopped: its lease is lost");
+            let attempt = reporter.attempt_id();
+            tracing::warn!(%batch, %clip, %attempt, ?reason, "attempt stopped: its lease is lost");
             return Outcome::LeaseLost;
         }
     };
@@ -205,9 +208,9 @@ async fn transcode(
     publishing.instrument(tracing::info_span!("publish")).await
 }
 
-/// Makes the clip from the source. A failure that blames the source is final only if a second reading confirms it, because the
-/// first one may have been damaged on its way. So a source that is really damaged costs one more reading per clip, and no
-/// more.
+/// Makes the clip from the source. A failure that blames the source is final only if a second reading confirms it,
+/// because the first one may have been damaged on its way. So a source that is really damaged costs one more reading
+/// per clip, and no more.
 async fn make_media(
     worker: &Worker,
     job: &Job,
@@ -220,7 +223,7 @@ async fn make_media(
         return first;
     }
     // Damaged bytes may be the cause of any failure: neither this attempt nor a later one may find them in the cache.
-    source.forget().await;
+    source.invalidate().await;
     let MediaResult::Failed(failure) = &first else { return first };
     if !failure.blames_source_bytes() {
         return first;
@@ -235,7 +238,7 @@ async fn make_media(
     let outcome = if matches!(second, MediaResult::Finished(_)) { "intact" } else { "same" };
     metrics::counter!("clipfleet_source_rereads_total", "outcome" => outcome).increment(1);
     if !matches!(second, MediaResult::Finished(_)) {
-        source.forget().await;
+        source.invalidate().await;
     }
     second
 }
@@ -254,8 +257,8 @@ async fn current_counts(worker: &Worker, job: &Job, known: AttemptCounts) -> Att
     }
 }
 
-/// Publishes the final event. If that fails, the job is nacked; the next attempt finds the result (or fails the same way) and
-/// reports it.
+/// Publishes the final event. If that fails, the job is nacked; the next attempt finds the result (or fails the same
+/// way) and reports it.
 async fn conclude(job: &Job, reporter: &Reporter, event: ClipEventKind, stop: &CancellationToken) -> Outcome {
     let (batch, clip) = (&job.batch.id, &job.clip.id);
     let ends_clip = match &event {

@@ -1,5 +1,5 @@
-//! The source, in blocks: read by range at a pinned generation, kept in bounded memory, shared by the slots. Overlapping clips
-//! of one source, and two attempts that want the same block at once, cost one read.
+//! Reads sources in blocks, at a pinned generation, through a bounded cache that the slots share. Overlapping clips of
+//! one source, and attempts that need the same block at the same time, cause one read.
 
 use bytes::{Bytes, BytesMut};
 use clipfleet_cloud::{CloudError, ErrorKind, ObjectName, Objects};
@@ -19,12 +19,13 @@ use std::{
     },
 };
 
-/// Bytes of a block: at 8 Mbit/s one second of video. Smaller costs requests, larger costs bytes around the clip's edges.
-const BLOCK: u64 = 1 << 20;
+/// Bytes of a block: one second of video at 8 Mbit/s. Smaller blocks would take more requests, larger ones more bytes
+/// around the clip's ends.
+const BLOCK_BYTES: u64 = 1 << 20;
 
 type Key = (ObjectName, i64, u64);
 
-/// Blocks of all the sources a worker reads.
+/// The cached blocks of all sources that a worker reads.
 #[derive(Clone)]
 pub(crate) struct Blocks {
     objects: Arc<dyn Objects>,
@@ -32,10 +33,10 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Keeps at most `capacity` bytes.
+    /// A cache of at most `capacity` bytes.
     pub(crate) fn new(objects: Arc<dyn Objects>, capacity: u64) -> Self {
-        let weigh = |_: &Key, block: &Bytes| u32::try_from(block.len()).unwrap_or(u32::MAX);
-        Self { objects, cache: Cache::builder().weigher(weigh).max_capacity(capacity).build() }
+        let weight = |_: &Key, block: &Bytes| u32::try_from(block.len()).unwrap_or(u32::MAX);
+        Self { objects, cache: Cache::builder().weigher(weight).max_capacity(capacity).build() }
     }
 }
 
@@ -46,9 +47,9 @@ pub struct SourceReader {
     name: ObjectName,
     generation: i64,
     size: u64,
-    /// Bytes that this reader and its clones had to fetch.
+    /// Bytes that this reader and its clones fetched.
     fetched: Arc<AtomicU64>,
-    /// Blocks that they read, at most one number per MiB of the source.
+    /// Indices of the blocks that they read: at most one per MiB of the source.
     used: Arc<Mutex<BTreeSet<u64>>>,
 }
 
@@ -59,15 +60,14 @@ impl SourceReader {
         Self { blocks, name, generation, size, fetched: Arc::default(), used: Arc::default() }
     }
 
-    /// Bytes that had to be fetched for it so far; what others had fetched already is not counted.
+    /// Bytes fetched for this reader so far, without blocks that were in the cache.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
     }
 
-    /// Has every block that this reader and its clones read fetched again when it is next asked for, by whomever. A
-    /// ranged read has no checksum: bytes that were damaged on their way look like a damaged source, and would stay in
-    /// the cache.
-    pub(crate) async fn forget(&self) {
+    /// Removes every block that this reader and its clones read from the cache. A ranged read has no checksum: bytes
+    /// that were damaged in transit look like a damaged source, and would stay in the cache.
+    pub(crate) async fn invalidate(&self) {
         let used = std::mem::take(&mut *self.used.lock());
         for index in used {
             self.blocks.cache.invalidate(&(self.name.clone(), self.generation, index)).await;
@@ -77,20 +77,20 @@ impl SourceReader {
     /// The bytes of a range within the source.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, Failure> {
         if range.start >= range.end || range.end > self.size || range.end - range.start > MAX_RANGE_BYTES {
-            let message = format!("bytes {}..{} of a source of {} were asked for", range.start, range.end, self.size);
+            let message = format!("bytes {}..{} of a source of {} were requested", range.start, range.end, self.size);
             return Err(Failure::new(Code::PipelineProtocol, message));
         }
         metrics::counter!("clipfleet_source_bytes_served_total").increment(range.end - range.start);
-        let first = self.block(range.start / BLOCK).await?;
-        let within = |position: u64| (position % BLOCK) as usize;
-        if range.start / BLOCK == (range.end - 1) / BLOCK {
+        let first = self.block(range.start / BLOCK_BYTES).await?;
+        let within = |position: u64| (position % BLOCK_BYTES) as usize;
+        if range.start / BLOCK_BYTES == (range.end - 1) / BLOCK_BYTES {
             return self.part(&first, within(range.start)..within(range.end - 1) + 1);
         }
         let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
         bytes.extend_from_slice(&self.part(&first, within(range.start)..first.len())?);
-        for index in range.start / BLOCK + 1..=(range.end - 1) / BLOCK {
+        for index in range.start / BLOCK_BYTES + 1..=(range.end - 1) / BLOCK_BYTES {
             let block = self.block(index).await?;
-            let end = usize::try_from(range.end - index * BLOCK).unwrap_or(usize::MAX).min(block.len());
+            let end = usize::try_from(range.end - index * BLOCK_BYTES).unwrap_or(usize::MAX).min(block.len());
             bytes.extend_from_slice(&self.part(&block, 0..end)?);
         }
         Ok(bytes.freeze())
@@ -100,13 +100,13 @@ impl SourceReader {
         if range.start <= range.end && range.end <= block.len() {
             return Ok(block.slice(range));
         }
-        Err(Failure::new(Code::SourceUnavailable, format!("{} gave fewer bytes than it said it has", self.name)))
+        Err(Failure::new(Code::SourceUnavailable, format!("{} returned fewer bytes than its size", self.name)))
     }
 
     async fn block(&self, index: u64) -> Result<Bytes, Failure> {
         self.used.lock().insert(index);
         let key = (self.name.clone(), self.generation, index);
-        let range = index * BLOCK..((index + 1) * BLOCK).min(self.size);
+        let range = index * BLOCK_BYTES..((index + 1) * BLOCK_BYTES).min(self.size);
         let read = async {
             metrics::counter!("clipfleet_source_bytes_total").increment(range.end - range.start);
             let read = self.blocks.objects.read(&self.name, self.generation, range.clone()).await?;
@@ -122,7 +122,8 @@ impl SourceReader {
             ErrorKind::NotFound => Failure::new(
                 Code::SourceGone,
                 format!(
-                    "{name} was deleted or overwritten since the batch was accepted (generation {generation} is gone); export again"
+                    "{name} was deleted or overwritten since the batch was accepted (generation {generation} is gone); \
+                     export again"
                 ),
             ),
             ErrorKind::Denied => Failure::new(
@@ -141,10 +142,10 @@ mod tests {
     use clipfleet_domain::source::ObjectUri;
 
     #[tokio::test]
-    async fn any_range_comes_back_whole_whatever_blocks_it_touches() {
+    async fn every_range_is_read_completely_across_blocks() {
         let cloud = memory::cloud();
         cloud.objects.ensure_bucket("media").await.unwrap();
-        let content: Vec<u8> = (0..3 * BLOCK + 5).map(|n| (n % 251) as u8).collect();
+        let content: Vec<u8> = (0..3 * BLOCK_BYTES + 5).map(|n| (n % 251) as u8).collect();
         let name = ObjectName::new("media", "a");
         let body = Body::Bytes(content.clone().into());
         let info = cloud.objects.create(&name, NewObject::default(), body).await.unwrap();
@@ -154,14 +155,20 @@ mod tests {
             size_bytes: info.size,
         };
         let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &source);
-        for (start, end) in [(0, 1), (0, BLOCK), (BLOCK - 1, BLOCK + 1), (7, 3 * BLOCK), (3 * BLOCK, 3 * BLOCK + 5)] {
+        for (start, end) in [
+            (0, 1),
+            (0, BLOCK_BYTES),
+            (BLOCK_BYTES - 1, BLOCK_BYTES + 1),
+            (7, 3 * BLOCK_BYTES),
+            (3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 5),
+        ] {
             let read = reader.read(start..end).await.unwrap();
             assert!(read[..] == content[start as usize..end as usize], "{start}..{end}");
         }
         assert_eq!(reader.fetched(), info.size, "each block was fetched once");
-        reader.forget().await;
+        reader.invalidate().await;
         assert!(reader.read(0..1).await.unwrap()[..] == content[..1]);
-        assert_eq!(reader.fetched(), info.size + BLOCK, "the block that was asked for was fetched again");
+        assert_eq!(reader.fetched(), info.size + BLOCK_BYTES, "the block was fetched again");
         assert_eq!(reader.read(0..info.size + 1).await.unwrap_err().code, Code::PipelineProtocol);
         let gone = PinnedSource { generation: info.generation + 1, ..source };
         let reader = SourceReader::new(Blocks::new(cloud.objects.clone(), 16 << 20), &gone);

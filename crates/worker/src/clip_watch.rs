@@ -1,9 +1,10 @@
 //! Watches a clip's status document on behalf of an attempt: whether the clip still has to be made, and whether another
-//! attempt is active. The document is read every other second, so a change reaches a running attempt within five; unlike a
-//! message, a state cannot be missed.
+//! attempt is active. The document is read every other second, so a change reaches a running attempt within five;
+//! unlike a message, a state cannot be missed.
 //!
-//! Jobs may be delivered twice, and leases are lost without notice. An attempt therefore starts only when no other attempt is
-//! active, or the active one has been silent for longer than a living one ever is; an attempt that sees a later one stops.
+//! Jobs may be delivered twice, and leases are lost without notice. An attempt therefore starts only when no other
+//! attempt is active, or the active one has been silent for longer than a living one ever is; an attempt that sees a
+//! later one stops.
 
 use crate::{attempt::StopReason, context::Worker};
 use clipfleet_cloud::{Cloud, CloudError};
@@ -17,9 +18,9 @@ use tokio::time::{Instant, sleep};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// After this long without a change of its document, an attempt counts as dead, as measured by watching it: a living one
-/// reports at least every three seconds, and its document is written within one more. A dead worker's lease takes up to 20 s
-/// to expire, so this rarely adds to the wait.
+/// After this long without a change of its document, an attempt counts as dead, as measured by watching it: a living
+/// one reports at least every three seconds, and its document is written within one more. A dead worker's lease takes
+/// up to 20 s to expire, so this rarely adds to the wait.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same when measured by the clocks of two machines, which differ by less than the two seconds more.
@@ -31,8 +32,8 @@ pub(crate) async fn read_status(cloud: &Cloud, job: &Job) -> Result<ClipStatus, 
     Ok(cloud.documents.get_one(path).await?.as_ref().map(ClipStatus::from_document).unwrap_or_default())
 }
 
-/// Waits until no other attempt is active. Returns what is known of the attempts before this one, or `None` when the clip no
-/// longer has to be made.
+/// Waits until no other attempt is active. Returns what is known of the attempts before this one, or `None` when the
+/// clip no longer has to be made.
 pub(crate) async fn wait_until_idle(worker: &Worker, job: &Job) -> Option<ClipStatus> {
     let mut heartbeat = HeartbeatMonitor::new(Instant::now());
     let mut known = ClipStatus { generation: job.generation, ..ClipStatus::default() };

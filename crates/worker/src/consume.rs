@@ -1,5 +1,5 @@
-//! The worker's loop: leases as many jobs as there are slots, runs an attempt at each and settles each once. It leases nothing
-//! while the fleet is paused or this worker is in cooldown.
+//! The worker's loop: leases as many jobs as there are slots, runs an attempt at each and settles each once. It leases
+//! nothing while the fleet is paused or this worker is in cooldown.
 
 use crate::{
     attempt::{self, Leased, Outcome},
@@ -37,7 +37,8 @@ pub(crate) async fn run(
         }
         metrics::gauge!("clipfleet_worker_paused").set(f64::from(u8::from(paused)));
         metrics::gauge!("clipfleet_worker_cooldown").set(f64::from(u8::from(cooldown.is_some())));
-        // Biased, so that a simulation is reproducible. There are few slots, so none of the first branches can starve the last.
+        // Biased, so that a simulation is reproducible. There are few slots, so none of the first branches can starve
+        // the last.
         tokio::select! {
             biased;
             () = stop.cancelled() => break Ok(()),
@@ -45,8 +46,8 @@ pub(crate) async fn run(
             Some(_) = closing.join_next() => {}
             () = pause.changed() => {}
             () = end_of(cooldown) => {}
-            // The queue delivers at most as many jobs as there are slots, so a leased job starts at once. Clips still running when a
-            // pause ends keep their slots, so that many newly leased jobs may wait here.
+            // The queue delivers at most as many jobs as there are slots, so a leased job starts at once. Clips still
+            // running when a pause ends keep their slots, so that many newly leased jobs may wait here.
             job = next(jobs.as_mut()), if running.len() < worker.slots => match job {
                 Some(Ok(delivery)) => { running.spawn(handle(Arc::clone(&worker), delivery, stop.clone())); }
                 Some(Err(error)) => break Err(error),
@@ -67,8 +68,8 @@ pub(crate) async fn run(
     ended
 }
 
-/// Opens the stream of jobs, or closes it: an open one would receive jobs that then wait. Running clips keep their leases either
-/// way.
+/// Opens the stream of jobs, or closes it: an open one would receive jobs that then wait. Running clips keep their
+/// leases either way.
 fn open_or_close(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>) {
     match (idle, jobs.take()) {
         (true, Some(open)) => {
@@ -111,7 +112,7 @@ async fn handle(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToken
     let (batch, clip) = (leased.job.batch.id.as_str(), leased.job.clip.id.as_str());
     let span =
         tracing::info_span!("attempt", batch, clip, attempt = leased.id.as_str(), outcome = tracing::field::Empty);
-    trace::follow(&span, trace::texts(&delivery.message.attributes));
+    trace::set_parent(&span, trace::pairs(&delivery.message.attributes));
     let outcome = attempt::execute(&worker, leased, stop).instrument(span.clone()).await;
     span.record("outcome", outcome.name());
     metrics::counter!("clipfleet_attempts_total", "outcome" => outcome.name()).increment(1);

@@ -1,7 +1,7 @@
-//! Cooldown of a worker whose instance fails its attempts: for a while it leases no jobs. It would fail clip after clip in no time, and
-//! other workers can do what it cannot: a full disk must not empty the queue.
+//! Cooldown of a worker whose instance fails its attempts: for a while the worker leases no jobs. Otherwise it would
+//! fail clip after clip within seconds, although other workers can make them: a full disk must not empty the queue.
 
-use clipfleet_domain::failure::{Code, Failure};
+use clipfleet_domain::failure::Failure;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -9,7 +9,8 @@ use tokio::time::Instant;
 /// The first cooldown. Each further failure in a row doubles it, up to [`MAX_COOLDOWN`].
 const MIN_COOLDOWN: Duration = Duration::from_secs(2);
 
-/// Long enough that retries cost little, short enough that a repaired instance is soon back at work.
+/// The longest cooldown: long enough that retries cost little, short enough that a repaired instance soon leases jobs
+/// again.
 const MAX_COOLDOWN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ impl Cooldown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_domain::failure::Code;
 
     #[tokio::test(start_paused = true)]
     async fn local_failures_double_the_cooldown_and_other_failures_start_none() {

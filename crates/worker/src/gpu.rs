@@ -1,22 +1,24 @@
-//! Monitors the GPU: tested at start, watched while clips are made on it, and disabled once it fails its test.
+//! Monitors the GPU: it is tested at the start, and again when clips fail on it, and disabled once it fails its test.
 //!
 //! ```text
-//! absent    there is no GPU, or GPU_ENABLED=false
-//! enabled ──fails several consecutive clips──▶ tested again ──passes──▶ enabled
-//!   start ──fails its test──▶ disabled ◀─────────────fails─┘
+//!   start ──no GPU, or GPU_ENABLED=false──▶ absent
+//!   start ──passes its test──▶ enabled ──fails several consecutive clips──▶ tested again ──passes──▶ enabled
+//!   start ──fails its test──▶ disabled ◀────────────────────────────────────fails─┘
 //! ```
 //!
-//! A disabled GPU stays disabled for the worker's life: one that fails and recovers repeatedly costs every other clip its time.
-//! From then on clips are made on the CPU, and each records why. Where a GPU is required, the worker ends instead, and whatever
-//! runs it starts another.
+//! Only clips that the CPU then made count as failures of the GPU: a clip that fails on both says nothing about it.
+//! Three consecutive ones cause a test, and the test decides. An unusual source therefore does not disable a GPU, and a
+//! broken GPU costs three clips some seconds each, not every clip.
+//!
+//! A disabled GPU stays disabled until the worker restarts: a GPU that fails and recovers repeatedly would delay many
+//! clips. From then on clips are made on the CPU, and each records why.
+//!
+//! If a GPU is required, a worker without a working one ends, at start and later alike: it is not ready, hands its clips
+//! back, and its supervisor starts another. A process that idles on a broken GPU would look like capacity.
 
 use crate::program::{GpuMode, Program};
 use clipfleet_contract::v1::TranscodeFinished;
-use clipfleet_domain::{
-    fallback::Fallback,
-    limits::MAX_GPU_FAILURES,
-    rendition::{by_name, name_of},
-};
+use clipfleet_domain::{fallback::Fallback, limits::MAX_GPU_FAILURES, wire_name::WireName as _};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::io;
@@ -54,7 +56,7 @@ pub(crate) enum GpuOutcome {
 
 impl GpuOutcome {
     pub(crate) fn of(finished: &TranscodeFinished) -> Self {
-        match by_name(&Fallback::ALL, &finished.fallback_kind) {
+        match Fallback::parse(&finished.fallback_kind) {
             Ok(kind) if kind.blames_gpu() => Self::Failed,
             _ if finished.gpu_driver.is_empty() => Self::NotUsed,
             _ => Self::Succeeded,
@@ -67,7 +69,7 @@ pub(crate) async fn detect(program: &Program) -> io::Result<(Value, GpuMonitor)>
     let new = |state| GpuMonitor::new(program.gpu() == GpuMode::True, state);
     match program.check().await {
         Ok(report) => {
-            let gpu = new(verdict(&report));
+            let gpu = new(state_of(&report));
             Ok((report, gpu))
         }
         // A driver may kill or hang its caller; without the GPU the check may pass.
@@ -79,8 +81,8 @@ pub(crate) async fn detect(program: &Program) -> io::Result<(Value, GpuMonitor)>
     }
 }
 
-/// The GPU's state by a report of the media program.
-fn verdict(report: &Value) -> State {
+/// The GPU's state, by a report of the media program.
+fn state_of(report: &Value) -> State {
     let gpu = &report["gpu"];
     match gpu["selfTest"]["passed"].as_bool() {
         None => State::Absent,
@@ -91,11 +93,11 @@ fn verdict(report: &Value) -> State {
 
 impl GpuMonitor {
     fn new(required: bool, state: State) -> Self {
-        let disabled_reason = matches!(state, State::Disabled(_));
+        let is_disabled = matches!(state, State::Disabled(_));
         if let State::Disabled(reason) = &state {
             tracing::warn!(reason, "GPU disabled");
         }
-        metrics::gauge!("clipfleet_gpu_quarantined").set(f64::from(u8::from(disabled_reason)));
+        metrics::gauge!("clipfleet_gpu_quarantined").set(f64::from(u8::from(is_disabled)));
         Self { required, state: Mutex::new(state), disabled: CancellationToken::new() }
     }
 
@@ -130,7 +132,8 @@ impl GpuMonitor {
         }
     }
 
-    /// Records a finished clip. Returns whether the GPU must be tested again; then [`GpuMonitor::record_retest`] must follow.
+    /// Records a finished clip. Returns whether the GPU must be tested again; then [`GpuMonitor::record_retest`] must
+    /// follow.
     #[must_use]
     pub(crate) fn record(&self, outcome: GpuOutcome) -> bool {
         let State::Enabled { failures, retesting } = &mut *self.state() else { return false };
@@ -146,7 +149,7 @@ impl GpuMonitor {
 
     /// Records the result of a retest.
     pub(crate) fn record_retest(&self, report: io::Result<Value>) {
-        let found = match report.map(|report| verdict(&report)) {
+        let found = match report.map(|report| state_of(&report)) {
             Ok(State::Absent) => State::Disabled("the GPU is no longer visible".into()),
             Ok(found) => found,
             Err(error) => State::Disabled(error.to_string()),
@@ -167,16 +170,17 @@ impl GpuMonitor {
 pub(crate) fn count(finished: &TranscodeFinished) {
     let [encoder, decoder] = [&finished.encoder, &finished.decoder].map(|name| label(name));
     metrics::counter!("clipfleet_clips_made_total", "encoder" => encoder, "decoder" => decoder).increment(1);
-    if let Ok(kind) = by_name(&Fallback::ALL, &finished.fallback_kind) {
-        let kind = name_of(&Fallback::ALL, kind);
+    if let Ok(kind) = Fallback::parse(&finished.fallback_kind) {
+        let kind = kind.name();
         metrics::counter!("clipfleet_fallbacks_total", "kind" => kind).increment(1);
     }
 }
 
-/// Names of elements are short and plain; the media process, which reads strangers' files, must not grow our metrics by others.
+/// The name of an element as a label. The media process reads untrusted files, so that any other text is replaced:
+/// labels must not multiply.
 fn label(name: &str) -> String {
-    const LONGEST: usize = 24;
-    let plain = name.len() <= LONGEST && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    const MAX_CHARS: usize = 24;
+    let plain = name.len() <= MAX_CHARS && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain { name.to_owned() } else { "other".to_owned() }
 }
 

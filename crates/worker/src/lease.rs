@@ -2,14 +2,15 @@
 //!
 //! # Overview
 //!
-//! A *lease* is the right to one delivery of a clip's job. An *attempt* is what one worker does under one lease. Pub/Sub
-//! delivers a job at least once: the same clip can be leased twice, and a lease can expire while its holder still runs.
-//! Three rules keep two attempts from doing harm:
+//! A *lease* is the right to one delivery of a clip's job. An *attempt* is what one worker does under one lease.
+//! Pub/Sub delivers a job at least once: the same clip can be leased twice, and a lease can expire while its holder
+//! still runs. Three rules keep two attempts from doing harm:
 //!
 //! 1. An attempt starts only when no other attempt is active ([`clip_watch`](crate::clip_watch)).
-//! 2. An attempt that may have lost its lease has no further effect: it publishes no event, creates no object and settles
-//!    no delivery ([`LeaseGuard::ensure_held`]).
-//! 3. A later attempt *supersedes* an earlier one: the earlier attempt sees the later one in the clip's document and stops.
+//! 2. An attempt that may have lost its lease has no further effect: it publishes no event, creates no object and
+//!    settles no delivery ([`LeaseGuard::ensure_held`]).
+//! 3. A later attempt *supersedes* an earlier one: the earlier attempt sees the later one in the clip's document and
+//!    stops.
 //!
 //! What slips through is fenced by the effects themselves: an object is created only if absent, and events fold in any
 //! order.
@@ -30,10 +31,11 @@
 //! # Losing a lease
 //!
 //! The queue's client extends leases in the background for as long as the process runs, and nobody is told when a lease
-//! expires. A process that did not run for a while (stopped, starved of CPU, its machine asleep) may find its clips at work
-//! elsewhere. The worker therefore runs a ticker of [`TICK_INTERVAL`]. If two ticks are more than [`MAX_GAP`] apart, a new
-//! *epoch* begins and every lease of the earlier epochs counts as lost, for good. Each effect checks this itself,
-//! immediately before it runs, so a process that wakes does nothing more, whichever of its timers fires first.
+//! expires. A process that did not run for a while (stopped, starved of CPU, its machine asleep) may find its clips at
+//! work elsewhere. The worker therefore runs a ticker of [`TICK_INTERVAL`]. If two ticks are more than [`MAX_GAP`]
+//! apart, a new *epoch* begins and every lease of the earlier epochs counts as lost permanently. Each effect checks
+//! this itself, immediately before it runs, so a process that wakes does nothing more, whichever of its timers fires
+//! first.
 //!
 //! ```text
 //!  tick ─1s─ tick ─1s─ tick ── … frozen … ── tick     epoch + 1: leases of earlier epochs are lost
@@ -47,9 +49,9 @@ use tokio_util::sync::CancellationToken;
 
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest gap between ticks that is still attributed to a busy machine. Leases are extended 20 s ahead and rarely have
-/// less than 5 s left. A lease can be lost after a shorter gap, too; then the clip's document shows the later attempt
-/// within seconds, and the results of both are fenced in any case.
+/// The longest gap between ticks that is still attributed to a busy machine. Leases are extended 20 s ahead and rarely
+/// have less than 5 s left. A lease can be lost after a shorter gap, too; then the clip's document shows the later
+/// attempt within seconds, and the results of both are fenced in any case.
 pub(crate) const MAX_GAP: Duration = Duration::from_secs(5);
 
 /// Reads how long the machine has slept in all.
@@ -168,12 +170,13 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(guard.is_held(), "every second had its tick");
         assert_eq!(guard.ensure_held().now_or_never(), Some(()));
-        // Time passes without any timer being served: the process was stopped, and an effect is what runs first when it wakes.
+        // Time passes without any timer being served: the process was stopped, and an effect is what runs first when it
+        // wakes.
         drop(ticker);
         tokio::time::advance(MAX_GAP + Duration::from_millis(1)).await;
         assert_eq!(guard.ensure_held().now_or_never(), None);
         guard.wait_lost().await;
-        assert!(!guard.is_held(), "for good");
+        assert!(!guard.is_held(), "permanently");
         assert!(detector.guard().is_held(), "a new lease belongs to the new epoch");
     }
 

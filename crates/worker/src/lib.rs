@@ -1,14 +1,15 @@
-//! The worker: leases clip jobs, runs one pipeline process per attempt, makes the result visible once, and reports events.
+//! The worker: leases clip jobs, runs one pipeline process per attempt, makes the result visible once, and publishes
+//! events.
 //!
 //! ```text
 //!  [clip-jobs] ──lease──▶ attempt ──spawns──▶ clipfleet-pipeline ──file──▶ attempt ──create if absent──▶ object
 //!                            │                   ▲ ranges
 //!                            │                   └── Blocks ◀── source object, pinned generation
-//!                            └──▶ [progress-events]   (confirmed before the lease is settled)
+//!                            └──▶ [progress-events]   (confirmed before the delivery is settled)
 //! ```
 //!
-//! It writes no status document; it reads one, to learn whether its clip still has to be made. It links no media code: whatever
-//! happens to a file happens in the pipeline process, which has no credentials and no network.
+//! A worker writes no status documents. It reads those of its clips, to check whether they still have to be made. It
+//! links no media code: only the pipeline process, which has no credentials and no network, parses media files.
 
 mod attempt;
 mod blocks;
@@ -46,28 +47,30 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How a worker is set up.
+/// The configuration of a worker.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Its identity, which must be new at each start; `None` makes one. Whoever starts workers names them to know who is who.
+    /// The identity, which must be new at each start; `None` generates one. A supervisor gives each worker its
+    /// identity, to recognize it in status documents.
     pub id: Option<WorkerId>,
-    /// Clips worked on at once.
+    /// Clips made at once.
     pub slots: usize,
     /// The pipeline program.
     pub pipeline: PathBuf,
-    /// Whether it uses GPUs.
+    /// Whether clips are made on GPUs.
     pub gpu: GpuMode,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
-    /// Directory under which attempts get theirs.
+    /// Directory in which the worker creates its own.
     pub scratch: PathBuf,
     /// Memory for source blocks shared by the slots, MiB.
     pub cache_mib: u64,
-    /// What a slot costs.
+    /// The price of a slot.
     pub price: SlotPrice,
 }
 
-/// Runs with health endpoints until told to stop. Not ready before the pipeline program has passed its check.
+/// Runs with health endpoints until told to stop. The worker is not ready until the pipeline program has passed its
+/// check.
 pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
     let listen = listener.local_addr()?;
     let end = stop.clone();
@@ -76,7 +79,7 @@ pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: Canc
         if let Err(error) = &worked {
             readiness.not_ready(error.to_string());
         }
-        // A worker whose work ends is restarted by whatever runs it.
+        // If the worker fails, its supervisor restarts it.
         end.cancel();
         worked
     };
@@ -111,7 +114,7 @@ async fn start(
         gpu.wait_disabled().await;
         status.update();
         if gpu.fatal().is_some() {
-            // Running attempts hand their clips back.
+            // Running attempts are interrupted, so that other workers make their clips.
             stop.cancel();
         }
         std::future::pending::<()>().await;
@@ -124,7 +127,7 @@ async fn start(
     gpu.fatal().map_or(worked, |reason| Err(io::Error::other(reason)))
 }
 
-/// Leases jobs and makes their clips until told to stop. This is the whole worker but for its process.
+/// Leases jobs and makes their clips until told to stop. This is the whole worker, apart from its process.
 pub async fn make_clips(dependencies: Dependencies, stop: CancellationToken) -> io::Result<()> {
     let directory = scratch::Scratch::open(&dependencies.scratch, dependencies.id.as_str())?;
     consume(dependencies, directory, |_| {}, stop).await
@@ -140,7 +143,7 @@ async fn consume(
     consume::run(Arc::new(worker), on_pause, stop).await.map_err(io::Error::other)
 }
 
-/// New at each start: a restarted worker must not be taken for the one before it.
+/// A worker identity, new at each start: a restarted worker must not be mistaken for its predecessor.
 pub fn new_identity() -> io::Result<WorkerId> {
     WorkerId::parse(&format!("w-{}", Uuid::now_v7().simple())).map_err(io::Error::other)
 }

@@ -7,43 +7,46 @@ use clipfleet_domain::{
 use clipfleet_service::telemetry::Metric;
 
 pub(crate) const METRICS: &[Metric] = &[
-    Metric::counter("clipfleet_attempts_total", "Attempts that ended, by outcome."),
-    Metric::gauge("clipfleet_busy_slots", "Clips that are made now."),
-    Metric::histogram("clipfleet_clip_seconds", "From the acceptance of a clip to its completion."),
+    Metric::counter(
+        "clipfleet_attempts_total",
+        "Attempts that ended, by outcome: done, obsolete, requeue, lease_lost.",
+    ),
+    Metric::gauge("clipfleet_busy_slots", "Clips that are processed now."),
+    Metric::histogram("clipfleet_clip_seconds", "Seconds from the acceptance of a clip to its completion."),
     Metric::counter(
         "clipfleet_clips_made_total",
-        "Clips made, by encoder and decoder; results that were found and not made are left out.",
+        "Clips encoded, by encoder and decoder. Results that already existed do not count.",
     ),
     Metric::histogram(
         "clipfleet_encode_frames_per_second",
-        "Frames of a clip by the seconds of its decoding, reframing and encoding, by encoder.",
+        "Frames of a clip per second of decoding, reframing and encoding, by encoder.",
     ),
     Metric::counter(
         "clipfleet_fallbacks_total",
-        "Clips that were not made the best way that the machine has, by kind.",
+        "Clips that did not use the best route of the instance, by kind of reason.",
     ),
-    Metric::gauge("clipfleet_gpu_quarantined", "1 while the GPU is left alone because it failed clips or its test."),
-    Metric::counter("clipfleet_gpu_retests_total", "Tests of a GPU after clips failed on it, by outcome."),
-    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be read and were dropped."),
+    Metric::gauge("clipfleet_gpu_quarantined", "1 while the GPU is not used because it failed clips or its test."),
+    Metric::counter("clipfleet_gpu_retests_total", "Tests of the GPU after clips failed on it, by outcome."),
+    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be decoded and were dropped."),
     Metric::histogram(
         "clipfleet_phase_seconds",
         "Seconds of a completed clip, by phase: fetch, encode, verify, upload.",
     ),
     Metric::histogram(
         "clipfleet_queue_wait_seconds",
-        "From the acceptance of a clip, or its retry, to the start of an attempt.",
+        "Seconds from the acceptance of a clip, or of its retry, to the start of an attempt.",
     ),
-    Metric::counter("clipfleet_source_bytes_served_total", "Bytes of sources given to media processes."),
+    Metric::counter("clipfleet_source_bytes_served_total", "Bytes of sources passed to media processes."),
     Metric::counter("clipfleet_source_bytes_total", "Bytes of sources fetched from storage."),
     Metric::counter(
         "clipfleet_source_rereads_total",
-        "Sources that were read once more because they looked damaged, by what the second reading found.",
+        "Sources that were read a second time because they looked damaged, by the result of that reading.",
     ),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
     Metric::counter(
         "clipfleet_worker_stalls_total",
-        "Times that the worker did not run for so long that its leases may be lost: it gave up every clip it held.",
+        "Stalls of the worker process after which its leases may be lost. It gave up every clip that it held.",
     ),
 ];
 

@@ -1,16 +1,24 @@
-//! The pipeline process: one per attempt, fed with byte ranges over a socket that is its standard input. The next one is started
-//! ahead, so that no clip waits for programs and plugins to load.
+//! The pipeline process: one per attempt. It receives ranges of the source over a socket, which is its standard input.
+//! The process of the next attempt is started in advance, so that no clip waits for programs and plugins to load. It
+//! still serves only that attempt.
 //!
 //! ```text
-//!  worker                                   clipfleet-pipeline, waiting
+//!  worker                                   clipfleet-pipeline, idle
 //!    StartTranscode ───────────────────────▶
 //!    ◀─────────────────────────── ReadRange
-//!    RangeBytes | RangeFailed ─────────────▶     (many, several at once)
+//!    RangeBytes | RangeFailed ─────────────▶     (many, several concurrently)
 //!    ◀────────────────── TranscodeProgressed
-//!    ◀── TranscodeFinished | TranscodeFailed     (exactly one, then it exits)
+//!    ◀── TranscodeFinished | TranscodeFailed     (exactly one, then the process exits)
 //! ```
 //!
-//! One that dies or hangs while a GPU is at work is followed at once by another that leaves the GPU alone.
+//! Messages are length-prefixed protobuf. As the socket is the standard input, no inherited descriptor has to be
+//! numbered and no `unsafe` is needed, and the end of that stream tells the process that its worker has died.
+//!
+//! A driver that hangs or crashes costs one process, not an attempt. A call into a driver that never returns cannot be
+//! cancelled. A process whose GPU owes a picture for 20 s and that cannot stop therefore reports this and ends. After
+//! that, or after a process that died while it used the GPU, the worker starts one with `GPU_ENABLED=false`, and the
+//! reason is in the clip's result. Other failures of a GPU are handled by the process itself, which takes the next
+//! route.
 
 use crate::{
     blocks::SourceReader,
@@ -24,14 +32,14 @@ use bytes::Bytes;
 use clipfleet_contract::{
     event,
     pipeline::{MAX_FRAME_BYTES, start},
-    v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Said, to_pipeline::Message as Told},
+    v1::{self, FromPipeline, ToPipeline, from_pipeline::Message as Response, to_pipeline::Message as Request},
 };
 use clipfleet_domain::{
     failure::{Code, Failure},
     job::Job,
     lifecycle::Encoding,
     progress::Phase,
-    rendition::by_name,
+    wire_name::WireName as _,
 };
 use futures::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
@@ -54,82 +62,85 @@ use tokio::{
 };
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, LinesCodec, LinesCodecError};
 
-/// Longest silence. The process reports at least once a second; reading a slow source is no silence, since it asks for ranges.
+/// The longest time without a message. The process reports at least once a second, and requests ranges while it reads a
+/// slow source.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// From its last word to its end.
+/// The longest time from the last message of a process to its exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The setting that leaves the choice of the encoder, and so of doing without a GPU, to the media process.
+/// The setting that lets the media process choose the encoder. Only then may a clip be made without the GPU.
 const ANY_ENCODER: &str = "auto";
 
-/// Messages to the process waiting to be written: each range is at most [`MAX_RANGE_BYTES`](clipfleet_contract::pipeline::MAX_RANGE_BYTES).
-const WAITING: usize = 4;
+/// Messages to the process that wait to be written. A range has at most
+/// [`MAX_RANGE_BYTES`](clipfleet_contract::pipeline::MAX_RANGE_BYTES).
+const MAX_QUEUED_MESSAGES: usize = 4;
 
-/// Ranges being read for the process. It asks for a handful ahead; each costs memory here while it is read and waits.
-const RANGES_AT_ONCE: usize = 64;
+/// Ranges that are read concurrently for one process. It requests a few ahead, and each occupies memory of the worker.
+const MAX_CONCURRENT_RANGES: usize = 64;
 
-/// What introduces the last lines of a process's log in the message of a crash.
-const LOG_ENDED: &str = "; its log ended: ";
+/// Introduces the last lines of a process's log in the message of a crash.
+const LOG_TAIL_PREFIX: &str = "; its log ended: ";
 
-/// Longest line of the process's log; what is longer is left out. Nothing of ours writes such lines, but libraries may.
-const LINE_BYTES: usize = 16 << 10;
+/// The longest line of a process's log; longer lines are dropped. Only libraries write such lines.
+const MAX_LOG_LINE_BYTES: usize = 16 << 10;
 
-/// Lines of the process's log that are kept to explain a crash.
-const LAST_LINES: usize = 8;
+/// The number of lines of a process's log that are kept to explain a crash.
+const LOG_TAIL_LINES: usize = 8;
 
-/// A started process that has not got its order yet.
-struct Waiting {
+/// A process that was started and has no request yet.
+struct IdleProcess {
     child: Child,
     socket: UnixStream,
     log: Log,
-    /// Whether it lets the GPU rest.
+    /// Whether the process does not use the GPU.
     without_gpu: bool,
 }
 
-/// Where attempts get their processes from.
+/// Runs the pipeline processes of a worker's attempts.
 pub(crate) struct Pipelines {
     program: Program,
     /// `auto`, or the name of one encoder.
     encoder: String,
-    /// What the clips tell of the GPU.
     gpu: Arc<GpuMonitor>,
-    /// One is enough: slots seldom become free at the same moment, and each costs the memory of loaded plugins.
-    spare: Mutex<Option<Waiting>>,
+    /// The process of the next attempt. One is enough: slots rarely become free at the same moment, and each idle
+    /// process occupies the memory of its loaded plugins.
+    idle: Mutex<Option<IdleProcess>>,
 }
 
 impl Pipelines {
-    /// Starts the first spare process. Call within a runtime.
+    /// Starts the first idle process. Must be called within a runtime.
     pub(crate) fn new(program: Program, encoder: String, gpu: Arc<GpuMonitor>) -> Self {
-        let pipelines = Self { program, encoder, gpu, spare: Mutex::default() };
-        pipelines.prepare();
+        let pipelines = Self { program, encoder, gpu, idle: Mutex::default() };
+        pipelines.spawn_idle();
         pipelines
     }
 
-    /// The spare process, or a new one should that have died.
-    fn take(&self) -> io::Result<Waiting> {
-        let mut spare = self.spare.lock().take();
-        // One that was started before the GPU failed has already loaded its driver.
+    /// The idle process, or a new one if the idle one has died.
+    fn take_idle(&self) -> io::Result<IdleProcess> {
+        let mut idle = self.idle.lock().take();
+        // A process that was started before the GPU was disabled has already loaded its driver.
         let without_gpu = self.gpu.disabled_reason().is_some();
-        spare.take_if(|waiting| waiting.without_gpu != without_gpu || !matches!(waiting.child.try_wait(), Ok(None)));
-        spare.map_or_else(|| self.spawn(), Ok)
+        idle.take_if(|process| process.without_gpu != without_gpu || !matches!(process.child.try_wait(), Ok(None)));
+        idle.map_or_else(|| self.spawn(), Ok)
     }
 
-    fn spawn(&self) -> io::Result<Waiting> {
+    fn spawn(&self) -> io::Result<IdleProcess> {
         let without_gpu = self.gpu.disabled_reason().is_some();
         let program = if without_gpu { self.program.without_gpu() } else { self.program.clone() };
-        Ok(Waiting { without_gpu, ..spawn(program.command())? })
+        Ok(IdleProcess { without_gpu, ..spawn(program.command())? })
     }
 
-    /// Starts the process of the next attempt. Failing is not an error yet: the attempt will try again and say so.
-    fn prepare(&self) {
+    /// Starts the process of the next attempt. A failure is only logged: the attempt starts a process itself, and fails
+    /// if that fails, too.
+    fn spawn_idle(&self) {
         match self.spawn() {
-            Ok(waiting) => *self.spare.lock() = Some(waiting),
-            Err(error) => tracing::warn!(%error, "failed to start a spare media process"),
+            Ok(process) => *self.idle.lock() = Some(process),
+            Err(error) => tracing::warn!(%error, "failed to start an idle media process"),
         }
     }
 
-    /// Records how the GPU did, which is tested again in the background after too many failures.
+    /// Records whether the GPU succeeded. After too many failures it is tested again, in the background.
     fn record(&self, outcome: GpuOutcome) {
         if self.gpu.record(outcome) {
             let (gpu, program) = (Arc::clone(&self.gpu), self.program.clone());
@@ -140,57 +151,61 @@ impl Pipelines {
 
 #[async_trait]
 impl Media for Pipelines {
-    /// Runs one process to its end, and where that came of a GPU, another one without. Dropping the future kills it.
+    /// Runs one process to its end. If it died or hung while it used the GPU, runs another one without the GPU.
+    /// Dropping the future kills the process.
     async fn make(&self, job: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult {
-        let waiting = self.take();
-        self.prepare();
-        let mut gpu_way = String::new();
-        let order = start(job, directory, &self.encoder, &self.gpu.disabled_reason().unwrap_or_default());
-        let ended = self.run(waiting, order, source.clone(), progress, &mut gpu_way).await;
-        let Some(reason) = lost_on_gpu(&ended, &gpu_way).filter(|_| self.encoder == ANY_ENCODER) else { return ended };
+        let process = self.take_idle();
+        self.spawn_idle();
+        let mut gpu_route = String::new();
+        let request = start(job, directory, &self.encoder, &self.gpu.disabled_reason().unwrap_or_default());
+        let result = self.run(process, request, source.clone(), progress, &mut gpu_route).await;
+        let Some(reason) = lost_on_gpu(&result, &gpu_route).filter(|_| self.encoder == ANY_ENCODER) else {
+            return result;
+        };
         self.record(GpuOutcome::Failed);
-        tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "made again without the GPU");
-        // A process that hangs in the kernel outlives its end for a while: what it may still write goes to files without a name.
+        tracing::warn!(batch = %job.batch.id, clip = %job.clip.id, reason, "making the clip again without the GPU");
+        // A killed process that hangs in the kernel may still write for a while. Its files are unlinked, so that it
+        // does no harm.
         if let Err(error) = empty(directory) {
-            tracing::warn!(%error, "not made again: the attempt's directory cannot be emptied");
-            return ended;
+            tracing::warn!(%error, "clip not made again: the attempt's directory cannot be emptied");
+            return result;
         }
-        let order = start(job, directory, &self.encoder, &reason);
-        self.run(spawn(self.program.without_gpu().command()), order, source, progress, &mut gpu_way).await
+        let request = start(job, directory, &self.encoder, &reason);
+        self.run(spawn(self.program.without_gpu().command()), request, source, progress, &mut gpu_route).await
     }
 }
 
 impl Pipelines {
-    /// One process from its order to its end. `gpu_way` is the way that it tried last, if a GPU had a part in it, behind
-    /// whatever led to that way.
+    /// Runs one process from its request to its exit. If it used the GPU last, `gpu_route` becomes the route that it
+    /// tried, preceded by why it did not take an earlier one.
     async fn run(
         &self,
-        waiting: io::Result<Waiting>,
-        order: v1::StartTranscode,
+        process: io::Result<IdleProcess>,
+        request: v1::StartTranscode,
         source: SourceReader,
         progress: Progress<'_>,
-        gpu_way: &mut String,
+        gpu_route: &mut String,
     ) -> MediaResult {
-        let Waiting { mut child, socket, log, .. } = match waiting {
-            Ok(waiting) => waiting,
+        let IdleProcess { mut child, socket, log, .. } = match process {
+            Ok(process) => process,
             Err(error) => {
                 let message = format!("failed to start {}: {error}", self.program.path().display());
                 return MediaResult::Failed(Failure::new(Code::PipelineNotStarted, message));
             }
         };
-        let order = ToPipeline { message: Some(Told::Start(order)) };
-        let ended = match converse(socket, order, source, progress, gpu_way).await {
-            Ok(ended) => ended,
-            Err(broken) => {
+        let request = ToPipeline { message: Some(Request::Start(request)) };
+        let result = match serve(socket, request, source, progress, gpu_route).await {
+            Ok(result) => result,
+            Err(error) => {
                 let _ = child.start_kill();
                 let status = timeout(EXIT_TIMEOUT, child.wait()).await.ok().and_then(Result::ok);
-                let status = status.map_or_else(|| "it did not end".to_owned(), |status| status.to_string());
-                let told = |reason: &str, words: String| format!("{reason} ({status}){words}");
-                return match broken {
-                    ProtocolError::Broken(reason) => MediaResult::Crashed(told(&reason, log.last_words().await)),
+                let status = status.map_or_else(|| "it did not exit".to_owned(), |status| status.to_string());
+                let message = |reason: &str, log_tail: String| format!("{reason} ({status}){log_tail}");
+                return match error {
+                    ProtocolError::Broken(reason) => MediaResult::Crashed(message(&reason, log.tail().await)),
                     ProtocolError::Timeout => {
-                        let reason = format!("the media process was silent for {SILENCE_TIMEOUT:?} and was killed");
-                        MediaResult::Failed(Failure::new(Code::PipelineStalled, told(&reason, log.last_words().await)))
+                        let reason = format!("the media process sent nothing for {SILENCE_TIMEOUT:?} and was killed");
+                        MediaResult::Failed(Failure::new(Code::PipelineStalled, message(&reason, log.tail().await)))
                     }
                 };
             }
@@ -198,44 +213,44 @@ impl Pipelines {
         if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.start_kill();
         }
-        if let MediaResult::Finished(finished) = &ended {
+        if let MediaResult::Finished(finished) = &result {
             gpu::count(finished);
             self.record(GpuOutcome::of(finished));
         }
-        ended
+        result
     }
 }
 
-/// Why a clip is to be made again without a GPU, which had a part in its way: the process died or hung, as it does of drivers.
-/// Whatever else fails on a GPU it gets around by itself.
-fn lost_on_gpu(ended: &MediaResult, gpu_way: &str) -> Option<String> {
-    let text = match ended {
+/// Why the clip must be made again without the GPU: the process died or hung while it used it, as drivers make
+/// processes do. The process handles all other failures of the GPU itself.
+fn lost_on_gpu(result: &MediaResult, gpu_route: &str) -> Option<String> {
+    let text = match result {
         MediaResult::Crashed(text) => text,
         MediaResult::Failed(failure) if failure.code == Code::PipelineStalled => &failure.message,
         MediaResult::Failed(_) | MediaResult::Finished(_) => return None,
     };
-    let reason = text.split(LOG_ENDED).next().unwrap_or_default();
-    (!gpu_way.is_empty()).then(|| format!("{gpu_way}: {reason}"))
+    let reason = text.split(LOG_TAIL_PREFIX).next().unwrap_or_default();
+    (!gpu_route.is_empty()).then(|| format!("{gpu_route}: {reason}"))
 }
 
-fn spawn(mut command: Command) -> io::Result<Waiting> {
+fn spawn(mut command: Command) -> io::Result<IdleProcess> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let log = Log::follow(child.stderr.take());
-    Ok(Waiting { child, socket: UnixStream::from_std(ours)?, log, without_gpu: false })
+    Ok(IdleProcess { child, socket: UnixStream::from_std(ours)?, log, without_gpu: false })
 }
 
 fn frames() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().little_endian().max_frame_length(MAX_FRAME_BYTES).new_codec()
 }
 
-/// Why a process had no last word.
+/// Why a process did not report a result.
 enum ProtocolError {
-    /// It said nothing for too long.
+    /// It sent nothing for too long.
     Timeout,
-    /// It is gone, or cannot be understood.
+    /// It died, or violated the protocol.
     Broken(String),
 }
 
@@ -245,50 +260,52 @@ impl<T: Into<String>> From<T> for ProtocolError {
     }
 }
 
-/// Serves the process until it says its last word. An error is the reason why there was none.
-async fn converse(
+/// Serves the process until it reports a result.
+async fn serve(
     socket: UnixStream,
-    order: ToPipeline,
+    request: ToPipeline,
     source: SourceReader,
     progress: Progress<'_>,
-    gpu_way: &mut String,
+    gpu_route: &mut String,
 ) -> Result<MediaResult, ProtocolError> {
     let (reading, writing) = socket.into_split();
-    let mut heard = FramedRead::new(reading, frames());
+    let mut reader = FramedRead::new(reading, frames());
     let mut writer = FramedWrite::new(writing, frames());
-    let (tell, mut told) = mpsc::channel::<ToPipeline>(WAITING);
+    let (sender, mut queue) = mpsc::channel::<ToPipeline>(MAX_QUEUED_MESSAGES);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        while let Some(message) = told.recv().await {
+        while let Some(message) = queue.recv().await {
             if writer.send(Bytes::from(message.encode_to_vec())).await.is_err() {
                 return;
             }
         }
     });
-    tell.send(order).await.map_err(|_| "the media process closed its input")?;
+    sender.send(request).await.map_err(|_| "the media process closed its input")?;
     loop {
-        let said = next(&mut heard).await?;
+        let response = next(&mut reader).await?;
         while tasks.try_join_next().is_some() {}
-        match said {
-            Said::ReadRange(_) if tasks.len() > RANGES_AT_ONCE => {
-                return Err("the media process asked for more ranges at once than any honest one does".into());
+        match response {
+            Response::ReadRange(_) if tasks.len() > MAX_CONCURRENT_RANGES => {
+                return Err(
+                    format!("the media process requested more than {MAX_CONCURRENT_RANGES} ranges at once").into()
+                );
             }
-            Said::ReadRange(range) => {
-                let (source, tell) = (source.clone(), tell.clone());
+            Response::ReadRange(range) => {
+                let (source, sender) = (source.clone(), sender.clone());
                 tasks.spawn(async move {
-                    // A closed channel means the process is gone, which the reading side reports.
-                    let _ = tell.send(answer(source, range).await).await;
+                    // The channel is closed if the process died. Then reading from it fails, too, and reports that.
+                    let _ = sender.send(read_range(source, range).await).await;
                 });
             }
-            Said::Progressed(progressed) => {
-                let phase = by_name(&Phase::ALL, &progressed.phase).map_err(|reason| format!("phase {reason}"))?;
+            Response::Progressed(progressed) => {
+                let phase = Phase::parse(&progressed.phase).map_err(|reason| format!("phase {reason}"))?;
                 let encoding = Encoding {
                     encoder: progressed.encoder,
                     fallback_reason: progressed.fallback_reason,
                     decoder: progressed.decoder,
                     gpu_driver: progressed.gpu_driver,
                 };
-                *gpu_way = match encoding.fallback_reason.as_str() {
+                *gpu_route = match encoding.fallback_reason.as_str() {
                     earlier if !earlier.is_empty() && !progressed.gpu_way.is_empty() => {
                         format!("{earlier}; {}", progressed.gpu_way)
                     }
@@ -296,82 +313,88 @@ async fn converse(
                 };
                 progress(phase, progressed.fraction, encoding);
             }
-            Said::Finished(finished) => {
+            Response::Finished(finished) => {
                 let named = [&finished.file, &finished.cover].into_iter().find(|name| !is_plain_name(name));
                 return match named {
                     None => Ok(MediaResult::Finished(finished)),
                     Some(name) => Err(format!("the media process named the file {name:?}").into()),
                 };
             }
-            Said::Failed(failed) => return Ok(MediaResult::Failed(event::failure(failed.error.unwrap_or_default()))),
+            Response::Failed(failed) => {
+                return Ok(MediaResult::Failed(event::failure(failed.error.unwrap_or_default())));
+            }
         }
     }
 }
 
-/// Files are uploaded by this process, which may read more than the other: they must be the attempt's own.
+/// Whether a file is in the attempt's own directory. The worker uploads it and has more permissions than the pipeline
+/// process.
 fn is_plain_name(file: &str) -> bool {
     !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\0'])
 }
 
-async fn next(heard: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Said, ProtocolError> {
-    let frame = timeout(SILENCE_TIMEOUT, heard.next()).await.map_err(|_| ProtocolError::Timeout)?;
+async fn next(reader: &mut FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Result<Response, ProtocolError> {
+    let frame = timeout(SILENCE_TIMEOUT, reader.next()).await.map_err(|_| ProtocolError::Timeout)?;
     let frame = frame.ok_or("the media process died without a last word")?;
-    let frame = frame.map_err(|error| format!("the media process broke off: {error}"))?;
-    let message = FromPipeline::decode(frame).map_err(|error| format!("the media process spoke gibberish: {error}"))?;
-    Ok(message.message.ok_or("the media process said nothing")?)
+    let frame = frame.map_err(|error| format!("failed to read from the media process: {error}"))?;
+    let message = FromPipeline::decode(frame);
+    let message = message.map_err(|error| format!("the media process sent a malformed message: {error}"))?;
+    Ok(message.message.ok_or("the media process sent an empty message")?)
 }
 
-async fn answer(source: SourceReader, range: v1::ReadRange) -> ToPipeline {
+async fn read_range(source: SourceReader, range: v1::ReadRange) -> ToPipeline {
     let end = range.offset.saturating_add(range.length);
     let message = match source.read(range.offset..end).await {
-        Ok(data) => Told::RangeBytes(v1::RangeBytes { id: range.id, data }),
-        Err(failure) => Told::RangeFailed(v1::RangeFailed { id: range.id, error: Some(event::error(&failure)) }),
+        Ok(data) => Request::RangeBytes(v1::RangeBytes { id: range.id, data }),
+        Err(failure) => Request::RangeFailed(v1::RangeFailed { id: range.id, error: Some(event::error(&failure)) }),
     };
     ToPipeline { message: Some(message) }
 }
 
-/// The process's standard error: passed on to our log, its last lines kept.
+/// Copies the standard error of a process to the worker's log, and keeps its last lines.
 struct Log {
-    lines: Arc<Mutex<VecDeque<String>>>,
-    following: JoinHandle<()>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    copying: JoinHandle<()>,
 }
 
 impl Log {
     fn follow(stderr: Option<ChildStderr>) -> Self {
-        let lines = Arc::new(Mutex::new(VecDeque::new()));
-        let kept = Arc::clone(&lines);
-        let following = tokio::spawn(async move {
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let lines = Arc::clone(&tail);
+        let copying = tokio::spawn(async move {
             let Some(stderr) = stderr else { return };
-            let mut reader = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_BYTES));
+            let mut reader = FramedRead::new(stderr, LinesCodec::new_with_max_length(MAX_LOG_LINE_BYTES));
             while let Some(line) = reader.next().await {
                 let line = match line {
                     Ok(line) => line,
-                    Err(LinesCodecError::MaxLineLengthExceeded) => format!("(a line of more than {LINE_BYTES} bytes)"),
+                    Err(LinesCodecError::MaxLineLengthExceeded) => {
+                        format!("(a line of more than {MAX_LOG_LINE_BYTES} bytes)")
+                    }
                     Err(LinesCodecError::Io(_)) => return,
                 };
                 tracing::debug!(target: "pipeline", "{line}");
-                let mut kept = kept.lock();
-                kept.push_back(line);
-                if kept.len() > LAST_LINES {
-                    kept.pop_front();
+                let mut lines = lines.lock();
+                lines.push_back(line);
+                if lines.len() > LOG_TAIL_LINES {
+                    lines.pop_front();
                 }
             }
         });
-        Self { lines, following }
+        Self { tail, copying }
     }
 
-    /// What it said last, once it has ended.
-    async fn last_words(mut self) -> String {
-        // Someone else may hold the other end still; what was read until then must do.
-        let _ = timeout(EXIT_TIMEOUT, &mut self.following).await;
-        let lines = self.lines.lock();
-        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        if lines.is_empty() { String::new() } else { format!("{LOG_ENDED}{}", lines.join(" | ")) }
+    /// The last lines, after the process has exited.
+    async fn tail(mut self) -> String {
+        // A child of the process may keep the stream open. Then the lines that were read until now are used.
+        let _ = timeout(EXIT_TIMEOUT, &mut self.copying).await;
+        let tail = self.tail.lock();
+        let lines: Vec<&str> = tail.iter().map(String::as_str).collect();
+        if lines.is_empty() { String::new() } else { format!("{LOG_TAIL_PREFIX}{}", lines.join(" | ")) }
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.following.abort();
+        self.copying.abort();
     }
 }

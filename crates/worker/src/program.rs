@@ -1,4 +1,4 @@
-//! The media program: where it lies, what it sees of its surroundings, and what it says it can do here.
+//! The media program: its path, its environment, and the check of what it can do on this machine.
 
 use std::{
     io,
@@ -9,11 +9,12 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// Longest time of the start-up check; the first run on a machine may have to scan GStreamer's plugins.
-const CHECK: Duration = Duration::from_secs(60);
+/// The longest time of the check. The first run on a machine may have to scan GStreamer's plugins.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What it may see of the environment: where programs, libraries and caches are, and its own switches. No credentials.
-const ENVIRONMENT: [&str; 8] = [
+/// The variables that the program receives: the paths of programs, libraries and caches, and its own settings. It
+/// receives no credentials.
+const PASSED_VARIABLES: [&str; 8] = [
     "PATH",
     "HOME",
     "LANG",
@@ -24,22 +25,22 @@ const ENVIRONMENT: [&str; 8] = [
     "FONTCONFIG_FILE",
 ];
 
-/// The switch that says whether GPUs are used.
+/// The variable that selects the use of GPUs.
 const GPU_ENABLED: &str = "GPU_ENABLED";
 
-/// What drivers of GPUs leave on a machine: on Linux, in containers, and in Windows' Linux.
-const SIGNS_OF_A_GPU: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg"];
+/// Files that exist where a GPU driver is installed: on Linux, in containers, and in the Windows Subsystem for Linux.
+const GPU_DRIVER_FILES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg"];
 
-/// Where GStreamer is told to keep its registry.
-const REGISTRIES: [&str; 2] = ["GST_REGISTRY", "GST_REGISTRY_1_0"];
+/// The variables that name the file of GStreamer's plugin registry.
+const REGISTRY_VARIABLES: [&str; 2] = ["GST_REGISTRY", "GST_REGISTRY_1_0"];
 
-/// Whether clips are made on a GPU; named as the values of `GPU_ENABLED`.
+/// Whether clips are made on a GPU: the values of `GPU_ENABLED`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuMode {
-    /// Where there is one that passes its test.
+    /// If there is one that passes its test.
     #[default]
     Auto,
-    /// On nothing else.
+    /// Always: the worker does not run without one.
     True,
     /// Never.
     False,
@@ -64,7 +65,7 @@ impl FromStr for GpuMode {
     }
 }
 
-/// The program as it is to be started.
+/// The program, and how it is started.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
@@ -73,16 +74,16 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program at `path`. Where there may be a GPU, what GStreamer knows of its plugins is found out anew, and kept in `directory`:
-    /// the plugin of GPUs registers only what it can do with the driver that it sees, and a registry that was written without
-    /// one (when an image was built, say) would hide the GPU for ever.
+    /// The program at `path`. If there may be a GPU, GStreamer scans its plugins again and writes its registry into
+    /// `directory`: the GPU plugin registers only elements that the present driver supports, so a registry that was
+    /// written without a driver (for example, when an image was built) would hide the GPU permanently.
     pub fn new(path: PathBuf, gpu: GpuMode, directory: &Path) -> Self {
-        let told = REGISTRIES.iter().any(|name| std::env::var_os(name).is_some());
-        let registry = (may_have_gpu(gpu) && !told).then(|| directory.join("gstreamer-registry.bin"));
+        let is_set = REGISTRY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
+        let registry = (may_have_gpu(gpu) && !is_set).then(|| directory.join("gstreamer-registry.bin"));
         Self { path, gpu, registry }
     }
 
-    /// The same program, which lets a GPU rest.
+    /// The same program, without the use of a GPU.
     pub(crate) fn without_gpu(&self) -> Self {
         Self { gpu: GpuMode::False, ..self.clone() }
     }
@@ -92,30 +93,33 @@ impl Program {
         self.gpu
     }
 
-    /// Where it lies.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        let kept = std::env::vars_os().filter(|(name, _)| {
-            name.to_str()
-                .is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with("GST_") || name.starts_with("LC_"))
+        let passed = std::env::vars_os().filter(|(name, _)| {
+            name.to_str().is_some_and(|name| {
+                PASSED_VARIABLES.contains(&name) || name.starts_with("GST_") || name.starts_with("LC_")
+            })
         });
-        command.env_clear().envs(kept).env(GPU_ENABLED, self.gpu.name()).kill_on_drop(true);
-        command.envs(self.registry.iter().map(|path| (REGISTRIES[0], path)));
+        command.env_clear().envs(passed).env(GPU_ENABLED, self.gpu.name()).kill_on_drop(true);
+        command.envs(self.registry.iter().map(|path| (REGISTRY_VARIABLES[0], path)));
         command
     }
 
-    /// Asks it what it can do on this machine. An error says what is missing.
+    /// Runs the check of what it can do on this machine. The error says what is missing.
     pub async fn check(&self) -> io::Result<serde_json::Value> {
         let failed = |text: String| {
             io::Error::other(format!("failed to check the media program {}: {text}", self.path.display()))
         };
         let mut command = self.command();
         command.arg("--check").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = timeout(CHECK, command.output()).await.map_err(|_| failed(format!("no answer in {CHECK:?}")))?;
+        let output = timeout(CHECK_TIMEOUT, command.output())
+            .await
+            .map_err(|_| failed(format!("no answer in {CHECK_TIMEOUT:?}")))?;
         let output = output.map_err(|error| failed(error.to_string()))?;
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if output.status.success() {
@@ -129,9 +133,9 @@ impl Program {
 fn may_have_gpu(gpu: GpuMode) -> bool {
     match gpu {
         GpuMode::False => false,
-        // Whoever insists on a GPU knows better than we where its driver leaves signs.
+        // The driver of a required GPU may have other files.
         GpuMode::True => true,
-        GpuMode::Auto => SIGNS_OF_A_GPU.iter().any(|sign| Path::new(sign).exists()),
+        GpuMode::Auto => GPU_DRIVER_FILES.iter().any(|file| Path::new(file).exists()),
     }
 }
 
@@ -147,18 +151,18 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_is_never_older_than_the_worker_where_a_gpu_may_be() {
+    fn a_worker_that_may_have_a_gpu_writes_its_own_registry() {
         let of = |gpu| Program::new("p".into(), gpu, Path::new("/attempts/w-1"));
         let registry = environment(&of(GpuMode::True), "GST_REGISTRY");
         let expected = std::env::var("GST_REGISTRY").unwrap_or("/attempts/w-1/gstreamer-registry.bin".into());
         assert_eq!(registry.as_deref(), Some(expected.as_str()));
-        assert!(of(GpuMode::False).registry.is_none(), "on the CPU the machine's own will do");
-        // What a worker has found out holds for all its processes.
+        assert!(of(GpuMode::False).registry.is_none(), "without a GPU the machine's registry is used");
+        // All processes of a worker share its registry.
         assert_eq!(environment(&of(GpuMode::True).without_gpu(), "GST_REGISTRY"), registry);
     }
 
     #[test]
-    fn the_switch_is_passed_on_as_it_was_understood() {
+    fn the_gpu_mode_is_passed_to_the_program() {
         let of = |gpu| environment(&Program::new("p".into(), gpu, Path::new("")), GPU_ENABLED);
         for text in ["auto", "true", "false"] {
             assert_eq!(of(text.parse().unwrap()).as_deref(), Some(text));

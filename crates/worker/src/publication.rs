@@ -1,4 +1,5 @@
-//! Makes an attempt's result visible: created once, by whichever attempt is first, with its sidecars; or adopted, if it exists.
+//! Makes an attempt's result visible: created once, by whichever attempt is first, with its sidecars; or adopted, if it
+//! exists.
 
 use crate::{context::Worker, report::Reporter, sidecars};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
@@ -48,8 +49,8 @@ impl<'a> Publication<'a> {
         Self { worker, job, reporter, name, unreferenced: AtomicBool::new(false) }
     }
 
-    /// The result, if it exists: the work of an earlier batch with equal settings, or of an attempt at this very clip whose
-    /// final event was not published.
+    /// The result, if it exists: the work of an earlier batch with equal settings, or of an attempt at this very clip
+    /// whose final event was not published.
     pub(crate) async fn existing(&self) -> Result<Option<Made>, Failure> {
         match self.worker.cloud.objects.stat(&self.name, None).await {
             Ok(found) => self.adopt(&found).await.map(Some),
@@ -58,8 +59,9 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Makes the files of `directory` visible, unless another attempt did meanwhile. The sidecars come first, under names of
-    /// this attempt's own: the visible clip names them in its metadata, so all three belong together whichever attempt wins.
+    /// Makes the files of `directory` visible, unless another attempt did meanwhile. The sidecars are stored first, under
+    /// names that contain the attempt's id. The visible clip names them in its metadata, so all three belong together
+    /// whichever attempt wins.
     pub(crate) async fn publish(
         &self,
         directory: &Path,
@@ -174,7 +176,8 @@ impl<'a> Publication<'a> {
 
     /// Removes the objects that this attempt stored and no visible clip names, if there may be any.
     pub(crate) async fn remove_unreferenced(&self) {
-        /// A creation that was broken off may still succeed, because the service had all its bytes. Then it names the sidecars.
+        /// A creation that was broken off may still succeed, because the service had all its bytes. Then it names the
+        /// sidecars.
         const SETTLING_TIME: Duration = Duration::from_secs(1);
         if !self.unreferenced.load(Ordering::Relaxed) {
             return;

@@ -1,4 +1,4 @@
-//! What a worker's `/ready` answers.
+//! The response of a worker's `/ready`.
 
 use crate::gpu::GpuMonitor;
 use clipfleet_service::health::Readiness;
@@ -17,7 +17,7 @@ pub(crate) struct ReadyStatus {
 }
 
 impl ReadyStatus {
-    /// `details` never change. Nothing is set before the first update.
+    /// `details` never change. The readiness is not set before the first update.
     pub(crate) fn new(readiness: Readiness, details: Value, gpu: Arc<GpuMonitor>) -> Self {
         Self { readiness, details, gpu, paused: AtomicBool::new(false) }
     }

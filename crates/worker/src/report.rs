@@ -1,5 +1,5 @@
-//! Publishes an attempt's events: each confirmed, and progress in the background, at most once a second and at least every three.
-//! After the lease is lost nothing is published.
+//! Publishes an attempt's events: each confirmed, and progress in the background, at most once a second and at least
+//! every three. After the lease is lost nothing is published.
 
 use crate::lease::LeaseGuard;
 use clipfleet_cloud::{CloudError, Message, Queue};
@@ -29,8 +29,8 @@ use tokio::{
 /// Documents are written at most once a second, so publishing more often would be useless.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest a running attempt goes without an event: its latest progress is published again. After ten seconds without one
-/// it counts as dead ([`clip_watch`](crate::clip_watch)).
+/// The longest a running attempt goes without an event: its latest progress is published again. After ten seconds
+/// without one it counts as dead ([`clip_watch`](crate::clip_watch)).
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Reports one attempt.
@@ -38,8 +38,8 @@ pub(crate) struct Reporter {
     publisher: Arc<EventPublisher>,
     latest: watch::Sender<Option<ClipEventKind>>,
     background: JoinHandle<()>,
-    /// The highest percent so far. A source that is read once more starts over, its progress does not: a later report stands
-    /// for all earlier ones of the attempt ([`ClipEvent::supersedes`]).
+    /// The highest percent so far. A source that is read once more starts over, its progress does not: a later report
+    /// stands for all earlier ones of the attempt ([`ClipEvent::supersedes`]).
     percent: AtomicU8,
 }
 
@@ -56,7 +56,7 @@ struct EventPublisher {
 
 impl Reporter {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, job: &Job, attempt: Attempt, guard: LeaseGuard) -> Self {
-        let (job, sequence, trace) = (job.clone(), AtomicU64::new(0), trace::labels());
+        let (job, sequence, trace) = (job.clone(), AtomicU64::new(0), trace::inject());
         let publisher = Arc::new(EventPublisher { queue, clock, job, attempt, guard, sequence, trace });
         let started = ClipEventKind::Progressed {
             phase: Phase::Fetching,
@@ -97,8 +97,8 @@ impl Reporter {
         (self.publisher.clock.now_ms() - self.publisher.attempt.started_at_ms).max(0)
     }
 
-    /// Publishes an event. Returns when it is confirmed, and never when the lease is lost. Discards unpublished progress, unless
-    /// the event is the first.
+    /// Publishes an event. Returns when it is confirmed, and never when the lease is lost. Discards unpublished
+    /// progress, unless the event is the first.
     pub(crate) async fn publish(&self, kind: ClipEventKind) -> Result<(), CloudError> {
         if kind != ClipEventKind::Started {
             self.latest.send_replace(None);

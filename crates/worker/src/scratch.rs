@@ -1,4 +1,4 @@
-//! Private directories: one per worker process, one in it per attempt, none left behind.
+//! Private directories: one per worker process, and in it one per attempt. All are removed.
 
 use clipfleet_domain::ids::AttemptId;
 use std::{
@@ -8,28 +8,28 @@ use std::{
 };
 use tempfile::TempDir;
 
-const LOCK: &str = "lock";
+const LOCK_FILE: &str = "lock";
 
-/// A worker's directory, removed at the end of its life, or by the next worker if it was killed.
+/// A worker's directory. It is removed when the worker ends, or by the next worker if this one is killed.
 pub(crate) struct Scratch {
     directory: PathBuf,
-    /// Held for as long as the process lives, however it ends: so others can tell a dead worker's directory from a live one's.
+    /// Locked as long as the process lives. So other workers recognize the directory of a dead worker.
     _lock: File,
 }
 
 impl Scratch {
-    /// Makes the worker's directory under `root` and removes those of dead workers.
+    /// Creates the worker's directory under `root`, and removes the directories of dead workers.
     pub(crate) fn open(root: &Path, worker: &str) -> io::Result<Self> {
         let explain =
             |error: io::Error| io::Error::new(error.kind(), format!("failed to prepare {}: {error}", root.display()));
         fs::create_dir_all(root).map_err(explain)?;
-        // One worker at a time looks and makes: a directory whose lock is not yet taken would look like a dead worker's.
-        let looking = File::create(root.join(LOCK)).map_err(explain)?;
-        looking.lock().map_err(explain)?;
-        remove_the_dead(root);
+        // Only one worker does this at a time: a directory that is not locked yet would look like a dead worker's.
+        let root_lock = File::create(root.join(LOCK_FILE)).map_err(explain)?;
+        root_lock.lock().map_err(explain)?;
+        remove_dead(root);
         let directory = root.join(worker);
         fs::create_dir(&directory).map_err(explain)?;
-        let lock = File::create(directory.join(LOCK)).map_err(explain)?;
+        let lock = File::create(directory.join(LOCK_FILE)).map_err(explain)?;
         lock.lock().map_err(explain)?;
         Ok(Self { directory, _lock: lock })
     }
@@ -39,13 +39,13 @@ impl Scratch {
         &self.directory
     }
 
-    /// A new directory of an attempt, removed with everything in it when dropped.
+    /// Creates the directory of an attempt. Dropping it removes it with all its files.
     pub(crate) fn attempt(&self, attempt: &AttemptId) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix(attempt.as_str()).rand_bytes(0).tempdir_in(&self.directory)
     }
 }
 
-/// Removes the files of an attempt's directory, for another process to begin in it.
+/// Removes the files in an attempt's directory, so that another process can use it.
 pub(crate) fn empty(directory: &Path) -> io::Result<()> {
     fs::read_dir(directory)?.try_for_each(|entry| fs::remove_file(entry?.path()))
 }
@@ -56,11 +56,11 @@ impl Drop for Scratch {
     }
 }
 
-fn remove_the_dead(root: &Path) {
+fn remove_dead(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        let dead = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        let dead = File::open(entry.path().join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock().is_ok());
         if dead && let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::warn!(directory = %entry.path().display(), %error, "a dead worker's directory stays");
+            tracing::warn!(directory = %entry.path().display(), %error, "failed to remove a dead worker's directory");
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         let live = Scratch::open(root.path(), "w-live").unwrap();
         let dead = root.path().join("w-dead");
         fs::create_dir(&dead).unwrap();
-        fs::write(dead.join(LOCK), "").unwrap();
+        fs::write(dead.join(LOCK_FILE), "").unwrap();
         fs::write(dead.join("half.mp4"), "x").unwrap();
         let _next = Scratch::open(root.path(), "w-next").unwrap();
         assert!(!dead.exists());

@@ -1,5 +1,5 @@
-//! A clip's sidecars: its manifest and its cover, objects named after the attempt that made all three. The clip's metadata
-//! names them, so a visible clip is bound to its verification and its cover, whichever of several attempts won.
+//! A clip's sidecars: the objects of its manifest and its cover, whose names contain the id of the attempt. The clip's
+//! metadata names them, so that a visible clip always has the manifest and the cover of the same attempt.
 
 use crate::context::Worker;
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectName};
@@ -18,7 +18,7 @@ const COVER: &str = "clipfleet-cover";
 const MANIFEST_SUFFIX: &str = "manifest.json";
 const COVER_SUFFIX: &str = "jpg";
 
-/// Stores the sidecars of a clip that is about to become visible, and returns the metadata by which the clip names them.
+/// Stores the sidecars of a clip before it becomes visible. Returns the metadata that names them.
 pub(crate) async fn store(
     worker: &Worker,
     clip: &ObjectName,
@@ -41,14 +41,14 @@ async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Bo
     let new = NewObject { content_type: content_type.into(), metadata: BTreeMap::new() };
     match worker.cloud.objects.create(name, new, body).await {
         Ok(_) => Ok(()),
-        // An attempt stores each once; a call repeated after a lost answer finds it.
+        // An attempt stores each sidecar once, so it is its own: the call was repeated because a response was lost.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// A clip's metadata without the names of missing sidecars: a creation that was broken off may have succeeded after its attempt
-/// was cleaned up, and no document may name what nobody can read.
+/// A clip's metadata without the names of missing sidecars. A cancelled request may have created the clip after its
+/// attempt removed the sidecars, and no document may name an object that does not exist.
 pub(crate) async fn existing(
     worker: &Worker,
     mut metadata: BTreeMap<String, String>,
@@ -58,7 +58,7 @@ pub(crate) async fn existing(
         match worker.cloud.objects.stat(&ObjectName::new(uri.bucket(), uri.object()), None).await {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                tracing::warn!(%uri, "sidecar missing that a clip names");
+                tracing::warn!(%uri, "missing sidecar of a clip");
                 metadata.remove(label);
                 if label == MANIFEST {
                     metadata.remove(MANIFEST_SHA256);
@@ -70,13 +70,13 @@ pub(crate) async fn existing(
     Ok(metadata)
 }
 
-/// The manifest that a clip's metadata names; empty for clips made before there were any.
+/// The manifest that a clip's metadata names; empty for clips made before manifests existed.
 pub(crate) fn manifest_named_in(metadata: &BTreeMap<String, String>) -> ManifestRef {
     let label = |name: &str| metadata.get(name).cloned().unwrap_or_default();
     ManifestRef { uri: label(MANIFEST), sha256: label(MANIFEST_SHA256) }
 }
 
-/// The cover that a clip's metadata names, with a URL made by `sign`; empty for clips made before there were any.
+/// The cover that a clip's metadata names, with a URL made by `sign`; empty for clips made before covers existed.
 pub(crate) async fn cover_named_in(
     metadata: &BTreeMap<String, String>,
     sign: impl AsyncFnOnce(ObjectName) -> Result<String, CloudError>,
@@ -88,22 +88,22 @@ pub(crate) async fn cover_named_in(
     Ok(CoverRef { uri: uri.to_string(), url })
 }
 
-/// Removes an attempt's sidecars, unless the `visible` clip (if there is one) names them: this very attempt may have won a race
-/// although its answer was lost. Sidecars that cannot be removed do no harm, because nothing names them.
+/// Removes an attempt's sidecars, unless the `visible` clip (if there is one) names them: this attempt may have created
+/// the clip although the response was lost. Sidecars that cannot be removed do no harm, because nothing names them.
 pub(crate) async fn remove_unreferenced(
     worker: &Worker,
     clip: &ObjectName,
     attempt: &AttemptId,
     visible: Option<&BTreeMap<String, String>>,
 ) {
-    let ours = sidecar_name(clip, attempt, MANIFEST_SUFFIX).to_string();
-    if visible.is_some_and(|metadata| manifest_named_in(metadata).uri == ours) {
+    let manifest = sidecar_name(clip, attempt, MANIFEST_SUFFIX).to_string();
+    if visible.is_some_and(|metadata| manifest_named_in(metadata).uri == manifest) {
         return;
     }
     for suffix in [MANIFEST_SUFFIX, COVER_SUFFIX] {
-        let own = sidecar_name(clip, attempt, suffix);
-        if let Err(error) = worker.cloud.objects.delete(&own).await {
-            tracing::debug!(%error, object = %own, "unreferenced sidecar not removed");
+        let sidecar = sidecar_name(clip, attempt, suffix);
+        if let Err(error) = worker.cloud.objects.delete(&sidecar).await {
+            tracing::debug!(%error, object = %sidecar, "unreferenced sidecar not removed");
         }
     }
 }

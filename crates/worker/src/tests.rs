@@ -1,4 +1,5 @@
-//! The worker on a cloud in memory, with media that fail in every way there is, and the real status service to count it.
+//! The worker on a cloud in memory, with media that fail in every possible way, and the real status service to count
+//! failures.
 
 use crate::{Dependencies, Media, MediaResult, Progress, SourceReader, make_clips};
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use clipfleet_cloud::{
 use clipfleet_contract::{batch, documents::fleet_control, job, names, v1::TranscodeFinished};
 use clipfleet_domain::{
     batch::BucketPolicy,
-    cost::{Machine, Prices, SlotPrice},
+    cost::{Instance, Prices, SlotPrice},
     failure::{Code, Failure},
     ids::WorkerId,
     job::{Job, PinnedSource},
@@ -36,38 +37,41 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What the media do.
+/// The longest wait for a condition, in virtual time.
+const TIMEOUT: Duration = Duration::from_secs(20 * 3_600);
+
+/// What the fake media do in one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Do {
-    /// A clip, after so many seconds.
+enum Action {
+    /// Make the clip after this many seconds.
     Finish(u64),
     Crash,
-    /// Something that may pass.
+    /// Fail transiently.
     Fail,
-    /// Something that may pass, and only here.
-    FindTheDiskFull,
-    /// A clip, unless the source is not what it was.
-    LookAtTheSource,
-    /// Read the source and die.
+    /// Fail transiently because of the instance.
+    FillDisk,
+    /// Make the clip if the source is intact; otherwise blame the source.
+    CheckSource,
+    /// Read the source and crash.
     ReadAndCrash,
-    /// Find the source damaged, whatever it is.
-    BlameTheSource,
-    /// Go on for ever, with signs of life.
-    Dawdle,
+    /// Report the source as damaged, whether it is or not.
+    BlameSource,
+    /// Never finish, but report progress.
+    Hang,
 }
 
-/// Damages the first bytes of so many reads, as a network may: a ranged read has no checksum.
-struct Damaging {
+/// Damages the next `left` reads, as a network may: a ranged read has no checksum.
+struct DamagedReads {
     objects: Arc<dyn Objects>,
     left: Arc<AtomicU32>,
 }
 
 #[async_trait]
-impl Objects for Damaging {
+impl Objects for DamagedReads {
     async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError> {
         let read = self.objects.read(name, generation, range).await?;
-        let less = |left: u32| left.checked_sub(1);
-        let damaged = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        let decrement = |left: u32| left.checked_sub(1);
+        let damaged = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrement).is_ok();
         Ok(if damaged { read.iter().map(|byte| !byte).collect() } else { read })
     }
 
@@ -92,37 +96,39 @@ impl Objects for Damaging {
     }
 }
 
-struct Acting {
-    play: fn(u32) -> Do,
+struct FakeMedia {
+    /// The action of each attempt.
+    script: fn(u32) -> Action,
+    /// Attempts so far.
     made: AtomicU32,
 }
 
 #[async_trait]
-impl Media for Acting {
+impl Media for FakeMedia {
     async fn make(&self, _: &Job, directory: &Path, source: SourceReader, progress: Progress<'_>) -> MediaResult {
-        let mut act = (self.play)(self.made.fetch_add(1, Ordering::Relaxed));
+        let mut action = (self.script)(self.made.fetch_add(1, Ordering::Relaxed));
         progress(Phase::Encoding, 0.5, Encoding::default());
-        if act == Do::LookAtTheSource {
+        if action == Action::CheckSource {
             let intact = source.read(0..5).await.unwrap() == b"video"[..];
-            act = if intact { Do::Finish(1) } else { Do::BlameTheSource };
-            // As of a process that had begun to write.
+            action = if intact { Action::Finish(1) } else { Action::BlameSource };
+            // As if the process had begun to write.
             std::fs::write(directory.join("half.mp4"), "half").unwrap();
         }
-        match act {
-            Do::LookAtTheSource => unreachable!("decided above"),
-            Do::BlameTheSource => MediaResult::Failed(Failure::new(Code::SourceTruncated, "it breaks off")),
-            Do::ReadAndCrash => {
+        match action {
+            Action::CheckSource => unreachable!("decided above"),
+            Action::BlameSource => MediaResult::Failed(Failure::new(Code::SourceTruncated, "it breaks off")),
+            Action::ReadAndCrash => {
                 source.read(0..5).await.unwrap();
                 MediaResult::Crashed("signal 11".into())
             }
-            Do::Crash => MediaResult::Crashed("signal 11".into()),
-            Do::Fail => MediaResult::Failed(Failure::new(Code::SourceUnavailable, "no answer")),
-            Do::FindTheDiskFull => MediaResult::Failed(Failure::new(Code::ScratchFull, "no space left")),
-            Do::Dawdle => loop {
+            Action::Crash => MediaResult::Crashed("signal 11".into()),
+            Action::Fail => MediaResult::Failed(Failure::new(Code::SourceUnavailable, "no answer")),
+            Action::FillDisk => MediaResult::Failed(Failure::new(Code::ScratchFull, "no space left")),
+            Action::Hang => loop {
                 sleep(Duration::from_secs(1)).await;
                 progress(Phase::Encoding, 0.6, Encoding::default());
             },
-            Do::Finish(seconds) => {
+            Action::Finish(seconds) => {
                 sleep(Duration::from_secs(seconds)).await;
                 std::fs::write(directory.join("clip.mp4"), "clip").unwrap();
                 std::fs::write(directory.join("cover.jpg"), "cover").unwrap();
@@ -142,7 +148,7 @@ struct Stage {
     memory: Memory,
     cloud: Cloud,
     clock: Clock,
-    media: Arc<Acting>,
+    media: Arc<FakeMedia>,
     scratch: tempfile::TempDir,
     workers: AtomicU32,
     /// Reads of sources that are still to be damaged.
@@ -151,7 +157,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(play: fn(u32) -> Do) -> Self {
+    async fn new(script: fn(u32) -> Action) -> Self {
         let memory = Memory::new();
         let (cloud, _) = memory.connect();
         for topic in [names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS] {
@@ -180,7 +186,7 @@ impl Stage {
             CancellationToken::new(),
         );
         let _status = tokio::spawn(async move { drop(status.await) });
-        let media = Arc::new(Acting { play, made: AtomicU32::new(0) });
+        let media = Arc::new(FakeMedia { script, made: AtomicU32::new(0) });
         let scratch = tempfile::tempdir().unwrap();
         let (workers, damaged) = (AtomicU32::new(0), Arc::default());
         let stage = Self { memory, cloud, clock, media, scratch, workers, damaged, _status };
@@ -205,13 +211,13 @@ impl Stage {
     /// Starts a worker with two slots.
     fn worker(&self) -> (Link, CancellationToken, JoinHandle<io::Result<()>>) {
         let (cloud, link) = self.memory.connect();
-        let objects = Arc::new(Damaging { objects: cloud.objects.clone(), left: Arc::clone(&self.damaged) });
+        let objects = Arc::new(DamagedReads { objects: cloud.objects.clone(), left: Arc::clone(&self.damaged) });
         let cloud = Cloud { objects, ..cloud };
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let (media, scratch) = (Arc::clone(&self.media) as Arc<dyn Media>, self.scratch.path().to_owned());
         let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
         let (clock, sleep_clock) = (self.clock, Arc::new(|| Duration::ZERO));
-        let price = SlotPrice::of(&Machine::default(), &Prices::default(), 2);
+        let price = SlotPrice::of(&Instance::default(), &Prices::default(), 2);
         let dependencies =
             Dependencies { id, cloud, clock, sleep_clock, media, slots: 2, scratch, cache_mib: 16, price };
         let stop = CancellationToken::new();
@@ -222,9 +228,8 @@ impl Stage {
         self.cloud.documents.get(&["exportBatches/b1/clips/c1".to_owned()]).await.unwrap().remove(0)
     }
 
-    /// Waits until the clip's document says so.
+    /// Waits until the clip's document meets a condition.
     async fn until(&self, condition: impl Fn(&Document) -> bool) -> Document {
-        let patience = Duration::from_secs(20 * 3_600);
         let waiting = async {
             loop {
                 match self.document().await.filter(&condition) {
@@ -233,13 +238,13 @@ impl Stage {
                 }
             }
         };
-        let Ok(document) = tokio::time::timeout(patience, waiting).await else {
-            panic!("it did not get there: {:#?}", self.document().await);
+        let Ok(document) = tokio::time::timeout(TIMEOUT, waiting).await else {
+            panic!("the condition is not met: {:#?}", self.document().await);
         };
         document
     }
 
-    async fn over(&self) -> Document {
+    async fn ended(&self) -> Document {
         self.until(|document| !matches!(document.field("status").as_text(), Some("queued" | "processing"))).await
     }
 
@@ -247,9 +252,10 @@ impl Stage {
         self.media.made.load(Ordering::Relaxed)
     }
 
-    async fn exists(&self, beside: &str) -> bool {
+    /// Whether an object exists whose name is that of the result with another suffix.
+    async fn exists(&self, suffix: &str) -> bool {
         let output = self.job().output;
-        let name = output.object().strip_suffix(".mp4").unwrap().to_owned() + beside;
+        let name = output.object().strip_suffix(".mp4").unwrap().to_owned() + suffix;
         self.cloud.objects.stat(&ObjectName::new("media", name), None).await.is_ok()
     }
 }
@@ -270,16 +276,17 @@ fn counts(document: &Document) -> [i64; 4] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_whose_disk_is_full_leaves_the_clips_to_others() {
-    let stage = Stage::new(|_| Do::FindTheDiskFull).await;
-    // Handed back, a job comes again after 1, 2, 4 s and so on; between the first two the worker takes none, however many there are.
+async fn a_worker_whose_disk_is_full_leases_no_jobs_for_a_while() {
+    let stage = Stage::new(|_| Action::FillDisk).await;
+    // A nacked job is redelivered after 1, 2, 4 s and so on. Between the first two attempts the worker leases no other
+    // job.
     for _ in 0..20 {
         stage.enqueue().await;
     }
     let (_link, _stop, _worker) = stage.worker();
     stage.until(|document| document.field("transientFailures").as_integer() == Some(1)).await;
     sleep(Duration::from_millis(1_500)).await;
-    // Both slots had taken a job when the first of them failed.
+    // Both slots had leased a job when the first one failed.
     assert!(stage.made() <= 2, "{} attempts", stage.made());
     stage.until(|document| document.field("transientFailures").as_integer() >= Some(4)).await;
     let before = stage.made();
@@ -289,20 +296,20 @@ async fn a_worker_whose_disk_is_full_leaves_the_clips_to_others() {
 
 #[tokio::test(start_paused = true)]
 async fn the_third_crash_ends_the_clip_and_the_job_is_gone() {
-    let stage = Stage::new(|_| Do::Crash).await;
+    let stage = Stage::new(|_| Action::Crash).await;
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((code(&document), counts(&document), stage.made()), ("pipeline_crashed", [3, 0, 0, 0], 3));
     sleep(Duration::from_secs(200)).await;
     assert_eq!((stage.memory.unsettled(names::CLIP_JOBS_WORKER), stage.made()), (0, 3));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_read_that_was_damaged_on_its_way_costs_a_second_reading_and_no_clip() {
-    let stage = Stage::new(|_| Do::LookAtTheSource).await;
+async fn a_damaged_read_causes_a_second_reading_and_no_failure() {
+    let stage = Stage::new(|_| Action::CheckSource).await;
     stage.damaged.store(1, Ordering::Relaxed);
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!(
         (document.field("status").as_text(), document.field("attempt").as_integer()),
         (Some("completed"), Some(1))
@@ -311,10 +318,10 @@ async fn one_read_that_was_damaged_on_its_way_costs_a_second_reading_and_no_clip
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_is_really_damaged_is_read_twice_and_fails_in_its_first_attempt() {
-    let stage = Stage::new(|_| Do::BlameTheSource).await;
+async fn a_damaged_source_is_read_twice_and_fails_in_the_first_attempt() {
+    let stage = Stage::new(|_| Action::BlameSource).await;
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!(
         (code(&document), document.field("attempt").as_integer(), stage.made()),
         ("source_truncated", Some(1), 2)
@@ -322,64 +329,65 @@ async fn a_source_that_is_really_damaged_is_read_twice_and_fails_in_its_first_at
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reading_that_ended_in_a_crash_is_not_kept_for_the_next_attempt() {
-    // The first attempt reads damaged bytes and dies of them, as decoders do.
-    let stage = Stage::new(|made| if made == 0 { Do::ReadAndCrash } else { Do::LookAtTheSource }).await;
+async fn blocks_read_before_a_crash_are_not_cached_for_the_next_attempt() {
+    // The first attempt reads damaged bytes and crashes, as decoders may.
+    let stage = Stage::new(|made| if made == 0 { Action::ReadAndCrash } else { Action::CheckSource }).await;
     stage.damaged.store(1, Ordering::Relaxed);
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [1, 0, 0, 0]));
-    assert_eq!(stage.made(), 2, "the second attempt found intact bytes at once");
+    assert_eq!(stage.made(), 2, "the second attempt read intact bytes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_waited_for_a_bounded_number_of_times() {
-    let stage = Stage::new(|_| Do::Fail).await;
+async fn transient_failures_are_retried_a_bounded_number_of_times() {
+    let stage = Stage::new(|_| Action::Fail).await;
     let (_worker, started) = (stage.worker(), Instant::now());
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((code(&document), stage.made()), ("source_unavailable", MAX_TRANSIENT_FAILURES));
     // 1, 2, 4, 8, 16 and four times 30 seconds between ten attempts.
     assert_eq!(started.elapsed().as_secs(), 151);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_forgotten() {
-    let stage = Stage::new(|attempt| [Do::Fail, Do::Crash, Do::Fail, Do::Crash, Do::Finish(1)][attempt as usize]).await;
+async fn a_clip_completes_after_transient_failures_and_crashes() {
+    const ACTIONS: [Action; 5] = [Action::Fail, Action::Crash, Action::Fail, Action::Crash, Action::Finish(1)];
+    let stage = Stage::new(|attempt| ACTIONS[attempt as usize]).await;
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [2, 2, 0, 0]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn interruptions_are_free_however_many_there_are() {
-    let stage = Stage::new(|attempt| if attempt < 12 { Do::Dawdle } else { Do::Finish(1) }).await;
+async fn interruptions_do_not_count_against_the_clip() {
+    let stage = Stage::new(|attempt| if attempt < 12 { Action::Hang } else { Action::Finish(1) }).await;
     for number in 1..=12 {
         let (_, stop, worker) = stage.worker();
         stage.until(|document| document.field("attempt").as_integer() == Some(number)).await;
         sleep(Duration::from_secs(5)).await;
-        let told = Instant::now();
+        let stopped = Instant::now();
         stop.cancel();
         worker.await.unwrap().unwrap();
-        assert!(told.elapsed() < Duration::from_secs(5), "handed back in time");
+        assert!(stopped.elapsed() < Duration::from_secs(5), "handed back in time");
     }
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [0, 0, 12, 0]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_never_done_is_ended_by_its_deadline_and_counts_as_a_crash() {
-    let stage = Stage::new(|_| Do::Dawdle).await;
+async fn an_attempt_that_never_finishes_is_ended_by_its_deadline_and_counts_as_a_crash() {
+    let stage = Stage::new(|_| Action::Hang).await;
     let (_worker, started) = (stage.worker(), Instant::now());
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((code(&document), counts(&document)), ("pipeline_overdue", [3, 0, 0, 0]));
     let deadline_seconds = attempt_deadline_ms(1_000).unsigned_abs() / 1_000;
     assert_eq!(started.elapsed().as_secs(), 3 * deadline_seconds + 1 + 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_last() {
-    let stage = Stage::new(|_| Do::Dawdle).await;
+async fn lost_attempts_are_replaced_within_a_minute_and_end_the_clip_eventually() {
+    let stage = Stage::new(|_| Action::Hang).await;
     for number in 1..=i64::from(MAX_LOST_ATTEMPTS) {
         let (link, _, worker) = stage.worker();
         let waited = Instant::now();
@@ -390,28 +398,28 @@ async fn workers_that_vanish_are_replaced_within_a_minute_and_end_the_clip_at_la
         worker.abort();
     }
     let _worker = stage.worker();
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((code(&document), stage.made()), ("worker_lost", MAX_LOST_ATTEMPTS));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_delivery_waits_for_the_first_and_finds_nothing_to_do() {
-    let stage = Stage::new(|_| Do::Finish(60)).await;
+async fn a_second_delivery_waits_for_the_first_and_is_acked() {
+    let stage = Stage::new(|_| Action::Finish(60)).await;
     let (_one, _other) = (stage.worker(), stage.worker());
     stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     stage.enqueue().await;
-    let document = stage.over().await;
+    let document = stage.ended().await;
     sleep(Duration::from_secs(10)).await;
     assert_eq!((document.field("attempt").as_integer(), stage.made()), (Some(1), 1));
     assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_stood_still_says_nothing_more_for_its_clip() {
-    let stage = Stage::new(|attempt| if attempt == 0 { Do::Finish(8) } else { Do::Dawdle }).await;
+async fn a_stalled_process_publishes_nothing_more_for_its_clip() {
+    let stage = Stage::new(|attempt| if attempt == 0 { Action::Finish(8) } else { Action::Hang }).await;
     let _worker = stage.worker();
     stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
-    // Nothing runs meanwhile; then the media are done at once, and the lease is lost at once.
+    // The process stalls. When it wakes, the media finish and the lease is lost at the same moment.
     tokio::time::advance(Duration::from_secs(8)).await;
     let document = stage.until(|document| document.field("attempt").as_integer() == Some(2)).await;
     assert_eq!(
@@ -422,8 +430,8 @@ async fn a_process_that_stood_still_says_nothing_more_for_its_clip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_sees_a_later_one_stops_and_says_nothing() {
-    let stage = Stage::new(|_| Do::Dawdle).await;
+async fn an_attempt_that_sees_a_later_one_stops_and_publishes_nothing() {
+    let stage = Stage::new(|_| Action::Hang).await;
     let _worker = stage.worker();
     let document = stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
     let mut fields: Fields = document.fields.clone();
@@ -438,13 +446,13 @@ async fn an_attempt_that_sees_a_later_one_stops_and_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_of_an_attempt_that_could_not_finish_are_removed() {
-    let stage = Stage::new(|_| Do::Finish(1)).await;
+async fn objects_of_an_unfinished_attempt_are_removed() {
+    let stage = Stage::new(|_| Action::Finish(1)).await;
     // The manifest of the first attempt cannot be stored; its cover can.
     stage.memory.fail_next(Call::Create, Fault::Refused(clipfleet_cloud::ErrorKind::Unavailable));
     let _worker = stage.worker();
     let first = stage.until(|document| document.field("attempt").as_integer() == Some(1)).await;
-    let document = stage.over().await;
+    let document = stage.ended().await;
     assert_eq!((document.field("status").as_text(), counts(&document)), (Some("completed"), [0, 1, 0, 0]));
     assert!(stage.exists(".mp4").await);
     for (document, expected) in [(&document, true), (&first, false)] {
@@ -456,21 +464,21 @@ async fn objects_of_an_attempt_that_could_not_finish_are_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_worker_takes_nothing_new_and_finishes_what_it_has() {
-    let stage = Stage::new(|_| Do::Finish(30)).await;
-    let say = async |paused| {
+async fn a_paused_worker_leases_nothing_and_finishes_its_clips() {
+    let stage = Stage::new(|_| Action::Finish(30)).await;
+    let set_paused = async |paused| {
         let fields = Fields::from([("paused".to_owned(), Value::Bool(paused))]);
         let write = Write { path: fleet_control::PATH.into(), fields, precondition: Precondition::None };
         stage.cloud.documents.commit(vec![write]).await.unwrap();
     };
-    say(true).await;
+    set_paused(true).await;
     let _worker = stage.worker();
     sleep(Duration::from_secs(20)).await;
-    assert_eq!(stage.made(), 0, "it began in a pause");
-    say(false).await;
+    assert_eq!(stage.made(), 0, "it started during a pause");
+    set_paused(false).await;
     stage.until(|document| document.field("phase").as_text() == Some("encoding")).await;
-    say(true).await;
-    assert_eq!(stage.over().await.field("status").as_text(), Some("completed"));
+    set_paused(true).await;
+    assert_eq!(stage.ended().await.field("status").as_text(), Some("completed"));
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0, "its lease was settled in the pause");
+    assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0, "its delivery was settled during the pause");
 }

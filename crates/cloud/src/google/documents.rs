@@ -14,8 +14,8 @@ use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
 use std::collections::HashMap;
 use tonic::Response;
 
-/// Documents per read call: an answer of a few hundred kilobytes, far from any limit.
-const READS: usize = 300;
+/// Documents per read call: a response of a few hundred kilobytes, far below any limit.
+const MAX_READS_PER_CALL: usize = 300;
 
 /// Firestore's default database of one project.
 pub(super) struct Firestore {
@@ -54,13 +54,13 @@ impl Firestore {
             vec![query::Order { field: Some(field("__name__")), direction: query::Direction::Ascending.into() }];
         let query_type = Some(QueryType::StructuredQuery(query));
         let message = wire::RunQueryRequest { parent, query_type, ..wire::RunQueryRequest::default() };
-        let answers: Vec<wire::RunQueryResponse> = self
+        let responses: Vec<wire::RunQueryResponse> = self
             .rpc
             .call(doing, message, |mut client, request| async move {
                 client.run_query(request).await?.into_inner().try_collect().await
             })
             .await?;
-        let found = answers.into_iter().filter_map(|answer| answer.document);
+        let found = responses.into_iter().filter_map(|response| response.document);
         found.map(|document| values::document(document, &self.root())).collect()
     }
 
@@ -105,21 +105,21 @@ impl Documents for Firestore {
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
         paths.iter().try_for_each(|path| split(path).map(drop))?;
         let mut found = HashMap::with_capacity(paths.len());
-        for some in paths.chunks(READS) {
-            let doing = format!("read {} documents from {}", some.len(), some[0]);
+        for chunk in paths.chunks(MAX_READS_PER_CALL) {
+            let doing = format!("read {} documents from {}", chunk.len(), chunk[0]);
             let message = wire::BatchGetDocumentsRequest {
                 database: self.database.clone(),
-                documents: some.iter().map(|path| self.name(path)).collect(),
+                documents: chunk.iter().map(|path| self.name(path)).collect(),
                 ..wire::BatchGetDocumentsRequest::default()
             };
-            let answers: Vec<wire::BatchGetDocumentsResponse> = self
+            let responses: Vec<wire::BatchGetDocumentsResponse> = self
                 .rpc
                 .call(&doing, message, |mut client, request| async move {
                     client.batch_get_documents(request).await?.into_inner().try_collect().await
                 })
                 .await?;
-            for answer in answers {
-                if let Some(Got::Found(document)) = answer.result {
+            for response in responses {
+                if let Some(Got::Found(document)) = response.result {
                     let document = values::document(document, &self.root())?;
                     found.insert(document.path.clone(), document);
                 }
@@ -138,7 +138,7 @@ impl Documents for Firestore {
             op: query::field_filter::Operator::Equal.into(),
             value: Some(values::to_wire(search.value)),
         });
-        // The order is that of the names alone, so a cursor is a name.
+        // Results are ordered by name only, so a cursor is a name.
         let name = self.name(&format!("{collection}/{}", search.after));
         let name = wire::Value { value_type: Some(wire::value::ValueType::ReferenceValue(name)) };
         let query = wire::StructuredQuery {
@@ -150,8 +150,9 @@ impl Documents for Firestore {
         self.query(&format!("search {collection} by {}", search.field), collection, query).await
     }
 
-    /// When an answer is lost and the commit is sent again, it can meet its own writes: then preconditions that held are
-    /// reported as `AlreadyExists` or `Conflict`. The caller reads again and decides anew, as for any other conflict.
+    /// If a response is lost, the commit is sent again and may find its own writes. It then fails with `AlreadyExists`
+    /// or `Conflict` although its preconditions held. The caller reads again and decides anew, as for any other
+    /// conflict.
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
         check(&writes)?;
         let doing = match &writes[..] {
@@ -165,14 +166,14 @@ impl Documents for Firestore {
         let committed = self.rpc.call(&doing, message, |mut client, request| async move {
             client.commit(request).await.map(Response::into_inner)
         });
-        let answer = committed.await.map_err(|error| match error.kind() {
-            // A document that was to be unchanged and is gone has changed.
+        let response = committed.await.map_err(|error| match error.kind() {
+            // A document that had to be unchanged was deleted: it has changed.
             ErrorKind::NotFound if pinned => {
                 CloudError::new(ErrorKind::Conflict, format!("{doing}: a document is gone")).because(error)
             }
             _ => error,
         })?;
-        let times = answer.write_results.into_iter().map(|result| values::version(result.update_time));
+        let times = response.write_results.into_iter().map(|result| values::version(result.update_time));
         times
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| CloudError::new(ErrorKind::Unavailable, format!("{doing}: the answer has no update times")))
@@ -192,17 +193,17 @@ impl Documents for Firestore {
     }
 }
 
-/// A field by name.
+/// A reference to a field.
 fn field(name: &str) -> query::FieldReference {
     query::FieldReference { field_path: quoted(name) }
 }
 
-/// A field by the names that lead to it.
+/// The path of a field through nested maps.
 fn field_path(names: &[String]) -> String {
     names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(".")
 }
 
-/// One name of a field's path; one that is not a plain word is quoted.
+/// One segment of a field's path, quoted unless it is a plain identifier.
 fn quoted(name: &str) -> String {
     let plain = !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())

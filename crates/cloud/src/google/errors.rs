@@ -1,4 +1,4 @@
-//! The one place where the errors of Google's clients become ours.
+//! Translates the errors of Google's clients; no other module does.
 
 use crate::{CloudError, ErrorKind};
 use google_cloud_auth::{build_errors, signer};
@@ -10,7 +10,7 @@ use google_cloud_pubsub::error::PublishError;
 use google_cloud_storage::error::SigningError;
 use std::{error::Error as StdError, sync::Arc};
 
-/// A failed call of an official client; `doing` is what was being done, to what: `stat gs://b/o`.
+/// A failed call of an official client. `doing` names the action and its object: `stat gs://b/o`.
 pub(super) fn call(doing: &str, error: Error) -> CloudError {
     let kind = kind_of(&error);
     let cause = match error.status() {
@@ -31,7 +31,7 @@ pub(super) fn status(doing: &str, status: tonic::Status) -> CloudError {
     failed(doing, kind, &cause).because(status)
 }
 
-/// A call that was given up; the service may still do it.
+/// A call that timed out; the service may still complete it.
 pub(super) fn timeout(doing: &str) -> CloudError {
     failed(doing, ErrorKind::Unavailable, "no answer in time")
 }
@@ -43,7 +43,7 @@ pub(super) fn publish(doing: &str, error: PublishError) -> CloudError {
             let cause = error.status().map_or_else(|| with_root(&*error), |status| status.message.clone());
             failed(doing, kind_of(&error), &cause).because(Shared(error))
         }
-        // No ordering keys are used and the publisher outlives its callers, so what is left is a shutdown under way.
+        // No ordering keys are used and the publisher outlives its callers, so the only other cause is a shutdown.
         other => failed(doing, ErrorKind::Unavailable, &other.to_string()).because(other),
     }
 }
@@ -79,12 +79,12 @@ pub(super) fn signing(doing: &str, error: SigningError) -> CloudError {
 
 fn kind_of(error: &Error) -> ErrorKind {
     match (error.status().map(|status| status.code), error.http_status_code()) {
-        // Answers of the JSON interface to objects carry no code of their own; their HTTP status says it.
+        // Responses of Cloud Storage's JSON API have no code, so their HTTP status is used.
         (None | Some(Code::Unknown), Some(http)) => kind_of_http(http),
         (Some(code), _) => kind_of_code(code),
         (None, None) if error.is_binding() => ErrorKind::Invalid,
         (None, None) if error.is_authentication() && !error.is_transient_and_before_rpc() => ErrorKind::Denied,
-        // A lost connection, a garbled answer, a failed checksum: nothing that must happen again.
+        // A lost connection, a garbled response, a failed checksum: a retry may succeed.
         (None, None) => ErrorKind::Unavailable,
     }
 }
@@ -115,7 +115,7 @@ fn failed(doing: &str, kind: ErrorKind, cause: &str) -> CloudError {
     CloudError::new(kind, format!("{doing}: {}", cause.trim_end_matches('.')))
 }
 
-/// An error's text with the one at the bottom of its chain, which names the refused connection or the missing file.
+/// An error's text, with that of its root cause, which names the refused connection or the missing file.
 fn with_root(error: &(dyn StdError + 'static)) -> String {
     let text = error.to_string();
     match chain(error).last().map(ToString::to_string) {
@@ -124,12 +124,12 @@ fn with_root(error: &(dyn StdError + 'static)) -> String {
     }
 }
 
-/// An error and what caused it, down to the root.
+/// An error and its sources, down to the root cause.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Lets an error that many waiting publishers share be the source of each one's.
+/// An error that several publishers share, as the source of each one's error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Shared(Arc<Error>);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_http_error_without_a_code_is_told_by_its_status() {
+    fn an_http_error_without_a_code_is_classified_by_its_status() {
         let http =
             |status| call("read gs://b/o", Error::http(status, http::HeaderMap::new(), bytes::Bytes::new())).kind();
         assert_eq!(http(412), ErrorKind::Conflict);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_worth_another_try() {
+    fn a_broken_connection_is_transient() {
         let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset");
         assert!(call("commit 1 writes", Error::io(broken)).is_transient());
         assert!(status("commit 1 writes", tonic::Status::aborted("contention")).is_transient());

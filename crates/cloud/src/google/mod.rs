@@ -1,7 +1,8 @@
-//! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-emulator`, Google's emulators).
+//! The three traits on Google Cloud, or on any server that speaks its protocols (`clipfleet-emulator`, Google's
+//! emulators).
 //!
-//! Pub/Sub and Cloud Storage go through the official clients; Firestore, which has none for Rust, through a thin client of
-//! ours over the published message types. All share one set of credentials and one retry policy.
+//! Pub/Sub and Cloud Storage use the official clients. Firestore, which has none for Rust, uses a thin client over the
+//! published message types. All share one set of credentials and one retry policy.
 
 mod documents;
 mod errors;
@@ -20,8 +21,8 @@ use crate::{Cloud, CloudError};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use std::sync::Arc;
 
-/// Where the services are. `None` is Google's own, with the credentials of the environment; an address (`127.0.0.1:8085` or
-/// `http://127.0.0.1:8085`) is an emulator, spoken to in plaintext and without credentials.
+/// The addresses of the services. `None` is Google's own, with the credentials of the environment. An address
+/// (`127.0.0.1:8085` or `http://127.0.0.1:8085`) is an emulator, which is called in plaintext and without credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// The Google Cloud project, by id.
@@ -34,8 +35,8 @@ pub struct Endpoints {
     pub storage: Option<String>,
 }
 
-/// Builds the clients. Connections are made at first use, so this succeeds while a service is still starting; it fails when
-/// an address is malformed or the environment's credentials cannot be read.
+/// Builds the clients. Connections are made at first use, so this succeeds while a service is still starting. It fails
+/// if an address is malformed or the environment's credentials cannot be read.
 pub async fn connect(endpoints: &Endpoints) -> Result<Cloud, CloudError> {
     let access = Access::new(endpoints)?;
     let project = &endpoints.project;
@@ -45,14 +46,14 @@ pub async fn connect(endpoints: &Endpoints) -> Result<Cloud, CloudError> {
     Ok(Cloud { queue: Arc::new(queue), objects: Arc::new(objects), documents: Arc::new(documents) })
 }
 
-/// One service's address and the credentials to use there.
+/// The address of a service, and the credentials to use there.
 struct Target {
     /// Scheme, host and port of an emulator; `None` for Google's own.
     emulator: Option<String>,
     credentials: Credentials,
 }
 
-/// The credentials of this process, read once and only when some service is Google's own.
+/// The credentials of this process. They are read once, and only if at least one service is Google's own.
 struct Access {
     google: Option<Credentials>,
 }
@@ -68,17 +69,19 @@ impl Access {
         Ok(Self { google: Some(google) })
     }
 
-    /// An emulator always gets credentials too: a client with an address and none hangs in its search for them.
+    /// An emulator gets anonymous credentials: a client without credentials would hang while it searches for them.
     fn target(&self, address: Option<&str>) -> Target {
         match (address, &self.google) {
             (None, Some(google)) => Target { emulator: None, credentials: google.clone() },
-            (address, _) => Target { emulator: address.map(plaintext), credentials: anonymous::Builder::new().build() },
+            (address, _) => {
+                Target { emulator: address.map(emulator_url), credentials: anonymous::Builder::new().build() }
+            }
         }
     }
 }
 
 /// The URL of an emulator from the conventional `host:port`.
-fn plaintext(address: &str) -> String {
+fn emulator_url(address: &str) -> String {
     let address = address.trim_end_matches('/');
     if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
 }
@@ -88,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_with_or_without_scheme_is_the_same_place() {
+    fn an_address_with_or_without_scheme_gives_the_same_url() {
         for address in ["127.0.0.1:8085", "http://127.0.0.1:8085", "http://127.0.0.1:8085/"] {
-            assert_eq!(plaintext(address), "http://127.0.0.1:8085");
+            assert_eq!(emulator_url(address), "http://127.0.0.1:8085");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! [`Objects`] on Cloud Storage: bytes over its HTTP interface, everything else over gRPC.
+//! [`Objects`] on Cloud Storage: data over its HTTP API, everything else over gRPC.
 
-use super::{Target, errors, queue::unless_there, retry, signed_urls::SignedUrls};
+use super::{Target, errors, queue::ignore_existing, retry, signed_urls::SignedUrls};
 use crate::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -17,14 +17,14 @@ use google_cloud_storage::{
 use std::{ops::Range, time::Duration};
 use tokio::time::timeout;
 
-/// How often one read is taken up again where it broke off. Each break costs little; a link that breaks more often than
-/// this within one range is not going to deliver it.
-const RESUMES: u32 = 10;
+/// How often an interrupted read is resumed. A resumption costs little, but a connection that breaks more often within
+/// one range will not deliver it.
+const MAX_RESUMES: u32 = 10;
 
-/// The slowest upload worth waiting for, in bytes per second; anything slower is a stalled connection.
-const UPLOAD_FLOOR: u64 = 1 << 20;
+/// Slowest acceptable upload. A slower one counts as a stalled connection.
+const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// Cloud Storage, with the project that new buckets go to.
+/// Cloud Storage, with the project that owns new buckets.
 pub(super) struct Storage {
     project: String,
     data: client::Storage,
@@ -48,7 +48,7 @@ impl Storage {
             data: data
                 .with_retry_policy(policy())
                 .with_backoff_policy(retry::backoff())
-                .with_read_resume_policy(Recommended.with_attempt_limit(RESUMES))
+                .with_read_resume_policy(Recommended.with_attempt_limit(MAX_RESUMES))
                 .build()
                 .await
                 .map_err(failed)?,
@@ -74,29 +74,29 @@ impl Objects for Storage {
 
     async fn read(&self, name: &ObjectName, generation: i64, range: Range<u64>) -> Result<Bytes, CloudError> {
         let doing = format!("read bytes {}-{} of {name}#{generation}", range.start, range.end);
-        let wanted = range.end.saturating_sub(range.start);
-        if wanted == 0 {
+        let length = range.end.saturating_sub(range.start);
+        if length == 0 {
             return Ok(Bytes::new());
         }
         let request = self.data.read_object(bucket(name), &name.object).set_generation(generation);
-        let request = request.set_read_range(ReadRange::segment(range.start, wanted));
+        let request = request.set_read_range(ReadRange::segment(range.start, length));
         let failed = |error| errors::call(&doing, error);
         let opened = timeout(retry::RETRY_LIMIT, request.send()).await;
-        let mut answer = opened.map_err(|_| errors::timeout(&doing))?.map_err(failed)?;
+        let mut response = opened.map_err(|_| errors::timeout(&doing))?.map_err(failed)?;
         let mut bytes = BytesMut::new();
         while let Some(chunk) =
-            timeout(retry::TRANSFER_IDLE_TIMEOUT, answer.next()).await.map_err(|_| errors::timeout(&doing))?
+            timeout(retry::TRANSFER_IDLE_TIMEOUT, response.next()).await.map_err(|_| errors::timeout(&doing))?
         {
             bytes.extend_from_slice(&chunk.map_err(failed)?);
         }
-        if bytes.len() as u64 == wanted {
+        if bytes.len() as u64 == length {
             return Ok(bytes.freeze());
         }
         Err(CloudError::new(ErrorKind::Invalid, format!("{doing}: it ends {} bytes into them", bytes.len())))
     }
 
-    /// An attempt whose answer was lost is repeated and then meets its own object. That is reported as `AlreadyExists`
-    /// like any other, because the caller has to check and adopt what it finds there anyway.
+    /// An attempt whose response was lost is repeated and then finds its own object. That fails with `AlreadyExists`
+    /// like any other existing object, because the caller has to check and adopt an existing object anyway.
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
         let doing = format!("create {name}");
         let local = |error: std::io::Error| {
@@ -127,7 +127,7 @@ impl Objects for Storage {
 
     async fn delete(&self, name: &ObjectName) -> Result<(), CloudError> {
         let request = self.control.delete_object().set_bucket(bucket(name)).set_object(&name.object);
-        // Repeated on a lost answer; the worst that does is to report as missing what it has just removed.
+        // Repeated after a lost response; at worst, it reports as missing what it has just deleted.
         let request = request.with_idempotency(true);
         request.send().await.map_err(|error| errors::call(&format!("delete {name}"), error))
     }
@@ -139,12 +139,12 @@ impl Objects for Storage {
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
         let owner = Bucket::new().set_project(format!("projects/{}", self.project));
         let request = self.control.create_bucket().set_parent("projects/_").set_bucket_id(bucket).set_bucket(owner);
-        unless_there(request.with_idempotency(true).send().await, &format!("create bucket {bucket}"))
+        ignore_existing(request.with_idempotency(true).send().await, &format!("create bucket {bucket}"))
     }
 }
 
-/// Uploads as a new object or not at all. The checksum is taken before the first byte is sent, so that the service refuses
-/// a damaged upload instead of us having to remove it; reading a local file twice is cheap.
+/// Uploads a new object or nothing. The checksum is computed before the first byte is sent, so that the service refuses
+/// a damaged upload; otherwise, the object would have to be deleted. Reading a local file twice is cheap.
 async fn send<S>(
     write: WriteObject<S>,
     new: NewObject,
@@ -155,7 +155,7 @@ where
     <S as StreamingSource>::Error: std::error::Error + Send + Sync + 'static,
     <S as Seek>::Error: std::error::Error + Send + Sync + 'static,
 {
-    let limit = retry::RETRY_LIMIT + Duration::from_secs(size / UPLOAD_FLOOR);
+    let limit = retry::RETRY_LIMIT + Duration::from_secs(size / MIN_UPLOAD_BYTES_PER_SECOND);
     let write = write.set_if_generation_match(0).set_content_type(new.content_type).set_metadata(new.metadata);
     timeout(limit, write.send_unbuffered()).await
 }

@@ -13,21 +13,21 @@ use parking_lot::Mutex;
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::Semaphore;
 
-/// How long a message waits for company. A thousand clips published together fill whole batches (100 messages, 10 calls)
-/// well before this and are confirmed about eight times as fast as one by one; a lone progress event pays it in full, so it
-/// is the shortest time the timer can tell. Measured against `clipfleet-emulator`: 5 ms from publish to receive, of which 3 are
-/// the sync to its disk; the client's default of 10 ms makes that 15.
-const GATHERING: Duration = Duration::from_millis(1);
+/// How long a message waits for its batch to fill. A thousand clips published together fill whole batches (100
+/// messages, 10 calls) earlier than this, and are confirmed about eight times as fast as one by one. A single progress
+/// event waits the whole time, so it is the shortest that the timer supports. Measured against `clipfleet-emulator`: 5
+/// ms from publish to receive, of which 3 are the sync to its disk; with the client's default of 10 ms, it is 15 ms.
+const BATCH_DELAY: Duration = Duration::from_millis(1);
 
-/// Messages on their way at once. The client would take any number; this is one batch request of the largest size, a few
-/// megabytes of jobs, and more than a link needs to stay busy.
-const IN_FLIGHT: usize = 1000;
+/// Unconfirmed messages at once; the client itself has no limit. This is one batch request of the largest size, a few
+/// megabytes of jobs, and more than a connection needs to stay busy.
+const MAX_MESSAGES_IN_FLIGHT: usize = 1000;
 
 /// Pub/Sub of one project.
 pub(super) struct Pubsub {
     project: String,
     base: BasePublisher,
-    /// One per topic, made at first use: a publisher is a task with a batch in the making.
+    /// One per topic, created at first use: a publisher is a task that collects a batch.
     publishers: Mutex<HashMap<String, Publisher>>,
     in_flight: Semaphore,
     subscriber: Subscriber,
@@ -59,7 +59,7 @@ impl Pubsub {
                 .await
                 .map_err(failed)?,
             publishers: Mutex::default(),
-            in_flight: Semaphore::new(IN_FLIGHT),
+            in_flight: Semaphore::new(MAX_MESSAGES_IN_FLIGHT),
             subscriber: subscriber.build().await.map_err(failed)?,
             topics: topics
                 .with_retry_policy(policy())
@@ -88,7 +88,7 @@ impl Pubsub {
         let mut publishers = self.publishers.lock();
         publishers
             .entry(topic.to_owned())
-            .or_insert_with(|| self.base.publisher(self.topic(topic)).set_delay_threshold(GATHERING).build())
+            .or_insert_with(|| self.base.publisher(self.topic(topic)).set_delay_threshold(BATCH_DELAY).build())
             .clone()
     }
 }
@@ -112,9 +112,9 @@ impl Queue for Pubsub {
 
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
         let request = self.topics.create_topic().set_name(self.topic(topic));
-        // Making it twice is making it once: a repeated attempt meets ALREADY_EXISTS, which is what we want to hear.
-        let made = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
-        unless_there(made, &format!("create topic {topic}"))
+        // Idempotent: a repeated attempt fails with ALREADY_EXISTS, which counts as success.
+        let created = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
+        ignore_existing(created, &format!("create topic {topic}"))
     }
 
     async fn ensure_subscription(&self, spec: &SubscriptionSpec) -> Result<(), CloudError> {
@@ -133,8 +133,8 @@ impl Queue for Pubsub {
             let policy = RetryPolicy::new().set_minimum_backoff(wire(shortest)).set_maximum_backoff(wire(longest));
             request = request.set_retry_policy(policy);
         }
-        let made = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
-        unless_there(made, &format!("create subscription {}", spec.name))
+        let created = request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await;
+        ignore_existing(created, &format!("create subscription {}", spec.name))
     }
 }
 
@@ -142,9 +142,9 @@ fn wire(duration: Duration) -> google_cloud_wkt::Duration {
     google_cloud_wkt::Duration::try_from(duration).unwrap_or_default()
 }
 
-/// An `ensure` is content with what exists already.
-pub(super) fn unless_there<T>(made: google_cloud_gax::Result<T>, doing: &str) -> Result<(), CloudError> {
-    match made.map_err(|error| errors::call(doing, error)) {
+/// Treats "already exists" as success.
+pub(super) fn ignore_existing<T>(created: google_cloud_gax::Result<T>, doing: &str) -> Result<(), CloudError> {
+    match created.map_err(|error| errors::call(doing, error)) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }

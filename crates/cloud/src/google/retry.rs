@@ -9,18 +9,18 @@ use google_cloud_gax::{
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Timeout of one attempt at a small call. Such calls take milliseconds; one that takes this long is lost.
+/// Timeout of one attempt at a small call. Such calls take milliseconds; one that takes longer than this is lost.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Limit of a call with all its retries. Long enough for a service to fail over, short enough that another worker soon gets
-/// the message that is handed back because of it.
+/// Time limit of a call with all its retries: long enough for a service to fail over, and short enough that a message
+/// that is handed back because of the failure soon reaches another worker.
 pub(super) const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a transfer may make no progress before it is given up.
+/// How long a transfer may make no progress before it fails.
 pub(super) const TRANSFER_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Exponential backoff from 100 ms to 5 s, short enough to notice the end of an outage soon, with full jitter so that a
-/// fleet does not return in step.
+/// Exponential backoff from 100 ms to 5 s, short enough to notice the end of an outage soon. Full jitter keeps a fleet
+/// from retrying in step.
 pub(super) fn backoff() -> ExponentialBackoff {
     ExponentialBackoffBuilder::new()
         .with_initial_delay(Duration::from_millis(100))
@@ -34,8 +34,8 @@ pub(super) fn delay(failures: u32) -> Duration {
     backoff().on_failure(&RetryState::new(true).set_attempt_count(failures))
 }
 
-/// Calls until it succeeds, fails permanently, or `total` has passed.
-pub(super) async fn repeat<T, F: Future<Output = Result<T, CloudError>>>(
+/// Repeats a call until it succeeds, fails permanently, or `total` has passed.
+pub(super) async fn with_retries<T, F: Future<Output = Result<T, CloudError>>>(
     total: Duration,
     call: impl Fn() -> F,
 ) -> Result<T, CloudError> {
@@ -51,7 +51,7 @@ pub(super) async fn repeat<T, F: Future<Output = Result<T, CloudError>>>(
         if Instant::now() + delay >= end {
             return Err(error);
         }
-        tracing::debug!(%error, failures, "call repeated");
+        tracing::debug!(%error, failures, "retrying a call");
         sleep(delay).await;
     }
 }

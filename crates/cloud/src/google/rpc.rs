@@ -1,5 +1,5 @@
-//! The calls to Firestore: one lazy connection, and around each call the credentials, deadline and retries that an official
-//! client would bring.
+//! Calls to Firestore: one lazy connection, and for each call the credentials, deadline and retries that an official
+//! client would provide.
 
 use super::{Target, errors, retry};
 use crate::{CloudError, ErrorKind};
@@ -14,30 +14,30 @@ use tonic::{
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
-const GOOGLE: &str = "https://firestore.googleapis.com";
+const FIRESTORE_URL: &str = "https://firestore.googleapis.com";
 
-/// The largest answer taken; a document is at most 1 MiB, and a list of a batch's thousand clips under 2 MiB.
-const ANSWER_BYTES: usize = 64 << 20;
+/// Largest accepted response. A document has at most 1 MiB, and a list of a batch's thousand clips less than 2 MiB.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// The generated client over its connection.
 pub(super) type Client = FirestoreClient<Channel>;
 
-/// What it takes to make a call.
+/// The dependencies of a call.
 pub(super) struct Rpc {
     client: Client,
     credentials: Credentials,
-    /// Names the database, so that the service finds it without reading the message.
+    /// Names the database, so that the service can route a call without decoding the message.
     prefix: HeaderValue,
-    /// Emulators take this in place of a token, and skip their security rules for it.
+    /// Whether calls act as the owner: an emulator then needs no token and skips its security rules.
     as_owner: bool,
 }
 
 impl Rpc {
     pub(super) fn connect(database: &str, target: Target) -> Result<Self, CloudError> {
         let Target { emulator, credentials } = target;
-        let url = emulator.as_deref().unwrap_or(GOOGLE);
+        let url = emulator.as_deref().unwrap_or(FIRESTORE_URL);
         Ok(Self {
-            client: FirestoreClient::new(channel(url)?).max_decoding_message_size(ANSWER_BYTES),
+            client: FirestoreClient::new(channel(url)?).max_decoding_message_size(MAX_RESPONSE_BYTES),
             credentials,
             prefix: HeaderValue::from_str(database)
                 .map_err(|error| malformed(&format!("set up firestore for {database}"), error))?,
@@ -45,8 +45,8 @@ impl Rpc {
         })
     }
 
-    /// Sends `message` with `call` until it succeeds, fails for good, or the retry limit is reached. Everything here may be repeated:
-    /// reads change nothing, and a commit either has preconditions, which a second run of it fails, or says the same again.
+    /// Sends `message` with `call` until it succeeds, fails permanently, or the retry limit is reached. All calls may
+    /// be repeated: reads change nothing; a repeated commit either fails its preconditions or writes the same again.
     pub(super) async fn call<M, T, F>(
         &self,
         doing: &str,
@@ -60,14 +60,14 @@ impl Rpc {
         let attempt = async || {
             let mut request =
                 Request::from_parts(self.metadata(doing).await?, tonic::Extensions::default(), message.clone());
-            // Lets the service stop working for us when we stop waiting.
+            // Lets the service stop when this side no longer waits.
             request.set_timeout(retry::ATTEMPT_TIMEOUT);
             call(self.client.clone(), request).await.map_err(|status| errors::status(doing, status))
         };
-        let in_time = || async {
+        let attempt_with_timeout = || async {
             timeout(retry::ATTEMPT_TIMEOUT, attempt()).await.unwrap_or_else(|_| Err(errors::timeout(doing)))
         };
-        retry::repeat(retry::RETRY_LIMIT, in_time).await
+        retry::with_retries(retry::RETRY_LIMIT, attempt_with_timeout).await
     }
 
     async fn metadata(&self, doing: &str) -> Result<MetadataMap, CloudError> {
@@ -84,8 +84,9 @@ impl Rpc {
     }
 }
 
-/// A connection that is made at first use and again when it breaks. Address translation forgets idle connections without a
-/// word: probes by the kernel keep ours remembered, and pings during a slow call find a dead one before the call's deadline.
+/// A connection that is made at first use and again after it breaks. Network address translation drops idle connections
+/// silently: TCP keepalive prevents that, and pings during a slow call detect a dead connection before the call's
+/// deadline.
 fn channel(url: &str) -> Result<Channel, CloudError> {
     let doing = format!("set up firestore at {url}");
     let uri: Uri = url.parse().map_err(|error| malformed::<http::uri::InvalidUri>(&doing, error))?;
@@ -114,17 +115,17 @@ mod tests {
     use parking_lot::Mutex;
     use std::sync::Arc;
 
-    /// A service that answers each call with the next of these codes, and what headers it was called with.
+    /// A service that answers each call with the next of these codes, and the headers of each call.
     async fn service(codes: &[&'static str]) -> (Rpc, Arc<Mutex<Vec<Headers>>>) {
         let calls = Arc::new(Mutex::new(Vec::<Headers>::new()));
         let (seen, codes) = (calls.clone(), codes.to_vec());
-        let answer = move |headers: Headers| {
+        let response = move |headers: Headers| {
             let mut seen = seen.lock();
             seen.push(headers);
             let code = codes[seen.len() - 1];
             std::future::ready([("content-type", "application/grpc"), ("grpc-status", code), ("grpc-message", "why")])
         };
-        let router = Router::new().route("/google.firestore.v1.Firestore/Commit", post(answer));
+        let router = Router::new().route("/google.firestore.v1.Firestore/Commit", post(response));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = Some(format!("http://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn transient_errors_are_repeated_and_others_are_not() {
+    async fn only_transient_errors_are_retried() {
         let (rpc, calls) = service(&["14", "10", "7"]).await;
         let error = commit(&rpc).await;
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, "write d: why"));
@@ -156,8 +157,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn googles_own_address_is_spoken_to_in_secret() {
-        channel(GOOGLE).expect("certificates to trust: is the package ca-certificates installed?");
+    async fn calls_to_google_are_encrypted() {
+        channel(FIRESTORE_URL).expect("certificates to trust: is the package ca-certificates installed?");
         assert_eq!(channel("http://no host").unwrap_err().kind(), ErrorKind::Invalid);
     }
 }

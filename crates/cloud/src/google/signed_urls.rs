@@ -8,17 +8,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest a signed URL may live; the service's own limit.
-const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest lifetime of a signed URL; the service's own limit.
+const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How download URLs are made.
+/// How download URLs are created.
 pub(super) enum SignedUrls {
-    /// Signed, by whatever the environment's credentials can sign with: a key in a file, or a machine's account through a
-    /// remote call that needs the role `iam.serviceAccountTokenCreator` on itself.
+    /// Signed with the environment's credentials: a key in a file, or an instance's service account through a remote
+    /// call, for which the account needs the role `iam.serviceAccountTokenCreator` on itself.
     Signed(Signer),
-    /// Not at all, for the reason given: credentials of a person cannot sign.
+    /// Not possible, for this reason: a user's credentials cannot sign.
     Unsignable(build_errors::Error),
-    /// Plain, to an emulator at this address.
+    /// Unsigned, for an emulator at this address.
     Plain(String),
 }
 
@@ -32,7 +32,7 @@ impl SignedUrls {
 
     pub(super) async fn create(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
         let doing = format!("sign a url for {name}");
-        if lifetime > LIFETIME {
+        if lifetime > MAX_LIFETIME {
             let reason = format!("{doing}: {} s is over the limit of 7 days", lifetime.as_secs());
             return Err(CloudError::new(ErrorKind::Invalid, reason));
         }
@@ -53,7 +53,7 @@ impl SignedUrls {
     }
 }
 
-/// An object's name as one segment of a URL's path.
+/// An object's name, encoded as one path segment of a URL.
 fn percent_encoded(name: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     utf8_percent_encode(name, RESERVED).to_string()
@@ -72,9 +72,9 @@ mod tests {
     async fn an_emulator_gets_a_plain_url_and_the_same_limit() {
         let urls = SignedUrls::new(Some("http://127.0.0.1:8085".into()));
         let name = ObjectName::new("b", "a/b.mp4");
-        let url = urls.create(&name, LIFETIME).await.unwrap();
+        let url = urls.create(&name, MAX_LIFETIME).await.unwrap();
         assert_eq!(url, "http://127.0.0.1:8085/storage/v1/b/b/o/a%2Fb.mp4?alt=media");
-        let error = urls.create(&name, LIFETIME + Duration::from_secs(1)).await.unwrap_err();
+        let error = urls.create(&name, MAX_LIFETIME + Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 }

@@ -4,11 +4,11 @@
 //!   service ==StreamingPull==> MessageStream --(Message, Handler)--> feed --bounded channel--> Deliveries::next
 //!              ^ ack, nack, extend <-- lease loop of the client <-- Handler <-- Lease <-- Delivery
 //! ```
-//! The stream has a task of its own because asking it for the next message is not cheap to cancel: until the service has
-//! sent something, each abandoned `next` opens and drops a whole connection.
+//! The stream has a task of its own because cancelling a call to its `next` is expensive: until the service has sent a
+//! message, each cancelled call opens and drops a connection.
 
 use super::{errors, retry};
-use crate::{CloudError, Deliveries, Delivery, Lease, Message, queue::CLOSE_WAIT};
+use crate::{CloudError, Deliveries, Delivery, Lease, Message, queue::CLOSE_TIMEOUT};
 use futures::FutureExt as _;
 use google_cloud_pubsub::{
     client::Subscriber,
@@ -19,14 +19,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// How far ahead a lease is extended; the client does so in the background every quarter of a minute. This is how long the
-/// message of a worker that died (or lost its network) stays lost, so it must be well under the promised minute even with
-/// the subscription's backoff added. Shorter buys little: the client renews at latest 2 s before the end in any case.
-const EXTENSION: Duration = Duration::from_secs(20);
+/// How far ahead the client extends a lease; it does so in the background every 15 seconds. After a worker died or lost
+/// its network, its message is not redelivered for this long, so this plus the subscription's backoff (at most 30 s,
+/// which counts expired leases, too) must be well below the guaranteed minute. A shorter time gains little: the client
+/// renews at least 2 s before the end in any case.
+const LEASE_EXTENSION: Duration = Duration::from_secs(20);
 
-/// When extension stops although the delivery lives. A backstop against a holder that hangs; far longer than any honest
-/// piece of work, for past it the message comes again while the first holder still works on it.
-const LEASE: Duration = Duration::from_secs(6 * 3600);
+/// When extension stops even if the delivery is still held: a backstop against a holder that hangs. It is far longer
+/// than any real job, because afterwards the message is redelivered while the first holder still works on it.
+const MAX_LEASE: Duration = Duration::from_secs(6 * 3600);
 
 type Sender = mpsc::Sender<Result<Delivery, CloudError>>;
 
@@ -55,8 +56,8 @@ struct Feed {
     subscriber: Subscriber,
     subscription: String,
     outstanding: usize,
-    /// The promised limit, kept on our side too: the service counts anew for each connection, and connections end every
-    /// half hour or so while deliveries of the old one are still being worked on.
+    /// Enforces the limit on this side, too: the service counts anew for each connection, and connections end about
+    /// every half hour while their deliveries are still being processed.
     permits: Arc<Semaphore>,
     sender: Sender,
     closing: CancellationToken,
@@ -64,9 +65,9 @@ struct Feed {
 
 /// How one stream ended.
 enum End {
-    /// Our side closed, or nobody listens any more.
+    /// This side closed the stream or dropped the receiver.
     Closed,
-    /// By an error that another attempt will not mend.
+    /// By an error that a retry cannot fix.
     Failed(CloudError),
     /// By the service or the network, after this many deliveries.
     Lost { delivered: u64 },
@@ -85,7 +86,8 @@ impl Feed {
                 }
                 End::Lost { delivered } => failures = if delivered > 0 { 1 } else { failures + 1 },
             }
-            // The stream goes, its lease loop stays: deliveries that are out keep their leases and can be settled.
+            // Only the stream is dropped, not its lease loop: outstanding deliveries keep their leases and can be
+            // settled.
             drop(stream);
             tokio::select! {
                 () = self.closing.cancelled() => return,
@@ -98,8 +100,8 @@ impl Feed {
         self.subscriber
             .subscribe(self.subscription.as_str())
             .set_max_outstanding_messages(i64::try_from(self.outstanding).unwrap_or(i64::MAX))
-            .set_max_lease_extension(EXTENSION)
-            .set_max_lease(LEASE)
+            .set_max_lease_extension(LEASE_EXTENSION)
+            .set_max_lease(MAX_LEASE)
             .build()
     }
 
@@ -119,7 +121,7 @@ impl Feed {
                         }
                         error => return End::Failed(error),
                     },
-                    // The service closed the stream in good order, which it does when it restarts.
+                    // The service closed the stream in an orderly way, as it does when it restarts.
                     None => return End::Lost { delivered },
                 },
             };
@@ -128,7 +130,7 @@ impl Feed {
                 let permit = self.permits.clone().acquire_owned().await.ok();
                 self.sender.send(Ok(delivery(message, handler, permit))).await
             };
-            // Dropping `sent` drops the delivery, and that hands it back.
+            // Dropping `sent` drops the delivery, which hands it back.
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return End::Closed,
@@ -137,20 +139,21 @@ impl Feed {
         }
     }
 
-    /// Ends a stream so that the service can give its messages to others at once.
+    /// Closes a stream and hands its messages back, so that the service can deliver them to others at once.
     async fn hand_back(&self, mut stream: MessageStream) {
-        // What the client received and we did not see yet. Bounded, for the service may send more as we hand back.
+        // Messages that the client has buffered. The loop is bounded because the service may send more meanwhile.
         for _ in 0..self.outstanding {
             match stream.next().now_or_never() {
-                Some(Some(Ok(unseen))) => drop(unseen),
+                Some(Some(Ok(buffered))) => drop(buffered),
                 _ => break,
             }
         }
-        // In this order: while the stream lives the service keeps assigning messages to it, even after the token.
+        // The stream is dropped first: while it exists, the service assigns messages to it, even after a shutdown.
         let token = stream.shutdown_token();
         drop(stream);
-        // Ends once every delivery is settled and the service told; one that is still out must not hold us up for ever.
-        let _ = tokio::time::timeout(CLOSE_WAIT, token.shutdown()).await;
+        // Completes once every delivery is settled and the service confirmed it. An outstanding delivery must not block
+        // the close forever.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, token.shutdown()).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Our values to Firestore's and back.
+//! Converts values to Firestore's and back.
 
 use crate::{CloudError, Document, ErrorKind, Fields, Value, Version};
 use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
@@ -28,7 +28,7 @@ pub(super) fn fields_to_wire(fields: Fields) -> HashMap<String, WireValue> {
     fields.into_iter().map(|(name, value)| (name, to_wire(value))).collect()
 }
 
-/// A document as read; `prefix` is what stands before its path in its full name.
+/// A document as read. Its full name is `prefix`, a slash and its path.
 pub(super) fn document(wire: WireDocument, prefix: &str) -> Result<Document, CloudError> {
     let path = wire.name.strip_prefix(prefix).and_then(|path| path.strip_prefix('/')).unwrap_or(&wire.name).to_owned();
     let version = version(wire.update_time).ok_or_else(|| {
@@ -45,8 +45,8 @@ pub(super) fn timestamp(version: Version) -> Timestamp {
     Timestamp { seconds: version.seconds, nanos: version.nanos }
 }
 
-/// Fields of types that we never write (bytes, references, places) are left out: someone else's addition to a document
-/// must not make it unreadable.
+/// Skips fields of types that Clipfleet never writes (bytes, references, locations): another program's addition to a
+/// document must not make it unreadable.
 fn fields(wire: HashMap<String, WireValue>) -> Fields {
     wire.into_iter().filter_map(|(name, value)| Some((name, from_wire(value)?))).collect()
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_comes_back_as_it_went() {
+    fn every_value_survives_a_round_trip() {
         let early = SystemTime::UNIX_EPOCH - Duration::from_micros(1_500_001);
         let value = Value::Map(Fields::from([
             ("null".into(), Value::Null),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_foreign_type_is_left_out() {
+    fn a_field_of_an_unsupported_type_is_skipped() {
         let foreign = WireValue { value_type: Some(ValueType::BytesValue(vec![1])) };
         assert_eq!(fields(HashMap::from([("blob".into(), foreign)])), Fields::new());
     }

@@ -1,4 +1,4 @@
-//! The number of instances of a Cloud Run worker pool, through the Admin API: read, and set.
+//! Reads and sets the number of instances of a Cloud Run worker pool through the Admin API.
 
 use super::{Access, Endpoints, errors, retry};
 use crate::{CloudError, ErrorKind};
@@ -16,12 +16,12 @@ use google_cloud_wkt::FieldMask;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long an operation is watched after the service took it: long enough to hear that there is no quota, short enough that the next change
-/// does not wait until instances have started. Whether the service ends it then is for its own logs to say.
-const WATCHED: Duration = Duration::from_secs(15);
+/// How long an accepted operation is watched: long enough to see that quota is missing, short enough that the next
+/// change does not wait until instances have started. Later failures appear only in the service's own logs.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Between two looks at an operation.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two reads of an operation's state.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One worker pool.
 #[derive(Debug, Clone)]
@@ -29,49 +29,50 @@ pub struct WorkerPool {
     client: WorkerPools,
     /// `projects/P/locations/L/workerPools/W`.
     name: String,
-    watched: Duration,
+    watch_timeout: Duration,
 }
 
 impl WorkerPool {
-    /// A pool by its full name, `projects/P/locations/L/workerPools/W`, with the credentials of the environment; or at another address than
-    /// Google's, without any.
+    /// A pool by its full name, `projects/P/locations/L/workerPools/W`, with the credentials of the environment. At
+    /// another address than Google's, no credentials are used.
     pub async fn connect(name: &str, address: Option<&str>) -> Result<Self, CloudError> {
         check_name(name)?;
         let access = match address {
-            // Credentials are looked for only where there is somebody to show them to.
+            // An emulator needs no credentials.
             Some(_) => Access { google: None },
             None => Access::new(&Endpoints::default())?,
         };
         let target = access.target(address);
-        // Repeating is ours: the client would not repeat a change, and ours may be.
+        // The client never retries a change, but these changes may be repeated, so `with_retries` does it.
         let mut builder = WorkerPools::builder().with_credentials(target.credentials).with_retry_policy(NeverRetry);
         if let Some(url) = target.emulator {
             builder = builder.with_endpoint(url);
         }
         let client = builder.build().await.map_err(|error| errors::build("cloud run", error))?;
-        Ok(Self { client, name: name.to_owned(), watched: WATCHED })
+        Ok(Self { client, name: name.to_owned(), watch_timeout: WATCH_TIMEOUT })
     }
 
-    /// The number of instances that the pool was last told to have.
+    /// The number of instances that was set last.
     pub async fn instances(&self) -> Result<u32, CloudError> {
         let doing = format!("read the size of {}", self.name);
-        let pool = retry::repeat(retry::RETRY_LIMIT, || self.get(&doing)).await?;
+        let pool = retry::with_retries(retry::RETRY_LIMIT, || self.get(&doing)).await?;
         let count = pool.scaling.and_then(|scaling| scaling.manual_instance_count).unwrap_or(0);
         u32::try_from(count).map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: {count} is no size")))
     }
 
-    /// Sets the number of instances, and watches for a while whether the service can. The service is told within `within` or not at all, as far
-    /// as this side can see. `Conflict` when the pool was changed by someone else in between: read, and decide again.
+    /// Sets the number of instances, and watches for a while whether the operation fails. No change is sent after
+    /// `within` has passed. Fails with `Conflict` if another writer changed the pool meanwhile: read the size and
+    /// decide again.
     pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
         let doing = format!("set the size of {} to {instances}", self.name);
-        let telling = async {
-            let pool = retry::repeat(within, || self.get(&doing)).await?;
-            // A call that is repeated although the first one was heard meets its own change as a conflict.
-            retry::repeat(within, || self.patch(&doing, instances, &pool.etag)).await
+        let request = async {
+            let pool = retry::with_retries(within, || self.get(&doing)).await?;
+            // If a call took effect and its response was lost, the repeated call fails with a conflict.
+            retry::with_retries(within, || self.patch(&doing, instances, &pool.etag)).await
         };
-        let operation = timeout(within, telling).await.map_err(|_| errors::timeout(&doing))??;
-        timeout(self.watched, self.finished(&doing, operation)).await.unwrap_or_else(|_| {
-            tracing::info!(pool = self.name, instances, "the service is still at it");
+        let operation = timeout(within, request).await.map_err(|_| errors::timeout(&doing))??;
+        timeout(self.watch_timeout, self.wait_done(&doing, operation)).await.unwrap_or_else(|_| {
+            tracing::info!(pool = self.name, instances, "operation still in progress, no longer watched");
             Ok(())
         })
     }
@@ -81,7 +82,7 @@ impl WorkerPool {
         request.send().await.map_err(|error| errors::call(doing, error))
     }
 
-    /// Names the state of the pool that is meant, so that of two writers the later one is refused.
+    /// Sends the etag of the pool that was read, so that of two writers the later one is refused.
     async fn patch(&self, doing: &str, instances: u32, etag: &str) -> Result<Operation, CloudError> {
         let instances = i32::try_from(instances)
             .map_err(|_| CloudError::new(ErrorKind::Invalid, format!("{doing}: no pool is as large")))?;
@@ -94,15 +95,15 @@ impl WorkerPool {
         request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await.map_err(|error| refused(doing, error))
     }
 
-    async fn finished(&self, doing: &str, mut operation: Operation) -> Result<(), CloudError> {
+    async fn wait_done(&self, doing: &str, mut operation: Operation) -> Result<(), CloudError> {
         while !operation.done {
-            sleep(LOOK).await;
-            let look = || async {
+            sleep(POLL_INTERVAL).await;
+            let read = || async {
                 let request = self.client.get_operation().set_name(&operation.name);
                 let request = request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT);
                 request.send().await.map_err(|error| errors::call(doing, error))
             };
-            operation = retry::repeat(retry::RETRY_LIMIT, look).await?;
+            operation = retry::with_retries(retry::RETRY_LIMIT, read).await?;
         }
         match operation.error() {
             None => Ok(()),
@@ -114,15 +115,15 @@ impl WorkerPool {
     }
 }
 
-/// A change that the service did not take. 409 says that the pool is in another state than was meant, or in the middle of another change.
+/// A change that the service refused. 409 means that the pool has another etag, or that another change is in progress.
 fn refused(doing: &str, error: Error) -> CloudError {
     let conflict = error.http_status_code() == Some(409)
         || error.status().is_some_and(|status| matches!(status.code, Code::Aborted | Code::FailedPrecondition));
-    let told = errors::call(doing, error);
-    if conflict { CloudError::new(ErrorKind::Conflict, told.to_string()).because(told) } else { told }
+    let error = errors::call(doing, error);
+    if conflict { CloudError::new(ErrorKind::Conflict, error.to_string()).because(error) } else { error }
 }
 
-/// Refuses what is no worker pool's full name.
+/// Refuses a string that is not a worker pool's full name.
 fn check_name(name: &str) -> Result<(), CloudError> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts[..] {

@@ -12,14 +12,14 @@ pub(super) struct Broker {
     published: u64,
 }
 
-/// The answer to one who asks for a message.
+/// The result of taking a message from a subscription.
 pub(super) enum Taken {
     Leased {
         lease: u64,
         stored: Stored,
         delivery_attempt: u32,
     },
-    /// None is due: ask again at that time or after the next change.
+    /// No message is due: try again at that time or after the next change.
     Nothing {
         until: Option<Instant>,
         changed: OwnedNotified,
@@ -55,12 +55,12 @@ impl Broker {
     }
 
     pub(super) fn take(&mut self, name: &str, link: u64, now: Instant) -> Result<Taken, CloudError> {
-        let nowhere = || missing(&format!("receive from {name}"), "subscription", name);
-        let expired = self.subscriptions.get_mut(name).ok_or_else(nowhere)?.expire(now);
+        let not_found = || missing(&format!("receive from {name}"), "subscription", name);
+        let expired = self.subscriptions.get_mut(name).ok_or_else(not_found)?.expire(now);
         for stored in expired {
-            self.set_aside(name, stored, now);
+            self.dead_letter(name, stored, now);
         }
-        let subscription = self.subscriptions.get_mut(name).ok_or_else(nowhere)?;
+        let subscription = self.subscriptions.get_mut(name).ok_or_else(not_found)?;
         let changed = subscription.watch();
         Ok(match subscription.take(link, now) {
             Some((lease, stored)) => {
@@ -80,7 +80,7 @@ impl Broker {
     pub(super) fn nack(&mut self, name: &str, lease: u64, now: Instant) {
         let last = self.subscriptions.get_mut(name).and_then(|subscription| subscription.nack(lease, now));
         if let Some(stored) = last {
-            self.set_aside(name, stored, now);
+            self.dead_letter(name, stored, now);
         }
     }
 
@@ -92,17 +92,18 @@ impl Broker {
         self.subscriptions.get(name).map_or(0, Subscription::unsettled)
     }
 
-    /// Publishes a message that had its last attempt to the dead-letter topic, labelled as the real service does.
-    fn set_aside(&mut self, name: &str, stored: Stored, now: Instant) {
+    /// Publishes a message after its last attempt to the dead-letter topic, with the attributes that the real service
+    /// adds.
+    fn dead_letter(&mut self, name: &str, stored: Stored, now: Instant) {
         let Some(subscription) = self.subscriptions.get(name) else { return };
         let Some((topic, _)) = subscription.spec().dead_letter.clone() else { return };
         let mut message = stored.message.clone();
-        let labels = [
+        let attributes = [
             ("CloudPubSubDeadLetterSourceDeliveryCount", stored.attempts.to_string()),
             ("CloudPubSubDeadLetterSourceSubscription", name.to_owned()),
         ];
-        message.attributes.extend(labels.map(|(label, value)| (label.to_owned(), value)));
-        // Without the topic it stays in the subscription, as it does in the real service.
+        message.attributes.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+        // If the topic does not exist, the message stays in the subscription, as in the real service.
         if self.publish(&topic, message, now).is_err()
             && let Some(subscription) = self.subscriptions.get_mut(name)
         {

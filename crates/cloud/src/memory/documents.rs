@@ -15,7 +15,7 @@ use std::{
 #[derive(Default)]
 pub(super) struct Store {
     documents: BTreeMap<String, Document>,
-    /// Grows by one with each commit.
+    /// Increases by one with each commit.
     time: i64,
 }
 
@@ -29,7 +29,7 @@ impl Store {
             .map(|(_, document)| document)
     }
 
-    /// All preconditions are looked at before anything is written.
+    /// Checks all preconditions before it writes anything.
     fn commit(&mut self, writes: Vec<Write>) -> Result<Vec<Version>, CloudError> {
         for write in &writes {
             let state = self.documents.get(&write.path).map(|document| document.version);
@@ -45,8 +45,8 @@ impl Store {
         self.time += 1;
         let version = Version { seconds: self.time, nanos: 0 };
         let write = |Write { path, fields, .. }| {
-            let fields = to_the_microsecond(fields);
-            // A write that changes nothing leaves the document as it is, its version included.
+            let fields = truncate_timestamps(fields);
+            // A write that changes nothing leaves the document's version unchanged.
             match self.documents.get(&path) {
                 Some(found) if found.fields == fields => found.version,
                 _ => {
@@ -59,13 +59,13 @@ impl Store {
     }
 }
 
-/// What is read back has lost the same as from the real store.
-fn to_the_microsecond(fields: Fields) -> Fields {
+/// Truncates timestamps to microseconds, as the real store does.
+fn truncate_timestamps(fields: Fields) -> Fields {
     fn value(it: Value) -> Value {
         match it {
             Value::Timestamp(time) => Value::Timestamp(truncated(time)),
             Value::Array(values) => Value::Array(values.into_iter().map(value).collect()),
-            Value::Map(fields) => Value::Map(to_the_microsecond(fields)),
+            Value::Map(fields) => Value::Map(truncate_timestamps(fields)),
             other => other,
         }
     }
@@ -75,7 +75,7 @@ fn to_the_microsecond(fields: Fields) -> Fields {
 fn truncated(time: SystemTime) -> SystemTime {
     let excess = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.subsec_nanos() % 1_000,
-        // Before the epoch the fraction is counted downwards; truncation still goes towards the past.
+        // Before the epoch the fraction counts backwards, but truncation still goes towards the past.
         Err(before) => (1_000 - before.duration().subsec_nanos() % 1_000) % 1_000,
     };
     time - Duration::from_nanos(excess.into())

@@ -1,8 +1,7 @@
-//! The three traits inside one process: for tests and for simulation on virtual time.
+//! The three traits in memory, for tests and for simulation in virtual time.
 //!
-//! A [`Memory`] is the service; each [`connect`](Memory::connect) is one process of the fleet, which can be cut off as if
-//! its machine had died. Nothing is drawn at random and all time is tokio's, so that a run under a paused clock repeats
-//! exactly.
+//! A [`Memory`] is the service. Each [`connect`](Memory::connect) is one process of the fleet, which can be cut off as
+//! if its instance had died. Nothing is random and all time is tokio's, so a run under a paused clock is reproducible.
 
 mod broker;
 mod documents;
@@ -20,7 +19,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A cloud of its own, with nothing in it.
+/// A new, empty cloud.
 pub fn cloud() -> Cloud {
     Memory::new().connect().0
 }
@@ -60,9 +59,9 @@ pub enum Call {
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Without effect.
+    /// The call has no effect.
     Refused(ErrorKind),
-    /// It has its effect and the caller does not learn of it.
+    /// The call takes effect, but its response is lost.
     AnswerLost,
 }
 
@@ -72,7 +71,7 @@ impl Memory {
         Self::default()
     }
 
-    /// Connects one more process, which gets a cloud and whose end the link can bring about.
+    /// Connects another process. Returns its cloud, and the link that can kill it.
     pub fn connect(&self) -> (Cloud, Link) {
         let mut state = self.lock();
         state.links += 1;
@@ -85,12 +84,12 @@ impl Memory {
         (cloud, Link { client })
     }
 
-    /// Makes the next such call of anyone fail, once; several add up in order.
+    /// Makes the next such call of any process fail, once. Several faults apply in order.
     pub fn fail_next(&self, call: Call, fault: Fault) {
         self.lock().faults.entry(call).or_default().push_back(fault);
     }
 
-    /// Messages of a subscription that are waiting or leased.
+    /// The number of a subscription's messages that are waiting or leased.
     pub fn unsettled(&self, subscription: &str) -> usize {
         self.lock().broker.unsettled(subscription)
     }
@@ -100,13 +99,13 @@ impl Memory {
     }
 }
 
-/// The process behind one cloud, to be killed.
+/// The connection of one process, which can be cut.
 pub struct Link {
     client: Arc<Client>,
 }
 
 impl Link {
-    /// Kills the process: its calls fail, its streams end, nothing it settles counts any more, and its leases run out.
+    /// Kills the process: its calls fail, its streams end, its settlements have no effect, and its leases expire.
     pub fn cut(&self) {
         self.client.cut.cancel();
         self.client.memory.lock().broker.abandon(self.client.link, Instant::now());
@@ -121,12 +120,12 @@ struct Client {
 }
 
 impl Client {
-    /// Does one call to the service, unless the process is dead or the call is to fail.
+    /// Runs one call to the service, unless the process was cut off or a fault applies.
     fn call<T>(
         &self,
         call: Call,
         doing: &str,
-        act: impl FnOnce(&mut State) -> Result<T, CloudError>,
+        run: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
         let failed = |kind, cause| Err(CloudError::new(kind, format!("{doing}: {cause}")));
         if self.cut.is_cancelled() {
@@ -134,10 +133,10 @@ impl Client {
         }
         let mut state = self.memory.lock();
         match state.faults.get_mut(&call).and_then(VecDeque::pop_front) {
-            None => act(&mut state),
+            None => run(&mut state),
             Some(Fault::Refused(kind)) => failed(kind, "refused by request of the test"),
             Some(Fault::AnswerLost) => {
-                act(&mut state)?;
+                run(&mut state)?;
                 failed(ErrorKind::Unavailable, "answer lost by request of the test")
             }
         }
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_call_has_no_effect_and_one_whose_answer_is_lost_has() {
+    async fn a_refused_call_has_no_effect_but_one_whose_response_is_lost_has() {
         let (memory, path) = (Memory::new(), "batches/b1".to_owned());
         let documents = memory.connect().0.documents;
         let write = || vec![Write { path: path.clone(), fields: Fields::new(), precondition: Precondition::Absent }];

@@ -25,7 +25,7 @@ impl Buckets {
 
     fn object(&mut self, name: &ObjectName, generation: Option<i64>, doing: &str) -> Result<&Object, CloudError> {
         let found = self.bucket(name, doing)?.get(&name.object);
-        let found = found.filter(|object| generation.is_none_or(|wanted| wanted == object.info.generation));
+        let found = found.filter(|object| generation.is_none_or(|generation| generation == object.info.generation));
         found.ok_or_else(|| CloudError::new(ErrorKind::NotFound, format!("{doing}: no such object")))
     }
 
@@ -72,7 +72,7 @@ impl Objects for Arc<Client> {
         let doing = format!("create {name}");
         let bytes = match body {
             Body::Bytes(bytes) => bytes,
-            // Here and now: the runtime's own file reads take real time, which no paused clock decides.
+            // Blocking: tokio's file reads take real time, which would make a run under a paused clock irreproducible.
             Body::File(path) => Bytes::from(std::fs::read(path).map_err(|error| {
                 CloudError::new(ErrorKind::Unavailable, format!("{doing}: its source file: {error}")).because(error)
             })?),

@@ -56,7 +56,7 @@ struct Feed {
 }
 
 impl Feed {
-    /// Ends when either side closes, or with an error when there is no such subscription.
+    /// Ends when either side closes, or with an error if there is no such subscription.
     async fn run(self) {
         tokio::select! {
             biased;
@@ -73,7 +73,7 @@ impl Feed {
             if self.sender.send(delivery).await.is_err() || ended {
                 return;
             }
-            // Behind the other streams that were woken, so that messages are spread over them as the real service spreads them.
+            // Other woken streams run first, so that messages are spread over all streams, as by the real service.
             tokio::task::yield_now().await;
         }
     }
@@ -96,7 +96,8 @@ impl Feed {
         }
     }
 
-    /// The cut is looked at under the lock: it happens before its leases are abandoned, so none is made after.
+    /// The cut is checked under the lock: it precedes the abandonment of the process's leases, so no lease is created
+    /// after that.
     fn take(&self) -> Result<Taken, CloudError> {
         let mut state = self.client.memory.lock();
         if self.client.cut.is_cancelled() {

@@ -1,4 +1,4 @@
-//! The messages of one subscription, as plain state: no task, no clock of its own.
+//! The messages of one subscription, as plain state without a task or a clock.
 //!
 //! ```text
 //!   publish --> waiting --take--> leased --ack--> gone
@@ -25,17 +25,17 @@ pub(super) struct Stored {
 struct Leased {
     stored: Stored,
     link: u64,
-    /// When it comes again; none while its holder lives, for a living holder extends in time.
+    /// When it is redelivered; none while its holder lives, because a living holder extends it in time.
     deadline: Option<Instant>,
 }
 
 pub(super) struct Subscription {
     spec: SubscriptionSpec,
-    /// By when they are due, then in the order they came.
+    /// By the time they are due, then in the order of arrival.
     waiting: BTreeMap<(Instant, u64), Stored>,
     leased: BTreeMap<u64, Leased>,
     serial: u64,
-    /// Wakes those who wait in the order they came; a watch channel would draw lots.
+    /// Wakes waiting streams in the order in which they began to wait. A watch channel would choose at random.
     changed: Arc<Notify>,
 }
 
@@ -53,7 +53,7 @@ impl Subscription {
         self.waiting.len() + self.leased.len()
     }
 
-    /// Returns at the first change from now on.
+    /// Completes at the next change.
     pub(super) fn watch(&self) -> OwnedNotified {
         Arc::clone(&self.changed).notified_owned()
     }
@@ -74,25 +74,25 @@ impl Subscription {
         Some((lease, stored))
     }
 
-    /// What the service reports as the number of this delivery: it counts only for the sake of a dead letter.
+    /// The number of this delivery, as the service reports it: it counts only if there is a dead-letter topic.
     pub(super) fn delivery_attempt(&self, stored: &Stored) -> u32 {
         if self.spec.dead_letter.is_some() { stored.attempts } else { 1 }
     }
 
-    /// When to look again if nothing changes before.
+    /// When the next message becomes due, or the next lease expires, if nothing changes before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let waiting = self.waiting.first_key_value().map(|((due, _), _)| *due);
         let leased = self.leased.values().filter_map(|leased| leased.deadline);
         waiting.into_iter().chain(leased).min()
     }
 
-    /// Settles a lease; nothing happens when it is no longer held.
+    /// Settles a lease. Does nothing if it is no longer held.
     pub(super) fn ack(&mut self, lease: u64) {
         self.leased.remove(&lease);
         self.changed.notify_waiters();
     }
 
-    /// Hands a lease back. A message that had its last attempt is returned, to become a dead letter.
+    /// Hands a message back. After its last attempt, it is returned instead, to become a dead letter.
     pub(super) fn nack(&mut self, lease: u64, now: Instant) -> Option<Stored> {
         let Leased { stored, .. } = self.leased.remove(&lease)?;
         match &self.spec.dead_letter {
@@ -107,13 +107,13 @@ impl Subscription {
 
     /// Hands back every lease whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Stored> {
-        let past = |leased: &Leased| leased.deadline.is_some_and(|deadline| deadline <= now);
+        let is_expired = |leased: &Leased| leased.deadline.is_some_and(|deadline| deadline <= now);
         let expired: Vec<u64> =
-            self.leased.iter().filter(|(_, leased)| past(leased)).map(|(lease, _)| *lease).collect();
+            self.leased.iter().filter(|(_, leased)| is_expired(leased)).map(|(lease, _)| *lease).collect();
         expired.into_iter().filter_map(|lease| self.nack(lease, now)).collect()
     }
 
-    /// Lets the leases of a dead process run out.
+    /// Starts the expiry of a dead process's leases.
     pub(super) fn abandon(&mut self, link: u64, now: Instant) {
         for leased in self.leased.values_mut().filter(|leased| leased.link == link) {
             leased.deadline = Some(now + self.spec.ack_deadline);
@@ -121,7 +121,7 @@ impl Subscription {
         self.changed.notify_waiters();
     }
 
-    /// The wait before another delivery: doubled each time, without the jitter of the real service.
+    /// The delay before a redelivery: doubled each time, without the jitter of the real service.
     fn backoff(&self, attempts: u32) -> Duration {
         self.spec.backoff.map_or(Duration::ZERO, |(shortest, longest)| {
             let factor = 2u32.saturating_pow(attempts.saturating_sub(1));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn each_return_waits_twice_as_long_up_to_the_longest() {
+    fn the_redelivery_delay_doubles_up_to_the_maximum() {
         let (mut subscription, mut now) = (subscription(None), Instant::now());
         subscription.add(stored(), now);
         for wait in [10, 20, 30, 30] {
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_of_a_dead_process_runs_out() {
+    fn the_lease_of_a_dead_process_expires() {
         let (mut subscription, now) = (subscription(None), Instant::now());
         subscription.add(stored(), now);
         let (lease, _) = subscription.take(1, now).unwrap();
         subscription.abandon(2, now);
-        assert_eq!(subscription.next_due(), None, "it is another's");
+        assert_eq!(subscription.next_due(), None, "the lease belongs to another process");
         subscription.abandon(1, now);
         let deadline = now + Duration::from_secs(60);
         assert_eq!(subscription.next_due(), Some(deadline));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn after_its_last_attempt_a_message_is_given_up() {
+    fn after_its_last_attempt_a_message_becomes_a_dead_letter() {
         let (mut subscription, mut now) = (subscription(Some(("dead".into(), 2))), Instant::now());
         subscription.add(stored(), now);
         let (lease, first) = subscription.take(1, now).unwrap();

@@ -7,13 +7,8 @@ use super::{
 use crate::names;
 use clipfleet_document::{Document, Fields, Search, Value};
 use clipfleet_domain::{
-    failure::Failure,
-    history::GenerationEnd,
-    ids::ClipId,
-    job::BatchContext,
-    lifecycle::BatchView,
-    rendition::{by_name, name_of},
-    state::State,
+    failure::Failure, history::GenerationEnd, ids::ClipId, job::BatchContext, lifecycle::BatchView, state::State,
+    wire_name::WireName as _,
 };
 use serde_json::{Map, Value as Json};
 
@@ -81,7 +76,7 @@ impl BatchDocument {
         let fields = [
             (OWNER_UID, Value::text(batch.owner.as_str())),
             (PROJECT_ID, Value::text(batch.project.as_str())),
-            (STATUS, Value::text(name_of(&State::ALL, view.state))),
+            (STATUS, Value::text(view.state.name())),
             (PROGRESS, Value::integer(view.percent)),
             (TOTAL_CLIPS, Value::integer(view.total)),
             (COMPLETED_CLIPS, Value::integer(view.completed)),
@@ -128,7 +123,7 @@ impl BatchStatus {
     /// What a document says.
     pub fn from_document(document: &Document) -> Self {
         let created_at_ms = document.field(CREATED_AT).as_instant();
-        let state = document.field(STATUS).as_text().and_then(|name| by_name(&State::ALL, name).ok());
+        let state = document.field(STATUS).as_text().and_then(|name| State::parse(name).ok());
         let given_up = document.field(FOLD).field(GIVEN_UP).fields().filter_map(|(clip, value)| {
             let (generation, end) = as_generation_end(value)?;
             Some((ClipId::parse(clip).ok()?, generation, end))

@@ -16,8 +16,8 @@ use clipfleet_domain::{
     job::BatchContext,
     lifecycle::{ClipView, CoverRef, Encoding, ManifestRef, Output, Timings},
     progress::Phase,
-    rendition::{by_name, name_of},
     state::State,
+    wire_name::WireName as _,
 };
 use serde_json::{Map, Value as Json};
 
@@ -123,8 +123,8 @@ impl ClipDocument {
             (OWNER_UID, Value::text(batch.owner.as_str())),
             (BATCH_ID, Value::text(batch.id.as_str())),
             (CLIP_ID, Value::text(clip.as_str())),
-            (STATUS, Value::text(name_of(&State::ALL, view.state))),
-            (PHASE, Value::text(name_of(&Phase::ALL, view.phase))),
+            (STATUS, Value::text(view.state.name())),
+            (PHASE, Value::text(view.phase.name())),
             (PROGRESS, Value::integer(view.percent)),
             (ETA_SECONDS, Value::optional(view.eta_seconds.map(Value::integer))),
             (GENERATION, Value::integer(view.generation)),
@@ -180,7 +180,7 @@ impl ClipDocument {
                 sequence: fold.field(SEQUENCE).as_integer()?.try_into().ok()?,
             })
         });
-        let state = by_name(&State::ALL, text(STATUS)?).ok()?;
+        let state = State::parse(text(STATUS)?).ok()?;
         let encoding = Encoding {
             encoder: owned(ENCODER),
             fallback_reason: owned(FALLBACK_REASON),
@@ -204,7 +204,7 @@ impl ClipDocument {
         let view = ClipView {
             generation: integer(GENERATION).try_into().ok()?,
             state,
-            phase: by_name(&Phase::ALL, text(PHASE)?).ok()?,
+            phase: Phase::parse(text(PHASE)?).ok()?,
             percent: integer(PROGRESS).try_into().ok()?,
             eta_seconds: document.field(ETA_SECONDS).as_integer().and_then(|seconds| seconds.try_into().ok()),
             attempt,
@@ -228,8 +228,8 @@ impl ClipDocument {
     }
 }
 
-/// What roles that do not write a clip's document need to know of it. Reads whatever version wrote the document: what it does
-/// not say has its default, and a clip without a document is queued.
+/// What roles that do not write a clip's document need to know of it. Reads whatever version wrote the document: what
+/// it does not say has its default, and a clip without a document is queued.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClipStatus {
     /// Its state; queued while no document says otherwise.
@@ -270,8 +270,8 @@ impl ClipStatus {
     pub fn from_document(document: &Document) -> Self {
         let text = |name| document.field(name).as_text();
         let count = |name| document.field(name).as_integer().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-        let state = text(STATUS).and_then(|name| by_name(&State::ALL, name).ok()).unwrap_or_default();
-        let phase = text(PHASE).and_then(|name| by_name(&Phase::ALL, name).ok()).unwrap_or_default();
+        let state = text(STATUS).and_then(|name| State::parse(name).ok()).unwrap_or_default();
+        let phase = text(PHASE).and_then(|name| Phase::parse(name).ok()).unwrap_or_default();
         let id = text(ATTEMPT_ID).and_then(|id| AttemptId::parse(id).ok());
         let latest = id.map(|id| LatestAttempt {
             id,
@@ -298,7 +298,8 @@ impl ClipStatus {
         }
     }
 
-    /// The same, when a retry is known to have requested a generation: until the document shows it, the clip is queued in it.
+    /// The same, when a retry is known to have requested a generation: until the document shows it, the clip is queued
+    /// in it.
     #[must_use]
     pub fn at_least(self, generation: u32) -> Self {
         if generation > self.generation { Self { generation, ..Self::default() } } else { self }
@@ -344,7 +345,7 @@ pub fn at_work_json(document: &Document) -> Map<String, Json> {
 fn stats_value(stats: &AttemptStats) -> Value {
     let end_value = |end: &AttemptEnd| {
         Value::map([
-            (OUTCOME, Value::text(name_of(&AttemptOutcome::ALL, end.outcome))),
+            (OUTCOME, Value::text(end.outcome.name())),
             (CODE, Value::text(end.code.as_ref().map_or("", Code::as_str))),
         ])
     };
@@ -354,7 +355,7 @@ fn stats_value(stats: &AttemptStats) -> Value {
 fn as_stats(value: &Value) -> AttemptStats {
     let mut stats = AttemptStats::default();
     for (id, value) in value.fields() {
-        let outcome = value.field(OUTCOME).as_text().and_then(|name| by_name(&AttemptOutcome::ALL, name).ok());
+        let outcome = value.field(OUTCOME).as_text().and_then(|name| AttemptOutcome::parse(name).ok());
         let code = value.field(CODE).as_text().filter(|text| !text.is_empty()).map(Code::parse);
         if let Ok(id) = AttemptId::parse(id) {
             stats.record(&id, outcome.map(|outcome| AttemptEnd { outcome, code }));

@@ -1,13 +1,13 @@
-//! Documents of the product that came before: `wizardProcessingJobs/{batch}:{clip}` and the field `clipProcessing.{clip}` of
-//! `wizardProjects/{project}`. Their statuses are queued, processing, completed and failed; a cancelled clip has failed there,
-//! with that as its reason.
+//! Documents of the legacy product: `wizardProcessingJobs/{batch}:{clip}` and the field
+//! `clipProcessing.{clip}` of `wizardProjects/{project}`. Their statuses are queued, processing, completed and failed;
+//! a cancelled clip has failed there, with that as its reason.
 
 use super::clip::ClipDocument;
 use clipfleet_document::{Fields, Value};
 use clipfleet_domain::{
     ids::{BatchId, ClipId, ProjectId},
-    rendition::name_of,
     state::State,
+    wire_name::WireName as _,
 };
 
 const JOB_ID: &str = "jobId";
@@ -26,7 +26,8 @@ const COMPLETED_AT: &str = "completedAt";
 
 const CLIP_PROCESSING: &str = "clipProcessing";
 
-/// Path of a job's document, one for each clip of a batch. The colon cannot stand in an id, so no two clips share a path.
+/// Path of a job's document, one for each clip of a batch. The colon cannot stand in an id, so no two clips share a
+/// path.
 pub fn job_path(batch: &BatchId, clip: &ClipId) -> String {
     format!("wizardProcessingJobs/{}", job_id(batch, clip))
 }
@@ -49,8 +50,8 @@ pub fn job_fields(clip: &ClipDocument) -> Fields {
     ids.into_iter().chain(progress(clip)).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The fields `clipProcessing.{clip}.*` of a project, one by one, each by the names that lead to it: others that a page keeps
-/// there stay.
+/// The fields `clipProcessing.{clip}.*` of a project, one by one, each by the names that lead to it: others that a page
+/// keeps there stay.
 pub fn project_fields(clip: &ClipDocument) -> impl Iterator<Item = (Vec<String>, Value)> {
     let ClipDocument { batch, clip: id, .. } = clip;
     let job = (JOB_ID, Value::String(job_id(&batch.id, id)));
@@ -74,7 +75,7 @@ fn progress(clip: &ClipDocument) -> [(&'static str, Value); 8] {
     let url = view.output.as_ref().map(|output| output.url.as_str()).filter(|url| !url.is_empty());
     let instant = |unix_ms: Option<i64>| Value::optional(unix_ms.map(Value::instant));
     [
-        (STATUS, Value::text(name_of(&State::ALL, state))),
+        (STATUS, Value::text(state.name())),
         (PROGRESS, Value::integer(view.percent)),
         (OUTPUT_URL, Value::optional(url.map(Value::text))),
         (ERROR, error),

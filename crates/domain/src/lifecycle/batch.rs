@@ -1,36 +1,36 @@
-//! What the clips of a batch come to.
+//! The status of a batch, derived from its clips.
 
 use super::{ClipView, State, earliest};
 
-/// A batch as people read it: derived from its clips, never stored knowledge of its own. Times are Unix time, milliseconds.
+/// The status of a batch, as clients read it, derived from its clips. Times are Unix time, milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchView {
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// Mean over the clips, 0 to 100; a clip that is over counts as 100.
+    /// The mean of the clips, 0 to 100; a clip that has ended counts as 100.
     pub percent: u8,
-    /// Clips in all.
+    /// All clips.
     pub total: u32,
     /// Clips with a result.
     pub completed: u32,
     /// Clips that failed.
     pub failed: u32,
-    /// Clips given up on request.
+    /// Cancelled clips.
     pub cancelled: u32,
-    /// Of the failed ones, those that the queue gave up.
+    /// Failed clips whose jobs the queue dead-lettered.
     pub dead_lettered: u32,
-    /// Seconds until the last clip ends, if that is known of every clip.
+    /// Seconds until the last clip ends, if known for every clip.
     pub eta_seconds: Option<u32>,
-    /// First accepted.
+    /// When the batch was first accepted.
     pub created_at_ms: Option<i64>,
-    /// Last change.
+    /// The last change.
     pub updated_at_ms: i64,
-    /// Over.
+    /// When the last clip ended.
     pub completed_at_ms: Option<i64>,
 }
 
 impl BatchView {
-    /// Sums up `total` clips, of which the views seen so far are given.
+    /// The status of `total` clips, of which `clips` are known so far.
     pub fn of<'a>(clips: impl IntoIterator<Item = &'a ClipView>, total: u32) -> Self {
         let mut batch = Self { total, ..Self::default() };
         let (mut seen, mut sum, mut started, mut eta) = (0, 0, false, Some(0));
@@ -50,24 +50,24 @@ impl BatchView {
             batch.updated_at_ms = batch.updated_at_ms.max(clip.updated_at_ms);
             batch.completed_at_ms = batch.completed_at_ms.max(clip.completed_at_ms);
         }
-        let over = batch.completed + batch.failed + batch.cancelled;
+        let ended = batch.completed + batch.failed + batch.cancelled;
         batch.percent = u8::try_from(sum / u64::from(total.max(seen).max(1))).unwrap_or(100);
         batch.state = match () {
-            () if over < total || seen == 0 => {
+            () if ended < total || seen == 0 => {
                 if started {
                     State::Processing
                 } else {
                     State::Queued
                 }
             }
-            () if batch.completed == over => State::Completed,
-            () if batch.cancelled == over => State::Cancelled,
+            () if batch.completed == ended => State::Completed,
+            () if batch.cancelled == ended => State::Cancelled,
             () if batch.completed > 0 => State::Partial,
             () => State::Failed,
         };
-        let ended = batch.state.is_terminal();
-        batch.eta_seconds = if ended || seen < total || !started { None } else { eta };
-        batch.completed_at_ms = batch.completed_at_ms.filter(|_| ended);
+        let is_terminal = batch.state.is_terminal();
+        batch.eta_seconds = if is_terminal || seen < total || !started { None } else { eta };
+        batch.completed_at_ms = batch.completed_at_ms.filter(|_| is_terminal);
         batch
     }
 }

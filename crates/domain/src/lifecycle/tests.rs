@@ -1,4 +1,4 @@
-//! Stories of clips in every order of their events.
+//! Histories of clips, folded in every order of their events.
 
 use super::*;
 use crate::ids::{AttemptId, WorkerId};
@@ -92,18 +92,18 @@ fn the_order_of_events_does_not_matter() {
 }
 
 #[test]
-fn later_progress_of_an_attempt_tells_all_that_earlier_progress_did() {
+fn later_progress_of_an_attempt_makes_its_earlier_progress_redundant() {
     let story = story();
     let of = |number, sequence, percent| event(1_600, attempt(number, sequence), progressed(percent));
     let (earlier, later) = (of(1, 3, 20), of(1, 7, 40));
     assert!(later.supersedes(&earlier) && !earlier.supersedes(&later) && !later.supersedes(&later));
-    assert!(!of(2, 9, 40).supersedes(&earlier), "another attempt has its own percent");
+    assert!(!of(2, 9, 40).supersedes(&earlier), "the percent of another attempt");
     assert!(!ClipEvent { generation: 1, ..later.clone() }.supersedes(&earlier));
     assert!(
         story
             .iter()
             .filter(|event| !matches!(event.kind, ClipEventKind::Progressed { .. }))
-            .all(|told| { !later.supersedes(told) && !told.supersedes(&earlier) })
+            .all(|other| { !later.supersedes(other) && !other.supersedes(&earlier) })
     );
     let without = fold(story[..2].iter().chain([&later]));
     assert_eq!(fold(story[..2].iter().chain([&earlier, &later])), without);
@@ -116,16 +116,16 @@ fn attempts_are_counted_by_their_ends() {
     assert_eq!((counts.crashes, counts.transient_failures, counts.interruptions, counts.lost), (1, 1, 0, 0));
     let mut last = fold(&story()[..4]);
     last.fold(&event(1_900, attempt(2, 1), ClipEventKind::Failed(Failure::new(Code::PipelineCrashed, "again"))));
-    assert_eq!(last.stats.counts(None).crashes, 2, "the one that ended the clip, too");
+    assert_eq!(last.stats.counts(None).crashes, 2, "including the one that ended the clip");
     let mut view = fold(&story()[..5]);
     view.fold(&event(2_100, attempt(4, 0), ClipEventKind::Started));
     view.fold(&event(2_300, attempt(5, 0), ClipEventKind::Interrupted));
     let counts = view.stats.counts(view.attempt.as_ref().map(|attempt| &attempt.id));
-    assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 are unheard of");
+    assert_eq!((counts.crashes, counts.interruptions, counts.lost), (1, 1, 2), "attempts 2 and 4 reported no end");
 }
 
 #[test]
-fn a_retried_clip_remembers_how_it_ended_before_in_whatever_order_it_is_told() {
+fn a_retried_clip_records_how_it_ended_before_in_whatever_order_events_arrive() {
     let of = |generation, event: ClipEvent| ClipEvent { generation, ..event };
     let failed = Failure::new(Code::SourceGone, "gone");
     let events = [
@@ -172,13 +172,16 @@ fn a_terminal_state_changes_only_by_a_new_generation() {
     assert!(!view.fold(&event(4_000, attempt(3, 9), ClipEventKind::Failed(Failure::new(Code::SourceGone, "gone")))));
     view.fold(&ClipEvent { generation: 1, ..event(5_000, None, ClipEventKind::Queued) });
     assert_eq!((view.state, view.percent, view.generation, view.created_at_ms), (State::Queued, 0, 1, Some(0)));
-    let (zombie, late) = (attempt(1, 9), Failure::new(Code::SourceGone, "gone"));
-    assert!(!view.fold(&event(1_600, zombie.clone(), progressed(80))), "a zombie of the old generation is not heard");
-    assert!(!view.fold(&event(1_600, zombie, ClipEventKind::Failed(late))), "not even in its history");
+    let (earlier, late) = (attempt(1, 9), Failure::new(Code::SourceGone, "gone"));
+    assert!(
+        !view.fold(&event(1_600, earlier.clone(), progressed(80))),
+        "an attempt of the old generation has no effect"
+    );
+    assert!(!view.fold(&event(1_600, earlier, ClipEventKind::Failed(late))), "not even on the history");
 }
 
 #[test]
-fn a_batch_is_the_sum_of_its_clips() {
+fn the_status_of_a_batch_is_derived_from_its_clips() {
     let view = |state, percent| ClipView { state, percent, ..ClipView::default() };
     let of = |clips: &[ClipView], total| {
         let batch = BatchView::of(clips, total);

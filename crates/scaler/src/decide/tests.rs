@@ -1,4 +1,4 @@
-//! Decisions one by one, and what holds of all of them.
+//! Single decisions, and properties of all decisions.
 
 use super::*;
 
@@ -32,58 +32,58 @@ fn pool(target: u32) -> Pool {
     Pool { target, ..Pool::default() }
 }
 
-fn told(load: &Load, pool: &Pool, now_ms: i64) -> (u32, Reason) {
+fn decided(load: &Load, pool: &Pool, now_ms: i64) -> (u32, Reason) {
     let decision = decide(load, pool, &policy(), now_ms);
     (decision.target, decision.reason)
 }
 
 #[test]
-fn what_is_outstanding_is_drained_in_time() {
+fn the_backlog_is_worked_off_within_the_target_time() {
     // 200 clips of 8 s on two slots each, in 60 s: 13.3 workers.
-    assert_eq!(told(&load(200, 0, 0, 1_600.0), &pool(0), 0), (14, Reason::Backlog));
-    assert_eq!(told(&load(2_000, 0, 0, 16_000.0), &pool(0), 0), (20, Reason::Quota));
+    assert_eq!(decided(&load(200, 0, 0, 1_600.0), &pool(0), 0), (14, Reason::Backlog));
+    assert_eq!(decided(&load(2_000, 0, 0, 16_000.0), &pool(0), 0), (20, Reason::Quota));
     // One clip of an hour can use one slot only; five can use three workers.
-    assert_eq!(told(&load(1, 0, 0, 3_000.0), &pool(0), 0), (1, Reason::Backlog));
-    assert_eq!(told(&load(5, 0, 0, 15_000.0), &pool(0), 0), (3, Reason::Backlog));
-    assert_eq!(told(&load(1, 0, 0, 0.0), &pool(0), 0), (1, Reason::Backlog), "predicted or not, it needs a worker");
-    assert_eq!(told(&load(0, 0, 0, 0.0), &pool(0), 0), (0, Reason::Enough));
+    assert_eq!(decided(&load(1, 0, 0, 3_000.0), &pool(0), 0), (1, Reason::Backlog));
+    assert_eq!(decided(&load(5, 0, 0, 15_000.0), &pool(0), 0), (3, Reason::Backlog));
+    assert_eq!(decided(&load(1, 0, 0, 0.0), &pool(0), 0), (1, Reason::Backlog), "it needs a worker all the same");
+    assert_eq!(decided(&load(0, 0, 0, 0.0), &pool(0), 0), (0, Reason::Enough));
 }
 
 #[test]
-fn growing_is_bounded_by_steps() {
+fn scaling_up_is_bounded_per_decision() {
     let policy = Policy { max_scale_up: 5, ..policy() };
     let decision = decide(&load(200, 0, 0, 1_600.0), &pool(3), &policy, 0);
     assert_eq!((decision.target, decision.reason, decision.desired), (8, Reason::ScaleUpLimit, 14));
 }
 
 #[test]
-fn busy_workers_are_never_asked_away_while_fewer_would_do() {
-    // Ten workers end a batch: one slot-second each is left, and one worker would do it in time.
+fn the_target_never_falls_below_the_busy_workers() {
+    // Ten workers finish a batch: each has one slot-second left, and one worker could do it all in time.
     let tail = load(0, 10, 10, 10.0);
     let waited = Pool { excess_since_ms: Some(0), allowance_seconds: 1e9, ..pool(10) };
-    assert_eq!(told(&tail, &waited, 3_600_000), (10, Reason::Enough));
+    assert_eq!(decided(&tail, &waited, 3_600_000), (10, Reason::Enough));
 }
 
 #[test]
-fn a_surplus_goes_when_it_is_old_and_what_it_may_cost_is_allowed() {
+fn excess_workers_are_removed_after_the_delay_as_far_as_the_loss_is_allowed() {
     let tail = load(0, 4, 4, 10.0);
     let aged = |allowance_seconds| Pool { excess_since_ms: Some(0), allowance_seconds, ..pool(10) };
-    assert_eq!(told(&tail, &aged(100.0), 19_999), (10, Reason::ScaleDownDelayed));
-    // Twelve slot-seconds are at risk, and a worker taken away is one of four in ten.
-    assert_eq!(told(&tail, &aged(100.0), 20_000), (8, Reason::ExcessCapacity));
-    assert_eq!(told(&tail, &aged(1.3), 20_000), (9, Reason::ExcessCapacity));
-    assert_eq!(told(&tail, &aged(1.0), 20_000), (10, Reason::WouldLoseWork));
+    assert_eq!(decided(&tail, &aged(100.0), 19_999), (10, Reason::ScaleDownDelayed));
+    // Twelve slot-seconds are at risk, and four of ten workers are busy.
+    assert_eq!(decided(&tail, &aged(100.0), 20_000), (8, Reason::ExcessCapacity));
+    assert_eq!(decided(&tail, &aged(1.3), 20_000), (9, Reason::ExcessCapacity));
+    assert_eq!(decided(&tail, &aged(1.0), 20_000), (10, Reason::WouldLoseWork));
     let chosen = Pool { ends_idle: true, ..aged(0.0) };
-    assert_eq!(told(&tail, &chosen, 20_000), (8, Reason::ExcessCapacity), "who ends the idle ones loses nothing");
+    assert_eq!(decided(&tail, &chosen, 20_000), (8, Reason::ExcessCapacity), "stopping idle workers loses nothing");
     let loss = decide(&tail, &aged(100.0), &policy(), 20_000).loss_seconds;
     assert!((loss - 2.4).abs() < 1e-9, "{loss}");
 }
 
 #[test]
-fn nothing_to_do_for_long_leaves_the_minimum() {
+fn an_idle_fleet_shrinks_to_the_minimum() {
     let aged = Pool { excess_since_ms: Some(0), ..pool(10) };
-    assert_eq!(told(&Load::default(), &aged, 59_999), (10, Reason::ScaleDownDelayed));
-    assert_eq!(told(&Load::default(), &aged, 60_000), (0, Reason::Idle));
+    assert_eq!(decided(&Load::default(), &aged, 59_999), (10, Reason::ScaleDownDelayed));
+    assert_eq!(decided(&Load::default(), &aged, 60_000), (0, Reason::Idle));
     let policy = Policy { min: 1, min_schedule: "mon-sun 00:00-24:00=3".parse().unwrap(), ..policy() };
     let decision = decide(&Load::default(), &aged, &policy, 60_000);
     assert_eq!((decision.target, decision.reason), (3, Reason::Idle));
@@ -91,23 +91,23 @@ fn nothing_to_do_for_long_leaves_the_minimum() {
 }
 
 #[test]
-fn while_the_fleet_is_paused_what_waits_needs_nobody() {
+fn waiting_clips_of_a_paused_fleet_need_no_workers() {
     let paused = Load { paused: true, ..load(50, 0, 0, 400.0) };
-    assert_eq!(told(&paused, &pool(0), 0), (0, Reason::Enough));
+    assert_eq!(decided(&paused, &pool(0), 0), (0, Reason::Enough));
     let aged = Pool { excess_since_ms: Some(0), ..pool(4) };
-    assert_eq!(told(&paused, &aged, 60_000), (0, Reason::Idle));
+    assert_eq!(decided(&paused, &aged, 60_000), (0, Reason::Idle));
     let end = Load { paused: true, ..load(50, 2, 1, 400.0) };
-    assert_eq!(told(&end, &pool(1), 0), (1, Reason::Enough));
+    assert_eq!(decided(&end, &pool(1), 0), (1, Reason::Enough));
 }
 
 #[test]
-fn a_surplus_that_was_needed_again_is_young_again() {
+fn the_scale_down_delay_restarts_when_the_workers_are_needed_again() {
     let mut pool = pool(4);
     let (quiet, loud) = (load(0, 2, 1, 5.0), load(40, 2, 1, 400.0));
     let policy = policy();
     let mut step = |load: &Load, now_ms| {
         let decision = decide(load, &pool, &policy, now_ms);
-        pool.note(&decision, now_ms);
+        pool.track_excess(&decision, now_ms);
         (decision.reason, pool.excess_since_ms)
     };
     assert_eq!(step(&quiet, 1_000), (Reason::ScaleDownDelayed, Some(1_000)));
@@ -117,7 +117,7 @@ fn a_surplus_that_was_needed_again_is_young_again() {
 }
 
 #[test]
-fn of_all_loads_none_goes_beyond_the_quota_or_below_the_busy() {
+fn no_load_exceeds_the_quota_or_stops_busy_workers() {
     fastrand::seed(7);
     for round in 0..20_000 {
         let at_work = fastrand::u32(0..60);
@@ -139,6 +139,6 @@ fn of_all_loads_none_goes_beyond_the_quota_or_below_the_busy() {
         assert!(decision.target <= 20, "{round}: {load:?} {pool:?} {decision:?}");
         assert!(decision.target >= load.busy_workers.min(pool.target), "{round}: {load:?} {pool:?} {decision:?}");
         assert!(decision.loss_seconds <= pool.allowance_seconds, "{round}: {load:?} {pool:?} {decision:?}");
-        assert!(load.paused || decision.target > 0 || load.waiting == 0, "{round}: clips wait for nobody");
+        assert!(load.paused || decision.target > 0 || load.waiting == 0, "{round}: clips wait without a worker");
     }
 }

@@ -1,29 +1,29 @@
-//! What a run of the model came to.
+//! The results of a run of the model.
 
 use std::fmt::Write as _;
 
-/// Figures of one run.
+/// Results of one run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
-    /// How long was looked at.
+    /// Simulated time.
     pub length_seconds: f64,
     /// From the first submission to the first scale call.
     pub first_call_seconds: Option<f64>,
     /// Scale calls.
     pub calls: u32,
-    /// From submission to a slot, of each clip, in rising order.
+    /// From submission to the first slot, of each clip, in ascending order.
     pub waits_seconds: Vec<f64>,
-    /// From submission to the last clip, of each batch, in rising order.
+    /// From submission to the last clip, of each batch, in ascending order.
     pub batches_seconds: Vec<f64>,
     /// Slot-seconds of clips that completed.
     pub useful_seconds: f64,
-    /// Slot-seconds of work that was lost when its instance was ended.
+    /// Slot-seconds of work that was lost because its instance was stopped.
     pub lost_seconds: f64,
-    /// Clips that were interrupted so.
+    /// Clips that were interrupted by it.
     pub interrupted: u32,
     /// Slot-seconds of instances that were ready, busy or not.
     pub ready_seconds: f64,
-    /// Instance-seconds paid for: from being asked for to being ended.
+    /// Billed instance-seconds: from the request for an instance until it was stopped.
     pub billed_seconds: f64,
     /// The most instances at once.
     pub most_instances: u32,
@@ -36,30 +36,30 @@ impl Report {
         self
     }
 
-    /// Share of the slot-seconds worked that were lost.
+    /// Share of the used slot-seconds that were lost.
     pub fn lost_work(&self) -> f64 {
         share(self.lost_seconds, self.useful_seconds + self.lost_seconds)
     }
 
-    /// Share of the slot-seconds ready in which nothing was worked at.
+    /// Share of the ready slot-seconds that were unused.
     pub fn idle(&self) -> f64 {
         share(self.ready_seconds - self.useful_seconds - self.lost_seconds, self.ready_seconds)
     }
 
-    /// Share of the slot-seconds paid for, with those of starting, that made clips.
+    /// Share of the billed slot-seconds, including cold starts, that completed clips used.
     pub fn utilisation(&self, slots: u32) -> f64 {
         share(self.useful_seconds, self.billed_seconds * f64::from(slots))
     }
 
-    /// Mean number of instances paid for.
+    /// Mean number of billed instances.
     pub fn mean_instances(&self) -> f64 {
         share(self.billed_seconds, self.length_seconds)
     }
 
-    /// A part of the sorted values, in seconds: the median at 0.5.
+    /// A quantile of sorted values, in seconds: the median at 0.5.
     pub fn at(values: &[f64], part: f64) -> f64 {
-        let place = ((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1));
-        values.get(place).copied().unwrap_or(0.0)
+        let index = ((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1));
+        values.get(index).copied().unwrap_or(0.0)
     }
 }
 
@@ -67,7 +67,7 @@ fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// Runs beside one another, as text.
+/// Compares runs in a text table.
 pub fn table(rows: &[(&str, &Report)]) -> String {
     let mut text = String::new();
     let head = [

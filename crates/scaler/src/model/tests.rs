@@ -1,9 +1,9 @@
-//! What the scaler promises, in the model.
+//! The scaler's guarantees, in the model.
 
 use super::*;
 use crate::{Policy, Schedule};
 
-/// An L4 as the plan assumes it; see deploy/scaling.md.
+/// An L4 with the assumptions of deploy/scaling.md.
 pub(crate) fn l4(seed: u64) -> Fleet {
     Fleet { slots: 2, cold_start_seconds: 30.0, rate: 0.144, seed }
 }
@@ -24,12 +24,12 @@ fn a_burst_of_200_clips_from_zero_gets_its_first_call_within_a_second() {
     assert_eq!((ours.waits_seconds.len(), ours.batches_seconds.len(), ours.interrupted), (200, 1, 0));
     let theirs = run(&l4(1), &burst, &mut Crema::new(2.0, 20, 0));
     let waited = theirs.first_call_seconds.unwrap();
-    assert!((120.0..=195.0).contains(&waited), "its metric is that late: {waited}");
+    assert!((120.0..=195.0).contains(&waited), "its metric is delayed: {waited}");
     assert!(ours.batches_seconds[0] < theirs.batches_seconds[0]);
 }
 
 #[test]
-fn over_a_mixed_day_little_is_idle_and_less_is_lost() {
+fn on_a_mixed_day_little_time_is_idle_and_little_work_is_lost() {
     for seed in 1..=3 {
         let day = Demand::mixed_day(1.0, seed);
         let ours = run(&l4(seed), &day, &mut in_band(policy()));
@@ -48,7 +48,7 @@ fn every_slot_second_is_accounted_for() {
     careless.idle_seconds = 0.0;
     let report = run(&l4(9), &day, &mut in_band(careless));
     assert!(report.lost_seconds > 0.0 && report.interrupted > 0, "a careless policy loses work: {report:?}");
-    assert_eq!(report.batches_seconds.len(), day.batches.len(), "and no clip");
+    assert_eq!(report.batches_seconds.len(), day.batches.len(), "but no clip");
     assert!(report.useful_seconds + report.lost_seconds <= report.ready_seconds + 1e-6);
     assert!(report.ready_seconds <= report.billed_seconds * 2.0);
 }
@@ -60,7 +60,7 @@ fn the_same_seed_gives_the_same_day() {
 }
 
 #[test]
-fn a_warm_minimum_spares_the_cold_start() {
+fn a_minimum_of_one_worker_avoids_the_cold_start() {
     let warm = Policy { min_schedule: "mon-sun 00:00-24:00=1".parse::<Schedule>().unwrap(), ..policy() };
     let small = Demand::burst(2, 45.0);
     let cold = run(&l4(1), &small, &mut in_band(policy()));

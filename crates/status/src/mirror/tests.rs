@@ -7,13 +7,14 @@ use clipfleet_cloud::{
     Document, Documents, Fields, Message, Search, SubscriptionSpec, Value, Version,
     memory::{Call, Fault, Memory},
 };
-use clipfleet_domain::{ids::OwnerUid, job::BatchContext, lifecycle::ClipView, rendition::name_of, state::State};
+use clipfleet_domain::{ids::OwnerUid, job::BatchContext, lifecycle::ClipView, state::State, wire_name::WireName as _};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use std::time::UNIX_EPOCH;
 use tokio::time::Instant;
 
-/// The events of a real batch of a fleet with one worker of one slot: two clips that complete, one whose window lies beyond the end of the
-/// source, and one that is cancelled. Each line is the time since the first in milliseconds, and the message in hexadecimal.
+/// The recorded events of a batch on a fleet with one worker and one slot: two clips complete, one has a window beyond
+/// the end of the source, and one is cancelled. Each line has the time since the first event in milliseconds, and the
+/// message in hexadecimal.
 const RECORDED: &str = include_str!("recorded.txt");
 
 const CLIPS: [&str; 4] = ["clip-1", "wizard--clip-2", "too--late", "unwanted"];
@@ -26,7 +27,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A status service with the mirror, whose own view of the cloud `wrap` may change.
+    /// A status service with the mirror. `wrap` may change its cloud.
     async fn new(wrap: impl FnOnce(Cloud) -> Cloud) -> Self {
         let memory = Memory::new();
         let (cloud, _) = memory.connect();
@@ -45,10 +46,10 @@ impl Stage {
         Self { memory, cloud, stop, folding: tokio::spawn(folding) }
     }
 
-    /// The product's own document of the project.
+    /// Creates the legacy product's document of the project.
     async fn with_project(self) -> Self {
-        let noted = Fields::from([("note".into(), Value::String("kept".into()))]);
-        let clips = Fields::from([("clip-1".into(), Value::Map(noted.clone())), ("other".into(), Value::Map(noted))]);
+        let note = Fields::from([("note".into(), Value::String("kept".into()))]);
+        let clips = Fields::from([("clip-1".into(), Value::Map(note.clone())), ("other".into(), Value::Map(note))]);
         let title = Value::String("Talk".into());
         let fields = Fields::from([("title".into(), title), ("clipProcessing".into(), Value::Map(clips))]);
         let path = "wizardProjects/wizard--p-1".to_owned();
@@ -56,12 +57,12 @@ impl Stage {
         self
     }
 
-    /// Publishes what was recorded, as it was spaced.
+    /// Publishes the recorded events at their recorded times.
     async fn replay(&self) {
-        let began = Instant::now();
+        let started = Instant::now();
         for line in RECORDED.lines() {
             let (ms, hex) = line.split_once(' ').unwrap();
-            tokio::time::sleep_until(began + Duration::from_millis(ms.parse().unwrap())).await;
+            tokio::time::sleep_until(started + Duration::from_millis(ms.parse().unwrap())).await;
             let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
             let data: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
             let message = Message { data: data.into(), ..Message::default() };
@@ -77,7 +78,7 @@ impl Stage {
         self.get(&format!("wizardProcessingJobs/b1:{clip}")).await
     }
 
-    /// A clip of the project's document.
+    /// The fields of a clip in the project's document.
     async fn clip(&self, clip: &str) -> Fields {
         let project = self.get("wizardProjects/wizard--p-1").await.unwrap();
         let Value::Map(clips) = &project.fields["clipProcessing"] else { panic!("{project:?}") };
@@ -85,7 +86,7 @@ impl Stage {
         clip.clone()
     }
 
-    /// Stops the service, as a signal does.
+    /// Stops the service as a signal does.
     async fn end(self) -> Memory {
         self.stop.cancel();
         self.folding.await.unwrap().unwrap();
@@ -93,7 +94,7 @@ impl Stage {
     }
 }
 
-/// Fields as one line, in the order of their names: times are milliseconds since the batch was accepted.
+/// Fields as one line, in the order of their names. Times are milliseconds since the batch was accepted.
 fn line(fields: &Fields) -> String {
     let accepted = UNIX_EPOCH + Duration::from_millis(1_795_657_505_165);
     let value = |value: &Value| match value {
@@ -106,21 +107,27 @@ fn line(fields: &Fields) -> String {
     fields.iter().map(|(name, field)| format!("{name}={}", value(field))).collect::<Vec<_>>().join(" ")
 }
 
-/// The end of every clip as a job, without what names it.
+/// The final job of every clip, without its ids.
 const GOLDEN: [&str; 4] = [
-    "completedAt=+2643 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/processed-clips%2Fu1%2Fclip-1-d9970eca9b337da948cb.mp4?alt=media progress=100 startedAt=+12 status=completed updatedAt=+2643",
-    "completedAt=+5521 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/processed-clips%2Fu1%2Fwizard--clip-2-dfac18c2f53bb66ce3eb.mp4?alt=media progress=100 startedAt=+2737 status=completed updatedAt=+5521",
-    "completedAt=+8429 createdAt=+0 error=the window 9000-60000 ms lies beyond the end of the source at 12000 ms; choose an end of at most 12000 ms outputUrl=- progress=5 startedAt=+5535 status=failed updatedAt=+8429",
-    "completedAt=+1081 createdAt=+0 error=the export was cancelled outputUrl=- progress=0 startedAt=- status=failed updatedAt=+1081",
+    "completedAt=+2643 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/\
+     processed-clips%2Fu1%2Fclip-1-d9970eca9b337da948cb.mp4?alt=media progress=100 startedAt=+12 status=completed \
+     updatedAt=+2643",
+    "completedAt=+5521 createdAt=+0 error=- outputUrl=http://127.0.0.1:43219/storage/v1/b/clipfleet-local/o/\
+     processed-clips%2Fu1%2Fwizard--clip-2-dfac18c2f53bb66ce3eb.mp4?alt=media progress=100 startedAt=+2737 \
+     status=completed updatedAt=+5521",
+    "completedAt=+8429 createdAt=+0 error=the window 9000-60000 ms lies beyond the end of the source at 12000 ms; \
+     choose an end of at most 12000 ms outputUrl=- progress=5 startedAt=+5535 status=failed updatedAt=+8429",
+    "completedAt=+1081 createdAt=+0 error=the export was cancelled outputUrl=- progress=0 startedAt=- status=failed \
+     updatedAt=+1081",
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
+async fn a_recorded_batch_gives_exactly_the_fields_of_the_legacy_product() {
     let stage = Stage::new(|cloud| cloud).await.with_project().await;
-    let began = Instant::now();
+    let started = Instant::now();
     let watching = async {
         let mut seen: BTreeMap<&str, Vec<(String, i64)>> = BTreeMap::new();
-        while began.elapsed() < Duration::from_secs(11) {
+        while started.elapsed() < Duration::from_secs(11) {
             for clip in CLIPS {
                 let Some(job) = stage.job(clip).await else { continue };
                 let now =
@@ -148,9 +155,9 @@ async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
         }
         let mut shown = stage.clip(clip).await;
         if clip == "clip-1" {
-            assert_eq!(shown.remove("note"), Some(Value::String("kept".into())), "what a page keeps beside stays");
+            assert_eq!(shown.remove("note"), Some(Value::String("kept".into())), "fields of the page stay");
         }
-        assert_eq!(shown, job, "the project says the same");
+        assert_eq!(shown, job, "the project has the same fields");
     }
     let states =
         |clip: &str| seen[clip].iter().map(|(status, progress)| format!("{status} {progress}")).collect::<Vec<_>>();
@@ -169,14 +176,14 @@ async fn a_recorded_batch_gives_exactly_the_fields_of_the_old_product() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_looks_every_five_seconds_sees_each_end() {
+async fn a_page_that_polls_every_five_seconds_sees_each_end() {
     let stage = Stage::new(|cloud| cloud).await.with_project().await;
-    let began = Instant::now();
-    // As the old page does: until the status is one of these two, or it gives up.
+    let started = Instant::now();
+    // Polls as the legacy page does: until the status is one of these two, or it times out.
     let polling = async {
         let mut waiting = CLIPS.to_vec();
         let mut ends = BTreeMap::new();
-        while !waiting.is_empty() && began.elapsed() < Duration::from_secs(60) {
+        while !waiting.is_empty() && started.elapsed() < Duration::from_secs(60) {
             tokio::time::sleep(Duration::from_secs(5)).await;
             let clips = stage.get("wizardProjects/wizard--p-1").await.unwrap();
             let Value::Map(clips) = &clips.fields["clipProcessing"] else { panic!("{clips:?}") };
@@ -186,7 +193,7 @@ async fn a_page_that_looks_every_five_seconds_sees_each_end() {
                     Some(Value::String(status)) if ["completed", "failed"].contains(&status.as_str()) => {
                         ends.insert(
                             *clip,
-                            (status.clone(), shown["outputUrl"] != Value::Null, began.elapsed().as_secs()),
+                            (status.clone(), shown["outputUrl"] != Value::Null, started.elapsed().as_secs()),
                         );
                         false
                     }
@@ -206,7 +213,7 @@ async fn a_page_that_looks_every_five_seconds_sees_each_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_project_that_is_not_there_is_not_made_and_its_jobs_are_told() {
+async fn a_missing_project_is_not_created_and_its_jobs_are_written() {
     let stage = Stage::new(|cloud| cloud).await;
     stage.replay().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -216,10 +223,10 @@ async fn a_project_that_is_not_there_is_not_made_and_its_jobs_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happened_last_is_told_before_the_service_stops() {
+async fn the_latest_changes_are_mirrored_before_the_service_stops() {
     let stage = Stage::new(|cloud| cloud).await.with_project().await;
     stage.replay().await;
-    // The end is folded and written; its second is not over.
+    // The end is folded and written, but its write interval has not passed.
     tokio::time::sleep(Duration::from_millis(10)).await;
     let memory = stage.end().await;
     let documents = memory.connect().0.documents;
@@ -228,7 +235,7 @@ async fn what_happened_last_is_told_before_the_service_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_up() {
+async fn what_an_instance_could_not_mirror_another_mirrors_when_it_loads_the_batch() {
     let stage = Stage::new(without_mirror).await.with_project().await;
     stage.replay().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -239,7 +246,7 @@ async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_u
         fold(Config { legacy_mirror: true }, theirs, Clock::starting_at(0), Readiness::default(), stop.clone());
     let folding = tokio::spawn(folding);
     let stage = Stage { cloud: memory.connect().0, memory, stop, folding };
-    // Any event of the batch that comes again.
+    // An event of the batch is redelivered.
     let last = RECORDED.lines().last().unwrap().split_once(' ').unwrap().1;
     let byte = |at| u8::from_str_radix(&last[at..at + 2], 16).unwrap();
     let data: Vec<u8> = (0..last.len()).step_by(2).map(byte).collect();
@@ -252,7 +259,7 @@ async fn what_an_instance_could_not_tell_another_tells_when_it_takes_the_batch_u
     stage.end().await;
 }
 
-/// A store in which whatever is told of to the old product takes so long.
+/// A store in which each write of the mirror takes this long.
 struct Slow(Cloud, Duration);
 
 #[async_trait]
@@ -284,16 +291,16 @@ fn without_mirror(cloud: Cloud) -> Cloud {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mirror_that_hangs_keeps_nothing_waiting() {
+async fn a_mirror_that_hangs_does_not_block_the_writer() {
     let stage = Stage::new(without_mirror).await.with_project().await;
     stage.replay().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let batch = stage.get("exportBatches/b1").await.unwrap();
-    assert_eq!(batch.field("status").as_text(), Some("partial"), "the main documents are as ever");
-    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS), 0, "so are the leases");
+    assert_eq!(batch.field("status").as_text(), Some("partial"), "the status documents are written");
+    assert_eq!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS), 0, "their events are acked");
     let stopping = Instant::now();
     stage.end().await;
-    assert!(stopping.elapsed() <= LAST_ROUND + Duration::from_millis(10), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() <= CLOSE_TIMEOUT + Duration::from_millis(10), "{:?}", stopping.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +308,7 @@ async fn a_mirror_whose_calls_fail_catches_up() {
     let stage = Stage::new(|cloud| cloud).await.with_project().await;
     stage.replay().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // Nothing but the mirror calls now.
+    // Only the mirror makes calls now.
     stage.memory.fail_next(Call::Get, Fault::Refused(ErrorKind::Unavailable));
     stage.memory.fail_next(Call::Commit, Fault::AnswerLost);
     tokio::time::sleep(RETRY_DELAY * 2 + WRITE_INTERVAL * 2).await;
@@ -311,24 +318,24 @@ async fn a_mirror_whose_calls_fail_catches_up() {
 }
 
 #[test]
-fn what_waits_is_told_once_and_has_a_bound() {
+fn pending_clips_are_a_set_and_bounded() {
     let (pending, project) = (Pending::default(), ProjectId::parse("p1").unwrap());
     let batch = BatchId::parse("b1").unwrap();
     let clip = |number: usize| (batch.clone(), ClipId::parse(&format!("c{number}")).unwrap());
     for _ in 0..3 {
         pending.add(&project, [clip(1)]);
     }
-    let waiting = || pending.lock().values().map(BTreeSet::len).sum::<usize>();
-    assert_eq!(waiting(), 1);
-    pending.add(&project, (0..PENDING + 100).map(clip));
-    assert_eq!(waiting(), PENDING);
+    let count = || pending.lock().values().map(BTreeSet::len).sum::<usize>();
+    assert_eq!(count(), 1);
+    pending.add(&project, (0..MAX_PENDING + 100).map(clip));
+    assert_eq!(count(), MAX_PENDING);
     pending.add(&ProjectId::parse("p2").unwrap(), [clip(1)]);
-    assert_eq!(waiting(), PENDING);
+    assert_eq!(count(), MAX_PENDING);
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_instances_agree_in_the_end() {
-    // What one has read is old by the time it writes; others were there meanwhile.
+async fn several_instances_converge() {
+    // One instance writes what it read four seconds earlier; the others write in between.
     let late = Duration::from_secs(4);
     let slow = |cloud: Cloud| Cloud { documents: Arc::new(Slow(cloud.clone(), late)), ..cloud };
     let stage = Stage::new(slow).await.with_project().await;
@@ -352,7 +359,7 @@ async fn several_instances_agree_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_before_another_told_of_it_is_not_told() {
+async fn a_write_fails_if_another_instance_mirrored_the_clip_since_it_was_read() {
     let cloud = Memory::new().connect().0;
     let slow = Cloud { documents: Arc::new(Slow(cloud.clone(), Duration::from_secs(4))), ..cloud.clone() };
     let (project, batch) = (ProjectId::parse("p1").unwrap(), BatchId::parse("b1").unwrap());
@@ -373,7 +380,7 @@ async fn what_was_read_before_another_told_of_it_is_not_told() {
         put(document.path(), document.to_fields()).await;
     };
     put(wizard::project_path(&project), Fields::new()).await;
-    // Once while there is no job yet, and once while there is one.
+    // Once without an existing job, and once with one.
     for (before, after) in [(State::Queued, State::Processing), (State::Failed, State::Completed)] {
         put_clip(before).await;
         let quick = async {
@@ -386,6 +393,6 @@ async fn what_was_read_before_another_told_of_it_is_not_told() {
         let refused = late.unwrap_err().kind();
         assert!(matches!(refused, ErrorKind::Conflict | ErrorKind::AlreadyExists), "{refused:?}");
         let job = cloud.documents.get(&[wizard::job_path(&batch, &clip)]).await.unwrap().remove(0).unwrap();
-        assert_eq!(job.field("status").as_text(), Some(name_of(&State::ALL, after)));
+        assert_eq!(job.field("status").as_text(), Some(after.name()));
     }
 }

@@ -1,4 +1,4 @@
-//! Documents that the store refuses for good, behind the whole service, on a cloud in memory and on virtual time.
+//! Documents that the store permanently refuses, through the whole service, on a cloud in memory and in virtual time.
 
 use crate::{Config, fold};
 use async_trait::async_trait;
@@ -26,10 +26,10 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Batches beside the one with the refused document: enough that several commits hold some of them.
+/// The number of batches besides the one with the refused document: enough that several commits contain some of them.
 const OTHERS: usize = 50;
 
-/// Whether the store refuses a write for good.
+/// Whether the store permanently refuses a write.
 type Refuses = fn(&Write) -> bool;
 
 struct Refusing {
@@ -68,7 +68,7 @@ struct Stage {
     memory: Memory,
     cloud: Cloud,
     refuses: Refuses,
-    /// Whether the store refuses anything.
+    /// Whether the store refuses writes at all.
     on: Arc<AtomicBool>,
     running: (CancellationToken, JoinHandle<Result<(), CloudError>>),
 }
@@ -103,7 +103,7 @@ impl Stage {
         Self { memory, cloud, refuses, on, running }
     }
 
-    /// Ends the service as a signal does and starts another.
+    /// Stops the service as a signal does, and starts another.
     async fn restart(self) -> Self {
         let (stop, folding) = self.running;
         stop.cancel();
@@ -132,12 +132,13 @@ impl Stage {
         self.cloud.queue.publish(names::PROGRESS_EVENTS, Message { data, ..Message::default() }).await.unwrap();
     }
 
-    /// Reports of a clip at work and of its end.
+    /// Publishes progress and completion of a clip.
     async fn complete(&self, batch: &str) {
         let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
         let phase = Phase::Encoding;
-        let at_work = ClipEventKind::Progressed { phase, percent: 40, eta_seconds: None, encoding: encoding.clone() };
-        self.publish(batch, 0, at_work).await;
+        let progressed =
+            ClipEventKind::Progressed { phase, percent: 40, eta_seconds: None, encoding: encoding.clone() };
+        self.publish(batch, 0, progressed).await;
         let output = Output { uri: "gs://b/o".into(), ..Output::default() };
         self.publish(batch, 0, ClipEventKind::Completed { output, encoding }).await;
     }
@@ -148,7 +149,7 @@ impl Stage {
         }
     }
 
-    /// Waits until every event is settled.
+    /// Waits until every event is acked.
     async fn settled(&self) {
         for _ in 0..3_000 {
             if self.memory.unsettled(names::PROGRESS_EVENTS_STATUS) == 0 {
@@ -156,7 +157,7 @@ impl Stage {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("{} events still circle", self.memory.unsettled(names::PROGRESS_EVENTS_STATUS));
+        panic!("{} events are still unsettled", self.memory.unsettled(names::PROGRESS_EVENTS_STATUS));
     }
 
     async fn document(&self, path: &str) -> Option<Document> {
@@ -182,27 +183,27 @@ impl Stage {
 const BATCH: &str = "exportBatches/bad";
 const CLIP: &str = "exportBatches/bad/clips/c1";
 
-/// Refuses what is more than the least that the document could say.
-fn refuses_all_but_the_least(write: &Write) -> bool {
+/// Refuses a clip's document unless it is reduced.
+fn refuses_unless_reduced(write: &Write) -> bool {
     write.path == CLIP && write.fields["encoder"] != Value::String(String::new())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_takes_its_place() {
-    let stage = Stage::new(refuses_all_but_the_least).await;
+async fn a_refused_document_does_not_delay_others_and_is_replaced_by_a_reduced_one() {
+    let stage = Stage::new(refuses_unless_reduced).await;
     let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
-    let at_work = ClipEventKind::Progressed { phase: Phase::Encoding, percent: 40, eta_seconds: None, encoding };
-    stage.publish("bad", 0, at_work).await;
+    let progressed = ClipEventKind::Progressed { phase: Phase::Encoding, percent: 40, eta_seconds: None, encoding };
+    stage.publish("bad", 0, progressed).await;
     stage.others_complete().await;
     stage.settled().await;
     stage.others_are_completed().await;
-    let clip = stage.document(CLIP).await.expect("a short document");
+    let clip = stage.document(CLIP).await.expect("a reduced document");
     assert_eq!(clip.field("status").as_text(), Some("failed"));
     let Value::Map(error) = &clip.fields["error"] else { panic!("{clip:?}") };
     assert_eq!((&error["code"], &error["retryable"]), (&Value::String("document_refused".into()), &Value::Bool(true)));
     assert_eq!(stage.status(BATCH).await, "failed");
 
-    // What its attempt says later changes nothing, and a retry begins anew.
+    // Later events of its attempt change nothing, and a retry starts over.
     stage.complete("bad").await;
     stage.settled().await;
     assert_eq!(stage.status(CLIP).await, "failed");
@@ -212,13 +213,13 @@ async fn a_document_that_is_refused_for_good_holds_up_no_other_and_a_short_one_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
-    let stage = Stage::new(refuses_all_but_the_least).await;
+async fn a_completed_clip_stays_completed_in_its_reduced_document() {
+    let stage = Stage::new(refuses_unless_reduced).await;
     let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
     let output = Output { uri: "gs://b/o".into(), ..Output::default() };
     stage.publish("bad", 0, ClipEventKind::Completed { output, encoding }).await;
     stage.settled().await;
-    let clip = stage.document(CLIP).await.expect("a short document");
+    let clip = stage.document(CLIP).await.expect("a reduced document");
     assert_eq!(
         (clip.field("status").as_text(), clip.field("outputUri").as_text()),
         (Some("completed"), Some("gs://b/o"))
@@ -227,21 +228,21 @@ async fn a_clip_that_is_completed_stays_so_in_its_short_document() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its_batch() {
+async fn the_batch_records_the_end_of_a_clip_whose_document_cannot_be_written() {
     let stage = Stage::new(|write| write.path == CLIP).await;
     stage.others_complete().await;
     stage.publish("bad", 0, ClipEventKind::Started).await;
     stage.settled().await;
     stage.others_are_completed().await;
     assert_eq!(stage.document(CLIP).await, None);
-    let told = stage.document(BATCH).await.unwrap();
-    assert_eq!((told.field("status").as_text(), told.field("failedClips").as_integer()), (Some("failed"), Some(1)));
+    let batch = stage.document(BATCH).await.unwrap();
+    assert_eq!((batch.field("status").as_text(), batch.field("failedClips").as_integer()), (Some("failed"), Some(1)));
 
-    // Another instance knows it from there, and says nothing else.
+    // Another instance reads the end from there, and writes the same document.
     let stage = stage.restart().await;
     stage.complete("bad").await;
     stage.settled().await;
-    assert_eq!(stage.document(BATCH).await.unwrap().fields, told.fields);
+    assert_eq!(stage.document(BATCH).await.unwrap().fields, batch.fields);
     stage.on.store(false, Ordering::Relaxed);
     stage.publish("bad", 1, ClipEventKind::Started).await;
     stage.settled().await;
@@ -249,18 +250,18 @@ async fn how_a_clip_ended_whose_document_cannot_be_written_at_all_is_told_by_its
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_accepts_nothing_costs_no_event() {
+async fn a_store_that_accepts_nothing_loses_no_event() {
     let stage = Stage::new(|_| true).await;
     stage.others_complete().await;
     sleep(Duration::from_secs(3_600)).await;
-    assert!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS) >= OTHERS, "the ends are kept");
+    assert!(stage.memory.unsettled(names::PROGRESS_EVENTS_STATUS) >= OTHERS, "the events stay unsettled");
     stage.on.store(false, Ordering::Relaxed);
     stage.settled().await;
     stage.others_are_completed().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_refused_documents_of_one_commit_are_all_set_aside() {
+async fn several_refused_documents_of_one_commit_are_all_handled() {
     let stage = Stage::new(|write| write.path.ends_with("0/clips/c1")).await;
     stage.others_complete().await;
     stage.settled().await;
@@ -270,6 +271,6 @@ async fn several_refused_documents_of_one_commit_are_all_set_aside() {
         let clip = stage.document(&format!("exportBatches/b{number}/clips/c1")).await;
         assert_eq!(clip.is_none(), number % 10 == 0, "b{number}");
     }
-    // Clips whose progress could not be shown have failed, and their batches say so.
+    // Clips whose progress could not be written have failed, and so have their batches.
     assert_eq!(states, BTreeMap::from([("completed".to_owned(), OTHERS - 5), ("failed".to_owned(), 5)]));
 }

@@ -1,4 +1,4 @@
-//! The GPU through good and bad clips, alone and in a whole worker with a media program of its own.
+//! The GPU monitor, alone and in a whole worker whose media program is this test program.
 
 use super::*;
 use crate::{Config, run};
@@ -34,8 +34,8 @@ fn report(passed: bool) -> Value {
     json!({"gpu": {"note": "the GPU failed its test: nvencoder: NV_ENC_ERR_GENERIC", "selfTest": {"passed": passed}}})
 }
 
-fn used(required: bool) -> GpuMonitor {
-    GpuMonitor::new(required, verdict(&report(true)))
+fn enabled(required: bool) -> GpuMonitor {
+    GpuMonitor::new(required, state_of(&report(true)))
 }
 
 fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
@@ -44,7 +44,7 @@ fn finished(fallback_kind: &str, gpu_driver: &str) -> TranscodeFinished {
 }
 
 #[test]
-fn only_what_the_cpu_made_after_it_failed_speaks_against_the_gpu() {
+fn only_failures_that_blame_the_gpu_count_against_it() {
     let outcome = |kind, driver| GpuOutcome::of(&finished(kind, driver));
     assert_eq!(
         (outcome("", "580.65"), outcome("unsupported", "unknown")),
@@ -61,8 +61,8 @@ fn only_what_the_cpu_made_after_it_failed_speaks_against_the_gpu() {
 }
 
 #[test]
-fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
-    let gpu = used(false);
+fn consecutive_failures_cause_one_test_and_a_success_resets_them() {
+    let gpu = enabled(false);
     let failed = |times: u32| (0..times).map(|_| gpu.record(GpuOutcome::Failed)).collect::<Vec<_>>();
     assert_eq!(failed(2), [false, false]);
     assert!(!gpu.record(GpuOutcome::Succeeded) && !gpu.record(GpuOutcome::NotUsed));
@@ -73,13 +73,13 @@ fn failures_in_a_row_lead_to_one_test_and_a_good_clip_forgives_them() {
     let reason = gpu.disabled_reason().unwrap();
     assert!(reason.ends_with("nvencoder: NV_ENC_ERR_GENERIC"), "{reason}");
     assert_eq!(gpu.details(), json!({"state": "disabled", "reason": reason}));
-    assert_eq!((gpu.fatal(), failed(9)), (None, vec![false; 9]), "it is not tested any more");
+    assert_eq!((gpu.fatal(), failed(9)), (None, vec![false; 9]), "a disabled GPU is not tested again");
 }
 
 #[test]
-fn a_gpu_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
+fn a_required_gpu_ends_its_worker_when_it_fails_or_vanishes() {
     for report in [Ok(report(false)), Ok(json!({"gpu": {}})), Err(io::Error::other("no answer in 60s"))] {
-        let gpu = used(true);
+        let gpu = enabled(true);
         assert_eq!(gpu.fatal(), None);
         gpu.record_retest(report);
         assert!(gpu.fatal().is_some() && gpu.disabled.is_cancelled());
@@ -87,21 +87,21 @@ fn a_gpu_that_is_a_must_ends_its_worker_when_it_fails_or_vanishes() {
 }
 
 #[test]
-fn where_there_is_no_gpu_nothing_is_ever_tested() {
-    let gpu = GpuMonitor::new(false, verdict(&json!({"gpu": {"selfTest": null}})));
+fn an_absent_gpu_is_never_tested() {
+    let gpu = GpuMonitor::new(false, state_of(&json!({"gpu": {"selfTest": null}})));
     assert!((0..9).all(|_| !gpu.record(GpuOutcome::Failed)));
     assert_eq!((gpu.details(), gpu.disabled_reason()), (json!({"state": "absent"}), None));
 }
 
-/// A media program that does what the shell says.
+/// A media program that is a shell script.
 fn program(directory: &Path, gpu: GpuMode, script: &str) -> Program {
     let path = directory.join("program");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     Program::new(path, gpu, directory)
 }
 
-/// By a process of its own: what is open for writing cannot be started, and had this one opened it, whatever another test starts
-/// meanwhile would have it open for a moment.
+/// Writes a program in a process of its own. A file that is open for writing cannot be executed. If this process opened
+/// it, a child that another test starts at the same moment would inherit the open file.
 fn write_program(path: &Path, script: &str) {
     let write =
         Command::new("sh").args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(Stdio::piped()).spawn();
@@ -111,39 +111,40 @@ fn write_program(path: &Path, script: &str) {
 }
 
 #[tokio::test]
-async fn a_gpu_that_kills_whoever_tests_it_is_disabled_from_the_start() {
+async fn a_gpu_that_kills_its_test_is_disabled_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
-    let deadly = r#"if [ "$GPU_ENABLED" = false ]; then echo '{"usable": true}'; else kill -SEGV $$; fi"#;
-    let (report, gpu) = detect(&program(directory.path(), GpuMode::Auto, deadly)).await.unwrap();
+    let crashing = r#"if [ "$GPU_ENABLED" = false ]; then echo '{"usable": true}'; else kill -SEGV $$; fi"#;
+    let (report, gpu) = detect(&program(directory.path(), GpuMode::Auto, crashing)).await.unwrap();
     assert_eq!(report, json!({"usable": true}));
     assert!(gpu.disabled_reason().unwrap().contains("signal: 11"), "{:?}", gpu.disabled_reason());
-    let refused = detect(&program(directory.path(), GpuMode::True, deadly)).await.err().unwrap();
+    let refused = detect(&program(directory.path(), GpuMode::True, crashing)).await.err().unwrap();
     assert!(refused.to_string().contains("signal: 11"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_machine_that_can_make_no_clip_is_refused_with_or_without_a_gpu() {
+async fn a_machine_that_cannot_make_clips_is_refused_with_or_without_a_gpu() {
     let directory = tempfile::tempdir().unwrap();
-    let lacking = r#"echo '{"missing": ["element mp4mux"]}'; exit 1"#;
-    let refused = detect(&program(directory.path(), GpuMode::Auto, lacking)).await.err().unwrap();
+    let incomplete = r#"echo '{"missing": ["element mp4mux"]}'; exit 1"#;
+    let refused = detect(&program(directory.path(), GpuMode::Auto, incomplete)).await.err().unwrap();
     assert!(refused.to_string().contains("mp4mux"), "{refused}");
 }
 
 #[test]
-fn metrics_grow_by_no_name_that_is_not_an_elements() {
+fn only_names_of_elements_become_labels() {
     assert_eq!(
         (label("nvh264enc"), label("x\n"), label(&"x".repeat(99))),
         ("nvh264enc".into(), "other".into(), "other".into())
     );
 }
 
-/// How long anything may take here that takes well under a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for anything here; all of it takes well under a second.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the GPU of [`plays_the_media_program`] makes of every clip.
+/// The reason that [`media_program_process`] gives for each clip that the GPU failed.
 const FAILED: &str = "nvh264dec+cuda+nvh264enc: nvencoder: NV_ENC_ERR_GENERIC";
 
-/// A worker in this process, on a cloud in memory, whose media program is this very program: see [`plays_the_media_program`].
+/// A worker in this process, on a cloud in memory. Its media program is this test program: see
+/// [`media_program_process`].
 struct Stage {
     cloud: Cloud,
     memory: Memory,
@@ -183,16 +184,16 @@ impl Stage {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let worker = tokio::spawn(run(config, listener, cloud.clone(), stop.clone()));
         let stage = Self { cloud, memory, directory, address, worker, stop };
-        stage.answers("/ready", r#""state":"enabled""#).await;
+        stage.wait_for("/ready", r#""state":"enabled""#).await;
         stage
     }
 
-    /// From now on the GPU fails its test.
+    /// Makes the GPU fail its test from now on.
     fn break_gpu(&self) {
         fs::write(self.directory.path().join("broken"), "").unwrap();
     }
 
-    async fn order(&self, clip: &str) {
+    async fn enqueue(&self, clip: &str) {
         let request = format!(
             r#"{{"batchId":"b-{clip}","ownerUid":"u1","projectId":"p1","source":{{"uri":"gs://media/a.mp4"}},
                 "clips":[{{"clipId":"{clip}","startMs":0,"endMs":1000}}]}}"#
@@ -205,16 +206,16 @@ impl Stage {
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.unwrap();
     }
 
-    /// The first event about a clip that is wanted.
-    async fn kind(&self, clip: &str, wanted: impl Fn(&ClipEventKind) -> bool) -> ClipEventKind {
+    /// Waits for the first event of a clip that matches.
+    async fn event(&self, clip: &str, matches: impl Fn(&ClipEventKind) -> bool) -> ClipEventKind {
         let mut events = self.cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, 100);
-        let found = timeout(PATIENCE, async {
+        let found = timeout(TIMEOUT, async {
             loop {
                 let delivery = events.next().await.unwrap().unwrap();
-                let fleet = event::decode(&delivery.message.data).unwrap();
+                let event = event::decode(&delivery.message.data).unwrap();
                 delivery.ack();
-                match fleet.kind {
-                    EventKind::Clip { id, event } if id.as_str() == clip && wanted(&event.kind) => return event.kind,
+                match event.kind {
+                    EventKind::Clip { id, event } if id.as_str() == clip && matches(&event.kind) => return event.kind,
                     _ => {}
                 }
             }
@@ -224,10 +225,11 @@ impl Stage {
         found
     }
 
-    /// Has a clip made, and says with what.
+    /// Has a clip made. Returns how it was encoded.
     async fn make(&self, clip: &str) -> Encoding {
-        self.order(clip).await;
-        match self.kind(clip, |kind| matches!(kind, ClipEventKind::Completed { .. } | ClipEventKind::Failed(_))).await {
+        self.enqueue(clip).await;
+        let ended = |kind: &ClipEventKind| matches!(kind, ClipEventKind::Completed { .. } | ClipEventKind::Failed(_));
+        match self.event(clip, ended).await {
             ClipEventKind::Completed { encoding, .. } => encoding,
             other => panic!("{other:?}"),
         }
@@ -241,23 +243,23 @@ impl Stage {
         Ok(answer)
     }
 
-    /// Waits until the worker's answer has these words.
-    async fn answers(&self, path: &str, words: &str) -> String {
+    /// Waits until the worker's response contains a text.
+    async fn wait_for(&self, path: &str, expected: &str) -> String {
         let mut last = String::new();
-        let waiting = timeout(PATIENCE, async {
+        let waiting = timeout(TIMEOUT, async {
             loop {
                 last = self.get(path).await.unwrap_or_else(|error| error.to_string());
-                if last.contains(words) {
+                if last.contains(expected) {
                     return last.clone();
                 }
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        waiting.await.unwrap_or_else(|_| panic!("{path} never had {words}"))
+        waiting.await.unwrap_or_else(|_| panic!("{path} never contained {expected}"))
     }
 }
 
-/// A program that answers `--check` by itself, and else is [`plays_the_media_program`].
+/// A program that handles `--check` itself and otherwise runs [`media_program_process`].
 fn media_program(directory: &Path) -> PathBuf {
     let (ours, path) = (std::env::current_exe().unwrap(), directory.join("program"));
     let [passed, failed] = [true, false].map(|passed| report(passed).to_string());
@@ -266,7 +268,7 @@ fn media_program(directory: &Path) -> PathBuf {
          if [ \"$1\" = --check ]; then\n\
          if [ -e '{directory}/broken' ]; then echo '{failed}'; else echo '{passed}'; fi; exit\n\
          fi\n\
-         exec '{ours}' --quiet --ignored --exact gpu::tests::plays_the_media_program\n",
+         exec '{ours}' --quiet --ignored --exact gpu::tests::media_program_process\n",
         directory = directory.display(),
         ours = ours.display(),
     );
@@ -274,32 +276,32 @@ fn media_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// With a GPU, every clip fails on it and is then made on the CPU; a clip named `endless` is never done.
+/// With a GPU, every clip fails on it and is then made on the CPU. A clip named `endless` never finishes.
 #[test]
-#[ignore = "the media program of the tests below, which start it"]
-fn plays_the_media_program() {
+#[ignore = "the media program, which the tests below start"]
+fn media_program_process() {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
     let mut length = [0; 4];
-    // Not started by a worker, or not needed.
+    // The process was not started by a worker, or its worker ended before it needed it.
     if socket.peer_addr().is_err() || socket.read_exact(&mut length).is_err() {
         return;
     }
     let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
     socket.read_exact(&mut bytes).unwrap();
-    let Some(to_pipeline::Message::Start(order)) = ToPipeline::decode(bytes.as_slice()).unwrap().message else {
-        panic!("no order");
+    let Some(to_pipeline::Message::Start(request)) = ToPipeline::decode(bytes.as_slice()).unwrap().message else {
+        panic!("no request");
     };
-    if order.clip.unwrap().clip_id == "endless" {
+    if request.clip.unwrap().clip_id == "endless" {
         let _ = socket.read_exact(&mut length);
         return;
     }
-    let directory = PathBuf::from(order.directory);
+    let directory = PathBuf::from(request.directory);
     for file in ["clip.mp4", "cover.jpg"] {
         fs::write(directory.join(file), file).unwrap();
     }
     let with_gpu = std::env::var("GPU_ENABLED").as_deref() != Ok("false");
     let (fallback_kind, fallback_reason) =
-        if with_gpu { ("gpu_failed", FAILED) } else { ("gpu_disabled", order.passed_over.as_str()) };
+        if with_gpu { ("gpu_failed", FAILED) } else { ("gpu_disabled", request.passed_over.as_str()) };
     let finished = TranscodeFinished {
         file: "clip.mp4".into(),
         cover: "cover.jpg".into(),
@@ -310,49 +312,49 @@ fn plays_the_media_program() {
         fallback_reason: fallback_reason.into(),
         ..TranscodeFinished::default()
     };
-    let told = FromPipeline { message: Some(from_pipeline::Message::Finished(finished)) }.encode_to_vec();
-    let length = u32::try_from(told.len()).unwrap().to_le_bytes();
-    socket.write_all(&[&length[..], &told].concat()).unwrap();
+    let message = FromPipeline { message: Some(from_pipeline::Message::Finished(finished)) }.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_le_bytes();
+    socket.write_all(&[&length[..], &message].concat()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gpu_that_fails_clip_after_clip_and_then_its_test_is_disabled_and_every_clip_says_why() {
+async fn a_gpu_that_fails_clips_and_then_its_test_is_disabled_and_every_clip_records_why() {
     let stage = Stage::new(GpuMode::Auto).await;
     stage.break_gpu();
     for number in 0..MAX_GPU_FAILURES {
         let encoding = stage.make(&format!("c{number}")).await;
         assert_eq!((encoding.fallback_reason.as_str(), encoding.decoder.as_str()), (FAILED, "avdec_h264"));
     }
-    let ready = stage.answers("/ready", r#""state":"disabled""#).await;
+    let ready = stage.wait_for("/ready", r#""state":"disabled""#).await;
     assert!(ready.starts_with("HTTP/1.0 200") && ready.contains("NV_ENC_ERR_GENERIC"), "{ready}");
     let reason = report(false)["gpu"]["note"].as_str().unwrap().to_owned();
     assert_eq!(stage.make("after").await.fallback_reason, reason);
     let metrics = stage.get("/metrics").await.unwrap();
-    for told in
+    for name in
         ["clipfleet_gpu_quarantined", r#"clipfleet_fallbacks_total{kind="gpu_failed"}"#, "clipfleet_gpu_retests_total"]
     {
-        assert!(metrics.contains(told), "{told} is missing in {metrics}");
+        assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
     stage.stop.cancel();
     stage.worker.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_must_have_a_gpu_hands_its_work_back_and_ends_when_the_gpu_fails() {
+async fn a_worker_that_requires_a_gpu_requeues_its_jobs_and_ends_when_the_gpu_fails() {
     let mut stage = Stage::new(GpuMode::True).await;
     stage.break_gpu();
-    stage.order("endless").await;
-    stage.kind("endless", |kind| *kind == ClipEventKind::Started).await;
+    stage.enqueue("endless").await;
+    stage.event("endless", |kind| *kind == ClipEventKind::Started).await;
     for number in 1..MAX_GPU_FAILURES {
         stage.make(&format!("c{number}")).await;
     }
-    // This one may be done in time or not.
-    stage.order("last").await;
-    let ended = timeout(PATIENCE, &mut stage.worker).await.expect("it ends").unwrap().unwrap_err();
+    // This clip may or may not be completed before the worker ends.
+    stage.enqueue("last").await;
+    let ended = timeout(TIMEOUT, &mut stage.worker).await.expect("the worker ends").unwrap().unwrap_err();
     assert!(ended.to_string().contains("NV_ENC_ERR_GENERIC"), "{ended}");
-    stage.kind("endless", |kind| *kind == ClipEventKind::Interrupted).await;
+    stage.event("endless", |kind| *kind == ClipEventKind::Interrupted).await;
     let unsettled = stage.memory.unsettled(names::CLIP_JOBS_WORKER);
-    assert!((1..=2).contains(&unsettled), "another worker gets it: {unsettled}");
+    assert!((1..=2).contains(&unsettled), "other workers receive {unsettled} jobs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,7 +363,7 @@ async fn a_gpu_that_passes_its_test_again_stays_in_use() {
     for number in 0..=MAX_GPU_FAILURES {
         assert_eq!(stage.make(&format!("c{number}")).await.fallback_reason, FAILED);
     }
-    stage.answers("/metrics", r#"clipfleet_gpu_retests_total{outcome="passed"}"#).await;
+    stage.wait_for("/metrics", r#"clipfleet_gpu_retests_total{outcome="passed"}"#).await;
     assert!(stage.get("/ready").await.unwrap().contains(r#""state":"enabled""#));
     stage.stop.cancel();
     stage.worker.await.unwrap().unwrap();
