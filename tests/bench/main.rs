@@ -1,13 +1,14 @@
-//! The figures of `make bench`, each measured on this machine in this run. Nothing here asserts a speed.
+//! The benchmarks of `make bench`, all measured in this run. No benchmark asserts a speed.
 
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
+mod emulator;
 mod media;
 mod scaling;
-mod servers;
 mod status;
 
-use crate::status::Teller;
+use crate::status::SimulatedClip;
 use clipfleet_cloud::Message;
 use clipfleet_contract::names;
 use clipfleet_domain::lifecycle::ClipEventKind;
@@ -27,25 +28,25 @@ async fn main() {
     let source = media::h264(directory.path());
     println!("CPU threads: {}", std::thread::available_parallelism().unwrap());
 
-    // `make bench` runs all; a name of one of the five runs that alone.
-    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
-    if wanted("scaler") {
+    // `make bench` runs all. An argument runs only the benchmark of that name.
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let selected = |name: &str| names.is_empty() || names.iter().any(|selected| selected == name);
+    if selected("scaler") {
         scaling::figures();
     }
-    if wanted("servers") {
-        servers::figures(directory.path()).await;
+    if selected("emulator") {
+        emulator::figures(directory.path()).await;
     }
-    if wanted("fleet") {
+    if selected("fleet") {
         let idle = Fleet::start(&directory.path().join("idle"), 0, 1).await;
         queue_latency(&idle).await;
         document_latency(&idle).await;
         fan_out(&idle, &source).await;
     }
-    if wanted("status") {
-        status::storm(directory.path()).await;
+    if selected("status") {
+        status::measure(directory.path()).await;
     }
-    if wanted("media") {
+    if selected("media") {
         let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
         let uri = fleet.upload(&source, "source.mp4").await;
         overhead(&fleet, &uri).await;
@@ -64,10 +65,10 @@ fn print_latency(name: &str, mut samples: Vec<Duration>) {
     println!("{name}: p50 {:.1} ms, p99 {:.1} ms, {} samples", at(50), at(99), samples.len());
 }
 
-/// From publishing to receiving one message through the emulator's Pub/Sub, the official client on both sides.
+/// From publishing to receiving one message through the emulator's Pub/Sub, with the official client on both sides.
 async fn queue_latency(fleet: &Fleet) {
     let queue = &fleet.cloud.queue;
-    servers::ensure_queue(&fleet.cloud, "bench", "bench").await;
+    emulator::ensure_queue(&fleet.cloud, "bench", "bench").await;
     let mut deliveries = queue.subscribe("bench", 100);
     let mut samples = Vec::new();
     for _ in 0..SAMPLES {
@@ -82,12 +83,13 @@ async fn queue_latency(fleet: &Fleet) {
     print_latency("queue, publish to receive (confirmed and durable)", samples);
 }
 
-/// From publishing an event to reading its batch's document: a change of status each time, since progress waits for its second.
+/// From publishing an event to reading its batch's document. The status changes each time, because progress is written
+/// only once a second.
 async fn document_latency(fleet: &Fleet) {
     let mut samples = Vec::new();
     for n in 0..SAMPLES {
-        let mut teller = Teller::new(&format!("latency-{n}"), 1, "c1");
-        let (message, path) = (teller.tell(ClipEventKind::Started, 1), names::batch_document(&teller.batch.id));
+        let mut clip = SimulatedClip::new(&format!("latency-{n}"), 1, "c1");
+        let (message, path) = (clip.event(ClipEventKind::Started, 1), names::batch_document(&clip.batch.id));
         let started = Instant::now();
         fleet.cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
         loop {
@@ -101,7 +103,7 @@ async fn document_latency(fleet: &Fleet) {
     print_latency("event published to document read", samples);
 }
 
-/// From sending a batch of 1,000 clips to its answer, which comes after the last job was confirmed.
+/// From sending a batch of 1,000 clips to its answer, which follows the confirmation of the last job.
 async fn fan_out(fleet: &Fleet, source: &Path) {
     let uri = fleet.upload(source, "source.mp4").await;
     let ids: Vec<String> = (0..1_000).map(|n| format!("clip-{n}")).collect();
@@ -120,7 +122,7 @@ async fn fan_out(fleet: &Fleet, source: &Path) {
     );
 }
 
-/// What the chain adds to the media work: total time less the pipeline's own phases, for short clips one after the other.
+/// The overhead of the fleet: total time minus the pipeline's own phases, for short clips one after the other.
 async fn overhead(fleet: &Fleet, uri: &str) {
     let mut samples = Vec::new();
     for n in 0..10 {

@@ -1,5 +1,5 @@
-//! One typical clip through the whole fleet and through FFmpeg, in turn, on the same cores: time, CPU time, size and likeness to
-//! a lossless reference.
+//! One typical clip, exported by the whole fleet and by FFmpeg in turn, on the same cores: time, CPU time, size and
+//! similarity to a lossless reference.
 
 use crate::run;
 use clipfleet_tests::fleet::{Fleet, clips, request};
@@ -19,17 +19,17 @@ const WINDOW_MS: (i64, i64) = (20_500, 65_500);
 /// Length of the sources, seconds.
 const SOURCE_SECONDS: &str = "70";
 
-/// Clock ticks per second in `/proc`, on every Linux that we run on.
+/// Clock ticks per second in `/proc`, the same on all supported Linux systems.
 const TICKS: f64 = 100.0;
 
-/// What is compared.
+/// One comparison of an export with FFmpeg.
 struct Comparison {
     name: &'static str,
     source: fn(&Path) -> PathBuf,
     quality: &'static str,
     /// Size of the output.
     size: (u32, u32),
-    /// The cap of our x264 settings, kbit/s, and its buffer, kbit.
+    /// The bit rate limit of our x264 settings, kbit/s, and its buffer, kbit.
     cap: (u32, u32),
 }
 
@@ -57,14 +57,14 @@ const COMPARISONS: [Comparison; 3] = [
     },
 ];
 
-/// Moving 1080p30 H.264 with sound, and as much noise as makes the clip about 8 Mbit/s: average content.
+/// Moving 1080p30 H.264 with audio, and enough noise to make the clip about 8 Mbit/s: average content.
 pub(crate) fn h264(directory: &Path) -> PathBuf {
     let codec =
         ["-c:v", "libx264", "-preset", "superfast", "-b:v", "8M", "-pix_fmt", "yuv420p", "-g", "250", "-c:a", "aac"];
     make(&codec, directory.join("source.mp4"))
 }
 
-/// The same as browsers record it.
+/// The same, as browsers record it.
 fn vp9(directory: &Path) -> PathBuf {
     let codec = [
         "-c:v",
@@ -98,14 +98,14 @@ fn make(codec: &[&str], path: PathBuf) -> PathBuf {
     path
 }
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Clone, Copy)]
 struct Cost {
     wall: f64,
     cpu: f64,
 }
 
-/// Every comparison.
+/// Runs all comparisons.
 pub(crate) async fn against_ffmpeg(fleet: &Fleet, directory: &Path) {
     for comparison in &COMPARISONS {
         let source = (comparison.source)(directory);
@@ -139,14 +139,14 @@ pub(crate) async fn against_ffmpeg(fleet: &Fleet, directory: &Path) {
             let bytes = fs::metadata(file).unwrap().len();
             println!(
                 "  {name}: {bytes} bytes, SSIM {}, PSNR {} dB",
-                like("ssim", file, &reference),
-                like("psnr", file, &reference)
+                similarity("ssim", file, &reference),
+                similarity("psnr", file, &reference)
             );
         }
     }
 }
 
-/// From sending the request to the document that says completed, the proof included.
+/// The cost from the request to the completed document, including verification.
 async fn export(fleet: &Fleet, comparison: &Comparison, uri: &str, id: &str, into: &Path) -> Cost {
     let before = fleet_cpu_seconds(fleet);
     let started = Instant::now();
@@ -175,7 +175,7 @@ fn ffmpeg(comparison: &Comparison, source: &Path, output: &Path) -> Cost {
     Cost { wall: started.elapsed().as_secs_f64(), cpu: cpu_seconds(std::process::id()) - before }
 }
 
-/// The same pictures without loss, by the sharpest scaler.
+/// The same pictures losslessly, scaled by the sharpest scaler.
 fn reference(comparison: &Comparison, source: &Path, directory: &Path) -> PathBuf {
     let path = directory.join("reference.mkv");
     run(cut(comparison, source, "lanczos+accurate_rnd+full_chroma_int").args(["-an", "-c:v", "ffv1"]).arg(&path));
@@ -192,8 +192,8 @@ fn cut(comparison: &Comparison, source: &Path, scaler: &str) -> Command {
     command
 }
 
-/// How like the reference a file is, in brightness: the figure of FFmpeg's filter of that name.
-fn like(filter: &str, file: &Path, reference: &Path) -> String {
+/// The similarity of a file's luma to the reference, as the FFmpeg filter of that name computes it.
+fn similarity(filter: &str, file: &Path, reference: &Path) -> String {
     let mut command = Command::new("ffmpeg");
     command.args(["-hide_banner", "-i"]).arg(file).arg("-i").arg(reference);
     let output = command.args(["-lavfi", &format!("[0:v][1:v]{filter}"), "-f", "null", "-"]).output().unwrap();
@@ -203,10 +203,11 @@ fn like(filter: &str, file: &Path, reference: &Path) -> String {
     found.filter(|_| text.contains(label)).unwrap_or_else(|| panic!("no {label} in {text}")).to_owned()
 }
 
-/// Processor time of a process and of the children it has seen end, seconds; nothing for one that has gone.
+/// CPU time of a process and of its children that have ended, seconds; 0 if it has exited.
 fn cpu_seconds(process: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Behind the name in parentheses: user and system time of itself are the 12th and 13th field, those of its children follow.
+    // Counted after the name in parentheses, the 12th and 13th fields are its own user and system time. Those of its
+    // children follow.
     let fields = text.rsplit(") ").next().unwrap_or_default().split_whitespace();
     fields.skip(11).take(4).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
 }

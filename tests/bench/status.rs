@@ -1,6 +1,6 @@
-//! The status service under a storm: a fleet of thousands of clips that report all at once.
+//! The status service under load: thousands of clips that report at the same time.
 
-use crate::{print_latency, servers::Server};
+use crate::{emulator::Server, print_latency};
 use clipfleet_cloud::{Cloud, Document, Message};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::{
@@ -21,33 +21,33 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Clips that report at once, in batches of a hundred; events a second of all of them; how long.
-const CLIPS: usize = 5_000;
-const BATCH: usize = 100;
-const PER_SECOND: usize = 10_000;
+/// Clips that report at the same time, the size of their batches, events per second of all of them, and the duration.
+const CLIP_COUNT: usize = 5_000;
+const BATCH_SIZE: usize = 100;
+const EVENTS_PER_SECOND: usize = 10_000;
 const SECONDS: u64 = 60;
 
-/// Events that are published together, ten times a second.
+/// Events are published together, ten times a second.
 const TICK: Duration = Duration::from_millis(100);
-const PER_TICK: usize = PER_SECOND / 10;
+const EVENTS_PER_TICK: usize = EVENTS_PER_SECOND / 10;
 
-/// Clips that complete in each tick, and clips whose documents are watched for how often they are written.
+/// Clips that complete in each tick, and documents that are polled to measure how often they are written.
 const ENDS_PER_TICK: usize = 2;
-const WATCHED: usize = 50;
+const WATCHED_DOCUMENTS: usize = 50;
 
-/// Longest wait for what was published to be seen.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum wait until a document shows a published event.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A clip that tells of itself, and what it has told so far.
-pub(crate) struct Teller {
+/// A clip that publishes events, and its progress so far.
+pub(crate) struct SimulatedClip {
     pub(crate) batch: BatchContext,
     clip: ClipId,
     sequence: u64,
     percent: u8,
 }
 
-impl Teller {
-    /// A clip of a batch with so many.
+impl SimulatedClip {
+    /// A clip of a batch with `size` clips.
     pub(crate) fn new(batch: &str, size: usize, clip: &str) -> Self {
         let batch = BatchContext {
             id: BatchId::parse(batch).unwrap(),
@@ -62,7 +62,7 @@ impl Teller {
         names::clip_document(&self.batch.id, &self.clip)
     }
 
-    pub(crate) fn tell(&mut self, kind: ClipEventKind, at_ms: i64) -> Message {
+    pub(crate) fn event(&mut self, kind: ClipEventKind, at_ms: i64) -> Message {
         self.sequence += 1;
         let attempt = Attempt {
             id: AttemptId::parse(&format!("{}-{}", self.batch.id, self.clip)).unwrap(),
@@ -82,49 +82,51 @@ impl Teller {
         let encoding = Encoding { encoder: "x264enc".into(), ..Encoding::default() };
         let kind =
             ClipEventKind::Progressed { phase: Phase::Encoding, percent: self.percent, eta_seconds: Some(9), encoding };
-        self.tell(kind, at_ms)
+        self.event(kind, at_ms)
     }
 
     fn end(&mut self, at_ms: i64) -> Message {
         let output = Output { uri: "gs://media/clip.mp4".into(), ..Output::default() };
-        self.tell(ClipEventKind::Completed { output, encoding: Encoding::default() }, at_ms)
+        self.event(ClipEventKind::Completed { output, encoding: Encoding::default() }, at_ms)
     }
 }
 
-/// All figures of the storm.
-pub(crate) async fn storm(directory: &Path) {
-    let server = Server::start(&directory.join("storm"));
+/// Measures the status service under load.
+pub(crate) async fn measure(directory: &Path) {
+    let server = Server::start(&directory.join("load"));
     let cloud = server.connect().await;
     for (topic, subscription) in [
         (names::PROGRESS_EVENTS, names::PROGRESS_EVENTS_STATUS),
         (names::CLIP_JOBS_DEAD_LETTER, names::CLIP_JOBS_DEAD_LETTER_STATUS),
     ] {
-        crate::servers::ensure_queue(&cloud, topic, subscription).await;
+        crate::emulator::ensure_queue(&cloud, topic, subscription).await;
     }
     let status = role(server.address(), &["status", "--listen", "127.0.0.1:0"]);
-    let mut tellers: Vec<Teller> = (0..CLIPS)
-        .map(|n| Teller::new(&format!("storm-{}", n / BATCH), BATCH, &format!("clip-{}", n % BATCH)))
+    let mut clips: Vec<SimulatedClip> = (0..CLIP_COUNT)
+        .map(|n| {
+            SimulatedClip::new(&format!("load-{}", n / BATCH_SIZE), BATCH_SIZE, &format!("clip-{}", n % BATCH_SIZE))
+        })
         .collect();
-    let watched: Vec<String> = tellers.iter().rev().take(WATCHED).map(Teller::document).collect();
-    let watching = tokio::spawn(watch(cloud.clone(), watched));
+    let watched: Vec<String> = clips.iter().rev().take(WATCHED_DOCUMENTS).map(SimulatedClip::document).collect();
+    let intervals = tokio::spawn(write_intervals(cloud.clone(), watched));
 
     let started = Instant::now();
-    let (mut publishing, mut seeing) = (JoinSet::new(), JoinSet::new());
+    let (mut publishing, mut measuring) = (JoinSet::new(), JoinSet::new());
     let (mut published, mut ended, mut resident) = (0, 0, Vec::new());
     let mut ticks = tokio::time::interval(TICK);
     for tick in 0..SECONDS as usize * 10 {
         ticks.tick().await;
         let at_ms = tick as i64 * 100;
-        for _ in 0..PER_TICK - ENDS_PER_TICK {
-            // The clips from the front on are those that end.
-            let alive = CLIPS - ended;
-            let message = tellers[ended + published % alive].progress(at_ms);
+        for _ in 0..EVENTS_PER_TICK - ENDS_PER_TICK {
+            // Clips end in order, from the first one on.
+            let running = CLIP_COUNT - ended;
+            let message = clips[ended + published % running].progress(at_ms);
             publish(&cloud, &mut publishing, message);
             published += 1;
         }
         for _ in 0..ENDS_PER_TICK {
-            let message = tellers[ended].end(at_ms);
-            seeing.spawn(seen_completed(cloud.clone(), tellers[ended].document(), message));
+            let message = clips[ended].end(at_ms);
+            measuring.spawn(measure_completion(cloud.clone(), clips[ended].document(), message));
             ended += 1;
             published += 1;
         }
@@ -135,18 +137,19 @@ pub(crate) async fn storm(directory: &Path) {
     }
     let rate = published as f64 / started.elapsed().as_secs_f64();
     publishing.join_all().await;
-    let late = covered(&cloud, &tellers[CLIPS - BATCH..]).await;
+    let late = wait_until_shown(&cloud, &clips[CLIP_COUNT - BATCH_SIZE..]).await;
     println!(
-        "status service: {published} events of {CLIPS} clips at {rate:.0}/s; the last of them readable {:.1} s after it was published",
+        "status service: {published} events of {CLIP_COUNT} clips at {rate:.0}/s; the last of them readable {:.1} s \
+         after it was published",
         late.as_secs_f64()
     );
-    print_latency("  a clip's completion published to read, meanwhile", seeing.join_all().await);
-    let gaps = watching.await.unwrap();
+    print_latency("  a clip's completion published to read, meanwhile", measuring.join_all().await);
+    let intervals = intervals.await.unwrap();
     println!(
         "  writes of a document: {:.2} a second, {} ms between two at least, {} documents watched",
-        1_000.0 * gaps.len() as f64 / gaps.iter().sum::<i64>().max(1) as f64,
-        gaps.iter().min().unwrap(),
-        WATCHED
+        1_000.0 * intervals.len() as f64 / intervals.iter().sum::<i64>().max(1) as f64,
+        intervals.iter().min().unwrap(),
+        WATCHED_DOCUMENTS
     );
     let at = |share: usize| resident[(resident.len() - 1) * share / 4];
     println!(
@@ -166,8 +169,8 @@ fn publish(cloud: &Cloud, publishing: &mut JoinSet<()>, message: Message) {
     });
 }
 
-/// Publishes a clip's completion and waits until its document shows it.
-async fn seen_completed(cloud: Cloud, document: String, message: Message) -> Duration {
+/// Publishes a clip's completion and returns how long its document takes to show it.
+async fn measure_completion(cloud: Cloud, document: String, message: Message) -> Duration {
     let started = Instant::now();
     cloud.queue.publish(names::PROGRESS_EVENTS, message).await.unwrap();
     loop {
@@ -175,30 +178,30 @@ async fn seen_completed(cloud: Cloud, document: String, message: Message) -> Dur
         if found.is_some_and(|document| text(&document, "status") == "completed") {
             return started.elapsed();
         }
-        assert!(started.elapsed() < PATIENCE, "{document} does not show its end");
+        assert!(started.elapsed() < WAIT_TIMEOUT, "{document} does not show its end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// How long until the documents of these clips show their last percent.
-async fn covered(cloud: &Cloud, tellers: &[Teller]) -> Duration {
+/// Waits until the documents of these clips show their last percent, and returns how long that took.
+async fn wait_until_shown(cloud: &Cloud, clips: &[SimulatedClip]) -> Duration {
     let started = Instant::now();
-    let paths: Vec<String> = tellers.iter().map(Teller::document).collect();
+    let paths: Vec<String> = clips.iter().map(SimulatedClip::document).collect();
     loop {
         let found = cloud.documents.get(&paths).await.unwrap();
-        let shown = |(found, teller): (&Option<Document>, &Teller)| {
-            found.as_ref().and_then(|found| found.field("progress").as_integer()) == Some(teller.percent.into())
+        let shown = |(found, clip): (&Option<Document>, &SimulatedClip)| {
+            found.as_ref().and_then(|found| found.field("progress").as_integer()) == Some(clip.percent.into())
         };
-        if found.iter().zip(tellers).all(shown) {
+        if found.iter().zip(clips).all(shown) {
             return started.elapsed();
         }
-        assert!(started.elapsed() < PATIENCE, "documents do not show the last progress");
+        assert!(started.elapsed() < WAIT_TIMEOUT, "documents do not show the last progress");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Milliseconds between the writes of each of these documents, read ten times a second, as long as they are written.
-async fn watch(cloud: Cloud, paths: Vec<String>) -> Vec<i64> {
+/// Milliseconds between the writes of each of these documents, which are read ten times a second.
+async fn write_intervals(cloud: Cloud, paths: Vec<String>) -> Vec<i64> {
     let mut written: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let until = Instant::now() + Duration::from_secs(SECONDS);
     while Instant::now() < until {

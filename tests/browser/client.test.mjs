@@ -1,15 +1,24 @@
-// The client against a fleet: all clips at once, one of them impossible, followed in three ways; cancel, retry, and a page that is left.
+// The client against a fleet: all clips at the same time, one of them invalid, followed by three transports; cancel,
+// retry, and a page that is left and reopened.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import {
-  cancel, exportAll, firestoreListener, firestorePolling, rememberedBatches, restPolling, resume, retry, watchBatch,
+  cancel,
+  exportAll,
+  firestoreListener,
+  firestorePolling,
+  rememberedBatches,
+  restPolling,
+  resume,
+  retry,
+  watchBatch,
 } from '../../crates/console/web/clipfleet.js';
-import { PATIENCE_MS, stage, store, until } from './support.mjs';
+import { WAIT_TIMEOUT_MS, stage, store, until } from './support.mjs';
 
-// The Firebase SDK as the conformance tests install it, unmodified.
+// The unmodified Firebase SDK that the conformance tests install.
 const installed = createRequire(new URL('../../target/clients/node/package.json', import.meta.url));
 const sdk = (name) => import(pathToFileURL(installed.resolve(name)));
 
@@ -20,19 +29,25 @@ const storage = (() => {
   return { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
 })();
 
-before(async () => {
-  place = await stage(30, 2);
-  api = place.fleet.api;
-  uri = await store(place.fleet, place.source, 'sources/a.mp4');
-  const [host, port] = place.fleet.servers.split(':');
-  const { initializeApp } = await sdk('firebase/app');
-  for (const [name, module] of [['lite', 'firebase/firestore/lite'], ['whole', 'firebase/firestore']]) {
-    const functions = await sdk(module);
-    const db = functions.getFirestore(initializeApp({ projectId: 'clipfleet-local' }, name));
-    functions.connectFirestoreEmulator(db, host, Number(port));
-    sdks[name] = { ...functions, db };
-  }
-}, { timeout: 2 * PATIENCE_MS });
+before(
+  async () => {
+    place = await stage(30, 2);
+    api = place.fleet.api;
+    uri = await store(place.fleet, place.source, 'sources/a.mp4');
+    const [host, port] = place.fleet.servers.split(':');
+    const { initializeApp } = await sdk('firebase/app');
+    for (const [name, module] of [
+      ['lite', 'firebase/firestore/lite'],
+      ['whole', 'firebase/firestore'],
+    ]) {
+      const functions = await sdk(module);
+      const db = functions.getFirestore(initializeApp({ projectId: 'clipfleet-local' }, name));
+      functions.connectFirestoreEmulator(db, host, Number(port));
+      sdks[name] = { ...functions, db };
+    }
+  },
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+);
 
 after(async () => {
   await Promise.all(Object.values(sdks).map(({ terminate, db }) => terminate(db)));
@@ -42,72 +57,116 @@ after(async () => {
 const clip = (clipId, startMs, endMs) => ({ clipId, startMs, endMs });
 const base = () => ({ api, source: uri, ownerUid: 'u1', projectId: 'p1', output: { quality: '1080p' }, storage });
 
-/** Remembers every state that a watch tells, until the test ends. */
+/** Records every state that a watch reports, until the test ends. */
 function follow(t, batchId, clipIds, transport) {
-  const told = [];
-  const watch = watchBatch(batchId, (exports, batch) => told.push({ exports, batch }), { transport, clipIds, storage });
+  const states = [];
+  const watch = watchBatch(batchId, (exports, batch) => states.push({ exports, batch }), {
+    transport,
+    clipIds,
+    storage,
+  });
   t.after(watch.stop);
-  return { told, done: watch.done };
+  return { states, done: watch.done };
 }
 
-test('one impossible clip, and three ways to see the others become complete', { timeout: 2 * PATIENCE_MS }, async (t) => {
-  const clips = [clip('a', 0, 3_000), clip('upside-down', 4_000, 2_000), clip('b', 2_000, 27_000), clip('beyond', 100_000, 110_000)];
-  const { batchId, results } = await exportAll(clips, base());
-  assert.deepEqual(results.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
-  assert.match(results[1].reason.message, /endMs/);
+test(
+  'one invalid clip, and the others become complete by three transports',
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+  async (t) => {
+    const clips = [
+      clip('a', 0, 3_000),
+      clip('upside-down', 4_000, 2_000),
+      clip('b', 2_000, 27_000),
+      clip('beyond', 100_000, 110_000),
+    ];
+    const { batchId, results } = await exportAll(clips, base());
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+    );
+    assert.match(results[1].reason.message, /endMs/);
 
-  const started = ['a', 'b', 'beyond'];
-  const owners = ({ query, where }) => ({ query, where, ownerUid: 'u1' });
-  const ways = {
-    'REST polling': restPolling({ api, everyMs: 100 }),
-    'Firestore polling': firestorePolling({ ...sdks.lite, ...owners(sdks.lite), everyMs: 100 }),
-    'Firestore listener': firestoreListener({ ...sdks.whole, ...owners(sdks.whole) }),
-  };
-  const follows = Object.entries(ways).map(([name, transport]) => [name, follow(t, batchId, started, transport)]);
-  await Promise.all(follows.map(([, { done }]) => done));
-  for (const [name, { told }] of follows) {
-    const { exports, batch } = told.at(-1);
-    assert.deepEqual(Object.keys(exports), started, name);
-    assert.equal(batch.status, 'partial', name);
-    for (const id of ['a', 'b']) {
-      const { status, progress, phase, outputUrl, error, encoder } = exports[id];
-      assert.deepEqual({ status, progress, phase, error }, { status: 'completed', progress: 100, phase: 'done', error: null }, name);
-      assert.ok(encoder, name);
-      const video = await (await fetch(outputUrl)).blob();
-      assert.deepEqual([video.type, video.size], ['video/mp4', Number(exports[id].outputSizeBytes)], name);
+    const started = ['a', 'b', 'beyond'];
+    const owners = ({ query, where }) => ({ query, where, ownerUid: 'u1' });
+    const transports = {
+      'REST polling': restPolling({ api, everyMs: 100 }),
+      'Firestore polling': firestorePolling({ ...sdks.lite, ...owners(sdks.lite), everyMs: 100 }),
+      'Firestore listener': firestoreListener({ ...sdks.whole, ...owners(sdks.whole) }),
+    };
+    const follows = Object.entries(transports).map(([name, transport]) => [
+      name,
+      follow(t, batchId, started, transport),
+    ]);
+    await Promise.all(follows.map(([, { done }]) => done));
+    for (const [name, { states }] of follows) {
+      const { exports, batch } = states.at(-1);
+      assert.deepEqual(Object.keys(exports), started, name);
+      assert.equal(batch.status, 'partial', name);
+      for (const id of ['a', 'b']) {
+        const { status, progress, phase, outputUrl, error, encoder } = exports[id];
+        assert.deepEqual(
+          { status, progress, phase, error },
+          { status: 'completed', progress: 100, phase: 'done', error: null },
+          name,
+        );
+        assert.ok(encoder, name);
+        const video = await (await fetch(outputUrl)).blob();
+        assert.deepEqual([video.type, video.size], ['video/mp4', Number(exports[id].outputSizeBytes)], name);
+      }
+      assert.equal(exports.beyond.status, 'failed', name);
+      assert.equal(exports.beyond.error.code, 'window_beyond_end', name);
+      for (const id of started) {
+        const bar = states.map((it) => it.exports[id].progress);
+        assert.ok(
+          bar.every((percent, index) => index === 0 || percent >= bar[index - 1]),
+          `${name}: ${id} went ${bar}`,
+        );
+      }
+      const between = states.map((it) => it.exports.b.progress).filter((percent) => percent > 0 && percent < 100);
+      assert.ok(new Set(between).size >= 2, `${name}: b jumped, ${between}`);
     }
-    assert.equal(exports.beyond.status, 'failed', name);
-    assert.equal(exports.beyond.error.code, 'window_beyond_end', name);
-    for (const id of started) {
-      const bar = told.map((it) => it.exports[id].progress);
-      assert.ok(bar.every((percent, index) => index === 0 || percent >= bar[index - 1]), `${name}: ${id} went ${bar}`);
-    }
-    const between = told.map((it) => it.exports.b.progress).filter((percent) => percent > 0 && percent < 100);
-    assert.ok(new Set(between).size >= 2, `${name}: b jumped, ${between}`);
-  }
-});
+  },
+);
 
-test('a clip is cancelled and retried while a page is left and opened again', { timeout: 2 * PATIENCE_MS }, async (t) => {
-  const { batchId } = await exportAll([clip('c', 0, 20_000), clip('d', 1_000, 3_000)], { ...base(), note: { title: 'second' } });
-  const first = follow(t, batchId, undefined, restPolling({ api, everyMs: 100 }));
-  await until('c is at work', () => first.told.at(-1)?.exports.c.status === 'processing');
-  assert.deepEqual(await cancel(batchId, 'c', { api, storage }), ['c']);
-  await first.done;
-  assert.equal(first.told.at(-1).exports.c.status, 'cancelled');
-  assert.equal(first.told.at(-1).exports.d.status, 'completed');
-  assert.deepEqual(await retry(batchId, 'c', { api, storage }), ['c']);
+test(
+  'a clip is cancelled and retried while a page is left and reopened',
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+  async (t) => {
+    const { batchId } = await exportAll([clip('c', 0, 20_000), clip('d', 1_000, 3_000)], {
+      ...base(),
+      note: { title: 'second' },
+    });
+    const first = follow(t, batchId, undefined, restPolling({ api, everyMs: 100 }));
+    await until('c is processing', () => first.states.at(-1)?.exports.c.status === 'processing');
+    assert.deepEqual(await cancel(batchId, 'c', { api, storage }), ['c']);
+    await first.done;
+    assert.equal(first.states.at(-1).exports.c.status, 'cancelled');
+    assert.equal(first.states.at(-1).exports.d.status, 'completed');
+    assert.deepEqual(await retry(batchId, 'c', { api, storage }), ['c']);
 
-  assert.deepEqual(rememberedBatches({ storage }).map(({ title, over }) => [title, over])[0], ['second', false]);
-  let latest;
-  const again = resume((id, exports) => { latest = { id, exports }; }, { transport: restPolling({ api, everyMs: 100 }), storage });
-  t.after(again.stop);
-  assert.deepEqual(again.batchIds, [batchId]);
-  // Clips are looked at after their batch: one may be complete in an answer whose batch is still at work.
-  const about = () => rememberedBatches({ storage })[0];
-  await until('c is complete and its batch over', () => latest?.exports.c.status === 'completed' && about().over);
-  assert.equal(latest.exports.c.generation, 1);
-  assert.equal(about().status, 'completed');
+    assert.deepEqual(rememberedBatches({ storage }).map(({ title, over }) => [title, over])[0], ['second', false]);
+    let latest;
+    const again = resume(
+      (id, exports) => {
+        latest = { id, exports };
+      },
+      { transport: restPolling({ api, everyMs: 100 }), storage },
+    );
+    t.after(again.stop);
+    assert.deepEqual(again.batchIds, [batchId]);
+    // Clips are read after their batch: a clip may be complete in an answer whose batch is still processing.
+    const about = () => rememberedBatches({ storage })[0];
+    await until(
+      'c is complete and its batch has ended',
+      () => latest?.exports.c.status === 'completed' && about().over,
+    );
+    assert.equal(latest.exports.c.generation, 1);
+    assert.equal(about().status, 'completed');
 
-  await assert.rejects(retry(batchId, 'c', { api, storage }), (error) => error.status === 409 && error.code === 'clip_not_retryable');
-  await assert.rejects(cancel('nobody', undefined, { api, storage }), (error) => error.status === 404);
-});
+    await assert.rejects(
+      retry(batchId, 'c', { api, storage }),
+      (error) => error.status === 409 && error.code === 'clip_not_retryable',
+    );
+    await assert.rejects(cancel('nobody', undefined, { api, storage }), (error) => error.status === 404);
+  },
+);

@@ -1,4 +1,4 @@
-// The console as a person uses it, in Chromium: drop a video, mark clips, export all, watch, play, cancel, retry, reload.
+// The console as a user sees it, in Chromium: drop a video, mark clips, export all, watch, play, cancel, retry, reload.
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { cropWindow, outputSize } from '../../crates/console/web/reframe.js';
-import { PATIENCE_MS, stage, startChromium, until } from './support.mjs';
+import { WAIT_TIMEOUT_MS, stage, startChromium, until } from './support.mjs';
 
 const SHOTS = join(import.meta.dirname, '../../target/browser');
 const DESKTOP = { width: 1360, height: 900 };
@@ -14,14 +14,14 @@ const PHONE = { width: 390, height: 844 };
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 let place, browser, context, page;
-/** What a page must never do: complain, or ask anybody else. */
+/** A page must never log errors, nor send requests to another server. */
 const complaints = [];
-const asked = new Set();
+const origins = new Set();
 
-/** Runs before the page's own scripts: writes down every state of every bar. */
+/** Runs before the page's own scripts: records every state of every bar. */
 function recordBars() {
   window.bars = {};
-  const look = () => {
+  const record = () => {
     for (const row of document.querySelectorAll('.row')) {
       const card = row.closest('.batch').dataset.batch;
       const now = Number(row.querySelector('[role=progressbar]').getAttribute('aria-valuenow'));
@@ -32,25 +32,38 @@ function recordBars() {
     }
   };
   addEventListener('DOMContentLoaded', () =>
-    new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-valuenow', 'data-status'] }));
+    new MutationObserver(record).observe(document, {
+      subtree: true,
+      childList: true,
+      attributes: true,
+      attributeFilter: ['aria-valuenow', 'data-status'],
+    }),
+  );
 }
 
 function listenTo(opened) {
-  opened.on('console', (message) => ['error', 'warning'].includes(message.type()) && complaints.push(`${message.type()}: ${message.text()}`));
+  opened.on(
+    'console',
+    (message) =>
+      ['error', 'warning'].includes(message.type()) && complaints.push(`${message.type()}: ${message.text()}`),
+  );
   opened.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`));
-  opened.on('request', (request) => request.url().startsWith('http') && asked.add(new URL(request.url()).origin));
+  opened.on('request', (request) => request.url().startsWith('http') && origins.add(new URL(request.url()).origin));
 }
 
-before(async () => {
-  mkdirSync(SHOTS, { recursive: true });
-  place = await stage(60, 3);
-  browser = await startChromium();
-  context = await browser.newContext({ viewport: DESKTOP });
-  context.setDefaultTimeout(60_000);
-  await context.addInitScript(recordBars);
-  page = await context.newPage();
-  listenTo(page);
-}, { timeout: 2 * PATIENCE_MS });
+before(
+  async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    place = await stage(60, 3);
+    browser = await startChromium();
+    context = await browser.newContext({ viewport: DESKTOP });
+    context.setDefaultTimeout(60_000);
+    await context.addInitScript(recordBars);
+    page = await context.newPage();
+    listenTo(page);
+  },
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+);
 
 after(async () => {
   await browser?.close();
@@ -62,17 +75,19 @@ const rowOf = (id, of = page) => of.locator(`#export .batch:first-child .row[dat
 const statusOf = (id) => rowOf(id).getAttribute('data-status');
 const barOf = async (id) => Number(await rowOf(id).getByRole('progressbar').getAttribute('aria-valuenow'));
 
-/** Nothing serious may be found, in either colour scheme. */
+/** axe must find nothing serious, in both colour schemes. */
 async function accessible(name, of = page) {
   for (const colorScheme of ['light', 'dark']) {
-    // Without motion, or colours would be judged on their way from one scheme to the other.
+    // Without motion, because colours would be checked during the transition between the schemes.
     await of.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await of.evaluate(axe);
     const found = await of.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
     const grave = found.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-    const said = grave.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
-    assert.deepEqual(said, [], `${name}, ${colorScheme}`);
-    assert.ok(found.passes.length > 5, 'axe looked');
+    const problems = grave.flatMap(({ id, nodes }) =>
+      nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`),
+    );
+    assert.deepEqual(problems, [], `${name}, ${colorScheme}`);
+    assert.ok(found.passes.length > 5, 'axe ran');
   }
   await of.emulateMedia({ colorScheme: 'light' });
   await of.emulateMedia({ reducedMotion: null });
@@ -82,30 +97,32 @@ async function overlay() {
   return (await page.locator('.overlay').getAttribute('data-window')).split(' ').map(Number);
 }
 
-test('the page comes from the fleet alone, under a strict policy', { timeout: 2 * PATIENCE_MS }, async () => {
+test('the page comes only from the fleet, with a strict policy', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   const answer = await page.goto(place.fleet.api);
   assert.match(page.url(), /\/console\/$/);
   const policy = answer.headers()['content-security-policy'];
   assert.match(policy, /default-src 'none'; script-src 'self'; style-src 'self';/);
   assert.doesNotMatch(policy, /unsafe|\*|data:/);
   await page.waitForSelector('html[data-ready]');
-  const again = await fetch(`${place.fleet.api}/console/main.js`, { headers: { 'if-none-match': (await fetch(`${place.fleet.api}/console/main.js`)).headers.get('etag') } });
+  const again = await fetch(`${place.fleet.api}/console/main.js`, {
+    headers: { 'if-none-match': (await fetch(`${place.fleet.api}/console/main.js`)).headers.get('etag') },
+  });
   assert.equal(again.status, 304);
   assert.equal((await fetch(`${place.fleet.api}/console/nothing.js`)).status, 404);
   await accessible('welcome');
   await shot('1-welcome');
 });
 
-test('a video is chosen, previewed and stored', { timeout: 2 * PATIENCE_MS }, async () => {
+test('a video is chosen, previewed and stored', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   await page.setInputFiles('#file', place.source);
-  await until('the video plays here', () => page.evaluate(() => document.querySelector('.picture video').readyState >= 2));
+  await until('the video plays', () => page.evaluate(() => document.querySelector('.picture video').readyState >= 2));
   await page.waitForSelector('.upload', { state: 'hidden' });
   assert.equal(await page.locator('.editor .problem').first().textContent(), '');
   assert.equal(await page.getByRole('heading', { level: 1, name: 'Interview' }).count(), 1);
   assert.match(await page.locator('.time').textContent(), /\/ 1:00\.0$/);
 });
 
-test('three clips are marked: by dragging, by a key, by a button', { timeout: 2 * PATIENCE_MS }, async () => {
+test('three clips are marked: by dragging, by key, by button', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   const lane = await page.locator('.lane').boundingBox();
   const at = (seconds) => lane.x + (lane.width * seconds) / 60;
   await page.mouse.move(at(1), lane.y + 50);
@@ -114,7 +131,7 @@ test('three clips are marked: by dragging, by a key, by a button', { timeout: 2 
   await page.mouse.up();
   assert.equal(await page.locator('.clips li').count(), 1);
 
-  // A tap goes there; N begins a clip there; arrow keys on its edge change it.
+  // A click seeks; N starts a clip there; arrow keys on its edge change it.
   await page.mouse.click(at(20), lane.y + 50);
   await page.evaluate(() => document.activeElement?.blur());
   await page.keyboard.press('n');
@@ -125,7 +142,11 @@ test('three clips are marked: by dragging, by a key, by a button', { timeout: 2 
   await page.keyboard.press('PageDown');
   await page.keyboard.press('Shift+ArrowLeft');
   assert.equal(Number(await end.getAttribute('aria-valuenow')), before - 6_000);
-  assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'End of clip-2', 'the focus stays');
+  assert.equal(
+    await page.evaluate(() => document.activeElement.getAttribute('aria-label')),
+    'End of clip-2',
+    'the focus stays',
+  );
 
   await page.mouse.click(at(54), lane.y + 50);
   await page.getByRole('button', { name: 'Mark clip' }).click();
@@ -149,9 +170,10 @@ test('three clips are marked: by dragging, by a key, by a button', { timeout: 2 
   assert.deepEqual(list, ['clip-1', 'clip-2', 'ending']);
 });
 
-test('the window on the video is the one that the fleet will cut', { timeout: 2 * PATIENCE_MS }, async () => {
+test('the window on the video is the one that the fleet cuts', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   const source = { width: 1280, height: 720 };
-  const window = (position, zoom, aspect = '9:16') => Object.values(cropWindow(position, zoom, source, outputSize('1080p', aspect)));
+  const window = (position, zoom, aspect = '9:16') =>
+    Object.values(cropWindow(position, zoom, source, outputSize('1080p', aspect)));
   assert.deepEqual(await overlay(), window(50, 100));
   await page.getByRole('slider', { name: 'Position', exact: true }).fill('25');
   await page.getByRole('slider', { name: 'Zoom', exact: true }).fill('140');
@@ -175,117 +197,165 @@ test('the window on the video is the one that the fleet will cut', { timeout: 2 
   await page.waitForSelector('.overlay', { state: 'hidden' });
   await page.getByRole('radio', { name: 'Crop' }).check({ force: true });
   await page.locator('#quality').selectOption('720p');
-  // The result is drawn, not a blank: its colours differ.
-  await until('the monitor shows a picture', () => page.locator('.monitor').evaluate((canvas) => {
-    const { width, height } = canvas;
-    const paper = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-    paper.drawImage(canvas, 0, 0);
-    return new Set(new Uint32Array(paper.getImageData(0, 0, width, height).data.buffer)).size > 2;
-  }));
+  // The result is drawn, not blank: its colours differ.
+  await until('the monitor shows a picture', () =>
+    page.locator('.monitor').evaluate((canvas) => {
+      const { width, height } = canvas;
+      const paper = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+      paper.drawImage(canvas, 0, 0);
+      return new Set(new Uint32Array(paper.getImageData(0, 0, width, height).data.buffer)).size > 2;
+    }),
+  );
   await accessible('editor');
   await shot('2-editor');
 });
 
-/** What the page wrote down of a batch's bars. */
+/** The recorded bars of a batch. */
 const bars = (batch, of = page) => of.evaluate((id) => window.bars[id], batch);
 
-function neverBackwards(list, what) {
+function assertNeverDecreases(list, what) {
   list.reduce((before, { now }) => {
-    assert.ok(now >= before, `${what} went back from ${before} to ${now}`);
+    assert.ok(now >= before, `${what} decreased from ${before} to ${now}`);
     return now;
   }, 0);
 }
 
 let firstBatch;
 
-test('Export All starts them at once; three bars move by themselves, never back, to 100 %', { timeout: 2 * PATIENCE_MS }, async () => {
-  await page.getByRole('button', { name: 'Export all 3 clips' }).click();
-  await page.waitForSelector('#export .batch .row >> nth=2');
-  firstBatch = await page.locator('#export .batch').first().getAttribute('data-batch');
-  await until('a clip is half done', async () => (await Promise.all(['clip-1', 'clip-2', 'ending'].map(barOf))).some((percent) => percent >= 40));
-  await shot('3-exporting', page, { fullPage: true });
-  for (const id of ['clip-1', 'clip-2', 'ending']) {
-    await until(`${id} is complete`, async () => {
-      const status = await statusOf(id);
-      assert.ok(!['failed', 'cancelled'].includes(status), await rowOf(id).textContent());
-      return status === 'completed';
+test(
+  'Export All starts all clips; three bars move independently and never back, to 100 %',
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+  async () => {
+    await page.getByRole('button', { name: 'Export all 3 clips' }).click();
+    await page.waitForSelector('#export .batch .row >> nth=2');
+    firstBatch = await page.locator('#export .batch').first().getAttribute('data-batch');
+    await until('a clip is half done', async () =>
+      (await Promise.all(['clip-1', 'clip-2', 'ending'].map(barOf))).some((percent) => percent >= 40),
+    );
+    await shot('3-exporting', page, { fullPage: true });
+    for (const id of ['clip-1', 'clip-2', 'ending']) {
+      await until(`${id} is complete`, async () => {
+        const status = await statusOf(id);
+        assert.ok(!['failed', 'cancelled'].includes(status), await rowOf(id).textContent());
+        return status === 'completed';
+      });
+    }
+    const recorded = await bars(firstBatch);
+    const moved = Object.entries(recorded).map(([id, list]) => {
+      assertNeverDecreases(list, id);
+      assert.equal(list.at(-1).now, 100, id);
+      // A document changes once a second, so the number of steps depends on the clip's length.
+      const between = new Set(list.map(({ now }) => now).filter((now) => now > 0 && now < 100));
+      assert.ok(between.size >= (id === 'ending' ? 3 : 1), `${id} jumped: ${list.map(({ now }) => now)}`);
+      return list.map(({ now }) => now).join();
     });
-  }
-  const recorded = await bars(firstBatch);
-  const moved = Object.entries(recorded).map(([id, list]) => {
-    neverBackwards(list, id);
-    assert.equal(list.at(-1).now, 100, id);
-    // A document changes once a second: how many steps there are is a matter of the clip's length.
-    const between = new Set(list.map(({ now }) => now).filter((now) => now > 0 && now < 100));
-    assert.ok(between.size >= (id === 'ending' ? 3 : 1), `${id} jumped: ${list.map(({ now }) => now)}`);
-    return list.map(({ now }) => now).join();
-  });
-  assert.equal(moved.length, 3);
-  assert.equal(new Set(moved).size, 3, 'each bar has a course of its own');
-  // All at once: each began before another ended.
-  const times = Object.values(recorded).map((list) => ({ begun: list.find(({ status }) => status === 'processing').at, ended: list.at(-1).at }));
-  assert.ok(Math.max(...times.map(({ begun }) => begun)) < Math.min(...times.map(({ ended }) => ended)), JSON.stringify(times));
-});
-
-test('each result plays in the page', { timeout: 2 * PATIENCE_MS }, async () => {
-  for (const id of ['clip-1', 'clip-2', 'ending']) {
-    await rowOf(id).getByRole('button', { name: `Play ${id}` }).click();
-    const video = rowOf(id).locator('.player video');
-    const state = () => video.evaluate((it) => ({
-      time: it.currentTime, frames: it.getVideoPlaybackQuality().totalVideoFrames, size: `${it.videoWidth}x${it.videoHeight}`, length: it.duration,
+    assert.equal(moved.length, 3);
+    assert.equal(new Set(moved).size, 3, 'each bar moves independently');
+    // All at the same time: each started before another ended.
+    const times = Object.values(recorded).map((list) => ({
+      started: list.find(({ status }) => status === 'processing').at,
+      ended: list.at(-1).at,
     }));
-    const first = await until(`${id} plays`, async () => { const now = await state(); return now.frames > 0 && now; });
-    const later = await until(`${id} goes on`, async () => { const now = await state(); return now.time > first.time + 0.5 && now.frames > first.frames + 5 && now; });
+    assert.ok(
+      Math.max(...times.map(({ started }) => started)) < Math.min(...times.map(({ ended }) => ended)),
+      JSON.stringify(times),
+    );
+  },
+);
+
+test('each result plays in the page', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
+  for (const id of ['clip-1', 'clip-2', 'ending']) {
+    await rowOf(id)
+      .getByRole('button', { name: `Play ${id}` })
+      .click();
+    const video = rowOf(id).locator('.player video');
+    const state = () =>
+      video.evaluate((it) => ({
+        time: it.currentTime,
+        frames: it.getVideoPlaybackQuality().totalVideoFrames,
+        size: `${it.videoWidth}x${it.videoHeight}`,
+        length: it.duration,
+      }));
+    const first = await until(`${id} plays`, async () => {
+      const now = await state();
+      return now.frames > 0 && now;
+    });
+    const later = await until(`${id} continues`, async () => {
+      const now = await state();
+      return now.time > first.time + 0.5 && now.frames > first.frames + 5 && now;
+    });
     assert.equal(later.size, '720x1280');
     console.log(`    ${id}: ${later.length.toFixed(2)} s, at ${later.time.toFixed(2)} s after ${later.frames} frames`);
   }
   const href = await rowOf('ending').getByRole('link', { name: 'Download ending' }).getAttribute('href');
   const download = await fetch(href);
   assert.match(download.headers.get('content-disposition'), /attachment; filename="ending\.mp4"/);
-  await rowOf('ending').locator('img').evaluate((image) => image.decode());
+  await rowOf('ending')
+    .locator('img')
+    .evaluate((image) => image.decode());
   await shot('4-completed', page, { fullPage: true });
   for (const id of ['clip-1', 'clip-2', 'ending']) {
-    await rowOf(id).getByRole('button', { name: `Play ${id}` }).click();
+    await rowOf(id)
+      .getByRole('button', { name: `Play ${id}` })
+      .click();
   }
   await accessible('completed');
 });
 
-test('of a second batch one is cancelled and retried; a reload in the middle shows everything again', { timeout: 2 * PATIENCE_MS }, async () => {
-  // Whole length and another quality: new work, and long enough to be interrupted.
-  await page.locator('.clips .name').first().focus();
-  await page.getByRole('textbox', { name: 'Start of clip-1' }).fill('0');
-  await page.getByRole('textbox', { name: 'Start of clip-1' }).press('Enter');
-  await page.getByRole('textbox', { name: 'End of clip-1' }).fill('30');
-  await page.getByRole('textbox', { name: 'End of clip-1' }).press('Enter');
-  await page.locator('#quality').selectOption('1080p');
-  await page.getByRole('button', { name: 'Export all 3 clips' }).click();
-  const card = page.locator(`#export .batch:first-child:not([data-batch="${firstBatch}"])`);
-  await card.waitFor();
-  const second = await card.getAttribute('data-batch');
-  await until('clip-1 is at work', async () => (await statusOf('clip-1')) === 'processing' && (await barOf('clip-1')) > 0);
-  await rowOf('clip-1').getByRole('button', { name: 'Cancel clip-1' }).click();
-  await until('clip-1 is cancelled', async () => (await statusOf('clip-1')) === 'cancelled');
-  await rowOf('clip-1').getByRole('button', { name: 'Retry clip-1' }).click();
-  await until('clip-1 is at work again', async () => (await statusOf('clip-1')) === 'processing' && (await barOf('clip-1')) > 1);
-  const before = (await bars(second))['ending'].at(-1).now;
-  const marked = await page.locator('.clips .name').evaluateAll((inputs) => inputs.map((input) => input.value));
+test(
+  'one clip of a second batch is cancelled and retried; a reload meanwhile restores everything',
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+  async () => {
+    // Full length and another quality: new work, and long enough to be interrupted.
+    await page.locator('.clips .name').first().focus();
+    await page.getByRole('textbox', { name: 'Start of clip-1' }).fill('0');
+    await page.getByRole('textbox', { name: 'Start of clip-1' }).press('Enter');
+    await page.getByRole('textbox', { name: 'End of clip-1' }).fill('30');
+    await page.getByRole('textbox', { name: 'End of clip-1' }).press('Enter');
+    await page.locator('#quality').selectOption('1080p');
+    await page.getByRole('button', { name: 'Export all 3 clips' }).click();
+    const card = page.locator(`#export .batch:first-child:not([data-batch="${firstBatch}"])`);
+    await card.waitFor();
+    const second = await card.getAttribute('data-batch');
+    await until(
+      'clip-1 is processing',
+      async () => (await statusOf('clip-1')) === 'processing' && (await barOf('clip-1')) > 0,
+    );
+    await rowOf('clip-1').getByRole('button', { name: 'Cancel clip-1' }).click();
+    await until('clip-1 is cancelled', async () => (await statusOf('clip-1')) === 'cancelled');
+    await rowOf('clip-1').getByRole('button', { name: 'Retry clip-1' }).click();
+    await until(
+      'clip-1 is processing again',
+      async () => (await statusOf('clip-1')) === 'processing' && (await barOf('clip-1')) > 1,
+    );
+    const before = (await bars(second))['ending'].at(-1).now;
+    const marked = await page.locator('.clips .name').evaluateAll((inputs) => inputs.map((input) => input.value));
 
-  await page.reload();
-  await page.waitForSelector('html[data-ready]');
-  await page.waitForSelector('#export .batch >> nth=1');
-  assert.deepEqual(await page.locator('#export .batch').evaluateAll((cards) => cards.map((it) => it.dataset.batch)), [second, firstBatch]);
-  assert.deepEqual(await page.locator('.clips .name').evaluateAll((inputs) => inputs.map((input) => input.value)), marked);
-  await until('the stored source is shown', () => page.evaluate(() => document.querySelector('.picture video').readyState >= 2));
-  await until('the rows are there', async () => (await barOf('ending')) >= before);
-  for (const id of ['clip-1', 'clip-2', 'ending']) {
-    await until(`${id} is complete`, async () => (await statusOf(id)) === 'completed');
-  }
-  for (const [id, list] of Object.entries(await bars(second))) {
-    neverBackwards(list, `${id} after the reload`);
-  }
-});
+    await page.reload();
+    await page.waitForSelector('html[data-ready]');
+    await page.waitForSelector('#export .batch >> nth=1');
+    assert.deepEqual(await page.locator('#export .batch').evaluateAll((cards) => cards.map((it) => it.dataset.batch)), [
+      second,
+      firstBatch,
+    ]);
+    assert.deepEqual(
+      await page.locator('.clips .name').evaluateAll((inputs) => inputs.map((input) => input.value)),
+      marked,
+    );
+    await until('the stored source is shown', () =>
+      page.evaluate(() => document.querySelector('.picture video').readyState >= 2),
+    );
+    await until('the rows are shown', async () => (await barOf('ending')) >= before);
+    for (const id of ['clip-1', 'clip-2', 'ending']) {
+      await until(`${id} is complete`, async () => (await statusOf(id)) === 'completed');
+    }
+    for (const [id, list] of Object.entries(await bars(second))) {
+      assertNeverDecreases(list, `${id} after the reload`);
+    }
+  },
+);
 
-test('history and fleet say what there is; the fleet can be paused', { timeout: 2 * PATIENCE_MS }, async () => {
+test('history and fleet show their data; the fleet can be paused', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   await page.getByRole('link', { name: 'History' }).click();
   await page.waitForSelector('#history .batch >> nth=1');
   assert.equal(await page.locator('#history .batch').count(), 2);
@@ -298,14 +368,17 @@ test('history and fleet say what there is; the fleet can be paused', { timeout: 
   await until('the fleet answers', async () => (await badge.textContent()) === 'Running');
   await page.getByRole('button', { name: 'Pause' }).click();
   await until('it is paused', async () => (await badge.textContent()) === 'Paused');
-  assert.equal(await page.locator('#pulse').textContent(), 'Fleet paused');
+  assert.equal(await page.locator('#fleet-state').textContent(), 'Fleet paused');
 
-  // Work that waits is shown as waiting, once the worker knows: it looks every two seconds.
-  await until('the worker knows', () => place.fleet.said.some((line) => line.includes('nothing new is taken for now')));
+  // Queued work is shown as waiting, once the worker knows of the pause: it polls every two seconds.
+  await until('the worker knows', () => place.fleet.said.some((line) => line.includes('leasing stopped')));
   await page.getByRole('link', { name: 'Export', exact: true }).click();
   await page.locator('#quality').selectOption('1440p');
   await page.getByRole('button', { name: 'Export all 3 clips' }).click();
-  await until('a third batch', async () => (await page.locator('#export .batch').count()) === 2 && (await statusOf('ending')) === 'queued');
+  await until(
+    'a third batch',
+    async () => (await page.locator('#export .batch').count()) === 2 && (await statusOf('ending')) === 'queued',
+  );
   await page.getByRole('link', { name: 'Fleet', exact: true }).click();
   const figure = (name) => page.locator('.figure', { hasText: name }).locator('.value');
   await until('three clips wait', async () => (await figure('Clips waiting').textContent()) === '3');
@@ -313,37 +386,49 @@ test('history and fleet say what there is; the fleet can be paused', { timeout: 
   assert.equal(await figure('Dead letters').textContent(), '0');
   await accessible('fleet');
   await page.getByRole('button', { name: 'Resume' }).click();
-  await until('they are made', async () => (await figure('Slots at work').textContent()) === '3 of 3');
-  await until('by whom', async () => (await page.locator('tbody tr').count()) >= 4);
+  await until('they are processing', async () => (await figure('Slots at work').textContent()) === '3 of 3');
+  await until('the clips are listed', async () => (await page.locator('tbody tr').count()) >= 4);
   await shot('6-fleet', page, { fullPage: true });
   await page.getByRole('link', { name: 'Export', exact: true }).click();
   await page.getByRole('button', { name: 'Cancel all' }).first().click();
-  await until('all are cancelled', async () => (await statusOf('ending')) === 'cancelled' && (await statusOf('clip-1')) === 'cancelled');
+  await until(
+    'all are cancelled',
+    async () => (await statusOf('ending')) === 'cancelled' && (await statusOf('clip-1')) === 'cancelled',
+  );
 });
 
-test('on a phone and in the dark nothing is cut off', { timeout: 2 * PATIENCE_MS }, async () => {
-  const phone = await browser.newContext({ viewport: PHONE, hasTouch: true, isMobile: true, deviceScaleFactor: 2, storageState: await context.storageState() });
+test('nothing is cut off on a phone and in the dark scheme', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
+  const phone = await browser.newContext({
+    viewport: PHONE,
+    hasTouch: true,
+    isMobile: true,
+    deviceScaleFactor: 2,
+    storageState: await context.storageState(),
+  });
   phone.setDefaultTimeout(60_000);
   const small = await phone.newPage();
   listenTo(small);
   await small.goto(`${place.fleet.api}/console/`);
   await small.waitForSelector('#export .row');
-  await until('the video is shown', () => small.evaluate(() => document.querySelector('.picture video').readyState >= 2));
+  await until('the video is shown', () =>
+    small.evaluate(() => document.querySelector('.picture video').readyState >= 2),
+  );
   const fits = async (what) => {
-    const [across, there] = await small.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-    assert.ok(across <= there, `${what} is ${across} wide on ${there}`);
+    const [content, screen] = await small.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(content <= screen, `${what} is ${content} wide on ${screen}`);
   };
   await fits('export');
   await shot('7-phone', small, { fullPage: true });
   await shot('7-phone-first', small);
 
-  // A finger marks a clip: touches as the browser sends them.
+  // A finger marks a clip, with touches as the browser sends them.
   const marked = await small.locator('.clips li').count();
   await small.locator('.lane').evaluate((it) => it.scrollIntoView({ block: 'center' }));
   const lane = await small.locator('.lane').boundingBox();
   const touch = await phone.newCDPSession(small);
   const y = lane.y + lane.height - 12;
-  const finger = (type, x) => touch.send('Input.dispatchTouchEvent', { type, touchPoints: x === null ? [] : [{ x, y }] });
+  const finger = (type, x) =>
+    touch.send('Input.dispatchTouchEvent', { type, touchPoints: x === null ? [] : [{ x, y }] });
   await finger('touchStart', lane.x + lane.width * 0.4);
   for (let step = 1; step <= 6; step += 1) {
     await finger('touchMove', lane.x + lane.width * (0.4 + step * 0.04));
@@ -353,7 +438,12 @@ test('on a phone and in the dark nothing is cut off', { timeout: 2 * PATIENCE_MS
 
   for (const view of ['history', 'fleet']) {
     await small.goto(`${place.fleet.api}/console/#/${view}`);
-    await until(`${view} is there`, () => small.locator(view === 'fleet' ? '.figure .value' : '#history .batch').first().isVisible());
+    await until(`${view} is shown`, () =>
+      small
+        .locator(view === 'fleet' ? '.figure .value' : '#history .batch')
+        .first()
+        .isVisible(),
+    );
     await fits(view);
     await shot(`8-phone-${view}`, small, { fullPage: true });
   }
@@ -361,18 +451,48 @@ test('on a phone and in the dark nothing is cut off', { timeout: 2 * PATIENCE_MS
   await phone.close();
 
   await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
-  assert.equal(await page.locator('.fill').first().evaluate((it) => getComputedStyle(it).transitionDuration), '0s');
+  assert.equal(
+    await page
+      .locator('.fill')
+      .first()
+      .evaluate((it) => getComputedStyle(it).transitionDuration),
+    '0s',
+  );
   await page.evaluate(() => scrollTo(0, 0));
   await shot('9-dark');
   await shot('9-dark-whole', page, { fullPage: true });
 });
 
-test('a video without a head of times, and a file that is no video', { timeout: 2 * PATIENCE_MS }, async () => {
+test('a video without a duration, and a file that is not a video', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   const { execFileSync } = await import('node:child_process');
   const { writeFileSync } = await import('node:fs');
   // As MediaRecorder writes it: no duration, no cues.
   const live = join(place.folder, 'recording.webm');
-  execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', '-i', place.source, '-t', '6', '-vf', 'scale=320:-2', '-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-c:a', 'libopus', '-f', 'webm', '-live', '1', live]);
+  execFileSync('ffmpeg', [
+    '-hide_banner',
+    '-loglevel',
+    'error',
+    '-y',
+    '-i',
+    place.source,
+    '-t',
+    '6',
+    '-vf',
+    'scale=320:-2',
+    '-c:v',
+    'libvpx',
+    '-deadline',
+    'realtime',
+    '-cpu-used',
+    '8',
+    '-c:a',
+    'libopus',
+    '-f',
+    'webm',
+    '-live',
+    '1',
+    live,
+  ]);
   await page.getByRole('button', { name: 'Other video' }).click();
   await page.setInputFiles('#file', live);
   await until('its length is found', async () => /\/ 0:0[56]\.\d$/.test(await page.locator('.time').textContent()));
@@ -385,12 +505,15 @@ test('a video without a head of times, and a file that is no video', { timeout: 
   await page.waitForSelector('.unplayable', { state: 'visible' });
   await page.getByRole('button', { name: 'Mark clip' }).click();
   await page.getByRole('button', { name: 'Export one clip' }).click();
-  await until('the fleet says why', async () => (await statusOf('clip-1').catch(() => '')) === 'failed');
+  await until('the fleet reports the reason', async () => (await statusOf('clip-1').catch(() => '')) === 'failed');
   assert.ok((await rowOf('clip-1').locator('.problem').first().textContent()).length > 10);
   await shot('10-failed', page, { fullPage: true });
 });
 
-test('nothing was complained about, and nobody else was asked', () => {
+test('the page logged no error, and sent no request to another server', () => {
   assert.deepEqual(complaints, []);
-  assert.deepEqual([...asked].filter((origin) => ![place.fleet.api, `http://${place.fleet.servers}`].includes(origin)), []);
+  assert.deepEqual(
+    [...origins].filter((origin) => ![place.fleet.api, `http://${place.fleet.servers}`].includes(origin)),
+    [],
+  );
 });

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the browser tests need, at the versions of package-lock.json, and runs them: the client's rules and geometry in Node,
-# then client and page against `clipfleet up`, the page in Chromium. Screenshots are left in target/browser.
+# Installs the packages of the browser tests at the versions of package-lock.json, and runs the tests: the client's
+# rules and geometry in Node, then client and page against `clipfleet up`, the page in Chromium. Screenshots are written
+# to target/browser.
 set -euo pipefail
 
 suite="the browser tests"

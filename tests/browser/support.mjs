@@ -1,4 +1,5 @@
-// What the tests against a fleet share: a source with moving pictures and sound, a fleet on a folder of its own, and patience.
+// Shared code of the tests against a fleet: a source with moving pictures and audio, a fleet on its own folder, and
+// waiting.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -7,26 +8,59 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 
-export { PATIENCE_MS, until } from '../support/until.mjs';
+export { WAIT_TIMEOUT_MS, until } from '../support/until.mjs';
 
-/** Makes a video of some seconds, 1280x720 at 30 pictures a second: a counter on moving colours, and a tone. */
+/** Makes a video of some seconds, 1280x720 at 30 pictures per second: a counter on moving colours, and a tone. */
 export function makeSource(path, seconds) {
-  const picture = `testsrc2=size=1280x720:rate=30:duration=${seconds}`;
-  const sound = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
-  execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', '-f', 'lavfi', '-i', picture, '-f', 'lavfi', '-i', sound,
-    '-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p', '-g', '60', '-c:a', 'aac', '-movflags', '+faststart', path]);
+  const video = `testsrc2=size=1280x720:rate=30:duration=${seconds}`;
+  const audio = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
+  execFileSync('ffmpeg', [
+    '-hide_banner',
+    '-loglevel',
+    'error',
+    '-y',
+    '-f',
+    'lavfi',
+    '-i',
+    video,
+    '-f',
+    'lavfi',
+    '-i',
+    audio,
+    '-c:v',
+    'libx264',
+    '-preset',
+    'ultrafast',
+    '-crf',
+    '24',
+    '-pix_fmt',
+    'yuv420p',
+    '-g',
+    '60',
+    '-c:a',
+    'aac',
+    '-movflags',
+    '+faststart',
+    path,
+  ]);
 }
 
-/** Starts Chromium: no calls home, and media may play without a click. */
+/** Starts Chromium without background requests; media may play without a click. */
 export function startChromium(args = []) {
-  const quiet = ['--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+  const quiet = [
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ];
   return chromium.launch({
     executablePath: process.env.CHROMIUM,
     args: ['--no-sandbox', '--disable-gpu', ...quiet, '--autoplay-policy=no-user-gesture-required', ...args],
   });
 }
 
-/** A folder that `end` takes away, with a source of `seconds` and a fleet on it. */
+/** A folder with a source of `seconds` and a fleet on it. `end` stops the fleet and deletes the folder. */
 export async function stage(seconds, slots) {
   const folder = mkdtempSync(join(tmpdir(), 'clipfleet-browser-'));
   const source = join(folder, 'Interview – take 2.mp4');
@@ -39,9 +73,10 @@ export async function stage(seconds, slots) {
   return { folder, source, fleet, end };
 }
 
-/** Stores a file as an object of the fleet's bucket; its gs:// name. */
+/** Uploads a file into the fleet's bucket and returns its gs:// name. */
 export async function store(fleet, path, name) {
-  const url = `http://${fleet.servers}/upload/storage/v1/b/clipfleet-local/o?uploadType=media&name=${encodeURIComponent(name)}`;
+  const query = `uploadType=media&name=${encodeURIComponent(name)}`;
+  const url = `http://${fleet.servers}/upload/storage/v1/b/clipfleet-local/o?${query}`;
   const response = await fetch(url, { method: 'POST', body: readFileSync(path) });
   if (!response.ok) {
     throw new Error(`the storage answered ${response.status}`);

@@ -12,7 +12,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// One implementation, with names of its own so that checks can share a service.
+/// One implementation, with unique names so that checks can share a service.
 pub(crate) struct Backend {
     pub(crate) cloud: Cloud,
     service: Service,
@@ -22,8 +22,8 @@ pub(crate) struct Backend {
 
 enum Service {
     Memory(Memory),
-    Local { endpoints: Endpoints, server: Box<Emulator>, _data: TempDir },
-    Elsewhere(Endpoints),
+    Emulator { endpoints: Endpoints, server: Box<Emulator>, _data: TempDir },
+    External(Endpoints),
 }
 
 impl Backend {
@@ -32,7 +32,7 @@ impl Backend {
         Self::new(memory.connect().0, Service::Memory(memory))
     }
 
-    pub(crate) async fn local() -> Self {
+    pub(crate) async fn emulator() -> Self {
         let data = TempDir::new().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
         let server = Emulator::start(Config { data: data.path().to_owned(), listen }).await.unwrap();
@@ -44,10 +44,10 @@ impl Backend {
             storage: address,
         };
         let cloud = google::connect(&endpoints).await.unwrap();
-        Self::new(cloud, Service::Local { endpoints, server: Box::new(server), _data: data })
+        Self::new(cloud, Service::Emulator { endpoints, server: Box::new(server), _data: data })
     }
 
-    pub(crate) async fn elsewhere() -> Self {
+    pub(crate) async fn external() -> Self {
         let address = |name: &str| Some(std::env::var(name).unwrap_or_else(|_| panic!("set {name} to an address")));
         let endpoints = Endpoints {
             project: std::env::var("GOOGLE_CLOUD_PROJECT").unwrap_or_else(|_| "clipfleet-conformance".into()),
@@ -55,7 +55,7 @@ impl Backend {
             firestore: address("FIRESTORE_EMULATOR_HOST"),
             storage: address("STORAGE_EMULATOR_HOST"),
         };
-        Self::new(google::connect(&endpoints).await.unwrap(), Service::Elsewhere(endpoints))
+        Self::new(google::connect(&endpoints).await.unwrap(), Service::External(endpoints))
     }
 
     fn new(cloud: Cloud, service: Service) -> Self {
@@ -77,7 +77,8 @@ impl Backend {
         topic
     }
 
-    /// A new subscription of a topic: shortest deadline, no dead letter, no backoff, but for what `change` changes.
+    /// A new subscription of a topic, with the shortest deadline, no dead letter topic and no backoff, except for what
+    /// `change` sets.
     pub(crate) async fn subscription(&self, topic: &str, change: impl FnOnce(&mut SubscriptionSpec)) -> String {
         let mut spec = SubscriptionSpec {
             name: self.name("subscription"),
@@ -91,16 +92,16 @@ impl Backend {
         spec.name
     }
 
-    /// The place of an object in a bucket that exists.
+    /// The name of an object in an existing bucket.
     pub(crate) async fn object(&self, object: &str) -> ObjectName {
         let bucket = format!("clipfleet-{}", self.scope);
         self.cloud.objects.ensure_bucket(&bucket).await.unwrap();
         ObjectName::new(bucket, object)
     }
 
-    /// Lets another process take one delivery and die with it, telling nobody. Returns the id of the message.
-    pub(crate) async fn die_holding_one(&self, subscription: &str) -> String {
-        let (Service::Local { endpoints, .. } | Service::Elsewhere(endpoints)) = &self.service else {
+    /// Receives one delivery in another process, which dies without settling it. Returns the id of the message.
+    pub(crate) async fn die_holding_delivery(&self, subscription: &str) -> String {
+        let (Service::Emulator { endpoints, .. } | Service::External(endpoints)) = &self.service else {
             return self.die_in_memory(subscription).await;
         };
         let (endpoints, subscription) = (endpoints.clone(), subscription.to_owned());
@@ -110,7 +111,8 @@ impl Backend {
                 let cloud = google::connect(&endpoints).await.unwrap();
                 let mut deliveries = cloud.queue.subscribe(&subscription, 1);
                 let delivery = deliveries.next().await.unwrap().unwrap();
-                // Neither is dropped, for that would hand back; the runtime goes, and connections and extension with it.
+                // Neither is dropped, because that would nack the message. The runtime ends, and with it the
+                // connections and the lease extension.
                 std::mem::forget(deliveries);
                 delivery
             });
@@ -123,7 +125,7 @@ impl Backend {
     }
 
     async fn die_in_memory(&self, subscription: &str) -> String {
-        let Service::Memory(memory) = &self.service else { unreachable!("the others are processes") };
+        let Service::Memory(memory) = &self.service else { unreachable!("the other backends use processes") };
         let (cloud, link) = memory.connect();
         let delivery = cloud.queue.subscribe(subscription, 1).next().await.unwrap().unwrap();
         link.cut();
@@ -131,7 +133,7 @@ impl Backend {
     }
 
     pub(crate) async fn stop(self) {
-        if let Service::Local { server, .. } = self.service {
+        if let Service::Emulator { server, .. } = self.service {
             server.stop().await;
         }
     }

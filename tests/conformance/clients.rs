@@ -1,6 +1,6 @@
-//! Google's own clients for Python and Node, unmodified, against the local servers: what they cannot tell from Google's
-//! services, a user's program cannot either. The checks are in `clients/python` and `clients/node`; `make clients` installs
-//! what they need into `target/clients`.
+//! Google's own, unmodified clients for Python and Node against the emulator: a behaviour that these clients accept, a
+//! user's program accepts, too. The checks are in `clients/python` and `clients/node`; `make clients` installs their
+//! dependencies into `target/clients`.
 
 use clipfleet_emulator::{Config, Emulator};
 use std::{
@@ -11,11 +11,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How many checks there are at least. A suite of which a part did not run must not be green.
-const PYTHON_CHECKS: usize = 356;
-const NODE_CHECKS: usize = 100;
+/// The minimum number of checks. A suite that ran only partly must fail.
+const MIN_PYTHON_CHECKS: usize = 356;
+const MIN_NODE_CHECKS: usize = 100;
 
-/// Where `make clients` installs, and where the checks are.
+/// The folder of `make clients`, and the folder of the checks.
 fn folders() -> (PathBuf, PathBuf) {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let installed = tests.with_file_name("target").join("clients");
@@ -23,13 +23,13 @@ fn folders() -> (PathBuf, PathBuf) {
     (installed, tests.join("conformance/clients"))
 }
 
-/// The local servers, addressed by the variables that Google's clients read.
-struct Servers {
+/// An emulator, whose address is in the variables that Google's clients read.
+struct TestEmulator {
     server: Emulator,
     _data: TempDir,
 }
 
-impl Servers {
+impl TestEmulator {
     async fn start() -> Self {
         let data = TempDir::new().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
@@ -37,7 +37,7 @@ impl Servers {
         Self { server, _data: data }
     }
 
-    /// A program of the installed environment, in a folder. What hangs is ended after a quarter of an hour.
+    /// Runs a program of the installed environment in a folder. A hanging program is killed after a quarter of an hour.
     fn command(&self, program: &Path, folder: &Path) -> Command {
         let address = self.server.address();
         let mut command = Command::new("timeout");
@@ -46,7 +46,7 @@ impl Servers {
         command
             .env("STORAGE_EMULATOR_HOST", format!("http://{address}"))
             .env("GOOGLE_CLOUD_PROJECT", "clipfleet-local");
-        // Nothing else of this machine may matter: no proxy, no search for a cloud that it might be part of.
+        // Isolates the program from this machine: no proxy, no detection of a cloud environment.
         command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
         command.env("METADATA_SERVER_DETECTION", "none").env("NO_GCE_CHECK", "true");
         command.env_remove("GOOGLE_APPLICATION_CREDENTIALS").env("PYTHONDONTWRITEBYTECODE", "1");
@@ -54,18 +54,18 @@ impl Servers {
     }
 }
 
-/// Runs a command, repeats what it says, and returns that with whether it went well.
+/// Runs a command and prints its output. Returns whether it succeeded, and its output.
 fn run(mut command: Command) -> (bool, Vec<String>) {
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut child = command.spawn().unwrap();
-    // It holds the pipe's other end, and the pipe would not end before it.
+    // The command holds the pipe's other end, which would keep the pipe open.
     drop(command);
     let lines = BufReader::new(reader).lines().map_while(Result::ok).inspect(|line| println!("{line}")).collect();
     (child.wait().unwrap().success(), lines)
 }
 
-/// The number before or after a word in the last line that has both, for example of `12 passed in 3.4s` or `pass 12`.
+/// The number before or after a word in the last line that has both, for example in `12 passed in 3.4s` or `pass 12`.
 fn number(lines: &[String], find: impl Fn(&[&str]) -> Option<usize>) -> usize {
     lines.iter().rev().find_map(|line| find(&line.split([' ', ',']).collect::<Vec<_>>())).unwrap_or(0)
 }
@@ -79,40 +79,49 @@ fn after(word: &'static str) -> impl Fn(&[&str]) -> Option<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn python_clients_cannot_tell() {
+async fn python_clients_pass_all_checks() {
     let (installed, checks) = folders();
-    let servers = Servers::start().await;
-    let mut pytest = servers.command(&installed.join("venv/bin/python"), &checks.join("python"));
-    // Four processes, because most of the time is waiting for deadlines to pass.
+    let emulator = TestEmulator::start().await;
+    let mut pytest = emulator.command(&installed.join("venv/bin/python"), &checks.join("python"));
+    // Four processes, because most of the time is spent waiting for deadlines.
     pytest.args(["-m", "pytest", "--quiet", "--color=no", "--numprocesses=4"]);
-    let (went_well, lines) = run(pytest);
-    servers.server.stop().await;
+    let (succeeded, lines) = run(pytest);
+    emulator.server.stop().await;
     let passed = number(&lines, before("passed"));
-    assert!(went_well, "{passed} checks passed, others did not: see above");
-    assert!(passed >= PYTHON_CHECKS, "only {passed} of {PYTHON_CHECKS} checks ran");
-    assert_eq!(number(&lines, before("skipped")) + number(&lines, before("xfailed")), 0, "a skip is never green");
+    assert!(succeeded, "{passed} checks passed, others failed: see above");
+    assert!(passed >= MIN_PYTHON_CHECKS, "only {passed} of {MIN_PYTHON_CHECKS} checks ran");
+    assert_eq!(
+        number(&lines, before("skipped")) + number(&lines, before("xfailed")),
+        0,
+        "a skipped check counts as a failure"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node_clients_cannot_tell() {
+async fn node_clients_pass_all_checks() {
     let (installed, checks) = folders();
     let folder = installed.join("node");
     let files = copy_modules(&checks.join("node"), &folder);
-    let servers = Servers::start().await;
-    let mut node = servers.command(&installed.join("venv/bin/node"), &folder);
-    // One process for each file, all at once: most of the time is waiting for deadlines to pass. The limit is a whole file's.
+    let emulator = TestEmulator::start().await;
+    let mut node = emulator.command(&installed.join("venv/bin/node"), &folder);
+    // One process for each file, all at the same time, because most of the time is spent waiting for deadlines. The
+    // limit applies to a whole file.
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=8", "--test-timeout=600000"]);
     node.args(files.iter().filter(|name| name.ends_with(".test.mjs")));
-    let (went_well, lines) = run(node);
-    servers.server.stop().await;
+    let (succeeded, lines) = run(node);
+    emulator.server.stop().await;
     let passed = number(&lines, after("pass"));
-    assert!(went_well, "{passed} checks passed, others did not: see above");
-    assert!(passed >= NODE_CHECKS, "only {passed} of {NODE_CHECKS} checks ran");
-    assert_eq!(number(&lines, after("skipped")) + number(&lines, after("todo")), 0, "a skip is never green");
+    assert!(succeeded, "{passed} checks passed, others failed: see above");
+    assert!(passed >= MIN_NODE_CHECKS, "only {passed} of {MIN_NODE_CHECKS} checks ran");
+    assert_eq!(
+        number(&lines, after("skipped")) + number(&lines, after("todo")),
+        0,
+        "a skipped check counts as a failure"
+    );
 }
 
-/// Puts the checks beside `node_modules`: Node looks for packages upwards from the file that imports them, following links
-/// to where they lead, so that a copy is the one thing that works without any flag. Returns the names of the files.
+/// Copies the checks beside `node_modules`. Node searches for packages upwards from the importing file and resolves
+/// links, so only a copy works without flags. Returns the names of the files.
 fn copy_modules(from: &Path, to: &Path) -> Vec<String> {
     let modules = |folder: &Path| -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

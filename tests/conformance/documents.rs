@@ -1,4 +1,4 @@
-//! What a document store does.
+//! The required behaviour of a document store.
 
 use crate::Backend;
 use clipfleet_cloud::{
@@ -57,23 +57,23 @@ pub(crate) async fn every_value_reads_back(backend: &Backend) {
     let path = format!("{}/d1", backend.name("values"));
     put(backend, &path, Fields::from([("at".into(), Value::Timestamp(finer))])).await;
     let kept = get(backend, &path).await.unwrap();
-    assert_eq!(kept.fields["at"], Value::Timestamp(instant), "kept to the microsecond");
+    assert_eq!(kept.fields["at"], Value::Timestamp(instant), "stored with microsecond precision");
 }
 
-pub(crate) async fn documents_come_in_the_order_asked(backend: &Backend) {
+pub(crate) async fn documents_arrive_in_the_requested_order(backend: &Backend) {
     let collection = backend.name("order");
     let path = |id: &str| format!("{collection}/{id}");
     put(backend, &path("a"), number(1)).await;
     put(backend, &path("b"), number(2)).await;
-    let asked = [path("b"), path("missing"), path("a"), path("b")];
-    let found = backend.cloud.documents.get(&asked).await.unwrap();
+    let requested = [path("b"), path("missing"), path("a"), path("b")];
+    let found = backend.cloud.documents.get(&requested).await.unwrap();
     let found: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| it.fields["number"].clone())).collect();
     let expected = [Some(2), None, Some(1), Some(2)].map(|number| number.map(Value::Integer));
     assert_eq!(found, expected);
     assert_eq!(backend.cloud.documents.get(&[]).await.unwrap(), []);
 }
 
-pub(crate) async fn any_number_of_documents_can_be_asked_for(backend: &Backend) {
+pub(crate) async fn any_number_of_documents_can_be_read(backend: &Backend) {
     let collection = backend.name("many");
     let paths: Vec<_> = (0..1000).map(|id| format!("{collection}/{id}")).collect();
     for paths in paths.chunks(500) {
@@ -94,7 +94,7 @@ pub(crate) async fn a_write_replaces_all_fields(backend: &Backend) {
     assert_eq!(get(backend, &path).await.unwrap().fields, number(2));
 }
 
-pub(crate) async fn create_absent_detects_a_document_that_is_there(backend: &Backend) {
+pub(crate) async fn create_absent_detects_an_existing_document(backend: &Backend) {
     let path = format!("{}/d1", backend.name("create"));
     try_put(backend, &path, number(1), Precondition::Absent).await.unwrap();
     let error = try_put(backend, &path, number(2), Precondition::Absent).await.unwrap_err();
@@ -111,7 +111,7 @@ pub(crate) async fn unchanged_precondition_detects_a_conflict(backend: &Backend)
     try_put(backend, &path, number(4), Precondition::Unchanged(second)).await.unwrap();
     let missing = format!("{}/d1", backend.name("conflict"));
     let error = try_put(backend, &missing, number(5), Precondition::Unchanged(second)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "a document that is gone has changed: {error}");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "a deleted document counts as changed: {error}");
 }
 
 pub(crate) async fn commit_is_all_or_nothing(backend: &Backend) {
@@ -152,7 +152,7 @@ pub(crate) async fn a_write_that_changes_nothing_keeps_the_version(backend: &Bac
     assert_ne!(put(backend, &path, number(2)).await, first);
 }
 
-pub(crate) async fn of_many_increments_none_is_lost(backend: &Backend) {
+pub(crate) async fn concurrent_increments_are_not_lost(backend: &Backend) {
     let path = format!("{}/d1", backend.name("counter"));
     put(backend, &path, number(0)).await;
     let writers = (0..4).map(|_| {
@@ -230,7 +230,7 @@ pub(crate) async fn an_amendment_changes_its_fields_and_no_other(backend: &Backe
         ("flat".into(), one.clone()),
     ]);
     put(backend, &path("there"), before).await;
-    // Names that a path has to quote.
+    // Names that must be quoted in a field path.
     let odd = ["wizard--clip-2", "1st", "a.b", "back`tick\\", "é"];
     let field = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut fields = vec![
@@ -255,7 +255,7 @@ pub(crate) async fn an_amendment_changes_its_fields_and_no_other(backend: &Backe
     assert_eq!(get(backend, &path("there")).await.unwrap().fields, expected);
     assert_eq!(get(backend, &path("beside")).await.unwrap().fields, number(2));
 
-    // All or nothing, with what is written beside it.
+    // The amendment and the other writes succeed or fail together.
     let documents = &backend.cloud.documents;
     let absent = || vec![write(&path("beside"), number(3), Precondition::Absent)];
     let error = documents.amend(absent(), amendment.clone()).await.unwrap_err();

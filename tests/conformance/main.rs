@@ -1,13 +1,16 @@
-//! One suite of behaviour, run against every implementation of the cloud traits: what a role relies on in simulation holds
-//! in the local fleet and on Google Cloud alike.
+//! One test suite for every implementation of the cloud traits: behaviour that a role relies on in the simulation also
+//! holds in the local fleet and on Google Cloud.
 //!
-//! - `memory::` on virtual time;
-//! - `local::` against a fresh `clipfleet-emulator` for each check;
-//! - `elsewhere::` against the servers named by `PUBSUB_EMULATOR_HOST`, `FIRESTORE_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST`.
-//!   Reported as ignored, with that reason, unless asked for: `cargo test --test conformance -- --include-ignored elsewhere`.
+//! - `memory::` runs in virtual time.
+//! - `emulator::` runs against a new `clipfleet-emulator` for each check.
+//! - `external::` runs against the servers in `PUBSUB_EMULATOR_HOST`, `FIRESTORE_EMULATOR_HOST` and
+//!   `STORAGE_EMULATOR_HOST`. These tests are ignored by default:
+//!   `cargo test --test conformance -- --include-ignored external`.
 //!
-//! And a second one, in `clients::`: Google's own clients for Python and Node against the local servers.
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+//! A second suite, `clients::`, runs Google's own clients for Python and Node against the emulator.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod backend;
 mod clients;
@@ -18,7 +21,7 @@ mod restart;
 
 use backend::Backend;
 
-/// Makes one test of each check and backend. Those `on the wire` make no sense in memory.
+/// Creates one test for each check and backend. Checks `on the wire` do not apply to memory.
 macro_rules! suite {
     (
         everywhere { $($area:ident: $($check:ident),+;)+ }
@@ -32,8 +35,8 @@ macro_rules! suite {
                 }
             )+ })+
         }
-        suite!(@served local [] { $($area: $($check),+;)+ $($wire_area: $($wire_check),+;)+ });
-        suite!(@served elsewhere [#[ignore = "needs the addresses of emulators in the environment"]] {
+        suite!(@served emulator [] { $($area: $($check),+;)+ $($wire_area: $($wire_check),+;)+ });
+        suite!(@served external [#[ignore = "needs the addresses of emulators in the environment"]] {
             $($area: $($check),+;)+ $($wire_area: $($wire_check),+;)+
         });
     };
@@ -58,44 +61,44 @@ suite! {
         queue:
             a_published_message_arrives,
             every_subscription_gets_its_own_copy,
-            an_acknowledged_message_does_not_come_again,
-            a_handed_back_message_comes_again,
-            a_dropped_message_comes_again,
-            a_handed_back_message_waits_out_its_backoff,
+            an_acked_message_is_not_redelivered,
+            a_nacked_message_is_redelivered,
+            a_dropped_message_is_redelivered,
+            a_nacked_message_waits_for_its_backoff,
             at_most_outstanding_unsettled,
             two_streams_share_the_work,
             a_held_message_stays_leased_past_its_deadline,
             an_unsettled_message_returns_after_the_deadline,
-            a_dead_letter_is_set_aside_after_the_last_attempt,
-            close_hands_back_what_was_not_taken,
+            a_message_is_dead_lettered_after_the_last_attempt,
+            close_nacks_messages_that_were_not_received,
             a_delivery_can_be_settled_after_close,
             a_thousand_messages_published_together_all_arrive,
-            what_exists_may_be_ensured_again,
+            existing_topics_and_subscriptions_can_be_ensured_again,
             a_missing_topic_or_subscription_is_not_found,
-            a_name_out_of_rule_is_invalid,
-            a_message_with_nothing_in_it_is_invalid;
+            a_name_that_breaks_the_rules_is_invalid,
+            an_empty_message_is_invalid;
         objects:
-            what_was_created_reads_back,
-            an_empty_object_is_an_object,
+            a_created_object_reads_back,
+            an_empty_object_is_valid,
             create_only_if_absent,
-            of_many_creators_one_wins,
+            exactly_one_of_many_creators_succeeds,
             read_range_of_a_pinned_generation,
             a_range_beyond_the_end_is_invalid,
             stat_missing_is_not_found,
             a_large_object_round_trips_from_memory,
             a_large_object_round_trips_from_a_file,
-            names_may_be_any_text;
+            names_can_be_any_text;
         documents:
             every_value_reads_back,
-            documents_come_in_the_order_asked,
-            any_number_of_documents_can_be_asked_for,
+            documents_arrive_in_the_requested_order,
+            any_number_of_documents_can_be_read,
             a_write_replaces_all_fields,
-            create_absent_detects_a_document_that_is_there,
+            create_absent_detects_an_existing_document,
             unchanged_precondition_detects_a_conflict,
             commit_is_all_or_nothing,
             every_change_changes_the_version,
             a_write_that_changes_nothing_keeps_the_version,
-            of_many_increments_none_is_lost,
+            concurrent_increments_are_not_lost,
             list_and_find_in_id_order,
             a_malformed_commit_is_invalid,
             an_amendment_changes_its_fields_and_no_other;

@@ -1,11 +1,11 @@
-//! What an object store does.
+//! The required behaviour of an object store.
 
 use crate::Backend;
 use bytes::Bytes;
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Above the size from which clients send in pieces, and not a multiple of a piece.
+/// Larger than the size from which clients upload in chunks, and not a multiple of a chunk.
 const LARGE: usize = (20 << 20) + 12_345;
 
 fn video() -> NewObject {
@@ -15,7 +15,7 @@ fn video() -> NewObject {
     }
 }
 
-/// Bytes that differ everywhere, so that a piece in the wrong place shows.
+/// Pseudo-random bytes, so that a chunk in the wrong place is detected.
 fn noise(length: usize) -> Bytes {
     let mut state = 0x9e37_79b9_u32;
     let next = || {
@@ -31,7 +31,7 @@ async fn create(backend: &Backend, name: &ObjectName, bytes: Bytes) -> Result<Ob
     backend.cloud.objects.create(name, video(), Body::Bytes(bytes)).await
 }
 
-pub(crate) async fn what_was_created_reads_back(backend: &Backend) {
+pub(crate) async fn a_created_object_reads_back(backend: &Backend) {
     let objects = &backend.cloud.objects;
     let name = backend.object("clips/c1.mp4").await;
     let bytes = noise(100_000);
@@ -44,7 +44,7 @@ pub(crate) async fn what_was_created_reads_back(backend: &Backend) {
     assert!(objects.read(&name, made.generation, 0..100_000).await.unwrap() == bytes);
 }
 
-pub(crate) async fn an_empty_object_is_an_object(backend: &Backend) {
+pub(crate) async fn an_empty_object_is_valid(backend: &Backend) {
     let objects = &backend.cloud.objects;
     let name = backend.object("empty").await;
     let made = create(backend, &name, Bytes::new()).await.unwrap();
@@ -64,7 +64,7 @@ pub(crate) async fn create_only_if_absent(backend: &Backend) {
     assert_eq!(kept, "first");
 }
 
-pub(crate) async fn of_many_creators_one_wins(backend: &Backend) {
+pub(crate) async fn exactly_one_of_many_creators_succeeds(backend: &Backend) {
     let name = backend.object("contended").await;
     let creators = (0..8u8).map(|creator| {
         let (objects, name) = (backend.cloud.objects.clone(), name.clone());
@@ -143,10 +143,10 @@ async fn assert_large(backend: &Backend, name: &ObjectName, made: ObjectInfo, by
     assert!(objects.read(name, made.generation, 0..made.size).await.unwrap() == bytes, "whole");
     let middle = 8_388_600..8_388_700;
     let read = objects.read(name, made.generation, middle.start..middle.end).await.unwrap();
-    assert!(read == bytes.slice(middle.start as usize..middle.end as usize), "across the border of a piece");
+    assert!(read == bytes.slice(middle.start as usize..middle.end as usize), "across a chunk border");
 }
 
-pub(crate) async fn names_may_be_any_text(backend: &Backend) {
+pub(crate) async fn names_can_be_any_text(backend: &Backend) {
     let objects = &backend.cloud.objects;
     for text in ["a b/c+d", "%2F?#&=", "clips/é/日本.mp4", "a//b"] {
         let name = backend.object(text).await;

@@ -1,4 +1,4 @@
-//! What clients live through when the service goes away and comes back. Only where we can stop it.
+//! Clients survive a restart of the service. Only backends that the test can stop are tested.
 
 use clipfleet_cloud::{
     Cloud, Fields, Message, Precondition, SubscriptionSpec, Write,
@@ -16,7 +16,7 @@ async fn start(data: &Path, listen: SocketAddr) -> Emulator {
     loop {
         match Emulator::start(Config { data: data.to_owned(), listen }).await {
             Ok(server) => return server,
-            // The port may take a moment to be free again.
+            // The port may not be free immediately.
             Err(error) => assert!(since.elapsed() < Duration::from_secs(10), "{error}"),
         }
         sleep(Duration::from_millis(100)).await;
@@ -40,7 +40,7 @@ fn message(text: &'static str) -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_outlive_a_restart_of_the_service() {
+async fn clients_survive_a_restart_of_the_service() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), "127.0.0.1:0".parse().unwrap()).await;
     let address = server.address();
@@ -48,7 +48,7 @@ async fn clients_outlive_a_restart_of_the_service() {
     let mut deliveries = cloud.queue.subscribe(SUBSCRIPTION, 1);
     cloud.queue.publish(TOPIC, message("before")).await.unwrap();
     timeout(Duration::from_secs(10), deliveries.next()).await.unwrap().unwrap().unwrap().ack();
-    // The acknowledgement travels within a tenth of a second.
+    // The ack is sent within a tenth of a second.
     sleep(Duration::from_millis(500)).await;
 
     server.stop().await;
@@ -69,9 +69,9 @@ async fn clients_outlive_a_restart_of_the_service() {
         if text == "meanwhile" {
             break;
         }
-        assert_eq!(text, "before", "again, where its acknowledgement came too late");
+        assert_eq!(text, "before", "redelivered because its ack came too late");
     }
-    println!("all was well again {:.1} s after the restart", back.elapsed().as_secs_f32());
+    println!("clients recovered {:.1} s after the restart", back.elapsed().as_secs_f32());
     deliveries.close().await;
     server.stop().await;
 }

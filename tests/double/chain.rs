@@ -1,20 +1,20 @@
-//! The chain that never leaves the GPU, and everything that the driver is told by it.
+//! Tests of the chain that stays on the GPU, and of every setting that it passes to the driver.
 
 use crate::{
-    gpu::{Gpu, Made},
+    gpu::{Gpu, GpuClip},
     pattern::{assert_in_order, assert_shows},
     source::{FPS, Source},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
 use serde_json::{Value, json};
 
-/// How far a crop of whole pixels may seem to be from its place, source pixels: what the pattern's slopes leave.
-const WHOLE: f64 = 2.0;
+/// Maximum measured offset of a crop of whole pixels, source pixels: the precision of the pattern's slopes.
+const CROP_TOLERANCE: f64 = 2.0;
 
-/// kbit/s to bits per second, as the plugin takes it.
+/// kbit/s to bits per second, as the plugin converts them.
 const KBIT: u64 = 1_024;
 
-/// Each of these fields has that value.
+/// Asserts that each of these fields has its value.
 #[track_caller]
 fn assert_fields(call: &Value, fields: &Value) {
     for (field, value) in fields.as_object().expect("fields") {
@@ -22,14 +22,14 @@ fn assert_fields(call: &Value, fields: &Value) {
     }
 }
 
-fn on_the_gpu(made: &Made, decoder: &str) {
-    assert_eq!(made.way(), (format!("{decoder} nvh264enc"), String::new()));
+fn assert_on_gpu(made: &GpuClip, decoder: &str) {
+    assert_eq!(made.route(), (format!("{decoder} nvh264enc"), String::new()));
     assert_eq!((made.calls("decoder").len(), made.calls("kernel").len(), made.calls("encoder").len()), (1, 1, 1));
 }
 
 #[test]
 #[ignore = "make test-double"]
-fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
+fn forty_five_seconds_are_exact_in_sync_and_made_with_our_settings() {
     let directory = directory();
     let source = Source { seconds: 48, ..Source::hd() };
     let file = source.make(directory.path());
@@ -38,10 +38,10 @@ fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
     let (size, frames) = ((1080, 1920), 1_350);
     let made = Gpu::l4().make(&order, &file);
     made.check(size, &order, &source);
-    on_the_gpu(&made, "nvh264dec");
-    let seen = made.seen(size, &source);
-    assert_in_order(&seen, 45, frames);
-    assert_shows(&seen, [656.0, 0.0, 606.0, 1080.0], WHOLE, "the middle");
+    assert_on_gpu(&made, "nvh264dec");
+    let measured = made.measured(size, &source);
+    assert_in_order(&measured, 45, frames);
+    assert_shows(&measured, [656.0, 0.0, 606.0, 1080.0], CROP_TOLERANCE, "the middle");
 
     assert_fields(
         made.call("decoder"),
@@ -67,7 +67,7 @@ fn forty_five_seconds_are_exact_and_in_sync_and_made_as_we_ask() {
             "profile": "high", "cabac": true, "colour": [1, 1, 1], "full_range": false,
         }),
     );
-    assert!(made.calls("encoder-reconfigured").is_empty(), "nothing changes on the way");
+    assert!(made.calls("encoder-reconfigured").is_empty(), "nothing changes during the encoding");
     let keys = frames.div_ceil(2 * FPS as usize);
     assert_fields(made.call("encoder-closed"), &json!({"pictures": frames, "idr_pictures": keys}));
 }
@@ -90,7 +90,7 @@ fn every_quality_and_rate_has_its_settings() {
         let order = Order { quality, fps, aspect: "9:16", ..Order::of(0, 500) };
         let made = Gpu::l4().make(&order, &file);
         made.check(size, &order, &source);
-        on_the_gpu(&made, "nvh264dec");
+        assert_on_gpu(&made, "nvh264dec");
         let cap = cap_kbps * KBIT;
         assert_fields(
             made.call("encoder"),
@@ -113,7 +113,7 @@ fn a_gpu_that_lacks_a_setting_encodes_without_it() {
         println!("{kind}");
         let made = Gpu::other(kind).make(&order, &file);
         made.check((720, 1280), &order, &source);
-        on_the_gpu(&made, "nvh264dec");
+        assert_on_gpu(&made, "nvh264dec");
         assert_fields(
             made.call("encoder"),
             &json!({"frame_interval_p": frame_interval, "lookahead": lookahead, "preset": "p4", "spatial_aq": true}),
@@ -140,14 +140,14 @@ fn every_codec_that_the_gpu_decodes_stays_on_it() {
         let directory = directory();
         let source = Source { video, container, ..Source::of((1280, 720)) };
         let file = source.make(directory.path());
-        // From the beginning: where a group begins does not show in the numbers of every codec.
+        // From the start: the numbers of some codecs do not show where a group begins.
         let order = Order { aspect: "9:16", ..Order::of(0, 1_500) };
         let made = Gpu::l4().make(&order, &file);
         made.check((720, 1280), &order, &source);
-        on_the_gpu(&made, decoder);
+        assert_on_gpu(&made, decoder);
         assert_eq!(made.call("decoder")["codec"], codec);
-        let seen = made.seen((720, 1280), &source);
-        assert_shows(&seen, [438.0, 0.0, 404.0, 720.0], WHOLE, codec);
-        assert_in_order(&seen, 0, 45);
+        let measured = made.measured((720, 1280), &source);
+        assert_shows(&measured, [438.0, 0.0, 404.0, 720.0], CROP_TOLERANCE, codec);
+        assert_in_order(&measured, 0, 45);
     }
 }

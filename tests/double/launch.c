@@ -3,8 +3,8 @@
  *
  *   launch [--seconds N] [--pan FROM TO SPARE PICTURES] PIPELINE
  *
- * --pan moves the window of the videocrop named "crop": its property left goes from FROM to TO in PICTURES steps, and
- * right is what is left of SPARE, so that the window's size stays.
+ * --pan moves the window of the videocrop named "crop": its property left changes from FROM to TO in PICTURES steps,
+ * and right is SPARE minus left, so that the window keeps its size.
  * Exit status: 0 end of stream, 1 an error, 2 a pipeline that could not be built, 3 still running after N seconds.
  */
 #include <gst/gst.h>
@@ -67,7 +67,7 @@ static void print_message(const char *kind, GstObject *source, GError *error, co
     fflush(stdout);
 }
 
-/* True when the message is the last one to wait for. */
+/* Whether this is the final message. */
 static gboolean handle(GstMessage *message, int *status)
 {
     GError *error = NULL;
@@ -108,7 +108,7 @@ static int run(GstElement *pipeline, int seconds)
         if (last)
             break;
     }
-    /* A hung driver call hangs the change of state too: leave without it. */
+    /* A hung driver call also hangs the state change, so exit without it. */
     if (status == HUNG)
         _Exit(HUNG);
     gst_element_set_state(pipeline, GST_STATE_NULL);

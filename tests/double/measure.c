@@ -1,10 +1,10 @@
-/* Reads back from pictures what the double's decoder drew into them (driver/pattern.c).
+/* Measures the pattern that the double's decoder draws (driver/pattern.c).
  *
  *   ffmpeg -i out.mp4 -f rawvideo -pix_fmt yuv420p - | measure WIDTH HEIGHT SOURCE_WIDTH SOURCE_HEIGHT
  *
- * prints one JSON line a picture: the rectangle of the source that fills it (in source pixels, fitted to all columns
- * and rows, good to two pixels), and the source picture's number modulo 32, or null where the stripe that
- * carries it is not in view.
+ * prints one JSON line per picture: the rectangle of the source that fills it (in source pixels, fitted to all columns
+ * and rows, accurate to two pixels), and the source picture's number modulo 32, or null if the stripe with the number
+ * is not visible.
  */
 #include <math.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@ struct line {
     double origin, slope;
 };
 
-/* Least squares over what lies well inside the ramp: rounding flattens its ends. */
+/* Least squares over the inner part of the ramp, because rounding flattens its ends. */
 static struct line fit(const double *values, int count)
 {
     double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0;
@@ -31,7 +31,7 @@ static struct line fit(const double *values, int count)
     return (struct line){(sum_y - slope * sum_x) / n, slope};
 }
 
-/* Where along the source the first and last edge of the output lie, from a ramp `low`..`high` over `size` pixels. */
+/* The positions of the output's first and last edge in the source, from a ramp `low`..`high` over `size` pixels. */
 static void extent(const double *values, int count, double low, double high, int size, double *start, double *length)
 {
     struct line line = fit(values, count);
@@ -39,7 +39,7 @@ static void extent(const double *values, int count, double low, double high, int
     *length = line.slope * count / (high - low) * size;
 }
 
-/* The number of a picture from the first edge between two bars in the stripe's row. */
+/* The number of a picture, from the first edge between two bars in the stripe's row. */
 static int picture_number(const uint8_t *row, int width, double left, double source_pixels)
 {
     enum { MIDDLE = 108, BAR = 128, STEP = 8 };
@@ -47,7 +47,7 @@ static int picture_number(const uint8_t *row, int width, double left, double sou
         if ((row[x] > MIDDLE) == (row[x - 1] > MIDDLE))
             continue;
         double edge = left + x * source_pixels / width;
-        /* A rising edge lies at BAR + 8 n, a falling one at 8 n, both modulo two bars. */
+        /* A rising edge is at BAR + 8 n, a falling one at 8 n, both modulo two bars. */
         double phase = row[x] > MIDDLE ? edge - BAR : edge;
         int number = (int)lround(phase / STEP) % (2 * BAR / STEP);
         return number < 0 ? number + 2 * BAR / STEP : number;
@@ -69,7 +69,7 @@ static void measure(const uint8_t *picture, int width, int height, int source_wi
     double top, down;
     extent(values, height / 2, 16, 240, source_height, &top, &down);
 
-    /* The stripe is the bottom eighth of the source: look at its middle, if that is in view. */
+    /* The stripe is the bottom eighth of the source: measure its middle, if that is visible. */
     double row = (source_height * 15.0 / 16.0 - top) / down * height;
     int number = row > 0 && row < height ? picture_number(picture + (size_t)row * width, width, left, across) : -1;
 

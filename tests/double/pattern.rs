@@ -1,27 +1,28 @@
-//! Reading back what the double's decoder draws (`driver/pattern.c`): which part of the source a picture shows, and which picture it is.
+//! Measures what the double's decoder draws (`driver/pattern.c`): which part of the source a picture shows, and which
+//! picture it is.
 
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
 
-/// Numbers of pictures are known modulo this.
+/// Picture numbers are measured modulo this.
 pub(crate) const NUMBERS: u32 = 32;
 
 /// What one picture shows.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct MeasuredPicture {
     /// Left, top, width, height in pixels of the source as stored.
     pub(crate) rect: [f64; 4],
-    /// The picture's number, where the stripe with it is in view.
+    /// The picture's number, if the stripe with it is visible.
     pub(crate) number: Option<u32>,
 }
 
-/// Reads every picture of a file, or a part of each: left, top, width, height.
+/// Measures every picture of a file, or a part of each: left, top, width, height.
 ///
 /// # Panics
-/// When the file or the double's `measure` cannot be used.
-pub(crate) fn read(file: &Path, size: (u32, u32), part: Option<[u32; 4]>, source: (u32, u32)) -> Vec<Seen> {
+/// If the file or the double's `measure` cannot be used.
+pub(crate) fn read(file: &Path, size: (u32, u32), part: Option<[u32; 4]>, source: (u32, u32)) -> Vec<MeasuredPicture> {
     let [left, top, width, height] = part.unwrap_or([0, 0, size.0, size.1]);
     let mut decoder = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])
@@ -35,33 +36,33 @@ pub(crate) fn read(file: &Path, size: (u32, u32), part: Option<[u32; 4]>, source
         .args([width, height, source.0, source.1].map(|side| side.to_string()))
         .stdin(decoder.stdout.take().expect("a pipe"))
         .output()
-        .expect("the double is made by `make test-double`");
+        .expect("`make test-double` builds the double");
     assert!(decoder.wait().expect("ffmpeg").success(), "ffmpeg could not decode {}", file.display());
     assert!(measured.status.success());
-    String::from_utf8(measured.stdout).expect("text").lines().map(seen).collect()
+    String::from_utf8(measured.stdout).expect("text").lines().map(parse).collect()
 }
 
-fn seen(line: &str) -> Seen {
+fn parse(line: &str) -> MeasuredPicture {
     let line: serde_json::Value = serde_json::from_str(line).expect("a line of measure");
     let side = |index: usize| line["rect"][index].as_f64().expect("a number");
-    Seen { rect: [0, 1, 2, 3].map(side), number: line["picture"].as_u64().map(|number| number as u32) }
+    MeasuredPicture { rect: [0, 1, 2, 3].map(side), number: line["picture"].as_u64().map(|number| number as u32) }
 }
 
-/// Every picture shows that rectangle of the source, within `tolerance` pixels of it.
+/// Asserts that every picture shows this rectangle of the source, within `tolerance` pixels.
 #[track_caller]
-pub(crate) fn assert_shows(seen: &[Seen], rect: [f64; 4], tolerance: f64, what: &str) {
-    for (index, Seen { rect: shown, .. }) in seen.iter().enumerate() {
-        let off = shown.iter().zip(rect).map(|(shown, due)| (shown - due).abs()).fold(0.0, f64::max);
+pub(crate) fn assert_shows(measured: &[MeasuredPicture], rect: [f64; 4], tolerance: f64, what: &str) {
+    for (index, MeasuredPicture { rect: shown, .. }) in measured.iter().enumerate() {
+        let off = shown.iter().zip(rect).map(|(shown, expected)| (shown - expected).abs()).fold(0.0, f64::max);
         assert!(off <= tolerance, "{what}: picture {index} shows {shown:?} of the source, not {rect:?}");
     }
 }
 
-/// The pictures are those of the source from `first` on, each once and in order.
+/// Asserts that the pictures are those of the source from `first` on, each once and in order.
 #[track_caller]
-pub(crate) fn assert_in_order(seen: &[Seen], first: u32, frames: usize) {
-    let numbers: Vec<Option<u32>> = seen.iter().map(|seen| seen.number).collect();
-    let due: Vec<Option<u32>> = (first..).take(frames).map(|number| Some(number % NUMBERS)).collect();
-    let wrong = numbers.iter().zip(&due).position(|(number, due)| number != due);
+pub(crate) fn assert_in_order(measured: &[MeasuredPicture], first: u32, frames: usize) {
+    let numbers: Vec<Option<u32>> = measured.iter().map(|measured| measured.number).collect();
+    let expected: Vec<Option<u32>> = (first..).take(frames).map(|number| Some(number % NUMBERS)).collect();
+    let wrong = numbers.iter().zip(&expected).position(|(number, expected)| number != expected);
     assert!(
         wrong.is_none() && numbers.len() == frames,
         "{} of {frames} pictures; the first wrong one is {wrong:?}",

@@ -1,6 +1,7 @@
-//! Sources for a GPU whose decoder shows a pattern and no picture: grey, which is soon made, with sound that is real.
+//! Sources for a GPU double, whose decoder shows a pattern instead of the picture: plain grey, which encodes quickly,
+//! with real audio.
 
-use clipfleet_tests::{fixtures, sound::Beeps};
+use clipfleet_tests::{audio::Beeps, fixtures};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -12,33 +13,33 @@ pub(crate) const FPS: u32 = 30;
 /// Pictures from one key frame to the next.
 pub(crate) const GROUP: u32 = 60;
 
-/// H.264 with B-frames, as people upload it.
+/// H.264 with B-frames, as in typical uploads.
 pub(crate) const H264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "scenecut=0"];
 
 const TAGS: [&str; 8] =
     ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"];
 
-/// What a source is like.
+/// The properties of a source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source {
     /// Pixels across and down, as stored.
     pub(crate) stored: (u32, u32),
     /// Its length.
     pub(crate) seconds: u32,
-    /// FFmpeg's arguments for the picture's codec.
+    /// FFmpeg's arguments for the video codec.
     pub(crate) video: &'static [&'static str],
     /// FFmpeg's name of the pixel format.
     pub(crate) format: &'static str,
-    /// A filter, for example for the shape of pixels.
+    /// An FFmpeg filter, for example for the pixel shape.
     pub(crate) filter: &'static str,
     /// The file's extension.
     pub(crate) container: &'static str,
-    /// Degrees by which players turn the picture, clockwise.
+    /// Degrees by which players rotate the picture, clockwise.
     pub(crate) rotation: u32,
 }
 
 impl Source {
-    /// What most people upload.
+    /// A typical upload.
     pub(crate) fn hd() -> Self {
         Self {
             stored: (1920, 1080),
@@ -60,7 +61,7 @@ impl Source {
         self.stored
     }
 
-    /// When its sound beeps.
+    /// The beeps of its audio.
     pub(crate) fn beeps(&self) -> Beeps {
         Beeps { from_ms: 0, to_ms: self.seconds * 1_000 }
     }
@@ -68,11 +69,11 @@ impl Source {
     /// Makes the file.
     ///
     /// # Panics
-    /// When FFmpeg cannot.
+    /// If FFmpeg fails.
     pub(crate) fn make(&self, directory: &Path) -> PathBuf {
         let path = directory.join("source").with_extension(self.container);
-        let sound = directory.join("sound.pcm");
-        std::fs::write(&sound, self.beeps().pcm(2)).expect("writing the sound");
+        let pcm = directory.join("audio.pcm");
+        std::fs::write(&pcm, self.beeps().pcm(2)).expect("writing the audio");
         let (width, height) = self.stored;
         let grey = format!("color=c=gray:s={width}x{height}:r={FPS}:d={}", self.seconds);
         let group = GROUP.to_string();
@@ -80,7 +81,7 @@ impl Source {
         let done = Command::new("ffmpeg")
             .args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", &grey])
             .args(["-f", "s16le", "-ar", "48000", "-ac", "2", "-i"])
-            .arg(&sound)
+            .arg(&pcm)
             .args(["-vf", self.filter, "-pix_fmt", self.format, "-g", &group])
             .args(self.video)
             .args(TAGS)

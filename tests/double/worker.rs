@@ -1,5 +1,5 @@
-//! What takes the whole process with it: a driver that crashes or never returns. The worker makes the clip again at once, without the
-//! GPU, in the same attempt.
+//! Tests of faults that end the whole process: a driver that crashes or never returns. The worker makes the clip again
+//! immediately without the GPU, in the same attempt.
 
 use crate::gpu::double;
 use clipfleet_tests::{
@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-/// The pipeline on a GPU with that fault, as a program of its own.
+/// Writes a program that runs the pipeline on a GPU with this fault.
 fn pipeline(directory: &Path, fault: &str) -> PathBuf {
     let program = directory.join("pipeline");
     let mut command = Command::new(double("wrap.sh"));
@@ -24,7 +24,7 @@ fn pipeline(directory: &Path, fault: &str) -> PathBuf {
     program
 }
 
-async fn is_made_again(fault: &str, because: &str) {
+async fn assert_made_again(fault: &str, because: &str) {
     let directory = directory();
     let recipe = Recipe { pictures: 90, ..Recipe::default() };
     let source = recipe.make(directory.path(), "source");
@@ -43,27 +43,28 @@ async fn is_made_again(fault: &str, because: &str) {
     );
     let reason = clip["fallbackReason"].as_str().expect("a reason");
     println!("{fault}: {reason}");
-    // Whatever else kept the clip from the GPU is not forgotten.
+    // The reason also keeps the other limitation of the GPU.
     let begins = format!("colours other than BT.709 are converted on the CPU; nvh264dec+nvh264enc: {because}");
     assert!(reason.starts_with(&begins), "{reason}");
     let file = directory.path().join("clip.mp4");
     std::fs::write(&file, fleet.download(clip["outputUrl"].as_str().expect("an address")).await).expect("writing");
     let order = clipfleet_tests::pipeline_process::Order::of(500, 2_500);
-    clip::check_sound(Some(recipe.beeps()), &file, &order);
+    clip::check_audio(Some(recipe.beeps()), &file, &order);
     let place = MarkPlace::after(360.0, (360.0, 360.0), (720, 720));
     assert_eq!(Pictures::decode(&file, (720, 720)).numbers(place), (15..75).collect::<Vec<u32>>());
 }
 
-// Both faults strike behind the thirty pictures of the self-test, which a worker does not start without.
+// Both faults occur after the thirty pictures of the self-test, because a worker does not start if that fails.
 
 #[tokio::test]
 #[ignore = "make test-double"]
 async fn a_clip_whose_gpu_hangs_is_made_again_without_it_in_the_same_attempt() {
-    is_made_again("encode-hang-after=40", "no progress for 20 s while waiting for the GPU").await;
+    assert_made_again("encode-hang-after=40", "no progress for 20 s while waiting for the GPU").await;
 }
 
 #[tokio::test]
 #[ignore = "make test-double"]
 async fn a_clip_whose_driver_crashes_is_made_again_without_it_in_the_same_attempt() {
-    is_made_again("encode-crash-after=40", "the media process died without a last word (signal: 11 (SIGSEGV)").await;
+    assert_made_again("encode-crash-after=40", "the media process died without a last word (signal: 11 (SIGSEGV)")
+        .await;
 }

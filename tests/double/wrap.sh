@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes a program that is another one with GStreamer 1.28 and the driver double in place, for CLIPFLEET_PIPELINE:
+# Writes a program that runs another one with GStreamer 1.28 and the driver double, for CLIPFLEET_PIPELINE:
 #
 #   CLIPFLEET_DOUBLE_FAULT=encode-error-after=20 tests/double/wrap.sh /tmp/x/pipeline target/debug/clipfleet-pipeline
 #
-# The worker gives its media program a clean environment, so the settings of this call (all CLIPFLEET_DOUBLE_*
+# The worker starts its media program with a clean environment, so the settings of this call (all CLIPFLEET_DOUBLE_*
 # variables) are written into the file.
 set -euo pipefail
 

@@ -1,4 +1,4 @@
-// What the tests do in the page, with the SDK alone. Everything that comes out is plain JSON.
+// The functions of the tests in the page, which use only the SDK. All results are plain JSON.
 
 import { initializeApp } from 'firebase/app';
 import * as full from 'firebase/firestore';
@@ -26,12 +26,12 @@ function query(sdk, db, { collection, where = [], orderBy = [], limit }) {
   return sdk.query(sdk.collection(db, collection), ...parts, ...(limit ? [sdk.limit(limit)] : []));
 }
 
-/** A reference to what a test names: the path of a document, or a query. */
+/** A reference to a document, by its path, or a query. */
 function reference(sdk, db, what) {
   return typeof what === 'string' ? sdk.doc(db, what) : query(sdk, db, what);
 }
 
-function seen(snapshot) {
+function toJson(snapshot) {
   const { fromCache, hasPendingWrites } = snapshot.metadata ?? {};
   const about = { at: Date.now(), fromCache, hasPendingWrites };
   if (snapshot.docs) {
@@ -49,7 +49,7 @@ async function outcome(promise) {
 }
 
 window.api = {
-  /** Connects one more client, as a developer would. */
+  /** Connects another client, as a developer does. */
   connect({ sdk: name, project, host, port, settings = {} }) {
     const sdk = name === 'lite' ? lite : full;
     const app = initializeApp({ projectId: project, apiKey: 'none' }, `client-${clients.length}`);
@@ -58,28 +58,34 @@ window.api = {
     return clients.push({ sdk, db }) - 1;
   },
 
-  /** Listens; snapshots pile up, and `window.heard`, if the test gave one, hears of each. */
+  /** Listens and records snapshots. `window.received`, if the test provides it, is called with each one. */
   watch(client, what) {
     const { sdk, db } = clients[client];
     const watch = { snapshots: [], error: null };
     const number = watches.push(watch) - 1;
-    watch.end = sdk.onSnapshot(reference(sdk, db, what), (snapshot) => {
-      watch.snapshots.push(seen(snapshot));
-      window.heard?.(number, watch.snapshots.at(-1));
-    }, (error) => { watch.error = { code: error.code, message: error.message }; });
+    watch.end = sdk.onSnapshot(
+      reference(sdk, db, what),
+      (snapshot) => {
+        watch.snapshots.push(toJson(snapshot));
+        window.received?.(number, watch.snapshots.at(-1));
+      },
+      (error) => {
+        watch.error = { code: error.code, message: error.message };
+      },
+    );
     return number;
   },
 
   snapshots: (watch) => watches[watch],
   unwatch: (watch) => watches[watch].end(),
 
-  /** Ends a client, as a page does that closes. */
+  /** Terminates a client, as a closing page does. */
   leave: (client) => clients[client].sdk.terminate(clients[client].db),
 
   async get(client, what) {
     const { sdk, db } = clients[client];
     const read = typeof what === 'string' ? sdk.getDoc : sdk.getDocs;
-    return seen(await read(reference(sdk, db, what)));
+    return toJson(await read(reference(sdk, db, what)));
   },
 
   async count(client, what) {
@@ -103,34 +109,41 @@ window.api = {
     return outcome(sdk.deleteDoc(sdk.doc(db, path)));
   },
 
-  /** Every kind of write that the SDK computes with. */
-  reckon: (client, path) => {
+  /** Every field transform of the SDK. */
+  transform: (client, path) => {
     const { sdk, db } = clients[client];
     const { increment, arrayUnion, arrayRemove, deleteField, serverTimestamp } = sdk;
     const fields = { number: increment(5), list: arrayUnion('b'), gone: deleteField(), at: serverTimestamp() };
-    return outcome(sdk.updateDoc(sdk.doc(db, path), fields).then(() => sdk.updateDoc(sdk.doc(db, path), { list: arrayRemove('a') })));
+    return outcome(
+      sdk.updateDoc(sdk.doc(db, path), fields).then(() => sdk.updateDoc(sdk.doc(db, path), { list: arrayRemove('a') })),
+    );
   },
 
-  /** Adds one to a number of a document in several transactions, all of which have read it before the first writes. */
+  /** Increments a field in several transactions. All have read the document before the first one writes. */
   transact: (client, path, times) => {
     const { sdk, db } = clients[client];
     const document = sdk.doc(db, path);
     let reads = 0;
     let release;
-    const all = new Promise((resolve) => { release = resolve; });
-    const once = () => outcome(sdk.runTransaction(db, async (transaction) => {
-      const found = await transaction.get(document);
-      reads += 1;
-      if (reads === times) {
-        release();
-      }
-      await all;
-      transaction.set(document, { number: (found.data()?.number ?? 0) + 1 });
-    }));
+    const all = new Promise((resolve) => {
+      release = resolve;
+    });
+    const once = () =>
+      outcome(
+        sdk.runTransaction(db, async (transaction) => {
+          const found = await transaction.get(document);
+          reads += 1;
+          if (reads === times) {
+            release();
+          }
+          await all;
+          transaction.set(document, { number: (found.data()?.number ?? 0) + 1 });
+        }),
+      );
     return Promise.all(Array.from({ length: times }, once));
   },
 
-  /** Writes several documents at once. */
+  /** Writes several documents in one batch. */
   batch: (client, entries) => {
     const { sdk, db } = clients[client];
     const batch = sdk.writeBatch(db);

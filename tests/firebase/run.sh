@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Firebase web SDK and what drives a browser, at the versions of package-lock.json, and runs the SDK in Chromium against the
-# the emulator (clipfleet-emulator) and against a fleet (clipfleet up).
+# Installs the Firebase web SDK and the browser driver at the versions of package-lock.json, and runs the SDK in
+# Chromium against the emulator (clipfleet-emulator) and against a fleet (clipfleet up).
 set -euo pipefail
 
 suite="the Firebase SDK's tests"

@@ -1,12 +1,12 @@
-//! Real processes that die, freeze and wake, and a network that misbehaves: every clip is completed, once, and the figures say at what
-//! price. The seed of a run is printed; times are those of this machine.
+//! Real processes that die, freeze and resume, and a network with faults: every clip is completed exactly once, and the
+//! tests print what recovery cost. Each run prints its seed. Times depend on the machine.
 
 use clipfleet_domain::lifecycle::ClipEventKind;
 use clipfleet_tests::{
+    event_recorder::{EventRecorder, RecordedEvent},
     fixtures::{self, Recipe},
     fleet::{Fleet, children, clips, request, signal},
     poison,
-    witness::{Heard, Witness},
 };
 use serde_json::{Value, json};
 use std::{
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A batch of half-second squares, the cheapest clips there are.
+/// A batch of half-second squares, the cheapest clips.
 fn small_clips(batch: &str, uri: &str, count: usize) -> Value {
     let ids: Vec<String> = (0..count).map(|number| format!("{batch}-{number:03}")).collect();
     let windows: Vec<_> = ids.iter().zip(0..).map(|(id, n)| (id.as_str(), n % 100 * 50, n % 100 * 50 + 500)).collect();
@@ -24,7 +24,7 @@ fn small_clips(batch: &str, uri: &str, count: usize) -> Value {
     body
 }
 
-/// All clips of a batch are completed. Returns how many different objects they name.
+/// Asserts that all clips of a batch are completed. Returns the number of distinct objects that they name.
 fn all_completed(shown: &Value, count: usize) -> usize {
     let bad: Vec<_> = clips(shown).into_values().filter(|clip| clip["status"] != "completed").collect();
     assert!(bad.is_empty(), "{bad:#?}");
@@ -32,10 +32,10 @@ fn all_completed(shown: &Value, count: usize) -> usize {
     clips(shown).values().map(|clip| clip["outputUri"].to_string()).collect::<BTreeSet<_>>().len()
 }
 
-/// What the attempts cost that ended without a last word.
+/// What recovery from attempts without a final event cost.
 #[derive(Default)]
-struct Toll {
-    notices: Vec<Duration>,
+struct RecoveryStats {
+    detection_times: Vec<Duration>,
     redone: Duration,
     worked: Duration,
     lost: usize,
@@ -44,43 +44,46 @@ struct Toll {
     repeated: usize,
 }
 
-impl Toll {
-    fn of(attempts: &BTreeMap<String, Vec<Vec<Heard>>>, kills: &[Instant]) -> Self {
-        let mut toll = Self::default();
+impl RecoveryStats {
+    fn of(attempts: &BTreeMap<String, Vec<Vec<RecordedEvent>>>, kills: &[Instant]) -> Self {
+        let mut stats = Self::default();
         for of_clip in attempts.values() {
-            let completions =
-                of_clip.iter().flatten().filter(|heard| matches!(heard.event.kind, ClipEventKind::Completed { .. }));
-            toll.repeated += completions.clone().count().saturating_sub(1);
-            toll.adopted += completions.filter(|heard| is_adopted(&heard.event.kind)).count();
-            for (index, said) in of_clip.iter().enumerate() {
-                let (first, last) = (said[0].at, said[said.len() - 1].at);
-                toll.attempts += 1;
-                toll.worked += last - first;
-                if said.iter().any(Heard::is_last_word) {
+            let completions = of_clip
+                .iter()
+                .flatten()
+                .filter(|recorded| matches!(recorded.event.kind, ClipEventKind::Completed { .. }));
+            stats.repeated += completions.clone().count().saturating_sub(1);
+            stats.adopted += completions.filter(|completion| is_adopted(&completion.event.kind)).count();
+            for (index, events) in of_clip.iter().enumerate() {
+                let (first, last) = (events[0].at, events[events.len() - 1].at);
+                stats.attempts += 1;
+                stats.worked += last - first;
+                if events.iter().any(RecordedEvent::is_final) {
                     continue;
                 }
-                toll.lost += 1;
-                toll.redone += last - first;
+                stats.lost += 1;
+                stats.redone += last - first;
                 let death = kills.iter().find(|kill| **kill >= last);
                 if let (Some(death), Some(next)) = (death, of_clip.get(index + 1)) {
-                    toll.notices.push(next[0].at.saturating_duration_since(*death));
+                    stats.detection_times.push(next[0].at.saturating_duration_since(*death));
                 }
             }
         }
-        toll.notices.sort();
-        toll
+        stats.detection_times.sort();
+        stats
     }
 
-    /// The time within which this share of the deaths was noticed.
+    /// The time within which this share of the deaths was detected.
     fn at(&self, share: f64) -> Option<Duration> {
-        let last = self.notices.len().checked_sub(1)?;
-        self.notices.get(((self.notices.len() as f64 * share) as usize).min(last)).copied()
+        let last = self.detection_times.len().checked_sub(1)?;
+        self.detection_times.get(((self.detection_times.len() as f64 * share) as usize).min(last)).copied()
     }
 
     fn print(&self) {
         let seconds = |share| self.at(share).map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
         println!(
-            "{} attempts, {} lost with their workers; from a death to the clip's next start: p50 {}, p99 {}, longest {}",
+            "{} attempts, {} lost with their workers; from a death to the clip's next start: p50 {}, p99 {}, \
+             longest {}",
             self.attempts,
             self.lost,
             seconds(0.5),
@@ -88,7 +91,8 @@ impl Toll {
             seconds(1.0)
         );
         println!(
-            "redone work: {:.1} s of {:.1} s; duplicates prevented: {} results adopted instead of made twice, {} completions told again",
+            "redone work: {:.1} s of {:.1} s; duplicates prevented: {} results adopted instead of made twice, \
+             {} completions published again",
             self.redone.as_secs_f64(),
             self.worked.as_secs_f64(),
             self.adopted,
@@ -97,20 +101,21 @@ impl Toll {
     }
 }
 
-/// A result that was found, not made: nothing was encoded for it.
+/// Whether a result was found rather than made: nothing was encoded for it.
 fn is_adopted(kind: &ClipEventKind) -> bool {
     matches!(kind, ClipEventKind::Completed { output, .. } if output.timings.encode_ms == 0)
 }
 
-/// Exports batches of five clips, the next one when one clip is left, so that a clip handed over waits for no slot and the figures
-/// tell how soon a death is noticed. Meanwhile a random worker is killed every few seconds.
-async fn workers_die(batches: usize, workers: usize, every: Duration, patience: Duration) {
+/// Exports batches of five clips and submits the next batch when one clip is left. So a clip that is redelivered waits
+/// for no slot, and the statistics show how soon a death is detected. Meanwhile a random worker is killed at each
+/// interval.
+async fn export_while_workers_die(batches: usize, workers: usize, kill_interval: Duration, timeout: Duration) {
     const CLIPS: usize = 5;
-    const FEW: usize = 1;
+    const MIN_LEFT: usize = 1;
     let directory = fixtures::directory();
     let source = Recipe { pictures: 180, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), workers, 1).await;
-    let witness = Witness::of(&fleet.cloud).await;
+    let recorder = EventRecorder::start(&fleet.cloud).await;
     let uri = fleet.upload(&source, "source.mp4").await;
     let seed = fastrand::u64(..);
     println!("seed {seed}");
@@ -120,16 +125,17 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     loop {
         let left = unfinished(&fleet, submitted, CLIPS).await;
         let done = submitted * CLIPS - left;
-        if left <= FEW && submitted < batches {
+        if left <= MIN_LEFT && submitted < batches {
             fleet.submit(&small_clips(&format!("b{submitted}"), &uri, CLIPS)).await;
             submitted += 1;
         } else if left == 0 {
             break;
         }
-        assert!(started.elapsed() < patience, "{left} clips are unfinished");
-        // Where clips take longer than the workers live, none would ever be completed: each kill leaves time for one.
-        if kills.last().is_none_or(|last: &Instant| last.elapsed() >= every && done > done_at_last_kill) {
-            // It may have been killed just now and be not yet replaced.
+        assert!(started.elapsed() < timeout, "{left} clips are unfinished");
+        // If clips took longer than workers live, none would ever be completed, so between two kills at least one clip
+        // is completed.
+        if kills.last().is_none_or(|last: &Instant| last.elapsed() >= kill_interval && done > done_at_last_kill) {
+            // There may be no worker: one that was just killed is not replaced yet.
             if let Some(victim) = random.choice(&fleet.workers()) {
                 kills.push(Instant::now());
                 done_at_last_kill = done;
@@ -138,7 +144,7 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let took = started.elapsed();
+    let elapsed = started.elapsed();
     let mut objects = 0;
     for batch in 0..batches {
         let shown = fleet.finished(&format!("b{batch}")).await;
@@ -146,81 +152,81 @@ async fn workers_die(batches: usize, workers: usize, every: Duration, patience: 
     }
     let visible = fleet.results().await.into_iter().filter(|name| name.ends_with(".mp4")).count();
     assert_eq!((objects, visible), (batches * CLIPS, batches * CLIPS), "one object per clip, none of them twice");
-    println!("{visible} clips in {:.0} s, {} workers killed", took.as_secs_f64(), kills.len());
-    let toll = Toll::of(&witness.attempts(), &kills);
-    toll.print();
-    let (usual, longest) = (Duration::from_secs(30), Duration::from_secs(60));
-    // Now and then a clip waits for a slot, too, since most workers are dead at times.
+    println!("{visible} clips in {:.0} s, {} workers killed", elapsed.as_secs_f64(), kills.len());
+    let stats = RecoveryStats::of(&recorder.attempts(), &kills);
+    stats.print();
+    let (median_limit, limit) = (Duration::from_secs(30), Duration::from_secs(60));
+    // A clip may also wait for a slot, since most workers are dead at times.
     assert!(
-        toll.at(0.5).is_none_or(|half| half < usual) && toll.at(0.9).is_none_or(|most| most < longest),
+        stats.at(0.5).is_none_or(|time| time < median_limit) && stats.at(0.9).is_none_or(|time| time < limit),
         "{:?}",
-        toll.notices
+        stats.detection_times
     );
     assert_eq!(fleet.stop().await, Some(0));
 }
 
-/// Clips of the first batches, of so many each, that are not over.
+/// The number of unfinished clips in the first `batches` batches of `clips` clips each.
 async fn unfinished(fleet: &Fleet, batches: usize, clips: usize) -> usize {
     let mut left = 0;
     for batch in 0..batches {
         let document = fleet.document(&format!("exportBatches/b{batch}")).await;
         let count =
             |field| document.as_ref().and_then(|it| it.field(field).as_integer()).and_then(|n| usize::try_from(n).ok());
-        let over = ["completedClips", "failedClips", "cancelledClips"].map(|field| count(field).unwrap_or(0));
-        left += clips - over.iter().sum::<usize>();
+        let ended = ["completedClips", "failedClips", "cancelledClips"].map(|field| count(field).unwrap_or(0));
+        left += clips - ended.iter().sum::<usize>();
     }
     left
 }
 
 #[tokio::test]
 async fn twenty_clips_survive_workers_that_are_killed_every_few_seconds() {
-    workers_die(4, 3, Duration::from_secs(4), Duration::from_secs(240)).await;
+    export_while_workers_die(4, 3, Duration::from_secs(4), Duration::from_secs(240)).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes of encoding: make soak"]
 async fn two_hundred_clips_survive_workers_that_are_killed_every_few_seconds() {
-    workers_die(40, 5, Duration::from_secs(4), Duration::from_secs(1_800)).await;
+    export_while_workers_die(40, 5, Duration::from_secs(4), Duration::from_secs(1_800)).await;
 }
 
 #[tokio::test]
-async fn a_worker_that_was_frozen_past_its_lease_publishes_nothing_when_it_wakes() {
+async fn a_worker_that_was_frozen_past_its_lease_publishes_nothing_when_it_resumes() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 720, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 2, 1).await;
-    let witness = Witness::of(&fleet.cloud).await;
+    let recorder = EventRecorder::start(&fleet.cloud).await;
     let uri = fleet.upload(&source, "source.mp4").await;
     fleet.submit(&request("b1", &uri, &[("c", 0, 24_000)])).await;
     fleet.until("b1", |shown| shown["clips"][0]["status"] == "processing").await;
-    let (busy, _) = fleet.at_work().await;
+    let (busy, _) = fleet.busy_worker().await;
     signal(busy, "-STOP");
     let (frozen, frozen_at) = (Instant::now(), SystemTime::now());
-    // Its pipeline process goes on for as long as it has bytes to work on: it is the worker that must not speak for it.
+    // Its pipeline process continues while it has bytes to work on. The worker must not publish for it.
     fleet.until("b1", |shown| shown["clips"][0]["attempt"] == 2).await;
-    let noticed = frozen.elapsed();
+    let detected = frozen.elapsed();
     let shown = fleet.finished("b1").await;
     let document = fleet.document("exportBatches/b1/clips/c").await.unwrap();
     let objects = fleet.results().await;
     signal(busy, "-CONT");
-    let woken = Instant::now();
+    let resumed = Instant::now();
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let attempts = &witness.attempts()["c"];
-    assert_eq!(attempts.len(), 2, "the zombie and its successor");
-    // A word that was on its lips when it froze may be heard late.
+    let attempts = &recorder.attempts()["c"];
+    assert_eq!(attempts.len(), 2, "the frozen attempt and its successor");
+    // An event that it was publishing when it froze may arrive late.
     let frozen_at_ms = frozen_at.duration_since(UNIX_EPOCH).unwrap().as_millis();
-    let since: Vec<_> = attempts[0].iter().filter(|heard| heard.event.at_ms as u128 > frozen_at_ms).collect();
-    assert!(since.is_empty(), "not another word of the zombie: {since:#?}");
+    let since: Vec<_> = attempts[0].iter().filter(|recorded| recorded.event.at_ms as u128 > frozen_at_ms).collect();
+    assert!(since.is_empty(), "the frozen worker published more events: {since:#?}");
     assert_eq!(fleet.document("exportBatches/b1/clips/c").await.unwrap(), document);
     assert_eq!(fleet.results().await, objects, "the clip, its manifest and its cover");
     assert_eq!((shown["status"].as_str(), objects.len()), (Some("completed"), 3));
-    // It is as good as new: its process is gone, and it takes the next clip if it is asked.
-    assert_eq!(children(busy).len(), 1, "the zombie's process was killed");
+    // The worker is usable again: its pipeline process is gone, and it takes the next clip.
+    assert_eq!(children(busy).len(), 1, "the frozen worker's pipeline process was killed");
     println!(
-        "frozen: the clip began elsewhere after {:.1} s; silent for {:.0} s since it woke",
-        noticed.as_secs_f64(),
-        woken.elapsed().as_secs_f64()
+        "frozen: the clip started elsewhere after {:.1} s; no event for {:.0} s since the worker resumed",
+        detected.as_secs_f64(),
+        resumed.elapsed().as_secs_f64()
     );
-    assert!(noticed < Duration::from_secs(60));
+    assert!(detected < Duration::from_secs(60));
 }
 
 #[tokio::test]
@@ -228,9 +234,10 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 180, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 2, 2).await;
-    let witness = Witness::of(&fleet.cloud).await;
+    let recorder = EventRecorder::start(&fleet.cloud).await;
     let uri = fleet.upload(&source, "source.mp4").await;
-    let refuse = |on: &str, probability: f64| json!({"on": on, "fault": {"refuse": {"code": "UNAVAILABLE"}}, "probability": probability});
+    let unavailable = json!({"refuse": {"code": "UNAVAILABLE"}});
+    let refuse = |on: &str, probability: f64| json!({"on": on, "fault": unavailable, "probability": probability});
     let rules = json!({"seed": 11, "rules": [
         refuse("google.pubsub.v1.Publisher/Publish", 0.1),
         refuse("google.firestore.v1.Firestore/*", 0.1),
@@ -245,14 +252,14 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
         {"on": "projects/*/subscriptions/progress-events-status", "fault": "reorder", "probability": 0.5},
         {"on": "projects/*/subscriptions/*", "fault": "lose_ack", "probability": 0.1},
     ]});
-    let faults = format!("http://{}/_clipfleet/faults", fleet.servers);
+    let faults = format!("http://{}/_clipfleet/faults", fleet.emulator);
     let http = reqwest::Client::new();
     let put = http.put(&faults).body(rules.to_string()).send().await.unwrap();
     assert!(put.status().is_success(), "{}", put.text().await.unwrap());
-    // Streams that are open already know no faults: the workers come back with new ones.
+    // Open streams are not affected by new rules, so the workers are killed and come back with new streams.
     fleet.workers().into_iter().for_each(|worker| signal(worker, "-KILL"));
     let started = Instant::now();
-    // The API answers 503 when its own calls fail; clients send again, as they should.
+    // The API answers 503 when its own calls fail. Clients must then send the request again.
     let body = small_clips("b1", &uri, 12).to_string();
     while fleet.call("POST", "/v1/batches", body.clone()).await.0 != 202 {
         assert!(started.elapsed() < Duration::from_secs(60), "not accepted");
@@ -262,8 +269,8 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
     http.delete(&faults).send().await.unwrap();
     let visible = fleet.results().await.into_iter().filter(|name| name.ends_with(".mp4")).count();
     assert_eq!((all_completed(&shown, 12), visible), (12, 12), "one object per clip, none of them twice");
-    // The others are a matter of luck: how many calls there are depends on what is sent together.
-    for sure in [
+    // The other rules may not strike: the number of calls depends on what is sent together.
+    for rule_on in [
         "google.firestore.v1.Firestore/*",
         "POST /upload/storage/v1/b/*",
         "GET /storage/v1/b/*",
@@ -271,14 +278,14 @@ async fn clips_survive_a_network_that_refuses_delays_duplicates_and_loses() {
         "projects/*/subscriptions/progress-events-status",
     ] {
         let mut rules = struck["rules"].as_array().unwrap().iter();
-        assert!(rules.any(|rule| rule["on"] == sure && rule["struck"] != 0), "{sure} never struck: {struck}");
+        assert!(rules.any(|rule| rule["on"] == rule_on && rule["struck"] != 0), "{rule_on} never struck: {struck}");
     }
     println!("12 clips in {:.0} s; faults: {struck}", started.elapsed().as_secs_f64());
-    Toll::of(&witness.attempts(), &[]).print();
+    RecoveryStats::of(&recorder.attempts(), &[]).print();
 }
 
 #[tokio::test]
-async fn status_services_that_are_killed_lose_no_event_and_let_no_progress_fall() {
+async fn status_services_that_are_killed_lose_no_event_and_never_lower_the_progress() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 240, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 2, 1).await;
@@ -291,12 +298,12 @@ async fn status_services_that_are_killed_lose_no_event_and_let_no_progress_fall(
     let (mut killed, mut done, mut progress) = (0, 0, BTreeMap::<String, u64>::new());
     let started = Instant::now();
     loop {
-        // It shares the events with the one that lives, and takes what it holds with it each time.
+        // It shares the events with the fleet's own service, and loses those that it holds each time it is killed.
         let _status = fleet.role(&["status", "--listen", "127.0.0.1:0"]);
-        // Each lives for three seconds, or three clips where those are made faster.
-        let (born, before) = (Instant::now(), done);
+        // Each runs for three seconds, or for three clips if those are made faster.
+        let (spawned, before) = (Instant::now(), done);
         let mut over = false;
-        while born.elapsed() < Duration::from_secs(3) && done < before + 3 && !over {
+        while spawned.elapsed() < Duration::from_secs(3) && done < before + 3 && !over {
             let (_, shown) = fleet.call("GET", "/v1/batches/b1", "").await;
             for (id, clip) in clips(&shown) {
                 let (now, before) = (clip["progress"].as_u64().unwrap(), progress.entry(id.clone()).or_default());
@@ -314,28 +321,28 @@ async fn status_services_that_are_killed_lose_no_event_and_let_no_progress_fall(
         assert!(started.elapsed() < Duration::from_secs(180), "not completed: {progress:?}");
     }
     println!("10 clips in {:.0} s, {killed} status services killed", started.elapsed().as_secs_f64());
-    assert!(killed > 1, "too quick to be killed twice");
+    assert!(killed > 1, "the export was too fast to kill the service twice");
     assert_eq!(all_completed(&fleet.finished("b1").await, 10), 10);
 }
 
 #[tokio::test]
-async fn a_clip_outlives_a_machine_without_room_to_work_in() {
+async fn a_clip_survives_a_worker_without_a_scratch_directory() {
     let directory = fixtures::directory();
     let data = directory.path().join("data");
     let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&data, 1, 1).await;
     let uri = fleet.upload(&source, "source.mp4").await;
-    // One good clip first, so that the worker has a directory.
+    // One good clip first, so that the worker creates its directory.
     fleet.submit(&small_clips("b0", &uri, 1)).await;
     fleet.finished("b0").await;
     let workers = std::fs::read_dir(data.join("scratch")).unwrap().map(|entry| entry.unwrap().path());
-    let room = workers.into_iter().find(|path| path.is_dir()).unwrap();
-    let away = directory.path().join("away");
-    std::fs::rename(&room, &away).unwrap();
+    let scratch = workers.into_iter().find(|path| path.is_dir()).unwrap();
+    let moved = directory.path().join("moved");
+    std::fs::rename(&scratch, &moved).unwrap();
     fleet.submit(&small_clips("b1", &uri, 1)).await;
     let shown = fleet.until("b1", |shown| shown["clips"][0]["transientFailures"].as_u64() >= Some(2)).await;
     assert_eq!(shown["clips"][0]["failureCodes"][1], "scratch_unavailable", "{shown:#}");
-    std::fs::rename(&away, &room).unwrap();
+    std::fs::rename(&moved, &scratch).unwrap();
     let shown = fleet.finished("b1").await;
     assert_eq!((all_completed(&shown, 1), &shown["clips"][0]["crashes"]), (1, &json!(0)));
 }
@@ -356,14 +363,14 @@ async fn a_disk_that_is_full_while_a_clip_is_made_costs_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_source_whose_bytes_rot_in_the_storage_fails_its_clips_and_no_other() {
+async fn a_source_that_is_corrupted_in_storage_fails_its_clips_and_no_other() {
     let directory = fixtures::directory();
     let data = directory.path().join("data");
     let good = Recipe { pictures: 120, ..Recipe::default() }.make(directory.path(), "good");
     let rotten = Recipe { pictures: 150, ..Recipe::default() }.make(directory.path(), "rotten");
     let fleet = Fleet::start(&data, 2, 1).await;
     let uris = [fleet.upload(&good, "good.mp4").await, fleet.upload(&rotten, "rotten.mp4").await];
-    // Size and generation stay; the header's tables are noise now.
+    // Size and generation stay the same, but the header's tables become noise.
     let stored = files_of_size(&data, std::fs::metadata(&rotten).unwrap().len());
     assert!(!stored.is_empty(), "the storage keeps objects as files");
     for file in stored {
@@ -382,12 +389,12 @@ async fn a_source_whose_bytes_rot_in_the_storage_fails_its_clips_and_no_other() 
     for clip in clips(&shown).into_values() {
         let code = clip["error"]["code"].as_str().unwrap_or_default();
         assert!(clip["status"] == "failed" && code.starts_with("source_"), "{clip:#}");
-        assert_eq!(clip["attempt"], 1, "what is damaged is not tried again");
+        assert_eq!(clip["attempt"], 1, "a damaged source is not retried");
     }
     assert_eq!(all_completed(&fleet.finished("good").await, 3), 3);
 }
 
-/// Files of this many bytes below a directory.
+/// All files of this size below a directory.
 fn files_of_size(directory: &Path, size: u64) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries

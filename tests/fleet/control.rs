@@ -1,4 +1,5 @@
-//! What people and operators ask of a running fleet: cancel, retry, pause, redrive; over HTTP and by command, with how long it took.
+//! Tests of the controls of a running fleet: cancel, retry, pause, redrive; over HTTP and by command. They print how
+//! long each took.
 
 use clipfleet_cloud::Message;
 use clipfleet_contract::names;
@@ -16,7 +17,7 @@ fn of_clip(id: &'static str, condition: impl Fn(&Value) -> bool) -> impl Fn(&Val
     move |shown| shown["clips"].as_array().into_iter().flatten().any(|clip| clip["clipId"] == id && condition(clip))
 }
 
-/// Files in the directories of attempts.
+/// The number of attempt directories and of the files in them.
 fn attempt_files(scratch: &Path) -> usize {
     let within = |path: &Path| -> Vec<_> {
         std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
@@ -25,17 +26,17 @@ fn attempt_files(scratch: &Path) -> usize {
     attempts.map(|attempt| 1 + within(&attempt).len()).sum()
 }
 
-async fn until(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration {
+async fn until(timeout: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < patience, "{what} took longer than {patience:?}");
+        assert!(started.elapsed() < timeout, "{what} took longer than {timeout:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     started.elapsed()
 }
 
 #[tokio::test]
-async fn cancelled_clips_stop_within_seconds_and_leave_nothing_and_a_retry_keeps_their_history() {
+async fn cancelled_clips_stop_within_seconds_without_traces_and_a_retry_keeps_their_history() {
     let directory = fixtures::directory();
     let data = directory.path().join("data");
     let source = Recipe { pictures: 720, ..Recipe::default() }.make(directory.path(), "source");
@@ -49,21 +50,22 @@ async fn cancelled_clips_stop_within_seconds_and_leave_nothing_and_a_retry_keeps
     let worker = fleet.workers()[0];
     assert_eq!((children(worker).len(), attempt_files(&data.join("scratch")) > 0), (2, true), "one works, one waits");
 
-    let asked = Instant::now();
+    let started = Instant::now();
     let (status, answer) = fleet.call("POST", "/v1/batches/b1:cancel", "").await;
-    let accepted = asked.elapsed();
+    let accepted = started.elapsed();
     assert_eq!((status, answer["clips"].as_array().map(Vec::len)), (202, Some(3)), "{answer}");
     let shown = fleet.until("b1", |shown| shown["status"] == "cancelled").await;
-    let seen = asked.elapsed();
+    let seen = started.elapsed();
     until(Duration::from_secs(5), "the process's end", async || children(worker).len() == 1).await;
-    let stopped = asked.elapsed();
+    let stopped = started.elapsed();
     until(Duration::from_secs(5), "cleaning up", async || attempt_files(&data.join("scratch")) == 0).await;
     println!(
-        "cancel over HTTP: accepted after {} ms, in the documents after {} ms, process gone after {} ms, files after {} ms",
+        "cancel over HTTP: accepted after {} ms, in the documents after {} ms, process gone after {} ms, \
+         files after {} ms",
         accepted.as_millis(),
         seen.as_millis(),
         stopped.as_millis(),
-        asked.elapsed().as_millis()
+        started.elapsed().as_millis()
     );
     assert!(stopped < Duration::from_secs(5), "{stopped:?}");
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -72,17 +74,17 @@ async fn cancelled_clips_stop_within_seconds_and_leave_nothing_and_a_retry_keeps
         assert_eq!((&clips(&shown)[id]["attempt"], &clips(&shown)[id]["startedAt"]), (&json!(0), &Value::Null));
     }
 
-    let asked = Instant::now();
-    let (exit, said) = fleet.command(&["batch", "retry", "b1", "waiting-1"]);
-    assert_eq!((exit, said.trim()), (Some(0), "retry: 1 clips: waiting-1"));
+    let started = Instant::now();
+    let (exit, output) = fleet.command(&["batch", "retry", "b1", "waiting-1"]);
+    assert_eq!((exit, output.trim()), (Some(0), "retry: 1 clips: waiting-1"));
     let done = |id| of_clip(id, |clip| clip["status"] == "completed" && clip["generation"] == 1);
     fleet.until("b1", done("waiting-1")).await;
-    println!("retry of one clip by command: completed after {} ms", asked.elapsed().as_millis());
-    // The whole batch: what is completed is left alone. The long one is given up again.
-    let (exit, said) = fleet.command(&["batch", "retry", "b1"]);
-    assert_eq!((exit, said.trim()), (Some(0), "retry: 2 clips: running, waiting-2"));
-    let (exit, said) = fleet.command(&["batch", "cancel", "b1", "running"]);
-    assert_eq!((exit, said.trim()), (Some(0), "cancel: 1 clips: running"));
+    println!("retry of one clip by command: completed after {} ms", started.elapsed().as_millis());
+    // The whole batch: completed clips stay unchanged. The long one is cancelled again.
+    let (exit, output) = fleet.command(&["batch", "retry", "b1"]);
+    assert_eq!((exit, output.trim()), (Some(0), "retry: 2 clips: running, waiting-2"));
+    let (exit, output) = fleet.command(&["batch", "cancel", "b1", "running"]);
+    assert_eq!((exit, output.trim()), (Some(0), "cancel: 1 clips: running"));
     let shown = fleet.until("b1", done("waiting-2")).await;
     let history = &clips(&shown)["waiting-2"]["history"];
     assert_eq!((history.as_array().map(Vec::len), &history[0]["status"]), (Some(1), &json!("cancelled")), "{history}");
@@ -90,7 +92,7 @@ async fn cancelled_clips_stop_within_seconds_and_leave_nothing_and_a_retry_keeps
     let shown = fleet.until("b1", |shown| shown["status"] == "partial").await;
     assert_eq!((&shown["completedClips"], &shown["cancelledClips"]), (&json!(2), &json!(1)));
 
-    // Cancelling what is over changes nothing.
+    // Cancelling an ended batch changes nothing.
     let before = clips(&shown);
     let (status, answer) = fleet.call("POST", "/v1/batches/b1:cancel", "").await;
     assert_eq!((status, &answer["clips"]), (202, &json!([])));
@@ -99,7 +101,7 @@ async fn cancelled_clips_stop_within_seconds_and_leave_nothing_and_a_retry_keeps
 }
 
 #[tokio::test]
-async fn a_paused_fleet_takes_nothing_new_and_running_clips_end() {
+async fn a_paused_fleet_takes_no_new_clips_and_running_clips_finish() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 360, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
@@ -115,30 +117,30 @@ async fn a_paused_fleet_takes_nothing_new_and_running_clips_end() {
     fleet.submit(&request("b1", &uri, &[("running", 0, 10_000)])).await;
     fleet.until("b1", of_clip("running", |clip| clip["status"] == "processing")).await;
 
-    let (exit, said) = fleet.command(&["fleet", "pause"]);
-    assert!(exit == Some(0) && said.starts_with("paused since 20"), "{said}");
-    let noticed = until(Duration::from_secs(10), "the pause", async || paused(true).await).await;
+    let (exit, output) = fleet.command(&["fleet", "pause"]);
+    assert!(exit == Some(0) && output.starts_with("paused since 20"), "{output}");
+    let observed = until(Duration::from_secs(10), "the pause", async || paused(true).await).await;
     fleet.submit(&request("b2", &uri, &[("new", 0, 500)])).await;
     let shown = fleet.finished("b1").await;
     assert_eq!((&shown["status"], &clips(&shown)["running"]["attempt"]), (&json!("completed"), &json!(1)));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fleet.document("exportBatches/b2").await.unwrap().field("status").as_text(), Some("queued"));
-    let (_, asked) = fleet.call("GET", "/v1/fleet", "").await;
-    assert_eq!(asked["paused"], true);
+    let (_, shown) = fleet.call("GET", "/v1/fleet", "").await;
+    assert_eq!(shown["paused"], true);
 
-    let (exit, said) = fleet.command(&["fleet", "resume"]);
-    assert!(exit == Some(0) && said.starts_with("running since 20"), "{said}");
+    let (exit, output) = fleet.command(&["fleet", "resume"]);
+    assert!(exit == Some(0) && output.starts_with("running since 20"), "{output}");
     let resumed = Instant::now();
     assert_eq!(fleet.finished("b2").await["status"], "completed");
     println!(
-        "pause: noticed after {} ms; the clip that waited was completed {} ms after resuming",
-        noticed.as_millis(),
+        "pause: observed after {} ms; the waiting clip was completed {} ms after resuming",
+        observed.as_millis(),
         resumed.elapsed().as_millis()
     );
 }
 
 #[tokio::test]
-async fn what_the_queue_gave_up_is_failed_within_seconds_and_can_be_listed_shown_and_redriven() {
+async fn dead_letters_are_failed_within_seconds_and_can_be_listed_shown_and_redriven() {
     let directory = fixtures::directory();
     let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
     let video = directory.path().join("any");
@@ -148,9 +150,9 @@ async fn what_the_queue_gave_up_is_failed_within_seconds_and_can_be_listed_shown
     fleet.until("b1", |shown| shown["clips"].as_array().is_some_and(|clips| clips.len() == 2)).await;
     assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), String::new()));
 
-    // As the queue does it after the last delivery attempt.
+    // As the queue does after the last delivery attempt.
     let mut jobs = fleet.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, 2);
-    let given_up = Instant::now();
+    let dead_lettered = Instant::now();
     for _ in 0..2 {
         let delivery = jobs.next().await.unwrap().unwrap();
         if delivery.message.attributes[names::ATTRIBUTE_CLIP] == "c1" {
@@ -162,22 +164,22 @@ async fn what_the_queue_gave_up_is_failed_within_seconds_and_can_be_listed_shown
         delivery.ack();
     }
     fleet.until("b1", of_clip("c1", |clip| clip["error"]["code"] == "dead_lettered")).await;
-    println!("dead letter: failed in its document after {} ms", given_up.elapsed().as_millis());
-    assert!(given_up.elapsed() < Duration::from_secs(5));
+    println!("dead letter: failed in its document after {} ms", dead_lettered.elapsed().as_millis());
+    assert!(dead_lettered.elapsed() < Duration::from_secs(5));
 
-    let (exit, said) = fleet.command(&["dead-letters", "list"]);
-    assert!(exit == Some(0) && said.starts_with("b1  c1  20") && said.contains("100 deliveries"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    let (exit, said) = fleet.command(&["dead-letters", "show", "b1", "c1"]);
-    let shown: Value = serde_json::from_str(&said).unwrap();
+    let (exit, output) = fleet.command(&["dead-letters", "list"]);
+    assert!(exit == Some(0) && output.starts_with("b1  c1  20") && output.contains("100 deliveries"), "{output}");
+    assert_eq!(output.lines().count(), 1, "{output}");
+    let (exit, output) = fleet.command(&["dead-letters", "show", "b1", "c1"]);
+    let shown: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((exit, &shown[0]["clipId"], &shown[0]["error"]["retryable"]), (Some(0), &json!("c1"), &json!(true)));
     let (status, answer) = fleet.call("POST", "/v1/dead-letters/b1/clips/c2:redrive", "").await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("clip_not_dead_lettered")));
-    let (exit, said) = fleet.command(&["dead-letters", "redrive"]);
-    assert_eq!((exit, said.trim()), (Some(0), "redrive b1: 1 clips: c1"));
+    let (exit, output) = fleet.command(&["dead-letters", "redrive"]);
+    assert_eq!((exit, output.trim()), (Some(0), "redrive b1: 1 clips: c1"));
     let again = jobs.next().await.unwrap().unwrap();
     assert_eq!(clipfleet_contract::job::decode(&again.message.data).unwrap().generation, 1);
     let shown = fleet.until("b1", of_clip("c1", |clip| clip["generation"] == 1)).await;
     assert_eq!(clips(&shown)["c1"]["history"][0]["error"]["code"], "dead_lettered");
-    assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), String::new()), "it is no dead letter any more");
+    assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), String::new()), "it is no longer a dead letter");
 }

@@ -1,4 +1,4 @@
-//! What survives.
+//! Tests of durability: what survives crashes, cancellation and restarts.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
@@ -23,8 +23,8 @@ async fn a_batch_survives_the_sudden_end_of_every_process() {
     fleet.submit(&request("b1", &uri, &windows)).await;
     let half = fleet
         .until("b1", |shown| {
-            let state = |wanted| {
-                shown["clips"].as_array().into_iter().flatten().filter(move |clip| clip["status"] == wanted).count()
+            let state = |expected| {
+                shown["clips"].as_array().into_iter().flatten().filter(move |clip| clip["status"] == expected).count()
             };
             state("completed") >= 1 && state("processing") >= 1
         })
@@ -34,19 +34,19 @@ async fn a_batch_survives_the_sudden_end_of_every_process() {
     let fleet = Fleet::start(&data, 2, 1).await;
     let shown = fleet.finished("b1").await;
     assert_eq!((&shown["status"], &shown["completedClips"]), (&json!("completed"), &json!(5)));
-    // What people had read before the end still holds.
+    // What clients read before the crash still holds.
     for (id, before) in clips(&half) {
         let after = &clips(&shown)[&id];
         assert!(after["progress"].as_u64() >= before["progress"].as_u64());
         if before["status"] == "completed" {
-            assert_eq!(after, &before, "a finished clip is left alone");
+            assert_eq!(after, &before, "a finished clip stays unchanged");
         }
     }
-    // One object per clip, none of them twice, and nothing left over.
+    // One object per clip, none of them twice, and no other files.
     let mut outputs: Vec<String> = clips(&shown).values().map(|clip| clip["outputUri"].to_string()).collect();
     outputs.dedup();
     assert_eq!(outputs.len(), 5);
-    // A manifest and a cover may be left of an attempt that was killed before its clip became visible; no clip names them.
+    // An attempt that was killed before its clip became visible may leave a manifest and a cover. No clip names them.
     let mut results = fleet.results().await;
     results.retain(|name| name.ends_with(".mp4"));
     assert_eq!(results.len(), 5, "{results:?}");
@@ -61,7 +61,7 @@ fn walk(directory: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_killed_pipeline_and_a_killed_worker_cost_a_clip_nothing_but_time() {
+async fn a_killed_pipeline_and_a_killed_worker_only_delay_a_clip() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 720, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
@@ -73,9 +73,9 @@ async fn a_killed_pipeline_and_a_killed_worker_cost_a_clip_nothing_but_time() {
             clip["status"] == "processing" && clip["attempt"].as_u64() == Some(attempt)
         }
     };
-    // Only now: a worker that starts has a child for a moment, too, which looks what this machine can do.
+    // Only now: a starting worker briefly has another child, which probes the machine.
     fleet.until("b1", processing(1)).await;
-    let (_, [busy, waiting]) = fleet.at_work().await;
+    let (_, [busy, waiting]) = fleet.busy_worker().await;
     signal(waiting, "-KILL");
     signal(busy, "-KILL");
     fleet.until("b1", processing(2)).await;
@@ -106,7 +106,7 @@ async fn a_cancelled_clip_stops_and_a_retried_one_starts_over() {
     let shown = fleet.until("b1", |shown| clips(shown)["two"]["generation"] == 1 && shown["status"] == "partial").await;
     let clip = &clips(&shown)["two"];
     assert_eq!(clip["status"], "completed");
-    // Over means over.
+    // A completed clip cannot be retried or cancelled.
     let (status, answer) = fleet.call("POST", "/v1/batches/b1/clips/two:retry", "").await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("clip_not_retryable")));
     fleet.call("POST", "/v1/batches/b1/clips/two:cancel", "").await;

@@ -1,4 +1,4 @@
-//! What a batch does when all goes well.
+//! Tests of batches without faults.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
@@ -54,33 +54,33 @@ async fn a_batch_over_http_goes_from_queued_to_completed_with_rising_percent() {
         assert!(clip[field].as_str().is_some_and(|value| !value.is_empty()), "{field} in {clip:#}");
     }
     assert_eq!((&clip["durationMs"], &clip["attempt"], &clip["reused"]), (&json!(7500), &json!(1), &json!(false)));
-    // The answer's shape is that of status.proto: every field known, none misspelt.
+    // The answer has the shape of status.proto: every field known, none misspelt.
     serde_json::from_value::<clipfleet_contract::v1::BatchStatus>(shown.clone()).unwrap();
 
     let bytes = reqwest::get(clip["outputUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
     assert_eq!(json!(bytes.len()), clip["outputSizeBytes"]);
     let manifest = clip["manifestUri"].as_str().unwrap().strip_prefix("gs://").unwrap();
-    let manifest = reqwest::get(format!("http://{}/{manifest}", fleet.servers)).await.unwrap().bytes().await.unwrap();
+    let manifest = reqwest::get(format!("http://{}/{manifest}", fleet.emulator)).await.unwrap().bytes().await.unwrap();
     let manifest_bytes = manifest.len();
     let digest = hex::encode(sha2::Sha256::digest(&manifest));
     assert_eq!(json!(digest), clip["manifestSha256"]);
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!((&manifest["frames"], &manifest["sizeBytes"]), (&json!(225), &clip["outputSizeBytes"]));
-    // What it took: the slot's time holds every phase, at the price of half the machine that is assumed where none is named.
-    let took = |name: &str| clip["usage"][name].as_i64().unwrap();
+    // Usage: the slot time covers every phase, at the price of half the machine that is assumed by default.
+    let usage = |name: &str| clip["usage"][name].as_i64().unwrap();
     let phases = ["fetchMs", "encodeMs", "verifyMs", "uploadMs"].map(|phase| clip["timings"][phase].as_i64().unwrap());
-    assert!(took("slotMs") >= phases.iter().sum(), "{clip:#}");
+    assert!(usage("slotMs") >= phases.iter().sum(), "{clip:#}");
     let price = (8.0 * 11.244 + 16.0 * 1.235) / slots as f64;
-    assert_eq!(took("costMicroUsd"), (price * took("slotMs") as f64 / 1_000.0).round() as i64);
-    let beside =
+    assert_eq!(usage("costMicroUsd"), (price * usage("slotMs") as f64 / 1_000.0).round() as i64);
+    let sidecars =
         manifest_bytes + reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap().bytes().await.unwrap().len();
-    assert_eq!(took("bytesWritten"), (bytes.len() + beside) as i64);
+    assert_eq!(usage("bytesWritten"), (bytes.len() + sidecars) as i64);
     let both: i64 = clips(&shown).values().map(|clip| clip["usage"]["bytesRead"].as_i64().unwrap()).sum();
     assert!(
         both > 0 && both <= std::fs::metadata(&video).unwrap().len() as i64,
         "each block is read once by one worker"
     );
-    assert!(manifest["usage"]["slotMs"].as_i64().is_some_and(|ms| ms > 0 && ms <= took("slotMs")), "{manifest:#}");
+    assert!(manifest["usage"]["slotMs"].as_i64().is_some_and(|ms| ms > 0 && ms <= usage("slotMs")), "{manifest:#}");
     let cover = reqwest::get(clip["coverUrl"].as_str().unwrap()).await.unwrap();
     assert_eq!(cover.headers()["content-type"], "image/jpeg");
     assert!(cover.bytes().await.unwrap().starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");
@@ -98,7 +98,7 @@ async fn a_batch_published_with_the_official_client_does_the_same_as_one_over_ht
     let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
     let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
     let publisher = Publisher::builder("projects/clipfleet-local/topics/export-requests")
-        .with_endpoint(format!("http://{}", fleet.servers))
+        .with_endpoint(format!("http://{}", fleet.emulator))
         .with_credentials(Anonymous::new().build())
         .build()
         .await
@@ -115,7 +115,7 @@ async fn a_batch_published_with_the_official_client_does_the_same_as_one_over_ht
         assert_eq!(shown["status"], "completed", "{shown:#}");
     }
 
-    // What fails validation becomes a document that says why, under its own id or one made of the message's.
+    // An invalid request becomes a document with the error, under its own id or one derived from the message id.
     publish(request("bad", &uri, &[("c", 5_000, 1_000)]).to_string().into_bytes()).await.unwrap();
     let refused = fleet.finished("bad").await;
     assert_eq!((&refused["status"], &refused["error"]["code"]), (&json!("failed"), &json!("invalid_request")));
@@ -146,7 +146,7 @@ async fn the_same_batch_again_dispatches_nothing_and_equal_clips_are_reused() {
     assert_eq!(again["manifestSha256"], before["manifestSha256"]);
     assert_eq!((&again["manifestUri"], &again["coverUri"]), (&before["manifestUri"], &before["coverUri"]));
     assert_eq!((&again["timings"]["encodeMs"], &again["encoder"]), (&json!(0), &before["encoder"]));
-    // Nothing of the second submission reached the first batch's documents.
+    // The second submission changed nothing in the first batch's documents.
     assert_eq!(fleet.finished("b1").await, finished);
 }
 
@@ -156,7 +156,7 @@ async fn three_workers_work_on_three_clips_at_the_same_time() {
     let fleet = Fleet::start(&directory.path().join("data"), 3, 1).await;
     let uri = fleet.upload(&source(directory.path()), "source.mp4").await;
     fleet.submit(&request("b1", &uri, &[("one", 0, 11_000), ("two", 500, 11_500), ("three", 1_000, 12_000)])).await;
-    // All three must be seen in work in one and the same look: one after the other could never show that.
+    // All three must be processing in the same answer: one after the other could never show that.
     let at_once = fleet
         .until("b1", |shown| {
             let clips = shown["clips"].as_array().cloned().unwrap_or_default();

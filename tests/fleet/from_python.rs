@@ -1,4 +1,4 @@
-//! The whole chain driven from outside by a Python program that knows only Google's official clients.
+//! The whole chain, driven by a Python program that uses only Google's official clients.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
@@ -11,38 +11,38 @@ use std::{
     process::Command,
 };
 
-/// The Python that has Google's clients.
+/// The Python interpreter with Google's clients.
 fn python() -> PathBuf {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("clients");
     assert!(clients.join("stamp").exists(), "the official clients are not installed: run `make clients`");
     clients.join("venv/bin/python")
 }
 
-/// Runs the script to its end and returns what it saw.
+/// Runs the script and returns its summary.
 fn run(fleet: &Fleet, request: &Value, source: &Path, folder: &Path) -> Value {
     let file = folder.join("request.json");
     fs::write(&file, request.to_string()).unwrap();
-    // The script has a patience of its own; this is for a client that hangs.
+    // The script has its own timeout. This one is for a client that hangs.
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", "180"]).arg(python());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fleet/python/chain.py"));
     command.args([file.as_path(), source, folder]);
-    command.env("PUBSUB_EMULATOR_HOST", &fleet.servers).env("FIRESTORE_EMULATOR_HOST", &fleet.servers);
-    command.env("STORAGE_EMULATOR_HOST", format!("http://{}", fleet.servers));
+    command.env("PUBSUB_EMULATOR_HOST", &fleet.emulator).env("FIRESTORE_EMULATOR_HOST", &fleet.emulator);
+    command.env("STORAGE_EMULATOR_HOST", format!("http://{}", fleet.emulator));
     command.env("GOOGLE_CLOUD_PROJECT", "clipfleet-local").env("NO_GCE_CHECK", "true");
     command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").env_remove("GOOGLE_APPLICATION_CREDENTIALS");
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "chain.py: {}: {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "chain.py: {}: {stderr}", output.status);
     serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("chain.py printed no summary: {error}: {said}"))
+        .unwrap_or_else(|error| panic!("chain.py printed no summary: {error}: {stderr}"))
 }
 
 fn numbers(shown: &Value) -> Vec<i64> {
     shown.as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// Statuses that may be seen on the way, in order, and the last one.
+/// Asserts that the statuses and the progress are in order and end with completion.
 fn assert_went_through(shown: &Value) {
     let order = ["queued", "processing", "completed"];
     let statuses = shown["statuses"].as_array().unwrap();
@@ -74,13 +74,13 @@ async fn a_batch_goes_from_upload_to_finished_files_with_google_clients_alone() 
         assert_went_through(clip);
         assert_eq!((&clip["width"], &clip["height"]), (&json!(1080), &json!(1920)), "{clip:#}");
         assert_eq!((&clip["video"], &clip["audio"]), (&json!("h264"), &json!("aac")), "{clip:#}");
-        assert_eq!((&clip["bytes"], &clip["contentType"]), (&clip["saidBytes"], &json!("video/mp4")), "{clip:#}");
+        assert_eq!((&clip["bytes"], &clip["contentType"]), (&clip["outputSizeBytes"], &json!("video/mp4")), "{clip:#}");
         for stream in ["videoSeconds", "audioSeconds"] {
             let off = clip[stream].as_f64().unwrap() - seconds;
             assert!(off.abs() <= 1.0 / 30.0, "{stream} is {off} s off: {clip:#}");
         }
     }
-    // Somebody who listens sees it happen, not only that it happened.
+    // A listener sees the intermediate states, not only the result.
     let two = seen["clips"]["two"]["statuses"].as_array().unwrap();
     assert!(two.contains(&json!("processing")), "{two:?}");
     assert_eq!(fleet.stop().await, Some(0));

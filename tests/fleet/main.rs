@@ -1,6 +1,7 @@
-//! The whole fleet as a user runs it: `clipfleet up` and `clipfleet export` as processes, spoken to over HTTP, Pub/Sub,
+//! Tests of the whole fleet as a user runs it: `clipfleet up` and `clipfleet export` as processes, over HTTP, Pub/Sub,
 //! Firestore and Storage.
 
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod chaos;

@@ -1,4 +1,4 @@
-//! The documents of the product that came before, while a fleet works.
+//! The documents of the previous product, while a fleet works.
 
 use clipfleet_cloud::{Fields, Precondition, Value, Write};
 use clipfleet_tests::{
@@ -7,8 +7,8 @@ use clipfleet_tests::{
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-/// The old page looks every five seconds; a test has less time.
-const EVERY: Duration = Duration::from_millis(500);
+/// The old page polls every five seconds. A test has less time.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_page_of_the_old_product_sees_its_clips_complete() {
@@ -29,7 +29,7 @@ async fn a_page_of_the_old_product_sees_its_clips_complete() {
     let mut seen: BTreeMap<String, Vec<(String, i64)>> = BTreeMap::new();
     let polling = async {
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let project = fleet.document("wizardProjects/p1").await.unwrap();
             let Some(Value::Map(clips)) = project.fields.get("clipProcessing") else { continue };
             for (clip, shown) in clips {
@@ -45,7 +45,7 @@ async fn a_page_of_the_old_product_sees_its_clips_complete() {
             }
         }
     };
-    let project = tokio::time::timeout(clipfleet_tests::fleet::PATIENCE, polling).await.expect("both clips end");
+    let project = tokio::time::timeout(clipfleet_tests::fleet::WAIT_TIMEOUT, polling).await.expect("both clips end");
     assert_eq!((project.fields.len(), &project.fields["title"]), (2, &title));
     let Value::Map(clips) = &project.fields["clipProcessing"] else { panic!("{project:?}") };
     for clip in ["clip-1", "wizard--clip-2"] {

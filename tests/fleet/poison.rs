@@ -1,56 +1,59 @@
-//! Clips that kill or hang whatever touches them: three attempts and an end, while everything else goes on.
+//! Clips that crash or hang the media process: they fail after three attempts, and everything else continues.
 
 use clipfleet_domain::lifecycle::ClipEventKind;
 use clipfleet_tests::{
+    event_recorder::EventRecorder,
     fixtures::{self, Recipe},
     fleet::{Fleet, clips, request},
     poison,
-    witness::Witness,
 };
 use serde_json::json;
 use std::time::Duration;
 
-/// Exports two good clips and a poisonous one on one worker with two slots, and returns the poisonous one's document, after checking
-/// that the others did not suffer.
-async fn export_with(poison: &str, patience: Duration) -> serde_json::Value {
+/// Exports six good clips and a poison clip on one worker with two slots. Checks that the good clips are unaffected,
+/// and returns the status of the poison clip.
+async fn export_with(poison: &str, timeout: Duration) -> serde_json::Value {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 120, ..Recipe::default() }.make(directory.path(), "source");
     let pipeline = poison::pipeline(directory.path());
     let fleet = Fleet::start_with(&directory.path().join("data"), 1, 2, &[("CLIPFLEET_PIPELINE", &pipeline)]).await;
-    let witness = Witness::of(&fleet.cloud).await;
+    let recorder = EventRecorder::start(&fleet.cloud).await;
     let uri = fleet.upload(&source, "source.mp4").await;
     let mut windows = vec![(poison, 0, 500)];
-    let mates: Vec<String> = (0..6).map(|number| format!("mate-{number}")).collect();
-    windows.extend(mates.iter().map(|id| (id.as_str(), 500, 1_500)));
+    let good: Vec<String> = (0..6).map(|number| format!("good-{number}")).collect();
+    windows.extend(good.iter().map(|id| (id.as_str(), 500, 1_500)));
     fleet.submit(&request("b1", &uri, &windows)).await;
     let over = |shown: &serde_json::Value| !matches!(shown["status"].as_str(), Some("queued" | "processing") | None);
-    let shown = fleet.until_within("b1", patience, over).await;
+    let shown = fleet.until_within("b1", timeout, over).await;
     assert_eq!(
         (&shown["status"], &shown["completedClips"], &shown["failedClips"]),
         (&json!("partial"), &json!(6), &json!(1))
     );
-    let attempts = witness.attempts();
-    for mate in &mates {
-        assert_eq!(attempts[mate].len(), 1, "a mate needs one attempt");
+    let attempts = recorder.attempts();
+    for clip in &good {
+        assert_eq!(attempts[clip].len(), 1, "a good clip needs one attempt");
     }
     let crashes =
-        attempts[poison].iter().filter(|said| matches!(said.last().unwrap().event.kind, ClipEventKind::Crashed(_)));
+        attempts[poison].iter().filter(|events| matches!(events.last().unwrap().event.kind, ClipEventKind::Crashed(_)));
     assert_eq!((attempts[poison].len(), crashes.count()), (3, 2), "the third is the last, and fails the clip");
     let first = attempts[poison][0][0].at;
     let last = attempts[poison][2].last().unwrap().at;
-    let during = attempts.values().flatten().filter(|said| {
-        let end = said.last().unwrap();
+    let during = attempts.values().flatten().filter(|events| {
+        let end = events.last().unwrap();
         matches!(end.event.kind, ClipEventKind::Completed { .. }) && end.at > first && end.at < last
     });
     let during = during.count();
-    println!("{poison}: three attempts in {:.1} s; {during} mates completed meanwhile", (last - first).as_secs_f64());
-    assert!(during > 0, "the other slot works while the poison is tried");
+    println!(
+        "{poison}: three attempts in {:.1} s; {during} good clips completed meanwhile",
+        (last - first).as_secs_f64()
+    );
+    assert!(during > 0, "the other slot works while the poison clip is tried");
     clips(&shown)[poison].clone()
 }
 
 #[tokio::test]
 async fn a_clip_that_kills_the_media_process_fails_after_the_third_time_and_harms_no_other() {
-    let clip = export_with("poison-crash", clipfleet_tests::fleet::PATIENCE).await;
+    let clip = export_with("poison-crash", clipfleet_tests::fleet::WAIT_TIMEOUT).await;
     assert_eq!(
         (&clip["error"]["code"], &clip["attempt"], &clip["crashes"]),
         (&json!("pipeline_crashed"), &json!(3), &json!(3))
@@ -61,7 +64,7 @@ async fn a_clip_that_kills_the_media_process_fails_after_the_third_time_and_harm
 }
 
 #[tokio::test]
-#[ignore = "waits three times for a minute of silence: make soak"]
+#[ignore = "waits for three stall timeouts of a minute: make soak"]
 async fn a_clip_that_hangs_the_media_process_fails_after_the_third_time_and_harms_no_other() {
     let clip = export_with("poison-hang", Duration::from_secs(400)).await;
     assert_eq!((&clip["error"]["code"], &clip["crashes"]), (&json!("pipeline_stalled"), &json!(3)));

@@ -1,4 +1,5 @@
-//! Bad input: a clear error that names field and value, the other clips unharmed, nobody dead, nothing circling.
+//! Tests of invalid input: a clear error names field and value, other clips are unaffected, no process dies, and no
+//! message is redelivered forever.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
@@ -70,7 +71,7 @@ async fn a_bad_request_is_refused_with_field_and_value() {
         assert_eq!(status, 404, "{path}: {answer:#}");
         assert!(answer["error"]["message"].is_string(), "{path}: {answer:#}");
     }
-    assert!(fleet.document("exportBatches/b1").await.is_none(), "a refused request leaves nothing");
+    assert!(fleet.document("exportBatches/b1").await.is_none(), "a refused request leaves no document");
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_bad_source_or_window_fails_its_clip_and_no_other() {
     );
     assert_eq!(fleet.finished("fine").await["status"], "completed");
     for clip in late.values().chain(cut.values()) {
-        assert_eq!(clip["attempt"], 1, "a permanent error is met once: {clip:#}");
+        assert_eq!(clip["attempt"], 1, "a permanent error is not retried: {clip:#}");
         assert!(clip["error"].is_null() || !clip["error"]["message"].as_str().unwrap().is_empty());
     }
     assert_eq!(fleet.workers(), workers, "no worker died");
@@ -120,7 +121,7 @@ async fn a_bad_source_or_window_fails_its_clip_and_no_other() {
 async fn a_source_that_is_overwritten_or_deleted_after_acceptance_fails_with_its_code() {
     let directory = fixtures::directory();
     let data = directory.path().join("data");
-    // Without workers the batch waits.
+    // Without workers, the batch stays queued.
     let fleet = Fleet::start(&data, 0, 1).await;
     let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
     let uri = fleet.upload(&source, "source.mp4").await;
@@ -135,14 +136,14 @@ async fn a_source_that_is_overwritten_or_deleted_after_acceptance_fails_with_its
 }
 
 #[tokio::test]
-async fn a_read_of_the_source_that_is_damaged_on_its_way_costs_no_clip() {
+async fn a_source_read_that_is_corrupted_in_transit_fails_no_clip() {
     let directory = fixtures::directory();
     let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
     let fleet = Fleet::start(&directory.path().join("data"), 1, 1).await;
     let uri = fleet.upload(&source, "source.mp4").await;
-    // In the name of the first box: what is read is no video any more.
+    // This corrupts the name of the first box, so the data is not a video.
     let rules = json!({"rules": [{"on": "GET /storage/v1/b/*", "fault": {"corrupt": {"at": 4}}, "times": 1}]});
-    let faults = format!("http://{}/_clipfleet/faults", fleet.servers);
+    let faults = format!("http://{}/_clipfleet/faults", fleet.emulator);
     let http = reqwest::Client::new();
     let put = http.put(&faults).body(rules.to_string()).send().await.unwrap();
     assert!(put.status().is_success(), "{}", put.text().await.unwrap());

@@ -1,4 +1,4 @@
-//! One trace from the request to the last document, as a collector on this machine is told of it.
+//! One trace covers everything from the request to the last document, as a local collector receives it.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
@@ -24,7 +24,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-/// What was collected: each span with the service that made it.
+/// The collected spans, each with its service.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
@@ -60,14 +60,14 @@ impl Collector {
         address
     }
 
-    /// Spans of one trace.
+    /// The spans of one trace.
     fn of(&self, trace: &[u8]) -> Vec<(String, Span)> {
         self.0.lock().iter().filter(|(_, span)| span.trace_id == trace).cloned().collect()
     }
 }
 
 #[tokio::test]
-async fn a_request_is_followed_to_its_last_document() {
+async fn a_trace_follows_a_request_to_its_last_document() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let collector = Collector::default();
     let endpoint = format!("http://{}", collector.listen().await);
@@ -76,7 +76,7 @@ async fn a_request_is_followed_to_its_last_document() {
     let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", Path::new(&endpoint)), ("CLIPFLEET_LOG_FORMAT", Path::new("json"))];
     let fleet = Fleet::start_with(&directory.path().join("data"), 1, 1, &settings).await;
     let uri = fleet.upload(&source, "source.mp4").await;
-    // A caller that has a trace of its own, as Cloud Run gives one to every request.
+    // A caller with its own trace, as Cloud Run gives one to every request.
     let sent = reqwest::Client::new().post(format!("{}/v1/batches", fleet.api));
     let sent = sent.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
     let body = request("b1", &uri, &[("one", 0, 1_000), ("two", 500, 1_500)]).to_string();
@@ -125,6 +125,6 @@ async fn a_request_is_followed_to_its_last_document() {
     }
     let progress =
         spans.iter().filter(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_progressed"));
-    assert_eq!(progress.count(), 0, "progress is told too often");
+    assert_eq!(progress.count(), 0, "progress events are too frequent to be traced");
     println!("{} spans of one trace", spans.len());
 }

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds both images without an engine, by buildah in chroot isolation on a base made of Debian's packages, and runs the stack of
-# docker/compose.yaml from them: a clip is exported by the worker image's own GStreamer. Needs root; ends what it starts.
+# Builds both images without a container engine, with buildah in chroot isolation on a base of Debian packages, and runs
+# the stack of docker/compose.yaml from them: the worker image's own GStreamer exports a clip. Needs root; stops
+# everything that it starts.
 #
-#   tests/images/run.sh             with the programs of target/debug in place of the stage that compiles them
-#   tests/images/run.sh --compile   whole, as `deploy/images.sh build` does it: a release build inside the image, many minutes
+#   tests/images/run.sh             uses the programs of target/debug instead of the build stage
+#   tests/images/run.sh --compile   runs the build stage, as `deploy/images.sh build` does: many minutes
 #
-# RUST_BASE   with --compile: an image with Rust; default: the Dockerfile's
+# RUST_BASE   with --compile: an image with Rust; by default the Dockerfile's
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,7 +29,7 @@ export BUILDAH_ISOLATION=chroot
 cd "$root"
 
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
-  # The mirror that this machine's own apt uses; it may lag behind the release's own date.
+  # The mirror of this machine's apt. It may be older than the release's own date.
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
   # shellcheck disable=SC2016 # apt's own placeholders
   mirror=$(apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
@@ -36,9 +37,10 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
   [[ -n $mirror ]] || fail "no source of $codename main among this machine's apt sources" "run it on Debian"
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  echo "making a base of Debian testing's packages"
-  mmdebstrap --quiet --mode=root --variant=minbase --include=ca-certificates --aptopt='Acquire::Check-Valid-Until "false"' \
-    testing "$work/base.tar" "$mirror" || fail "the base could not be made" "look above; the mirror of this machine's apt must have testing"
+  echo "building a base image of Debian testing's packages"
+  mmdebstrap --quiet --mode=root --variant=minbase --include=ca-certificates \
+    --aptopt='Acquire::Check-Valid-Until "false"' testing "$work/base.tar" "$mirror" ||
+    fail "the base image could not be built" "see above; the mirror of this machine's apt must have testing"
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$work/base.tar" / >/dev/null
   buildah commit --quiet "$container" "$base" >/dev/null
@@ -50,8 +52,9 @@ arguments=(--build-arg "MEDIA_BASE=$base" --build-arg "SERVICES_BASE=$base" --bu
 if [[ ${1:-} == --compile ]]; then
   [[ -z ${RUST_BASE:-} ]] || arguments+=(--build-arg "RUST_BASE=$RUST_BASE")
 else
-  [[ -x target/debug/clipfleet && -x target/debug/clipfleet-pipeline ]] || fail "there are no programs in target/debug" "make test builds them"
-  # Without what debuggers want, as a release is.
+  [[ -x target/debug/clipfleet && -x target/debug/clipfleet-pipeline ]] ||
+    fail "there are no programs in target/debug" "make test builds them"
+  # Without debug information, like a release.
   programs=$(mktemp -d)
   trap 'rm -rf "$programs"' EXIT
   strip -o "$programs/clipfleet" target/debug/clipfleet

@@ -14,7 +14,7 @@ from pathlib import Path
 from terraform import ROOT, TOOLS
 
 PROGRAM = os.environ["CLIPFLEET"]
-PATIENCE = 120  # seconds, for anything
+TIMEOUT_SECONDS = 120  # seconds, for anything
 
 
 def free_port():
@@ -53,7 +53,7 @@ class Metrics(unittest.TestCase):
         subprocess.run(made, check=True)
         server = f"http://127.0.0.1:{cls.ports['dispatcher']}"
         command = [PROGRAM, "export", source, "--server", server, "--clip", "one=0-2", "--out", cls.folder / "clips"]
-        subprocess.run(command, check=True, env=cls.environment, capture_output=True, timeout=PATIENCE)
+        subprocess.run(command, check=True, env=cls.environment, capture_output=True, timeout=TIMEOUT_SECONDS)
 
     @classmethod
     def start(cls, role, *arguments):
@@ -63,7 +63,7 @@ class Metrics(unittest.TestCase):
         command = [PROGRAM, role, *map(str, arguments), "--listen", f"127.0.0.1:{port}"]
         process = subprocess.Popen(command, env=cls.environment, stdout=log, stderr=log)
         cls.addClassCleanup(cls.stop, process)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT_SECONDS
         while subprocess.run([PROGRAM, "ready", f"http://127.0.0.1:{port}/ready"], capture_output=True).returncode != 0:
             if process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"{role} does not get ready\n{(cls.folder / f'{role}.log').read_text()}")

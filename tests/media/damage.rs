@@ -1,5 +1,5 @@
-//! Damaged files: whatever is in them, the process ends in time, within its memory, with a result or a reason. `make soak` does the same
-//! to ten thousand.
+//! Damaged files: the process ends in time and within its memory, with a result or a reason. `make soak` does the same
+//! with ten thousand files.
 
 use clipfleet_tests::{fixtures::directory, mutation};
 
@@ -7,7 +7,7 @@ use clipfleet_tests::{fixtures::directory, mutation};
 fn damaged_files_end_with_a_code() {
     let directory = directory();
     let seeds = mutation::seeds(directory.path());
-    let tally = mutation::endure(&seeds, 0..120);
+    let tally = mutation::run_all(&seeds, 0..120);
     println!("{tally}");
-    assert_eq!(tally.broken, [""; 0]);
+    assert_eq!(tally.violations, [""; 0]);
 }

@@ -1,10 +1,10 @@
-//! Everything that `clipfleet doctor` calls ok is exported once: each codec in each container that carries it. The list
-//! of codecs is the program's own report, so a new row without a source here fails.
+//! Everything that `clipfleet doctor` reports as ok is exported once: each codec in each container that carries it. The
+//! list of codecs is the program's own report, so a new codec without a source here fails.
 
 use crate::sources::{Shape, check};
 use clipfleet_tests::{
     fixtures::{Recipe, directory},
-    pipeline_process::{Order, STRICT, binary, transcode_by},
+    pipeline_process::{Order, STRICT, binary, transcode_with},
 };
 use serde_json::Value;
 use std::{
@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-/// How FFmpeg makes a track of a codec, and the containers that carry it.
+/// FFmpeg's arguments for a track of a codec, and the containers that carry it.
 struct Track {
     /// As in the program's report.
     codec: &'static str,
@@ -68,7 +68,7 @@ const AUDIO: &[Track] = &[
     track("FLAC", &["-c:a", "flac", "-strict", "-2"], &["mp4", "mkv"]),
     track("AC-3", &["-c:a", "ac3", "-b:a", "256k"], &["mp4", "mov", "mkv"]),
     track("E-AC-3", &["-c:a", "eac3", "-b:a", "256k"], &["mp4", "mov", "mkv"]),
-    // GStreamer 1.22 does not know it in Matroska, and says so.
+    // GStreamer 1.22 does not support it in Matroska, and reports that.
     track("ALAC", &["-c:a", "alac"], &["mp4", "mov"]),
     track("PCM", &["-c:a", "pcm_s16le"], &["mov", "mkv"]),
     track("PCM", &["-c:a", "pcm_s16be"], &["mov", "mkv"]),
@@ -83,10 +83,10 @@ const AUDIO: &[Track] = &[
 
 const CONTAINERS: [&str; 4] = ["mp4", "mov", "mkv", "webm"];
 
-/// Elements that are the second choice for a codec, and the plugin without which they are the first.
+/// Elements that are the second choice for a codec, and the plugin that provides the first choice.
 const SECOND: &[(&str, &str)] = &[("av1dec", "libgstdav1d.so")];
 
-/// Where the clip is cut, milliseconds: between two pictures.
+/// The window of the clip, milliseconds: between two pictures.
 const WINDOW: (i64, i64) = (717, 1_417);
 
 /// The report that `clipfleet doctor` prints.
@@ -100,7 +100,7 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().expect("a text")
 }
 
-/// Codecs that one of the installed elements decodes. One that is not installed is said aloud.
+/// Codecs that an installed element decodes. Prints those that are skipped.
 fn decodable(rows: &[Value]) -> BTreeSet<&str> {
     let good: BTreeSet<&str> =
         rows.iter().filter(|row| row["available"] == true).map(|row| text(row, "codec")).collect();
@@ -110,7 +110,7 @@ fn decodable(rows: &[Value]) -> BTreeSet<&str> {
     good
 }
 
-/// The sources of one container: every track of pictures and every track of sound occurs in one of them at least.
+/// The sources of one container: every video and every audio track occurs in at least one of them.
 fn sources(container: &str, codecs: &BTreeSet<&str>) -> Vec<(&'static Track, &'static Track)> {
     let carried = |tracks: &'static [Track]| -> Vec<&'static Track> {
         let legal = |track: &&Track| codecs.contains(track.codec) && track.containers.contains(&container);
@@ -134,12 +134,12 @@ fn recipe(video: &Track, audio: &Track, container: &'static str) -> Recipe {
 }
 
 #[test]
-fn every_codec_that_the_doctor_calls_ok_is_exported_from_each_container_that_carries_it() {
+fn every_codec_that_the_doctor_reports_ok_is_exported_from_each_container_that_carries_it() {
     let rows = report();
     let codecs = decodable(&rows);
     let known: BTreeSet<&str> = VIDEO.iter().chain(AUDIO).map(|track| track.codec).collect();
     let without: Vec<&&str> = codecs.difference(&known).collect();
-    assert!(without.is_empty(), "the doctor calls {without:?} ok, and no source here has it: add one");
+    assert!(without.is_empty(), "the doctor reports {without:?} as ok, but no source here has it: add one");
 
     let (mut exported, mut wrong) = (0, Vec::new());
     for container in CONTAINERS {
@@ -162,17 +162,17 @@ fn every_codec_that_the_doctor_calls_ok_is_exported_from_each_container_that_car
         }
     }
     println!("{exported} clips");
-    assert!(wrong.is_empty(), "{wrong:#?}; what was wrong is said above");
+    assert!(wrong.is_empty(), "{wrong:#?}; see the errors above");
 }
 
-/// The installed plugins without one.
+/// Links all installed plugins except one into a directory.
 fn plugins_without(plugin: &str, directory: &Path) -> PathBuf {
-    let place =
+    let installed =
         Command::new("pkg-config").args(["--variable=pluginsdir", "gstreamer-1.0"]).output().expect("pkg-config");
-    let place = PathBuf::from(String::from_utf8(place.stdout).expect("a path").trim());
+    let installed = PathBuf::from(String::from_utf8(installed.stdout).expect("a path").trim());
     let plugins = directory.join("plugins");
     std::fs::create_dir(&plugins).expect("a directory");
-    for entry in std::fs::read_dir(place).expect("GStreamer's plugins") {
+    for entry in std::fs::read_dir(installed).expect("GStreamer's plugins") {
         let entry = entry.expect("an entry");
         if entry.file_name() != plugin {
             symlink(entry.path(), plugins.join(entry.file_name())).expect("a link");
@@ -181,9 +181,9 @@ fn plugins_without(plugin: &str, directory: &Path) -> PathBuf {
     plugins
 }
 
-/// The second choice for a codec is only used where the first is missing, so it is taken away.
+/// The second choice for a codec is used only where the first is missing, so this test removes the first.
 #[test]
-fn every_second_choice_that_the_doctor_calls_ok_decodes_as_well() {
+fn every_second_choice_that_the_doctor_reports_ok_decodes_as_well() {
     let rows = report();
     let mut firsts = BTreeSet::new();
     for row in rows.iter().filter(|row| row["available"] == true) {
@@ -205,8 +205,8 @@ fn every_second_choice_that_the_doctor_calls_ok_decodes_as_well() {
         command.envs(STRICT).env("GST_PLUGIN_SYSTEM_PATH_1_0", &plugins);
         command.env("GST_REGISTRY_1_0", directory.path().join("registry.bin"));
         let order = Order::of(WINDOW.0, WINDOW.1);
-        let transcript = transcode_by(command, &order, &source);
+        let transcript = transcode_with(command, &order, &source);
         clipfleet_tests::clip::check_file(&transcript, (720, 720), &order);
-        clipfleet_tests::clip::check_sound(Some(recipe.beeps()), &transcript.output(), &order);
+        clipfleet_tests::clip::check_audio(Some(recipe.beeps()), &transcript.output(), &order);
     }
 }

@@ -1,11 +1,11 @@
-//! Sources and orders that cannot work: each ends with its code.
+//! Tests of sources and orders that cannot work: each fails with its code.
 
 use clipfleet_contract::v1::Error;
 use clipfleet_tests::{
+    audio::DecodedAudio,
     fixtures::{H264_LARGE, Recipe, directory},
     picture::first_picture_ms,
     pipeline_process::{Order, Transcript, start, transcode},
-    sound::Sound,
 };
 use std::{fs, path::Path};
 
@@ -22,24 +22,24 @@ fn assert_message(transcript: &Transcript, parts: &[&str]) {
 }
 
 #[test]
-fn what_is_no_video_file_is_refused() {
+fn a_file_that_is_not_a_video_is_refused() {
     let order = Order::of(0, 1_000);
     assert_eq!(code_of(b"", &order), "source_empty");
     assert_eq!(code_of(b"just some words\n", &order), "source_not_media");
     assert_eq!(code_of(&[0; 5_000], &order), "source_not_media");
     let noise: Vec<u8> = (0..5_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     assert_eq!(code_of(&noise, &order), "source_not_media");
-    let container_of_nothing = [b"\0\0\0\x18ftypisom\0\0\0\0isommp41".as_slice(), &noise].concat();
-    assert_eq!(code_of(&container_of_nothing, &order), "source_truncated");
+    let empty_container = [b"\0\0\0\x18ftypisom\0\0\0\0isommp41".as_slice(), &noise].concat();
+    assert_eq!(code_of(&empty_container, &order), "source_truncated");
 }
 
 #[test]
-fn a_file_with_sound_only_has_no_video() {
+fn a_file_with_audio_only_has_no_video() {
     let directory = directory();
     let recipe = Recipe { pictures: 60, ..Recipe::default() };
     let source = recipe.make(directory.path(), "source");
     for extension in ["mp4", "mkv"] {
-        let path = directory.path().join(format!("sound.{extension}"));
+        let path = directory.path().join(format!("audio.{extension}"));
         let done = std::process::Command::new("ffmpeg")
             .args(["-v", "error", "-nostdin", "-i"])
             .arg(&source)
@@ -53,9 +53,9 @@ fn a_file_with_sound_only_has_no_video() {
 
 #[test]
 fn a_codec_that_nothing_decodes_is_named() {
-    const THEORA: &[&str] = &["-c:v", "ffv1"];
+    const FFV1: &[&str] = &["-c:v", "ffv1"];
     let directory = directory();
-    let recipe = Recipe { pictures: 30, video: THEORA, ..Recipe::matroska() };
+    let recipe = Recipe { pictures: 30, video: FFV1, ..Recipe::matroska() };
     let transcript = transcode(&Order::of(0, 500), &recipe.make(directory.path(), "source"));
     assert_eq!(transcript.code(), "source_codec_unsupported");
     assert_message(&transcript, &["FFV1", "convert it"]);
@@ -88,7 +88,7 @@ fn a_window_beyond_the_end_names_the_end() {
 }
 
 #[test]
-fn an_end_that_is_a_little_too_late_is_forgiven() {
+fn a_window_slightly_beyond_the_end_is_accepted() {
     let directory = directory();
     for (kind, recipe) in kinds() {
         let source = recipe.make(directory.path(), kind);
@@ -111,13 +111,13 @@ fn a_source_that_breaks_off_is_truncated() {
     assert_eq!(code_of(&cut(&first, 0.5), &order), "source_truncated");
     assert_eq!(code_of(&cut(&last, 0.9), &order), "source_truncated");
     assert_eq!(code_of(&cut(&matroska, 0.5), &order), "source_truncated");
-    // What is there can still be cut.
+    // The part that exists can still be cut.
     fs::write(directory.path().join("half"), cut(&first, 0.5)).expect("writing");
     transcode(&Order::of(1_000, 2_000), &directory.path().join("half")).output();
 }
 
 #[test]
-fn the_last_picture_stands_while_the_sound_goes_on() {
+fn the_last_picture_is_held_while_the_audio_continues() {
     let directory = directory();
     let long = Recipe::default().make(directory.path(), "long");
     let short = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "short");
@@ -136,7 +136,7 @@ fn the_last_picture_stands_while_the_sound_goes_on() {
         let manifest = transcript.manifest();
         assert!(manifest["notes"].as_array().is_some_and(|notes| notes.iter().any(|note| note == "source_frozen")));
     }
-    // Beyond both there is nothing.
+    // Beyond both tracks.
     let transcript = transcode(&Order::of(60_000, 61_000), &both);
     assert_eq!(transcript.code(), "window_beyond_end");
 }
@@ -164,7 +164,7 @@ fn the_code_of_a_failed_range_is_the_code_of_the_transcode() {
 }
 
 #[test]
-fn an_encoder_that_is_not_here_is_refused() {
+fn an_encoder_that_is_not_installed_is_refused() {
     let directory = directory();
     let source = Recipe { pictures: 60, ..Recipe::default() }.make(directory.path(), "source");
     let transcript = transcode(&Order { encoder: "nvh264enc", ..Order::of(0, 1_000) }, &source);
@@ -173,11 +173,11 @@ fn an_encoder_that_is_not_here_is_refused() {
 }
 
 #[test]
-fn a_window_behind_the_end_of_the_sound_is_silent() {
+fn a_window_after_the_end_of_the_audio_is_silent() {
     let directory = directory();
     for (kind, recipe) in [("mp4", Recipe::default()), ("mkv", Recipe::matroska())] {
-        let source = Recipe { sound_end_ms: Some(3_000), ..recipe }.make(directory.path(), kind);
+        let source = Recipe { audio_end_ms: Some(3_000), ..recipe }.make(directory.path(), kind);
         let transcript = transcode(&Order::of(6_000, 7_000), &source);
-        assert_eq!(Sound::decode(&transcript.output()).peak(), [0, 0], "{kind}");
+        assert_eq!(DecodedAudio::decode(&transcript.output()).peak(), [0, 0], "{kind}");
     }
 }

@@ -1,5 +1,5 @@
-//! The matrix: kinds of sources that people really have, by windows, by outputs. Each clip is decoded again and read: numbers in the
-//! pictures, beeps in the sound, cadence, geometry, what the container says (see `sources.rs`).
+//! The test matrix: common kinds of sources, by windows, by outputs. Each clip is decoded and checked: numbers in the
+//! pictures, beeps in the audio, timing, geometry, container properties (see `sources.rs`).
 
 use crate::sources::{Shape, check};
 use clipfleet_tests::{
@@ -14,10 +14,10 @@ struct Kind {
     recipe: Recipe,
 }
 
-/// Windows of five seconds, milliseconds: the beginning, between two pictures, far from a key frame.
+/// Windows of a source of five seconds, milliseconds: the start, between two pictures, far from a key frame.
 const WINDOWS: [(i64, i64); 3] = [(0, 700), (1_717, 2_417), (3_900, 4_700)];
 
-/// Mean distance of beeps from their places that is allowed over a kind, milliseconds; each alone may be 15 off.
+/// Maximum mean distance of beeps from their times over a kind of source, milliseconds. A single beep may be 15 off.
 const MEAN_SYNC_MS: f64 = 10.0;
 
 macro_rules! x264 {
@@ -53,7 +53,7 @@ fn pictures(name: &'static str, video: &'static [&'static str]) -> Kind {
     Kind { name, recipe: Recipe { video, ..small() } }
 }
 
-fn sound(name: &'static str, audio: &'static [&'static str], channels: u32, container: &'static str) -> Kind {
+fn audio(name: &'static str, audio: &'static [&'static str], channels: u32, container: &'static str) -> Kind {
     Kind { name, recipe: Recipe { audio: Some(audio), channels, container: (&[], container), ..small() } }
 }
 
@@ -126,12 +126,12 @@ fn kinds() -> Vec<Kind> {
                 ..small()
             },
         },
-        sound("AAC of six channels", &["-c:a", "aac", "-b:a", "256k"], 6, "mp4"),
-        sound("AAC at 44.1 kHz", &["-c:a", "aac", "-ar", "44100"], 2, "mp4"),
-        sound("mono MP3 at 22.05 kHz", &["-c:a", "libmp3lame", "-ar", "22050"], 1, "mp4"),
-        sound("AC-3 of six channels", &["-c:a", "ac3", "-b:a", "384k"], 6, "mp4"),
-        sound("FLAC in Matroska", &["-c:a", "flac"], 2, "mkv"),
-        sound("Opus in MP4", &["-c:a", "libopus"], 2, "mp4"),
+        audio("AAC of six channels", &["-c:a", "aac", "-b:a", "256k"], 6, "mp4"),
+        audio("AAC at 44.1 kHz", &["-c:a", "aac", "-ar", "44100"], 2, "mp4"),
+        audio("mono MP3 at 22.05 kHz", &["-c:a", "libmp3lame", "-ar", "22050"], 1, "mp4"),
+        audio("AC-3 of six channels", &["-c:a", "ac3", "-b:a", "384k"], 6, "mp4"),
+        audio("FLAC in Matroska", &["-c:a", "flac"], 2, "mkv"),
+        audio("Opus in MP4", &["-c:a", "libopus"], 2, "mp4"),
         Kind {
             name: "fragmented MP4",
             recipe: Recipe {
@@ -151,11 +151,11 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// Cuts one kind at every window into every output. Gives the number of clips.
+/// Cuts one kind at every window into every output. Returns the number of clips.
 fn cut(kind: &Kind, windows: &[(i64, i64)], outputs: &[(&'static str, u32)]) -> usize {
     let directory = directory();
     let source = kind.recipe.make(directory.path(), "source");
-    let mut off = Vec::new();
+    let mut offsets = Vec::new();
     for (start, end) in windows.iter().copied() {
         for (aspect, fps) in outputs.iter().copied() {
             println!("{}: {start}-{end} ms, {aspect}, {fps} per second", kind.name);
@@ -166,16 +166,16 @@ fn cut(kind: &Kind, windows: &[(i64, i64)], outputs: &[(&'static str, u32)]) -> 
                 _ => (720, 720),
             };
             let shape = Shape { output, ..Shape::square(&kind.recipe) };
-            off.extend(check(&kind.recipe, &shape, &source, &Order { aspect, fps, ..Order::of(start, end) }).1);
+            offsets.extend(check(&kind.recipe, &shape, &source, &Order { aspect, fps, ..Order::of(start, end) }).1);
         }
     }
-    let mean = off.iter().map(|off: &f64| off.abs()).sum::<f64>() / off.len().max(1) as f64;
-    println!("{}: {} beeps, {mean:.2} ms off in the mean", kind.name, off.len());
+    let mean = offsets.iter().map(|offset: &f64| offset.abs()).sum::<f64>() / offsets.len().max(1) as f64;
+    println!("{}: {} beeps, mean offset {mean:.2} ms", kind.name, offsets.len());
     assert!(mean <= MEAN_SYNC_MS, "{}: {mean}", kind.name);
     windows.len() * outputs.len()
 }
 
-/// Every kind, whatever becomes of the others.
+/// Cuts every kind, even if others fail.
 fn cut_all(mut cut: impl FnMut(&Kind) -> usize) -> usize {
     let (mut clips, mut wrong) = (0, Vec::new());
     for kind in kinds() {
@@ -185,14 +185,14 @@ fn cut_all(mut cut: impl FnMut(&Kind) -> usize) -> usize {
         }
     }
     println!("{clips} clips");
-    assert!(wrong.is_empty(), "{wrong:?}; what was wrong is said above");
+    assert!(wrong.is_empty(), "{wrong:?}; see the errors above");
     clips
 }
 
 #[test]
 fn every_kind_of_source_is_cut_exactly() {
     let clips = cut_all(|kind| cut(kind, &WINDOWS, &[("1:1", 30)]));
-    assert!(clips >= 40, "{clips} clips are no matrix");
+    assert!(clips >= 40, "{clips} clips are too few for a matrix");
 }
 
 #[test]

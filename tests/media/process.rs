@@ -1,4 +1,4 @@
-//! The process itself: its reports, its manners, its end.
+//! Tests of the process itself: its progress reports, its reads, its exit.
 
 use clipfleet_contract::v1::{RangeBytes, from_pipeline, to_pipeline};
 use clipfleet_tests::{
@@ -12,14 +12,14 @@ use std::{
 };
 
 #[test]
-fn reports_come_every_second_and_never_go_back() {
+fn reports_arrive_every_second_and_never_decrease() {
     let directory = directory();
     let source = Recipe::default().make(directory.path(), "source");
     let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(1_000, 8_000) };
     let transcript = transcode(&order, &source);
     transcript.output();
     let order_of = |phase: &str| ["fetching", "encoding", "verifying"].iter().position(|known| *known == phase);
-    // Until the first the process comes up.
+    // The process starts up before the first report.
     let began = transcript.progress.first().expect("a report").0;
     let mut last = (began, Some(0), 0.0);
     for (at, report) in &transcript.progress {
@@ -27,8 +27,8 @@ fn reports_come_every_second_and_never_go_back() {
         assert!(phase.is_some(), "{report:?}");
         assert!((0.0..=1.0).contains(&report.fraction), "{report:?}");
         assert!(phase > last.1 || report.fraction >= last.2, "{report:?} after {last:?}");
-        // They come twice a second; on a machine that is busy with other things one is late now and then.
-        assert!(*at - last.0 < Duration::from_secs(10), "silence of {:?}", *at - last.0);
+        // Reports arrive twice a second, but on a busy machine one may be late.
+        assert!(*at - last.0 < Duration::from_secs(10), "no report for {:?}", *at - last.0);
         last = (*at, phase, report.fraction);
     }
     assert!(transcript.progress.len() >= 3.max((last.0 - began).as_secs() as usize), "{:?}", transcript.progress);
@@ -45,27 +45,28 @@ fn a_minute() -> Recipe {
 
 #[test]
 fn only_what_the_clip_needs_is_read() {
-    // One second is wanted.
+    // The clip is one second long.
     let directory = directory();
     let source = a_minute().make(directory.path(), "source");
     let size = std::fs::metadata(&source).expect("the source").len();
     assert!(size > 30 << 20, "{size}");
-    // A demuxer goes on with a stream that nothing takes, and here it has long to do so: the encoder needs a while.
-    let with_more_sound = directory.path().join("with-more-sound.mp4");
+    // A demuxer continues to read a stream that no element uses. It has much time for that here, because the encoder is
+    // slow.
+    let two_audio_tracks = directory.path().join("two-audio-tracks.mp4");
     let maps = ["-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", "-movflags", "+faststart"];
     let made =
-        Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&source).args(maps).arg(&with_more_sound).status();
+        Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&source).args(maps).arg(&two_audio_tracks).status();
     assert!(made.expect("ffmpeg must be installed for media tests").success());
 
     let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(40_000, 41_000) };
-    let leveled = Order { normalize_loudness: Some((-14.0, -1.5)), ..order.clone() };
-    for (order, source) in [(&order, &source), (&leveled, &source), (&order, &with_more_sound)] {
+    let normalized = Order { normalize_loudness: Some((-14.0, -1.5)), ..order.clone() };
+    for (order, source) in [(&order, &source), (&normalized, &source), (&order, &two_audio_tracks)] {
         let transcript = transcode(order, source);
         transcript.output();
         let ranges = &transcript.ranges;
         assert!(ranges.iter().all(|(_, length)| *length <= 1 << 20), "{ranges:?}");
-        // The header and the first picture are in the first block. Behind it: up to two seconds from a key frame, the clip, a
-        // second that waits behind it, and a block read in advance, each megabyte once.
+        // The header and the first picture are in the first block. After it: up to two seconds from a key frame, the
+        // clip, a second that waits behind it, and a block of read-ahead, each megabyte once.
         let elsewhere: Vec<u64> = ranges.iter().map(|(offset, _)| offset >> 20).filter(|block| *block > 0).collect();
         assert_eq!(ranges.len(), elsewhere.len() + 1, "{ranges:?}");
         assert!(elsewhere.len() <= 6 && elsewhere.is_sorted_by(|one, next| one < next), "{ranges:?}");
@@ -73,55 +74,52 @@ fn only_what_the_clip_needs_is_read() {
 }
 
 #[test]
-fn sound_that_stopped_is_not_looked_for_to_the_end() {
-    // As a recording whose microphone was unplugged. Matroska says nowhere that a track ends.
+fn the_search_for_audio_that_stopped_ends_before_the_end_of_the_file() {
+    // Like a recording whose microphone was unplugged. Matroska does not mark the end of a track.
     let directory = directory();
-    let recipe = Recipe { sound_end_ms: Some(2_500), container: Recipe::matroska().container, ..a_minute() };
+    let recipe = Recipe { audio_end_ms: Some(2_500), container: Recipe::matroska().container, ..a_minute() };
     let stopped = recipe.make(directory.path(), "stopped");
     let order = Order::of(2_000, 4_000);
     for normalize_loudness in [None, Some((-14.0, -1.5))] {
         let transcript = transcode(&Order { normalize_loudness, ..order.clone() }, &stopped);
         transcript.output();
-        // Half a minute of pictures, and a few seconds that the demuxer waits, of a minute; and the index, which is the last block.
+        // Of the minute: half a minute of pictures, and a few seconds that the demuxer waits; and the index, which is
+        // the last block.
         let blocks: BTreeSet<u64> = transcript.ranges.iter().map(|(offset, _)| offset >> 20).collect();
         assert!(blocks.len() < 36 && blocks.range(36..).count() <= 1, "{blocks:?}");
     }
 }
 
 #[test]
-fn a_process_whose_worker_is_gone_leaves_at_once() {
+fn a_process_whose_worker_is_gone_exits_immediately() {
     let directory = directory();
     let source = Recipe::default().make(directory.path(), "source");
     let bytes = std::fs::read(source).expect("the source");
-    // At the first question, and in the middle of the work.
-    for questions in [1, 3] {
+    // At the first request, and in the middle of the work.
+    for requests in [1, 3] {
         let order = Order { quality: "2160p", aspect: "9:16", ..Order::of(0, 8_000) };
         let mut started = start(&order, bytes.len() as u64);
-        let mut asked = 0;
-        while asked < questions {
+        let mut received = 0;
+        while received < requests {
             match started.receive().expect("a message") {
-                from_pipeline::Message::ReadRange(range) if asked + 1 < questions => {
-                    asked += 1;
+                from_pipeline::Message::ReadRange(range) if received + 1 < requests => {
+                    received += 1;
                     let data = bytes[range.offset as usize..(range.offset + range.length) as usize].to_vec().into();
                     started.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
                 }
-                from_pipeline::Message::ReadRange(_) => asked += 1,
+                from_pipeline::Message::ReadRange(_) => received += 1,
                 from_pipeline::Message::Progressed(report) if report.phase == "encoding" => break,
                 from_pipeline::Message::Progressed(_) => {}
                 other => panic!("{other:?}"),
             }
         }
         started.socket.shutdown(std::net::Shutdown::Both).expect("closing");
-        assert_eq!(
-            started.wait(),
-            None,
-            "it ended itself in the middle, and did not go on to an end that it cannot tell"
-        );
+        assert_eq!(started.wait(), None, "it exits immediately, and does not finish work that it cannot report");
     }
 }
 
 #[test]
-fn the_check_reports_what_is_installed() {
+fn the_check_reports_the_installed_elements() {
     let output = Command::new(binary()).arg("--check").stdin(Stdio::null()).output().expect("the pipeline");
     let report = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{report}");
@@ -131,7 +129,7 @@ fn the_check_reports_what_is_installed() {
 }
 
 #[test]
-fn without_a_worker_it_says_how_it_is_used() {
+fn without_a_worker_it_prints_its_usage() {
     let output = Command::new(binary()).stdin(Stdio::null()).output().expect("the pipeline");
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&output.stderr).contains("started by a worker"));

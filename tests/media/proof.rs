@@ -1,9 +1,10 @@
-//! The proof before "completed": good clips of every kind raise no alarm, and every way to spoil one is found and named.
+//! Tests of the verification before a clip is completed: good clips of every kind pass, and every kind of damage is
+//! found and named.
 //!
-//! Clips are made within the test, so that what entered the encoders is at hand. FFmpeg spoils them; where it can, it leaves a
-//! container that looks right.
+//! The test process itself makes the clips, so that it has the data that entered the encoders. FFmpeg damages them and,
+//! where possible, keeps a container that looks right.
 
-use bytes::Bytes;
+use crate::{SourceBytes, ffmpeg};
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
     audio::Audio,
@@ -14,52 +15,32 @@ use clipfleet_domain::{
     rendition::{Aspect, Quality, Rendition},
 };
 use clipfleet_pipeline::{
-    catalog::Installed,
+    plan::installed::Installed,
     progress::Progress,
-    source::{Ranges, Source, Ticket},
+    source::blocks::Source,
     transcode::{Transcoded, transcode},
     verify::{verify, verify_content},
 };
 use clipfleet_tests::fixtures::directory;
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
-/// How late or early the sound of a good clip may be measured, milliseconds; 20 fail.
-const SYNC_MS: f64 = 2.0;
+/// Maximum measured audio offset of a good clip, milliseconds. An offset of 20 fails verification.
+const MAX_OFFSET_MS: f64 = 2.0;
 
-/// Three seconds of pictures that move everywhere, and of sound that comes and goes irregularly.
+/// Pictures that move everywhere, and audio that starts and stops irregularly.
 const MOVING: &str = "testsrc2=size=640x360:rate=30";
 const TALKING: &str =
     "aevalsrc='0.5*sin(2*PI*330*t)*gt(sin(2*PI*t*1.3)+sin(2*PI*t*2.9)+sin(2*PI*t*0.7)\\,0.4):s=48000:c=stereo'";
 
-struct File(Bytes);
-
-impl Ranges for File {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn request(&self, offset: u64, length: u64) -> Ticket {
-        let ticket = Ticket::default();
-        ticket.settle(Ok(self.0.slice(offset as usize..(offset + length) as usize)));
-        ticket
-    }
-}
-
-fn ffmpeg(arguments: &[&str]) {
-    let done = Command::new("ffmpeg").args(["-hide_banner", "-v", "error", "-nostdin", "-y"]).args(arguments).status();
-    assert!(done.expect("ffmpeg must be installed for media tests").success(), "ffmpeg {arguments:?}");
-}
-
-/// A source of generated pictures and, if any, generated sound.
-fn source(directory: &Path, pictures: &str, sound: Option<&str>) -> PathBuf {
+/// A source of generated pictures and, optionally, generated audio.
+fn source(directory: &Path, pictures: &str, audio: Option<&str>) -> PathBuf {
     let path = directory.join("source.mp4");
     let mut arguments = vec!["-f", "lavfi", "-t", "6.5", "-i", pictures];
-    if let Some(sound) = sound {
-        arguments.extend(["-f", "lavfi", "-t", "6.5", "-i", sound]);
+    if let Some(audio) = audio {
+        arguments.extend(["-f", "lavfi", "-t", "6.5", "-i", audio]);
     }
     arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", "-g", "30", "-pix_fmt", "yuv420p"]);
     arguments.extend(["-c:a", "aac", path.to_str().expect("a name")]);
@@ -67,7 +48,7 @@ fn source(directory: &Path, pictures: &str, sound: Option<&str>) -> PathBuf {
     path
 }
 
-/// A clip made here, with its file in `directory`.
+/// Makes a clip in this process, with its file in `directory`.
 fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u32) -> Result<Transcoded, Failure> {
     let order = Transcode {
         source_size_bytes: 0,
@@ -84,31 +65,31 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
         passed_over: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
-    transcode(&order, &Arc::new(Source::new(Arc::new(File(bytes)))), &installed(), &Progress::default())
+    transcode(&order, &Arc::new(Source::new(Arc::new(SourceBytes(bytes)))), &installed(), &Progress::default())
 }
 
 fn installed() -> Arc<Installed> {
     Arc::new(Installed::start().expect("GStreamer"))
 }
 
-fn good(pictures: &str, sound: Option<&str>, fps: u32) -> Transcoded {
+fn good(pictures: &str, audio: Option<&str>, fps: u32) -> Transcoded {
     let directory = directory();
-    let source = source(directory.path(), pictures, sound);
+    let source = source(directory.path(), pictures, audio);
     let made = clip(directory.path(), &source, (1_000, 3_500), fps)
         .unwrap_or_else(|failure| panic!("{pictures}: {failure:?}"));
     let manifest = &made.manifest;
-    println!("{pictures} {sound:?} {fps}: {}", manifest.to_json());
+    println!("{pictures} {audio:?} {fps}: {}", manifest.to_json());
     assert!(
-        manifest.av_offset_ms.is_none_or(|offset| offset.abs() < SYNC_MS),
+        manifest.av_offset_ms.is_none_or(|offset| offset.abs() < MAX_OFFSET_MS),
         "{pictures}: {:?}",
         manifest.av_offset_ms
     );
-    assert!(manifest.end_difference_ms.abs() < SYNC_MS, "{pictures}: {}", manifest.end_difference_ms);
+    assert!(manifest.end_difference_ms.abs() < MAX_OFFSET_MS, "{pictures}: {}", manifest.end_difference_ms);
     made
 }
 
 #[test]
-fn what_moves_raises_no_alarm_at_any_frame_rate() {
+fn moving_pictures_pass_at_any_frame_rate() {
     for (fps, pictures) in
         [(24, MOVING), (25, "mandelbrot=size=640x360:rate=25"), (30, MOVING), (60, "testsrc2=size=640x360:rate=60")]
     {
@@ -119,7 +100,7 @@ fn what_moves_raises_no_alarm_at_any_frame_rate() {
 }
 
 #[test]
-fn what_hardly_moves_is_noted_and_no_fault() {
+fn nearly_still_pictures_pass_with_a_note() {
     let slide = "smptehdbars=size=640x360:rate=30,drawbox=x=300:y=150:w=60:h=40:color=white:t=fill";
     let made = good(slide, Some("anoisesrc=c=pink:a=0.1:r=48000:seed=7,aformat=channel_layouts=stereo"), 30);
     assert_eq!(made.manifest.notes, ["source_frozen"]);
@@ -135,7 +116,7 @@ fn what_hardly_moves_is_noted_and_no_fault() {
 }
 
 #[test]
-fn what_is_hard_to_encode_raises_no_alarm() {
+fn pictures_that_are_hard_to_encode_pass() {
     for pictures in [
         "testsrc2=size=640x360:rate=30,lutyuv=y=val/14+14:u=(val-128)/8+128:v=(val-128)/8+128",
         "color=gray:size=640x360:rate=30,noise=alls=100:allf=t+u",
@@ -147,35 +128,36 @@ fn what_is_hard_to_encode_raises_no_alarm() {
     }
 }
 
-/// How to spoil a clip: FFmpeg's filters for picture and sound, and the code (or one of two) that must come of it.
-struct Spoiled {
+/// One kind of damage: FFmpeg's filters for pictures and audio, the failure codes that are accepted, and a part of the
+/// message.
+struct Damage {
     what: &'static str,
     picture: Option<&'static str>,
-    sound: Option<&'static str>,
+    audio: Option<&'static str>,
     codes: &'static [&'static str],
-    words: &'static str,
+    message: &'static str,
 }
 
 const fn picture(
     what: &'static str,
     filter: &'static str,
     codes: &'static [&'static str],
-    words: &'static str,
-) -> Spoiled {
-    Spoiled { what, picture: Some(filter), sound: None, codes, words }
+    message: &'static str,
+) -> Damage {
+    Damage { what, picture: Some(filter), audio: None, codes, message }
 }
 
-const fn sound(
+const fn audio(
     what: &'static str,
     filter: &'static str,
     codes: &'static [&'static str],
-    words: &'static str,
-) -> Spoiled {
-    Spoiled { what, picture: None, sound: Some(filter), codes, words }
+    message: &'static str,
+) -> Damage {
+    Damage { what, picture: None, audio: Some(filter), codes, message }
 }
 
-/// Clips of 75 pictures: 2.5 s at 30 per second.
-const SPOILED: [Spoiled; 21] = [
+/// The clips have 75 pictures: 2.5 s at 30 per second.
+const DAMAGES: [Damage; 21] = [
     picture("frozen middle", r"select='not(between(n\,30\,55))',fps=30", &["encode_frozen"], "from 1000 ms"),
     picture("frozen for a quarter of a second", r"select='not(between(n\,30\,37))',fps=30", &["encode_frozen"], ""),
     picture("frozen from the start", "trim=end_frame=1,tpad=stop=74:stop_mode=clone", &["encode_frozen"], "75"),
@@ -200,74 +182,80 @@ const SPOILED: [Spoiled; 21] = [
         "frames late",
     ),
     picture("too many", "tpad=stop=5:stop_mode=clone", &["verify_failed"], "80 "),
-    sound("40 ms late", "adelay=40|40,atrim=end=2.5", &["encode_slip"], "40 ms late"),
-    sound("40 ms early", "atrim=start=0.04,asetpts=PTS-STARTPTS,apad,atrim=end=2.5", &["encode_slip"], "40 ms early"),
-    sound("500 ms late", "adelay=500|500,atrim=end=2.5", &["encode_slip", "encode_mismatch"], ""),
-    sound("silent", "volume=0,atrim=end=2.5", &["encode_mismatch"], "missing"),
-    sound("one side silent", "pan=stereo|c0=c0,atrim=end=2.5", &["encode_mismatch"], "right"),
-    sound("short", "atrim=end=1.9", &["verify_failed"], "samples"),
-    sound("another", "atrim=end=2.5,areverse", &["encode_mismatch", "encode_slip"], ""),
+    audio("40 ms late", "adelay=40|40,atrim=end=2.5", &["encode_slip"], "40 ms late"),
+    audio("40 ms early", "atrim=start=0.04,asetpts=PTS-STARTPTS,apad,atrim=end=2.5", &["encode_slip"], "40 ms early"),
+    audio("500 ms late", "adelay=500|500,atrim=end=2.5", &["encode_slip", "encode_mismatch"], ""),
+    audio("silent", "volume=0,atrim=end=2.5", &["encode_mismatch"], "missing"),
+    audio("one side silent", "pan=stereo|c0=c0,atrim=end=2.5", &["encode_mismatch"], "right"),
+    audio("short", "atrim=end=1.9", &["verify_failed"], "samples"),
+    audio("another", "atrim=end=2.5,areverse", &["encode_mismatch", "encode_slip"], ""),
 ];
 
 #[test]
-fn every_way_to_spoil_a_clip_is_found() {
+fn every_kind_of_damage_is_found() {
     let directory = directory();
     let source = source(directory.path(), MOVING, Some(TALKING));
     let made = clip(directory.path(), &source, (1_000, 3_500), 30).expect("a clip");
     let file = directory.path().join("clip.mp4");
-    let prove = |path: &Path| verify(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
-    let prove_content =
+    let verify_file = |path: &Path| verify(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
+    let verify_content_of =
         |path: &Path| verify_content(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
-    let (_, proof) = verify(&file, &made.expected, &made.witnessed, &installed(), |_| {}).expect("the clip itself");
-    assert!(!proof.decoded_again, "its pictures are known");
+    let (_, report) = verify(&file, &made.expected, &made.witnessed, &installed(), |_| {}).expect("the clip itself");
+    assert!(!report.decoded_again, "its pictures are known");
     let name = |path: &Path| path.to_str().expect("a name").to_owned();
     let mut wrong = Vec::new();
-    let mut expect = |what: &str, outcome: Result<(), Failure>, codes: &[&str], words: &str| match outcome {
-        Err(failure) if codes.contains(&failure.code.as_str()) && failure.message.contains(words) => {
+    let mut expect = |what: &str, outcome: Result<(), Failure>, codes: &[&str], message: &str| match outcome {
+        Err(failure) if codes.contains(&failure.code.as_str()) && failure.message.contains(message) => {
             println!("{what}: {}: {}", failure.code, failure.message);
         }
-        other => wrong.push(format!("{what}: {other:?} instead of {codes:?} {words:?}")),
+        other => wrong.push(format!("{what}: {other:?} instead of {codes:?} {message:?}")),
     };
 
-    for (index, spoiled) in SPOILED.iter().enumerate() {
-        let path = directory.path().join(format!("spoiled{index}.mp4"));
+    for (index, damage) in DAMAGES.iter().enumerate() {
+        let path = directory.path().join(format!("damaged{index}.mp4"));
         let (input, output) = (name(&file), name(&path));
         let mut arguments = vec!["-i", &input];
-        match spoiled.picture {
+        match damage.picture {
             Some(filter) => {
                 arguments.extend(["-vf", filter, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-g", "60"])
             }
             None => arguments.extend(["-c:v", "copy"]),
         }
-        match spoiled.sound {
+        match damage.audio {
             Some(filter) => arguments.extend(["-af", filter, "-c:a", "aac", "-b:a", "128k"]),
             None => arguments.extend(["-c:a", "copy"]),
         }
         arguments.extend(["-video_track_timescale", "3000", "-movflags", "+faststart", &output]);
         ffmpeg(&arguments);
-        expect(spoiled.what, prove(&path), spoiled.codes, spoiled.words);
-        // Whatever the container says of itself, what is in it gives it away. The size is the container's to tell.
-        if spoiled.what != "wrong size" {
-            assert!(prove_content(&path).is_err(), "{}: only the container tells", spoiled.what);
+        expect(damage.what, verify_file(&path), damage.codes, damage.message);
+        // The content alone must reveal the damage, even if the container looks right. Only the container can reveal a
+        // wrong size.
+        if damage.what != "wrong size" {
+            assert!(verify_content_of(&path).is_err(), "{}: only the container reveals it", damage.what);
         }
     }
 
     let mute = directory.path().join("mute.mp4");
     ffmpeg(&["-i", &name(&file), "-an", "-c", "copy", "-movflags", "+faststart", &name(&mute)]);
-    expect("missing audio", prove(&mute), &["verify_failed"], "sound track");
-    expect("missing audio, content", prove_content(&mute), &["encode_mismatch"], "missing");
+    expect("missing audio", verify_file(&mute), &["verify_failed"], "sound track");
+    expect("missing audio, content", verify_content_of(&mute), &["encode_mismatch"], "missing");
 
     let bytes = std::fs::read(&file).expect("the clip");
     for share in [30, 60, 95] {
         let path = directory.path().join("truncated.mp4");
         std::fs::write(&path, &bytes[..bytes.len() * share / 100]).expect("writing");
-        expect("truncated", prove(&path), &["verify_failed"], "");
-        expect("truncated, content", prove_content(&path), &["verify_failed", "encode_mismatch", "encode_frozen"], "");
+        expect("truncated", verify_file(&path), &["verify_failed"], "");
+        expect(
+            "truncated, content",
+            verify_content_of(&path),
+            &["verify_failed", "encode_mismatch", "encode_frozen"],
+            "",
+        );
     }
 
     let other = directory.path().join("other");
     std::fs::create_dir(&other).expect("a directory");
     clip(&other, &source, (3_400, 5_900), 30).expect("a clip");
-    expect("wrong window", prove(&other.join("clip.mp4")), &["encode_mismatch", "encode_slip"], "");
+    expect("wrong window", verify_file(&other.join("clip.mp4")), &["encode_mismatch", "encode_slip"], "");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

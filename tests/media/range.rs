@@ -1,5 +1,5 @@
-//! Sources of high dynamic range: HLG, as phones record it, and PQ. Their clips look as FFmpeg's own mapping has them where nothing is
-//! compressed, and keep what is bright.
+//! Tests of sources with high dynamic range: HLG, as phones record it, and PQ. Their clips match FFmpeg's own mapping
+//! where the mapping compresses nothing, and bright areas keep their contrast.
 
 use clipfleet_tests::{
     fixtures::{directory, turn},
@@ -10,10 +10,10 @@ use std::{
     process::Command,
 };
 
-/// Four patches of colours that are not bright, coded as they stand.
+/// Four patches of dark and medium colours, coded with these values.
 const PATCHES: [&str; 4] = ["0x707070", "0x705448", "0x306048", "0x404040"];
 
-/// How far apart a patch may lie, levels of brightness and colour differences: FFmpeg's own way makes grey out of grey to 2 levels.
+/// Maximum difference of a patch, levels of luma and chroma: FFmpeg's own mapping reproduces grey to 2 levels.
 const TOLERANCE: u8 = 4;
 
 fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
@@ -23,7 +23,7 @@ fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// A source of vertical patches, coded by the transfer function of that name.
+/// A source of vertical patches, coded with the named transfer function.
 fn source(directory: &Path, transfer: &str, patches: [&str; 4]) -> PathBuf {
     let path = directory.join(format!("{transfer}.mp4"));
     let [first, second, third, fourth] = patches;
@@ -39,7 +39,7 @@ fn source(directory: &Path, transfer: &str, patches: [&str; 4]) -> PathBuf {
     path
 }
 
-/// Brightness and colour differences in the middle of each patch of the first picture, behind some filters.
+/// Luma and chroma in the middle of each patch of the first picture, after some filters.
 fn patches(file: &Path, filters: &str) -> Vec<[u8; 3]> {
     const SIDES: (usize, usize) = (640, 360);
     let filters = format!("{filters}format=yuv420p,scale={}:{}", SIDES.0, SIDES.1);
@@ -51,13 +51,14 @@ fn patches(file: &Path, filters: &str) -> Vec<[u8; 3]> {
     [80, 240, 400, 560].map(|x| [at(luma, 1, x), at(blue, 2, x), at(red, 2, x)]).into()
 }
 
-/// The same from light to light: white on paper of 203 nits becomes white, and BT.2020 becomes BT.709. Light is held in whole numbers in between,
-/// which have no place for what is outside of BT.709: whether zscale itself cuts off negative light depends on the CPU that it runs on.
+/// The reference mapping in linear light: white on paper of 203 nits becomes white, and BT.2020 becomes BT.709. Light
+/// is stored in integers in between, which cannot represent values outside BT.709: whether zscale itself clips negative
+/// light depends on the CPU.
 const REFERENCE: &str =
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,format=gbrp16le,zscale=t=bt709:m=bt709:r=tv,";
 
 #[test]
-fn what_is_not_bright_looks_as_it_was_made() {
+fn colours_that_are_not_bright_match_the_reference() {
     let directory = directory();
     for transfer in ["arib-std-b67", "smpte2084"] {
         let source = source(directory.path(), transfer, PATCHES);
@@ -77,7 +78,7 @@ fn what_is_not_bright_looks_as_it_was_made() {
 }
 
 #[test]
-fn what_is_bright_stays_apart() {
+fn bright_patches_stay_distinct() {
     let directory = directory();
     for transfer in ["arib-std-b67", "smpte2084"] {
         let source = source(directory.path(), transfer, ["0x787878", "0x909090", "0xA0A0A0", "0xB0B0B0"]);
@@ -90,7 +91,7 @@ fn what_is_bright_stays_apart() {
 }
 
 #[test]
-fn a_turned_recording_of_a_phone_is_mapped_too() {
+fn a_rotated_recording_of_a_phone_is_mapped_too() {
     let directory = directory();
     let source = source(directory.path(), "arib-std-b67", PATCHES);
     let mut expected = patches(&source, REFERENCE);

@@ -1,9 +1,9 @@
-//! Verification that knows the source: every way in which a pipeline may treat a source wrongly is found in the clip
-//! itself, and good clips of odd sources raise no alarm.
+//! Tests of verification against the source: every wrong treatment of a source is found in the clip, and good clips of
+//! unusual sources pass.
 //!
-//! Plans are changed before they are built, so that what spoils a clip is what a fault of ours would do.
+//! The tests change a plan before it is built, so that the clip has the damage that an error of ours would cause.
 
-use bytes::Bytes;
+use crate::{SourceBytes, ffmpeg};
 use clipfleet_contract::pipeline::Transcode;
 use clipfleet_domain::{
     audio::Audio,
@@ -16,57 +16,36 @@ use clipfleet_domain::{
     rendition::{Aspect, Quality, Rendition},
 };
 use clipfleet_pipeline::{
-    catalog::Installed,
-    plan::{Plan, Step},
+    plan::{Plan, Step, installed::Installed},
     progress::Progress,
-    source::{Ranges, Source, Ticket},
+    source::blocks::Source,
     transcode::{Transcoded, transcode_planned},
 };
 use clipfleet_tests::fixtures::directory;
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
-/// Largest difference of a good clip's frames from their source, levels: what fails whatever explains it. Most have less than 3,
-/// those with colours that no screen can show up to 9.4.
-const LEVELS: f64 = 10.0;
+/// Maximum difference between a good clip's frames and their source, levels: the threshold of verification. Most have
+/// less than 3, those with colours outside the display gamut up to 9.4.
+const MAX_LEVELS: f64 = 10.0;
 
-/// Largest difference of a good clip's sides from their source; white noise has 0.18 in their sum.
-const SIDES: f64 = 0.2;
+/// Maximum difference between a good clip's channels and their source. White noise has 0.18 in their sum.
+const MAX_CHANNEL_DIFFERENCE: f64 = 0.2;
 
-/// Pictures that move everywhere, of all colours, and the same at twice the rate.
+/// Pictures that move everywhere, in all colours, and the same at twice the rate.
 const MOVING: &str = "testsrc2=size=640x360:rate=30";
 const FAST: &str = "testsrc2=size=640x360:rate=60";
 
-/// Different sound on each side.
+/// Different audio in each channel.
 const PANNED: &str = "aevalsrc='0.3*sin(2*PI*440*t)|0.2*sin(2*PI*2000*t)*gt(sin(2*PI*t*1.3),-0.5)':s=48000:c=stereo";
 const LEFT: &str = "aevalsrc='0.3*sin(2*PI*1000*t)|0':s=48000:c=stereo";
 
-struct File(Bytes);
-
-impl Ranges for File {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn request(&self, offset: u64, length: u64) -> Ticket {
-        let ticket = Ticket::default();
-        ticket.settle(Ok(self.0.slice(offset as usize..(offset + length) as usize)));
-        ticket
-    }
-}
-
-fn ffmpeg(arguments: &[&str]) {
-    let done = Command::new("ffmpeg").args(["-hide_banner", "-v", "error", "-nostdin", "-y"]).args(arguments).status();
-    assert!(done.expect("ffmpeg must be installed for media tests").success(), "ffmpeg {arguments:?}");
-}
-
-/// A source: FFmpeg's filters for pictures and sound, its other arguments, and the name of the file.
-fn source(directory: &Path, pictures: &str, sound: &str, arguments: &[&str], name: &str) -> PathBuf {
+/// Makes a source from FFmpeg's filters for pictures and audio, its other arguments, and the name of the file.
+fn source(directory: &Path, pictures: &str, audio: &str, arguments: &[&str], name: &str) -> PathBuf {
     let path = directory.join(name);
-    let mut all = vec!["-f", "lavfi", "-t", "3", "-i", pictures, "-f", "lavfi", "-t", "3", "-i", sound];
+    let mut all = vec!["-f", "lavfi", "-t", "3", "-i", pictures, "-f", "lavfi", "-t", "3", "-i", audio];
     all.extend(["-g", "15"]);
     all.extend(arguments);
     all.push(path.to_str().expect("a name"));
@@ -74,76 +53,76 @@ fn source(directory: &Path, pictures: &str, sound: &str, arguments: &[&str], nam
     path
 }
 
-/// A clip from 1 s on.
-struct Wanted {
+/// Parameters of a clip that starts at 1 s.
+struct ClipSpec {
     reframe: Reframe,
     aspect: Aspect,
     fps: u32,
 }
 
-impl Default for Wanted {
+impl Default for ClipSpec {
     fn default() -> Self {
         Self { reframe: Reframe::default(), aspect: Aspect::Square, fps: 30 }
     }
 }
 
-fn clip(source: &Path, wanted: &Wanted, change: &dyn Fn(&mut Plan)) -> Result<Transcoded, Failure> {
+fn clip(source: &Path, spec: &ClipSpec, change: &dyn Fn(&mut Plan)) -> Result<Transcoded, Failure> {
     let directory = directory();
     let order = Transcode {
         source_size_bytes: 0,
         clip: Clip {
             id: ClipId::parse("clip").expect("an id"),
             window: Window::new(1_000, 2_200).expect("a window"),
-            reframe: wanted.reframe.clone(),
+            reframe: spec.reframe.clone(),
             cover_at_ms: None,
             audio: Audio::default(),
         },
-        rendition: Rendition { quality: Quality::P720, aspect: wanted.aspect, fps: wanted.fps },
+        rendition: Rendition { quality: Quality::P720, aspect: spec.aspect, fps: spec.fps },
         directory: directory.path().to_owned(),
         encoder: "auto".into(),
         passed_over: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
     let installed = Arc::new(Installed::start().expect("GStreamer"));
-    let source = Arc::new(Source::new(Arc::new(File(bytes))));
+    let source = Arc::new(Source::new(Arc::new(SourceBytes(bytes))));
     transcode_planned(&order, &source, &installed, &Progress::default(), change)
 }
 
-/// Makes good clips of sources and complains of those that raise an alarm, or are not compared.
+/// Makes good clips of sources and collects those that fail verification or are not compared.
 #[derive(Default)]
-struct Good {
-    wrong: Vec<String>,
+struct GoodClips {
+    failures: Vec<String>,
     clips: usize,
 }
 
-impl Good {
-    fn make(&mut self, pictures: &str, sound: &str, arguments: &[&str], name: &str, wanted: &Wanted) {
+impl GoodClips {
+    fn make(&mut self, pictures: &str, audio: &str, arguments: &[&str], name: &str, spec: &ClipSpec) {
         let directory = directory();
-        let source = source(directory.path(), pictures, sound, arguments, name);
-        let what = format!("{pictures} {sound} {arguments:?} {name} {:?} {}", wanted.reframe.mode(), wanted.fps);
+        let source = source(directory.path(), pictures, audio, arguments, name);
+        let what = format!("{pictures} {audio} {arguments:?} {name} {:?} {}", spec.reframe.mode(), spec.fps);
         self.clips += 1;
-        match clip(&source, wanted, &|_| {}) {
+        match clip(&source, spec, &|_| {}) {
             Err(failure) => {
                 println!("{what}: {failure:?}");
-                self.wrong.push(format!("{what}: {failure:?}"));
+                self.failures.push(format!("{what}: {failure:?}"));
             }
             Ok(made) => {
                 let found = made.manifest.source_comparison;
                 println!("{what}: {found:?}");
                 let fine = found.frames >= 2
                     && found.not_compared.is_empty()
-                    && found.worst_levels.is_none_or(|levels| levels < LEVELS)
-                    && found.balance_difference < SIDES
-                    && found.sum_difference < SIDES;
+                    && found.worst_levels.is_none_or(|levels| levels < MAX_LEVELS)
+                    && found.balance_difference < MAX_CHANNEL_DIFFERENCE
+                    && found.sum_difference < MAX_CHANNEL_DIFFERENCE;
                 if !fine {
-                    self.wrong.push(format!("{what}: {found:?}"));
+                    self.failures.push(format!("{what}: {found:?}"));
                 }
             }
         }
     }
 
     fn finish(self) {
-        assert!(self.wrong.is_empty(), "{} of {}: {:#?}", self.wrong.len(), self.clips, self.wrong);
+        assert!(self.failures.is_empty(), "{} of {}: {:#?}", self.failures.len(), self.clips, self.failures);
     }
 }
 
@@ -156,10 +135,10 @@ fn with<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
 
 #[test]
 fn every_format_range_and_matrix_agrees() {
-    let mut good = Good::default();
-    let wanted = Wanted::default();
+    let mut good = GoodClips::default();
+    let spec = ClipSpec::default();
     for format in ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "gray", "nv12"] {
-        good.make(MOVING, PANNED, &with(&[&X264, &["-pix_fmt", format], &AAC]), "source.mp4", &wanted);
+        good.make(MOVING, PANNED, &with(&[&X264, &["-pix_fmt", format], &AAC]), "source.mp4", &spec);
     }
     for (range, matrix) in
         [("pc", "bt709"), ("tv", "bt709"), ("pc", "smpte170m"), ("tv", "bt2020nc"), ("tv", "smpte240m")]
@@ -168,38 +147,32 @@ fn every_format_range_and_matrix_agrees() {
         let pictures = format!("{MOVING},scale=out_color_matrix={out}:out_range={range},format=yuv420p");
         let declared = ["-color_range", range, "-colorspace", matrix];
         for name in ["source.mp4", "source.mkv"] {
-            good.make(&pictures, PANNED, &with(&[&X264, &declared, &AAC]), name, &wanted);
+            good.make(&pictures, PANNED, &with(&[&X264, &declared, &AAC]), name, &spec);
         }
     }
     let full = format!("{MOVING},scale=out_color_matrix=bt709:out_range=pc,format=yuv420p");
     let declared = ["-color_range", "pc", "-colorspace", "bt709"];
     let hevc = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"];
-    good.make(&full, PANNED, &with(&[&hevc, &declared, &["-tag:v", "hvc1"], &AAC]), "source.mp4", &wanted);
+    good.make(&full, PANNED, &with(&[&hevc, &declared, &["-tag:v", "hvc1"], &AAC]), "source.mp4", &spec);
     for codec in ["libvpx", "libvpx-vp9"] {
         let fast = ["-c:v", codec, "-deadline", "realtime", "-cpu-used", "8", "-b:v", "4M"];
-        good.make(&full, PANNED, &with(&[&fast, &declared, &["-c:a", "libopus"]]), "source.webm", &wanted);
-        good.make(
-            MOVING,
-            PANNED,
-            &with(&[&fast, &["-c:a", "libvorbis", "-pix_fmt", "yuv420p"]]),
-            "source.webm",
-            &wanted,
-        );
+        good.make(&full, PANNED, &with(&[&fast, &declared, &["-c:a", "libopus"]]), "source.webm", &spec);
+        good.make(MOVING, PANNED, &with(&[&fast, &["-c:a", "libvorbis", "-pix_fmt", "yuv420p"]]), "source.webm", &spec);
     }
     let av1 = ["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"];
-    good.make(&full, PANNED, &with(&[&av1, &declared, &AAC]), "source.mp4", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le"], "source.mov", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac"], "source.mp4", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "ac3"], "source.mkv", &wanted);
-    good.make(MOVING, PANNED, &["-c:v", "prores_ks", "-c:a", "pcm_s24le"], "source.mov", &wanted);
+    good.make(&full, PANNED, &with(&[&av1, &declared, &AAC]), "source.mp4", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le"], "source.mov", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "mjpeg", "-q:v", "3", "-c:a", "aac"], "source.mp4", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "aac"], "source.mp4", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac"], "source.mp4", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "ac3"], "source.mkv", &spec);
+    good.make(MOVING, PANNED, &["-c:v", "prores_ks", "-c:a", "pcm_s24le"], "source.mov", &spec);
     good.finish();
 }
 
 #[test]
 fn every_orientation_geometry_and_rate_agrees() {
-    let mut good = Good::default();
+    let mut good = GoodClips::default();
     let plain = with(&[&X264, &["-pix_fmt", "yuv420p"], &AAC]);
     for rotation in ["90", "180", "270"] {
         let directory = directory();
@@ -209,11 +182,11 @@ fn every_orientation_geometry_and_rate_agrees() {
         let (from, to) = (upright.to_str().expect("a name"), turned.to_str().expect("a name"));
         ffmpeg(&["-i", from, "-c", "copy", "-metadata:s:v:0", &turn, to]);
         good.clips += 1;
-        match clip(&turned, &Wanted { aspect: Aspect::Portrait, ..Wanted::default() }, &|_| {}) {
+        match clip(&turned, &ClipSpec { aspect: Aspect::Portrait, ..ClipSpec::default() }, &|_| {}) {
             Ok(made) => println!("rotated by {rotation}: {:?}", made.manifest.source_comparison),
             Err(failure) => {
                 println!("rotated by {rotation}: {failure:?}");
-                good.wrong.push(format!("rotated by {rotation}: {failure:?}"));
+                good.failures.push(format!("rotated by {rotation}: {failure:?}"));
             }
         }
     }
@@ -225,36 +198,36 @@ fn every_orientation_geometry_and_rate_agrees() {
         Reframe::FitBlur,
         Reframe::CropPath(path),
     ] {
-        let wanted = Wanted { reframe, aspect: Aspect::Portrait, ..Wanted::default() };
-        good.make(MOVING, PANNED, &plain, "source.mp4", &wanted);
-        good.make(MOVING, PANNED, &with(&[&plain, &["-vf", "setsar=4/3"]]), "source.mkv", &wanted);
+        let spec = ClipSpec { reframe, aspect: Aspect::Portrait, ..ClipSpec::default() };
+        good.make(MOVING, PANNED, &plain, "source.mp4", &spec);
+        good.make(MOVING, PANNED, &with(&[&plain, &["-vf", "setsar=4/3"]]), "source.mkv", &spec);
     }
     for fps in [24, 25, 30, 50, 60] {
-        good.make(FAST, PANNED, &plain, "source.mp4", &Wanted { fps, ..Wanted::default() });
+        good.make(FAST, PANNED, &plain, "source.mp4", &ClipSpec { fps, ..ClipSpec::default() });
     }
     good.make(
         "testsrc2=size=853x479:rate=30",
         PANNED,
         &with(&[&X264, &["-pix_fmt", "yuv444p"], &AAC]),
         "source.mkv",
-        &Wanted::default(),
+        &ClipSpec::default(),
     );
-    good.make("testsrc2=size=1920x1080:rate=24000/1001", PANNED, &plain, "source.mp4", &Wanted::default());
+    good.make("testsrc2=size=1920x1080:rate=24000/1001", PANNED, &plain, "source.mp4", &ClipSpec::default());
     good.make(
         MOVING,
         PANNED,
         &with(&[&plain, &["-flags", "+ilme+ildct", "-x264-params", "tff=1"]]),
         "source.mp4",
-        &Wanted::default(),
+        &ClipSpec::default(),
     );
     good.finish();
 }
 
 #[test]
-fn odd_pictures_and_sounds_agree() {
-    let mut good = Good::default();
+fn unusual_pictures_and_audio_agree() {
+    let mut good = GoodClips::default();
     let plain = with(&[&X264, &["-pix_fmt", "yuv420p"], &AAC]);
-    let wanted = Wanted::default();
+    let spec = ClipSpec::default();
     let pink = "anoisesrc=c=pink:a=0.1:r=48000:seed=7,aformat=channel_layouts=stereo";
     for pictures in [
         "color=black:size=640x360:rate=30",
@@ -273,9 +246,9 @@ fn odd_pictures_and_sounds_agree() {
         "color=gray:size=640x360:rate=30,drawbox=color=white:t=fill:enable='lt(mod(n\\,30)\\,2)'",
         "life=size=640x360:rate=30:mold=10:death_color=#C83232:life_color=#00ff00",
     ] {
-        good.make(pictures, pink, &plain, "source.mp4", &wanted);
+        good.make(pictures, pink, &plain, "source.mp4", &spec);
     }
-    for sound in [
+    for audio in [
         LEFT,
         "aevalsrc='0|0.3*sin(2*PI*1000*t)':s=48000:c=stereo",
         "aevalsrc='0.3*sin(2*PI*300*t)|-0.3*sin(2*PI*300*t)':s=48000:c=stereo",
@@ -288,7 +261,7 @@ fn odd_pictures_and_sounds_agree() {
         "aevalsrc='0.2*sin(330*t)|0.2*sin(3000*t)|0.2*sin(1000*t)|0|0.1*sin(5000*t)|0.1*sin(700*t)':s=48000:c=5.1",
         "aevalsrc='random(0)*0.2|random(1)*0.2':s=48000:c=stereo",
     ] {
-        good.make(MOVING, sound, &plain, "source.mp4", &wanted);
+        good.make(MOVING, audio, &plain, "source.mp4", &spec);
     }
     good.finish();
 }
@@ -298,7 +271,7 @@ fn replace(plan: &mut Plan, factory: &str, by: &[Step]) {
     plan.video = plan.video.iter().flat_map(|step| if is(step) { by.to_vec() } else { vec![step.clone()] }).collect();
 }
 
-/// Mixes the clip's sides by a matrix behind the samples' grid.
+/// Mixes the clip's channels by a matrix after the sample grid.
 fn mix(plan: &mut Plan, matrix: &str) {
     let grid = plan.audio.iter().position(|step| matches!(step, Step::Samples { .. })).expect("a grid");
     let properties = vec![("mix-matrix", matrix.to_owned())];
@@ -319,14 +292,14 @@ fn start(plan: &mut Plan, frames: i64) {
     }
 }
 
-/// Puts steps ahead of the reframing.
-fn ahead(plan: &mut Plan, steps: Vec<Step>) {
+/// Inserts steps before the reframing.
+fn insert_before_reframing(plan: &mut Plan, steps: Vec<Step>) {
     let grid = plan.video.iter().position(|step| matches!(step, Step::Frames(_))).expect("a grid");
     plan.video.splice(grid + 1..grid + 1, steps);
 }
 
 #[test]
-fn every_way_to_treat_a_source_wrongly_is_found() {
+fn every_wrong_treatment_of_a_source_is_found() {
     let directory = directory();
     let plain = with(&[&X264, &["-pix_fmt", "yuv420p"], &AAC]);
     let made = source(directory.path(), MOVING, PANNED, &plain, "source.mp4");
@@ -334,14 +307,14 @@ fn every_way_to_treat_a_source_wrongly_is_found() {
     let names = [&made, &turned].map(|path| path.to_str().expect("a name"));
     ffmpeg(&["-i", names[0], "-c", "copy", "-metadata:s:v:0", "rotate=90", names[1]]);
     let relabel = |caps: &str| {
-        // What follows takes the numbers for those of other colours. By way of RGB, since GStreamer does not convert
-        // ranges otherwise.
+        // The following elements interpret the samples as other colours. The path goes through RGB, because GStreamer
+        // does not convert ranges otherwise.
         let element = |factory, properties| Step::Element { factory, name: "", properties };
         let setter = element("capssetter", vec![("caps", caps.to_owned())]);
         let steps = vec![setter, element("videoconvert", Vec::new()), Step::Caps("video/x-raw,format=RGB".into())];
-        move |plan: &mut Plan| ahead(plan, steps.clone())
+        move |plan: &mut Plan| insert_before_reframing(plan, steps.clone())
     };
-    // The source is limited range of BT.601, since it is small and declares nothing.
+    // The source is limited-range BT.601, since it is small and declares nothing.
     let full = relabel("video/x-raw,colorimetry=1:4:5:1");
     let matrix = relabel("video/x-raw,colorimetry=2:3:5:1");
     let bright = format!("{MOVING},scale=out_color_matrix=bt709:out_range=pc,format=yuv420p");
@@ -357,14 +330,20 @@ fn every_way_to_treat_a_source_wrongly_is_found() {
     let other_pictures = |plan: &mut Plan| plan.video_stream.number = Some(3);
     let other_sound = |plan: &mut Plan| plan.audio_stream.number = Some(4);
     type Change<'a> = &'a dyn Fn(&mut Plan);
-    let spoiled: [(&str, &Path, Change<'_>, &str, &str); 15] = [
+    let cases: [(&str, &Path, Change<'_>, &str, &str); 15] = [
         ("another picture track", &two, &other_pictures, "reframe_mismatch", "track 3"),
         ("another audio track", &two, &other_sound, "audio_mismatch", "track 4"),
         ("range conversion off", &bright, &unlimited, "reframe_mismatch", "range"),
         ("range", &made, &full, "reframe_mismatch", "range"),
         ("matrix", &made, &matrix, "reframe_mismatch", "matrix"),
-        ("mirrored", &made, &|plan| ahead(plan, mirror("horiz")), "reframe_mismatch", "left to right"),
-        ("upside down", &made, &|plan| ahead(plan, mirror("180")), "reframe_mismatch", "upside down"),
+        (
+            "mirrored",
+            &made,
+            &|plan| insert_before_reframing(plan, mirror("horiz")),
+            "reframe_mismatch",
+            "left to right",
+        ),
+        ("upside down", &made, &|plan| insert_before_reframing(plan, mirror("180")), "reframe_mismatch", "upside down"),
         ("rotation ignored", &turned, &|plan| replace(plan, "videoflip", &[]), "reframe_mismatch", ""),
         ("a frame early", &made, &|plan| start(plan, 1), "reframe_slip", "later"),
         ("a frame late", &made, &|plan| start(plan, -1), "reframe_slip", "earlier"),
@@ -375,12 +354,12 @@ fn every_way_to_treat_a_source_wrongly_is_found() {
         ("left dropped", &made, &|plan| mix(plan, "<<0.0,0.0>,<0.0,1.0>>"), "audio_mismatch", "left"),
     ];
     let mut wrong = Vec::new();
-    for (what, source, change, code, words) in spoiled {
-        match clip(source, &Wanted::default(), change) {
-            Err(failure) if failure.code.as_str() == code && failure.message.contains(words) => {
+    for (what, source, change, code, message) in cases {
+        match clip(source, &ClipSpec::default(), change) {
+            Err(failure) if failure.code.as_str() == code && failure.message.contains(message) => {
                 println!("{what}: {}: {}", failure.code, failure.message);
             }
-            Err(failure) => wrong.push(format!("{what}: {failure:?} instead of {code} {words}")),
+            Err(failure) => wrong.push(format!("{what}: {failure:?} instead of {code} {message}")),
             Ok(made) => wrong.push(format!("{what}: {:?}", made.manifest.source_comparison)),
         }
     }

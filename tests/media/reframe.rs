@@ -1,5 +1,5 @@
-//! Reframing: every mode's picture against the formula of its geometry, computed here anew in plain floating-point numbers on
-//! the decoded source. Tolerances leave room for the encoder, not for a pixel of shift.
+//! Tests of reframing: the picture of every mode is compared with its geometry, computed independently in plain
+//! floating-point numbers on the decoded source. Tolerances allow for the encoder, not for a shift of a pixel.
 
 use clipfleet_tests::{
     fixtures::{Recipe, directory},
@@ -9,32 +9,32 @@ use clipfleet_tests::{
     scene::{Samples, Scene, decode},
 };
 
-/// Likeness of an encoded picture to what it should be, decibels: what the encoder leaves.
-const ALIKE_DB: f64 = 40.0;
+/// Minimum similarity of an encoded picture to the expected one, decibels: what encoding loses.
+const MIN_SIMILARITY_DB: f64 = 40.0;
 
-/// A picture must be more alike to what it should be than to that shifted by this, output pixels.
+/// A picture must be more similar to the expected one than to that shifted by this, output pixels.
 const SHIFT_PIXELS: f64 = 0.4;
 
-/// Only every fourth place across and down is compared.
-const EVERY: usize = 4;
+/// Only every fourth pixel in each direction is compared.
+const SAMPLE_STEP: usize = 4;
 
-/// How far a feature may be from its path, output pixels, root of the mean square.
+/// Maximum deviation of a feature from its path, output pixels, root mean square.
 const JITTER_PIXELS: f64 = 0.5;
 
-/// How far a feature may seem to go back between two frames, output pixels: what the encoder does to a soft edge.
+/// Maximum backward step of a feature between two frames, output pixels: the effect of encoding on a soft edge.
 const BACK_STEP_PIXELS: f64 = 0.05;
 
-/// Mean difference of the backdrop from its formula, levels: the grid that it is made of, and rounding.
+/// Maximum mean difference of the backdrop from its formula, levels: its coarse grid, and rounding.
 const BACKDROP_LEVELS: f64 = 0.8;
 
-/// Detail at every place and in every direction, but none that scaling could lose.
+/// Detail everywhere and in every direction, but none that scaling loses.
 fn waves(x: f64, y: f64) -> [f64; 3] {
     let wave = |period_x: f64, period_y: f64| (x / period_x + y / period_y).sin();
     let luma = 120.0 + 30.0 * wave(5.0, 7.0) + 25.0 * wave(-4.0, 9.0) + 30.0 * wave(61.0, -43.0);
     [luma, 128.0 + 35.0 * wave(23.0, 31.0), 128.0 + 35.0 * wave(-37.0, 19.0)]
 }
 
-/// One soft upright line in the middle.
+/// One soft vertical line in the middle.
 fn line(x: f64, _y: f64) -> [f64; 3] {
     let distance = (x - LINE) / 4.0;
     [40.0 + 160.0 * (-distance * distance / 2.0).exp(), 128.0, 128.0]
@@ -54,7 +54,7 @@ fn size_of(aspect: &str) -> (usize, usize) {
 /// A window in source pixels: left, top, width, height.
 type Window = [f64; 4];
 
-/// Of a source in square pixels, without roundings.
+/// The window of a source with square pixels, without rounding.
 fn window((w, h): (f64, f64), (tw, th): (usize, usize), position: f64, zoom: f64) -> Window {
     let (aspect, z) = (tw as f64 / th as f64, zoom / 100.0);
     let (cw, ch) = if w > h * aspect { (h * aspect / z, h / z) } else { (w / z, w / aspect / z) };
@@ -62,7 +62,7 @@ fn window((w, h): (f64, f64), (tw, th): (usize, usize), position: f64, zoom: f64
     [(w - cw) * share, (h - ch) / 2.0, cw, ch]
 }
 
-/// The same with the roundings of a window that stands still.
+/// The same, rounded as for a still window.
 fn even_window(size: (f64, f64), target: (usize, usize), position: f64, zoom: f64) -> Window {
     let (w, h) = size;
     let (aspect, z) = (target.0 as f64 / target.1 as f64, zoom / 100.0);
@@ -75,12 +75,12 @@ fn even_window(size: (f64, f64), target: (usize, usize), position: f64, zoom: f6
     [even(left + 1e-9), even((h - ch) / 2.0), cw, ch]
 }
 
-/// Likeness of a plane to a window of the source, shifted by output pixels.
-fn likeness(frame: &Samples, source: &Samples, [left, top, width, height]: Window, shift: (f64, f64)) -> f64 {
+/// Similarity of a plane to a window of the source, shifted by output pixels.
+fn similarity(frame: &Samples, source: &Samples, [left, top, width, height]: Window, shift: (f64, f64)) -> f64 {
     let (step_x, step_y) = (width / frame.width as f64, height / frame.height as f64);
     let (mut squares, mut count) = (0.0, 0.0);
-    for y in (0..frame.height).step_by(EVERY) {
-        for x in (0..frame.width).step_by(EVERY) {
+    for y in (0..frame.height).step_by(SAMPLE_STEP) {
+        for x in (0..frame.width).step_by(SAMPLE_STEP) {
             let (source_x, source_y) = (x as f64 + 0.5 + shift.0, y as f64 + 0.5 + shift.1);
             let expected = source.at(left + source_x * step_x - 0.5, top + source_y * step_y - 0.5);
             squares += (frame.data[y * frame.width + x] - expected).powi(2);
@@ -97,12 +97,12 @@ fn assert_shows(frame: &[Samples; 3], source: &[Samples; 3], window: Window, str
     for (plane, (frame, source)) in frame.iter().zip(source).enumerate() {
         let coarser = if plane == 0 { 1.0 } else { 2.0 };
         let window = [left / stretch, top, width / stretch, height].map(|pixels| pixels / coarser);
-        let right = likeness(frame, source, window, (0.0, 0.0));
+        let right = similarity(frame, source, window, (0.0, 0.0));
         println!("{what}, plane {plane}: {right:.1} dB");
-        assert!(right > ALIKE_DB, "{what}, plane {plane}: {right:.1} dB");
+        assert!(right > MIN_SIMILARITY_DB, "{what}, plane {plane}: {right:.1} dB");
         if plane == 0 {
             for shift in [(SHIFT_PIXELS, 0.0), (-SHIFT_PIXELS, 0.0), (0.0, SHIFT_PIXELS), (0.0, -SHIFT_PIXELS)] {
-                let shifted = likeness(frame, source, window, shift);
+                let shifted = similarity(frame, source, window, shift);
                 assert!(shifted < right, "{what}: {shifted:.1} dB when shifted by {shift:?}, else {right:.1}");
             }
         }
@@ -111,14 +111,14 @@ fn assert_shows(frame: &[Samples; 3], source: &[Samples; 3], window: Window, str
 
 const CURVE_MS: i64 = 800;
 
-/// Two keyframes are joined by this.
+/// The interpolation between two keyframes.
 fn smoothstep(ms: f64, from: f64, to: f64) -> f64 {
     let u = (ms / CURVE_MS as f64).clamp(0.0, 1.0);
     from + (to - from) * u * u * (3.0 - 2.0 * u)
 }
 
 #[test]
-fn a_moving_window_shows_what_its_formula_says() {
+fn a_moving_window_matches_its_formula() {
     let shapes =
         [((640, 360), "9:16"), ((640, 360), "1:1"), ((360, 640), "4:5"), ((853, 479), "16:9"), ((480, 480), "9:16")];
     for (size, aspect) in shapes {
@@ -141,7 +141,7 @@ fn a_moving_window_shows_what_its_formula_says() {
 }
 
 #[test]
-fn a_window_that_stands_shows_what_its_formula_says_in_both_modes() {
+fn a_still_window_matches_its_formula_in_both_modes() {
     let cases = [
         ((640, 360), "9:16", 37.0, 100.0),
         ((640, 360), "1:1", 100.0, 150.0),
@@ -162,7 +162,7 @@ fn a_window_that_stands_shows_what_its_formula_says_in_both_modes() {
         });
         let window = even_window((size.0 as f64, size.1 as f64), size_of(aspect), position, zoom);
         assert_shows(&still[3], &source, window, 1.0, &format!("{size:?} as {aspect}"));
-        assert!(still == path, "a path that stands still gives another picture: {size:?} as {aspect}");
+        assert!(still == path, "a still path gives another picture: {size:?} as {aspect}");
     }
 }
 
@@ -170,7 +170,7 @@ fn a_window_that_stands_shows_what_its_formula_says_in_both_modes() {
 fn a_slow_pan_neither_jitters_nor_steps_back() {
     let directory = directory();
     let file = Scene { pictures: 90, ..Scene::of(640, 360, line) }.make(directory.path());
-    // 28 source pixels in 2.4 s: 0.4 of a pixel per frame, which even offsets would show as a jump every fifth.
+    // 28 source pixels in 2.4 s: 0.4 of a pixel per frame. Even offsets would show this as a jump every fifth frame.
     let (from, to, ms) = (45.0, 55.0, 2_400);
     let keyframes = vec![(300, from, 100.0), (300 + ms, to, 100.0)];
     let order = Order { mode: "crop_path", keyframes, ..Order::of(0, 3_000) };
@@ -195,7 +195,7 @@ fn a_slow_pan_neither_jitters_nor_steps_back() {
     assert!(jitter < JITTER_PIXELS, "{jitter}");
 }
 
-/// Where the picture lies in a frame: left, top, width, height.
+/// Where the picture is in a frame: left, top, width, height.
 fn fit((w, h): (f64, f64), (tw, th): (usize, usize)) -> [usize; 4] {
     let even = |pixels: f64| ((pixels / 2.0).round() * 2.0) as usize;
     let (width, height) =
@@ -208,8 +208,8 @@ fn cut(plane: &Samples, [left, top, width, height]: [usize; 4]) -> Samples {
     Samples { width, height, data: rows.collect() }
 }
 
-/// The backdrop at a place of a frame: the mean of the cover-scaled copy around it, weighted by a Gaussian of 1/30 of the shorter
-/// side, darkened.
+/// The backdrop at a place of a frame: the mean of the cover-scaled copy around it, weighted by a Gaussian of 1/30 of
+/// the shorter side, then darkened.
 fn backdrop(source: &Samples, cover: Window, (tw, th): (usize, usize), (x, y): (f64, f64), neutral: f64) -> f64 {
     let sigma = tw.min(th) as f64 / 30.0;
     let (mut sum, mut weights) = (0.0, 0.0);
@@ -217,7 +217,7 @@ fn backdrop(source: &Samples, cover: Window, (tw, th): (usize, usize), (x, y): (
         for dx in -6..=6 {
             let (dx, dy) = (f64::from(dx) / 2.0, f64::from(dy) / 2.0);
             let weight = (-(dx * dx + dy * dy) / 2.0).exp();
-            // Beyond the border of the copy lies its border.
+            // Beyond the copy, its border pixels repeat.
             let at = |place: f64, side: usize| place.clamp(0.0, side as f64) / side as f64;
             let (u, v) = (at(x + 0.5 + dx * sigma, tw), at(y + 0.5 + dy * sigma, th));
             sum += weight * source.at(cover[0] + u * cover[2] - 0.5, cover[1] + v * cover[3] - 0.5);
@@ -227,7 +227,7 @@ fn backdrop(source: &Samples, cover: Window, (tw, th): (usize, usize), (x, y): (
     (sum / weights - neutral) * 0.55 + neutral
 }
 
-/// Large soft shapes, which a blur leaves something of.
+/// Large soft shapes, which a blur does not remove.
 fn clouds(x: f64, y: f64) -> [f64; 3] {
     waves(x / 3.0, y / 3.0)
 }
@@ -274,9 +274,9 @@ fn a_fitted_picture_is_whole_and_lies_over_its_blurred_copy() {
 }
 
 #[test]
-fn turned_pictures_and_wide_pixels_are_reframed_as_they_are_seen() {
+fn rotated_pictures_and_wide_pixels_are_reframed_as_displayed() {
     let directory = directory();
-    // Stored lying, seen upright: the top of what is seen is the left of what is stored.
+    // Stored as landscape, displayed as portrait: the top of the displayed picture is the left of the stored one.
     let turned = Scene { rotation: 90, pictures: 30, ..Scene::of(640, 360, clouds) }.make(directory.path());
     let seen = decode(&turned, (360, 640)).swap_remove(0);
     let order = Order { mode: "fit_blur", ..Order::of(0, 200) };
@@ -291,7 +291,7 @@ fn turned_pictures_and_wide_pixels_are_reframed_as_they_are_seen() {
     let zoom = smoothstep(400.0, 100.0, 200.0);
     assert_shows(&frames[12], &seen, window((360.0, 640.0), (720, 720), 50.0, zoom), 1.0, "turned, moving");
 
-    // PAL: 720x576 stored, 64:45, seen as 1024x576.
+    // PAL: 720x576 stored, 64:45, displayed as 1024x576.
     let wide = Scene { filter: "setsar=64/45", pictures: 30, ..Scene::of(720, 576, clouds) }.make(directory.path());
     let stored = decode(&wide, (720, 576)).swap_remove(0);
     let transcript = transcode(&order, &wide);
@@ -308,7 +308,7 @@ fn turned_pictures_and_wide_pixels_are_reframed_as_they_are_seen() {
 
 #[test]
 fn a_picture_that_changes_its_size_is_reframed_anew() {
-    // As a recorded window that is made narrower: VP8 changes its size at a key frame.
+    // Like a recorded window that is made narrower: VP8 changes its size at a key frame.
     const VP8: &[&str] =
         &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8", "-b:v", "4M", "-pix_fmt", "yuv420p"];
     let directory = directory();
@@ -345,7 +345,8 @@ fn a_picture_that_changes_its_size_is_reframed_anew() {
         let transcript = transcode(&order, &source);
         let mut pictures = Pictures::decode(&transcript.output(), (720, 1280));
         assert_eq!(pictures.frames.len(), 60, "{}", order.mode);
-        // The parts are joined within a frame or two of their nominal lengths; each picture there is one of the two, whole.
+        // The parts are joined within a frame or two of their nominal lengths. Each picture there is one of the two,
+        // complete.
         for frame in &pictures.frames[28..32] {
             let read = [first, upright].map(|place| pictures.number(frame, place));
             assert!(read.iter().any(Result::is_ok), "{}: a picture at the change is neither: {read:?}", order.mode);
@@ -367,7 +368,7 @@ fn no_mode_changes_which_picture_is_shown_when() {
         let source = recipe.make(directory.path(), "source");
         let still = Order::of(1_000, 2_500);
         let fitted = Order { mode: "fit_blur", ..still.clone() };
-        // So slowly that the number stays where it is read.
+        // So slow that the number stays where the test reads it.
         let keyframes = vec![(0, 49.5, 100.0), (1_500, 50.5, 100.0)];
         let moving = Order { mode: "crop_path", keyframes, ..still.clone() };
         let crop = MarkPlace::after(360.0, (360.0, 360.0), (720, 720));

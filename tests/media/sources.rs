@@ -1,4 +1,4 @@
-//! Every kind of source, cut at every kind of place.
+//! Tests that cut every kind of source at every kind of place.
 
 use clipfleet_tests::{
     clip::{self, frames},
@@ -11,11 +11,11 @@ use std::path::Path;
 
 /// Windows of an eight-second source with a key frame every two (or two and a half) seconds.
 const WINDOWS: [(i64, i64); 5] = [
-    // From the beginning.
+    // From the start.
     (0, 1_000),
     // At a key frame of the H.264 sources.
     (4_000, 5_000),
-    // Far from any, on a picture.
+    // Far from any key frame, on a picture.
     (3_500, 4_300),
     // Between two pictures.
     (5_717, 6_617),
@@ -23,9 +23,9 @@ const WINDOWS: [(i64, i64); 5] = [
     (7_000, 8_000),
 ];
 
-/// What the shape of a recipe makes of the number in the middle of its pictures.
+/// Determines the size of the number in the middle of a recipe's pictures.
 pub(crate) struct Shape {
-    /// Upright size in square pixels.
+    /// Displayed size in square pixels.
     pub(crate) size: (f64, f64),
     pub(crate) output: (u32, u32),
 }
@@ -44,18 +44,19 @@ impl Shape {
 }
 
 pub(crate) fn check(recipe: &Recipe, shape: &Shape, source: &Path, order: &Order) -> (Transcript, Vec<f64>) {
-    // Recipes count from their first picture, clips on the file's own time line.
+    // Recipes count from their first picture, clips on the file's own timeline.
     let zero_ms = first_picture_ms(source);
     let window = (order.window.0 + zero_ms, order.window.1 + zero_ms);
     let transcript = transcode(&Order { window, ..order.clone() }, source);
     let output = transcript.output();
     clip::check_file(&transcript, shape.output, order);
     check_pictures(recipe, shape, &output, order);
-    let off = clip::check_sound(recipe.audio.map(|_| recipe.beeps()), &output, order);
-    (transcript, off)
+    let offsets = clip::check_audio(recipe.audio.map(|_| recipe.beeps()), &output, order);
+    (transcript, offsets)
 }
 
-/// The first picture is the source's first at or after the start; each is shown when its time has come.
+/// Checks that the first picture is the source's first at or after the start, and that each picture is shown at its
+/// time.
 fn check_pictures(recipe: &Recipe, shape: &Shape, output: &Path, order: &Order) {
     let numbers = Pictures::decode(output, shape.output).numbers(shape.mark());
     assert_eq!(numbers.len(), frames(order));
@@ -132,7 +133,8 @@ fn recording_of_a_browser_with_vp9() {
 
 #[test]
 fn recording_of_a_browser_with_rare_key_frames() {
-    // Without an index a seek finds a cluster, not a key frame: the clip's first picture may hang on one 13 s before it.
+    // Without an index, a seek finds a cluster, not a key frame: the clip's first picture may depend on a key frame 13
+    // s earlier.
     const RARE: &[&str] = &[
         "-c:v",
         "libvpx",
@@ -158,13 +160,13 @@ fn recording_of_a_browser_with_rare_key_frames() {
 }
 
 #[test]
-fn source_without_sound() {
+fn source_without_audio() {
     every_window(&Recipe { audio: None, ..Recipe::default() });
 }
 
 #[test]
-fn sound_that_starts_late_and_is_mono() {
-    let recipe = Recipe { sound_delay_ms: 3_800, channels: 1, ..Recipe::default() };
+fn mono_audio_that_starts_late() {
+    let recipe = Recipe { audio_delay_ms: 3_800, channels: 1, ..Recipe::default() };
     let directory = directory();
     let source = recipe.make(directory.path(), "source");
     for window in [(3_500, 4_300), (2_000, 5_000), (7_000, 8_000)] {
@@ -173,16 +175,16 @@ fn sound_that_starts_late_and_is_mono() {
 }
 
 #[test]
-fn sound_that_ends_early() {
-    let recipe = Recipe { sound_end_ms: Some(4_800), ..Recipe::default() };
+fn audio_that_ends_early() {
+    let recipe = Recipe { audio_end_ms: Some(4_800), ..Recipe::default() };
     let directory = directory();
     let source = recipe.make(directory.path(), "source");
     check(&recipe, &Shape::square(&recipe), &source, &Order::of(4_000, 6_000));
 }
 
 #[test]
-fn pictures_that_are_stored_turned() {
-    // Stored lying, shown upright: wide pictures turned by a quarter are tall.
+fn pictures_that_are_stored_rotated() {
+    // Wide pictures that are rotated by a quarter turn are tall.
     for rotation in [90, 180, 270] {
         let recipe = Recipe { rotation, pictures: 120, ..Recipe::default() };
         let (width, height) = (f64::from(recipe.width), f64::from(recipe.height));
@@ -209,13 +211,13 @@ fn upright_source_and_odd_sizes() {
 
 #[test]
 fn pixels_that_are_not_square() {
-    // PAL: 720x576 stored, 64:45, shown as 1024x576.
+    // PAL: 720x576 stored, 64:45, displayed as 1024x576.
     let recipe = Recipe { width: 720, height: 576, pictures: 90, filter: Some("setsar=64/45"), ..Recipe::default() };
     let directory = directory();
     let source = recipe.make(directory.path(), "source");
     let order = Order { aspect: "16:9", ..Order::of(1_000, 1_600) };
     let transcript = transcode(&order, &source);
-    // The mark is as wide as the pixels make it: 144 stored pixels are 204.8 on the screen, of 1024, which fill 1280.
+    // The mark is stretched with the pixels: 144 stored pixels are 204.8 of 1024 displayed ones, which fill 1280.
     let output = transcript.output();
     let numbers = Pictures::decode(&output, (1280, 720)).numbers(MarkPlace { width: 256.0, height: 180.0 });
     assert_eq!(numbers, (30..48).collect::<Vec<u32>>());
@@ -228,8 +230,8 @@ fn every_frame_rate_to_every_other() {
         let recipe = Recipe { fps, pictures: fps * 3, ..Recipe::default() };
         let directory = directory();
         let source = recipe.make(directory.path(), "source");
-        for wanted in [24, 25, 30, 50, 60] {
-            let order = Order { fps: wanted, ..Order::of(1_500, 2_200) };
+        for target_fps in [24, 25, 30, 50, 60] {
+            let order = Order { fps: target_fps, ..Order::of(1_500, 2_200) };
             check(&recipe, &Shape::square(&recipe), &source, &order);
         }
     }

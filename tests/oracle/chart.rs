@@ -1,10 +1,10 @@
-//! The picture of generated sources: patches of known colours, no two places alike, and the picture's number, many
-//! times over.
+//! The picture of generated sources: patches of known colours, no two places alike, and the picture's number, repeated
+//! many times.
 //!
-//! Everything is measured in units of a sixteenth of the shorter side. A band across the middle, four units high, holds
-//! the number as squares of 4 by 4 black and white blocks, one every five units: every crop to 9:16 shows at least one
-//! whole. Above and below lie patches of two units each. Their colours follow a sequence whose length is a prime
-//! number, so that a picture that is turned, mirrored or shifted shows other colours at every place.
+//! The unit of all sizes is a sixteenth of the shorter side. A band across the middle, four units high, holds the
+//! number as squares of 4 by 4 black and white blocks, one every five units: every crop to 9:16 shows at least one
+//! complete square. Above and below are patches of two units each. Their colours follow a sequence whose length is a
+//! prime number, so that a picture that is rotated, mirrored or shifted shows other colours everywhere.
 
 use clipfleet_tests::fixtures::mark;
 
@@ -37,7 +37,7 @@ const BLACK: u32 = 100;
 /// Blocks of a number that are brighter than this are white.
 const WHITE: u32 = 155;
 
-/// The chart for one size of picture, as it is seen.
+/// The chart for one size of picture, as displayed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chart {
     /// Pixels across.
@@ -46,7 +46,7 @@ pub(crate) struct Chart {
     pub(crate) height: usize,
 }
 
-/// What of a chart an image shows: a window of the chart's pixels, scaled to the image's size.
+/// The part of a chart that an image shows: a window of the chart's pixels, scaled to the image's size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct View {
     /// Left, top, width and height, in pixels of the chart.
@@ -63,7 +63,7 @@ type Area = [usize; 4];
 pub(crate) struct Patch {
     /// Its colour as painted.
     pub(crate) painted: [u8; 3],
-    /// Its middle, in pixels of the chart.
+    /// Its centre, in pixels of the chart.
     pub(crate) place: (usize, usize),
     area: Area,
 }
@@ -73,15 +73,15 @@ impl Chart {
         self.width.min(self.height) / 16
     }
 
-    /// Left and top of every whole number.
+    /// Left and top of every complete number.
     fn marks(&self) -> Vec<(usize, usize)> {
         let unit = self.unit();
         let top = self.height / 2 - 2 * unit;
         (0..).map(|index| (index * 5 * unit, top)).take_while(|(left, _)| left + 4 * unit <= self.width).collect()
     }
 
-    /// Row and column of the patch at a place, `None` within the band of numbers. Rows count from the top and leave out
-    /// the band.
+    /// Row and column of the patch at a place; `None` within the band of numbers. Rows count from the top and skip the
+    /// band.
     fn patch_at(&self, x: usize, y: usize) -> Option<(usize, usize)> {
         let unit = self.unit();
         let (top, bottom) = (self.height / 2 - 2 * unit, self.height / 2 + 2 * unit);
@@ -94,7 +94,7 @@ impl Chart {
         Some((row, x / (2 * unit)))
     }
 
-    /// The picture of a number: red, green, blue, row by row.
+    /// The picture without a number: red, green, blue, row by row.
     pub(crate) fn still(&self) -> Vec<u8> {
         let mut pixels = vec![128; self.width * self.height * 3];
         for (index, pixel) in pixels.chunks_exact_mut(3).enumerate() {
@@ -105,7 +105,7 @@ impl Chart {
         pixels
     }
 
-    /// Writes a number into a picture that [`Self::still`] gave.
+    /// Writes a number into a picture from [`Self::still`].
     pub(crate) fn write_number(&self, pixels: &mut [u8], number: u32) {
         let (unit, bits) = (self.unit(), mark(number));
         for (left, top) in self.marks() {
@@ -121,10 +121,10 @@ impl Chart {
     /// The number that an image shows.
     ///
     /// # Errors
-    /// Says what is not readable.
+    /// Says why the number is not readable.
     pub(crate) fn number(&self, image: &[u8], view: &View) -> Result<u32, String> {
         let unit = self.unit() as f64;
-        let mut failure = "no number lies within the image".to_owned();
+        let mut failure = "no complete number is within the image".to_owned();
         for (left, top) in self.marks() {
             let blocks: Option<Vec<Area>> = (0..16)
                 .map(|block| {
@@ -141,7 +141,7 @@ impl Chart {
         Err(failure)
     }
 
-    /// Every patch that lies wholly within an image.
+    /// Every patch that is completely within an image.
     pub(crate) fn patches(&self, view: &View) -> Vec<Patch> {
         let (unit, mut found) = (self.unit(), Vec::new());
         let (top, bottom) = (self.height / 2 - 2 * unit, self.height / 2 + 2 * unit);
@@ -195,8 +195,8 @@ fn mean(image: &[u8], view: &View, [left, top, right, bottom]: Area) -> [f64; 3]
 }
 
 impl View {
-    /// The inner part of an area of the chart (without `margin` of its width and height at each side), in pixels of the
-    /// image; `None` if the area does not lie within the image or is too small there.
+    /// The inner part of an area of the chart (without `margin` of its width and height on each side), in pixels of the
+    /// image; `None` if the area is not within the image or is too small there.
     fn inner(&self, [left, top, right, bottom]: [f64; 4], margin: f64) -> Option<Area> {
         let [window_left, window_top, width, height] = self.window;
         let (x, y) = (self.size.0 as f64 / width, self.size.1 as f64 / height);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_colours_are_read_back() {
+    fn numbers_and_colours_can_be_read() {
         let view = View { window: [0.0, 0.0, 320.0, 180.0], size: (320, 180) };
         for number in [0, 1, 77, 1_023, 4_095] {
             assert_eq!(CHART.number(&picture(number), &view), Ok(number));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrored_and_turned_pictures_have_other_colours_at_nearly_every_place() {
+    fn mirrored_and_rotated_pictures_have_other_colours_at_nearly_every_place() {
         let view = View { window: [0.0, 0.0, 320.0, 180.0], size: (320, 180) };
         let upright = picture(9);
         let pixel = |x: usize, y: usize| &upright[(y * 320 + x) * 3..(y * 320 + x) * 3 + 3];

@@ -1,7 +1,7 @@
-//! Comparing a clip that the pipeline made with what FFmpeg decodes of the same window of its source.
+//! Compares a clip that the pipeline made with what FFmpeg decodes of the same window of its source.
 
 use crate::{
-    chart::{Chart, View},
+    chart::{Chart, Patch, View},
     reference::{Hints, Reference, SCALING, sides},
     tones::{self, BLOCK, RATE},
 };
@@ -15,50 +15,50 @@ use std::{
     process::Command,
 };
 
-/// How far around a join of an edit list sound is not compared, milliseconds: a window of the judge's and the longest packet.
-const JOIN_MS: i64 = 250;
+/// Maximum difference of the mean red, green or blue of a patch, whole levels of 255: the two roundings to eight bits
+/// of a matrix conversion account for three of them.
+const MAX_COLOUR_LEVELS: f64 = 4.0;
 
-/// Mean red, green or blue of a patch may differ by this, whole levels of 255: the two roundings to eight bits of a conversion between
-/// matrices are three of them.
-const COLOUR_LEVELS: f64 = 4.0;
+/// Maximum level difference of a channel's tones, decibels.
+const MAX_LEVEL_DB: f64 = 1.0;
 
-/// A side's tones may be louder or softer by this, decibels.
-const LEVEL_DB: f64 = 1.0;
+/// The same where more than two channels become two: the balance is compared, not the loudness.
+const MAX_BALANCE_DB: f64 = 1.5;
 
-/// The same where several channels become two: balance is compared, not loudness.
-const BALANCE_DB: f64 = 1.5;
-
-/// How much softer or louder several channels may become as a whole. FFmpeg does not lower their sum, others do.
+/// Allowed change of the overall level of a downmix, decibels. FFmpeg does not attenuate the sum, other decoders do.
 const DOWNMIX_DB: std::ops::RangeInclusive<f64> = -9.0..=1.0;
 
-/// What does not belong to a side is at least this much softer, decibels.
-const LEAKAGE_DB: f64 = 20.0;
+/// Minimum attenuation of tones that do not belong to a channel, decibels.
+const MIN_SEPARATION_DB: f64 = 20.0;
 
-/// What must be silent is below this, decibels of full scale.
+/// Maximum level of silence, decibels of full scale.
 const SILENCE_DB: f64 = -60.0;
 
-/// A click may be this late or early, milliseconds.
-const CLICK_MS: f64 = 5.0;
+/// Maximum offset of a click, milliseconds.
+const MAX_CLICK_OFFSET_MS: f64 = 5.0;
 
-/// A source that stands still for longer shows what stood there, milliseconds.
-const STANDSTILL_MS: f64 = 500.0;
+/// If the next picture is later than this, the first frame is the current picture, milliseconds.
+const MAX_WAIT_MS: f64 = 500.0;
 
-/// A start is in whole milliseconds, pictures are not.
+/// Tolerance of the comparison of two times that may be equal, milliseconds.
+const ROUNDING_MS: f64 = 0.001;
+
+/// Starts are in whole milliseconds, picture times are not.
 const START_TOLERANCE_MS: f64 = 0.5;
 
-/// One respect in which a clip is not as it should be.
+/// One difference of a clip from the expected result.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
-    /// What is compared. While a failure is shrunk, this must stay.
+    /// The kind of comparison. It must stay the same while a failure is shrunk.
     pub(crate) kind: String,
     pub(crate) text: String,
 }
 
-/// What became of a clip.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) differences: Vec<Difference>,
-    /// For people.
+    /// The commands, for reports.
     pub(crate) commands: Vec<String>,
 }
 
@@ -67,13 +67,13 @@ impl Verdict {
         self.differences.push(Difference { kind: kind.into(), text: text.into() });
     }
 
-    /// Whether something of a kind differs.
+    /// Whether there is a difference of this kind.
     pub(crate) fn has(&self, kind: &str) -> bool {
         self.differences.iter().any(|difference| difference.kind == kind)
     }
 
     /// # Panics
-    /// When the clip is not as it should be, with all that differs.
+    /// If the clip differs from the expected result, with all differences.
     #[track_caller]
     pub(crate) fn assert_equal(&self, what: &str) {
         let lines: Vec<String> =
@@ -82,8 +82,8 @@ impl Verdict {
     }
 }
 
-/// What of a source of a size an order shows, and where that lies in its frames: left, top, width, height. The formula
-/// of the documentation, computed here anew.
+/// The part of a source that an order shows, and where it is in the output frames: left, top, width, height. This
+/// computes the documented formula independently.
 pub(crate) fn geometry(chart: Chart, order: &Order) -> (View, [usize; 4]) {
     let (w, h) = (chart.width as f64, chart.height as f64);
     let (tw, th) = if order.aspect == "16:9" { (1_280, 720) } else { (720, 1_280) };
@@ -103,7 +103,7 @@ pub(crate) fn geometry(chart: Chart, order: &Order) -> (View, [usize; 4]) {
         let left = if wider { (w - cw) * order.position / 100.0 } else { (w - cw) / 2.0 };
         ([even(left), even((h - ch) / 2.0), cw, ch], [0, 0, tw, th])
     };
-    // A quarter of the output's pixels is enough to see patches, and quick.
+    // A quarter of the output size is enough for the patches, and fast.
     (View { window, size: (zone[2] / 4, zone[3] / 4) }, zone)
 }
 
@@ -113,10 +113,10 @@ pub(crate) fn judge(path: &Path, chart: Chart, order: &Order, hints: Hints) -> V
     judge_against(path, &Reference::read(path, chart, view, hints), order)
 }
 
-/// The same with a reference that is read already, by the order's geometry.
+/// The same with an existing reference, which has the order's geometry.
 pub(crate) fn judge_against(path: &Path, reference: &Reference, order: &Order) -> Verdict {
     let mut verdict = Verdict { commands: reference.commands.clone(), ..Verdict::default() };
-    let transcript = match quietly(|| transcode(order, path)) {
+    let transcript = match catch_panic(|| transcode(order, path)) {
         Ok(transcript) => transcript,
         Err(why) => {
             verdict.differ("died", why);
@@ -131,23 +131,23 @@ pub(crate) fn judge_against(path: &Path, reference: &Reference, order: &Order) -
     verdict
 }
 
-/// Turns a panic into its words.
-pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Runs a function and returns the message of a panic as an error.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let words = panic.downcast_ref::<String>().cloned();
-        words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        let message = panic.downcast_ref::<String>().cloned();
+        message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     })
 }
 
 fn compare(verdict: &mut Verdict, transcript: &Transcript, reference: &Reference, order: &Order) {
     let (_, zone) = geometry(reference.chart, order);
     let size = if order.aspect == "16:9" { (1_280, 720) } else { (720, 1_280) };
-    if let Err(why) = quietly(|| clip::check_file(transcript, size, order)) {
+    if let Err(why) = catch_panic(|| clip::check_file(transcript, size, order)) {
         verdict.differ("file", why);
     }
     let output = transcript.output();
     compare_pictures(verdict, &output, zone, reference, order);
-    compare_sound(verdict, &output, reference, order);
+    compare_audio(verdict, &output, reference, order);
 }
 
 fn decode(output: &Path, [left, top, width, height]: [usize; 4], view: &View) -> Vec<Vec<u8>> {
@@ -198,16 +198,17 @@ fn compare_pictures(verdict: &mut Verdict, output: &Path, zone: [usize; 4], refe
     compare_colours(verdict, &frames, reference, order);
 }
 
-/// Which picture stands at a time.
+/// The index of the picture that is shown at a time.
 fn at(known: &[(u32, f64)], time: f64) -> usize {
     known.iter().rposition(|(_, begins)| *begins <= time + START_TOLERANCE_MS).unwrap_or(0)
 }
 
-/// The first frame is the first picture at or after the start, or what stands there if none comes for long.
+/// The index of the first frame's picture: the first one at or after the start, or the current one if the next is too
+/// late.
 fn first_index(known: &[(u32, f64)], start: f64) -> usize {
     let next = known.iter().position(|(_, time)| *time >= start - START_TOLERANCE_MS);
     match next {
-        Some(next) if next == 0 || known[next].1 - start <= STANDSTILL_MS => next,
+        Some(next) if next == 0 || known[next].1 - start <= MAX_WAIT_MS => next,
         _ => at(known, start),
     }
 }
@@ -220,12 +221,19 @@ fn check_numbers(verdict: &mut Verdict, known: &[(u32, f64)], shown: &[u32], ord
         verdict.differ("first picture", format!("{} instead of {number}, which is shown at {time:.1} ms", shown[0]));
         return;
     }
-    // Where pictures come at the pace of frames, each is shown once.
+    // If the pictures have the rate of the frames, each is shown once. If they drift, a frame is repeated as soon as
+    // the next picture is a whole frame late.
     let paced = known[first..].windows(2).take(shown.len() - 1).all(|pair| (pair[1].1 - pair[0].1 - slot).abs() < 1.5);
     if paced && known[first].1 - start < slot && known.len() - first >= shown.len() {
-        let expected: Vec<u32> = known[first..first + shown.len()].iter().map(|(number, _)| *number).collect();
-        if let Some(index) = (0..shown.len()).find(|index| shown[*index] != expected[*index]) {
-            verdict.differ("numbers", format!("frame {index} shows {} instead of {}", shown[index], expected[index]));
+        let mut next = first;
+        for (index, number) in shown.iter().enumerate() {
+            let is_late = known[next].1 - (start + index as f64 * slot) > slot + ROUNDING_MS;
+            let right = known[if is_late { next - 1 } else { next }].0;
+            if *number != right {
+                verdict.differ("numbers", format!("frame {index} shows {number} instead of {right}"));
+                return;
+            }
+            next += usize::from(!is_late);
         }
         return;
     }
@@ -257,8 +265,18 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
     if patches.len() < 4 {
         verdict.differ("reference", format!("only {} patches are seen", patches.len()));
     }
-    let (mut wrong, mut worst) = (0, (0.0, String::new()));
-    let mut compared = 0;
+    let (mut wrong, mut compared, mut worst) = (0, 0, (0.0, String::new()));
+    let mut record = |off: [f64; 3], limit: f64, text: &dyn Fn() -> String| {
+        let off = off.map(f64::abs).into_iter().fold(0.0, f64::max);
+        compared += 1;
+        wrong += usize::from(off > limit);
+        if off - limit > worst.0 {
+            worst = (off - limit, text());
+        }
+    };
+    // Coding loss differs from frame to frame, a wrong conversion does not: the limit applies to the mean over the
+    // frames, and twice the limit to a single frame.
+    let mut sums = vec![([0.0; 3], [0.0; 3], 0.0); patches.len()];
     for (index, frame) in frames.iter().enumerate() {
         if index > 2 && index % 6 != 0 && index + 1 != frames.len() {
             continue;
@@ -270,23 +288,20 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
             .find(|picture| number.is_some() && picture.number.as_ref().ok() == number.as_ref());
         let due = order.window.0 as f64 + index as f64 * 1_000.0 / f64::from(order.fps);
         let picture = same.unwrap_or_else(|| &reference.pictures[at(&times, due)]);
-        for patch in &patches {
+        for (patch, (got_sum, expected_sum, count)) in patches.iter().zip(&mut sums) {
             let (got, expected) = (patch.mean(frame, view), patch.mean(&picture.image, view));
-            let off = got.iter().zip(expected).map(|(got, expected)| (got - expected).abs()).fold(0.0, f64::max);
-            compared += 1;
-            wrong += usize::from(off.round() > COLOUR_LEVELS);
-            if off > worst.0 {
-                let round = |colour: [f64; 3]| colour.map(|level| (level * 10.0).round() / 10.0);
-                let text = format!(
-                    "frame {index}, patch at {:?} painted {:?}: {:?} instead of {:?}",
-                    patch.place,
-                    patch.painted,
-                    round(got),
-                    round(expected)
-                );
-                worst = (off, text);
-            }
+            let off = std::array::from_fn(|channel| got[channel] - expected[channel]);
+            let text = || describe(&format!("frame {index}"), patch, got, expected);
+            record(off, 2.0 * MAX_COLOUR_LEVELS, &text);
+            *got_sum = std::array::from_fn(|channel| got_sum[channel] + got[channel]);
+            *expected_sum = std::array::from_fn(|channel| expected_sum[channel] + expected[channel]);
+            *count += 1.0;
         }
+    }
+    for (patch, (got, expected, count)) in patches.iter().zip(sums).filter(|(_, (.., count))| *count > 0.0) {
+        let (got, expected) = (got.map(|sum| sum / count), expected.map(|sum| sum / count));
+        let off = std::array::from_fn(|channel| got[channel] - expected[channel]);
+        record(off, MAX_COLOUR_LEVELS, &|| describe("the mean of the frames", patch, got, expected));
     }
     if wrong * 2 > compared && worst.0 > 100.0 {
         verdict.differ("another picture", format!("{wrong} of {compared} patches; {}", worst.1));
@@ -295,9 +310,15 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
     }
 }
 
+fn describe(what: &str, patch: &Patch, got: [f64; 3], expected: [f64; 3]) -> String {
+    let round = |colour: [f64; 3]| colour.map(|level| (level * 10.0).round() / 10.0);
+    let (place, painted) = (patch.place, patch.painted);
+    format!("{what}, patch at {place:?} painted {painted:?}: {:?} instead of {:?}", round(got), round(expected))
+}
+
 const SIDES: [&str; 2] = ["left", "right"];
 
-fn compare_sound(verdict: &mut Verdict, output: &Path, reference: &Reference, order: &Order) {
+fn compare_audio(verdict: &mut Verdict, output: &Path, reference: &Reference, order: &Order) {
     let bytes = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])
         .arg(output)
@@ -305,38 +326,33 @@ fn compare_sound(verdict: &mut Verdict, output: &Path, reference: &Reference, or
         .output()
         .expect("ffmpeg must be installed for media tests")
         .stdout;
-    let mut heard = sides(&bytes);
+    let mut actual = sides(&bytes);
     let samples = clip::frames(order) * RATE / order.fps as usize;
-    if heard[0].len() < samples || heard[0].len() > samples + 1_024 {
-        verdict.differ("sound length", format!("{} samples instead of {samples}", heard[0].len()));
+    if actual[0].len() < samples || actual[0].len() > samples + 1_024 {
+        verdict.differ("audio length", format!("{} samples instead of {samples}", actual[0].len()));
     }
-    heard.iter_mut().for_each(|side| side.resize(samples, 0.0));
-    let mut expected = match &reference.sound {
-        Some(sound) => sound.window(order.window.0, samples),
+    actual.iter_mut().for_each(|side| side.resize(samples, 0.0));
+    let expected = match &reference.audio {
+        Some(audio) => audio.window(order.window.0, samples),
         None => [vec![0.0; samples], vec![0.0; samples]],
     };
-    if let Some(join_ms) = reference.join_ms {
-        let place = |ms: i64| ((ms - order.window.0).max(0) as usize * RATE / 1_000).min(samples);
-        let around = place(join_ms - JOIN_MS)..place(join_ms + JOIN_MS);
-        heard.iter_mut().chain(&mut expected).for_each(|side| side[around.clone()].fill(0.0));
-    }
-    let downmixed = reference.sound.as_ref().is_some_and(|sound| sound.channels > 2);
-    compare_clicks(verdict, &heard, &expected);
-    compare_silence(verdict, &heard, &expected);
-    compare_tones(verdict, &heard, &expected, downmixed);
-    compare_phase(verdict, &heard, &expected);
+    let downmixed = reference.audio.as_ref().is_some_and(|audio| audio.channels > 2);
+    compare_clicks(verdict, &actual, &expected);
+    compare_silence(verdict, &actual, &expected);
+    compare_tones(verdict, &actual, &expected, downmixed);
+    compare_phase(verdict, &actual, &expected);
 }
 
-fn compare_clicks(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
-    for (name, (heard, expected)) in SIDES.iter().zip(heard.iter().zip(expected)) {
+fn compare_clicks(verdict: &mut Verdict, actual: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
+    for (name, (actual, expected)) in SIDES.iter().zip(actual.iter().zip(expected)) {
         for click in tones::clicks(expected) {
             let ms = |samples: f64| samples * 1_000.0 / RATE as f64;
             let Some(due) = tones::middle(expected, click) else { continue };
-            match tones::middle(heard, click) {
-                None => verdict.differ("click", format!("{name}: none is heard at {:.0} ms", ms(due))),
-                Some(found) if ms(found - due).abs() > CLICK_MS => {
+            match tones::middle(actual, click) {
+                None => verdict.differ("click", format!("{name}: no click at {:.0} ms", ms(due))),
+                Some(found) if ms(found - due).abs() > MAX_CLICK_OFFSET_MS => {
                     let late = ms(found - due);
-                    verdict.differ("click", format!("{name}: heard {late:.1} ms late at {:.0} ms", ms(due)));
+                    verdict.differ("click", format!("{name}: {late:.1} ms late at {:.0} ms", ms(due)));
                 }
                 Some(_) => continue,
             }
@@ -345,31 +361,30 @@ fn compare_clicks(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<
     }
 }
 
-fn compare_silence(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
+fn compare_silence(verdict: &mut Verdict, actual: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
     for (side, name) in SIDES.iter().enumerate() {
         for block in tones::silent_blocks(&expected[side]) {
             let range = block..block + BLOCK / 2;
             let other = tones::level_db(&expected[1 - side][range.clone()]);
-            let level = tones::level_db(&heard[side][range]);
-            if level > SILENCE_DB.max(other - LEAKAGE_DB) {
+            let level = tones::level_db(&actual[side][range]);
+            if level > SILENCE_DB.max(other - MIN_SEPARATION_DB) {
                 let at = block * 1_000 / RATE;
-                verdict
-                    .differ("silence", format!("{name} is at {level:.1} dB at {at} ms, where nothing is to be heard"));
+                verdict.differ("silence", format!("{name} is at {level:.1} dB at {at} ms, instead of silence"));
                 break;
             }
         }
     }
 }
 
-fn compare_tones(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f64>; 2], downmixed: bool) {
+fn compare_tones(verdict: &mut Verdict, actual: &[Vec<f64>; 2], expected: &[Vec<f64>; 2], downmixed: bool) {
     // One gain for both sides.
     let mut gain = None;
-    let tolerance = if downmixed { BALANCE_DB } else { LEVEL_DB };
+    let tolerance = if downmixed { MAX_BALANCE_DB } else { MAX_LEVEL_DB };
     for (side, name) in SIDES.iter().enumerate() {
         for block in tones::steady_blocks(&expected[side]) {
             let range = block..block + BLOCK;
             let right = tones::spectrum(&expected[side][range.clone()]);
-            let got = tones::spectrum(&heard[side][range]);
+            let got = tones::spectrum(&actual[side][range]);
             let loudest =
                 |spectrum: &[(f64, f64)]| spectrum.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a tone");
             let (dominant, found) = (loudest(&right), loudest(&got));
@@ -398,11 +413,11 @@ fn compare_tones(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f
                     );
                     return;
                 }
-                if *right < dominant.1 - 35.0 && *got > (found.1 - LEAKAGE_DB).max(SILENCE_DB) {
+                if *right < dominant.1 - 35.0 && *got > (found.1 - MIN_SEPARATION_DB).max(SILENCE_DB) {
                     verdict.differ(
                         "leakage",
                         format!(
-                            "{name}: {tone} Hz is heard at {got:.1} dB, beside {} Hz at {:.1} dB, at {at} ms",
+                            "{name}: {tone} Hz is at {got:.1} dB, beside {} Hz at {:.1} dB, at {at} ms",
                             found.0, found.1
                         ),
                     );
@@ -413,12 +428,12 @@ fn compare_tones(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f
     }
 }
 
-fn compare_phase(verdict: &mut Verdict, heard: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
+fn compare_phase(verdict: &mut Verdict, actual: &[Vec<f64>; 2], expected: &[Vec<f64>; 2]) {
     let steady = tones::steady_blocks(&expected[0]);
     for block in steady.into_iter().filter(|block| tones::level_db(&expected[1][*block..block + BLOCK]) > -40.0) {
         let range = block..block + BLOCK;
         let alike = |sides: &[Vec<f64>; 2]| tones::correlation(&sides[0][range.clone()], &sides[1][range.clone()]);
-        let (right, got) = (alike(expected), alike(heard));
+        let (right, got) = (alike(expected), alike(actual));
         if (right - got).abs() > 0.3 {
             let at = block * 1_000 / RATE;
             verdict.differ("phase", format!("the sides' correlation is {got:.2} instead of {right:.2} at {at} ms"));

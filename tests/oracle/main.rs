@@ -1,8 +1,9 @@
-//! An independent judge of the pipeline: clips of generated sources, compared with what FFmpeg decodes of the same
+//! An independent check of the pipeline: clips of generated sources are compared with what FFmpeg decodes of the same
 //! window.
 //!
-//! See README.md beside this file. Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
+//! See README.md in this folder. Needs `ffmpeg` and `ffprobe`, and the binary: `cargo build -p clipfleet-pipeline`.
 
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod chart;

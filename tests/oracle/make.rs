@@ -1,9 +1,9 @@
-//! Making a source with FFmpeg, and what FFmpeg cannot do by surgery.
+//! Makes sources with FFmpeg, and edits the bytes where FFmpeg cannot.
 
 use crate::{
     chart::Chart,
     source::{
-        Channels, Container, Edits, Gap, Group, Matrix, Orientation, Pixel, Primaries, Rate, Sound, Source, Tags,
+        AudioCodec, Channels, Container, Edits, Gap, Group, Matrix, Orientation, Pixel, Primaries, Rate, Source, Tags,
         Tracks, Video,
     },
     surgery,
@@ -15,18 +15,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A source in a file, and what made it.
+/// A source in a file, and the commands that made it.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct GeneratedSource {
     pub(crate) path: PathBuf,
-    /// For people: each command, and each surgery.
+    /// Each command and each edit, for reports.
     pub(crate) commands: Vec<String>,
 }
 
-/// Runs FFmpeg and gives what it printed.
+/// Runs FFmpeg and returns its output.
 ///
 /// # Panics
-/// When it fails, with its words.
+/// If it fails, with its words.
 pub(crate) fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     let output =
         Command::new("ffmpeg").args(["-hide_banner", "-v", "error", "-nostdin", "-y"]).args(arguments).output();
@@ -37,7 +37,7 @@ pub(crate) fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
 }
 
 impl Source {
-    /// The picture as it is seen.
+    /// The chart of the displayed picture.
     pub(crate) fn chart(&self) -> Chart {
         Chart { width: self.size.0 as usize, height: self.size.1 as usize }
     }
@@ -45,8 +45,8 @@ impl Source {
     /// Makes the source in a directory.
     ///
     /// # Panics
-    /// When FFmpeg cannot, with its words.
-    pub(crate) fn make(&self, directory: &Path, name: &str) -> Made {
+    /// If FFmpeg cannot, with its words.
+    pub(crate) fn make(&self, directory: &Path, name: &str) -> GeneratedSource {
         let path = directory.join(format!("{name}.{}", self.extension()));
         let mut commands = Vec::new();
         self.encode(directory, name, &path, &mut commands);
@@ -65,8 +65,8 @@ impl Source {
             commands.push(format!("ffmpeg {}", arguments.join(" ")));
             std::fs::rename(&cut, &path).expect("renaming");
         }
-        self.operate(&path, &mut commands);
-        Made { path, commands }
+        self.edit_container(&path, &mut commands);
+        GeneratedSource { path, commands }
     }
 
     fn extension(&self) -> &'static str {
@@ -92,9 +92,9 @@ impl Source {
         let (width, height) = self.size;
         add(&["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &format!("{width}x{height}"), "-r", &self.rate_text()]);
         add(&["-i", "pipe:0"]);
-        let sounds = self.sounds(directory, name);
-        for (index, (sound, channels)) in sounds.iter().enumerate() {
-            if let (Edits::SoundLate(ms), 0) = (self.edits, index) {
+        let audio_tracks = self.audio_tracks(directory, name);
+        for (index, (audio, channels)) in audio_tracks.iter().enumerate() {
+            if let (Edits::AudioLate(ms), 0) = (self.edits, index) {
                 add(&["-itsoffset", &seconds(ms)]);
             }
             add(&["-f", "f32le", "-ar", &self.sample_rate.to_string()]);
@@ -102,9 +102,9 @@ impl Source {
                 (4, Channels::Quad | Channels::Discrete, 0) => add(&["-ch_layout", "quad"]),
                 (count, ..) => add(&["-ac", &count.to_string()]),
             }
-            add(&["-i", text(sound)]);
+            add(&["-i", text(audio)]);
         }
-        let extra = 1 + sounds.len();
+        let extra = 1 + audio_tracks.len();
         match self.tracks {
             Tracks::ChapterInFront => {
                 add(&["-f", "lavfi", "-i", &format!("color=c=teal:s=96x54:r=1:d={}", self.seconds)])
@@ -117,15 +117,15 @@ impl Source {
         if self.tracks == Tracks::ChapterInFront {
             add(&["-map", &format!("{extra}:v"), "-c:v:0", "libx264", "-preset:v:0", "ultrafast"]);
         }
-        if self.tracks == Tracks::SoundFirst {
+        if self.tracks == Tracks::AudioFirst {
             add(&["-map", "1:a"]);
         }
         add(&["-map", "[pictures]"]);
-        if self.tracks != Tracks::SoundFirst {
-            (0..sounds.len()).for_each(|index| add(&["-map", &format!("{}:a", index + 1)]));
+        if self.tracks != Tracks::AudioFirst {
+            (0..audio_tracks.len()).for_each(|index| add(&["-map", &format!("{}:a", index + 1)]));
         }
         if self.tracks == Tracks::ChapterInFront {
-            // As a copy of two files has it: both are default.
+            // As in a copy of two files: both are default.
             add(&["-disposition:v:0", "default", "-disposition:v:1", "default"]);
         }
         if self.tracks == Tracks::Cover {
@@ -140,8 +140,8 @@ impl Source {
                 "attached_pic",
             ]);
         }
-        if sounds.len() > 1 {
-            let second = if self.tracks == Tracks::SecondSoundDefault { ["0", "default"] } else { ["default", "0"] };
+        if audio_tracks.len() > 1 {
+            let second = if self.tracks == Tracks::SecondAudioDefault { ["0", "default"] } else { ["default", "0"] };
             add(&["-disposition:a:0", second[0], "-disposition:a:1", second[1]]);
         }
         for argument in self.video_arguments() {
@@ -151,11 +151,11 @@ impl Source {
             }
         }
         add(&["-fps_mode", "passthrough"]);
-        if let Gap::Sound(ms) | Gap::Both(ms) = self.gap {
+        if let Gap::Audio(ms) | Gap::Both(ms) = self.gap {
             add(&["-filter:a", &format!(r"asetpts=PTS+gte(T\,2)*{}/TB", f64::from(ms) / 1_000.0)]);
         }
-        if !sounds.is_empty() {
-            add(self.sound_arguments());
+        if !audio_tracks.is_empty() {
+            add(self.audio_arguments());
         }
         if let Edits::Offset(ms) = self.edits {
             add(&["-output_ts_offset", &seconds(ms)]);
@@ -168,21 +168,21 @@ impl Source {
         }
         match self.container {
             Container::FastStart => add(&["-movflags", "+faststart"]),
-            // The muxer describes AC-3 by its first packets.
-            Container::Fragmented if self.sound == Sound::Ac3 => {
+            // The muxer describes AC-3 from its first packets.
+            Container::Fragmented if self.audio == AudioCodec::Ac3 => {
                 add(&["-movflags", "frag_keyframe+delay_moov+default_base_moof"]);
             }
             Container::Fragmented => add(&["-movflags", "frag_keyframe+empty_moov+default_base_moof"]),
             Container::LiveWebm => add(&["-f", "webm", "-live", "1", "-cluster_time_limit", "1000"]),
             _ => {}
         }
-        // Without random identities and dates, a source is one file.
+        // Without random ids and dates, a source always gives the same file.
         add(&["-fflags", "+bitexact", text(path)]);
         commands.push(format!("ffmpeg {}   # numbered pictures at its input", arguments.join(" ")));
         self.feed(&arguments);
     }
 
-    /// Runs FFmpeg on the pictures.
+    /// Runs FFmpeg and writes the pictures to its input.
     fn feed(&self, arguments: &[String]) {
         let mut child = Command::new("ffmpeg")
             .args(["-hide_banner", "-v", "error", "-y"])
@@ -209,16 +209,16 @@ impl Source {
         assert!(output.status.success() && fed.is_ok(), "ffmpeg {}: {words}", arguments.join(" "));
     }
 
-    fn operate(&self, path: &Path, commands: &mut Vec<String>) {
+    fn edit_container(&self, path: &Path, commands: &mut Vec<String>) {
         if self.tags == Tags::Stream {
-            commands.push("the colour tags of the container are taken out".into());
+            commands.push("the colour tags of the container are removed".into());
             match self.is_matroska() {
                 true => surgery::drop_colours_matroska(path),
                 false => surgery::drop_colours_mp4(path),
             }
         }
         if self.orientation != Orientation::Upright {
-            commands.push(format!("the container says: to be turned, {:?}", self.orientation));
+            commands.push(format!("the container says: rotated, {:?}", self.orientation));
             match self.is_matroska() {
                 true => surgery::turn_matroska(path, self.orientation),
                 false => surgery::turn_mp4(path, self.orientation),
@@ -231,7 +231,7 @@ impl Source {
             _ => Vec::new(),
         };
         if !parts.is_empty() {
-            commands.push(format!("the edit lists let through {parts:?} ms"));
+            commands.push(format!("the edit lists keep {parts:?} ms"));
             surgery::edit_mp4(path, &parts);
         }
         if self.container == Container::LiveWebm {
@@ -240,19 +240,19 @@ impl Source {
         }
     }
 
-    /// Writes the samples of each sound track. Gives the files and their numbers of channels.
-    fn sounds(&self, directory: &Path, name: &str) -> Vec<(PathBuf, usize)> {
-        if self.sound == Sound::None {
+    /// Writes the samples of each audio track. Returns the files and their numbers of channels.
+    fn audio_tracks(&self, directory: &Path, name: &str) -> Vec<(PathBuf, usize)> {
+        if self.audio == AudioCodec::None {
             return Vec::new();
         }
         let mut tracks = vec![self.channels()];
-        if matches!(self.tracks, Tracks::SecondSound | Tracks::SecondSoundDefault) {
+        if matches!(self.tracks, Tracks::SecondAudio | Tracks::SecondAudioDefault) {
             tracks.push(vec![Channel { tone: 0, amplitude: 0.2 }, Channel { tone: 1, amplitude: 0.2 }]);
         }
         let written = tracks.iter().enumerate().map(|(track, channels)| {
             let path = directory.join(format!("{name}-{track}.f32"));
             let samples = tones::pcm(track, channels, self.sample_rate, f64::from(self.seconds));
-            std::fs::write(&path, samples).expect("writing the sound");
+            std::fs::write(&path, samples).expect("writing the audio");
             (path, channels.len())
         });
         written.collect()
@@ -266,15 +266,6 @@ impl Source {
         }
     }
 
-    /// From one number to the next.
-    pub(crate) fn period_ms(&self) -> f64 {
-        match self.rate {
-            Rate::Constant(fps) => 1_000.0 / f64::from(fps),
-            Rate::Ntsc(fps) => 1_001.0 / f64::from(fps),
-            Rate::Variable => 1_000.0 / 30.0,
-        }
-    }
-
     fn picture_filters(&self) -> String {
         let mut filters: Vec<String> = Vec::new();
         if self.rate == Rate::Variable {
@@ -284,7 +275,7 @@ impl Source {
             Gap::Pictures(ms) => filters.push(format!(r"select=not(between(t\,2\,{}))", 2.0 + f64::from(ms) / 1_000.0)),
             Gap::Both(ms) => filters.push(format!(r"setpts=PTS+gte(T\,2)*{}/TB", f64::from(ms) / 1_000.0)),
             Gap::LastHeld(ms) => filters.push(format!(r"select=lt(t\,{})", f64::from(ms) / 1_000.0)),
-            Gap::None | Gap::Sound(_) => {}
+            Gap::None | Gap::Audio(_) => {}
         }
         filters.extend(
             match self.orientation {
@@ -324,7 +315,7 @@ impl Source {
         }
     }
 
-    /// Names of matrix, primaries, transfer and range as FFmpeg has them.
+    /// FFmpeg's names of matrix, primaries, transfer and range.
     pub(crate) fn colours(&self) -> [&'static str; 4] {
         let matrix = match self.matrix {
             Matrix::Bt601 => "smpte170m",
@@ -339,7 +330,7 @@ impl Source {
         [matrix, primaries, "bt709", if self.full_range { "pc" } else { "tv" }]
     }
 
-    /// Arguments of the picture's encoder.
+    /// Arguments of the video encoder.
     fn video_arguments(&self) -> Vec<String> {
         let group = match self.group {
             Group::Long => "9999",
@@ -347,19 +338,18 @@ impl Source {
             Group::Open => "45",
             _ => "60",
         };
-        let b_frames = if self.edits == Edits::TwoParts { 0 } else { 2 };
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |text: &str| arguments.extend(text.split(' ').map(str::to_owned));
         match self.video {
             Video::H264 => add("-c libx264 -preset veryfast -crf 16 -sc_threshold 0"),
             Video::Hevc => add("-c libx265 -preset ultrafast -crf 14"),
-            // Below 0 the speed is that number; above, the encoder hurries as the machine is busy, and the file is
-            // another each time.
+            // A negative value fixes the speed. With a positive one, the encoder adapts its speed to the machine's
+            // load, and the file differs each time.
             Video::Vp8 => add("-c libvpx -deadline realtime -cpu-used -8 -b 4M -qmax 20 -auto-alt-ref 0"),
             Video::Vp9 => add("-c libvpx-vp9 -deadline realtime -cpu-used 8 -b 0 -crf 16"),
             Video::Av1 => add("-c libaom-av1 -cpu-used 8 -usage realtime -b 0 -crf 16"),
-            Video::Mpeg4 => add(&format!("-c mpeg4 -q 2 -bf {b_frames}")),
-            Video::Mpeg2 => add(&format!("-c mpeg2video -q 2 -bf {b_frames}")),
+            Video::Mpeg4 => add("-c mpeg4 -q 2 -bf 2"),
+            Video::Mpeg2 => add("-c mpeg2video -q 2 -bf 2"),
             Video::ProRes => add(if self.pixel == Pixel::Yuv444Ten {
                 "-c prores_ks -profile 4444"
             } else {
@@ -404,7 +394,7 @@ impl Source {
                 }
                 add(&format!("-x265-params {}", x26x.join(":")));
             }
-            // The encoder writes nothing into its frames' headers, which FFmpeg's decoder believes.
+            // The encoder leaves the frame headers empty, and FFmpeg's decoder trusts them.
             Video::ProRes if self.tags != Tags::None => add(&format!(
                 "-bsf prores_metadata=colorspace={matrix}:color_primaries={primaries}:color_trc={transfer}"
             )),
@@ -417,25 +407,25 @@ impl Source {
         arguments
     }
 
-    fn sound_arguments(&self) -> &'static [&'static str] {
-        match (self.sound, self.channels) {
-            (Sound::None, _) => &[],
-            (Sound::Aac, Channels::Surround51) => &["-c:a", "aac", "-b:a", "448k"],
-            (Sound::Aac, _) => &["-c:a", "aac", "-b:a", "192k"],
-            (Sound::Opus, Channels::Surround51 | Channels::Quad) => {
+    fn audio_arguments(&self) -> &'static [&'static str] {
+        match (self.audio, self.channels) {
+            (AudioCodec::None, _) => &[],
+            (AudioCodec::Aac, Channels::Surround51) => &["-c:a", "aac", "-b:a", "448k"],
+            (AudioCodec::Aac, _) => &["-c:a", "aac", "-b:a", "192k"],
+            (AudioCodec::Opus, Channels::Surround51 | Channels::Quad) => {
                 &["-c:a", "libopus", "-b:a", "384k", "-mapping_family", "1"]
             }
-            (Sound::Opus, _) => &["-c:a", "libopus", "-b:a", "160k"],
-            (Sound::Vorbis, _) => &["-c:a", "libvorbis", "-q:a", "7"],
-            (Sound::Mp3, _) => &["-c:a", "libmp3lame", "-b:a", "160k"],
-            (Sound::Flac, _) => &["-c:a", "flac", "-strict", "experimental"],
-            (Sound::Ac3, _) => &["-c:a", "ac3", "-b:a", "448k"],
-            (Sound::Alac, _) => &["-c:a", "alac"],
-            (Sound::PcmS16, _) => &["-c:a", "pcm_s16le"],
-            (Sound::PcmS24, _) => &["-c:a", "pcm_s24le"],
-            (Sound::PcmF32, _) => &["-c:a", "pcm_f32le"],
-            (Sound::PcmU8, _) => &["-c:a", "pcm_u8"],
-            (Sound::PcmS16Be, _) => &["-c:a", "pcm_s16be"],
+            (AudioCodec::Opus, _) => &["-c:a", "libopus", "-b:a", "160k"],
+            (AudioCodec::Vorbis, _) => &["-c:a", "libvorbis", "-q:a", "7"],
+            (AudioCodec::Mp3, _) => &["-c:a", "libmp3lame", "-b:a", "160k"],
+            (AudioCodec::Flac, _) => &["-c:a", "flac", "-strict", "experimental"],
+            (AudioCodec::Ac3, _) => &["-c:a", "ac3", "-b:a", "448k"],
+            (AudioCodec::Alac, _) => &["-c:a", "alac"],
+            (AudioCodec::PcmS16, _) => &["-c:a", "pcm_s16le"],
+            (AudioCodec::PcmS24, _) => &["-c:a", "pcm_s24le"],
+            (AudioCodec::PcmF32, _) => &["-c:a", "pcm_f32le"],
+            (AudioCodec::PcmU8, _) => &["-c:a", "pcm_u8"],
+            (AudioCodec::PcmS16Be, _) => &["-c:a", "pcm_s16be"],
         }
     }
 }

@@ -1,68 +1,76 @@
-//! What FFmpeg makes of a source: every picture and every sound of the tracks that count, on the file's own time line.
+//! What FFmpeg decodes of a source: all pictures and audio of the selected tracks, on the file's own timeline.
 //!
-//! FFmpeg decodes from the beginning and seeks nowhere, so edit lists, priming and offsets are applied by its own
-//! rules.
+//! FFmpeg decodes from the start without seeking. It applies priming and offsets by its own rules, and edit lists too,
+//! unless [`Hints::edits`] says otherwise.
 
 use crate::{
     chart::{Chart, View},
+    surgery::{self, Edit},
     tones::RATE,
 };
 use serde_json::Value;
 use std::{path::Path, process::Command};
 
-/// Sound whose time stamp differs from where the sound before it ended by less than this continues it, seconds: stamps
-/// of Matroska are rounded.
+/// Audio whose timestamp differs from the end of the audio before it by less than this continues it, seconds:
+/// Matroska's timestamps are rounded.
 const CONTINUATION: f64 = 0.02;
 
-/// Pictures of less height whose matrix is not told are BT.601, others BT.709: as in Chromium and GStreamer. FFmpeg's
-/// scaler takes BT.601 for all.
+/// Pictures of less height without a known matrix are BT.601, others BT.709, as in Chromium and GStreamer. FFmpeg's
+/// scaler assumes BT.601 for all.
 const HIGH_DEFINITION: i64 = 720;
 
-/// What FFmpeg 5.1 does not find out by itself.
+/// Tolerance of the comparison of two times that may be equal, milliseconds.
+const ROUNDING_MS: f64 = 0.001;
+
+/// Properties that FFmpeg 5.1 does not detect.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hints {
-    /// Filters that turn the picture as a Matroska pose says, where FFmpeg does not read it; empty for none.
+    /// Filters that rotate the picture as its Matroska pose says, which FFmpeg does not read; empty for none.
     pub(crate) turn: &'static str,
-    /// The channels have no layout: the first two are left and right.
+    /// Whether the channels have no layout: the first two are then left and right.
     pub(crate) discrete: bool,
-    /// Where an edit list joins two parts, milliseconds on the file's time line. FFmpeg cuts sound there by whole packets.
-    pub(crate) join_ms: Option<i64>,
-    /// The matrix that the container alone tells, in FFmpeg's words: its decoders of HEVC, VP9 and AV1 forget it.
+    /// The matrix that only the container declares, as FFmpeg names it: its decoders of HEVC, VP9 and AV1 ignore it.
     pub(crate) matrix: Option<&'static str>,
-    /// Where an edit list cuts off the head of numbered pictures. FFmpeg begins it with the next picture, however long
-    /// that is after the cut.
-    pub(crate) cut: Option<Cut>,
-}
-
-/// A cut in milliseconds, and the time from one number to the next.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut {
-    pub(crate) at_ms: f64,
-    pub(crate) period_ms: f64,
+    /// Whether the edit lists of an MP4 cut it. FFmpeg then decodes without them, and [`Reference`] applies them:
+    /// FFmpeg cuts audio by whole packets, delays pictures and does not cut AV1.
+    pub(crate) edits: bool,
 }
 
 /// One decoded picture.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Picture {
-    /// When it is shown, milliseconds on the file's time line.
+    /// When it is shown, milliseconds on the file's timeline.
     pub(crate) time_ms: f64,
     pub(crate) number: Result<u32, String>,
     /// Red, green, blue.
     pub(crate) image: Vec<u8>,
 }
 
-/// A stretch of sound without a gap.
+/// A section of audio without a gap.
 #[derive(Debug)]
-struct Stretch {
-    /// Samples from the zero of the file's time line.
+struct Section {
+    /// Its start, samples from the zero of the file's timeline.
     begin: i64,
     sides: [Vec<f64>; 2],
 }
 
-/// The sound of one track, mixed to two sides.
+impl Section {
+    /// The part of the section that an entry of an edit list presents; `None` if it presents nothing of it.
+    fn edited(&self, edit: &Edit) -> Option<Self> {
+        let samples = |seconds: f64| (seconds * RATE as f64).round() as i64;
+        let (begin, end) =
+            (samples(edit.media) - self.begin, samples(edit.media + edit.length).saturating_sub(self.begin));
+        let inside = |at: i64| at.clamp(0, self.sides[0].len() as i64);
+        let range = inside(begin) as usize..inside(end) as usize;
+        let sides = self.sides.each_ref().map(|side| side[range.clone()].to_vec());
+        (!range.is_empty()).then_some(Self { begin: samples(edit.movie) + inside(begin) - begin, sides })
+    }
+}
+
+/// The audio of one track, mixed to two channels.
 #[derive(Debug)]
-pub(crate) struct Sound {
-    stretches: Vec<Stretch>,
+pub(crate) struct DecodedAudio {
+    sections: Vec<Section>,
     /// Channels as stored.
     pub(crate) channels: i64,
 }
@@ -73,14 +81,12 @@ pub(crate) struct Reference {
     pub(crate) chart: Chart,
     pub(crate) view: View,
     pub(crate) pictures: Vec<Picture>,
-    pub(crate) sound: Option<Sound>,
-    /// See [`Hints::join_ms`].
-    pub(crate) join_ms: Option<i64>,
-    /// For people.
+    pub(crate) audio: Option<DecodedAudio>,
+    /// The commands, for reports.
     pub(crate) commands: Vec<String>,
 }
 
-/// The streams of a file, as FFprobe has them.
+/// The streams of a file, as FFprobe lists them.
 pub(crate) fn streams(path: &Path) -> Vec<Value> {
     let more = ["-probesize", "100M", "-analyzeduration", "200M", "-show_streams"];
     ffprobe(path, &more)["streams"].as_array().cloned().unwrap_or_default()
@@ -93,8 +99,7 @@ fn ffprobe(path: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The track of a kind that a player takes: a default one before others, larger pictures before smaller ones, earlier
-/// before later.
+/// The track of a kind that a player selects: default tracks first, then larger pictures, then earlier tracks.
 fn chosen<'a>(streams: &'a [Value], kind: &str) -> Option<&'a Value> {
     let disposition = |stream: &Value, name: &str| stream["disposition"][name].as_i64().unwrap_or(0);
     let area = |stream: &Value| stream["width"].as_i64().unwrap_or(0) * stream["height"].as_i64().unwrap_or(0);
@@ -104,7 +109,7 @@ fn chosen<'a>(streams: &'a [Value], kind: &str) -> Option<&'a Value> {
     )
 }
 
-/// Runs FFmpeg; gives its output and its words.
+/// Runs FFmpeg and returns its output and messages.
 fn ffmpeg(arguments: &[&str]) -> (Vec<u8>, String) {
     let output =
         Command::new("ffmpeg").args(["-hide_banner", "-nostdin", "-v", "info", "-nostats"]).args(arguments).output();
@@ -114,7 +119,28 @@ fn ffmpeg(arguments: &[&str]) -> (Vec<u8>, String) {
     (output.stdout, words)
 }
 
-/// The fields `name:value` of the lines that a filter printed.
+/// Every time is that of the file, and `-ignore_editlist` keeps the media times of an MP4.
+fn input_options(hints: Hints) -> &'static [&'static str] {
+    if hints.edits { &["-copyts", "-ignore_editlist", "1"] } else { &["-copyts"] }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a name")
+}
+
+fn edit_list(path: &Path, stream: &Value) -> Vec<Edit> {
+    surgery::edit_list(path, stream["index"].as_u64().expect("an index") as usize)
+}
+
+/// The pictures that start within an entry of an edit list, at their times on the file's timeline.
+fn edited_pictures(pictures: &[Picture], edit: &Edit) -> Vec<Picture> {
+    let [movie, media, length] = [edit.movie, edit.media, edit.length].map(|seconds| seconds * 1_000.0);
+    let presented = |picture: &&Picture| (media - ROUNDING_MS..media + length - ROUNDING_MS).contains(&picture.time_ms);
+    let moved = |picture: &Picture| Picture { time_ms: picture.time_ms - media + movie, ..picture.clone() };
+    pictures.iter().filter(presented).map(moved).collect()
+}
+
+/// The lines that a filter printed, with fields such as `name:value`.
 fn printed<'a>(words: &'a str, filter: &'a str) -> impl Iterator<Item = &'a str> {
     words.lines().filter(move |line| line.contains(filter) && line.contains(" pts_time:"))
 }
@@ -125,15 +151,14 @@ fn field(line: &str, name: &str) -> f64 {
 }
 
 impl Reference {
-    /// Reads a source. The pictures are shown as `view` says.
+    /// Reads a source. The pictures are cropped and scaled to `view`.
     pub(crate) fn read(path: &Path, chart: Chart, view: View, hints: Hints) -> Self {
         let streams = streams(path);
-        let mut reference =
-            Self { chart, view, pictures: Vec::new(), sound: None, join_ms: hints.join_ms, commands: Vec::new() };
+        let mut reference = Self { chart, view, pictures: Vec::new(), audio: None, commands: Vec::new() };
         let video = chosen(&streams, "video").expect("a picture track");
         reference.read_pictures(path, video, hints);
         if let Some(audio) = chosen(&streams, "audio") {
-            reference.read_sound(path, audio, hints);
+            reference.read_audio(path, audio, hints);
         }
         reference
     }
@@ -167,29 +192,31 @@ impl Reference {
             "showinfo,{turn}crop={width}:{height}:{left}:{top},scale={image_width}:{image_height}:in_range={range}:\
              in_color_matrix={matrix}:flags={SCALING},format=rgb24"
         );
-        let path = path.to_str().expect("a name");
         let map = format!("0:{index}");
-        let arguments = ["-copyts", "-i", path, "-map", &map, "-vf", &filters, "-fps_mode", "passthrough"];
-        let arguments = [&arguments[..], &["-f", "rawvideo", "pipe:1"]].concat();
+        let arguments = ["-i", text(path), "-map", &map, "-vf", &filters, "-fps_mode", "passthrough"];
+        let arguments = [input_options(hints), &arguments, &["-f", "rawvideo", "pipe:1"]].concat();
         let (bytes, words) = ffmpeg(&arguments);
         self.commands.push(format!("ffmpeg {}", arguments.join(" ")));
+        let (numerator, denominator) =
+            video["time_base"].as_str().and_then(|base| base.split_once('/')).expect("a unit");
+        let unit = numerator.parse::<f64>().expect("a number") / denominator.parse::<f64>().expect("a number");
         let images = bytes.chunks_exact(image_width * image_height * 3);
         for (line, image) in printed(&words, "showinfo").zip(images) {
             let number = self.chart.number(image, &self.view);
-            self.pictures.push(Picture { time_ms: field(line, "pts_time:") * 1_000.0, number, image: image.to_vec() });
+            let time_ms = field(line, "pts:") * 1_000.0 * unit;
+            self.pictures.push(Picture { time_ms, number, image: image.to_vec() });
+        }
+        if hints.edits {
+            let edits = edit_list(path, video);
+            self.pictures = edits.iter().flat_map(|edit| edited_pictures(&self.pictures, edit)).collect();
         }
         assert!(!self.pictures.is_empty(), "FFmpeg decodes no picture: {words}");
         self.pictures.sort_by(|a, b| a.time_ms.total_cmp(&b.time_ms));
-        let first = self.pictures.iter().find_map(|picture| Some((*picture.number.as_ref().ok()?, picture.time_ms)));
-        if let Some((Cut { at_ms, period_ms }, (number, time_ms))) = hints.cut.zip(first) {
-            let early_ms = f64::from(number) * period_ms - at_ms - time_ms;
-            self.pictures.iter_mut().for_each(|picture| picture.time_ms += early_ms);
-        }
     }
 
-    fn read_sound(&mut self, path: &Path, audio: &Value, hints: Hints) {
+    fn read_audio(&mut self, path: &Path, audio: &Value, hints: Hints) {
         let channels = audio["channels"].as_i64().unwrap_or(0);
-        // Players give a single channel to both sides as it is; FFmpeg would lower it by 3 dB.
+        // Players play a single channel on both sides at full level. FFmpeg would lower it by 3 dB.
         let mix = match channels {
             1 => "pan=stereo|c0=c0|c1=c0,",
             _ if hints.discrete => "pan=stereo|c0=c0|c1=c1,",
@@ -199,54 +226,58 @@ impl Reference {
         let filters = format!(
             "ashowinfo,aformat=sample_fmts=fltp,{mix}aresample={RATE},aformat=sample_fmts=flt:channel_layouts=stereo"
         );
-        let path = path.to_str().expect("a name");
         let map = format!("0:{}", audio["index"]);
-        let arguments =
-            ["-copyts", "-i", path, "-map", &map, "-af", &filters, "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"];
+        let arguments = ["-i", text(path), "-map", &map, "-af", &filters, "-c:a", "pcm_f32le"];
+        let arguments = [input_options(hints), &arguments, &["-f", "f32le", "pipe:1"]].concat();
         let (bytes, words) = ffmpeg(&arguments);
         self.commands.push(format!("ffmpeg {}", arguments.join(" ")));
         let sides = sides(&bytes);
-        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut sections: Vec<Section> = Vec::new();
         let (mut read, mut ended) = (0.0, f64::NAN);
         for line in printed(&words, "ashowinfo") {
-            let (time, count) = (field(line, "pts_time:"), field(line, "nb_samples:"));
+            let (time, count) = (field(line, "pts:") / rate, field(line, "nb_samples:"));
             let from = (read / rate * RATE as f64).round() as usize;
             read += count;
             let to = (read / rate * RATE as f64).round() as usize;
             let part = |side: &Vec<f64>| side[from.min(side.len())..to.min(side.len())].to_vec();
-            match stretches.last_mut() {
+            match sections.last_mut() {
                 Some(last) if (time - ended).abs() <= CONTINUATION || time.is_nan() => {
                     last.sides.iter_mut().zip(&sides).for_each(|(last, side)| last.extend(part(side)));
                     ended += count / rate;
                 }
                 _ => {
                     let begin = (time * RATE as f64).round() as i64;
-                    stretches.push(Stretch { begin, sides: [part(&sides[0]), part(&sides[1])] });
+                    sections.push(Section { begin, sides: [part(&sides[0]), part(&sides[1])] });
                     ended = time + count / rate;
                 }
             }
         }
-        self.sound = Some(Sound { stretches, channels });
+        if hints.edits {
+            let edits = edit_list(path, audio);
+            let presented = edits.iter().flat_map(|edit| sections.iter().filter_map(|section| section.edited(edit)));
+            sections = presented.collect();
+        }
+        self.audio = Some(DecodedAudio { sections, channels });
     }
 
-    /// When the first picture or sound is there and when the last one ends, milliseconds on the file's time line.
+    /// When the first picture or audio starts and when the last one ends, milliseconds on the file's timeline.
     pub(crate) fn span_ms(&self) -> (i64, i64) {
         let times: Vec<f64> = self.pictures.iter().map(|picture| picture.time_ms).collect();
         let interval = times.windows(2).map(|pair| pair[1] - pair[0]).next_back().unwrap_or(33.3).clamp(1.0, 50.0);
         let (mut from, mut to) = (times[0], times[times.len() - 1] + interval);
-        if let Some(stretches) = self.sound.as_ref().map(|sound| &sound.stretches).filter(|all| !all.is_empty()) {
+        if let Some(sections) = self.audio.as_ref().map(|audio| &audio.sections).filter(|all| !all.is_empty()) {
             let ms = |samples: i64| samples as f64 * 1_000.0 / RATE as f64;
-            from = from.min(ms(stretches[0].begin));
-            to = stretches.iter().map(|last| ms(last.begin + last.sides[0].len() as i64)).fold(to, f64::max);
+            from = from.min(ms(sections[0].begin));
+            to = sections.iter().map(|last| ms(last.begin + last.sides[0].len() as i64)).fold(to, f64::max);
         }
         (from.max(0.0).ceil() as i64, to.floor() as i64)
     }
 }
 
-/// How images of both sides of the comparison are scaled.
+/// The scaling of images for both sides of the comparison.
 pub(crate) const SCALING: &str = "bilinear+accurate_rnd+full_chroma_int";
 
-/// Interleaved 32-bit floating-point samples as two sides.
+/// Splits interleaved 32-bit floating-point samples into two channels.
 pub(crate) fn sides(bytes: &[u8]) -> [Vec<f64>; 2] {
     let samples: Vec<f64> = bytes
         .chunks_exact(4)
@@ -255,17 +286,17 @@ pub(crate) fn sides(bytes: &[u8]) -> [Vec<f64>; 2] {
     [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
 }
 
-impl Sound {
-    /// That many samples of both sides from a time on, milliseconds; silence where there is nothing. Where stretches
-    /// overlap, the earlier one is heard.
+impl DecodedAudio {
+    /// The samples of both channels from a time on; silence where there is no audio. Where sections overlap, the
+    /// earlier one counts.
     pub(crate) fn window(&self, start_ms: i64, samples: usize) -> [Vec<f64>; 2] {
         let mut window = [vec![0.0; samples], vec![0.0; samples]];
         let (start, mut filled) = (start_ms * RATE as i64 / 1_000, 0);
-        for stretch in &self.stretches {
-            let begin = stretch.begin - start;
-            let end = (begin + stretch.sides[0].len() as i64).clamp(0, samples as i64);
+        for section in &self.sections {
+            let begin = section.begin - start;
+            let end = (begin + section.sides[0].len() as i64).clamp(0, samples as i64);
             for at in begin.max(filled)..end {
-                for (window, side) in window.iter_mut().zip(&stretch.sides) {
+                for (window, side) in window.iter_mut().zip(&section.sides) {
                     window[at as usize] = side[(at - begin) as usize];
                 }
             }

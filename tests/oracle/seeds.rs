@@ -1,8 +1,8 @@
-//! Running seeds, and shrinking what fails.
+//! Runs seeds, and shrinks failures.
 
 use crate::{
-    judge::{Verdict, geometry, judge_against, quietly},
-    reference::{Cut, Hints, Reference},
+    judge::{Verdict, catch_panic, geometry, judge_against},
+    reference::{Hints, Reference},
     source::{Channels, Container, Edits, Orientation, Source, Tags},
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
@@ -15,19 +15,19 @@ use std::{
     time::Instant,
 };
 
-/// Shows one seed again.
-const SEED: &str = "CLIPFLEET_ORACLE_SEED";
+/// The environment variable that selects one seed to replay.
+const SEED_VARIABLE: &str = "CLIPFLEET_ORACLE_SEED";
 
-/// Seeds of one test run: first and one behind the last, as `100..200`, instead of the test's own.
-const SEEDS: &str = "CLIPFLEET_ORACLE_SEEDS";
+/// The environment variable that selects the seeds of a test run, such as `100..200`, instead of the default.
+const SEEDS_VARIABLE: &str = "CLIPFLEET_ORACLE_SEEDS";
 
-/// A folder to keep sources in that fail.
-const KEEP: &str = "CLIPFLEET_ORACLE_KEEP";
+/// The environment variable that names a folder for the sources of failed seeds.
+const KEEP_VARIABLE: &str = "CLIPFLEET_ORACLE_KEEP";
 
-/// Tests may use both cores of a small machine.
+/// Number of threads: tests may use both cores of a small machine.
 const THREADS: usize = 2;
 
-/// A failure of each kind is shrunk, up to this many.
+/// Maximum number of failures to shrink, one of each kind.
 const MAX_SHRUNK: usize = 3;
 
 impl Source {
@@ -41,30 +41,25 @@ impl Source {
             Orientation::MirrorHorizontal => "hflip",
             Orientation::MirrorVertical => "vflip",
         };
-        let join_ms = (self.edits == Edits::TwoParts).then_some(1_200);
         let matrix = (self.tags == Tags::Container).then(|| self.colours()[0]);
-        let at_ms = match self.edits {
-            Edits::CopyCut(ms) | Edits::Trim(ms, _) if !self.is_matroska() => Some(f64::from(ms)),
-            _ => None,
-        };
-        let cut = at_ms.map(|at_ms| Cut { at_ms, period_ms: self.period_ms() });
-        Hints { turn, discrete: self.channels == Channels::Discrete, join_ms, matrix, cut }
+        let edits = !self.is_matroska() && matches!(self.edits, Edits::CopyCut(_) | Edits::Trim(..) | Edits::TwoParts);
+        Hints { turn, discrete: self.channels == Channels::Discrete, matrix, edits }
     }
 }
 
-/// Makes a source, a clip of it, and compares. A source that cannot be made or read is a difference, too.
+/// Makes a source and a clip of it, and compares them. A source that cannot be made or read counts as a difference.
 fn run(source: &Source) -> Verdict {
     let directory = directory();
-    let outcome = quietly(|| {
+    let outcome = catch_panic(|| {
         let made = source.make(directory.path(), "source");
-        // The geometry depends on the source's shape alone, the window on what FFmpeg finds.
+        // The geometry depends only on the source's shape; the window depends on what FFmpeg finds.
         let (view, _) = geometry(source.chart(), &source.order(0, 1));
         let reference = Reference::read(&made.path, source.chart(), view, source.hints());
         let (from, to) = reference.span_ms();
         let order = source.order(from, to);
         let mut verdict = judge_against(&made.path, &reference, &order);
         verdict.commands.splice(0..0, made.commands);
-        verdict.commands.push(said(&order));
+        verdict.commands.push(describe(&order));
         if !verdict.differences.is_empty() {
             keep(&made.path);
         }
@@ -76,17 +71,17 @@ fn run(source: &Source) -> Verdict {
     })
 }
 
-fn said(order: &Order) -> String {
+fn describe(order: &Order) -> String {
     let (start, end) = order.window;
     format!("clip {start}-{end} ms, {} {} position {} zoom {}", order.aspect, order.mode, order.position, order.zoom)
 }
 
 fn keep(path: &Path) {
-    if let Some(folder) = std::env::var_os(KEEP) {
+    if let Some(folder) = std::env::var_os(KEEP_VARIABLE) {
         let _ = std::fs::create_dir_all(&folder);
         let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
         let thread = format!("{:?}", std::thread::current().id()).replace(['(', ')'], "-");
-        let name = format!("{}{}.{extension}", std::env::var(SEED).unwrap_or_default(), thread);
+        let name = format!("{}{}.{extension}", std::env::var(SEED_VARIABLE).unwrap_or_default(), thread);
         let _ = std::fs::copy(path, Path::new(&folder).join(name));
     }
 }
@@ -95,12 +90,12 @@ fn kinds(verdict: &Verdict) -> BTreeSet<&str> {
     verdict.differences.iter().map(|difference| difference.kind.as_str()).collect()
 }
 
-/// Sets every dimension to its plainest value in turn, for as long as the failure of that kind stays.
+/// Sets each dimension to its simplest value in turn, as long as the failure of this kind remains.
 fn shrink(source: &Source, kind: &str) -> (Source, Verdict) {
     let mut smallest = (source.clone(), Verdict::default());
     let mut tried: BTreeSet<&str> = BTreeSet::new();
     loop {
-        let step = smallest.0.plainer().into_iter().find(|(name, _)| !tried.contains(name));
+        let step = smallest.0.simplifications().into_iter().find(|(name, _)| !tried.contains(name));
         let Some((name, step)) = step else { return smallest };
         tried.insert(name);
         let verdict = run(&step);
@@ -117,12 +112,12 @@ fn report(seed: u64, source: &Source, verdict: &Verdict) -> String {
 }
 
 fn run_seeds(seeds: Range<u64>) {
-    let given = std::env::var(SEEDS).ok();
+    let given = std::env::var(SEEDS_VARIABLE).ok();
     let bounds = given.as_deref().and_then(|text| text.split_once(".."));
     let bounds = bounds.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     let seeds = bounds.unwrap_or(seeds);
-    let (next, count, began) = (AtomicU64::new(seeds.start), seeds.end - seeds.start, Instant::now());
-    let red: Mutex<BTreeMap<u64, (Source, Verdict)>> = Mutex::default();
+    let (next, count, started) = (AtomicU64::new(seeds.start), seeds.end - seeds.start, Instant::now());
+    let failed: Mutex<BTreeMap<u64, (Source, Verdict)>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -132,22 +127,22 @@ fn run_seeds(seeds: Range<u64>) {
                         break;
                     }
                     let source = Source::draw(seed);
-                    let began = Instant::now();
+                    let started = Instant::now();
                     let verdict = run(&source);
                     if verdict.differences.is_empty() {
-                        println!("seed {seed} is equal, after {:.1} s", began.elapsed().as_secs_f64());
+                        println!("seed {seed} is equal after {:.1} s", started.elapsed().as_secs_f64());
                     } else {
                         println!("{}", report(seed, &source, &verdict));
-                        red.lock().insert(seed, (source, verdict));
+                        failed.lock().insert(seed, (source, verdict));
                     }
                 }
             });
         }
     });
-    let red = red.into_inner();
-    println!("{} of {count} seeds differ, after {:.0} s", red.len(), began.elapsed().as_secs_f64());
+    let failed = failed.into_inner();
+    println!("{} of {count} seeds differ, after {:.0} s", failed.len(), started.elapsed().as_secs_f64());
     let mut shrunk: BTreeSet<&str> = BTreeSet::new();
-    for (seed, (source, verdict)) in &red {
+    for (seed, (source, verdict)) in &failed {
         let fresh = kinds(verdict).into_iter().find(|kind| !shrunk.contains(kind));
         if let Some(kind) = fresh.filter(|_| shrunk.len() < MAX_SHRUNK) {
             shrunk.insert(kind);
@@ -156,10 +151,11 @@ fn run_seeds(seeds: Range<u64>) {
         }
     }
     assert!(
-        red.is_empty(),
-        "{} of {count} seeds differ: {:?}; one again: {SEED}=n cargo test --test oracle the_given_seed -- --nocapture",
-        red.len(),
-        red.keys().collect::<Vec<_>>()
+        failed.is_empty(),
+        "{} of {count} seeds differ: {:?}; replay one: {SEED_VARIABLE}=n cargo test --test oracle the_given_seed \
+         -- --nocapture",
+        failed.len(),
+        failed.keys().collect::<Vec<_>>()
     );
 }
 
@@ -176,7 +172,7 @@ fn clips_of_two_thousand_seeds_are_what_ffmpeg_decodes() {
 
 #[test]
 fn the_given_seed() {
-    let Ok(seed) = std::env::var(SEED) else { return };
+    let Ok(seed) = std::env::var(SEED_VARIABLE) else { return };
     let seed = seed.parse().expect("a number");
     let source = Source::draw(seed);
     let verdict = run(&source);

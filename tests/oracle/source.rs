@@ -1,4 +1,4 @@
-//! What a generated source is like: one field per dimension, drawn from a seed.
+//! The properties of a generated source: one field per dimension, drawn from a seed.
 
 use crate::tones::Channel;
 use clipfleet_tests::pipeline_process::Order;
@@ -55,7 +55,7 @@ pub(crate) enum Primaries {
     Bt2020,
 }
 
-/// Where the file says what its colours are.
+/// Where the file declares its colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tags {
     Both,
@@ -68,14 +68,14 @@ pub(crate) enum Tags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rate {
     Constant(u32),
-    /// Slower by a thousandth.
+    /// Lower by a thousandth.
     Ntsc(u32),
-    /// Of 30, with some pictures left out.
+    /// 30, with some pictures left out.
     Variable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sound {
+pub(crate) enum AudioCodec {
     None,
     Aac,
     Opus,
@@ -100,53 +100,53 @@ pub(crate) enum Channels {
     AntiPhase,
     Surround51,
     Quad,
-    /// Four channels of which nothing says where they belong.
+    /// Four channels without a layout.
     Discrete,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracks {
     PicturesFirst,
-    SoundFirst,
-    /// A second sound track, which is not the default.
-    SecondSound,
-    /// A second sound track, which alone is the default.
-    SecondSoundDefault,
-    /// A track of small pictures in front, as chapters have it.
+    AudioFirst,
+    /// A second audio track, which is not the default.
+    SecondAudio,
+    /// A second audio track, which is the only default.
+    SecondAudioDefault,
+    /// A track of small pictures first, as for chapters.
     ChapterInFront,
     /// An attached picture.
     Cover,
 }
 
-/// How stored times become those of the file's time line.
+/// How stored times map to the file's timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Edits {
-    /// What the muxer writes by itself.
+    /// The muxer's default.
     Ordinary,
-    /// The head is cut off without encoding anew.
+    /// The head is cut off without re-encoding.
     CopyCut(u32),
     PicturesLate(u32),
-    SoundLate(u32),
-    /// All times begin there.
+    AudioLate(u32),
+    /// All times start at this offset.
     Offset(u32),
-    /// Edit lists that leave out that much at the head and at the tail.
+    /// Edit lists that cut this much at the head and at the tail.
     Trim(u32, u32),
-    /// Edit lists that leave out a second in the middle.
+    /// Edit lists that cut a second in the middle.
     TwoParts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gap {
     None,
-    /// Pictures are missing for that long, from the second second on.
+    /// Pictures are missing for this long, from the time of 2 s on.
     Pictures(u32),
-    Sound(u32),
+    Audio(u32),
     Both(u32),
-    /// No picture comes after that time, while the sound goes on.
+    /// No picture comes after this time, while the audio continues.
     LastHeld(u32),
 }
 
-/// How what is stored must be turned to stand upright.
+/// How the stored picture must be rotated to be upright.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Orientation {
     Upright,
@@ -176,10 +176,10 @@ pub(crate) enum Shape {
     Tall,
 }
 
-/// A source and the clip of it. All fields are independent of each other but for what [`Source::allowed`] corrects.
+/// A source and its clip. All fields are independent of each other, except for the corrections of [`Source::allowed`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Source {
-    /// Seconds of pictures and sound before anything is cut or paused.
+    /// Seconds of pictures and audio before cuts and gaps.
     pub(crate) seconds: u32,
     pub(crate) container: Container,
     pub(crate) video: Video,
@@ -188,10 +188,10 @@ pub(crate) struct Source {
     pub(crate) matrix: Matrix,
     pub(crate) primaries: Primaries,
     pub(crate) tags: Tags,
-    /// Pixels across and down, as seen.
+    /// Pixels across and down, as displayed.
     pub(crate) size: (u32, u32),
     pub(crate) rate: Rate,
-    pub(crate) sound: Sound,
+    pub(crate) audio: AudioCodec,
     pub(crate) channels: Channels,
     pub(crate) sample_rate: u32,
     pub(crate) tracks: Tracks,
@@ -199,11 +199,11 @@ pub(crate) struct Source {
     pub(crate) gap: Gap,
     pub(crate) orientation: Orientation,
     pub(crate) group: Group,
-    /// Units per second of the picture track's times in an MP4; `None` for what the muxer chooses.
+    /// Units per second of the video track's times in an MP4; `None` for the muxer's choice.
     pub(crate) time_scale: Option<u32>,
-    /// Length of the stretches in which the tracks of an MP4 take turns, milliseconds; 0 for what the muxer chooses.
+    /// Length of the chunks in which the tracks of an MP4 alternate, milliseconds; 0 for the muxer's choice.
     pub(crate) interleave_ms: u32,
-    /// Where the clip begins, thousandths of what there is.
+    /// Where the clip starts, thousandths of the source.
     pub(crate) start_share: u32,
     pub(crate) length_ms: u32,
     pub(crate) shape: Shape,
@@ -214,9 +214,9 @@ pub(crate) struct Source {
     pub(crate) zoom: u32,
 }
 
-/// Takes an odd value in about a third of the draws, so that a source has few oddities at once.
-fn sometimes<T: Copy>(rng: &mut Rng, plain: T, odd: &[T]) -> T {
-    if rng.u32(0..3) == 0 { pick(rng, odd) } else { plain }
+/// Draws an unusual value in about a third of the cases, so that a source has only a few at the same time.
+fn sometimes<T: Copy>(rng: &mut Rng, plain: T, unusual: &[T]) -> T {
+    if rng.u32(0..3) == 0 { pick(rng, unusual) } else { plain }
 }
 
 fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
@@ -224,7 +224,7 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
 }
 
 impl Source {
-    /// The plainest source and clip: what every dimension is set to when a failure is shrunk.
+    /// The simplest source and clip, to which the dimensions are set when a failure is shrunk.
     pub(crate) fn plain() -> Self {
         Self {
             seconds: 4,
@@ -237,7 +237,7 @@ impl Source {
             tags: Tags::Both,
             size: (320, 180),
             rate: Rate::Constant(30),
-            sound: Sound::Aac,
+            audio: AudioCodec::Aac,
             channels: Channels::Stereo,
             sample_rate: 48_000,
             tracks: Tracks::PicturesFirst,
@@ -258,7 +258,7 @@ impl Source {
 
     /// The source and clip of a seed.
     pub(crate) fn draw(seed: u64) -> Self {
-        // Neighbouring seeds of the generator give neighbouring first numbers.
+        // Adjacent seeds of the generator would give similar first numbers.
         let rng = &mut Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d);
         use Container::*;
         let video = pick(
@@ -283,30 +283,30 @@ impl Source {
             .filter(|container| carries_video(*container, video))
             .collect();
         let container = pick(rng, &containers);
-        let sounds: Vec<Sound> = [
-            Sound::Aac,
-            Sound::Aac,
-            Sound::Opus,
-            Sound::Vorbis,
-            Sound::Mp3,
-            Sound::Flac,
-            Sound::Ac3,
-            Sound::Alac,
-            Sound::PcmS16,
-            Sound::PcmS24,
-            Sound::PcmF32,
-            Sound::PcmU8,
-            Sound::PcmS16Be,
-            Sound::None,
+        let codecs: Vec<AudioCodec> = [
+            AudioCodec::Aac,
+            AudioCodec::Aac,
+            AudioCodec::Opus,
+            AudioCodec::Vorbis,
+            AudioCodec::Mp3,
+            AudioCodec::Flac,
+            AudioCodec::Ac3,
+            AudioCodec::Alac,
+            AudioCodec::PcmS16,
+            AudioCodec::PcmS24,
+            AudioCodec::PcmF32,
+            AudioCodec::PcmU8,
+            AudioCodec::PcmS16Be,
+            AudioCodec::None,
         ]
         .into_iter()
-        .filter(|sound| carries_sound(container, *sound))
+        .filter(|audio| carries_audio(container, *audio))
         .collect();
         let milliseconds = [300, 700, 1_000, 1_300];
         let edits = [
             Edits::CopyCut(pick(rng, &milliseconds)),
             Edits::PicturesLate(pick(rng, &milliseconds)),
-            Edits::SoundLate(pick(rng, &milliseconds)),
+            Edits::AudioLate(pick(rng, &milliseconds)),
             Edits::Offset(pick(rng, &[500, 1_400, 3_000])),
             Edits::Trim(pick(rng, &[500, 1_200, 2_000]), 0),
             Edits::Trim(0, pick(rng, &milliseconds)),
@@ -315,7 +315,7 @@ impl Source {
         ];
         let gaps = [
             Gap::Pictures(pick(rng, &[200, 600, 1_300])),
-            Gap::Sound(pick(rng, &[200, 900])),
+            Gap::Audio(pick(rng, &[200, 900])),
             Gap::Both(pick(rng, &[1_000, 40_000])),
             Gap::LastHeld(pick(rng, &[1_000, 2_500])),
         ];
@@ -329,9 +329,9 @@ impl Source {
             Channels::Discrete,
         ];
         let tracks = [
-            Tracks::SoundFirst,
-            Tracks::SecondSound,
-            Tracks::SecondSoundDefault,
+            Tracks::AudioFirst,
+            Tracks::SecondAudio,
+            Tracks::SecondAudioDefault,
             Tracks::ChapterInFront,
             Tracks::Cover,
         ];
@@ -367,7 +367,7 @@ impl Source {
             tags: pick(rng, &[Tags::Both, Tags::Both, Tags::Stream, Tags::Container, Tags::None]),
             size: pick(rng, &[(320, 180), (384, 216), (480, 270), (640, 360), (320, 240), (180, 320), (270, 480)]),
             rate: sometimes(rng, Rate::Constant(30), &rates),
-            sound: pick(rng, &sounds),
+            audio: pick(rng, &codecs),
             channels: pick(rng, &[[Channels::Stereo; 7], channels].concat()),
             sample_rate: sometimes(rng, 48_000, &[16_000, 22_050, 32_000, 44_100, 44_100, 96_000]),
             tracks: sometimes(rng, Tracks::PicturesFirst, &tracks),
@@ -387,20 +387,20 @@ impl Source {
         source.allowed()
     }
 
-    /// The nearest source that FFmpeg can make and that means something.
+    /// The nearest source that FFmpeg can make and that is meaningful.
     pub(crate) fn allowed(mut self) -> Self {
         use Container::*;
         if !carries_video(self.container, self.video) {
             self.container = if carries_video(Mkv, self.video) { Mkv } else { Mov };
         }
-        if !carries_sound(self.container, self.sound) {
-            self.sound = if self.is_webm() { Sound::Opus } else { Sound::Aac };
+        if !carries_audio(self.container, self.audio) {
+            self.audio = if self.is_webm() { AudioCodec::Opus } else { AudioCodec::Aac };
         }
         if !pixels(self.video).contains(&self.pixel) {
             self.pixel = pixels(self.video)[0];
         }
-        // Motion JPEG is what JFIF says: BT.601 of full range. FFmpeg takes VP8 and MPEG-2 for limited range, whatever
-        // the file says; VP8 for BT.601, too. ProRes of full range does not exist.
+        // Motion JPEG is defined by JFIF: full-range BT.601. FFmpeg treats VP8 and MPEG-2 as limited range, whatever
+        // the file declares, and VP8 also as BT.601. Full-range ProRes does not exist.
         match self.video {
             Video::MotionJpeg => {
                 (self.full_range, self.matrix, self.primaries, self.tags) =
@@ -412,7 +412,7 @@ impl Source {
             Video::Mpeg2 | Video::ProRes => self.full_range = false,
             _ => {}
         }
-        // What is tagged nowhere is taken for BT.601 of limited range at these sizes.
+        // Without tags, these sizes are treated as limited-range BT.601.
         if self.tags == Tags::None {
             (self.full_range, self.matrix, self.primaries) = (false, Matrix::Bt601, Primaries::Bt601);
         }
@@ -422,7 +422,7 @@ impl Source {
         if matches!(self.video, Video::Vp8 | Video::Mpeg2 | Video::ProRes) && self.tags != Tags::None {
             self.tags = Tags::Both;
         }
-        // Its sequence header knows no slower rates; and FFmpeg's encoder of MPEG-4 no finer clock.
+        // MPEG-2's sequence header supports no lower rates, and FFmpeg's encoder of MPEG-4 supports no finer clock.
         if matches!(self.video, Video::Mpeg2) && matches!(self.rate, Rate::Constant(15) | Rate::Variable) {
             self.rate = Rate::Constant(25);
         }
@@ -434,15 +434,11 @@ impl Source {
             self.group = Group::Open;
         }
         let is_mp4 = matches!(self.container, Mp4 | FastStart | Mov);
-        // With B-frames FFmpeg shows the second part later, by their reordering; the standard does not.
-        if has_groups && self.edits == Edits::TwoParts && self.group != Group::IntraOnly {
-            self.group = Group::NoBFrames;
-        }
-        // GStreamer's demuxer drops the times of ProRes in Matroska, and the decoder counts them from zero: see the README.
+        // GStreamer's demuxer drops the times of ProRes in Matroska, and the decoder counts from zero: see the README.
         if self.video == Video::ProRes && self.container == Mkv {
             self.edits = Edits::Ordinary;
-            if self.sound != Sound::None {
-                self.sound = Sound::PcmS16;
+            if self.audio != AudioCodec::None {
+                self.audio = AudioCodec::PcmS16;
             }
             if self.rate == Rate::Variable {
                 self.rate = Rate::Constant(30);
@@ -451,7 +447,7 @@ impl Source {
                 self.gap = Gap::None;
             }
         }
-        if self.sound == Sound::None {
+        if self.audio == AudioCodec::None {
             self.channels = Channels::Stereo;
             self.sample_rate = 48_000;
             if !matches!(self.tracks, Tracks::ChapterInFront | Tracks::Cover) {
@@ -460,25 +456,29 @@ impl Source {
             if !matches!(self.gap, Gap::Pictures(_)) {
                 self.gap = Gap::None;
             }
-            if matches!(self.edits, Edits::SoundLate(_) | Edits::PicturesLate(_)) {
+            if matches!(self.edits, Edits::AudioLate(_) | Edits::PicturesLate(_)) {
                 self.edits = Edits::Ordinary;
             }
         }
-        self.channels = match (self.channels, self.sound) {
-            (Channels::Discrete, Sound::PcmS16 | Sound::PcmS24) if self.container == Mov => Channels::Discrete,
-            // Samples that are not coded have no layout that GStreamer reads: in Matroska there is none.
-            (Channels::Quad, Sound::PcmS16 | Sound::PcmS24) if self.container == Mov => Channels::Discrete,
+        self.channels = match (self.channels, self.audio) {
+            (Channels::Discrete, AudioCodec::PcmS16 | AudioCodec::PcmS24) if self.container == Mov => {
+                Channels::Discrete
+            }
+            // PCM has no layout that GStreamer reads: in Matroska there is none.
+            (Channels::Quad, AudioCodec::PcmS16 | AudioCodec::PcmS24) if self.container == Mov => Channels::Discrete,
             (Channels::Discrete, _) => Channels::Stereo,
-            (Channels::Quad, sound) if !matches!(sound, Sound::Flac | Sound::Opus | Sound::Vorbis) => Channels::Stereo,
-            (Channels::Surround51, Sound::Mp3 | Sound::Alac) => Channels::Stereo,
-            // Opus needs a table of its own for four channels, and FFmpeg writes it.
+            (Channels::Quad, audio) if !matches!(audio, AudioCodec::Flac | AudioCodec::Opus | AudioCodec::Vorbis) => {
+                Channels::Stereo
+            }
+            (Channels::Surround51, AudioCodec::Mp3 | AudioCodec::Alac) => Channels::Stereo,
+            // Opus needs a channel mapping table for four channels, which FFmpeg writes.
             (other, _) => other,
         };
-        self.sample_rate = match (self.sound, self.sample_rate) {
-            (Sound::Opus, _) => 48_000,
-            (Sound::Mp3 | Sound::Ac3, 96_000) => 44_100,
-            (Sound::Ac3, 16_000 | 22_050) => 32_000,
-            (Sound::Mp3, 16_000) => 22_050,
+        self.sample_rate = match (self.audio, self.sample_rate) {
+            (AudioCodec::Opus, _) => 48_000,
+            (AudioCodec::Mp3 | AudioCodec::Ac3, 96_000) => 44_100,
+            (AudioCodec::Ac3, 16_000 | 22_050) => 32_000,
+            (AudioCodec::Mp3, 16_000) => 22_050,
             (_, rate) => rate,
         };
         if matches!(self.tracks, Tracks::ChapterInFront | Tracks::Cover) && !is_mp4 {
@@ -492,9 +492,6 @@ impl Source {
         if live && matches!(self.edits, Edits::CopyCut(_)) {
             self.edits = Edits::Ordinary;
         }
-        if self.edits == Edits::TwoParts && self.sound == Sound::Flac {
-            self.sound = Sound::Aac;
-        }
         if matches!(self.edits, Edits::CopyCut(_)) && self.tags == Tags::Container {
             self.tags = Tags::Both;
         }
@@ -502,7 +499,7 @@ impl Source {
         if is_turned && self.full_range && matches!(self.pixel, Pixel::Yuv422 | Pixel::Yuv422Ten) {
             self.orientation = Orientation::Upright;
         }
-        // One fault of the time line at a time.
+        // Only one irregularity of the timeline at a time.
         if !matches!(self.edits, Edits::Ordinary) {
             self.gap = Gap::None;
         }
@@ -520,11 +517,12 @@ impl Source {
         if !is_mp4 {
             self.interleave_ms = 0;
         }
-        // A time scale must know the rate; with too coarse a one FFmpeg's muxer makes two pictures of one time.
+        // The time scale must be able to express the rate. With a coarser one, FFmpeg's muxer gives two pictures the
+        // same time.
         if matches!(self.rate, Rate::Ntsc(_)) {
             self.time_scale = self.time_scale.filter(|scale| *scale >= 30_000);
         }
-        // Narrow crops must still show a whole number.
+        // Narrow crops must still show a complete number.
         let (width, height) = self.size;
         let wider = match self.shape {
             Shape::Wide => width * 9 > height * 16,
@@ -539,8 +537,8 @@ impl Source {
         self
     }
 
-    /// Every step from this source towards the plainest one, by the name of its dimension.
-    pub(crate) fn plainer(&self) -> Vec<(&'static str, Self)> {
+    /// Every step from this source towards the simplest one, with the name of its dimension.
+    pub(crate) fn simplifications(&self) -> Vec<(&'static str, Self)> {
         let plain = Self::plain();
         macro_rules! steps {
             ($($field:ident),*) => {
@@ -554,7 +552,7 @@ impl Source {
             orientation,
             channels,
             sample_rate,
-            sound,
+            audio,
             group,
             rate,
             pixel,
@@ -572,7 +570,7 @@ impl Source {
             start_share,
             length_ms
         ];
-        // A codec and its container are plain together, or each alone.
+        // A codec and its container are simplified together, or each alone.
         let (video, container) = (plain.video, plain.container);
         steps.insert(0, ("container", Self { container, ..self.clone() }.allowed()));
         steps.insert(1, ("video", Self { video, ..self.clone() }.allowed()));
@@ -585,7 +583,7 @@ impl Source {
         matches!(self.container, Container::Webm | Container::LiveWebm)
     }
 
-    /// What the channels of its first sound track sound like.
+    /// The channels of its first audio track.
     pub(crate) fn channels(&self) -> Vec<Channel> {
         let each = |count: usize, amplitude: f64| (0..count).map(|tone| Channel { tone, amplitude }).collect();
         let pair = |left: f64, right: f64, tone: usize| {
@@ -602,7 +600,7 @@ impl Source {
         }
     }
 
-    /// The clip of what lies between two times of the source, milliseconds.
+    /// The order of a clip between two times of the source, milliseconds.
     pub(crate) fn order(&self, from_ms: i64, to_ms: i64) -> Order {
         let latest = (to_ms - i64::from(self.length_ms)).max(from_ms);
         let start = from_ms + (latest - from_ms) * i64::from(self.start_share) / 1_000;
@@ -630,23 +628,23 @@ fn carries_video(container: Container, video: Video) -> bool {
     }
 }
 
-fn carries_sound(container: Container, sound: Sound) -> bool {
+fn carries_audio(container: Container, audio: AudioCodec) -> bool {
     use Container::*;
     let is_mp4 = matches!(container, Mp4 | FastStart | Fragmented);
-    match sound {
-        Sound::None => true,
-        Sound::Aac | Sound::Mp3 | Sound::Ac3 => is_mp4 || matches!(container, Mov | Mkv),
-        Sound::Opus => is_mp4 || matches!(container, Mkv | Webm | LiveWebm),
-        Sound::Flac => is_mp4 || container == Mkv,
-        Sound::Vorbis => matches!(container, Mkv | Webm | LiveWebm),
-        Sound::Alac => is_mp4 || container == Mov,
-        Sound::PcmS16 | Sound::PcmS24 | Sound::PcmF32 => matches!(container, Mov | Mkv),
-        Sound::PcmU8 => container == Mkv,
-        Sound::PcmS16Be => container == Mov,
+    match audio {
+        AudioCodec::None => true,
+        AudioCodec::Aac | AudioCodec::Mp3 | AudioCodec::Ac3 => is_mp4 || matches!(container, Mov | Mkv),
+        AudioCodec::Opus => is_mp4 || matches!(container, Mkv | Webm | LiveWebm),
+        AudioCodec::Flac => is_mp4 || container == Mkv,
+        AudioCodec::Vorbis => matches!(container, Mkv | Webm | LiveWebm),
+        AudioCodec::Alac => is_mp4 || container == Mov,
+        AudioCodec::PcmS16 | AudioCodec::PcmS24 | AudioCodec::PcmF32 => matches!(container, Mov | Mkv),
+        AudioCodec::PcmU8 => container == Mkv,
+        AudioCodec::PcmS16Be => container == Mov,
     }
 }
 
-/// The pixel formats that both FFmpeg's encoder and the table of decoders have.
+/// The pixel formats that both FFmpeg's encoder and the table of decoders support.
 fn pixels(video: Video) -> Vec<Pixel> {
     use Pixel::*;
     match video {
@@ -673,7 +671,7 @@ impl fmt::Display for Source {
         write!(
             f,
             "{:?} {:?} at {} Hz, tracks {:?}, edits {:?}, gap {:?}, orientation {:?}, group {:?}, ",
-            self.sound,
+            self.audio,
             self.channels,
             self.sample_rate,
             self.tracks,
@@ -702,7 +700,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_one_source_and_every_source_is_allowed() {
+    fn a_seed_determines_one_source_and_every_source_is_allowed() {
         for seed in 0..2_000 {
             let source = Source::draw(seed);
             assert_eq!(source, Source::draw(seed));
@@ -767,19 +765,19 @@ mod tests {
             "Surround51",
             "Quad",
             "Discrete",
-            "SoundFirst",
-            "SecondSound,",
-            "SecondSoundDefault",
+            "AudioFirst",
+            "SecondAudio,",
+            "SecondAudioDefault",
             "ChapterInFront",
             "Cover",
             "CopyCut",
             "PicturesLate",
-            "SoundLate",
+            "AudioLate",
             "Offset",
             "Trim(",
             "TwoParts",
             "gap Pictures",
-            "gap Sound",
+            "gap Audio",
             "gap Both",
             "LastHeld",
             "orientation Right",
@@ -800,10 +798,10 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_ends_at_the_plainest_source() {
+    fn shrinking_ends_at_the_simplest_source() {
         for seed in 0..200 {
             let mut source = Source::draw(seed);
-            while let Some((_, step)) = source.plainer().into_iter().next() {
+            while let Some((_, step)) = source.simplifications().into_iter().next() {
                 source = step;
             }
             assert_eq!(source, Source::plain(), "seed {seed}");

@@ -1,6 +1,8 @@
-//! What FFmpeg cannot write: edit lists, display matrices and colour tags of MP4, poses and colour tags of Matroska.
+//! Edits of files that FFmpeg cannot write: edit lists, display matrices and colour tags of MP4, poses and colour tags
+//! of Matroska.
 
 use crate::source::Orientation;
+use clipfleet_tests::webm::{Element, children, element};
 use std::path::Path;
 
 /// A box of an MP4.
@@ -86,7 +88,7 @@ impl Mp4Box {
     }
 }
 
-/// Changes the header of an MP4, wherever it lies. Places of the media behind a header that grows are corrected.
+/// Changes the header of an MP4, wherever it is. If a header before the media grows, the chunk offsets are corrected.
 fn change_header(path: &Path, change: impl FnOnce(&mut Mp4Box)) {
     let bytes = std::fs::read(path).expect("the source");
     let (begin, end) = header_range(&bytes);
@@ -132,7 +134,7 @@ fn header_range(bytes: &[u8]) -> (usize, usize) {
     (begin, begin + be32(bytes, begin) as usize)
 }
 
-/// Marks the pictures of an MP4 as to be turned. Like phones, it moves the turned picture back to where it can be seen.
+/// Marks the pictures of an MP4 as rotated. Like phones, it moves the rotated picture back into view.
 pub(crate) fn turn_mp4(path: &Path, orientation: Orientation) {
     change_header(path, |header| {
         for track in header.tracks() {
@@ -158,7 +160,7 @@ pub(crate) fn turn_mp4(path: &Path, orientation: Orientation) {
     });
 }
 
-/// Replaces the edit lists of all tracks: of what they let through so far, only these parts are left, milliseconds.
+/// Replaces the edit lists of all tracks: of what they kept so far, only these parts remain, milliseconds.
 pub(crate) fn edit_mp4(path: &Path, parts: &[(u32, u32)]) {
     change_header(path, |header| {
         let movie_scale = be32(header.at(&[b"mvhd"]).expect("a movie header"), 12);
@@ -183,6 +185,39 @@ pub(crate) fn edit_mp4(path: &Path, parts: &[(u32, u32)]) {
     });
 }
 
+/// An entry of an edit list that presents media, seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edit {
+    /// Its start on the file's timeline.
+    pub(crate) movie: f64,
+    /// Its start in the track's media.
+    pub(crate) media: f64,
+    pub(crate) length: f64,
+}
+
+/// The edit list of an MP4's track: the entries that present media. A track without a list is presented completely.
+pub(crate) fn edit_list(path: &Path, track: usize) -> Vec<Edit> {
+    let bytes = std::fs::read(path).expect("the source");
+    let (begin, end) = header_range(&bytes);
+    let mut header = parse(&bytes[begin..end]).swap_remove(0);
+    let movie_scale = f64::from(be32(header.at(&[b"mvhd"]).expect("a movie header"), 12));
+    let track = header.tracks().nth(track).expect("a track");
+    let scale = f64::from(be32(track.at(&[b"mdia", b"mdhd"]).expect("a media header"), 12));
+    let Some(list) = track.at(&[b"edts", b"elst"]) else {
+        return vec![Edit { movie: 0.0, media: 0.0, length: f64::INFINITY }];
+    };
+    assert_eq!(list[0], 0, "a list of version 0");
+    let (mut edits, mut elapsed) = (Vec::new(), 0.0);
+    for at in (8..list.len()).step_by(12) {
+        let (length, media_time) = (f64::from(be32(list, at)) / movie_scale, be32(list, at + 4));
+        if media_time != u32::MAX {
+            edits.push(Edit { movie: elapsed, media: f64::from(media_time) / scale, length });
+        }
+        elapsed += length;
+    }
+    edits
+}
+
 /// Makes the last picture of an MP4 last until a time, milliseconds: in its table, its track and its edit list.
 pub(crate) fn hold_last_picture(path: &Path, until_ms: u32) {
     change_header(path, |header| {
@@ -196,7 +231,7 @@ pub(crate) fn hold_last_picture(path: &Path, until_ms: u32) {
             let length = (u64::from(until_ms) * u64::from(scale) / 1_000) as u32;
             media_header[16..20].copy_from_slice(&length.to_be_bytes());
             let table = track.at(&[b"mdia", b"minf", b"stbl", b"stts"]).expect("a table of times");
-            // The last picture gets a row of its own.
+            // The last picture gets its own row.
             let rows = be32(table, 4);
             let row = |table: &[u8], row: u32| (be32(table, 8 + row as usize * 8), be32(table, 12 + row as usize * 8));
             let before: u32 = (0..rows).map(|index| row(table, index)).map(|(count, delta)| count * delta).sum();
@@ -227,7 +262,7 @@ fn first_media_time(list: &[u8]) -> u32 {
     times.into_iter().find(|time| *time != u32::MAX).unwrap_or(0)
 }
 
-/// Makes the colour tags of an MP4's header unknown to readers; those in the coded stream stay.
+/// Hides the colour tags of an MP4's header from readers. The tags in the coded stream remain.
 pub(crate) fn drop_colours_mp4(path: &Path) {
     let mut bytes = std::fs::read(path).expect("the source");
     let places: Vec<usize> = bytes
@@ -257,55 +292,23 @@ const CUE_TRACK_POSITIONS: u32 = 0xb7;
 const CUE_CLUSTER_POSITION: u32 = 0xf1;
 const CRC: u32 = 0xbf;
 
-/// An element of Matroska: id, where it begins, where its content begins and ends.
-#[derive(Debug, Clone, Copy)]
-struct Element {
-    id: u32,
-    begin: usize,
-    content: usize,
-    end: usize,
-}
-
-fn element(bytes: &[u8], begin: usize) -> Element {
-    let id_bytes = bytes[begin].leading_zeros() as usize + 1;
-    let id = bytes[begin..begin + id_bytes].iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
-    let at = begin + id_bytes;
-    let size_bytes = bytes[at].leading_zeros() as usize + 1;
-    let content = at + size_bytes;
-    let field = bytes[at..content].iter().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
-    let size = field & !(1 << (7 * size_bytes));
-    let unknown = size == (1 << (7 * size_bytes)) - 1;
-    let end = if unknown { bytes.len() } else { (content + size as usize).min(bytes.len()) };
-    Element { id, begin, content, end }
-}
-
-fn children(bytes: &[u8], of: Element) -> Vec<Element> {
-    let (mut at, mut found) = (of.content, Vec::new());
-    while at < of.end {
-        let child = element(bytes, at);
-        at = child.end;
-        found.push(child);
-    }
-    found
-}
-
-/// An element with an eight-byte size.
-fn written(id: u32, content: &[u8]) -> Vec<u8> {
+/// Encodes an element with an eight-byte size.
+fn encode(id: u32, content: &[u8]) -> Vec<u8> {
     let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     [&id[..], &(1 << 56 | content.len() as u64).to_be_bytes(), content].concat()
 }
 
-/// What an element of an id and a content becomes; `None` where it stays.
+/// The replacement of an element with an id and content; `None` keeps the element.
 type Change<'a> = &'a dyn Fn(u32, &[u8]) -> Option<Vec<u8>>;
 
-/// Rewrites the elements on the way to the fields of pictures, and moves every reference to what lies behind them.
+/// Rewrites the elements on the path to the video fields, and adjusts every reference to data behind them.
 fn change_matroska(path: &Path, change: Change, extra: &[u8]) {
     let mut bytes = std::fs::read(path).expect("the source");
     let header = element(&bytes, 0);
     let segment = element(&bytes, header.end);
     assert_eq!(segment.id, SEGMENT, "a segment");
     let tracks = children(&bytes, segment).into_iter().find(|child| child.id == TRACKS).expect("tracks");
-    let new = written(TRACKS, &rewritten(&bytes, tracks, change, extra));
+    let new = encode(TRACKS, &rewrite(&bytes, tracks, change, extra));
     let growth = new.len() as i64 - (tracks.end - tracks.begin) as i64;
     for child in children(&bytes, segment) {
         let path: &[u32] = match child.id {
@@ -323,12 +326,12 @@ fn change_matroska(path: &Path, change: Change, extra: &[u8]) {
     std::fs::write(path, [&bytes[..tracks.begin], &new, &bytes[tracks.end..]].concat()).expect("the source");
 }
 
-fn rewritten(bytes: &[u8], of: Element, change: Change, extra: &[u8]) -> Vec<u8> {
+fn rewrite(bytes: &[u8], of: Element, change: Change, extra: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     for child in children(bytes, of) {
         match child.id {
-            TRACK_ENTRY | VIDEO => content.extend(written(child.id, &rewritten(bytes, child, change, extra))),
-            // Nobody keeps it up to date.
+            TRACK_ENTRY | VIDEO => content.extend(encode(child.id, &rewrite(bytes, child, change, extra))),
+            // The checksum would be wrong after the change.
             CRC => {}
             id => match change(id, &bytes[child.content..child.end]) {
                 Some(changed) => content.extend(changed),
@@ -361,8 +364,8 @@ fn shift(bytes: &mut [u8], of: Element, path: &[u32], from: u64, growth: i64) {
     }
 }
 
-/// Marks the pictures of a Matroska file as to be turned, by a pose as FFmpeg 6.1 and newer write it: a roll counts
-/// against the clock, and a yaw of half a turn mirrors before it.
+/// Marks the pictures of a Matroska file as rotated, by a pose as FFmpeg 6.1 and newer write it: a roll counts
+/// counter-clockwise, and a yaw of half a turn mirrors before it.
 pub(crate) fn turn_matroska(path: &Path, orientation: Orientation) {
     let (yaw, roll) = match orientation {
         Orientation::Upright => (0.0, 0.0),
@@ -375,18 +378,18 @@ pub(crate) fn turn_matroska(path: &Path, orientation: Orientation) {
     pose_matroska(path, yaw, roll);
 }
 
-/// Writes a pose into every picture track of a Matroska file.
+/// Writes a pose into every video track of a Matroska file.
 pub(crate) fn pose_matroska(path: &Path, yaw: f32, roll: f32) {
     const TYPE: u32 = 0x7671;
     const YAW: u32 = 0x7673;
     const PITCH: u32 = 0x7674;
     const ROLL: u32 = 0x7675;
-    let field = |id, degrees: f32| written(id, &degrees.to_be_bytes());
-    let pose = [written(TYPE, &[0]), field(YAW, yaw), field(PITCH, 0.0), field(ROLL, roll)].concat();
-    change_matroska(path, &|_, _| None, &written(PROJECTION, &pose));
+    let field = |id, degrees: f32| encode(id, &degrees.to_be_bytes());
+    let pose = [encode(TYPE, &[0]), field(YAW, yaw), field(PITCH, 0.0), field(ROLL, roll)].concat();
+    change_matroska(path, &|_, _| None, &encode(PROJECTION, &pose));
 }
 
-/// Takes the colour tags out of a Matroska file; those in the coded stream stay.
+/// Removes the colour tags from a Matroska file. The tags in the coded stream remain.
 pub(crate) fn drop_colours_matroska(path: &Path) {
     change_matroska(path, &|id, _| (id == COLOUR).then(Vec::new), &[]);
 }
@@ -397,9 +400,9 @@ const BLOCK: u32 = 0xa1;
 const SIMPLE_BLOCK: u32 = 0xa3;
 const CODEC_PRIVATE: u32 = 0x63a2;
 
-/// Makes the H.264 of a Matroska file, whose only pictures are track `track`, what Chromium records: units behind start
-/// codes, and no header of the codec beside the pictures. The units must be four bytes of length and the parameter sets
-/// among them.
+/// Converts the H.264 of a Matroska file, whose only video track is `track`, to the form that Chromium records: units
+/// behind start codes, and no codec header outside the stream. The units must have four bytes of length, and the
+/// parameter sets must be in the stream.
 pub(crate) fn as_byte_stream_matroska(path: &Path, track: u8) {
     change_matroska(path, &|id, _| (id == CODEC_PRIVATE).then(Vec::new), &[]);
     let mut bytes = std::fs::read(path).expect("the source");
@@ -424,7 +427,7 @@ pub(crate) fn as_byte_stream_matroska(path: &Path, track: u8) {
     std::fs::write(path, bytes).expect("the source");
 }
 
-/// Renames a box wherever it stands, for example a sample entry.
+/// Renames all boxes of a type in the header, for example a sample entry.
 pub(crate) fn rename(path: &Path, from: &[u8; 4], to: &[u8; 4]) {
     let mut bytes = std::fs::read(path).expect("the source");
     let (begin, end) = header_range(&bytes);

@@ -1,44 +1,44 @@
-//! The sound of generated sources, and reading it: every channel has tones of its own, which change each second, and
-//! all channels click together in the middle of each second.
+//! The audio of generated sources, and its analysis: every channel has its own tones, which change each second, and all
+//! channels click at the same time in the middle of each second.
 //!
-//! The tones pause around each click. So a signal tells which channel of which track it is, which second, and how loud;
-//! the click tells the delay, and the pauses are silent.
+//! The tones pause around each click. The tones identify the channel, the track and the second, and show the level; the
+//! click shows the delay, and the pauses are silent.
 
 use std::f64::consts::TAU;
 
-/// Samples per second of everything that is compared.
+/// Samples per second of all compared audio.
 pub(crate) const RATE: usize = 48_000;
 
-/// Tones of the channels of the first track in its first second, hertz; those of the second track lie above.
+/// Tones of the channels of the first track in its first second, hertz. Those of the second track are higher.
 const TONES: [f64; 6] = [400.0, 640.0, 880.0, 1_120.0, 1_360.0, 1_600.0];
 
 const SECOND_TRACK: f64 = 1_500.0;
 
-/// How much higher each second sounds; after five seconds it begins anew.
+/// How much the tones rise each second, hertz; after five seconds they start again.
 const STEP: f64 = 45.0;
 
 const SECONDS: usize = 5;
 
-/// Share of each second in which the tones pause.
+/// The part of each second in which the tones pause.
 const PAUSE: std::ops::Range<f64> = 0.42..0.62;
 
-/// When in each second it clicks, and for how long.
+/// The time of the click in each second, and its duration.
 const CLICK: f64 = 0.5;
 
 const CLICK_SECONDS: f64 = 0.006;
 
-/// Tones that make a click. They are within the band of every sampling rate and codec.
+/// Tones of a click. They are within the band of every sampling rate and codec.
 const CLICK_TONES: [f64; 4] = [1_250.0, 1_750.0, 2_350.0, 2_950.0];
 
 /// How much louder a click is.
 const CLICK_GAIN: f64 = 2.4;
 
-/// One channel of a source's sound.
+/// One channel of a source's audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Channel {
-    /// Whose tones it has.
+    /// The index of its tones.
     pub(crate) tone: usize,
-    /// Amplitude of its tones; below zero for the opposite phase, zero for silence.
+    /// Amplitude of its tones: negative for the opposite phase, zero for silence.
     pub(crate) amplitude: f64,
 }
 
@@ -47,7 +47,7 @@ fn tone(track: usize, channel: usize, second: usize) -> f64 {
     TONES[channel] + SECOND_TRACK * track as f64 + STEP * (second % SECONDS) as f64
 }
 
-/// The sound of a track, interleaved, as 32-bit floating-point numbers.
+/// The audio of a track, interleaved, as 32-bit floating-point samples.
 pub(crate) fn pcm(track: usize, channels: &[Channel], rate: u32, seconds: f64) -> Vec<u8> {
     let count = (seconds * f64::from(rate)).round() as usize;
     let mut bytes = Vec::with_capacity(count * channels.len() * 4);
@@ -64,7 +64,7 @@ fn sample(track: usize, channel: &Channel, time: f64) -> f64 {
     let (second, within) = (time as usize, time.fract());
     let edge = |distance: f64| (distance / 0.005).clamp(0.0, 1.0);
     let loud = if within < PAUSE.start { edge(PAUSE.start - within) } else { edge(within - PAUSE.end) };
-    // Each second begins anew, so its seam is faded, too.
+    // Each second starts at a new phase, so the tones are faded at its border, too.
     let loud = loud * edge(within).min(edge(1.0 - within));
     let steady = loud * (TAU * tone(track, channel.tone, second) * within).sin();
     let since = within - CLICK;
@@ -78,41 +78,41 @@ fn sample(track: usize, channel: &Channel, time: f64) -> f64 {
     channel.amplitude * (steady + click)
 }
 
-/// Length of what is measured at once, samples.
+/// Length of a measured block, samples.
 pub(crate) const BLOCK: usize = RATE / 10;
 
 const HOP: usize = RATE / 20;
 
-/// How far around a click it is quiet, samples.
+/// The silence before and after a click, samples.
 const AROUND_CLICK: usize = RATE * 55 / 1_000;
 
-/// The level of silence, decibels of full scale, and what counts as sound.
+/// The maximum level of silence, decibels of full scale, and the minimum level of a tone.
 pub(crate) const SILENT_DB: f64 = -70.0;
 
-const SOUNDING_DB: f64 = -40.0;
+const TONE_DB: f64 = -40.0;
 
-/// One side of a sound.
+/// The samples of one channel.
 pub(crate) type Side = [f64];
 
-/// Level of a stretch of sound, decibels of full scale.
+/// Level of a block of samples, decibels of full scale.
 pub(crate) fn level_db(samples: &[f64]) -> f64 {
     let energy = samples.iter().map(|sample| sample * sample).sum::<f64>();
     10.0 * (energy / samples.len().max(1) as f64).max(1e-12).log10()
 }
 
-/// Where blocks begin in which a tone is held, in a sound that is known to be right.
+/// Where blocks with a steady tone begin, in reference audio.
 pub(crate) fn steady_blocks(side: &Side) -> Vec<usize> {
     let steady = |from: &usize| {
         let block = &side[*from..*from + BLOCK];
         let levels: Vec<f64> = block.chunks(BLOCK / 5).map(level_db).collect();
         let (low, high) =
             levels.iter().fold((f64::MAX, f64::MIN), |(low, high), level| (low.min(*level), high.max(*level)));
-        low > SOUNDING_DB && high - low < 1.0
+        low > TONE_DB && high - low < 1.0
     };
     (HOP..side.len().saturating_sub(BLOCK + HOP)).step_by(HOP).filter(steady).collect()
 }
 
-/// Where blocks begin that are silent and have silence around them, in a sound that is known to be right.
+/// Where silent blocks surrounded by silence begin, in reference audio.
 pub(crate) fn silent_blocks(side: &Side) -> Vec<usize> {
     let silent = |from: &usize| {
         let (from, to) = (from.saturating_sub(HOP), (from + BLOCK / 2 + HOP).min(side.len()));
@@ -121,7 +121,7 @@ pub(crate) fn silent_blocks(side: &Side) -> Vec<usize> {
     (0..side.len().saturating_sub(BLOCK / 2)).step_by(HOP).filter(silent).collect()
 }
 
-/// Strength of every tone that any channel may have, in a block: its frequency and its level in decibels of full scale.
+/// Level of every tone that any channel may have, in a block: its frequency and its level in decibels of full scale.
 pub(crate) fn spectrum(block: &[f64]) -> Vec<(f64, f64)> {
     let tracks_and_channels = (0..2).flat_map(|track| (0..TONES.len()).map(move |channel| (track, channel)));
     let tones =
@@ -134,7 +134,7 @@ pub(crate) fn spectrum(block: &[f64]) -> Vec<(f64, f64)> {
     tones.map(|tone| (tone, strength_db(&windowed, tone))).collect()
 }
 
-/// Goertzel's algorithm. The window takes half of the amplitude.
+/// Goertzel's algorithm. The window halves the amplitude.
 fn strength_db(windowed: &[f64], frequency: f64) -> f64 {
     let turn = 2.0 * (TAU * frequency / RATE as f64).cos();
     let (mut last, mut before) = (0.0, 0.0);
@@ -146,7 +146,7 @@ fn strength_db(windowed: &[f64], frequency: f64) -> f64 {
     20.0 * (amplitude / 2.0_f64.sqrt()).max(1e-6).log10()
 }
 
-/// When it clicks, samples, in a sound that is known to be right: a short burst with quiet before and behind it.
+/// The positions of clicks, samples, in reference audio: short bursts with silence before and after.
 pub(crate) fn clicks(side: &Side) -> Vec<usize> {
     let part = RATE / 500;
     let levels: Vec<f64> = side.chunks(part).map(level_db).collect();
@@ -163,7 +163,7 @@ pub(crate) fn clicks(side: &Side) -> Vec<usize> {
     found
 }
 
-/// The middle of what sounds around a click, samples; `None` where hardly anything does.
+/// The energy centre around a click, samples; `None` if there is hardly any energy.
 pub(crate) fn middle(side: &Side, click: usize) -> Option<f64> {
     let from = click.saturating_sub(AROUND_CLICK);
     let around = &side[from..(click + AROUND_CLICK).min(side.len())];
@@ -173,7 +173,7 @@ pub(crate) fn middle(side: &Side, click: usize) -> Option<f64> {
     (total > 1e-2).then(|| from as f64 + moment / total)
 }
 
-/// How alike the two sides of a block are: 1 for equal, -1 for opposite phases.
+/// The correlation of the two channels of a block: 1 if equal, -1 for opposite phases.
 pub(crate) fn correlation(left: &[f64], right: &[f64]) -> f64 {
     let product = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
     product(left, right) / (product(left, left) * product(right, right)).sqrt().max(1e-9)

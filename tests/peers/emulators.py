@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-# A cold Java on a busy machine took 30 s at most.
+# A cold start of Java on a busy machine took 30 s at most.
 START_TIMEOUT = 120
 STOP_TIMEOUT = 10
 POLL_INTERVAL = 0.1
@@ -41,12 +41,12 @@ class EmulatorError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """An emulator that answers."""
+    """A running emulator that answers."""
 
     address: str
     """Host and port."""
     log: pathlib.Path
-    """What it printed; removed when it stops."""
+    """Its output; removed when it stops."""
     pid: int
 
 
@@ -73,7 +73,7 @@ def missing(service):
 
 
 def _sdk_roots():
-    """Yields the folders that the Google Cloud SDK may be in, most specific first."""
+    """Yields the possible folders of the Google Cloud SDK, most specific first."""
     if os.environ.get("CLOUDSDK_ROOT_DIR"):
         yield pathlib.Path(os.environ["CLOUDSDK_ROOT_DIR"])
     gcloud = shutil.which("gcloud")
@@ -92,7 +92,7 @@ def emulator(service, *arguments):
         log = pathlib.Path(folder, "log")
         address = f"127.0.0.1:{_free_port()}"
         with log.open("wb") as output:
-            # The program is a script that starts Java: a session of its own lets one signal reach both.
+            # The program is a script that starts Java. In its own session, one signal reaches both.
             process = subprocess.Popen(
                 [program, *_address_arguments(service, address), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -116,14 +116,14 @@ def _address_arguments(service, address):
 
 
 def _free_port():
-    """Returns a port that was free a moment ago; the emulators cannot choose one and tell."""
+    """Returns a port that was free a moment ago, because the emulators cannot choose and report one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def _wait_until_ready(service, address, process, log):
-    """Waits until the emulator answers HTTP with "Ok", which it does when it serves gRPC, too."""
+    """Waits until the emulator answers HTTP with "Ok". It then serves gRPC, too."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -146,20 +146,20 @@ def _tail(log):
 
 
 def _stop(process):
-    """Ends the emulator and its Java, which share a process group of their own."""
+    """Stops the emulator and its Java process, which share a process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         try:
             process.wait(STOP_TIMEOUT)
-            if not _group_lives(process.pid):
+            if not _group_exists(process.pid):
                 return
         except subprocess.TimeoutExpired:
             pass
 
 
-def _group_lives(group):
-    """Returns whether a process of the group is left; waits for Java to follow its script."""
+def _group_exists(group):
+    """Returns whether a process of the group still exists; waits for Java to exit after its script."""
     deadline = time.monotonic() + STOP_TIMEOUT
     while time.monotonic() < deadline:
         try:

@@ -3,9 +3,9 @@
     python3 tests/peers/firestore.py --ours 127.0.0.1:8085 --theirs 127.0.0.1:8080 [--seed N] [--only TEXT]
 
 Hand-written checks are in `firestore_checks.py` and `firestore_listen.py`, generated ones, from a seed, in
-`firestore_generated.py`. A difference is red unless `firestore_differences.py` lists it with its reason, and a listed
-difference that does not differ is red, too.
-Without --theirs Google's emulator is started; it is also started once more with the rules of `infra/firestore.rules`.
+`firestore_generated.py`. A difference fails unless `firestore_differences.py` lists it with its reason, and a listed
+difference that no longer differs fails, too.
+Without --theirs, Google's emulator is started. It is also started again with the rules of `infra/firestore.rules`.
 """
 
 import argparse
@@ -37,36 +37,36 @@ import emulators
 
 
 def outcome(check, peer):
-    """Returns what a check sees on a server."""
+    """Returns the outcome of a check on a server."""
     try:
         return comparable(check(peer), peer)
     except Refused as refused:
         return {"refused": refused.code}
 
 
-# How many times a check runs while the emulator fails with INTERNAL.
+# Maximum attempts of a check while the emulator fails with INTERNAL.
 ATTEMPTS = 5
 
 
 def outcomes(check, ours, theirs):
-    """Returns what a check sees on both servers."""
-    # A database of its own for each check, of the same name on both servers.
+    """Returns the outcomes of a check on both servers."""
+    # Each check has its own database, with the same name on both servers.
     for _ in range(ATTEMPTS):
         project = f"peers-{uuid.uuid4().hex[:12]}"
-        got, wanted = (outcome(check, peer.named(project)) for peer in (ours, theirs))
-        if wanted != firestore_differences.FAULT:
+        got, expected = (outcome(check, peer.named(project)) for peer in (ours, theirs))
+        if expected != firestore_differences.FAULT:
             break
-    return got, wanted
+    return got, expected
 
 
 def compare(checks, ours, theirs):
     """Runs every check on both servers; returns the numbers of those that passed and failed."""
     passed, failed = 0, 0
-    listed, unsteady = firestore_differences.LISTED, firestore_differences.UNSTEADY
+    listed, unstable = firestore_differences.LISTED, firestore_differences.UNSTABLE
     for name, check in checks:
-        got, wanted = outcomes(check, ours, theirs)
-        _, may_be = unsteady.get(name, ("", None))
-        if may_be(got, wanted) if may_be else (got == wanted) != (name in listed):
+        got, expected = outcomes(check, ours, theirs)
+        _, is_accepted = unstable.get(name, ("", None))
+        if is_accepted(got, expected) if is_accepted else (got == expected) != (name in listed):
             passed += 1
             continue
         failed += 1
@@ -75,7 +75,7 @@ def compare(checks, ours, theirs):
                 f"FAILED {name}: is listed as a difference ({listed[name]}), but both answer {_short(got)}", flush=True
             )
         else:
-            print(f"FAILED {name}\n  ours:   {_short(got)}\n  theirs: {_short(wanted)}", flush=True)
+            print(f"FAILED {name}\n  ours:   {_short(got)}\n  theirs: {_short(expected)}", flush=True)
     return passed, failed
 
 
@@ -87,15 +87,15 @@ def _short(answer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", required=True, help="host and port of our emulator")
-    parser.add_argument("--theirs", help="host and port of Google's Firestore emulator; started when not given")
+    parser.add_argument("--theirs", help="host and port of Google's Firestore emulator; started if not given")
     parser.add_argument("--seed", type=int, default=1, help="of the generated checks")
     parser.add_argument("--only", default="", help="run the checks whose names contain this text")
     arguments = parser.parse_args()
     checks = [*firestore_checks.CHECKS, *firestore_listen.CHECKS, *firestore_generated.checks(arguments.seed)]
     names = [name for name, _ in checks]
-    assert len(set(names)) == len(names), "two checks have one name"
-    unknown = {*firestore_differences.LISTED, *firestore_differences.UNSTEADY} - set(names)
-    assert not unknown or arguments.seed != 1, f"differences are listed that no check has: {sorted(unknown)}"
+    assert len(set(names)) == len(names), "two checks have the same name"
+    unknown = {*firestore_differences.LISTED, *firestore_differences.UNSTABLE} - set(names)
+    assert not unknown or arguments.seed != 1, f"listed differences without a check: {sorted(unknown)}"
     checks = [(name, check) for name, check in checks if arguments.only in name]
 
     with contextlib.ExitStack() as started:
@@ -104,8 +104,8 @@ def main():
     if arguments.only in "rules":
         more_passed, more_failed = firestore_rules.check()
         passed, failed = passed + more_passed, failed + more_failed
-    print(f"seed {arguments.seed}, {len(firestore_differences.LISTED) + len(firestore_differences.UNSTEADY)} listed differences")
-    print(f"{passed} passed, {failed} failed")
+    listed = len(firestore_differences.LISTED) + len(firestore_differences.UNSTABLE)
+    print(f"seed {arguments.seed}, {listed} listed differences, {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
 

@@ -1,6 +1,6 @@
-"""Hand-written checks of Firestore: each makes calls to a server and returns what both servers must agree on.
+"""Hand-written checks of Firestore: each makes calls to a server, and its outcome must be the same on both servers.
 
-A check that is a sentence is a function; what is tried with many values is a table of one call each.
+A function is one check; a table has one check for each row, with one call each.
 """
 
 import functools
@@ -14,13 +14,13 @@ LATER = "2100-01-01T00:00:00Z"
 
 
 def check(function):
-    """Registers a function; its name is the check's."""
+    """Registers a function as a check of the same name."""
     CHECKS.append((function.__name__.replace("_", " "), function))
     return function
 
 
 def table(kind, call, rows):
-    """Registers one check for each row, a label and what is passed to `call`."""
+    """Registers one check for each row: a label and the argument of `call`."""
     for label, argument in rows.items():
         CHECKS.append((f"{kind}: {label}", functools.partial(_call, call, argument)))
 
@@ -30,7 +30,7 @@ def _call(call, argument, peer):
 
 
 def attempt(call, *arguments, **more):
-    """Returns the answer, or the code of the refusal, so that a check can go on."""
+    """Returns the answer, or the code of the refusal, so that a check can continue."""
     try:
         return call(*arguments, **more)
     except Refused as refused:
@@ -54,12 +54,12 @@ def unary(field, operator):
 
 
 def both(*filters):
-    """Returns a filter that all of these make."""
+    """Returns the conjunction of filters."""
     return {"compositeFilter": {"op": "AND", "filters": list(filters)}}
 
 
 def either(*filters):
-    """Returns a filter that any of these makes."""
+    """Returns the disjunction of filters."""
     return {"compositeFilter": {"op": "OR", "filters": list(filters)}}
 
 
@@ -304,7 +304,7 @@ table(
     },
 )
 
-# Two writes of one document in one commit: every pair, on a document that is there and on one that is not.
+# Two writes of one document in one commit: every pair, on an existing and on a missing document.
 PAIRED = {
     "set": lambda peer, path, at: peer.update(path, {"n": 1}),
     "create": lambda peer, path, at: peer.update(path, {"n": 1}, exists=False),
@@ -462,7 +462,7 @@ table(
         "text longer than that": {"s": "x" * 1_048_488},
         "bytes of the longest size": {"s": b"x" * 1_048_487},
         "bytes longer than that": {"s": b"x" * 1_048_488},
-        # A document takes 52 bytes for `c/a`, and 2 for the name of each field.
+        # A document uses 52 bytes for `c/a`, and 2 for the name of each field.
         "the largest document": {"a": "x" * 524_000, "b": "x" * (1_048_576 - 524_000 - 58)},
         "a document larger than that": {"a": "x" * 524_000, "b": "x" * (1_048_576 - 524_000 - 57)},
     },
@@ -628,7 +628,7 @@ table(
 
 
 def _pages(method, part):
-    """Returns a check that turns all pages."""
+    """Returns a check that reads all pages."""
 
     def turn(peer, request):
         peer.put({f"{collection}/{name}": {"n": len(name)} for collection in "abcd" for name in ("x", "yy", "__id1__")})
@@ -638,7 +638,7 @@ def _pages(method, part):
             answer = peer.call(method, {**_named(peer, request), "pageToken": token})
             pages.append([one["name"] if isinstance(one, dict) else one for one in answer.get(part, [])])
             token = answer.get("nextPageToken", "")
-        # A page that is full may have an empty one behind it.
+        # A full page may be followed by an empty one.
         return [page for page in pages if page]
 
     return turn
@@ -953,7 +953,7 @@ def numbers_sort_before_text_among_names(peer):
 
 @check
 def a_range_from_the_lowest_name_has_every_document_below_a_collection(peer):
-    """What `recursive()` of the Python client and `recursiveDelete` of the Node client ask for."""
+    """The query of `recursive()` of the Python client and of `recursiveDelete` of the Node client."""
     peer.put({f"c/{name}": {} for name in ("0x", "Upper", "lower")} | {"c/Upper/d/X": {}, "cc/Q": {}, "b/A": {}})
     below = both(
         condition("__name__", "GREATER_THAN_OR_EQUAL", Ref("c/__id-9223372036854775808__")),

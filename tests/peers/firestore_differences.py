@@ -1,16 +1,16 @@
 """The intended differences between our Firestore and Google's emulator, each with its reason.
 
-Names are those of checks. A check that is listed here and does not differ makes the suite red, so the list stays true.
-`crates/emulator/README.md` repeats it for readers, a line for each reason.
+The keys are the names of checks. A listed check that does not differ fails the suite, so the list stays correct.
+`crates/emulator/README.md` lists the reasons, one line each.
 """
 
-TIMES = "reads at a past or later time are refused by name: ours keeps no history"
+TIMES = "reads at a past or later time are refused by name: our emulator keeps no history"
 DOWNWARD = "the emulator does not scan names downward; the real service does, given an index"
 CRASH = "the emulator fails with UNKNOWN; the error of the real service is INVALID_ARGUMENT"
 ARRAYS = "the emulator stores an array or vector in an array; documentation: arrays cannot contain arrays"
 RESERVED = "the emulator stores a reserved field; documentation: names like __x__ are reserved"
-FULL_PAGE = "the emulator gives a token behind the last page if that is full; documentation allows both"
-NOT_HERE = "refused by name: not part of ours"
+FULL_PAGE = "the emulator returns a token after the last page if that is full; documentation allows both"
+NOT_HERE = "refused by name: not supported by our emulator"
 
 LISTED = {
     "call: get at a later time": TIMES,
@@ -23,7 +23,7 @@ LISTED = {
     "aggregation: count downward by name": DOWNWARD,
     "call: list with a page token of nonsense": CRASH,
     "call: collections with a page token of nonsense": CRASH,
-    "pages: by a field": "the emulator fails with UNKNOWN on the second page; documentation has pages in every order",
+    "pages: by a field": "the emulator fails with UNKNOWN on the second page; documentation: pages work in every order",
     "aggregation: six": CRASH,
     "transform: append an array": ARRAYS,
     "transform: append a vector": ARRAYS,
@@ -37,18 +37,18 @@ LISTED = {
         "the emulator answers the time of its read; documentation: the update time of the document, which has none"
     ),
     "call: an empty commit": "the emulator answers no commit time; documentation: the time of the commit",
-    "aggregation: count up to none": "the emulator takes 0; documentation: up_to must be greater than zero",
+    "aggregation: count up to none": "the emulator accepts 0; documentation: up_to must be greater than zero",
     "the answer says how many documents an offset skipped": (
         "the emulator repeats skipped_results in every answer but the last; documentation: results skipped between the "
         "last response and the current one"
     ),
     "the first of two transactions wins": (
-        "Google's emulator locks what is read, so that the first waits for the second and gives up; ours is "
-        "optimistic, as the real service may be told to be"
+        "Google's emulator locks documents that are read, so that the first waits for the second and fails; ours is "
+        "optimistic, as the real service can be configured to be"
     ),
 }
 
-# What the emulator answers when it fails; a listener's stream does so now and then, whatever it listens to.
+# The emulator's answer when it fails. A listener's stream fails like this at times, whatever it listens to.
 FAULT = {"refused": "INTERNAL"}
 
 
@@ -59,9 +59,9 @@ def _ended(ours, theirs):
     return [list(end) for end in ends] == [[1, 0]] and theirs in (FAULT, [documents, []])
 
 
-# What a race in the emulator decides: the reason, and whether both answers are what they may be.
-UNSTEADY = {
-    "listen: a target that is asked once": (
+# Outcomes that depend on a race in the emulator: the reason, and whether both answers are acceptable.
+UNSTABLE = {
+    "listen: a target that is requested once": (
         "the emulator ends the stream with INTERNAL or keeps the target; documentation: the target is removed once it "
         "is current",
         _ended,

@@ -12,8 +12,8 @@ VALUES = [
     None, True, False, NAN, -INFINITY, INFINITY, 0, -0.0, 0.0, 1, 1.0, 1.5, -1, 2, 3, 9_007_199_254_740_993,
     9_007_199_254_740_992.0, 2**63 - 1, -(2**63), 9.3e18, time(0), time(1), time(1, 1_000), "", "a", "b", "ab", "ä",
     "\U0001f600", "\uffee", b"", b"a", b"\xff", Ref("c/a"), Ref("c/b"), Ref("c/__id7__"), Ref("d/a"), geo(0, 0),
-    geo(1, -1), [], [1], [1, 2], [1.0], [None], [NAN], ["a"], ["a", "b"], [{"k": 1}], vector(1), vector(2), vector(1, 2),
-    {}, {"k": 1}, {"k": 1.0}, {"k": 2}, {"j": 1}, {"k": None}, {"k": {"k": 1}},
+    geo(1, -1), [], [1], [1, 2], [1.0], [None], [NAN], ["a"], ["a", "b"], [{"k": 1}], vector(1), vector(2),
+    vector(1, 2), {}, {"k": 1}, {"k": 1.0}, {"k": 2}, {"j": 1}, {"k": None}, {"k": {"k": 1}},
 ]  # fmt: skip
 FIELDS = ["a", "b", "m.x", "`q-r`"]
 IDS = ["a", "b", "B", "0", "_", "ä", "__id7__", "__id12__", "__id-3__", "zz", "Z9", "a b"]
@@ -48,7 +48,7 @@ def _documents(draw):
             if draw.random() < 0.5:
                 fields["m"] = {"x": draw.choice(VALUES)}
             documents[f"{collection}/{name}"] = fields
-    # Enough numbers and arrays for what only they answer.
+    # Enough numbers and arrays for requests that only match these.
     for number in range(12):
         documents[f"c/n{number}"] = {
             "a": draw.choice([1, 2, 3, 1.5]),
@@ -58,7 +58,7 @@ def _documents(draw):
 
 
 def _on(documents, request, peer):
-    """Runs a request on the documents; the answer of a query is names and what was selected."""
+    """Runs a request on the documents; returns names and selected fields for a query."""
     peer.put(documents)
     if "aggregations" in request:
         return peer.aggregate(request["query"], *request["aggregations"])
@@ -86,7 +86,7 @@ def _filter(draw, depth=0):
     if kind < 0.55:
         field = _field(draw)
         operands = [_operand(draw, field) for _ in range(draw.randint(1, 4))]
-        # Arrays and vectors cannot stand in arrays, so not among several operands.
+        # Arrays cannot contain arrays or vectors, so a list of operands has neither.
         operands = [operand for operand in operands if not isinstance(operand, list)] or [1]
         return _field_filter(field, draw.choice(LISTS), operands)
     field = _field(draw)
@@ -119,7 +119,7 @@ def _structured(draw):
 
 
 def _order(draw, field):
-    # Google's emulator refuses to scan names downward; the real service needs an index for it.
+    # Google's emulator refuses to scan names in descending order; the real service needs an index for it.
     downward = field != "__name__" and draw.random() < 0.5
     return {"field": {"fieldPath": field}, "direction": "DESCENDING" if downward else "ASCENDING"}
 

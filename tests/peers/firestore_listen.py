@@ -1,8 +1,8 @@
-"""Checks of Firestore's listeners: what a client has of its targets at each moment that the server calls consistent.
+"""Checks of Firestore's listeners: the content of the targets whenever the server reports a consistent state.
 
-Servers may put changes into as many messages as they like, so messages are not compared. Each step ends with a write
-to a document that every listener here also watches; once that write was seen and the server said that all targets are
-consistent, the targets hold all of the step.
+Servers may split changes into any number of messages, so messages are not compared. Each step ends with a write to a
+document that every listener here also watches. Once that write was received and the server reported that all targets
+are consistent, the targets contain the whole step.
 """
 
 import queue as queues
@@ -11,7 +11,7 @@ import threading
 import grpc
 
 from firestore_checks import condition, cursor, order, query, unary
-from firestore_peer import SERVICE, Refused, parse, resolved, types, written
+from firestore_peer import SERVICE, Refused, parse, resolved, to_json, types
 
 # Bounds a hang; a step took 2 s at most on a busy machine.
 STEP_TIMEOUT = 40
@@ -20,7 +20,7 @@ CHECKS = []
 
 
 class Listener:
-    """One stream, and what its targets hold."""
+    """One stream, and the content of its targets."""
 
     def __init__(self, peer):
         self.peer = peer
@@ -50,7 +50,7 @@ class Listener:
     def _receive(self):
         try:
             for response in self._stream:
-                self._responses.put(written(response))
+                self._responses.put(to_json(response))
         except grpc.RpcError as error:
             self._responses.put(error)
 
@@ -68,16 +68,16 @@ class Listener:
         self._send({"removeTarget": number})
 
     def settle(self):
-        """Waits until everything that was written is seen; returns what the targets hold."""
+        """Waits until all writes were received; returns the content of the targets."""
         self.marks += 1
         self.peer.put({"mark/mark": {"n": self.marks}})
-        alive = {number for number in self.targets if number not in self.ended}
-        while not (self.seen_mark == self.marks and self.consistent and alive - set(self.ended) <= self.current):
+        active = {number for number in self.targets if number not in self.ended}
+        while not (self.seen_mark == self.marks and self.consistent and active - set(self.ended) <= self.current):
             self._follow(self._next())
         return self.state()
 
     def state(self):
-        """Returns what the targets hold, and how they ended."""
+        """Returns the content of the targets, and how they ended."""
         held = {
             number: {name: fields for name, fields in sorted(held.items())} for number, held in self.targets.items()
         }
@@ -97,7 +97,7 @@ class Listener:
         try:
             response = self._responses.get(timeout=STEP_TIMEOUT)
         except queues.Empty as error:
-            raise Refused("SILENCE", f"nothing was heard for {STEP_TIMEOUT} s") from error
+            raise Refused("SILENCE", f"no message for {STEP_TIMEOUT} s") from error
         if isinstance(response, grpc.RpcError):
             raise Refused(response.code().name, response.details())
         return response
@@ -113,7 +113,7 @@ class Listener:
                     self._show(number, document)
                 self._drop(document["name"], change.get("removedTargetIds", ()))
             case {"documentDelete": change} | {"documentRemove": change}:
-                # Documents that were asked for by name are removed from all targets that asked.
+                # Documents that were requested by name are removed from all targets that requested them.
                 self._drop(change["document"], change.get("removedTargetIds", ()))
 
     def _follow_target(self, change):
@@ -144,7 +144,7 @@ class Listener:
 
 
 def check(function):
-    """Registers a check that is given a peer and a listener."""
+    """Registers a check that receives a peer and a listener."""
 
     def run(peer):
         listener = Listener(peer)
@@ -259,7 +259,7 @@ def several_targets_show_one_document(peer, listener):
 
 
 @check
-def a_target_that_was_removed_hears_nothing(peer, listener):
+def a_removed_target_receives_nothing(peer, listener):
     listener.add(1, query())
     listener.add(2, query("d"))
     peer.put({"c/a": {}, "d/a": {}})
@@ -271,7 +271,7 @@ def a_target_that_was_removed_hears_nothing(peer, listener):
 
 
 @check
-def a_target_that_is_asked_once(peer, listener):
+def a_target_that_is_requested_once(peer, listener):
     peer.put({"c/a": {"n": 1}})
     listener.add(1, query(), once=True)
     return listener.settle()
@@ -296,7 +296,7 @@ def a_listener_comes_back_with_its_token(peer, listener):
     peer.commit(peer.update("c/a", {"n": 2}), peer.delete("c/b"), peer.update("c/e", {}))
     again = Listener(peer)
     try:
-        # As a client does, with what it had.
+        # As a client does, with its previous state.
         again.marks = again.seen_mark = listener.marks
         again.add(1, query(), resumeToken=token)
         again.targets[1] = dict(listener.targets[1])

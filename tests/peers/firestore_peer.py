@@ -1,8 +1,8 @@
-"""One Firestore server as the differential suite sees it: calls in protobuf's JSON form in, comparable outcomes out.
+"""One Firestore server for the differential suite: calls in protobuf's JSON form in, comparable outcomes out.
 
-The requests travel over gRPC in the message types of google-cloud-firestore, or as JSON over HTTP/1.1. An outcome holds
+The requests are sent over gRPC in the message types of google-cloud-firestore, or as JSON over HTTP/1.1. An outcome has
 what must be equal on both servers: a status code and the answers. Ids that each server chooses (of transactions and
-pages) are left out of it, and times are replaced by their rank.
+pages) are left out, and times are replaced by their rank.
 """
 
 import base64
@@ -16,7 +16,7 @@ from google.protobuf import json_format
 
 # Bounds a hang. The slowest call, a commit that waits for a lock in Google's emulator, took 30 s.
 CALL_TIMEOUT = 60
-# Commits of the largest size.
+# Enough for commits of the maximum size.
 MESSAGE_BYTES = 64 << 20
 
 SERVICE = "google.firestore.v1.Firestore"
@@ -49,7 +49,7 @@ class Refused(Exception):
 
 
 class Peer:
-    """A server, and one database of it that belongs to one check."""
+    """A server, and the database of one check."""
 
     def __init__(self, address, project, channel=None):
         self.address = address
@@ -73,11 +73,11 @@ class Peer:
         message = parse(resolved(request, self.root), request_type.pb())
         read = response_type.pb().FromString if response_type else (lambda data: b"")
         invoke = call(f"/{SERVICE}/{method}", request_serializer=bytes, response_deserializer=read)
-        # Google's emulator takes this token for an administrator, for whom no rules hold.
+        # Google's emulator accepts this token as an administrator's, to whom no rules apply.
         metadata = [("authorization", "Bearer owner"), ("google-cloud-resource-prefix", self.database)]
         try:
             answer = invoke(message.SerializeToString(), timeout=CALL_TIMEOUT, metadata=metadata)
-            return [written(one) for one in answer] if streams else written(answer)
+            return [to_json(one) for one in answer] if streams else to_json(answer)
         except grpc.RpcError as error:
             raise Refused(error.code().name, error.details()) from error
 
@@ -151,7 +151,7 @@ def _rest(transforms, condition):
 
 
 def parse(request, message_type):
-    """Reads a request; `verify` is field 5 of a write, which the published protocol does not have."""
+    """Parses a request; `verify` is field 5 of a write, which the published protocol does not have."""
     if not isinstance(request, dict) or not any("verify" in write for write in request.get("writes", ())):
         return json_format.ParseDict(request, message_type())
     message = json_format.ParseDict({**request, "writes": []}, message_type())
@@ -174,17 +174,17 @@ def _varint(number):
     return bytes(parts)
 
 
-def written(message):
+def to_json(message):
     """Returns a message as JSON."""
     return json_format.MessageToDict(message) if message else {}
 
 
 class Ref(str):
-    """A reference, as the path below `documents`; the suite makes the full name of it."""
+    """A reference, as the path below `documents`; the suite resolves it to the full name."""
 
 
 class Raw(dict):
-    """A value in JSON as it is."""
+    """A value that is already JSON."""
 
 
 def time(seconds, nanos=0):
@@ -198,12 +198,12 @@ def geo(latitude, longitude):
 
 
 def vector(*numbers):
-    """Returns a vector, which is a map by another name."""
+    """Returns a vector, which is a special map."""
     return {"__type__": "__vector__", "value": [float(number) for number in numbers]}
 
 
 def value(plain):
-    """Returns a plain Python value in JSON. References are relative until `resolved` has named the database."""
+    """Returns a plain Python value in JSON. References stay relative until `resolved` adds the database."""
     match plain:
         case Raw():
             return dict(plain)
@@ -238,7 +238,7 @@ def encoded(fields):
 
 
 def resolved(json_value, root):
-    """Names the database in relative references."""
+    """Adds the database to relative references."""
     match json_value:
         case dict():
             return {name: resolved(member, root) for name, member in json_value.items()}
@@ -250,7 +250,7 @@ def resolved(json_value, root):
 
 
 def comparable(outcome, peer):
-    """Returns an outcome in which only what both servers must agree on is left."""
+    """Returns the part of an outcome on which both servers must agree."""
     plain = _without_choices(outcome, peer)
     times = sorted(set(_times(plain)), key=_moment)
     ranks = {at: f"<time {rank}>" for rank, at in enumerate(times, 1)}
@@ -260,12 +260,12 @@ def comparable(outcome, peer):
 def _without_choices(outcome, peer):
     match outcome:
         case dict():
-            # The emulator says `done` at the end of every answer, which documentation leaves to servers.
+            # The emulator sends `done` at the end of every answer, which the documentation leaves to servers.
             left = {"transaction", "readTime", "nextPageToken", "done"}
             kept = {name: _without_choices(member, peer) for name, member in outcome.items() if name not in left}
             if "nextPageToken" in outcome:
                 kept["nextPageToken"] = "<more>"
-            # Both servers may say a message in words of their own.
+            # The servers may word a message differently.
             if "code" in kept and "message" in kept:
                 kept.pop("message")
             return kept
@@ -277,7 +277,7 @@ def _without_choices(outcome, peer):
 
 
 def _moment(time_text):
-    """Returns a key by which times sort that have fractions of different lengths."""
+    """Returns a sort key for times with fractions of different lengths."""
     whole, _, fraction = time_text.removesuffix("Z").partition(".")
     return whole, fraction.ljust(9, "0")
 
@@ -298,7 +298,7 @@ def _times(outcome):
 def _replaced(outcome, ranks):
     match outcome:
         case {"timestampValue": str(at)} if at.startswith("20") and not at.startswith("2001-"):
-            # What the server took for its own time, in milliseconds.
+            # The server's own time, in milliseconds.
             return {"timestampValue": "<server time>" if len(at) <= len("2026-01-01T00:00:00.000Z") else at}
         case dict():
             return {name: _replaced(member, ranks) for name, member in outcome.items()}

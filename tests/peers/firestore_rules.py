@@ -1,6 +1,6 @@
-"""Asks Google's emulator, started with `infra/firestore.rules`, whether the rules answer as wanted.
+"""Tests the rules of `infra/firestore.rules` on Google's emulator.
 
-Our emulator has no rules, so these are no comparisons: each question has its wanted answer beside it.
+Our emulator has no rules, so these are not comparisons: each request has its expected status.
 """
 
 import base64
@@ -27,20 +27,20 @@ DOCUMENTS = {
 
 
 def check():
-    """Asks every question; returns the numbers of right and wrong answers."""
+    """Makes every request; returns the numbers of correct and wrong answers."""
     if not emulators.installed("firestore"):
         print(f"SKIPPED the rules: {emulators.missing('firestore')}")
         return 0, 0
     with emulators.emulator("firestore", f"--rules={RULES}") as running:
-        # As an administrator, for whom no rules hold.
+        # As an administrator, to whom no rules apply.
         Peer(running.address, PROJECT).put(DOCUMENTS)
-        wrong = [question for question in QUESTIONS if not _is_answered(running.address, *question)]
+        wrong = [request for request in REQUESTS if not _is_answered(running.address, *request)]
     for name, *_ in wrong:
         print(f"FAILED the rules: {name}")
-    return len(QUESTIONS) - len(wrong), len(wrong)
+    return len(REQUESTS) - len(wrong), len(wrong)
 
 
-def _is_answered(address, name, user, verb, path, body, wanted):
+def _is_answered(address, name, user, verb, path, body, expected):
     root = f"/v1/projects/{PROJECT}/databases/(default)/documents"
     headers = {"content-type": "application/json"}
     if user is not None:
@@ -51,13 +51,13 @@ def _is_answered(address, name, user, verb, path, body, wanted):
         status = connection.getresponse().status
     finally:
         connection.close()
-    if status != wanted:
-        print(f"  {name}: expected {wanted}, got {status}")
-    return status == wanted
+    if status != expected:
+        print(f"  {name}: expected {expected}, got {status}")
+    return status == expected
 
 
 def _token(user):
-    """Returns a user's token, which the emulator takes without a signature."""
+    """Returns a user's token, which the emulator accepts without a signature."""
     claims = {
         "sub": user,
         "user_id": user,
@@ -78,17 +78,17 @@ def _query(collection, owner=None, group=False):
     return {"structuredQuery": query}
 
 
-def _questions():
-    """Yields a name, who asks, what, and the wanted status."""
+def _requests():
+    """Yields a name, the user, the request, and the expected status."""
     for path in ("/exportBatches/b", "/exportBatches/b/clips/c"):
         yield f"the owner gets {path}", OWNER, "GET", path, None, GRANTED
         yield f"a stranger does not get {path}", STRANGER, "GET", path, None, REFUSED
-        yield f"nobody signed in does not get {path}", ANONYMOUS, "GET", path, None, REFUSED
-    # A document that is not there yet: the answer is "not found", which is no refusal.
+        yield f"an anonymous user does not get {path}", ANONYMOUS, "GET", path, None, REFUSED
+    # A document that does not exist yet: the answer is "not found", which is not a refusal.
     missing = http.client.NOT_FOUND
     for path in ("/exportBatches/none", "/exportBatches/b/clips/none"):
-        yield f"who is signed in is told that {path} is not there", STRANGER, "GET", path, None, missing
-        yield f"nobody signed in is not told of {path}", ANONYMOUS, "GET", path, None, REFUSED
+        yield f"a signed-in user learns that {path} does not exist", STRANGER, "GET", path, None, missing
+        yield f"an anonymous user does not learn about {path}", ANONYMOUS, "GET", path, None, REFUSED
     yield "nobody gets a batch without an owner", OWNER, "GET", "/exportBatches/unowned", None, REFUSED
     for path in ("/exportRequests/b", "/fleetControl/fleet", "/other/o"):
         yield f"an owner does not get {path}", OWNER, "GET", path, None, REFUSED
@@ -97,14 +97,15 @@ def _questions():
         yield f"the owner lists own {collection}", OWNER, "POST", ask, _query(collection, OWNER), GRANTED
         yield f"nobody lists all {collection}", OWNER, "POST", ask, _query(collection), REFUSED
         yield f"a stranger does not list {collection}", STRANGER, "POST", ask, _query(collection, OWNER), REFUSED
-        yield f"nobody signed in does not list {collection}", ANONYMOUS, "POST", ask, _query(collection, OWNER), REFUSED
+        anonymous = f"an anonymous user does not list {collection}"
+        yield anonymous, ANONYMOUS, "POST", ask, _query(collection, OWNER), REFUSED
     # No rule matches collection groups.
     yield "no group of clips is listed", OWNER, "POST", ":runQuery", _query("clips", OWNER, True), REFUSED
     for path in ("/exportBatches/b", "/exportBatches/new", "/exportBatches/b/clips/c", "/exportRequests/b", "/other/o"):
         for user in (OWNER, STRANGER, ANONYMOUS):
             body = {"fields": encoded(OWNED)}
-            yield f"{user or 'nobody signed in'} does not write {path}", user, "PATCH", path, body, REFUSED
-            yield f"{user or 'nobody signed in'} does not delete {path}", user, "DELETE", path, None, REFUSED
+            yield f"{user or 'an anonymous user'} does not write {path}", user, "PATCH", path, body, REFUSED
+            yield f"{user or 'an anonymous user'} does not delete {path}", user, "DELETE", path, None, REFUSED
 
 
-QUESTIONS = list(_questions())
+REQUESTS = list(_requests())

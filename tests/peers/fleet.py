@@ -3,7 +3,7 @@
     python3 emulators.py run pubsub python3 emulators.py run firestore python3 fleet.py PROGRAMS STORAGE
 
 PROGRAMS is the folder of the built programs, STORAGE host and port of our Storage server. The roles are the programs
-as they are deployed; topics, subscriptions and the bucket are made here, as Terraform makes them.
+as they are deployed. This script creates topics, subscriptions and the bucket, as Terraform does.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2
 PROJECT = "clipfleet-local"
 BUCKET = "clipfleet-local"
 SUBSCRIPTIONS = {
-    # Name: topic, seconds to acknowledge, longest wait before the next delivery, topic of dead letters.
+    # Name: topic, ack deadline in seconds, maximum backoff in seconds, dead letter topic.
     "export-requests-dispatcher": ("export-requests", 60, 60, None),
     "clip-jobs-worker": ("clip-jobs", 20, 30, "clip-jobs-dead-letter"),
     "clip-jobs-dead-letter-status": ("clip-jobs-dead-letter", 60, 60, None),
@@ -37,20 +37,20 @@ ROLES = ("dispatcher", "status", "worker")
 CLIPS = {"one": (1, 4), "two": (2.5, 5)}
 FPS = 30
 
-# Seconds, for anything: a busy machine took 20 for all of it.
+# Maximum wait for each step, seconds. On a busy machine the whole test took 20.
 TIMEOUT = 240
 POLL_INTERVAL = 0.2
 
 
 def make_topology(storage):
-    """Makes topics and subscriptions on the emulator, and the bucket on our server."""
+    """Creates topics and subscriptions on the emulator, and the bucket on our server."""
     publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
     named = {}
     for topic in sorted({topic for topic, *_ in SUBSCRIPTIONS.values()}):
         named[topic] = publisher.create_topic(name=publisher.topic_path(PROJECT, topic)).name
-    for name, (topic, ack_seconds, longest, dead_letters) in SUBSCRIPTIONS.items():
+    for name, (topic, ack_seconds, max_backoff, dead_letters) in SUBSCRIPTIONS.items():
         backoff = {"minimum_backoff": duration_pb2.Duration(seconds=1)}
-        backoff["maximum_backoff"] = duration_pb2.Duration(seconds=longest)
+        backoff["maximum_backoff"] = duration_pb2.Duration(seconds=max_backoff)
         request = {
             "name": subscriber.subscription_path(PROJECT, name),
             "topic": named[topic],
@@ -64,7 +64,7 @@ def make_topology(storage):
     request = urllib.request.Request(
         f"http://{storage}/storage/v1/b?project={PROJECT}", body, {"content-type": "application/json"}
     )
-    with contextlib.suppress(urllib.error.HTTPError):  # It may be there.
+    with contextlib.suppress(urllib.error.HTTPError):  # It may exist.
         urllib.request.urlopen(request, timeout=TIMEOUT).close()
     return subscriber
 
@@ -78,7 +78,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(program, role, environment, folder):
-    """Runs a role until the block ends; gives its address once it is ready."""
+    """Runs a role until the block ends; yields its address once it is ready."""
     port = free_port()
     log = folder / f"{role}.log"
     with log.open("wb") as output:
@@ -89,7 +89,7 @@ def running(program, role, environment, folder):
         deadline = time.monotonic() + TIMEOUT
         while not is_ready(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{role} does not get ready:\n{log.read_text()}")
+                sys.exit(f"{role} did not become ready:\n{log.read_text()}")
             time.sleep(POLL_INTERVAL)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -103,7 +103,7 @@ def running(program, role, environment, folder):
 
 
 def is_ready(port):
-    """Returns whether a role says that it can work."""
+    """Returns whether a role reports that it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=TIMEOUT) as answer:
             return answer.status == 200
@@ -112,11 +112,11 @@ def is_ready(port):
 
 
 def export(program, dispatcher, environment, folder):
-    """Exports the clips of a generated source; returns what the command line says of the batch."""
+    """Exports the clips of a generated source; returns the batch status of the command line, and the folder."""
     source, clips = folder / "source.mp4", folder / "clips"
-    picture, sound = "testsrc2=size=1280x720:rate=30", "sine=frequency=440"
+    video, audio = "testsrc2=size=1280x720:rate=30", "sine=frequency=440"
     coded = ["-t", "6", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", source]
-    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, *coded]
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", video, "-f", "lavfi", "-i", audio, *coded]
     subprocess.run(command, check=True, timeout=TIMEOUT)
     command = [program, "export", source, "--server", dispatcher, "--out", clips, "--json"]
     command += [f"--clip={name}={start}-{end}" for name, (start, end) in CLIPS.items()]
@@ -127,7 +127,7 @@ def export(program, dispatcher, environment, folder):
 
 
 def frames(path):
-    """Returns how many frames a file decodes to."""
+    """Returns the number of frames that a file decodes to."""
     command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v", "-show_entries"]
     command += ["stream=nb_read_frames", "-of", "csv=p=0", path]
     return int(subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout)
@@ -164,7 +164,8 @@ def main(programs, storage):
             batch, clips = export(program, addresses["dispatcher"], environment, folder)
             # Documents as any client of the emulator reads them.
             credentials = google.auth.credentials.AnonymousCredentials()
-            documents = Firestore(project=PROJECT, credentials=credentials).document(f"exportBatches/{batch['batchId']}")
+            firestore = Firestore(project=PROJECT, credentials=credentials)
+            documents = firestore.document(f"exportBatches/{batch['batchId']}")
             stored = documents.get().to_dict()
             assert (stored["status"], stored["completedClips"]) == ("completed", len(CLIPS)), stored
             for name, (start, end) in CLIPS.items():
@@ -173,7 +174,7 @@ def main(programs, storage):
                 got = frames(clips / f"{name}.mp4")
                 assert got == (end - start) * FPS, f"{name} has {got} frames"
         wait_settled(subscriber)
-    print(f"{len(CLIPS)} clips on Google's emulators: documents, files and queues are as they should be")
+    print(f"{len(CLIPS)} clips on Google's emulators: documents, files and queues are correct")
 
 
 if __name__ == "__main__":

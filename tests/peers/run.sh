@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares our emulator with Google's own emulators: the same calls to both, our conformance suite on theirs,
-# and a fleet on theirs. See README.md beside this file. Takes programs that are built already, of CLIPFLEET_PROGRAMS or target/debug.
+# Compares our emulator with Google's emulators: the same calls to both, our conformance suite on theirs, and a fleet on
+# theirs. See README.md in this folder. Uses programs that are already built, from CLIPFLEET_PROGRAMS or target/debug.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -20,7 +20,7 @@ for program in clipfleet clipfleet-emulator clipfleet-pipeline; do
     "cargo build --workspace --bins, or name another folder in CLIPFLEET_PROGRAMS"
 done
 
-# No proxy, no credentials, no cloud that this machine might be part of, no addresses of other emulators.
+# No proxy, no credentials, no cloud environment, no addresses of other emulators.
 unset GOOGLE_APPLICATION_CREDENTIALS PUBSUB_EMULATOR_HOST FIRESTORE_EMULATOR_HOST STORAGE_EMULATOR_HOST
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PYTHONDONTWRITEBYTECODE=1
 
@@ -43,7 +43,7 @@ ours=$(<"$folder/address")
 ours=${ours#http://}
 
 failed=()
-# What hangs is ended after a quarter of an hour.
+# A comparison that hangs is killed after a quarter of an hour.
 compare() {
   local service=$1 host=$2
   if ! "$python" emulators.py installed "$service" >/dev/null 2>&1; then
@@ -65,18 +65,18 @@ compare() {
 compare pubsub PUBSUB_EMULATOR_HOST
 compare firestore FIRESTORE_EMULATOR_HOST
 
-# What our conformance suite holds and the emulator does not; our servers and the service do.
-left_out=(
-  # It ignores retry policies: what is handed back comes again at once.
-  a_handed_back_message_waits_out_its_backoff
-  # It does not give back what a stream held that broke or was closed.
+# Conformance checks that Google's emulator fails. Our emulator and the service pass them.
+skipped_checks=(
+  # It ignores retry policies: a nacked message is redelivered immediately.
+  a_nacked_message_waits_for_its_backoff
+  # It does not redeliver the messages of a stream that broke or was closed.
   an_unsettled_message_returns_after_the_deadline
-  close_hands_back_what_was_not_taken
+  close_nacks_messages_that_were_not_received
   # It ignores max_outstanding_messages: one stream gets both messages.
   two_streams_share_the_work
 )
 
-# Whether both emulators are there; says what is skipped where one is not.
+# Whether both emulators are installed. Otherwise prints what is skipped.
 both_installed() {
   local service
   for service in pubsub firestore; do
@@ -91,7 +91,7 @@ both_installed() {
 conformance() {
   local skip test skips=()
   both_installed "the conformance suite" || return 0
-  for skip in "${left_out[@]}"; do
+  for skip in "${skipped_checks[@]}"; do
     skips+=(--skip "$skip")
   done
   if [[ -n ${CLIPFLEET_CONFORMANCE:-} ]]; then
@@ -104,7 +104,7 @@ conformance() {
   fi
   echo "== our conformance suite on Google's emulators"
   timeout --kill-after=10 1800 "$python" emulators.py run pubsub "$python" emulators.py run firestore \
-    env STORAGE_EMULATOR_HOST="$ours" "${test[@]}" --include-ignored elsewhere "${skips[@]}" || failed+=(conformance)
+    env STORAGE_EMULATOR_HOST="$ours" "${test[@]}" --include-ignored external "${skips[@]}" || failed+=(conformance)
 }
 conformance
 

@@ -1,4 +1,4 @@
-//! The document store as one process sees it.
+//! The document store of one process.
 
 use crate::{
     media::{OVERSIZED, UNSTORABLE},
@@ -20,50 +20,50 @@ impl SimDocuments {
         &*self.0.world.cloud.documents
     }
 
-    /// Takes away the fence that a mutation is about.
+    /// Removes the precondition that a mutation removes.
     fn mutate(&self, writes: &mut [Write]) {
         let world = &self.0.world;
         for write in writes {
-            let blind = match write.path.split('/').next().unwrap_or_default() {
-                names::REQUESTS => Mutation::RecordsWithoutDedupe,
-                names::BATCHES => Mutation::BlindStatusWrites,
-                _ => Mutation::LeadershipForEveryone,
+            let mutation = match write.path.split('/').next().unwrap_or_default() {
+                names::REQUESTS => Mutation::NoRequestDedupe,
+                names::BATCHES => Mutation::UnconditionalStatusWrites,
+                _ => Mutation::UnconditionalLeadership,
             };
-            if world.is(blind) {
+            if world.has(mutation) {
                 write.precondition = Precondition::None;
             }
         }
     }
 
-    /// The same for what was read of records.
+    /// Removes the retries from records that were read, if the mutation does so.
     fn forget_retries<'a>(&self, documents: impl Iterator<Item = &'a mut Document>) {
-        if self.0.world.is(Mutation::NoLookForRetries) {
+        if self.0.world.has(Mutation::NoCheckForRetries) {
             documents.for_each(|document| drop(document.fields.remove("retried")));
         }
     }
 }
 
-/// Whether the store will never take a write: the status document of a clip that is doomed so.
+/// Whether the store permanently refuses a write: the status document of a clip whose id says so.
 fn is_refused(write: &Write) -> bool {
-    let says_more_than_the_least =
+    let has_full_content =
         || write.fields.get("encoder").is_some_and(|encoder| *encoder != Value::String(String::new()));
     write.path.starts_with(names::BATCHES)
-        && (write.path.ends_with(UNSTORABLE) || write.path.ends_with(OVERSIZED) && says_more_than_the_least())
+        && (write.path.ends_with(UNSTORABLE) || write.path.ends_with(OVERSIZED) && has_full_content())
 }
 
 #[async_trait]
 impl Documents for SimDocuments {
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
         let effect = async {
-            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookWhetherWanted) {
+            if self.0.role == Role::Worker && self.0.world.has(Mutation::NoCheckForCancellation) {
                 return Ok(vec![None; paths.len()]);
             }
             let mut documents = self.store().get(paths).await?;
-            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForLaterAttempts) {
+            if self.0.role == Role::Worker && self.0.world.has(Mutation::NoCheckForLaterAttempts) {
                 documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove("attemptId")));
             }
             self.forget_retries(documents.iter_mut().flatten());
-            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForPause) {
+            if self.0.role == Role::Worker && self.0.world.has(Mutation::NoPollForPause) {
                 documents.iter_mut().flatten().for_each(|document| drop(document.fields.remove("paused")));
             }
             Ok(documents)
@@ -78,7 +78,7 @@ impl Documents for SimDocuments {
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
         let effect = async {
             let reconciles = self.0.role == Role::Dispatcher && search.field == "open";
-            if reconciles && self.0.world.is(Mutation::NoLookForOpenBatches) {
+            if reconciles && self.0.world.has(Mutation::NoScanForOpenBatches) {
                 return Ok(Vec::new());
             }
             let mut documents = self.store().find(collection, search).await?;
@@ -93,10 +93,10 @@ impl Documents for SimDocuments {
         let process = Arc::clone(&self.0);
         let effect = async move {
             if let Some(refused) = writes.iter().find(|write| is_refused(write)) {
-                process.world.count("a document was refused for good");
-                process.world.trace(&process.name, format_args!("is refused {} for good", refused.path));
-                let passes = process.world.is(Mutation::RefusalsThatSeemToPass);
-                let kind = if passes { ErrorKind::Unavailable } else { ErrorKind::Invalid };
+                process.world.count("a document was permanently refused");
+                process.world.trace(&process.name, format_args!("write of {} permanently refused", refused.path));
+                let transient = process.world.has(Mutation::RefusalsAsTransient);
+                let kind = if transient { ErrorKind::Unavailable } else { ErrorKind::Invalid };
                 return Err(CloudError::new(kind, format!("write {}: it is too large", refused.path)));
             }
             let versions = process.world.cloud.documents.commit(writes.clone()).await?;
@@ -105,13 +105,13 @@ impl Documents for SimDocuments {
                 let (status, progress) = (shown("status"), shown("progress"));
                 process.world.trace(&process.name, format_args!("writes {} {status} {progress}", write.path));
             }
-            process.world.observe(|ledger, counts| ledger.written(&process.name, &writes, counts));
+            process.world.observe(|checker, counts| checker.written(&process.name, &writes, counts));
             Ok(versions)
         };
         self.0.send("write documents", effect).await
     }
 
-    /// Of the mirror, which is off here.
+    /// Used by the mirror only, which is disabled here.
     async fn amend(&self, writes: Vec<Write>, amendment: Amendment) -> Result<(), CloudError> {
         let process = Arc::clone(&self.0);
         let effect = async move { process.world.cloud.documents.amend(writes, amendment).await };

@@ -1,11 +1,11 @@
-//! A status service without the rule of the fold, for the mutation that removes it: whatever event comes last is what people read.
+//! A status service without the fold, for the mutation that removes it: documents show the event that arrived last.
 
 use clipfleet_cloud::{Cloud, Fields, Precondition, Value, Write};
 use clipfleet_contract::{event, names};
-use clipfleet_domain::{job::EventKind, lifecycle::ClipEventKind, rendition::name_of, state::State};
+use clipfleet_domain::{job::EventKind, lifecycle::ClipEventKind, state::State, wire_name::WireName as _};
 use tokio_util::sync::CancellationToken;
 
-/// Events held at once.
+/// Events leased at the same time.
 const OUTSTANDING: usize = 100;
 
 pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), String> {
@@ -38,7 +38,7 @@ pub(crate) async fn run(cloud: Cloud, stop: CancellationToken) -> Result<(), Str
             _ => String::new(),
         };
         let fields = Fields::from([
-            ("status".to_owned(), Value::String(name_of(&State::ALL, state).to_owned())),
+            ("status".to_owned(), Value::String(state.name().to_owned())),
             ("progress".to_owned(), Value::Integer(percent)),
             ("outputUri".to_owned(), Value::String(output)),
             ("generation".to_owned(), Value::Integer(i64::from(event.generation))),

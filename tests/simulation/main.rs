@@ -1,86 +1,87 @@
-//! The whole fleet, simulated: dispatchers, workers, status and scalers on a cloud in memory and virtual time, everything that happens decided
-//! by one seed.
+//! Simulates the whole fleet: dispatchers, workers, status services and scalers run on an in-memory cloud and in
+//! virtual time. One seed determines everything that happens.
 //!
 //! ```text
-//!  people ──▶ dispatchers ──▶ queue ──▶ workers ──▶ queue ──▶ status ──▶ documents
-//!                 │               │          └── pool ◀── scalers ◀─┴───────┤
-//!                 └───────────────┴──── each process's own cloud ────────────┘
-//!                      refuses, loses answers, delivers twice and late, loses leases, kills its caller
+//!  clients ──▶ dispatchers ──▶ queue ──▶ workers ──▶ queue ──▶ status ──▶ documents
+//!                  │               │          └── pool ◀── scalers ◀─┴───────┤
+//!                  └───────────────┴── each process's view of the cloud ──────┘
+//!          refuses calls, loses answers, delivers twice and late, expires leases, kills the caller
 //! ```
 //!
-//! The roles are the real ones, loops and all; media work is made up (`media.rs`). Each effect on the cloud is looked at as it takes
-//! place (`ledger.rs`) and once more when all is quiet (`ending.rs`). A red run names its seed, and the seed repeats it exactly.
+//! The roles run their real code, including their loops; only media work is simulated (`media.rs`). Each effect on the
+//! cloud is checked when it occurs (`checker.rs`), and the end state is checked once the fleet is quiescent
+//! (`quiescence.rs`). A failed run reports its seed, and the seed reproduces the run exactly.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod checker;
+mod clients;
 mod documents;
-mod ending;
-mod holding;
+mod fault_profile;
 mod last_event;
-mod ledger;
+mod leases;
 mod media;
 mod mutation;
 mod objects;
 mod operators;
-mod people;
 mod pool;
 mod process;
 mod queue;
+mod quiescence;
 mod run;
 mod seeds;
 mod supervisor;
 mod topology;
-mod weather;
 mod world;
 
-use clipfleet_tests::asked;
+use clipfleet_tests::settings;
 use mutation::Mutation;
 use run::run;
 use seeds::{report, run_seeds};
 use std::{env, ops::Range, time::Duration};
 
-/// Seeds of every test run.
+/// Seeds in a normal test run.
 const SEEDS: u64 = 2_000;
-/// Seeds of a soak.
+/// Seeds in a soak test.
 const SOAK_SEEDS: u64 = 100_000;
-/// The environment's name for a seed to replay.
-const SEED: &str = "CLIPFLEET_SIMULATION_SEED";
+/// The environment variable that names one seed to replay.
+const SEED_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEED";
 
-/// The environment's name for the seeds of a soak, when some were run before.
-const SOME_SEEDS: &str = "CLIPFLEET_SIMULATION_SEEDS";
+/// The environment variable that selects the seeds of a soak test.
+const SOAK_SEEDS_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
-/// What many seeds must reach: a simulation in which these do not happen would prove nothing.
-const MUST_REACH: [&str; 37] = [
+/// Situations that a run over many seeds must reach. A simulation that never reaches them proves nothing about them.
+const REQUIRED_SITUATIONS: [&str; 37] = [
     "a batch was sent twice at once",
     "a call lost its answer",
     "a call was refused",
     "a call was slow",
-    "a delivery came twice",
-    "a delivery was held up",
-    "a document was refused for good",
+    "a delivery was delayed",
+    "a delivery was duplicated",
+    "a document was permanently refused",
     "a job was lost",
-    "a job was set aside",
+    "a job was dead-lettered",
     "a later attempt took over",
-    "a lease of clip-jobs-worker was left by the dead",
-    "a lease of clip-jobs-worker was lost by the living",
-    "a lease of progress-events-status was lost by the living",
-    "a lease was lost by the frozen",
+    "a lease expired in a frozen process",
+    "a lease of clip-jobs-worker expired in a running process",
+    "a lease of clip-jobs-worker outlived its process",
+    "a lease of progress-events-status expired in a running process",
     "a process died at a call",
     "a process was frozen",
     "a process was killed",
-    "a process was told to stop",
+    "a process was asked to stop",
     "a settlement was lost",
-    "a silent batch was mended",
-    "a worker was dismissed",
+    "a stalled batch was repaired",
+    "a worker was removed from the pool",
     "another scaler became the leader",
-    "another request came under a used id",
+    "another request used the same id",
     "cancelled -> queued (retried)",
     "failed -> queued (retried)",
     "media: crash",
     "media: transient failure",
     "redriven",
-    "the fleet was let go on",
     "the fleet was paused",
+    "the fleet was resumed",
     "the pool grew",
     "the pool shrank",
     "processing -> cancelled",
@@ -90,37 +91,37 @@ const MUST_REACH: [&str; 37] = [
     "queued -> cancelled",
 ];
 
-fn green(seeds: Range<u64>, longest: Duration) {
-    let summary = run_seeds(seeds.clone(), None, longest);
-    if let Some(red) = &summary.red {
-        panic!("{}", report(red));
+fn check_seeds(seeds: Range<u64>, timeout: Duration) {
+    let summary = run_seeds(seeds.clone(), None, timeout);
+    if let Some(failed) = &summary.failed {
+        panic!("{}", report(failed));
     }
-    println!("{} seeds in {:.1} s\n{}", summary.seeds, summary.took.as_secs_f64(), summary.table());
-    assert_eq!(summary.seeds, seeds.end - seeds.start, "only so many in {longest:?}");
-    let missed: Vec<_> = MUST_REACH.iter().filter(|what| !summary.reached.contains_key(**what)).collect();
+    println!("{} seeds in {:.1} s\n{}", summary.seeds, summary.elapsed.as_secs_f64(), summary.table());
+    assert_eq!(summary.seeds, seeds.end - seeds.start, "the run hit its time limit of {timeout:?}");
+    let missed: Vec<_> = REQUIRED_SITUATIONS.iter().filter(|what| !summary.reached.contains_key(**what)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
 }
 
 #[test]
-fn every_seed_keeps_every_promise() {
-    green(0..SEEDS, Duration::from_secs(600));
+fn no_seed_violates_a_guarantee() {
+    check_seeds(0..SEEDS, Duration::from_secs(600));
 }
 
 #[test]
 #[ignore = "takes long; part of `make soak`"]
-fn a_hundred_thousand_seeds_keep_every_promise() {
-    green(asked::numbers(SOME_SEEDS, 0..SOAK_SEEDS), Duration::from_secs(4 * 3_600));
+fn a_hundred_thousand_seeds_violate_no_guarantee() {
+    check_seeds(settings::range(SOAK_SEEDS_VARIABLE, 0..SOAK_SEEDS), Duration::from_secs(4 * 3_600));
 }
 
 #[test]
 fn the_given_seed() {
-    let Some(seed) = env::var(SEED).ok() else {
-        return println!("skipped: {SEED} names no seed to replay");
+    let Some(seed) = env::var(SEED_VARIABLE).ok() else {
+        return println!("skipped: {SEED_VARIABLE} names no seed to replay");
     };
     let scratch = tempfile::tempdir().unwrap();
-    let ran = run(seed.parse().unwrap(), None, scratch.path(), true);
-    println!("{}\ndigest {:016x}", ran.trace.join("\n"), ran.digest);
-    assert!(ran.violation.is_none(), "{}", ran.violation.unwrap());
+    let result = run(seed.parse().unwrap(), None, scratch.path(), true);
+    println!("{}\ndigest {:016x}", result.trace.join("\n"), result.digest);
+    assert!(result.violation.is_none(), "{}", result.violation.unwrap());
 }
 
 #[test]
@@ -138,95 +139,95 @@ fn a_seed_repeats_exactly() {
     }
 }
 
-/// The seed at which the simulation notices that a fence is missing.
-fn caught(mutation: Mutation) {
-    const WITHIN: u64 = 1_000;
-    let summary = run_seeds(0..WITHIN, Some(mutation), Duration::from_secs(300));
-    let red = summary.red.unwrap_or_else(|| panic!("{mutation:?} went unnoticed in {} seeds", summary.seeds));
-    println!("{mutation:?} caught at seed {}: {}", red.seed, red.violation.unwrap_or_default());
+/// Asserts that the simulation detects a mutation, and prints the seed that detects it.
+fn assert_detected(mutation: Mutation) {
+    const MAX_SEEDS: u64 = 1_000;
+    let summary = run_seeds(0..MAX_SEEDS, Some(mutation), Duration::from_secs(300));
+    let failed = summary.failed.unwrap_or_else(|| panic!("{mutation:?} was not detected in {} seeds", summary.seeds));
+    println!("{mutation:?} detected by seed {}: {}", failed.seed, failed.violation.unwrap_or_default());
 }
 
 #[test]
-fn objects_that_are_overwritten_is_caught() {
-    caught(Mutation::OverwrittenObjects);
+fn overwriting_objects_is_detected() {
+    assert_detected(Mutation::OverwriteObjects);
 }
 
 #[test]
-fn a_publication_that_is_not_confirmed_is_caught() {
-    caught(Mutation::UnconfirmedPublish);
+fn an_unconfirmed_publish_is_detected() {
+    assert_detected(Mutation::UnconfirmedPublish);
 }
 
 #[test]
-fn a_job_settled_before_its_end_is_told_is_caught() {
-    caught(Mutation::EarlyAck(clipfleet_contract::names::CLIP_JOBS_WORKER));
+fn acking_a_job_before_its_end_is_published_is_detected() {
+    assert_detected(Mutation::EarlyAck(clipfleet_contract::names::CLIP_JOBS_WORKER));
 }
 
 #[test]
-fn an_event_settled_before_it_is_written_is_caught() {
-    caught(Mutation::EarlyAck(clipfleet_contract::names::PROGRESS_EVENTS_STATUS));
+fn acking_an_event_before_it_is_written_is_detected() {
+    assert_detected(Mutation::EarlyAck(clipfleet_contract::names::PROGRESS_EVENTS_STATUS));
 }
 
 #[test]
-fn a_request_settled_before_it_is_recorded_is_caught() {
-    caught(Mutation::EarlyAck(clipfleet_contract::names::EXPORT_REQUESTS_DISPATCHER));
+fn acking_a_request_before_it_is_recorded_is_detected() {
+    assert_detected(Mutation::EarlyAck(clipfleet_contract::names::EXPORT_REQUESTS_DISPATCHER));
 }
 
 #[test]
-fn a_fold_in_which_the_last_event_wins_is_caught() {
-    caught(Mutation::LastEventWins);
+fn a_fold_in_which_the_last_event_wins_is_detected() {
+    assert_detected(Mutation::LastEventWins);
 }
 
 #[test]
-fn a_record_that_is_written_again_is_caught() {
-    caught(Mutation::RecordsWithoutDedupe);
+fn a_missing_request_dedupe_is_detected() {
+    assert_detected(Mutation::NoRequestDedupe);
 }
 
 #[test]
-fn a_worker_that_does_not_look_for_results_is_caught() {
-    caught(Mutation::NoLookForResults);
+fn a_worker_that_does_not_check_for_results_is_detected() {
+    assert_detected(Mutation::NoCheckForResults);
 }
 
 #[test]
-fn a_worker_that_does_not_look_whether_it_is_wanted_is_caught() {
-    caught(Mutation::NoLookWhetherWanted);
+fn a_worker_that_does_not_check_for_cancellation_is_detected() {
+    assert_detected(Mutation::NoCheckForCancellation);
 }
 
 #[test]
-fn a_status_that_writes_without_looking_is_caught() {
-    caught(Mutation::BlindStatusWrites);
+fn unconditional_status_writes_are_detected() {
+    assert_detected(Mutation::UnconditionalStatusWrites);
 }
 
 #[test]
-fn a_document_that_is_refused_for_good_and_tried_for_ever_is_caught() {
-    caught(Mutation::RefusalsThatSeemToPass);
+fn retrying_a_permanently_refused_document_is_detected() {
+    assert_detected(Mutation::RefusalsAsTransient);
 }
 
 #[test]
-fn a_worker_that_does_not_look_for_a_pause_is_caught() {
-    caught(Mutation::NoLookForPause);
+fn a_worker_that_does_not_poll_for_a_pause_is_detected() {
+    assert_detected(Mutation::NoPollForPause);
 }
 
 #[test]
-fn a_dispatcher_that_does_not_look_for_open_batches_is_caught() {
-    caught(Mutation::NoLookForOpenBatches);
+fn a_dispatcher_that_does_not_scan_for_open_batches_is_detected() {
+    assert_detected(Mutation::NoScanForOpenBatches);
 }
 
 #[test]
-fn a_record_that_does_not_tell_of_retries_is_caught() {
-    caught(Mutation::NoLookForRetries);
+fn a_record_without_its_retries_is_detected() {
+    assert_detected(Mutation::NoCheckForRetries);
 }
 
 #[test]
-fn leadership_that_anyone_can_take_is_caught() {
-    caught(Mutation::LeadershipForEveryone);
+fn unconditional_leadership_is_detected() {
+    assert_detected(Mutation::UnconditionalLeadership);
 }
 
 #[test]
-fn a_worker_that_does_not_feel_its_pulse_is_caught() {
-    caught(Mutation::NoPulse);
+fn a_worker_without_stall_detection_is_detected() {
+    assert_detected(Mutation::NoStallDetection);
 }
 
 #[test]
-fn a_worker_that_does_not_look_for_later_attempts_is_caught() {
-    caught(Mutation::NoLookForLaterAttempts);
+fn a_worker_that_does_not_check_for_later_attempts_is_detected() {
+    assert_detected(Mutation::NoCheckForLaterAttempts);
 }

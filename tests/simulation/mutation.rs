@@ -1,38 +1,39 @@
-//! Fences taken away, one at a time: each must turn the simulation red, or the simulation proves nothing about it. They are taken away in
-//! the cloud that the roles are given, or in a role of the tests' own; no production code knows of them.
+//! Mutations: each removes one safeguard, and the simulation must then fail, or it proves nothing about that safeguard.
+//! A mutation acts in the cloud that the roles are given, or in a role that the tests provide; no production code knows
+//! of it.
 
-/// One fence taken away.
+/// One safeguard that is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutation {
-    /// Create-if-absent: the object store overwrites.
-    OverwrittenObjects,
-    /// Confirm-before-ack, at the publisher: a publication is said to be confirmed before it is.
+    /// Create-if-absent: the object store overwrites objects.
+    OverwriteObjects,
+    /// Confirm-before-ack, at the publisher: `publish` returns before the message is published.
     UnconfirmedPublish,
-    /// Confirm-before-ack, at a subscription: its messages are settled as they are handed out.
+    /// Confirm-before-ack, at a subscription: its messages are acked on delivery.
     EarlyAck(&'static str),
-    /// The lease check, first half: a worker does not notice that it stood still for longer than its leases last.
-    NoPulse,
-    /// The lease check, second half: an attempt does not see the later one that has its lease.
-    NoLookForLaterAttempts,
-    /// The monotone fold: the last event is what people read.
+    /// The lease check, first half: a worker does not notice that it stalled for longer than its leases last.
+    NoStallDetection,
+    /// The lease check, second half: an attempt does not see the later attempt that holds its lease.
+    NoCheckForLaterAttempts,
+    /// The monotone fold: documents show the event that arrived last.
     LastEventWins,
-    /// Dedupe of requests: a record is written whether or not there is one.
-    RecordsWithoutDedupe,
-    /// Dedupe of work: a worker does not find what was made before.
-    NoLookForResults,
-    /// Cancellation is read: a worker finds no document.
-    NoLookWhetherWanted,
-    /// Pausing is read: workers find that nothing was asked of the fleet.
-    NoLookForPause,
-    /// Reconciliation: no dispatcher finds a batch that is open.
-    NoLookForOpenBatches,
-    /// What retries ask for: nobody finds it in the dispatcher's record.
-    NoLookForRetries,
-    /// Conditional writes of leadership: every scaler that writes the document leads.
-    LeadershipForEveryone,
-    /// Status writes only what it has read: documents are written whatever they say by now.
-    BlindStatusWrites,
-    /// A refused document holds up no other: what the store refuses for good looks like what may pass, so it is tried
-    /// again for ever.
-    RefusalsThatSeemToPass,
+    /// Dedupe of requests: a record is written even if it exists already.
+    NoRequestDedupe,
+    /// Dedupe of work: a worker does not find existing results.
+    NoCheckForResults,
+    /// Reading cancellation: a worker finds no document.
+    NoCheckForCancellation,
+    /// Reading the pause: workers find no request to pause.
+    NoPollForPause,
+    /// Reconciliation: no dispatcher finds an open batch.
+    NoScanForOpenBatches,
+    /// Reading retries: no role finds the retries in the dispatcher's record.
+    NoCheckForRetries,
+    /// Conditional writes of leadership: every scaler that writes the document becomes the leader.
+    UnconditionalLeadership,
+    /// Conditional writes of status: documents are written even if they changed since they were read.
+    UnconditionalStatusWrites,
+    /// A refused document delays no other document: a permanent refusal looks like a transient one, so the write is
+    /// retried forever.
+    RefusalsAsTransient,
 }

@@ -1,4 +1,4 @@
-//! The object store as one process sees it.
+//! The object store of one process.
 
 use crate::{
     mutation::Mutation,
@@ -23,8 +23,8 @@ impl SimObjects {
 impl Objects for SimObjects {
     async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError> {
         let effect = async {
-            // Workers look for results only; the dispatcher looks for sources.
-            if self.0.role == Role::Worker && self.0.world.is(Mutation::NoLookForResults) {
+            // Workers stat results only; the dispatcher stats sources.
+            if self.0.role == Role::Worker && self.0.world.has(Mutation::NoCheckForResults) {
                 return Err(CloudError::new(ErrorKind::NotFound, "stat: nothing is ever found"));
             }
             self.store().stat(name, generation).await
@@ -37,22 +37,23 @@ impl Objects for SimObjects {
     }
 
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
-        // Read before it is sent: what is on its way arrives though its sender and the sender's directory are gone by then.
+        // Read before the request is sent: a request in flight arrives even if its sender and the sender's directory
+        // are gone by then.
         let body = match body {
             Body::File(path) => Bytes::from(std::fs::read(&path).map_err(|error| {
                 CloudError::new(ErrorKind::Unavailable, format!("create {name}: {}: {error}", path.display()))
             })?),
             Body::Bytes(bytes) => bytes,
         };
-        let (process, name, asked) = (Arc::clone(&self.0), name.clone(), Instant::now());
+        let (process, name, called_at) = (Arc::clone(&self.0), name.clone(), Instant::now());
         let effect = async move {
             let store = &process.world.cloud.objects;
-            if process.world.is(Mutation::OverwrittenObjects) {
+            if process.world.has(Mutation::OverwriteObjects) {
                 let _ = store.delete(&name).await;
             }
             let info = store.create(&name, new.clone(), Body::Bytes(body)).await?;
             process.world.trace(&process.name, format_args!("creates {name}"));
-            process.world.observe(|ledger, _| ledger.object_created(&process.name, asked, &name, &new.metadata));
+            process.world.observe(|checker, _| checker.object_created(&process.name, called_at, &name, &new.metadata));
             Ok(info)
         };
         self.0.send("create an object", effect).await
@@ -63,7 +64,7 @@ impl Objects for SimObjects {
         let effect = async move {
             process.world.cloud.objects.delete(&name).await?;
             process.world.trace(&process.name, format_args!("deletes {name}"));
-            process.world.observe(|ledger, _| ledger.object_deleted(&name));
+            process.world.observe(|checker, _| checker.object_deleted(&name));
             Ok(())
         };
         self.0.send("delete an object", effect).await

@@ -1,4 +1,4 @@
-//! The pool of workers that scalers set the size of: how many there are to be, and how one process reaches it.
+//! The pool of workers whose size the scalers set: its target size, and the access of one process to it.
 
 use crate::process::Process;
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use tokio::{sync::Notify, time::Instant};
 /// The name of the only pool.
 pub(crate) const POOL: &str = "sim";
 
-/// How many workers there are to be. Who ends when there are to be fewer is not the scaler's to choose, as on Cloud Run.
+/// The target number of workers. As on Cloud Run, the scaler does not choose which worker ends when the number falls.
 pub(crate) struct Pool {
     size: AtomicU32,
     changed: Notify,
@@ -33,28 +33,28 @@ impl Pool {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// What it was before.
+    /// Returns the previous size.
     fn set(&self, size: u32) -> u32 {
         let before = self.size.swap(size, Ordering::Relaxed);
-        // Those who wait are woken in the order they came.
+        // Waiters are woken in the order of their arrival.
         self.changed.notify_waiters();
         before
     }
 
-    /// Returns when the place of this number is to be filled.
-    pub(crate) async fn wants(&self, place: u32) {
-        self.until(|size| place <= size).await;
+    /// Returns when the worker with this number is needed.
+    pub(crate) async fn wait_until_needed(&self, index: u32) {
+        self.wait_until(|size| index <= size).await;
     }
 
-    /// Returns when it is not to be filled any more.
-    pub(crate) async fn dismisses(&self, place: u32) {
-        self.until(|size| place > size).await;
+    /// Returns when the worker with this number is no longer needed.
+    pub(crate) async fn wait_until_not_needed(&self, index: u32) {
+        self.wait_until(|size| index > size).await;
     }
 
-    async fn until(&self, holds: impl Fn(u32) -> bool) {
+    async fn wait_until(&self, condition: impl Fn(u32) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if holds(self.size()) {
+            if condition(self.size()) {
                 return;
             }
             changed.await;
@@ -62,7 +62,7 @@ impl Pool {
     }
 }
 
-/// The pool as one scaler sees it.
+/// The pool of one scaler.
 pub(crate) struct SimPool(pub(crate) Arc<Process>);
 
 #[async_trait]
@@ -76,14 +76,14 @@ impl Backend for SimPool {
     }
 
     async fn set(&self, count: u32, _: &BTreeSet<WorkerId>, within: Duration) -> Result<(), CloudError> {
-        let (process, asked) = (Arc::clone(&self.0), Instant::now());
+        let (process, called_at) = (Arc::clone(&self.0), Instant::now());
         let effect = async move {
-            if asked.elapsed() > within {
+            if called_at.elapsed() > within {
                 return Err(CloudError::new(ErrorKind::Unavailable, "set the pool's size: not in time"));
             }
             let world = &process.world;
             world.trace(&process.name, format_args!("sets the pool to {count}"));
-            world.observe(|ledger, _| ledger.pool_set(&process.name));
+            world.observe(|checker, _| checker.pool_set(&process.name));
             let before = world.pool.set(count);
             if count != before {
                 world.count(if count > before { "the pool grew" } else { "the pool shrank" });

@@ -1,7 +1,8 @@
-//! One process of the fleet: its condition, and the way of every call it makes to the cloud. A process reaches the world by calls
-//! alone, so one whose calls do not return is as good as dead, and one whose calls wait is as good as frozen.
+//! One process of the fleet: its condition, and the path of every call that it makes to the cloud. A process affects
+//! the world only through calls. Therefore a process whose calls never return is dead, and a process whose calls wait
+//! is frozen.
 
-use crate::{holding::Holding, world::World};
+use crate::{leases::Leases, world::World};
 use clipfleet_cloud::{CloudError, ErrorKind};
 use parking_lot::{Mutex, MutexGuard};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a process does in the fleet.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Dispatcher,
@@ -20,47 +21,47 @@ pub(crate) enum Role {
     Scaler,
 }
 
-/// How a process is.
+/// The condition of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     Running,
-    /// Stopped by the system, to go on later as if nothing had been.
+    /// Stopped by the system; it continues later without noticing.
     Frozen,
     Dead,
 }
 
-/// One life of a process.
+/// One incarnation of a process.
 pub(crate) struct Process {
     pub(crate) world: Arc<World>,
     pub(crate) role: Role,
-    /// New in each life.
+    /// Unique for each incarnation.
     pub(crate) name: String,
-    pub(crate) holding: Holding,
+    pub(crate) leases: Leases,
     condition: Mutex<Condition>,
-    /// Wakes those who wait in the order they came.
+    /// Wakes waiters in the order of their arrival.
     changed: Notify,
-    stood_still: Mutex<Stood>,
+    stall_time: Mutex<StallTime>,
 }
 
-/// How long a process stood still.
+/// How long a process was frozen.
 #[derive(Default)]
-struct Stood {
-    in_all: Duration,
+struct StallTime {
+    total: Duration,
     since: Option<Instant>,
 }
 
-/// How long a request can be on its way after its sender broke it off.
-const ARRIVES: Duration = Duration::from_millis(500);
+/// How long a request stays in flight after its caller dropped it.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A token that is cancelled once its guard is dropped.
-fn left_by_its_caller() -> (CancellationToken, DropGuard) {
+/// Returns a token that is cancelled when its guard is dropped.
+fn cancelled_on_drop() -> (CancellationToken, DropGuard) {
     let token = CancellationToken::new();
     (token.clone(), token.drop_guard())
 }
 
-/// What becomes of one call.
-enum Fate {
-    Granted,
+/// The fault that is injected into one call.
+enum CallFault {
+    None,
     Refused,
     AnswerLost,
     DiesBefore,
@@ -70,16 +71,16 @@ enum Fate {
 impl Process {
     pub(crate) fn new(world: &Arc<World>, role: Role, name: String) -> Arc<Self> {
         let (condition, changed) = (Mutex::new(Condition::Running), Notify::new());
-        let (holding, stood_still) = (Holding::default(), Mutex::default());
-        Arc::new(Self { world: Arc::clone(world), role, name, holding, condition, changed, stood_still })
+        let (leases, stall_time) = (Leases::default(), Mutex::default());
+        Arc::new(Self { world: Arc::clone(world), role, name, leases, condition, changed, stall_time })
     }
 
     pub(crate) fn condition(&self) -> Condition {
         *self.condition.lock()
     }
 
-    /// What it was before.
-    fn becomes(&self, condition: Condition) -> Condition {
+    /// Returns the previous condition.
+    fn set_condition(&self, condition: Condition) -> Condition {
         let before = std::mem::replace(&mut *self.condition.lock(), condition);
         self.changed.notify_waiters();
         before
@@ -95,121 +96,122 @@ impl Process {
         }
     }
 
-    /// Ends it between two effects: its calls never return, its media stops, its leases run out.
+    /// Kills the process between two effects: its calls never return, its media work stops, its leases expire.
     pub(crate) fn kill(self: &Arc<Self>) {
-        if self.becomes(Condition::Dead) == Condition::Dead || self.world.lock().over {
+        if self.set_condition(Condition::Dead) == Condition::Dead || self.world.lock().ended {
             return;
         }
         self.world.trace(&self.name, format_args!("is dead"));
-        self.world.observe(|ledger, _| {
-            ledger.process_ended(&self.name);
+        self.world.observe(|checker, _| {
+            checker.process_ended(&self.name);
             Ok(())
         });
-        self.holding.abandon(self);
+        self.leases.expire_all(self);
     }
 
     pub(crate) fn freeze(self: &Arc<Self>) {
         if self.condition() == Condition::Running {
             self.world.trace(&self.name, format_args!("freezes"));
-            self.becomes(Condition::Frozen);
-            self.stood().since = Some(Instant::now());
-            self.holding.freeze(self);
+            self.set_condition(Condition::Frozen);
+            self.stall_time().since = Some(Instant::now());
+            self.leases.freeze(self);
         }
     }
 
     pub(crate) fn thaw(&self) {
         if self.condition() == Condition::Frozen {
             self.world.trace(&self.name, format_args!("thaws"));
-            self.excuse();
-            let mut stood = self.stood();
-            let since = stood.since.take().unwrap_or_else(Instant::now);
-            stood.in_all += since.elapsed();
-            drop(stood);
-            self.world.observe(|ledger, _| {
-                ledger.stood_still(&self.name, since);
+            self.reset_reaction_time();
+            let mut stall_time = self.stall_time();
+            let since = stall_time.since.take().unwrap_or_else(Instant::now);
+            stall_time.total += since.elapsed();
+            drop(stall_time);
+            self.world.observe(|checker, _| {
+                checker.process_stalled(&self.name, since);
                 Ok(())
             });
-            self.becomes(Condition::Running);
+            self.set_condition(Condition::Running);
         }
     }
 
-    /// Time that it stood still in all, as a thawed process can know it.
-    pub(crate) fn stood_still(&self) -> Duration {
-        self.stood().in_all
+    /// How long the process was frozen in total, as it can measure after it thawed.
+    pub(crate) fn total_stall_time(&self) -> Duration {
+        self.stall_time().total
     }
 
-    fn stood(&self) -> MutexGuard<'_, Stood> {
-        self.stood_still.lock()
+    fn stall_time(&self) -> MutexGuard<'_, StallTime> {
+        self.stall_time.lock()
     }
 
-    /// It could not know better until now: what it had to notice in time, it has to notice from now on.
-    pub(crate) fn excuse(&self) {
-        self.world.observe(|ledger, _| {
-            ledger.excuse(&self.name);
+    /// The process could not react before now: the checker measures its reaction time from now on.
+    pub(crate) fn reset_reaction_time(&self) {
+        self.world.observe(|checker, _| {
+            checker.reset_reaction_time(&self.name);
             Ok(())
         });
     }
 
-    /// Returns when it is dead.
-    pub(crate) async fn died(&self) {
+    /// Returns when the process is dead.
+    pub(crate) async fn wait_until_dead(&self) {
         self.wait_for(Condition::Dead).await;
     }
 
-    /// Returns when it runs; never once it is dead.
-    pub(crate) async fn runs(&self) {
+    /// Returns when the process runs; never after its death.
+    pub(crate) async fn wait_until_running(&self) {
         self.wait_for(Condition::Running).await;
     }
 
-    /// Makes a call that changes something. Once sent it cannot be taken back: who stops waiting for it stops no effect, but what is
-    /// still on its way then arrives soon: nothing more is sent for it, so the service has all of it or never will.
+    /// Makes a call that changes something. A caller that stops waiting cannot undo the effect. A request that is still
+    /// in flight then arrives soon: the caller sends nothing more, so the service either has all of it or never will.
     pub(crate) async fn send<T: Send + 'static>(
         self: &Arc<Self>,
         name: &str,
         effect: impl Future<Output = Result<T, CloudError>> + Send + 'static,
     ) -> Result<T, CloudError> {
         let (process, name) = (Arc::clone(self), name.to_owned());
-        let (broken_off, _waiting) = left_by_its_caller();
-        let sent = tokio::spawn(async move { process.go(&name, &broken_off, effect).await });
+        let (caller_gone, _waiting) = cancelled_on_drop();
+        let sent = tokio::spawn(async move { process.perform(&name, &caller_gone, effect).await });
         sent.await.map_err(|error| CloudError::new(ErrorKind::Unavailable, "send").because(error))?
     }
 
-    /// Makes one call: there, the effect at one instant, and back. Each part may go wrong.
+    /// Makes one call: the request travels, the effect occurs at one instant, and the response travels back. Each part
+    /// can fail.
     pub(crate) async fn call<T>(
         self: &Arc<Self>,
         name: &str,
         effect: impl Future<Output = Result<T, CloudError>> + Send,
     ) -> Result<T, CloudError> {
-        self.go(name, &CancellationToken::new(), effect).await
+        self.perform(name, &CancellationToken::new(), effect).await
     }
 
-    async fn go<T>(
+    async fn perform<T>(
         self: &Arc<Self>,
         name: &str,
-        broken_off: &CancellationToken,
+        caller_gone: &CancellationToken,
         effect: impl Future<Output = Result<T, CloudError>> + Send,
     ) -> Result<T, CloudError> {
-        let asked = Instant::now();
-        self.travel(broken_off).await;
-        let fate = self.fate();
+        let called_at = Instant::now();
+        self.transmit(caller_gone).await;
+        let fault = self.draw_fault();
         let failed = |cause| CloudError::new(ErrorKind::Unavailable, format!("{name}: {cause}"));
-        match fate {
-            Fate::Refused => {
+        match fault {
+            CallFault::Refused => {
                 self.world.trace(&self.name, format_args!("{name} refused"));
                 return Err(failed("refused by the simulation"));
             }
-            Fate::DiesBefore => self.die(name, "before").await,
+            CallFault::DiesBefore => self.die(name, "before").await,
             _ => {}
         }
         let done = effect.await;
-        if matches!(fate, Fate::DiesAfter) {
+        if matches!(fault, CallFault::DiesAfter) {
             self.die(name, "after").await;
         }
-        self.travel(broken_off).await;
-        if asked.elapsed().as_millis() > 200 {
-            self.excuse();
+        self.transmit(caller_gone).await;
+        if called_at.elapsed().as_millis() > 200 {
+            self.reset_reaction_time();
         }
-        match fate {
-            Fate::AnswerLost => {
+        match fault {
+            CallFault::AnswerLost => {
                 self.world.trace(&self.name, format_args!("{name} lost its answer"));
                 Err(failed("answer lost by the simulation"))
             }
@@ -223,10 +225,10 @@ impl Process {
         std::future::pending::<()>().await;
     }
 
-    /// One way between a process and the cloud.
-    async fn travel(&self, broken_off: &CancellationToken) {
-        self.runs().await;
-        let delay = if self.world.happens("a call was slow", |weather| weather.slow) {
+    /// The latency of one direction between a process and the cloud.
+    async fn transmit(&self, caller_gone: &CancellationToken) {
+        self.wait_until_running().await;
+        let delay = if self.world.occurs("a call was slow", |faults| faults.slow) {
             self.world.draw_ms(200, 2_000)
         } else {
             self.world.draw_ms(0, 15)
@@ -235,25 +237,25 @@ impl Process {
             tokio::select! {
                 biased;
                 () = sleep(delay) => {}
-                () = async { broken_off.cancelled().await; sleep(ARRIVES).await } => {}
+                () = async { caller_gone.cancelled().await; sleep(IN_FLIGHT_TIMEOUT).await } => {}
             }
         }
-        self.runs().await;
+        self.wait_until_running().await;
     }
 
-    fn fate(&self) -> Fate {
+    fn draw_fault(&self) -> CallFault {
         let world = &self.world;
-        if world.happens("a call was refused", |weather| weather.refused) {
-            self.excuse();
-            return Fate::Refused;
+        if world.occurs("a call was refused", |faults| faults.refused) {
+            self.reset_reaction_time();
+            return CallFault::Refused;
         }
-        if world.happens("a call lost its answer", |weather| weather.answer_lost) {
-            self.excuse();
-            return Fate::AnswerLost;
+        if world.occurs("a call lost its answer", |faults| faults.answer_lost) {
+            self.reset_reaction_time();
+            return CallFault::AnswerLost;
         }
-        if world.happens("a process died at a call", |weather| weather.dies_at_call) {
-            return if world.draw(|rng| rng.bool()) { Fate::DiesBefore } else { Fate::DiesAfter };
+        if world.occurs("a process died at a call", |faults| faults.dies_at_call) {
+            return if world.draw(|rng| rng.bool()) { CallFault::DiesBefore } else { CallFault::DiesAfter };
         }
-        Fate::Granted
+        CallFault::None
     }
 }

@@ -1,4 +1,4 @@
-//! The queue as one process sees it: messages come twice, late, out of order, or not again until someone's lease ran out.
+//! The queue of one process: messages are duplicated, delayed, reordered, or redelivered only after a lease expired.
 
 use crate::{mutation::Mutation, process::Process, topology};
 use async_trait::async_trait;
@@ -18,8 +18,8 @@ pub(crate) struct SimQueue(pub(crate) Arc<Process>);
 impl Queue for SimQueue {
     async fn publish(&self, topic: &str, message: Message) -> Result<String, CloudError> {
         let process = &self.0;
-        if process.world.is(Mutation::UnconfirmedPublish) {
-            // Says yes, then tries once.
+        if process.world.has(Mutation::UnconfirmedPublish) {
+            // Confirms immediately, then publishes without a retry.
             let (process, topic) = (Arc::clone(process), topic.to_owned());
             tokio::spawn(async move { publish(&process, &topic, message).await });
             return Ok(String::new());
@@ -34,7 +34,7 @@ impl Queue for SimQueue {
             process: Arc::clone(&self.0),
             subscription: subscription.to_owned(),
             deadline: topology::deadline(subscription),
-            room: Arc::new(Semaphore::new(outstanding)),
+            capacity: Arc::new(Semaphore::new(outstanding)),
             sender,
             closing: closing.clone(),
         };
@@ -57,30 +57,30 @@ impl Queue for SimQueue {
 }
 
 async fn publish(process: &Arc<Process>, topic: &str, message: Message) -> Result<String, CloudError> {
-    let (sender, to, asked) = (Arc::clone(process), topic.to_owned(), Instant::now());
+    let (sender, to, called_at) = (Arc::clone(process), topic.to_owned(), Instant::now());
     let effect = async move {
         let world = &sender.world;
-        let lost = to == names::CLIP_JOBS && world.happens("a job was lost", |weather| weather.job_lost);
+        let lost = to == names::CLIP_JOBS && world.occurs("a job was lost", |faults| faults.job_lost);
         let id = match lost {
             true => "nowhere".to_owned(),
             false => world.cloud.queue.publish(&to, message.clone()).await?,
         };
         let labels: Vec<&str> = message.attributes.values().map(String::as_str).collect();
         world.trace(&sender.name, format_args!("publishes {to} {id} {}", labels.join(" ")));
-        world.observe(|ledger, counts| ledger.published(&sender.name, asked, &to, &message.data, counts));
+        world.observe(|checker, counts| checker.published(&sender.name, called_at, &to, &message.data, counts));
         Ok(id)
     };
     process.send(&format!("publish to {topic}"), effect).await
 }
 
-/// Feeds one stream.
+/// Feeds one stream of deliveries.
 #[derive(Clone)]
 struct Feed {
     process: Arc<Process>,
     subscription: String,
     deadline: Duration,
-    /// A delivery is on its way as long as there is room for it; its lease counts from when the queue gave it.
-    room: Arc<Semaphore>,
+    /// A delivery is in flight until there is capacity for it; its lease counts from when the queue delivered it.
+    capacity: Arc<Semaphore>,
     sender: mpsc::Sender<Result<Delivery, CloudError>>,
     closing: CancellationToken,
 }
@@ -91,9 +91,9 @@ impl Feed {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
-                () = self.process.died() => break,
+                () = self.process.wait_until_dead() => break,
                 delivery = inner.next() => match delivery {
-                    Some(Ok(delivery)) => self.take(delivery),
+                    Some(Ok(delivery)) => self.schedule(delivery),
                     Some(Err(error)) => { let _ = self.sender.send(Err(error)).await; }
                     None => break,
                 },
@@ -102,26 +102,26 @@ impl Feed {
         inner.close().await;
     }
 
-    /// Sends a delivery on its way, perhaps twice.
-    fn take(&self, delivery: Delivery) {
+    /// Schedules a delivery, perhaps twice.
+    fn schedule(&self, delivery: Delivery) {
         let world = &self.process.world;
         let (message, id, attempt) = (delivery.message.clone(), delivery.message_id.clone(), delivery.delivery_attempt);
         world.trace(&self.process.name, format_args!("leases {} {id} attempt {attempt}", self.subscription));
-        let twice = world.happens("a delivery came twice", |weather| weather.doubled);
-        world.observe(|ledger, counts| ledger.delivered(&self.subscription, &message.data, twice, counts));
-        let number = if world.is(Mutation::EarlyAck(topology::known(&self.subscription))) {
+        let twice = world.occurs("a delivery was duplicated", |faults| faults.duplicated);
+        world.observe(|checker, counts| checker.delivered(&self.subscription, &message.data, twice, counts));
+        let number = if world.has(Mutation::EarlyAck(topology::static_name(&self.subscription))) {
             delivery.ack();
             None
         } else {
-            Some(self.process.holding.hold(&self.subscription, self.deadline, delivery))
+            Some(self.process.leases.add(&self.subscription, self.deadline, delivery))
         };
         if let Some(number) = number
-            && world.happens("a lease was lost by the living", |weather| weather.lease_lost)
+            && world.occurs("a lease expired in a running process", |faults| faults.lease_lost)
         {
-            let (process, after) = (Arc::clone(&self.process), world.draw_ms(0, 30_000));
+            let (process, delay) = (Arc::clone(&self.process), world.draw_ms(0, 30_000));
             tokio::spawn(async move {
-                sleep(after).await;
-                process.holding.lose(&process, number);
+                sleep(delay).await;
+                process.leases.expire(&process, number);
             });
         }
         tokio::spawn(self.clone().deliver(message.clone(), id.clone(), attempt, number));
@@ -131,16 +131,16 @@ impl Feed {
     }
 
     async fn deliver(self, message: Message, id: String, attempt: u32, number: Option<u64>) {
-        let Self { process, subscription, room, sender, closing, .. } = self;
+        let Self { process, subscription, capacity, sender, closing, .. } = self;
         let arriving = async {
-            let delay = if process.world.happens("a delivery was held up", |weather| weather.held_up) {
+            let delay = if process.world.occurs("a delivery was delayed", |faults| faults.delayed) {
                 process.world.draw_ms(100, 10_000)
             } else {
                 process.world.draw_ms(0, 20)
             };
             sleep(delay).await;
-            process.runs().await;
-            room.acquire_owned().await.ok()
+            process.wait_until_running().await;
+            capacity.acquire_owned().await.ok()
         };
         let permit = tokio::select! {
             biased;
@@ -149,29 +149,29 @@ impl Feed {
         };
         let arrived = permit.is_some();
         let holder = Arc::clone(&process);
-        let lease = SimLease { process, number, _room: permit };
+        let lease = SimLease { process, number, _permit: permit };
         let delivery = Delivery::new(message, id, attempt, Box::new(lease));
-        // What did not arrive before the stream was closed is handed back by being dropped.
+        // A delivery that did not arrive before the stream closed is nacked when it is dropped.
         if arrived {
             if subscription == names::CLIP_JOBS_WORKER {
-                holder.world.observe(|ledger, _| ledger.job_taken(&holder.name));
+                holder.world.observe(|checker, _| checker.job_received(&holder.name));
             }
             let _ = sender.send(Ok(delivery)).await;
         }
     }
 }
 
-/// The lease on one delivery; that of a second copy settles nothing.
+/// The lease of one delivery. The lease of a duplicate settles nothing.
 struct SimLease {
     process: Arc<Process>,
     number: Option<u64>,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl SimLease {
     fn settle(&self, done: bool) {
-        if let Some(number) = self.number.filter(|_| !self.process.world.lock().over) {
-            self.process.holding.settle(&self.process, number, done);
+        if let Some(number) = self.number.filter(|_| !self.process.world.lock().ended) {
+            self.process.leases.settle(&self.process, number, done);
         }
     }
 }

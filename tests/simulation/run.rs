@@ -1,15 +1,16 @@
-//! One run: a fleet, its people and a storm, from one seed; then calm, in which everything must come right.
+//! One run: a fleet, its clients and a period with faults, all determined by one seed; then a period without faults, in
+//! which the fleet must recover.
 
 use crate::{
+    clients::{Client, SOURCE},
+    fault_profile::{FaultProfile, Scale},
     media::SOURCE_BYTES,
     mutation::Mutation,
     operators,
-    people::{Person, SOURCE},
     pool::Pool,
     process::Role,
-    supervisor::{BUCKET, Place},
+    supervisor::{BUCKET, ProcessSupervisor},
     topology,
-    weather::{Scale, Weather},
     world::World,
 };
 use clipfleet_cloud::{Body, NewObject, ObjectName};
@@ -30,28 +31,29 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// After the storm everything is over within this time: backoff of a minute, leases, a few attempts. Storm included it is less than the
-/// silence after which the reconciler publishes jobs again, so that what it mends is not hidden here, but for retries that broke off.
-const COMES_RIGHT: Duration = Duration::from_secs(12 * 60);
+/// The fleet must be quiescent this long after the faults end: a backoff of a minute, leases, a few attempts. Together
+/// with the fault period this is shorter than the silence after which the reconciler republishes jobs. The reconciler
+/// therefore cannot hide a lost job here, except for retries that were interrupted.
+const QUIESCENCE_TIMEOUT: Duration = Duration::from_secs(12 * 60);
 
-/// The same where jobs were lost and the reconciler is to mend it, after an hour of silence.
-const IS_MENDED: Duration = Duration::from_secs(75 * 60);
+/// The same limit for runs that lose jobs: the reconciler repairs them after an hour of silence.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(75 * 60);
 
-/// What a run came to.
-pub(crate) struct Ran {
+/// The result of a run.
+pub(crate) struct RunResult {
     pub(crate) seed: u64,
-    /// Of everything that happened, in order.
+    /// Digest of the whole trace, in order.
     pub(crate) digest: u64,
-    /// What must not have been.
+    /// The first violated guarantee.
     pub(crate) violation: Option<String>,
-    /// How often each kind of thing happened.
+    /// How often each kind of situation occurred.
     pub(crate) counts: BTreeMap<String, u64>,
-    /// The end of what happened.
+    /// The last lines of the trace, or all of them.
     pub(crate) trace: Vec<String>,
 }
 
-/// Runs one seed. `whole` keeps the whole trace.
-pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: bool) -> Ran {
+/// Runs one seed. `keep_all` keeps every line of the trace.
+pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, keep_all: bool) -> RunResult {
     let left_virtual_time = Arc::new(AtomicBool::new(false));
     let left = Arc::clone(&left_virtual_time);
     let runtime = Builder::new_current_thread()
@@ -62,33 +64,33 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: 
         .expect("a runtime");
     let world = runtime.block_on(async {
         let mut rng = Rng::with_seed(seed);
-        let (scale, weather) = (Scale::draw(&mut rng), Weather::draw(&mut rng));
-        // Scalers find none.
+        let (scale, faults) = (Scale::draw(&mut rng), FaultProfile::draw(&mut rng));
+        // Where scalers own the pool, it starts empty.
         let pool = Pool::new(if scale.scalers == 0 { scale.workers } else { 0 });
-        let asked = format!("{seed} {scale:?} {weather:?} {mutation:?}");
-        let world = Arc::new(World::new(rng, weather, pool, mutation, scratch.to_owned(), whole));
-        world.trace("seed", format_args!("{asked}"));
-        let broken = async {
-            world.broken.notified().await;
+        let setup = format!("{seed} {scale:?} {faults:?} {mutation:?}");
+        let world = Arc::new(World::new(rng, faults, pool, mutation, scratch.to_owned(), keep_all));
+        world.trace("seed", format_args!("{setup}"));
+        let violated = async {
+            world.violation_found.notified().await;
         };
         tokio::select! {
             biased;
-            () = broken => {}
+            () = violated => {}
             () = play(&world, scale) => {}
         }
         if left_virtual_time.load(Ordering::SeqCst) {
-            world.violated("something ran on a thread of its own, in real time, which no seed decides".to_owned());
+            world.violated("a thread was started, which runs in real time: no seed can reproduce that".to_owned());
         }
-        world.lock().over = true;
+        world.lock().ended = true;
         world
     });
     drop(runtime);
-    // They hold the world, which holds them.
+    // Dispatchers and the world refer to each other: this breaks the cycle.
     let dispatchers = std::mem::take(&mut world.lock().dispatchers);
     drop(dispatchers);
-    assert_eq!(Arc::strong_count(&world), 1, "a world is left behind");
+    assert_eq!(Arc::strong_count(&world), 1, "the world is still referenced");
     let mut state = world.lock();
-    Ran {
+    RunResult {
         seed,
         digest: state.trace.digest(),
         violation: state.violation.take(),
@@ -98,7 +100,7 @@ pub(crate) fn run(seed: u64, mutation: Option<Mutation>, scratch: &Path, whole: 
 }
 
 async fn play(world: &Arc<World>, scale: Scale) {
-    topology::make(&world.cloud, scale.deliveries, scale.scalers > 0).await;
+    topology::create(&world.cloud, scale.deliveries, scale.scalers > 0).await;
     world.cloud.objects.ensure_bucket(BUCKET).await.expect("a bucket");
     let source = ObjectName::new(BUCKET, SOURCE);
     let body = Body::Bytes(vec![7; SOURCE_BYTES].into());
@@ -113,52 +115,54 @@ async fn play(world: &Arc<World>, scale: Scale) {
     ];
     for (role, number) in roles {
         for index in 1..=number {
-            fleet.spawn(Place { world: Arc::clone(world), role, index, scale }.keep());
+            fleet.spawn(ProcessSupervisor { world: Arc::clone(world), role, index, scale }.supervise());
         }
     }
-    let mut people = JoinSet::new();
+    let mut clients = JoinSet::new();
     for index in 1..=scale.batches {
-        people.spawn(Person::draw(world, index).act());
+        clients.spawn(Client::draw(world, index).run());
     }
-    people.spawn(operators::pause(Arc::clone(world), scale.pauses));
-    people.spawn(operators::redrive(Arc::clone(world), scale.redrives));
-    let within = if world.lock().weather.job_lost > 0.0 { IS_MENDED } else { COMES_RIGHT };
-    // Who is dismissed while at work has begun it in vain.
-    let fair = world.lock().weather.is_fair() && scale.scalers == 0;
-    let storm = world.lock().weather.storm;
-    sleep(storm).await;
-    world.calm();
-    world.trace("storm", format_args!("is over"));
-    while people.join_next().await.is_some() {}
-    world.trace("people", format_args!("are done"));
-    come_right(world, scale, within).await;
-    world.observe(|ledger, _| ledger.documents_are_the_fold());
-    if fair {
-        world.observe(|ledger, _| ledger.done_once());
+    clients.spawn(operators::pause(Arc::clone(world), scale.pauses));
+    clients.spawn(operators::redrive(Arc::clone(world), scale.redrives));
+    let within = if world.lock().faults.job_lost > 0.0 { REPAIR_TIMEOUT } else { QUIESCENCE_TIMEOUT };
+    // A worker that the scaler removes while it works has started a clip in vain, so such runs are not checked for
+    // repeated work.
+    let fault_free = world.lock().faults.is_fault_free() && scale.scalers == 0;
+    let fault_period = world.lock().faults.fault_period;
+    sleep(fault_period).await;
+    world.stop_faults();
+    world.trace("faults", format_args!("stopped"));
+    while clients.join_next().await.is_some() {}
+    world.trace("clients", format_args!("finished"));
+    wait_for_quiescence(world, scale, within).await;
+    world.observe(|checker, _| checker.check_documents_match_fold());
+    if fault_free {
+        world.observe(|checker, _| checker.check_done_once());
     }
 }
 
-/// Waits until all is over and nothing is on its way.
-async fn come_right(world: &World, scale: Scale, within: Duration) {
-    let calm = Instant::now();
+/// Waits until every batch has ended, every message is settled and every process is idle.
+async fn wait_for_quiescence(world: &World, scale: Scale, within: Duration) {
+    let started = Instant::now();
     loop {
-        let open = world.lock().ledger.open();
-        // Jobs of clips that are over (cancelled, or queued twice) wake no worker: they wait for the next batch's.
-        let matters = |name: &&str| scale.scalers == 0 || *name != names::CLIP_JOBS_WORKER;
-        let waiting = topology::subscriptions().filter(matters).find(|name| world.memory.unsettled(name) > 0);
-        let busy = world.lock().ledger.is_busy();
+        let unfinished = world.lock().checker.find_unfinished();
+        // Jobs of clips that have ended (cancelled, or queued twice) start no worker: they wait in the queue for the
+        // next batch.
+        let relevant = |name: &&str| scale.scalers == 0 || *name != names::CLIP_JOBS_WORKER;
+        let waiting = topology::subscriptions().filter(relevant).find(|name| world.memory.unsettled(name) > 0);
+        let busy = world.lock().checker.is_busy();
         let idle = scale.scalers > 0 && world.pool.size() > 0;
-        if open.is_none() && waiting.is_none() && !busy && !idle {
-            return world.count("all came right");
+        if unfinished.is_none() && waiting.is_none() && !busy && !idle {
+            return world.count("the run became quiescent");
         }
-        if calm.elapsed() > within {
-            let why = match (open, waiting) {
-                (Some(path), _) => format!("{path} is not over"),
+        if started.elapsed() > within {
+            let why = match (unfinished, waiting) {
+                (Some(path), _) => format!("{path} has not ended"),
                 (_, Some(subscription)) => format!("{subscription} still has messages"),
-                _ if busy => "someone still works".to_owned(),
-                _ => "there are workers with nothing to do".to_owned(),
+                _ if busy => "media work is still running".to_owned(),
+                _ => "the pool still has workers, with nothing to do".to_owned(),
             };
-            return world.violated(format!("{within:?} after the storm {why}"));
+            return world.violated(format!("{within:?} after the faults ended {why}"));
         }
         sleep(Duration::from_secs(2)).await;
     }

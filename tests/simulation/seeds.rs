@@ -1,8 +1,8 @@
-//! Many seeds, spread over the CPUs, and what they came to.
+//! Runs many seeds on all CPUs and collects the results.
 
 use crate::{
     mutation::Mutation,
-    run::{Ran, run},
+    run::{RunResult, run},
 };
 use parking_lot::Mutex;
 use std::{
@@ -13,22 +13,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After so many seeds a long run shows that it lives.
-const SIGN_OF_LIFE: u64 = 5_000;
+/// A long run prints its progress every this many seeds.
+const PROGRESS_INTERVAL: u64 = 5_000;
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Default)]
 pub(crate) struct Summary {
     pub(crate) seeds: u64,
-    pub(crate) took: Duration,
-    /// What happened: in how many seeds, and how often.
+    pub(crate) elapsed: Duration,
+    /// For each situation that occurred: in how many seeds, and how often.
     pub(crate) reached: BTreeMap<String, (u64, u64)>,
-    /// The red run with the lowest seed.
-    pub(crate) red: Option<Ran>,
+    /// The failed run with the lowest seed.
+    pub(crate) failed: Option<RunResult>,
 }
 
-/// Runs seeds until all are done, one is red, or the time is up.
-pub(crate) fn run_seeds(seeds: Range<u64>, mutation: Option<Mutation>, longest: Duration) -> Summary {
+/// Runs seeds until all are done, one fails, or the time limit is reached.
+pub(crate) fn run_seeds(seeds: Range<u64>, mutation: Option<Mutation>, timeout: Duration) -> Summary {
     let started = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
@@ -38,41 +38,41 @@ pub(crate) fn run_seeds(seeds: Range<u64>, mutation: Option<Mutation>, longest: 
         for _ in 0..threads {
             scope.spawn(|| {
                 let scratch = tempfile::tempdir().expect("a scratch directory");
-                while !stop.load(Ordering::Relaxed) && started.elapsed() < longest {
+                while !stop.load(Ordering::Relaxed) && started.elapsed() < timeout {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
-                    let ran = run(seed, mutation, scratch.path(), false);
-                    stop.fetch_or(ran.violation.is_some(), Ordering::Relaxed);
-                    summary.lock().add(ran);
+                    let result = run(seed, mutation, scratch.path(), false);
+                    stop.fetch_or(result.violation.is_some(), Ordering::Relaxed);
+                    summary.lock().add(result);
                 }
             });
         }
     });
     let mut summary = summary.into_inner();
-    summary.took = started.elapsed();
+    summary.elapsed = started.elapsed();
     summary
 }
 
 impl Summary {
-    fn add(&mut self, ran: Ran) {
+    fn add(&mut self, result: RunResult) {
         self.seeds += 1;
-        if self.seeds.is_multiple_of(SIGN_OF_LIFE) {
+        if self.seeds.is_multiple_of(PROGRESS_INTERVAL) {
             println!("{} seeds", self.seeds);
         }
-        for (what, times) in &ran.counts {
+        for (what, times) in &result.counts {
             let (seeds, all) = self.reached.entry(what.clone()).or_default();
             *seeds += 1;
             *all += times;
         }
-        let lowest = self.red.as_ref().is_none_or(|red| ran.seed < red.seed);
-        if ran.violation.is_some() && lowest {
-            self.red = Some(ran);
+        let lowest = self.failed.as_ref().is_none_or(|failed| result.seed < failed.seed);
+        if result.violation.is_some() && lowest {
+            self.failed = Some(result);
         }
     }
 
-    /// Everything that was reached, the rarest first.
+    /// All situations that occurred, the rarest first.
     pub(crate) fn table(&self) -> String {
         let mut rows: Vec<_> = self.reached.iter().collect();
         rows.sort_by_key(|(what, (seeds, _))| (*seeds, (*what).clone()));
@@ -82,12 +82,16 @@ impl Summary {
     }
 }
 
-/// What a red run shows: what must not have been, how it came to that, and how to see it again.
-pub(crate) fn report(red: &Ran) -> String {
+/// The report of a failed run: the violation, the trace that led to it, and the command that replays it.
+pub(crate) fn report(failed: &RunResult) -> String {
     format!(
-        "seed {seed} is red: {violation}\n{trace}\n\nseed {seed} is red: {violation}\nreplay: CLIPFLEET_SIMULATION_SEED={seed} cargo test --test simulation the_given_seed -- --nocapture\n",
-        seed = red.seed,
-        violation = red.violation.as_deref().unwrap_or("nothing"),
-        trace = red.trace.join("\n"),
+        "seed {seed} failed: {violation}\n{trace}\n\nseed {seed} failed: {violation}\nreplay: {replay}\n",
+        seed = failed.seed,
+        replay = format_args!(
+            "CLIPFLEET_SIMULATION_SEED={} cargo test --test simulation the_given_seed -- --nocapture",
+            failed.seed
+        ),
+        violation = failed.violation.as_deref().unwrap_or("nothing"),
+        trace = failed.trace.join("\n"),
     )
 }

@@ -1,8 +1,10 @@
-//! Keeps one process of the fleet alive as its platform would: starts it, and after each death starts another with a new identity and
-//! a clock of its own. Mishaps come by chance: killed, told to stop, frozen for a while.
+//! Supervises one process of the fleet as a platform does: it starts the process, and after each death it starts
+//! another with a new identity and its own clock. Faults occur at random: the process is killed, asked to stop, or
+//! frozen for a while.
 
 use crate::{
     documents::SimDocuments,
+    fault_profile::Scale,
     last_event,
     media::SimMedia,
     mutation::Mutation,
@@ -10,7 +12,6 @@ use crate::{
     pool::{POOL, SimPool},
     process::{Process, Role},
     queue::SimQueue,
-    weather::Scale,
     world::World,
 };
 use clipfleet_cloud::Cloud;
@@ -26,101 +27,101 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The time of day at which every run begins, Unix milliseconds.
-const DAWN_MS: i64 = 1_700_000_000_000;
+/// The time at which every run starts, Unix milliseconds.
+const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// The bucket of sources and results.
 pub(crate) const BUCKET: &str = "media";
 
-/// How long a platform waits after asking a process to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a platform waits after it asked a process to stop.
+const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// In how many seconds scalers want all done: so few that several workers are worth while for a batch.
-const DRAIN_SECONDS: f64 = 10.0;
+/// The scalers' backlog target, seconds: so short that even one batch justifies several workers.
+const BACKLOG_TARGET_SECONDS: f64 = 10.0;
 
-/// Memory for source blocks, MiB: more than all sources.
+/// Memory for source blocks, MiB: more than all sources need.
 const CACHE_MIB: u64 = 1;
 
-type Ran = JoinHandle<Result<(), String>>;
+type RoleTask = JoinHandle<Result<(), String>>;
 
-/// What a platform does to a process.
-enum Mishap {
+/// A fault of a process.
+enum Fault {
     Killed,
-    /// Told to stop, for this reason.
+    /// Asked to stop, for this reason.
     Stopped(&'static str),
     Frozen(Duration),
 }
 
-/// A place in the fleet, which one process after another fills.
-pub(crate) struct Place {
+/// Runs one process of the fleet after another.
+pub(crate) struct ProcessSupervisor {
     pub(crate) world: Arc<World>,
     pub(crate) role: Role,
     pub(crate) index: u32,
     pub(crate) scale: Scale,
 }
 
-impl Place {
-    /// Fills the place for as long as the run lasts.
-    pub(crate) async fn keep(self) {
-        for life in 1.. {
-            self.wanted().await;
-            let name = format!("{:?}{}-{life}", self.role, self.index).to_lowercase();
+impl ProcessSupervisor {
+    /// Runs processes until the run ends.
+    pub(crate) async fn supervise(self) {
+        for incarnation in 1.. {
+            self.wait_until_needed().await;
+            let name = format!("{:?}{}-{incarnation}", self.role, self.index).to_lowercase();
             let process = Process::new(&self.world, self.role, name);
-            self.live(&process).await;
+            self.run_process(&process).await;
             process.kill();
-            self.world.lock().dispatchers.remove(&self.index_of_dispatcher());
+            self.world.lock().dispatchers.remove(&self.dispatcher_index());
             sleep(self.world.draw_ms(200, 8_000)).await;
         }
     }
 
-    fn index_of_dispatcher(&self) -> u32 {
+    fn dispatcher_index(&self) -> u32 {
         if self.role == Role::Dispatcher { self.index } else { u32::MAX }
     }
 
-    /// Returns when there is to be a process at this place: the number of workers is the pool's.
-    async fn wanted(&self) {
+    /// Returns when this process is needed. The pool determines the number of workers.
+    async fn wait_until_needed(&self) {
         if self.role == Role::Worker {
-            self.world.pool.wants(self.index).await;
+            self.world.pool.wait_until_needed(self.index).await;
         }
     }
 
-    /// Returns when there is not to be one any more.
-    async fn dismissed(&self) {
+    /// Returns when this process is no longer needed.
+    async fn wait_until_dismissed(&self) {
         match self.role {
-            Role::Worker => self.world.pool.dismisses(self.index).await,
+            Role::Worker => self.world.pool.wait_until_not_needed(self.index).await,
             _ => std::future::pending().await,
         }
     }
 
-    /// One life.
-    async fn live(&self, process: &Arc<Process>) {
+    /// Runs one incarnation of the process.
+    async fn run_process(&self, process: &Arc<Process>) {
         self.world.trace(&process.name, format_args!("starts"));
         let stop = CancellationToken::new();
-        let mut ran = self.start(process, stop.clone());
+        let mut task = self.start(process, stop.clone());
         loop {
-            let mishap = tokio::select! {
+            let fault = tokio::select! {
                 biased;
-                () = process.died() => break,
-                ended = &mut ran => return self.ended(process, ended),
-                () = self.dismissed() => Mishap::Stopped("a worker was dismissed"),
-                mishap = self.mishap() => mishap,
+                () = process.wait_until_dead() => break,
+                result = &mut task => return self.check_exit(process, result),
+                () = self.wait_until_dismissed() => Fault::Stopped("a worker was removed from the pool"),
+                fault = self.next_fault() => fault,
             };
-            match mishap {
-                Mishap::Killed => {
+            match fault {
+                Fault::Killed => {
                     self.world.count("a process was killed");
                     break;
                 }
-                Mishap::Stopped(why) => {
+                Fault::Stopped(why) => {
                     self.world.count(why);
-                    self.world.trace(&process.name, format_args!("is told to stop"));
+                    self.world.trace(&process.name, format_args!("is asked to stop"));
                     stop.cancel();
-                    if let Ok(ended) = timeout(GRACE, &mut ran).await {
-                        return self.ended(process, ended);
+                    if let Ok(result) = timeout(STOP_GRACE_PERIOD, &mut task).await {
+                        return self.check_exit(process, result);
                     }
                     self.world.count("a process did not stop in time");
                     break;
                 }
-                Mishap::Frozen(time) => {
+                Fault::Frozen(time) => {
                     self.world.count("a process was frozen");
                     process.freeze();
                     sleep(time).await;
@@ -128,42 +129,42 @@ impl Place {
                 }
             }
         }
-        // First dead, then gone: what its parts do while they are dropped has no effect.
+        // The process dies before its task is aborted: what its parts do while they are dropped has no effect.
         process.kill();
-        ran.abort();
-        if let Ok(ended) = ran.await {
-            self.ended(process, Ok(ended));
+        task.abort();
+        if let Ok(result) = task.await {
+            self.check_exit(process, Ok(result));
         }
     }
 
-    /// A process that ended by itself.
-    fn ended(&self, process: &Process, ended: Result<Result<(), String>, tokio::task::JoinError>) {
-        self.world.trace(&process.name, format_args!("ended {ended:?}"));
-        match ended {
+    /// Reports a process that failed or panicked as a violation.
+    fn check_exit(&self, process: &Process, result: Result<Result<(), String>, tokio::task::JoinError>) {
+        self.world.trace(&process.name, format_args!("ended {result:?}"));
+        match result {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.world.violated(format!("{} gave up: {error}", process.name)),
+            Ok(Err(error)) => self.world.violated(format!("{} failed: {error}", process.name)),
             Err(error) if error.is_panic() => self.world.violated(format!("{} panicked: {error}", process.name)),
             Err(_) => {}
         }
     }
 
-    /// Waits for the next mishap; for ever once the storm is over.
-    async fn mishap(&self) -> Mishap {
-        let mean = self.world.lock().weather.between_mishaps;
+    /// Waits for the next fault; forever once the fault period is over.
+    async fn next_fault(&self) -> Fault {
+        let mean = self.world.lock().faults.mean_fault_interval;
         let Some(mean) = mean else { return std::future::pending().await };
         let mean = u64::try_from(mean.as_millis()).unwrap_or(u64::MAX);
         sleep(self.world.draw_ms(0, 2 * mean)).await;
-        if self.world.lock().weather.between_mishaps.is_none() {
+        if self.world.lock().faults.mean_fault_interval.is_none() {
             return std::future::pending().await;
         }
         match self.world.draw(|rng| rng.u8(..10)) {
-            0..4 => Mishap::Killed,
-            4..6 => Mishap::Stopped("a process was told to stop"),
-            _ => Mishap::Frozen(self.world.draw_ms(500, 45_000)),
+            0..4 => Fault::Killed,
+            4..6 => Fault::Stopped("a process was asked to stop"),
+            _ => Fault::Frozen(self.world.draw_ms(500, 45_000)),
         }
     }
 
-    fn start(&self, process: &Arc<Process>, stop: CancellationToken) -> Ran {
+    fn start(&self, process: &Arc<Process>, stop: CancellationToken) -> RoleTask {
         let cloud = Cloud {
             queue: Arc::new(SimQueue(Arc::clone(process))),
             objects: Arc::new(SimObjects(Arc::clone(process))),
@@ -183,7 +184,7 @@ impl Place {
                     id: WorkerId::parse(&process.name).unwrap(),
                     cloud,
                     clock,
-                    sleep_clock: self.asleep(process),
+                    sleep_clock: self.sleep_clock(process),
                     media: Arc::new(SimMedia(Arc::clone(process))),
                     slots: self.scale.slots as usize,
                     scratch: self.world.scratch.clone(),
@@ -197,7 +198,7 @@ impl Place {
                 let policy = Policy {
                     slots: self.scale.slots,
                     max: self.scale.workers,
-                    backlog_target_seconds: DRAIN_SECONDS,
+                    backlog_target_seconds: BACKLOG_TARGET_SECONDS,
                     ..Policy::default()
                 };
                 let config =
@@ -206,7 +207,7 @@ impl Place {
                 let scaling = clipfleet_scaler::scale(config, cloud, clock, pool, Readiness::default(), stop);
                 tokio::spawn(async { scaling.await.map_err(|error| error.to_string()) })
             }
-            Role::Status if self.world.is(Mutation::LastEventWins) => tokio::spawn(last_event::run(cloud, stop)),
+            Role::Status if self.world.has(Mutation::LastEventWins) => tokio::spawn(last_event::run(cloud, stop)),
             Role::Status => {
                 let folding = clipfleet_status::fold(
                     clipfleet_status::Config::default(),
@@ -220,18 +221,19 @@ impl Place {
         }
     }
 
-    /// A frozen process finds out as one whose machine slept would: on virtual time it cannot stop its timers.
-    fn asleep(&self, process: &Arc<Process>) -> Arc<dyn Fn() -> Duration + Send + Sync> {
-        if self.world.is(Mutation::NoPulse) {
+    /// Tells a frozen process how long it was frozen, as the clock of a suspended machine would: virtual time cannot
+    /// stop the timers of one process.
+    fn sleep_clock(&self, process: &Arc<Process>) -> Arc<dyn Fn() -> Duration + Send + Sync> {
+        if self.world.has(Mutation::NoStallDetection) {
             return Arc::new(|| Duration::ZERO);
         }
         let process = Arc::clone(process);
-        Arc::new(move || process.stood_still())
+        Arc::new(move || process.total_stall_time())
     }
 
     fn clock(&self) -> Clock {
-        let skew_ms = self.world.lock().weather.skew_ms;
+        let skew_ms = self.world.lock().faults.skew_ms;
         let skew_ms = if skew_ms == 0 { 0 } else { self.world.draw(|rng| rng.i64(-skew_ms..=skew_ms)) };
-        Clock::starting_at(DAWN_MS + i64::try_from(self.world.now_ms()).unwrap_or(0) + skew_ms)
+        Clock::starting_at(EPOCH_MS + i64::try_from(self.world.now_ms()).unwrap_or(0) + skew_ms)
     }
 }

@@ -1,4 +1,4 @@
-//! Topics and subscriptions as the command-line program makes them.
+//! Topics and subscriptions as the command-line program creates them.
 
 use clipfleet_cloud::{Cloud, SubscriptionSpec};
 use clipfleet_contract::names;
@@ -7,7 +7,7 @@ use std::time::Duration;
 const TOPICS: [&str; 4] =
     [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS];
 
-/// Subscription, topic, seconds of a lease, shortest and longest backoff in seconds.
+/// Subscription, topic, lease in seconds, minimum and maximum backoff in seconds.
 const SUBSCRIPTIONS: [(&str, &str, u64, (u64, u64)); 5] = [
     (names::EXPORT_REQUESTS_DISPATCHER, names::EXPORT_REQUESTS, 60, (1, 60)),
     (names::CLIP_JOBS_WORKER, names::CLIP_JOBS, 20, (1, 60)),
@@ -16,29 +16,30 @@ const SUBSCRIPTIONS: [(&str, &str, u64, (u64, u64)); 5] = [
     (names::PROGRESS_EVENTS_SCALER, names::PROGRESS_EVENTS, 60, (1, 10)),
 ];
 
-/// A subscription's name as it is written here.
-pub(crate) fn known(subscription: &str) -> &'static str {
+/// A subscription's name as a static string.
+pub(crate) fn static_name(subscription: &str) -> &'static str {
     subscriptions().find(|name| *name == subscription).unwrap_or_default()
 }
 
-/// Every subscription.
+/// The names of all subscriptions.
 pub(crate) fn subscriptions() -> impl Iterator<Item = &'static str> {
     SUBSCRIPTIONS.iter().map(|(name, ..)| *name)
 }
 
-/// How long a subscription waits for a holder that does not extend.
+/// The ack deadline of a subscription.
 pub(crate) fn deadline(subscription: &str) -> Duration {
     let known = SUBSCRIPTIONS.iter().find(|(name, ..)| *name == subscription);
     Duration::from_secs(known.map_or(60, |(_, _, seconds, _)| *seconds))
 }
 
-/// Makes them, in a cloud that does not fail. A job is set aside after so many deliveries. Without scalers nobody reads what is theirs.
-pub(crate) async fn make(cloud: &Cloud, deliveries: u32, scaled: bool) {
+/// Creates them in a cloud without faults. A job is dead-lettered after `deliveries` deliveries. The scalers'
+/// subscription exists only if scalers run, since nobody else reads it.
+pub(crate) async fn create(cloud: &Cloud, deliveries: u32, scaled: bool) {
     for topic in TOPICS {
         cloud.queue.ensure_topic(topic).await.unwrap();
     }
-    let read = |name: &str| scaled || name != names::PROGRESS_EVENTS_SCALER;
-    for (name, topic, seconds, (shortest, longest)) in SUBSCRIPTIONS.into_iter().filter(|(name, ..)| read(name)) {
+    let is_read = |name: &str| scaled || name != names::PROGRESS_EVENTS_SCALER;
+    for (name, topic, seconds, (min, max)) in SUBSCRIPTIONS.into_iter().filter(|(name, ..)| is_read(name)) {
         let dead_letter =
             (name == names::CLIP_JOBS_WORKER).then(|| (names::CLIP_JOBS_DEAD_LETTER.to_owned(), deliveries));
         let spec = SubscriptionSpec {
@@ -46,7 +47,7 @@ pub(crate) async fn make(cloud: &Cloud, deliveries: u32, scaled: bool) {
             topic: topic.to_owned(),
             ack_deadline: Duration::from_secs(seconds),
             dead_letter,
-            backoff: Some((Duration::from_secs(shortest), Duration::from_secs(longest))),
+            backoff: Some((Duration::from_secs(min), Duration::from_secs(max))),
         };
         cloud.queue.ensure_subscription(&spec).await.unwrap();
     }

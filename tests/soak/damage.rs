@@ -2,14 +2,14 @@
 
 use clipfleet_domain::limits::MAX_STALL_SECONDS;
 use clipfleet_tests::{
-    asked,
     fixtures::directory,
     mutation,
-    pipeline_process::{Fate, Order, start},
+    pipeline_process::{Order, ProcessEnd, start},
+    settings,
 };
 use std::{thread, time::Duration};
 
-/// Files. `CLIPFLEET_DAMAGED` asks for some of them, `1719..1720`, or for as many as `500`.
+/// Number of files. `CLIPFLEET_DAMAGED` selects a range, such as `1719..1720`, or the first files, such as `500`.
 const FILES: u64 = 10_000;
 
 #[test]
@@ -17,32 +17,32 @@ const FILES: u64 = 10_000;
 fn ten_thousand_damaged_files_end_with_a_code() {
     let directory = directory();
     let seeds = mutation::seeds(directory.path());
-    let files = asked::numbers("CLIPFLEET_DAMAGED", 0..FILES);
-    let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let share = (files.end - files.start).div_ceil(lanes);
+    let files = settings::range("CLIPFLEET_DAMAGED", 0..FILES);
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let share = (files.end - files.start).div_ceil(threads);
     let tallies: Vec<_> = thread::scope(|scope| {
-        let lane = |lane: u64| {
+        let start_thread = |index: u64| {
             let seeds = &seeds;
-            let from = files.start + lane * share;
+            let from = files.start + index * share;
             let to = files.end.min(from + share);
-            scope.spawn(move || mutation::endure(seeds, from..to))
+            scope.spawn(move || mutation::run_all(seeds, from..to))
         };
-        let running: Vec<_> = (0..lanes).map(lane).collect();
-        running.into_iter().map(|lane| lane.join().expect("a lane")).collect()
+        let running: Vec<_> = (0..threads).map(start_thread).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread")).collect()
     });
-    let broken: Vec<&String> = tallies.iter().flat_map(|tally| &tally.broken).collect();
+    let violations: Vec<&String> = tallies.iter().flat_map(|tally| &tally.violations).collect();
     tallies.iter().for_each(|tally| println!("{tally}"));
-    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
 #[test]
 #[ignore = "soak: two minutes of waiting"]
-fn a_source_that_never_answers_is_given_up() {
+fn a_source_that_never_answers_fails_as_stalled() {
     let started = start(&Order::of(0, 1_000), 1 << 20);
-    let patience = Duration::from_secs(MAX_STALL_SECONDS + 30);
-    let (fate, _, _) = started.endure(patience, |_, _| None);
-    match fate {
-        Fate::Failed(error) => assert_eq!((error.code.as_str(), error.retryable), ("pipeline_stalled", true)),
+    let timeout = Duration::from_secs(MAX_STALL_SECONDS + 30);
+    let (end, _, _) = started.serve_with_timeout(timeout, |_, _| None);
+    match end {
+        ProcessEnd::Failed(error) => assert_eq!((error.code.as_str(), error.retryable), ("pipeline_stalled", true)),
         other => panic!("{other:?}"),
     }
 }

@@ -1,11 +1,11 @@
-//! Half an hour of a working fleet: what it holds at the end it held at the beginning.
+//! A fleet that works for half an hour holds no more resources at the end than at the start.
 
 use clipfleet_cloud::ObjectName;
 use clipfleet_tests::{
-    asked,
     fixtures::{Recipe, directory},
     fleet::{Fleet, request},
     pipeline_process::resident_kib,
+    settings,
 };
 use serde_json::json;
 use std::{
@@ -14,32 +14,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long. `CLIPFLEET_SOAK_MINUTES` asks for another time.
+/// Duration in minutes. `CLIPFLEET_SOAK_MINUTES` overrides it.
 const MINUTES: u64 = 30;
 
-/// Clips of a batch, and batches on their way at a time: more than the slots, so that none is ever idle.
+/// Clips of a batch, and batches in flight: more clips than slots, so that no slot is ever idle.
 const CLIPS: i64 = 10;
-const AT_ONCE: u64 = 2;
+const BATCHES_IN_FLIGHT: u64 = 2;
 
-/// What a process may hold more at the end than when it had warmed up: allocators keep some of what they once needed, and the views of
-/// batches stay in memory up to a cap (2 kB a clip).
-const MORE_MIB: u64 = 48;
-const MORE_FILES: usize = 12;
+/// Maximum growth of a process since it warmed up: allocators keep some freed memory, and the views of batches stay in
+/// memory up to a cap (2 kB a clip).
+const MAX_GROWTH_MIB: u64 = 48;
+const MAX_GROWTH_FILES: usize = 12;
 
-/// What the processes of a fleet hold.
+/// The resources that the processes of a fleet hold.
 #[derive(Debug, Clone)]
-struct Holding {
-    /// MiB of `clipfleet up` and of each worker. Pipeline processes live as long as a clip.
+struct Resources {
+    /// MiB of `clipfleet up` and of each worker. Pipeline processes live only as long as a clip.
     mib: Vec<u64>,
-    /// Open files of these.
+    /// Open files of these processes.
     files: usize,
-    /// All processes.
+    /// The number of all processes.
     processes: usize,
     /// Entries below the scratch directory.
     scratch: usize,
 }
 
-impl Holding {
+impl Resources {
     fn of(fleet: &Fleet, scratch: &Path) -> Self {
         let all = fleet.processes();
         let workers = fleet.workers();
@@ -61,8 +61,8 @@ fn entries(directory: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "soak: half an hour"]
-async fn half_an_hour_of_work_leaves_nothing_behind() {
-    let length = Duration::from_secs(asked::number("CLIPFLEET_SOAK_MINUTES", MINUTES) * 60);
+async fn half_an_hour_of_work_leaks_no_resources() {
+    let length = Duration::from_secs(settings::number("CLIPFLEET_SOAK_MINUTES", MINUTES) * 60);
     let directory = directory();
     let data = directory.path().join("data");
     let recipe = Recipe { width: 320, height: 180, pictures: 300, ..Recipe::default() };
@@ -70,13 +70,13 @@ async fn half_an_hour_of_work_leaves_nothing_behind() {
     let fleet = Fleet::start(&data, 2, 1).await;
     let uri = fleet.upload(&source, "source.mp4").await;
     let scratch = data.join("scratch");
-    let (started, mut looked) = (Instant::now(), Instant::now());
-    let (mut submitted, mut over) = (0_u64, 0_u64);
+    let (started, mut sampled) = (Instant::now(), Instant::now());
+    let (mut submitted, mut ended) = (0_u64, 0_u64);
     let mut series = Vec::new();
     while started.elapsed() < length {
-        while submitted < over + AT_ONCE {
+        while submitted < ended + BATCHES_IN_FLIGHT {
             fleet.submit(&batch(submitted, &uri)).await;
-            // Some are given up, and begun again.
+            // Some are cancelled and retried.
             if submitted % 7 == 3 {
                 let id = format!("soak-{submitted}");
                 fleet.call("POST", &format!("/v1/batches/{id}:cancel"), "").await;
@@ -85,47 +85,48 @@ async fn half_an_hour_of_work_leaves_nothing_behind() {
             }
             submitted += 1;
         }
-        let shown = fleet.until(&format!("soak-{over}"), made).await;
+        let shown = fleet.until(&format!("soak-{ended}"), has_ended).await;
         assert!(shown["failedClips"] == 1 || shown["status"] == "completed", "{shown:#}");
-        over += 1;
-        // Results are the user's: without them, what the data directory holds is the fleet's own.
+        ended += 1;
+        // Results belong to the user: without them, the data directory holds only the fleet's own data.
         for name in fleet.results().await {
             let _ = fleet.cloud.objects.delete(&ObjectName::new("clipfleet-local", name)).await;
         }
-        if looked.elapsed() > length / 15 {
-            looked = Instant::now();
-            let holding = Holding::of(&fleet, &scratch);
-            println!("{:5.1} min, {over} batches: {holding:?}", started.elapsed().as_secs_f64() / 60.0);
-            series.push(holding);
+        if sampled.elapsed() > length / 15 {
+            sampled = Instant::now();
+            let resources = Resources::of(&fleet, &scratch);
+            println!("{:5.1} min, {ended} batches: {resources:?}", started.elapsed().as_secs_f64() / 60.0);
+            series.push(resources);
         }
     }
-    while over < submitted {
-        fleet.until(&format!("soak-{over}"), made).await;
-        over += 1;
+    while ended < submitted {
+        fleet.until(&format!("soak-{ended}"), has_ended).await;
+        ended += 1;
     }
-    // Spare processes wait for the next clip; attempts' directories are gone.
+    // By then, spare processes wait for the next clip, and attempt directories are deleted.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let last = Holding::of(&fleet, &scratch);
-    println!("{} clips; at the end: {last:?}", over * CLIPS.unsigned_abs());
+    let last = Resources::of(&fleet, &scratch);
+    println!("{} clips; at the end: {last:?}", ended * CLIPS.unsigned_abs());
     let warm = &series[series.len() / 3];
     for (before, after) in warm.mib.iter().zip(&last.mib) {
-        assert!(*after <= before + MORE_MIB, "{before} MiB became {after} MiB: {series:#?}");
+        assert!(*after <= before + MAX_GROWTH_MIB, "{before} MiB became {after} MiB: {series:#?}");
     }
-    assert!(last.files <= warm.files + MORE_FILES, "files: {series:#?}, {last:#?}");
+    assert!(last.files <= warm.files + MAX_GROWTH_FILES, "files: {series:#?}, {last:#?}");
     // The fleet, its workers and a waiting pipeline process of each.
     assert_eq!(last.processes, 1 + 2 + 2, "{last:?}");
     // Two workers' directories, each with its lock, and the lock of the directory itself.
     assert_eq!(last.scratch, 5, "{last:?}");
     assert_eq!(fleet.stop().await, Some(0));
-    assert!(entries(&scratch) <= 1, "workers remove what they made");
+    assert!(entries(&scratch) <= 1, "workers delete their directories");
 }
 
-/// A batch that was cancelled shows so for a moment after it was asked to start over. What a retry finds completed stays so.
-fn made(shown: &serde_json::Value) -> bool {
+/// Whether a batch has ended. A cancelled batch shows that state briefly after it was retried. Clips that were
+/// completed before the retry stay completed.
+fn has_ended(shown: &serde_json::Value) -> bool {
     matches!(shown["status"].as_str(), Some("completed" | "partial")) && shown["cancelledClips"] == 0
 }
 
-/// Small clips at ever other places, and one whose window the source does not have.
+/// Small clips at changing places, and one whose window is beyond the source.
 fn batch(number: u64, uri: &str) -> serde_json::Value {
     let id = format!("soak-{number}");
     let ids: Vec<String> = (0..CLIPS).map(|clip| format!("c{clip}")).collect();

@@ -1,5 +1,7 @@
-//! What takes too long for every change: thousands of damaged files, a two-hour source, hour-long and very large clips, a thousand clips.
-//! Everything here is bounded in number and time and talks to this machine alone; `make soak` runs it.
+//! Tests that take too long for every change: thousands of damaged files, a two-hour source, hour-long and very large
+//! clips, a thousand clips. All are bounded in number and time and use this machine only. `make soak` runs them.
+
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
 
 mod alarm;
 mod damage;

@@ -1,4 +1,5 @@
-//! The largest clips there may be, and the most of them: they run, within the memory that the README states.
+//! The largest clips that are allowed, and the maximum number of clips: they run within the memory limits in the
+//! README.
 
 use clipfleet_domain::limits::MAX_PIPELINE_BYTES;
 use clipfleet_tests::{
@@ -50,8 +51,8 @@ fn a_clip_of_2160p60_runs_within_its_memory() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "soak: about 8 minutes on 2 cores"]
 async fn a_thousand_clips_are_made() {
-    /// Longest wait for all of them.
-    const PATIENCE: Duration = Duration::from_secs(2_400);
+    /// Maximum wait for all clips.
+    const WAIT_TIMEOUT: Duration = Duration::from_secs(2_400);
     let directory = directory();
     let source =
         Recipe { width: 320, height: 180, pictures: 300, ..Recipe::default() }.make(directory.path(), "source");
@@ -62,8 +63,8 @@ async fn a_thousand_clips_are_made() {
     let mut request = request("thousand", &uri, &windows);
     request["output"]["aspect"] = json!("1:1");
     fleet.submit(&request).await;
-    let over = |shown: &serde_json::Value| !matches!(shown["status"].as_str(), Some("queued" | "processing") | None);
-    let shown = fleet.until_within("thousand", PATIENCE, over).await;
+    let ended = |shown: &serde_json::Value| !matches!(shown["status"].as_str(), Some("queued" | "processing") | None);
+    let shown = fleet.until_within("thousand", WAIT_TIMEOUT, ended).await;
     assert_eq!((&shown["status"], &shown["completedClips"]), (&json!("completed"), &json!(1_000)));
     assert!(clips(&shown).values().all(|clip| clip["durationMs"] == json!(500)));
     let memory: Vec<u64> = fleet.processes().into_iter().map(clipfleet_tests::pipeline_process::peak_kib).collect();

@@ -1,4 +1,4 @@
-//! Twenty clips of a two-hour source: how much of it a worker reads.
+//! Twenty clips of a two-hour source: the share of the source that a worker reads.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,17 +38,18 @@ const GENERATION: i64 = 7;
 
 const CLIPS: i64 = 20;
 const CLIP_MS: i64 = 60_000;
-/// From one clip's start to the next: all over the two hours, never at a key frame.
-const APART_MS: i64 = 352_345;
+/// Distance between the starts of two clips: they are spread over the two hours, and none starts at a key frame.
+const CLIP_INTERVAL_MS: i64 = 352_345;
 
-/// How many of the bytes that cover the clips may be read: blocks are of 1 MiB, and reading ahead goes beyond a clip's end.
-const ALLOWANCE: f64 = 1.15;
+/// Maximum bytes read, relative to the bytes that cover the clips: blocks are 1 MiB, and read-ahead goes beyond a
+/// clip's end.
+const MAX_READ_RATIO: f64 = 1.15;
 
-/// Longest wait for all clips.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+/// Maximum wait for all clips.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(1_800);
 
-/// A store whose one source is a file, and which counts what is asked of it.
-struct Counting {
+/// An object store whose only source is a file. It counts the reads of the source.
+struct CountingObjects {
     source: File,
     others: Arc<dyn Objects>,
     bytes: AtomicU64,
@@ -56,14 +57,14 @@ struct Counting {
     stats: AtomicU64,
 }
 
-impl Counting {
+impl CountingObjects {
     fn is_source(name: &ObjectName) -> bool {
         name.to_string() == SOURCE
     }
 }
 
 #[async_trait]
-impl Objects for Counting {
+impl Objects for CountingObjects {
     async fn stat(&self, name: &ObjectName, generation: Option<i64>) -> Result<ObjectInfo, CloudError> {
         self.stats.fetch_add(u64::from(Self::is_source(name)), Relaxed);
         self.others.stat(name, generation).await
@@ -100,24 +101,26 @@ fn ffmpeg(arguments: &[&str]) {
     assert!(done.expect("ffmpeg must be installed for media tests").success(), "ffmpeg {arguments:?}");
 }
 
-/// Two hours at about 5 Mbit/s: a minute, a hundred and twenty times.
-fn two_hours(directory: &Path, header_first: bool, sounds: usize) -> PathBuf {
+/// Two hours at about 5 Mbit/s: one minute, repeated a hundred and twenty times.
+fn two_hours(directory: &Path, header_first: bool, audio_tracks: usize) -> PathBuf {
     let minute = directory.join("minute.mp4");
     let path = directory.join("two-hours.mp4");
     let (from, to) = (minute.to_str().expect("a name"), path.to_str().expect("a name"));
     if !minute.exists() {
         let inputs = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=60,noise=alls=60:allf=t"];
-        let sound = ["-f", "lavfi", "-i", "sine=frequency=330:beep_factor=4:sample_rate=48000:duration=60"];
+        let audio = ["-f", "lavfi", "-i", "sine=frequency=330:beep_factor=4:sample_rate=48000:duration=60"];
         let x264 = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "4900k", "-g", "250", "-pix_fmt", "yuv420p"];
-        ffmpeg(&[&inputs[..], &sound[..], &x264[..], &["-c:a", "aac", "-b:a", "128k", from]].concat());
+        ffmpeg(&[&inputs[..], &audio[..], &x264[..], &["-c:a", "aac", "-b:a", "128k", from]].concat());
     }
     let first: &[&str] = if header_first { &["-movflags", "+faststart"] } else { &[] };
-    let sounds = ["-map", "0:a"].repeat(sounds);
-    ffmpeg(&[&["-stream_loop", "119", "-i", from, "-c", "copy", "-map", "0:v"], &sounds[..], first, &[to]].concat());
+    let audio_maps = ["-map", "0:a"].repeat(audio_tracks);
+    ffmpeg(
+        &[&["-stream_loop", "119", "-i", from, "-c", "copy", "-map", "0:v"], &audio_maps[..], first, &[to]].concat(),
+    );
     path
 }
 
-/// Bytes from the first key frame needed to the last packet of a window, picture and sound.
+/// The number of bytes from the required key frame to the last packet of a window, video and audio.
 fn covering(path: &Path, start_ms: i64, end_ms: i64) -> u64 {
     let interval = format!("{}%{}", start_ms as f64 / 1_000.0, end_ms as f64 / 1_000.0);
     let mut command = Command::new("ffprobe");
@@ -134,7 +137,7 @@ fn covering(path: &Path, start_ms: i64, end_ms: i64) -> u64 {
     last - first
 }
 
-/// Bytes of the header.
+/// The size of the header, bytes.
 fn header(path: &Path) -> u64 {
     let file = File::open(path).expect("the source");
     let (mut at, size) = (0, file.metadata().expect("the source").len());
@@ -155,7 +158,7 @@ fn header(path: &Path) -> u64 {
 }
 
 fn job(number: i64, size_bytes: u64) -> Job {
-    let start_ms = 7_345 + number * APART_MS;
+    let start_ms = 7_345 + number * CLIP_INTERVAL_MS;
     let output = format!("gs://clipfleet-local/out/c{number}.mp4");
     Job {
         batch: BatchContext {
@@ -191,11 +194,11 @@ async fn subscribed(cloud: &Cloud, topic: &str, name: &str) {
 async fn read_by_twenty_clips(path: &Path, what: &str) {
     let source = File::open(path).expect("the source");
     let size = source.metadata().expect("the source").len();
-    let fake = memory::cloud();
-    fake.objects.ensure_bucket("clipfleet-local").await.expect("a bucket");
+    let memory = memory::cloud();
+    memory.objects.ensure_bucket("clipfleet-local").await.expect("a bucket");
     let (bytes, reads, stats) = Default::default();
-    let counting = Arc::new(Counting { source, others: fake.objects.clone(), bytes, reads, stats });
-    let cloud = Cloud { objects: Arc::clone(&counting) as Arc<dyn Objects>, ..fake };
+    let counting = Arc::new(CountingObjects { source, others: memory.objects.clone(), bytes, reads, stats });
+    let cloud = Cloud { objects: Arc::clone(&counting) as Arc<dyn Objects>, ..memory };
     subscribed(&cloud, names::CLIP_JOBS, names::CLIP_JOBS_WORKER).await;
     subscribed(&cloud, names::PROGRESS_EVENTS, names::PROGRESS_EVENTS_STATUS).await;
 
@@ -236,7 +239,7 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
             delivery.ack();
         }
     };
-    tokio::time::timeout(PATIENCE, completed).await.expect("twenty clips");
+    tokio::time::timeout(WAIT_TIMEOUT, completed).await.expect("twenty clips");
     stop.cancel();
     worker.await.expect("a worker").expect("a worker that ends well");
 
@@ -249,7 +252,7 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
         first_pictures[first_pictures.len() / 2],
         first_pictures[first_pictures.len() - 1]
     );
-    assert!(ratio <= ALLOWANCE, "{ratio}");
+    assert!(ratio <= MAX_READ_RATIO, "{ratio}");
     assert!(counting.stats.load(Relaxed) <= 1, "the source's metadata was read {:?} times", counting.stats);
 }
 
@@ -257,10 +260,10 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
 #[ignore = "soak: about 12 minutes on 2 cores, 5 GB of disk"]
 async fn twenty_clips_read_little_more_than_what_covers_them() {
     let directory = directory();
-    // Nothing takes a second sound track, and a demuxer goes on as long as there is any of it.
-    let sources = [(false, 1, "header last"), (true, 1, "header first"), (true, 2, "a second sound track")];
-    for (header_first, sounds, what) in sources {
-        let path = two_hours(directory.path(), header_first, sounds);
+    // No element reads the second audio track, and a demuxer continues while any of it remains.
+    let sources = [(false, 1, "header last"), (true, 1, "header first"), (true, 2, "a second audio track")];
+    for (header_first, audio_tracks, what) in sources {
+        let path = two_hours(directory.path(), header_first, audio_tracks);
         read_by_twenty_clips(&path, what).await;
     }
 }

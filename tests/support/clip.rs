@@ -1,29 +1,29 @@
-//! What is promised of every clip, whatever its source and whatever made it: its container, its cadence, its sound.
+//! Checks what every clip guarantees, for every source and encoder: its container, its timing, its audio.
 
 use crate::{
+    audio::{Beeps, DecodedAudio},
     mp4::{Probe, boxes},
     pipeline_process::{Order, Transcript},
-    sound::{Beeps, Sound},
 };
 use std::path::Path;
 
-/// How far a beep may be from its place, milliseconds. The promise is 40.
-const SYNC_MS: f64 = 15.0;
+/// How far a beep may be from its time, milliseconds. The product guarantees 40.
+const SYNC_TOLERANCE_MS: f64 = 15.0;
 
-/// How much louder one side may be, dB, over a clip whose sides are the same: an encoder moves single samples
-/// by a tenth, but the energy of a side by nothing that was seen.
-const LEAN_DB: f64 = 0.1;
+/// How much louder one channel may be, dB, over a clip whose channels are the same. An encoder changes single samples
+/// by a tenth, but no change in the energy of a channel was measured.
+const BALANCE_TOLERANCE_DB: f64 = 0.1;
 
-/// Frames of an order's clip.
+/// The number of frames in an order's clip.
 pub fn frames(order: &Order) -> usize {
     let (start, end) = order.window;
     ((end - start) as f64 * f64::from(order.fps) / 1_000.0).round() as usize
 }
 
-/// Checks all but the content of pictures and sound.
+/// Checks everything except the content of pictures and audio.
 ///
 /// # Panics
-/// When the clip is not as promised.
+/// If the clip violates a guarantee.
 pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &Order) {
     let output = &transcript.output();
     let (probe, frames) = (Probe::of(output), frames(order));
@@ -31,7 +31,7 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
     let boxes = boxes(output);
     let place = |name| boxes.iter().position(|found| found == name);
     assert!(place("moov") < place("mdat"), "{boxes:?}");
-    assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"], "nothing else is left behind");
+    assert_eq!(transcript.files, ["clip.mp4", "cover.jpg"], "no other files are left");
     assert_eq!(transcript.exit, Some(0));
 
     for (property, value) in [
@@ -70,35 +70,36 @@ pub fn check_file(transcript: &Transcript, (width, height): (u32, u32), order: &
     assert_eq!(finished.duration_ms, (frames as f64 * 1_000.0 / fps).round() as i64);
 }
 
-/// Every beep of the window is heard at its time, and silence where the source has no sound. Gives how late each is, milliseconds.
+/// Checks that every beep of the window is at its time, and that the clip is silent where the source has no audio.
+/// Returns how late each beep is, milliseconds.
 ///
 /// # Panics
-/// When the sound is not as promised.
-pub fn check_sound(beeps: Option<Beeps>, output: &Path, order: &Order) -> Vec<f64> {
-    let sound = Sound::decode(output);
+/// If the audio violates a guarantee.
+pub fn check_audio(beeps: Option<Beeps>, output: &Path, order: &Order) -> Vec<f64> {
+    let audio = DecodedAudio::decode(output);
     let length = frames(order) as f64 * 1_000.0 / f64::from(order.fps);
-    // FFmpeg decodes the last block of 1,024 samples to its end, whatever the header says; what is too much is silence.
-    let surplus = sound.length_ms() - length;
-    assert!((-0.05..1_024.0 / 48.0).contains(&surplus), "the sound is {} ms long, not {length}", sound.length_ms());
-    let heard = sound.beeps_ms();
+    // FFmpeg decodes the last block of 1,024 samples completely, whatever the header says. The excess is silence.
+    let excess = audio.length_ms() - length;
+    assert!((-0.05..1_024.0 / 48.0).contains(&excess), "the audio is {} ms long, not {length}", audio.length_ms());
+    let found = audio.beeps_ms();
     let Some(beeps) = beeps else {
-        assert_eq!(sound.peak(), [0, 0]);
+        assert_eq!(audio.peak(), [0, 0]);
         return Vec::new();
     };
     let (start, end) = order.window;
     let expected = beeps.within(start as u32, end as u32);
-    assert!(!expected.is_empty(), "a window without a beep proves nothing");
-    let mut offs = Vec::new();
+    assert!(!expected.is_empty(), "a window without a beep checks nothing");
+    let mut offsets = Vec::new();
     for time in &expected {
-        let nearest = heard.iter().copied().min_by(|a, b| (a - time).abs().total_cmp(&(b - time).abs()));
-        let off = nearest.map(|heard| heard - time);
+        let nearest = found.iter().copied().min_by(|a, b| (a - time).abs().total_cmp(&(b - time).abs()));
+        let offset = nearest.map(|found| found - time);
         assert!(
-            off.is_some_and(|off| off.abs() < SYNC_MS),
-            "beep at {time} ms is heard at {nearest:?}; all: {heard:?}"
+            offset.is_some_and(|offset| offset.abs() < SYNC_TOLERANCE_MS),
+            "beep at {time} ms is found at {nearest:?}; all: {found:?}"
         );
-        offs.extend(off);
+        offsets.extend(offset);
     }
-    let lean = sound.lean_db();
-    assert!(lean.abs() < LEAN_DB, "the left side is {lean:.2} dB louder");
-    offs
+    let balance = audio.balance_db();
+    assert!(balance.abs() < BALANCE_TOLERANCE_DB, "the left channel is {balance:.2} dB louder");
+    offsets
 }

@@ -1,22 +1,23 @@
-//! Sources for media tests, made by FFmpeg from pictures that carry their own number and sound that beeps at known times.
+//! Sources for media tests, made by FFmpeg from pictures that show their own number and audio that beeps at known
+//! times.
 //!
-//! Every picture has in its middle a square of 4 by 4 black and white blocks, which spell the picture's number; see
-//! [`crate::picture`]. It survives cropping to any shape up to a zoom of 200 % and any scaling.
+//! Every picture has a square of 4 by 4 black and white blocks in its middle, which encode the picture's number; see
+//! [`crate::picture`]. The square survives cropping to any shape up to a zoom of 200 % and any scaling.
 
-use crate::sound::Beeps;
+use crate::audio::Beeps;
 use std::{
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-/// Side of the numbered square, as a share of the picture's shorter side.
+/// Side of the square with the number, as a share of the picture's shorter side.
 pub const MARK_SHARE: f64 = 0.25;
 
-/// Samples per second of every generated sound.
-pub const SOUND_RATE: u32 = 48_000;
+/// Samples per second of all generated audio.
+pub const SAMPLE_RATE: u32 = 48_000;
 
-/// What a source is like. Start from [`Recipe::default`] or one of the named ones.
+/// The properties of a source. Start from [`Recipe::default`] or one of the named recipes.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// Pixels across, as stored.
@@ -25,29 +26,29 @@ pub struct Recipe {
     pub height: u32,
     /// Pictures per second.
     pub fps: u32,
-    /// Whether it is slower by a thousandth, as television from America is: 24 becomes 23.976.
+    /// Whether the rate is lower by a thousandth, as in NTSC television: 24 becomes 23.976.
     pub ntsc: bool,
-    /// Number of pictures before any are dropped.
+    /// Number of pictures before any are left out.
     pub pictures: u32,
-    /// FFmpeg's arguments for the picture's codec.
+    /// FFmpeg's arguments for the video codec.
     pub video: &'static [&'static str],
-    /// FFmpeg's arguments for the sound's codec; `None` for a source without sound.
+    /// FFmpeg's arguments for the audio codec; `None` for a source without audio.
     pub audio: Option<&'static [&'static str]>,
-    /// Channels of the sound.
+    /// Number of audio channels.
     pub channels: u32,
-    /// When the sound begins, milliseconds after the picture.
-    pub sound_delay_ms: u32,
-    /// When the sound ends, milliseconds; `None` for the picture's end.
-    pub sound_end_ms: Option<u32>,
+    /// When the audio starts, milliseconds after the pictures.
+    pub audio_delay_ms: u32,
+    /// When the audio ends, milliseconds; `None` for the end of the pictures.
+    pub audio_end_ms: Option<u32>,
     /// FFmpeg expression in `n` that is 0 for pictures to leave out.
     pub keep: Option<&'static str>,
     /// Filters at the end of the chain, for example a pixel shape.
     pub filter: Option<&'static str>,
     /// FFmpeg's arguments for the container, and the file's extension.
     pub container: (&'static [&'static str], &'static str),
-    /// Degrees by which players turn the picture, clockwise.
+    /// Degrees by which players rotate the picture, clockwise.
     pub rotation: u32,
-    /// Rewrite the file as a browser's `MediaRecorder` would have written it.
+    /// Whether to rewrite the file to look as if a browser's `MediaRecorder` wrote it.
     pub as_recorded_live: bool,
 }
 
@@ -55,7 +56,8 @@ const H264: &[&str] = &["-c:v", "libx264", "-preset", "veryfast", "-g", "60", "-
 const AAC: &[&str] = &["-c:a", "aac", "-b:a", "128k"];
 const OPUS: &[&str] = &["-c:a", "libopus", "-b:a", "96k"];
 const REALTIME_VP8: &[&str] =
-    // Below 0 the speed is that number; above, the encoder hurries as the machine is busy, and the file is another each time.
+    // A negative value fixes the speed. With a positive one, the encoder adapts its speed to the machine's load, and
+    // the file differs each time.
     &[
         "-c:v",
         "libvpx",
@@ -74,7 +76,7 @@ const REALTIME_VP9: &[&str] =
     &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "3M", "-g", "75", "-pix_fmt", "yuv420p"];
 const LIVE_WEBM: &[&str] = &["-f", "webm", "-live", "1", "-cluster_time_limit", "1000"];
 
-/// H.264 at exactly 6 Mbit/s, however little there is to see: a source that is large because it says so.
+/// H.264 at exactly 6 Mbit/s, whatever the pictures show: a source that is large by its settings.
 pub const H264_LARGE: &[&str] = &[
     "-c:v",
     "libx264",
@@ -97,7 +99,7 @@ pub const H264_LARGE: &[&str] = &[
 ];
 
 impl Default for Recipe {
-    /// Eight seconds of H.264 with B-frames and AAC in an MP4 whose header comes first.
+    /// Eight seconds of H.264 with B-frames and AAC, in an MP4 whose header comes first.
     fn default() -> Self {
         Self {
             width: 640,
@@ -108,8 +110,8 @@ impl Default for Recipe {
             video: H264,
             audio: Some(AAC),
             channels: 2,
-            sound_delay_ms: 0,
-            sound_end_ms: None,
+            audio_delay_ms: 0,
+            audio_end_ms: None,
             keep: None,
             filter: None,
             container: (&["-movflags", "+faststart"], "mp4"),
@@ -153,7 +155,8 @@ impl Recipe {
         Self { video: REALTIME_VP8, audio: Some(VORBIS), container: (&[], "webm"), ..Self::default() }
     }
 
-    /// What a browser's `MediaRecorder` writes: VP8 and Opus, irregular pictures, no duration, no index, clusters of unknown size.
+    /// A recording of a browser's `MediaRecorder`: VP8 and Opus, irregular pictures, no duration, no index, clusters of
+    /// unknown size.
     pub fn recorded_vp8() -> Self {
         // Three of ten pictures are missing in one place, one of seven in another: gaps of 133 ms and of 67 ms.
         let keep = Some(r"not(between(mod(n\,10)\,3\,5))*not(eq(mod(n\,7)\,1))");
@@ -166,7 +169,7 @@ impl Recipe {
         Self { video: REALTIME_VP9, ..Self::recorded_vp8() }
     }
 
-    /// When each picture that is in the file is shown, milliseconds, with its number.
+    /// The number of each picture in the file, and when it is shown, milliseconds.
     pub fn shown(&self) -> Vec<(u32, f64)> {
         let kept = |n: u32| match self.keep {
             None => true,
@@ -180,37 +183,37 @@ impl Recipe {
         (0..self.pictures).filter(|n| kept(*n)).map(|n| (n, time(n))).collect()
     }
 
-    /// When the sound beeps, milliseconds.
+    /// The beeps of the audio.
     pub fn beeps(&self) -> Beeps {
         let end = self.pictures * 1_000 / self.fps;
-        Beeps { from_ms: self.sound_delay_ms, to_ms: self.sound_end_ms.unwrap_or(end).min(end) }
+        Beeps { from_ms: self.audio_delay_ms, to_ms: self.audio_end_ms.unwrap_or(end).min(end) }
     }
 
-    /// Makes the source in `directory`. Panics, with FFmpeg's words, when that fails.
+    /// Makes the source in `directory`. Panics if that fails; FFmpeg's messages are on standard error.
     pub fn make(&self, directory: &Path, name: &str) -> PathBuf {
         let (container, extension) = self.container;
         let path = directory.join(format!("{name}.{extension}"));
-        let sound = directory.join(format!("{name}.pcm"));
+        let pcm = directory.join(format!("{name}.pcm"));
         let mut command = Command::new("ffmpeg");
         command.args(["-hide_banner", "-v", "error", "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "gray"]);
         command.args(["-s", &format!("{}x{}", self.width, self.height), "-r", &self.rate(), "-i", "pipe:0"]);
         if let Some(audio) = self.audio {
-            std::fs::write(&sound, self.beeps().pcm(self.channels)).expect("writing the sound");
-            let delay = format!("{}ms", self.sound_delay_ms);
-            command.args(["-itsoffset", &delay, "-f", "s16le", "-ar", &SOUND_RATE.to_string()]);
-            command.args(["-ac", &self.channels.to_string(), "-i"]).arg(&sound).args(audio);
+            std::fs::write(&pcm, self.beeps().pcm(self.channels)).expect("writing the audio");
+            let delay = format!("{}ms", self.audio_delay_ms);
+            command.args(["-itsoffset", &delay, "-f", "s16le", "-ar", &SAMPLE_RATE.to_string()]);
+            command.args(["-ac", &self.channels.to_string(), "-i"]).arg(&pcm).args(audio);
         }
         let select = self.keep.map(|keep| format!("select='{keep}'"));
         let filters: Vec<&str> = select.as_deref().into_iter().chain(self.filter).collect();
         if !filters.is_empty() {
             command.args(["-vf", &filters.join(","), "-fps_mode", "passthrough"]);
         }
-        // Without random identities and dates, a recipe is one file.
+        // Without random ids and dates, a recipe always gives the same file.
         command.args(self.video).args(["-fflags", "+bitexact"]).args(container).arg(&path);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("ffmpeg must be installed for media tests");
         let mut pictures = BufWriter::new(child.stdin.take().expect("a pipe"));
         for number in 0..self.pictures {
-            pictures.write_all(&self.picture(number)).expect("ffmpeg ended early; its words are above");
+            pictures.write_all(&self.picture(number)).expect("ffmpeg ended early; see its messages above");
         }
         drop(pictures);
         assert!(child.wait().expect("ffmpeg").success(), "ffmpeg could not make {name}");
@@ -218,7 +221,7 @@ impl Recipe {
         if self.as_recorded_live {
             crate::webm::as_recorded_live(&path);
         }
-        let _ = std::fs::remove_file(sound);
+        let _ = std::fs::remove_file(pcm);
         path
     }
 
@@ -226,7 +229,7 @@ impl Recipe {
         if self.ntsc { format!("{}000/1001", self.fps) } else { self.fps.to_string() }
     }
 
-    /// One picture: diagonal stripes that move, and the number in the middle.
+    /// One picture: moving diagonal stripes, and the number in the middle.
     fn picture(&self, number: u32) -> Vec<u8> {
         let (width, height) = (self.width as usize, self.height as usize);
         let mut pixels = vec![0; width * height];
@@ -236,7 +239,7 @@ impl Recipe {
                 *pixel = 60 + wave.min(128 - wave) as u8 * 2;
             }
         }
-        // A picture that is stored turned has its number turned, too, so that it reads upright when shown.
+        // In a picture that is stored rotated, the number is rotated too, so that it is upright when shown.
         let side = f64::from(self.width.min(self.height)) * MARK_SHARE;
         let block = side / 4.0;
         let (left, top) = ((self.width as f64 - side) / 2.0, (self.height as f64 - side) / 2.0);
@@ -252,14 +255,14 @@ impl Recipe {
     }
 }
 
-/// The 16 blocks of a number: 12 bits, and 4 that check them.
+/// The 16 blocks of a number: 12 bits and a 4-bit checksum.
 pub fn mark(number: u32) -> u32 {
     let number = number & 0xfff;
     let check = (number ^ number >> 4 ^ number >> 8 ^ 0b1010) & 0xf;
     check << 12 | number
 }
 
-/// Which block of the upright mark lies at a place of the stored one, for a picture that is turned clockwise when shown.
+/// Which block of the upright mark is at a place of the stored one, for a picture that is rotated clockwise when shown.
 fn stored_block(column: u32, row: u32, rotation: u32) -> (u32, u32) {
     match rotation {
         90 => (3 - row, column),
@@ -269,11 +272,11 @@ fn stored_block(column: u32, row: u32, rotation: u32) -> (u32, u32) {
     }
 }
 
-/// Marks a file as to be turned clockwise. FFmpeg 5 writes the transformation when copying with the tag `rotate`, which counts
-/// counter-clockwise.
+/// Marks a file as rotated clockwise. FFmpeg 5 writes the transformation when it copies with the tag `rotate`, which
+/// counts counter-clockwise.
 ///
 /// # Panics
-/// When FFmpeg cannot.
+/// If FFmpeg fails.
 pub fn turn(path: &Path, degrees: u32) {
     if degrees == 0 {
         return;
@@ -286,7 +289,7 @@ pub fn turn(path: &Path, degrees: u32) {
         .arg(&turned)
         .status()
         .expect("ffmpeg must be installed for media tests");
-    assert!(done.success(), "ffmpeg could not turn the picture");
+    assert!(done.success(), "ffmpeg could not rotate the picture");
     std::fs::rename(turned, path).expect("renaming");
 }
 
@@ -295,5 +298,5 @@ pub fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("clipfleet-media-").tempdir().expect("a temporary directory")
 }
 
-/// Samples per millisecond of generated sound.
-pub const SAMPLES_PER_MS: u32 = SOUND_RATE / 1_000;
+/// Samples per millisecond of generated audio.
+pub const SAMPLES_PER_MS: u32 = SAMPLE_RATE / 1_000;

@@ -1,4 +1,5 @@
-//! A fleet started as a user starts it: `clipfleet up` in a process of its own, on free ports, with a data directory.
+//! A fleet that is started as a user starts it: `clipfleet up` in its own process, on free ports, with a data
+//! directory.
 
 use clipfleet_cloud::{
     Cloud, Document,
@@ -14,17 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait for anything a fleet is asked to do in a test. It bounds a hang; nothing measures speed by it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Maximum wait for any operation of a fleet in a test. It bounds a hang; no test measures speed by it.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running `clipfleet up`. Dropping it kills every process of it.
+/// A running `clipfleet up`. Dropping it kills all its processes.
 pub struct Fleet {
     child: Child,
     /// Address of the HTTP API, for example `http://127.0.0.1:41234`.
     pub api: String,
     /// host:port of the emulator.
-    pub servers: String,
-    /// A client of the emulator, by the same code as the fleet's own.
+    pub emulator: String,
+    /// A client of the emulator, the same code as the fleet's own.
     pub cloud: Cloud,
     http: reqwest::Client,
 }
@@ -32,7 +33,7 @@ pub struct Fleet {
 /// The `clipfleet` program of this build.
 ///
 /// # Panics
-/// When it was not built.
+/// If it was not built.
 pub fn program() -> PathBuf {
     let program = crate::pipeline_process::binary().with_file_name("clipfleet");
     assert!(program.exists(), "{} is missing: run cargo build --workspace --bins first", program.display());
@@ -40,10 +41,10 @@ pub fn program() -> PathBuf {
 }
 
 impl Fleet {
-    /// Starts a fleet on `data`, which may hold the remains of an earlier one.
+    /// Starts a fleet on `data`, which may hold the data of an earlier one.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn start(data: &Path, workers: usize, slots: usize) -> Self {
         Self::start_with(data, workers, slots, &[]).await
     }
@@ -51,17 +52,17 @@ impl Fleet {
     /// Starts a fleet with more settings in its environment.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn start_with(data: &Path, workers: usize, slots: usize, settings: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(program());
         command.envs(settings.iter().copied());
         Self::launch(command, data, &workers.to_string(), slots).await
     }
 
-    /// Starts a fleet that scales itself, between the least and the most of `workers`, such as `0..4`.
+    /// Starts a fleet that scales itself within the range `workers`, such as `0..4`.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn start_scaling(data: &Path, workers: &str, slots: usize, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
         command.envs(settings.iter().copied());
@@ -74,33 +75,33 @@ impl Fleet {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("clipfleet up starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (mut api, mut servers) = (None, None);
-        while api.is_none() || servers.is_none() {
+        let (mut api, mut emulator) = (None, None);
+        while api.is_none() || emulator.is_none() {
             let Some(Ok(line)) = lines.next() else {
-                let mut said = String::new();
-                let _ = child.stderr.take().expect("piped").read_to_string(&mut said);
-                panic!("clipfleet up ended early: {said}");
+                let mut output = String::new();
+                let _ = child.stderr.take().expect("piped").read_to_string(&mut output);
+                panic!("clipfleet up ended early: {output}");
             };
             if let Some(url) = line.trim().strip_prefix("API ") {
                 api = url.trim().strip_suffix("/v1/batches").map(ToOwned::to_owned);
             }
             if let Some(host) = line.trim().strip_prefix("export PUBSUB_EMULATOR_HOST=") {
-                servers = Some(host.to_owned());
+                emulator = Some(host.to_owned());
             }
         }
-        // What it says from now on goes to the test's output, unread pipes would stop it.
+        // Its further output goes to the test's output. An unread pipe would block the process.
         std::thread::spawn(move || lines.for_each(drop));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("  fleet: {line}")));
-        let (api, servers) = (api.expect("said"), servers.expect("said"));
-        let cloud = google::connect(&endpoints(&servers)).await.expect("the emulator answers");
-        Self { child, api, servers, cloud, http: reqwest::Client::new() }
+        let (api, emulator) = (api.expect("printed"), emulator.expect("printed"));
+        let cloud = google::connect(&endpoints(&emulator)).await.expect("the emulator answers");
+        Self { child, api, emulator, cloud, http: reqwest::Client::new() }
     }
 
-    /// Sends a request and returns status and JSON answer.
+    /// Sends a request and returns the status and the JSON answer.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If there is no answer.
     pub async fn call(&self, method: &str, path: &str, body: impl Into<String>) -> (u16, serde_json::Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self.http.request(method, format!("{}{path}", self.api)).body(body.into());
@@ -109,31 +110,32 @@ impl Fleet {
         (status, response.json().await.unwrap_or_default())
     }
 
-    /// `POST /v1/batches` of a good request.
+    /// Submits a valid request with `POST /v1/batches`.
     ///
     /// # Panics
-    /// When it is refused.
+    /// If the request is refused.
     pub async fn submit(&self, request: &serde_json::Value) -> serde_json::Value {
         let (status, answer) = self.call("POST", "/v1/batches", request.to_string()).await;
         assert_eq!(status, 202, "{answer}");
         answer
     }
 
-    /// Waits until a batch is over and returns `GET /v1/batches/{id}`.
+    /// Waits until a batch has ended and returns `GET /v1/batches/{id}`.
     ///
     /// # Panics
-    /// When it takes longer than [`PATIENCE`].
+    /// If it takes longer than [`WAIT_TIMEOUT`].
     pub async fn finished(&self, batch: &str) -> serde_json::Value {
         let over =
             |shown: &serde_json::Value| !matches!(shown["status"].as_str(), Some("queued" | "processing") | None);
         self.until(batch, over).await
     }
 
-    /// A worker of one slot that makes a clip, with its two pipeline processes: the one at work and the one that waits.
+    /// Returns a worker with one slot that makes a clip, and its two pipeline processes: the working one and the
+    /// waiting one.
     ///
     /// # Panics
-    /// When it takes longer than [`PATIENCE`].
-    pub async fn at_work(&self) -> (u32, [u32; 2]) {
+    /// If it takes longer than [`WAIT_TIMEOUT`].
+    pub async fn busy_worker(&self) -> (u32, [u32; 2]) {
         let started = Instant::now();
         loop {
             let found = self.workers().into_iter().find_map(|worker| {
@@ -144,7 +146,7 @@ impl Fleet {
             if let Some(found) = found {
                 return found;
             }
-            assert!(started.elapsed() < PATIENCE, "no worker is at work");
+            assert!(started.elapsed() < WAIT_TIMEOUT, "no worker is busy");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -152,19 +154,19 @@ impl Fleet {
     /// Waits until `GET /v1/batches/{id}` satisfies a condition, and returns it.
     ///
     /// # Panics
-    /// When it takes longer than [`PATIENCE`].
+    /// If it takes longer than [`WAIT_TIMEOUT`].
     pub async fn until(&self, batch: &str, condition: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        self.until_within(batch, PATIENCE, condition).await
+        self.until_within(batch, WAIT_TIMEOUT, condition).await
     }
 
-    /// As [`Fleet::until`], with a patience of its own.
+    /// As [`Fleet::until`], with its own timeout.
     ///
     /// # Panics
-    /// When it takes longer.
+    /// If it takes longer.
     pub async fn until_within(
         &self,
         batch: &str,
-        patience: Duration,
+        timeout: Duration,
         condition: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
         let started = Instant::now();
@@ -173,23 +175,23 @@ impl Fleet {
             if condition(&shown) {
                 return shown;
             }
-            assert!(started.elapsed() < patience, "batch {batch} did not get there: {shown:#}");
+            assert!(started.elapsed() < timeout, "batch {batch} did not get there: {shown:#}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// The document at a path, if there is one.
+    /// The document at a path, if it exists.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the emulator does not answer.
     pub async fn document(&self, path: &str) -> Option<Document> {
         self.cloud.documents.get(&[path.to_owned()]).await.expect("documents can be read").remove(0)
     }
 
-    /// Puts a file into the fleet's bucket and returns its `gs://` name.
+    /// Uploads a file into the fleet's bucket and returns its `gs://` name.
     ///
     /// # Panics
-    /// When it cannot be stored.
+    /// If it cannot be stored.
     pub async fn upload(&self, file: &Path, name: &str) -> String {
         let object = clipfleet_cloud::ObjectName::new("clipfleet-local", name);
         let body = clipfleet_cloud::Body::File(file.to_owned());
@@ -200,18 +202,18 @@ impl Fleet {
     /// The bytes behind an `outputUrl`.
     ///
     /// # Panics
-    /// When they cannot be had.
+    /// If the download fails.
     pub async fn download(&self, url: &str) -> Vec<u8> {
         let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
         answer.expect("a result").bytes().await.expect("its bytes").into()
     }
 
-    /// Names of all objects of results: clips, manifests and covers.
+    /// Names of all result objects: clips, manifests and covers.
     ///
     /// # Panics
-    /// When they cannot be listed.
+    /// If they cannot be listed.
     pub async fn results(&self) -> Vec<String> {
-        let url = format!("http://{}/storage/v1/b/clipfleet-local/o?prefix=processed-clips/", self.servers);
+        let url = format!("http://{}/storage/v1/b/clipfleet-local/o?prefix=processed-clips/", self.emulator);
         let listed =
             self.http.get(url).send().await.expect("an answer").json::<serde_json::Value>().await.expect("JSON");
         assert!(listed["nextPageToken"].is_null(), "more than one page");
@@ -219,35 +221,35 @@ impl Fleet {
         items.map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
     }
 
-    /// Runs the `clipfleet` program against this fleet, and returns its exit status and what it said.
+    /// Runs the `clipfleet` program against this fleet, and returns its exit status and output.
     ///
     /// # Panics
-    /// When it cannot be run.
+    /// If it cannot be run.
     pub fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output =
             Command::new(program()).args(arguments).env("CLIPFLEET_SERVER", &self.api).output().expect("it runs");
-        let said = [&output.stdout[..], &output.stderr[..]];
-        (output.status.code(), said.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect())
+        let streams = [&output.stdout[..], &output.stderr[..]];
+        (output.status.code(), streams.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect())
     }
 
-    /// Starts one more worker of this fleet, in a process of its own, which listens on `listen`.
+    /// Starts one more worker of this fleet in its own process, which listens on `listen`.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn worker(&self, listen: &str, scratch: &Path) -> Role {
         let scratch = scratch.display().to_string();
         self.role(&["worker", "--slots", "1", "--listen", listen, "--scratch", &scratch])
     }
 
-    /// Starts one more role of this fleet, in a process of its own.
+    /// Starts one more role of this fleet in its own process.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn role(&self, arguments: &[&str]) -> Role {
-        role(&self.servers, arguments)
+        role(&self.emulator, arguments)
     }
 
-    /// Every process of the fleet.
+    /// The ids of all processes of the fleet.
     pub fn processes(&self) -> Vec<u32> {
         let mut tree = vec![self.child.id()];
         let mut next = 0;
@@ -258,23 +260,23 @@ impl Fleet {
         tree
     }
 
-    /// Kills every process of the fleet at once, as a power cut would.
+    /// Kills all processes of the fleet at the same time, as a power failure does.
     ///
     /// # Panics
-    /// When there is nothing to kill.
+    /// If the fleet is not running.
     pub fn kill_all(mut self) {
         kill_tree(self.child.id());
         self.child.wait().expect("it ended");
     }
 
-    /// Asks the fleet to stop and waits until it has. Returns its exit status.
+    /// Stops the fleet and returns its exit status.
     ///
     /// # Panics
-    /// When it does not stop.
+    /// If it does not stop.
     pub async fn stop(mut self) -> Option<i32> {
         signal(self.child.id(), "-TERM");
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < WAIT_TIMEOUT {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 return status.code();
             }
@@ -283,26 +285,26 @@ impl Fleet {
         panic!("the fleet did not stop");
     }
 
-    /// Process ids of the workers.
+    /// The process ids of the workers.
     pub fn workers(&self) -> Vec<u32> {
         children(self.child.id())
     }
 }
 
-/// Starts a role on the emulator, host:port, in a process of its own.
+/// Starts a role in its own process, on the emulator at `emulator` (host:port).
 ///
 /// # Panics
-/// When it cannot be started.
-pub fn role(servers: &str, arguments: &[&str]) -> Role {
+/// If it cannot be started.
+pub fn role(emulator: &str, arguments: &[&str]) -> Role {
     let mut command = Command::new(program());
     for host in ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"] {
-        command.env(host, servers);
+        command.env(host, emulator);
     }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     Role(command.spawn().expect("a role starts"))
 }
 
-/// A process beside a fleet. Dropping it kills it and what it started.
+/// An additional process of a fleet. Dropping it kills the process and its children.
 pub struct Role(Child);
 
 impl Role {
@@ -328,22 +330,22 @@ impl Drop for Fleet {
     }
 }
 
-fn endpoints(servers: &str) -> Endpoints {
-    let host = Some(servers.to_owned());
+fn endpoints(emulator: &str) -> Endpoints {
+    let host = Some(emulator.to_owned());
     Endpoints { project: "clipfleet-local".into(), pubsub: host.clone(), firestore: host.clone(), storage: host }
 }
 
-/// Sends a signal with the standard tool.
+/// Sends a signal to a process.
 pub fn signal(process: u32, signal: &str) {
-    // It may just have ended by itself.
+    // The process may have ended meanwhile.
     let _ = Command::new("kill").args([signal, &process.to_string()]).stderr(Stdio::null()).status();
 }
 
-/// Processes whose parent is `process`.
+/// The ids of the processes whose parent is `process`.
 pub fn children(process: u32) -> Vec<u32> {
     let parent_of = |entry: &Path| {
         let stat = fs::read_to_string(entry.join("stat")).ok()?;
-        // After the command's name in parentheses: state, parent.
+        // The fields after the command's name in parentheses: state, parent.
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
     };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
@@ -351,7 +353,7 @@ pub fn children(process: u32) -> Vec<u32> {
     ours.filter_map(|entry| entry.file_name()?.to_str()?.parse().ok()).collect()
 }
 
-/// Kills a process and everything it started. Stopped first, so that none of them can react to another's end.
+/// Kills a process and all its descendants. All are stopped first, so that none can react to the end of another.
 fn kill_tree(root: u32) {
     let mut tree = vec![root];
     let mut next = 0;
@@ -363,7 +365,7 @@ fn kill_tree(root: u32) {
     tree.iter().for_each(|&process| signal(process, "-KILL"));
 }
 
-/// A request for clips of a source, each named and with its window in milliseconds.
+/// A request for clips of a source, each with its id and its window in milliseconds.
 pub fn request(batch: &str, source: &str, clips: &[(&str, i64, i64)]) -> serde_json::Value {
     let clips: Vec<_> =
         clips.iter().map(|(id, start, end)| json!({"clipId": id, "startMs": start, "endMs": end})).collect();
@@ -371,16 +373,16 @@ pub fn request(batch: &str, source: &str, clips: &[(&str, i64, i64)]) -> serde_j
            "output": {"quality": "720p"}, "clips": clips})
 }
 
-/// The clips of a shown batch by id.
+/// The clips of a batch's status, by id.
 ///
 /// # Panics
-/// When there are none.
+/// If there are none.
 pub fn clips(shown: &serde_json::Value) -> BTreeMap<String, serde_json::Value> {
     let clips = shown["clips"].as_array().expect("clips");
     clips.iter().map(|clip| (clip["clipId"].as_str().expect("an id").to_owned(), clip.clone())).collect()
 }
 
-/// A document's text field; empty when it has none.
+/// A text field of a document; empty if it is missing.
 pub fn text(document: &Document, field: &str) -> String {
     document.field(field).as_text().unwrap_or_default().to_owned()
 }

@@ -1,7 +1,10 @@
-//! What the tests of the whole share: sources and readers of results, and stand-ins for parts of the fleet.
+//! Code that the system tests share: sources, readers of results, and stand-ins for parts of the fleet.
 
-pub mod asked;
+#![allow(clippy::disallowed_methods, reason = "it runs in real time")]
+
+pub mod audio;
 pub mod clip;
+pub mod event_recorder;
 pub mod fixtures;
 pub mod fleet;
 pub mod mp4;
@@ -10,6 +13,5 @@ pub mod picture;
 pub mod pipeline_process;
 pub mod poison;
 pub mod scene;
-pub mod sound;
+pub mod settings;
 pub mod webm;
-pub mod witness;

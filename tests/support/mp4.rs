@@ -1,27 +1,27 @@
-//! What FFprobe and the bare boxes say of a result. Independent of the pipeline's own reading of it.
+//! Reads a result with FFprobe, and its boxes directly: independently of the pipeline's own verification.
 
 use std::{collections::HashMap, path::Path, process::Command};
 
-/// Properties about one stream or about the file, as FFprobe names them.
+/// Properties of one stream or of the file, named as in FFprobe.
 pub type Properties = HashMap<String, String>;
 
-/// What a file is.
+/// The properties of a file.
 #[derive(Debug)]
 pub struct Probe {
     /// The container.
     pub format: Properties,
-    /// The picture.
+    /// The video stream.
     pub video: Properties,
-    /// The sound.
+    /// The audio stream.
     pub audio: Properties,
     /// When each picture is shown, seconds.
     pub picture_times: Vec<f64>,
-    /// Numbers of the key frames, from 0.
+    /// Indices of the key frames, from 0.
     pub keys: Vec<usize>,
 }
 
 impl Probe {
-    /// Asks FFprobe, which must be installed.
+    /// Reads a file with FFprobe, which must be installed.
     pub fn of(path: &Path) -> Self {
         let stream = |which: &str| properties(&ffprobe(path, &["-select_streams", which, "-show_entries", "stream"]));
         let packets = ffprobe(path, &["-select_streams", "v:0", "-show_entries", "packet=pts_time,flags"]);
@@ -43,7 +43,7 @@ impl Probe {
 
 fn ffprobe(path: &Path, arguments: &[&str]) -> String {
     let output = Command::new("ffprobe")
-        // Far enough for the first sound of a file whose pictures are coded without loss.
+        // Large enough to reach the first audio of a file whose pictures are coded losslessly.
         .args(["-v", "error", "-probesize", "200M", "-of", "default"])
         .args(arguments)
         .arg(path)
@@ -57,7 +57,7 @@ fn properties(text: &str) -> Properties {
     text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
 }
 
-/// Names of the outermost boxes of a file, in order.
+/// Names of the top-level boxes of a file, in order.
 pub fn boxes(path: &Path) -> Vec<String> {
     let bytes = std::fs::read(path).expect("the result");
     let (mut position, mut names) = (0, Vec::new());

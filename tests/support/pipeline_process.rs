@@ -1,4 +1,4 @@
-//! Playing the worker to one real `clipfleet-pipeline` process.
+//! Runs one real `clipfleet-pipeline` process in place of a worker.
 
 use clipfleet_contract::v1::{
     Audio, Clip, Error, FromPipeline, Keyframe, NormalizeLoudness, Output, RangeBytes, RangeFailed, Reframe,
@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process may take to leave after its last word: it has a gigabyte to give back at times.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time between the final message of a process and its exit: it may have a gigabyte to free.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The binary: next to the tests, or in the folder that `CLIPFLEET_PROGRAMS` names.
 pub fn binary() -> PathBuf {
@@ -27,7 +27,7 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// An order, filled in with what tests usually want: a square of 720 pixels, the cheapest to encode.
+/// An order with defaults for tests: a square of 720 pixels, the cheapest to encode.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// Start and end, milliseconds.
@@ -40,22 +40,22 @@ pub struct Order {
     pub fps: u32,
     /// How the picture is fitted.
     pub mode: &'static str,
-    /// Place of the crop, percent.
+    /// Position of the crop, percent.
     pub position: f64,
     /// Magnification, percent.
     pub zoom: f64,
-    /// Milliseconds, place and magnification of each keyframe.
+    /// Time in milliseconds, position and magnification of each keyframe.
     pub keyframes: Vec<(i64, f64, f64)>,
     /// Time of the cover, milliseconds.
     pub cover_at_ms: Option<i64>,
-    /// Loudness and true peak to reach, LUFS and dBTP.
+    /// Target loudness and true peak, LUFS and dBTP.
     pub normalize_loudness: Option<(f64, f64)>,
-    /// `auto`, or one encoder.
+    /// `auto`, or the name of an encoder.
     pub encoder: &'static str,
 }
 
 impl Order {
-    /// The usual order for a window.
+    /// The default order for a window.
     pub fn of(start_ms: i64, end_ms: i64) -> Self {
         let window = (start_ms, end_ms);
         let (quality, aspect, mode) = ("720p", "1:1", "auto_center");
@@ -76,27 +76,27 @@ impl Order {
     }
 }
 
-/// What a process did.
+/// The results of a process.
 #[derive(Debug)]
 pub struct Transcript {
-    /// Its last word.
+    /// Its final message.
     pub outcome: Result<TranscodeFinished, Error>,
-    /// Its reports, with the time of each since the start.
+    /// Its progress reports, each with its time since the start.
     pub progress: Vec<(Duration, TranscodeProgressed)>,
-    /// Offset and length of each range that it asked for.
+    /// Offset and length of each range that it requested.
     pub ranges: Vec<(u64, u64)>,
     /// Its directory.
     pub directory: tempfile::TempDir,
-    /// Files in its directory after its end.
+    /// Files in its directory after its exit.
     pub files: Vec<String>,
     /// Its exit status.
     pub exit: Option<i32>,
-    /// The most memory it was seen to have, KiB.
+    /// Its maximum measured memory, KiB.
     pub peak_kib: u64,
 }
 
 impl Transcript {
-    /// The file it made. Panics, with its error, if it made none.
+    /// The file that it made. Panics with its error if it failed.
     pub fn output(&self) -> PathBuf {
         match &self.outcome {
             Ok(finished) => self.directory.path().join(&finished.file),
@@ -104,13 +104,13 @@ impl Transcript {
         }
     }
 
-    /// What it says of the file. Panics, with its error, if it made none.
+    /// The manifest of the file. Panics with its error if it failed.
     pub fn manifest(&self) -> serde_json::Value {
         let finished = self.outcome.as_ref().unwrap_or_else(|error| panic!("the pipeline failed: {error:?}"));
         serde_json::from_str(&finished.manifest).expect("JSON")
     }
 
-    /// The code it failed with. Panics if it finished.
+    /// The code of its failure. Panics if it finished.
     pub fn code(&self) -> &str {
         match &self.outcome {
             Ok(finished) => panic!("the pipeline finished: {finished:?}"),
@@ -119,21 +119,21 @@ impl Transcript {
     }
 }
 
-/// How a process ended that was given something it may not survive.
+/// How a process ended on input that may crash it.
 #[derive(Debug)]
-pub enum Fate {
+pub enum ProcessEnd {
     /// It made a file.
     Finished(TranscodeFinished),
-    /// It said why not.
+    /// It reported a failure.
     Failed(Error),
-    /// It died without a word.
+    /// It exited without a final message.
     Died(std::process::ExitStatus),
-    /// It had to be killed.
-    Late,
+    /// It exceeded its time and was killed.
+    TimedOut,
 }
 
-/// A started process and this end of its socket.
-pub struct Started {
+/// A running process and this end of its socket.
+pub struct RunningProcess {
     /// The process.
     pub child: Child,
     /// This end of its socket.
@@ -142,28 +142,28 @@ pub struct Started {
     since: Instant,
 }
 
-/// What GStreamer calls critical is our mistake: it ends the process, and so the test.
+/// A critical warning of GStreamer is an error of ours: it ends the process, and so fails the test.
 pub const STRICT: [(&str, &str); 1] = [("G_DEBUG", "fatal-criticals")];
 
-/// Starts a process on an order for a source of that many bytes.
-pub fn start(order: &Order, source_size_bytes: u64) -> Started {
-    start_in(order, source_size_bytes, &STRICT)
+/// Starts a process with an order, for a source of that many bytes.
+pub fn start(order: &Order, source_size_bytes: u64) -> RunningProcess {
+    start_with_env(order, source_size_bytes, &STRICT)
 }
 
 /// As [`start`], with another environment.
-pub fn start_in(order: &Order, source_size_bytes: u64, environment: &[(&str, &str)]) -> Started {
+pub fn start_with_env(order: &Order, source_size_bytes: u64, environment: &[(&str, &str)]) -> RunningProcess {
     let mut command = Command::new(binary());
     command.envs(environment.iter().copied());
-    start_by(command, order, source_size_bytes)
+    start_command(command, order, source_size_bytes)
 }
 
-/// As [`start`], by another program.
-pub fn start_by(mut command: Command, order: &Order, source_size_bytes: u64) -> Started {
+/// As [`start`], with another program.
+pub fn start_command(mut command: Command, order: &Order, source_size_bytes: u64) -> RunningProcess {
     let directory = tempfile::Builder::new().prefix("clipfleet-attempt-").tempdir().expect("a directory");
     let (ours, theirs) = UnixStream::pair().expect("a socket");
     let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
     let child = command.stdin(stdin).spawn().expect("starting the pipeline");
-    let mut started = Started { child, socket: ours, directory, since: Instant::now() };
+    let mut started = RunningProcess { child, socket: ours, directory, since: Instant::now() };
     let keyframe = |(at_ms, position, zoom): &(i64, f64, f64)| {
         let (position, zoom) = (Some(*position), Some(*zoom));
         Keyframe { at_ms: *at_ms, position, zoom }
@@ -193,16 +193,16 @@ pub fn start_by(mut command: Command, order: &Order, source_size_bytes: u64) -> 
     started
 }
 
-impl Started {
+impl RunningProcess {
     /// Sends one message.
     pub fn send(&mut self, message: to_pipeline::Message) {
         let bytes = ToPipeline { message: Some(message) }.encode_to_vec();
         let length = u32::try_from(bytes.len()).expect("a short message").to_le_bytes();
-        // A process that has gone shows itself in what is read, not here.
+        // Reading shows whether the process has exited, so a failed write is ignored.
         let _ = self.socket.write_all(&[&length[..], &bytes].concat());
     }
 
-    /// Takes one message; `None` when the process has closed the socket.
+    /// Receives one message; `None` if the process closed the socket.
     pub fn receive(&mut self) -> Option<from_pipeline::Message> {
         let mut length = [0; 4];
         self.socket.read_exact(&mut length).ok()?;
@@ -211,7 +211,7 @@ impl Started {
         FromPipeline::decode(bytes.as_slice()).expect("a message").message
     }
 
-    /// Answers until the process is done.
+    /// Answers requests until the process is done.
     pub fn serve(mut self, mut answer: impl FnMut(u64, u64) -> Result<Vec<u8>, Error>) -> Transcript {
         let (mut progress, mut ranges, mut memory) = (Vec::new(), Vec::new(), 0);
         let outcome = loop {
@@ -230,27 +230,27 @@ impl Started {
                 Some(from_pipeline::Message::Failed(TranscodeFailed { error })) => {
                     break Err(error.expect("an error"));
                 }
-                None => panic!("the pipeline left without a word: {:?}", self.child.wait()),
+                None => panic!("the pipeline exited without a final message: {:?}", self.child.wait()),
             }
         };
-        assert!(self.receive().is_none(), "the last word is the last");
+        assert!(self.receive().is_none(), "the final message is the last one");
         let exit = self.wait();
         let files = listing(self.directory.path());
         Transcript { outcome, progress, ranges, directory: self.directory, files, exit, peak_kib: memory }
     }
 
-    /// Answers, or does not, until the process has ended or had its time. Gives back, too, the most memory it
-    /// was seen to have, KiB, and the names of the files it left.
-    pub fn endure(
+    /// Answers requests (or ignores them) until the process ends or its time is over. Returns also its maximum measured
+    /// memory, KiB, and the names of the files that it left.
+    pub fn serve_with_timeout(
         mut self,
-        patience: Duration,
+        timeout: Duration,
         mut answer: impl FnMut(u64, u64) -> Option<Vec<u8>>,
-    ) -> (Fate, u64, Vec<String>) {
-        self.socket.set_read_timeout(Some(patience)).expect("a socket");
+    ) -> (ProcessEnd, u64, Vec<String>) {
+        self.socket.set_read_timeout(Some(timeout)).expect("a socket");
         let mut memory = 0;
-        let fate = loop {
-            if self.since.elapsed() > patience {
-                break Fate::Late;
+        let end = loop {
+            if self.since.elapsed() > timeout {
+                break ProcessEnd::TimedOut;
             }
             memory = memory.max(peak_kib(self.child.id()));
             match self.receive() {
@@ -261,20 +261,22 @@ impl Started {
                     }
                 }
                 Some(from_pipeline::Message::Progressed(_)) => {}
-                Some(from_pipeline::Message::Finished(finished)) => break Fate::Finished(finished),
-                Some(from_pipeline::Message::Failed(failed)) => break Fate::Failed(failed.error.expect("an error")),
-                None if self.since.elapsed() > patience => break Fate::Late,
-                None => break Fate::Died(self.child.wait().expect("a child")),
+                Some(from_pipeline::Message::Finished(finished)) => break ProcessEnd::Finished(finished),
+                Some(from_pipeline::Message::Failed(failed)) => {
+                    break ProcessEnd::Failed(failed.error.expect("an error"));
+                }
+                None if self.since.elapsed() > timeout => break ProcessEnd::TimedOut,
+                None => break ProcessEnd::Died(self.child.wait().expect("a child")),
             }
         };
         let _ = self.child.kill();
         let _ = self.child.wait();
-        (fate, memory, listing(self.directory.path()))
+        (end, memory, listing(self.directory.path()))
     }
 
-    /// Waits for the process to leave: the code that it exits with, nothing if a signal ended it.
+    /// Waits for the process to exit. Returns its exit code, or `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + EXIT_TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
@@ -282,7 +284,7 @@ impl Started {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
-        panic!("the pipeline does not leave");
+        panic!("the pipeline does not exit");
     }
 }
 
@@ -294,12 +296,12 @@ fn listing(directory: &Path) -> Vec<String> {
     names
 }
 
-/// The most memory that a process has had at once, KiB; nothing for one that has gone.
+/// Peak memory of a process, KiB; 0 if it has exited.
 pub fn peak_kib(process: u32) -> u64 {
     memory_kib(process, "VmHWM:")
 }
 
-/// Memory of a process now, KiB; 0 when it is gone.
+/// Current memory of a process, KiB; 0 if it has exited.
 pub fn resident_kib(process: u32) -> u64 {
     memory_kib(process, "VmRSS:")
 }
@@ -314,15 +316,15 @@ fn memory_kib(process: u32, what: &str) -> u64 {
 pub fn transcode(order: &Order, source: &Path) -> Transcript {
     let mut command = Command::new(binary());
     command.envs(STRICT);
-    transcode_by(command, order, source)
+    transcode_with(command, order, source)
 }
 
-/// As [`transcode`], by another program.
-pub fn transcode_by(command: Command, order: &Order, source: &Path) -> Transcript {
+/// As [`transcode`], with another program.
+pub fn transcode_with(command: Command, order: &Order, source: &Path) -> Transcript {
     let file = File::open(source).expect("the source");
     let size = file.metadata().expect("the source").len();
-    start_by(command, order, size).serve(|offset, length| {
-        assert!(offset + length <= size, "{offset}+{length} lies beyond {size}");
+    start_command(command, order, size).serve(|offset, length| {
+        assert!(offset + length <= size, "{offset}+{length} is beyond {size}");
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset).expect("the source");
         Ok(bytes)

@@ -1,5 +1,4 @@
-//! A media program that misbehaves for some clips and is the real one for all others: the switch for poison clips, which exists in tests
-//! only.
+//! A media program that fails for some clips and is the real program for all others. Poison clips exist in tests only.
 
 use std::{
     fs,
@@ -7,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Looks at its order without taking it (the order lies on the socket that is its standard input, and holds the clip's id), then
-/// dies, hangs, or becomes the real program.
+/// Peeks at its order without consuming it (the order is on the socket that is its standard input, and holds the clip's
+/// id), then crashes, hangs, or becomes the real program.
 const SCRIPT: &str = r#"#!/usr/bin/env python3
 import os, re, signal, socket, sys, time
 REAL = "@REAL@"
@@ -30,11 +29,11 @@ if b"poison-full" in order:
 os.execv(REAL, [REAL])
 "#;
 
-/// Writes the program into a directory. Clips whose ids contain `poison-crash` or `poison-hang` do what they say; the first of those
-/// that contain `poison-full` finds its disk full.
+/// Writes the program into a directory. A clip whose id contains `poison-crash` crashes, one with `poison-hang` hangs,
+/// and the first one with `poison-full` finds its disk full.
 ///
 /// # Panics
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn pipeline(directory: &Path) -> PathBuf {
     let program = directory.join("poisoned-pipeline");
     let real = crate::pipeline_process::binary();

@@ -1,4 +1,5 @@
-//! Sources that are painted by a formula, and their pictures in colour read back: for comparing a picture with what geometry says of it.
+//! Sources that a formula paints, and code that decodes their pictures in colour, to compare a picture with its
+//! geometry.
 
 use std::{
     io::{Read as _, Write as _},
@@ -6,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A picture that stands still, so that all that moves in an output is the crop.
+/// A still picture: in the output, only the crop moves.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene {
     /// Pixels across, as stored.
@@ -15,25 +16,25 @@ pub struct Scene {
     pub height: usize,
     /// Number of pictures, 30 a second.
     pub pictures: u32,
-    /// Brightness and the two colours at a place, pixels from the top left corner.
+    /// Luma and the two chroma values at a place, pixels from the top left corner.
     pub paint: fn(f64, f64) -> [f64; 3],
     /// Filters of FFmpeg before the encoder, for example a pixel shape.
     pub filter: &'static str,
     /// Pixel format of the file.
     pub format: &'static str,
-    /// Degrees by which players turn the picture, clockwise.
+    /// Degrees by which players rotate the picture, clockwise.
     pub rotation: u32,
 }
 
 impl Scene {
-    /// A still picture of that size.
+    /// A still picture of this size.
     pub fn of(width: usize, height: usize, paint: fn(f64, f64) -> [f64; 3]) -> Self {
         let odd = width % 2 + height % 2 > 0;
         let format = if odd { "yuv444p" } else { "yuv420p" };
         Self { width, height, pictures: 6, paint, filter: "null", format, rotation: 0 }
     }
 
-    /// Makes the file, nearly without loss and tagged as BT.709.
+    /// Makes the file, nearly lossless and tagged as BT.709.
     pub fn make(&self, directory: &Path) -> PathBuf {
         let path = directory.join("scene.mp4");
         let size = format!("{}x{}", self.width, self.height);
@@ -48,7 +49,7 @@ impl Scene {
             .expect("ffmpeg must be installed for media tests");
         let picture = self.picture();
         let mut pipe = child.stdin.take().expect("a pipe");
-        (0..self.pictures).for_each(|_| pipe.write_all(&picture).expect("ffmpeg ended early; its words are above"));
+        (0..self.pictures).for_each(|_| pipe.write_all(&picture).expect("ffmpeg ended early; see its messages above"));
         drop(pipe);
         assert!(child.wait().expect("ffmpeg").success(), "ffmpeg could not make the scene");
         crate::fixtures::turn(&path, self.rotation);
@@ -84,7 +85,7 @@ impl Samples {
         self.data[inside(y, self.height) * self.width + inside(x, self.width)]
     }
 
-    /// The value between samples: cubic, with the centre of the first sample at (0, 0).
+    /// The cubic interpolation between samples. The centre of the first sample is at (0, 0).
     pub fn at(&self, x: f64, y: f64) -> f64 {
         let cubic = |t: f64, [a, b, c, d]: [f64; 4]| {
             b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
@@ -98,7 +99,7 @@ impl Samples {
     }
 }
 
-/// The pictures of a file in yuv420p: brightness and the two colours of each.
+/// The pictures of a file in yuv420p: luma and the two chroma planes of each.
 pub fn decode(path: &Path, (width, height): (usize, usize)) -> Vec<[Samples; 3]> {
     let mut child = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])

@@ -1,21 +1,24 @@
-/** Waiting, for tests in Node. */
+/** Waiting in Node tests. */
 
-/** Longest wait for anything. It bounds a hang; nothing measures speed by it. */
-export const PATIENCE_MS = 180_000;
+/** Maximum wait for any condition. It bounds a hang; no test measures speed by it. */
+export const WAIT_TIMEOUT_MS = 180_000;
 
-export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+export const pause = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 
-/** Waits until a condition gives something. */
-export async function until(what, condition, every = 20) {
-  const give_up = Date.now() + PATIENCE_MS;
+/** Waits until a condition returns a true value, and returns it. */
+export async function until(what, condition, intervalMs = 20) {
+  const deadline = Date.now() + WAIT_TIMEOUT_MS;
   for (;;) {
     const found = await condition();
     if (found) {
       return found;
     }
-    if (Date.now() > give_up) {
-      throw new Error(`${what}: not within ${PATIENCE_MS} ms`);
+    if (Date.now() > deadline) {
+      throw new Error(`${what}: not within ${WAIT_TIMEOUT_MS} ms`);
     }
-    await pause(every);
+    await pause(intervalMs);
   }
 }

@@ -1,4 +1,4 @@
-//! Turning FFmpeg's live WebM into what browsers write, and proof that it is.
+//! A parser of Matroska elements, and a function that turns FFmpeg's live WebM into a browser's recording.
 
 use std::path::Path;
 
@@ -12,17 +12,23 @@ const DURATION: u32 = 0x4489;
 const DEFAULT_DURATION: u32 = 0x0023_e383;
 const VOID: u8 = 0xec;
 
-/// One element: id, where it begins, where its content begins and ends, and the length of its size field.
+/// One element. Positions are offsets in the file.
 #[derive(Debug, Clone, Copy)]
-struct Element {
-    id: u32,
-    begin: usize,
-    content: usize,
-    end: usize,
-    size_bytes: usize,
+pub struct Element {
+    /// Its id.
+    pub id: u32,
+    /// Where it begins.
+    pub begin: usize,
+    /// Where its content begins.
+    pub content: usize,
+    /// Where its content ends.
+    pub end: usize,
+    /// Length of its size field.
+    pub size_bytes: usize,
 }
 
-/// Makes the sizes of all clusters unknown and takes out nominal frame rates. Panics if the file has a duration or an index.
+/// Sets the sizes of all clusters to unknown and removes nominal frame rates. Panics if the file has a duration or an
+/// index.
 pub fn as_recorded_live(path: &Path) {
     let mut bytes = std::fs::read(path).expect("the recording");
     let mut clusters = 0;
@@ -47,7 +53,7 @@ pub fn as_recorded_live(path: &Path) {
     std::fs::write(path, bytes).expect("the recording");
 }
 
-/// Every element down to clusters and to the fields of tracks.
+/// All elements down to clusters and to the fields of tracks.
 fn all(bytes: &[u8]) -> Vec<Element> {
     let mut found = Vec::new();
     let mut position = 0;
@@ -60,7 +66,8 @@ fn all(bytes: &[u8]) -> Vec<Element> {
     found
 }
 
-fn element(bytes: &[u8], begin: usize) -> Element {
+/// Parses the element at `begin`. One of unknown size, or one that is cut off, ends with the file.
+pub fn element(bytes: &[u8], begin: usize) -> Element {
     let id_bytes = bytes[begin].leading_zeros() as usize + 1;
     let id = bytes[begin..begin + id_bytes].iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
     let at = begin + id_bytes;
@@ -69,6 +76,17 @@ fn element(bytes: &[u8], begin: usize) -> Element {
     let field = bytes[at..content].iter().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
     let size = field & !(1 << (7 * size_bytes));
     let unknown = size == (1 << (7 * size_bytes)) - 1;
-    let end = if unknown { bytes.len() } else { content + size as usize };
+    let end = if unknown { bytes.len() } else { (content + size as usize).min(bytes.len()) };
     Element { id, begin, content, end, size_bytes }
+}
+
+/// The direct children of an element.
+pub fn children(bytes: &[u8], parent: Element) -> Vec<Element> {
+    let (mut at, mut found) = (parent.content, Vec::new());
+    while at < parent.end {
+        let child = element(bytes, at);
+        at = child.end;
+        found.push(child);
+    }
+    found
 }

@@ -1,11 +1,12 @@
-//! Holds what the map promises: who may import whom, that the map names every file, that the runbook names every error, and that
-//! nothing else stands at the top.
+//! Holds what `crates/README.md` promises: who may import whom, that the runbook has every error code, that retired words stay
+//! retired, and that nothing else stands at the top.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod cycles;
 mod documents;
 mod metrics;
+mod words;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use clipfleet_domain::failure::{Code, Fault};
@@ -122,30 +123,6 @@ fn every_source_file_opens_with_what_it_is_for() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!"), "{} does not open with a //! comment", path.display());
     }
-}
-
-#[test]
-fn the_map_names_every_file_and_no_other() {
-    let map = fs::read_to_string(root().join("crates/README.md")).unwrap();
-    let mut named: BTreeSet<String> = BTreeSet::new();
-    let mut section = String::new();
-    for line in map.lines() {
-        if let Some(name) = line.strip_prefix("### ") {
-            section = name.trim_matches('`').to_owned();
-        } else if let Some(rest) = line.strip_prefix("| `").filter(|_| !section.is_empty()) {
-            let file = rest.split('`').next().unwrap();
-            named.insert(format!("{section}/src/{file}"));
-        }
-    }
-    let crates = root().join("crates");
-    let there: BTreeSet<String> =
-        crate_sources().iter().map(|path| path.strip_prefix(&crates).unwrap().display().to_string()).collect();
-    let forgotten: Vec<_> = there.difference(&named).collect();
-    let invented: Vec<_> = named.difference(&there).collect();
-    assert!(
-        forgotten.is_empty() && invented.is_empty(),
-        "crates/README.md: not named {forgotten:?}; not there {invented:?}"
-    );
 }
 
 /// The section of the runbook that explains the codes of a fault.

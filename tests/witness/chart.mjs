@@ -1,10 +1,10 @@
 // The test picture: its number as sixteen black and white bars, six patches of colour, and a block that moves. It is
-// painted on canvases in Chromium, made as bytes in Node, and read back in both.
+// painted on canvases in Chromium, generated as bytes in Node, and read in both.
 
-/** Shape of every test picture, so that an export of 16:9 shows all of it. */
+/** Size of every test picture. An export of 16:9 shows all of it. */
 export const SIZE = { width: 320, height: 180 };
 
-/** The patches, as red, green and blue: dark and bright grey show a wrong range, the others a wrong matrix. */
+/** The patches, as red, green and blue: dark and bright grey reveal a wrong range, the others a wrong matrix. */
 export const COLOURS = [
   [32, 32, 32],
   [192, 192, 192],
@@ -19,11 +19,11 @@ const [BARS_END, PATCHES_END] = [1 / 3, 2 / 3];
 const GREY = [128, 128, 128];
 
 /**
- * Brightness below which a bar is black, and above which it is white; anything between is a mixture of two pictures.
+ * A bar is black below the first brightness and white above the second. Between them it is a blend of two pictures.
  */
 const [BLACK, WHITE] = [90, 165];
 
-/** The bars of a number: twelve bits, and four that check them. */
+/** The bars of a number: twelve bits, and a checksum of four. */
 function code(number) {
   const bits = number & 0xfff;
   return (((bits ^ (bits >> 4) ^ (bits >> 8) ^ 0b1010) & 0xf) << 12) | bits;
@@ -91,7 +91,7 @@ function mean({ data, width, height, channels }, [left, top, across, down]) {
   return sum.map((value) => value / count);
 }
 
-/** The number and the colours of a picture; throws when the bars spell no number. */
+/** The number and the colours of a picture; throws if the bars do not encode a number. */
 export function read(picture) {
   let bits = 0;
   for (let bar = 0; bar < BARS; bar += 1) {
@@ -104,7 +104,7 @@ export function read(picture) {
   }
   const number = bits & 0xfff;
   if (code(number) !== bits) {
-    throw new Error(`the bars spell ${bits.toString(2).padStart(BARS, '0')}, which is no number`);
+    throw new Error(`the bars show ${bits.toString(2).padStart(BARS, '0')}, which is not a number`);
   }
   const patches = rectangles(0)
     .slice(1 + BARS, 1 + BARS + COLOURS.length)

@@ -1,15 +1,15 @@
-// What FFmpeg makes of a file: the pictures with their numbers, colours and times, and each side of the sound.
+// What FFmpeg decodes from a file: the pictures with their numbers, colours and times, and both audio channels.
 
 import { execFileSync } from 'node:child_process';
 import { SIZE, read } from './chart.mjs';
 
 const QUIET = ['-hide_banner', '-loglevel', 'error', '-nostdin'];
 
-/** Bytes of a decoded file that a test may hold: pictures of 320x180 for half a minute. */
+/** Maximum bytes of a decoded file: pictures of 320x180 for half a minute. */
 const MAX_OUTPUT = 256 << 20;
 
-/** Samples per second of decoded sound. */
-export const SOUND_RATE = 48_000;
+/** Samples per second of decoded audio. */
+export const SAMPLE_RATE = 48_000;
 
 export const ffmpeg = (args, options) =>
   execFileSync('ffmpeg', [...QUIET, ...args], { maxBuffer: MAX_OUTPUT, ...options });
@@ -20,7 +20,7 @@ export function probe(path) {
   return JSON.parse(execFileSync('ffprobe', args, { maxBuffer: MAX_OUTPUT }));
 }
 
-/** When each picture is shown, seconds on the file's own time line. */
+/** When each picture is shown, seconds on the file's own timeline. */
 export function times(path) {
   const args = [
     '-v',
@@ -40,7 +40,7 @@ export function times(path) {
     .filter(Number.isFinite);
 }
 
-/** Every picture, read: number and colours. `size` is what a picture is scaled to. */
+/** The number and colours of every picture. Pictures are scaled to `size`. */
 export function pictures(path, size = SIZE) {
   const filter = `scale=${size.width}:${size.height}:flags=area+accurate_rnd+full_chroma_int+full_chroma_inp`;
   const args = [
@@ -80,9 +80,9 @@ export function timed(path, size) {
   return shown.map((picture, index) => ({ ...picture, at: at[index] }));
 }
 
-/** Left and right of a stretch of a file's own time line, seconds; silence where nothing is. */
-export function sound(path, start, end) {
-  const window = `aresample=${SOUND_RATE}:async=1:min_hard_comp=0.02:first_pts=0,apad,atrim=start=${start}:end=${end}`;
+/** Both channels of a section of the file's own timeline, seconds; silence where there is no audio. */
+export function audio(path, start, end) {
+  const window = `aresample=${SAMPLE_RATE}:async=1:min_hard_comp=0.02:first_pts=0,apad,atrim=start=${start}:end=${end}`;
   const args = ['-copyts', '-i', path, '-map', '0:a:0', '-af', window, '-ac', '2', '-f', 'f32le', 'pipe:1'];
   const bytes = ffmpeg(args);
   const samples = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
@@ -91,7 +91,7 @@ export function sound(path, start, end) {
 
 /** Amplitude of one frequency in samples (Goertzel's algorithm). */
 export function amplitude(samples, frequency) {
-  const factor = 2 * Math.cos((2 * Math.PI * frequency) / SOUND_RATE);
+  const factor = 2 * Math.cos((2 * Math.PI * frequency) / SAMPLE_RATE);
   let [last, before] = [0, 0];
   for (const sample of samples) {
     [last, before] = [sample + factor * last - before, last];
@@ -99,16 +99,16 @@ export function amplitude(samples, frequency) {
   return (2 * Math.sqrt(Math.max(0, last * last + before * before - factor * last * before))) / samples.length;
 }
 
-/** Loudness of each 5 ms of samples, as a root mean square. */
+/** The root mean square of each 5 ms of samples. */
 export function envelope(samples) {
-  const step = SOUND_RATE / 200;
+  const step = SAMPLE_RATE / 200;
   return Array.from({ length: Math.floor(samples.length / step) }, (_, index) => {
-    const piece = samples.subarray(index * step, (index + 1) * step);
-    return Math.sqrt(piece.reduce((sum, sample) => sum + sample * sample, 0) / step);
+    const block = samples.subarray(index * step, (index + 1) * step);
+    return Math.sqrt(block.reduce((sum, sample) => sum + sample * sample, 0) / step);
   });
 }
 
-/** By how many milliseconds `late` follows `early`, at most 100: where their envelopes are most alike. */
+/** The delay of `late` after `early`, milliseconds, at most 100: where their envelopes match best. */
 export function delay(early, late) {
   const [one, other] = [envelope(early), envelope(late)];
   let best = { difference: Infinity, steps: 0 };

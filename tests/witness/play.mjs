@@ -1,8 +1,8 @@
-// Runs in the page: shows a file in a `<video>` and reads what it shows.
+// Runs in the page: shows a file in a `<video>` and reads the shown picture.
 
 import { read } from './chart.mjs';
 
-/** A time beyond the end of everything: browsers learn the length of a recording without one by going there. */
+/** A time beyond the end of every file: browsers find the length of a recording by seeking there. */
 const FAR_AWAY = 1e7;
 
 const next = (target, kind) =>
@@ -11,16 +11,15 @@ const next = (target, kind) =>
     target.addEventListener('error', () => reject(new Error(target.error?.message)), { once: true });
   });
 
-/** Longest wait for the expected picture; then what is shown instead is the answer. */
+/** Maximum wait for the expected picture; after that, the picture that is shown counts. */
 const MAX_WAIT_MS = 20_000;
 
 let video;
-/** When the picture that is presented now begins, seconds. */
+/** The time of the currently presented picture, seconds. */
 let presented;
 
 /**
- * Opens a file as the console does that a person drops there. Gives its length in seconds and the time that it begins
- * at.
+ * Opens a file as the console does with a dropped file. Returns its length and its start time, in seconds.
  */
 export async function open(name) {
   const blob = await (await fetch(`/files/${name}`)).blob();
@@ -47,16 +46,15 @@ export async function open(name) {
 }
 
 /**
- * What is shown at a time, in seconds: the picture's number and colours, and the time from which on it is shown. A
- * picture is presented some time after `seeked`, and not again where it is presented already, so the one that is
- * expected is waited for.
+ * The picture that is shown at a time, in seconds: its number and colours, and its own time. A picture is presented
+ * some time after `seeked`, and not again if it is already presented, so this waits for the expected one.
  */
-export async function look(seconds, expectedAt) {
+export async function pictureAt(seconds, expectedAt) {
   const seeked = next(video, 'seeked');
   video.currentTime = seconds;
   await seeked;
-  const give_up = performance.now() + MAX_WAIT_MS;
-  while (Math.abs(presented - expectedAt) > 0.001 && performance.now() < give_up) {
+  const deadline = performance.now() + MAX_WAIT_MS;
+  while (Math.abs(presented - expectedAt) > 0.001 && performance.now() < deadline) {
     await new Promise(requestAnimationFrame);
   }
   const { videoWidth: width, videoHeight: height } = video;

@@ -1,17 +1,17 @@
-// Runs in the page: makes moving pictures and sound, and records them by MediaRecorder.
+// Runs in the page: generates moving pictures and audio, and records them with MediaRecorder.
 
 import { SIZE, paint } from './chart.mjs';
 
 /** Pictures per second of the canvas. */
 const RATE = 30;
 
-/** Bits per second: enough that patches keep their colours. */
+/** Bits per second: enough for patches to keep their colours. */
 const BITS = 2_500_000;
 
-/** Length of one step of the sound's volume, seconds. The steps are what a shift in time is measured by. */
+/** Length of one step of the audio volume, seconds. The steps allow to measure a shift in time. */
 const STEP_SECONDS = 0.1;
 
-/** What is on the canvas at each moment; sizes change by its width and height. */
+/** The canvas that is recorded; its width and height change the size of the recording. */
 const canvas = Object.assign(document.createElement('canvas'), SIZE);
 let number = 0;
 
@@ -20,8 +20,8 @@ function draw() {
   paint(canvas, number);
 }
 
-/** 440 Hz on the left and 880 Hz on the right, whose volume changes every tenth of a second to no rhythm. */
-function startSound() {
+/** 440 Hz on the left and 880 Hz on the right, with a volume that changes irregularly every tenth of a second. */
+function startAudio() {
   const context = new AudioContext({ sampleRate: 48_000 });
   const output = context.createMediaStreamDestination();
   output.channelCount = 2;
@@ -41,10 +41,10 @@ function startSound() {
   return output.stream.getAudioTracks()[0];
 }
 
-let sound;
+let audio;
 
-/** What the browser records of everything that it could. */
-export const granted = (types) => types.filter((type) => MediaRecorder.isTypeSupported(type));
+/** The types of a list that the browser can record. */
+export const supported = (types) => types.filter((type) => MediaRecorder.isTypeSupported(type));
 
 const pause = (ms) =>
   new Promise((resolve) => {
@@ -52,7 +52,7 @@ const pause = (ms) =>
   });
 
 /**
- * Records one type for some milliseconds and stores it on the site under a name. Gives the type that was recorded.
+ * Records one type for some milliseconds and uploads it to the site. Returns the recorded type.
  */
 async function record({ type, name, audible, ms, camera, pauseMs, sizes }) {
   const picture = camera
@@ -60,11 +60,11 @@ async function record({ type, name, audible, ms, camera, pauseMs, sizes }) {
         await navigator.mediaDevices.getUserMedia({ video: { width: SIZE.width, height: SIZE.height } })
       ).getVideoTracks()[0]
     : canvas.captureStream(RATE).getVideoTracks()[0];
-  const tracks = audible ? [picture, (sound ??= startSound()).clone()] : [picture];
+  const tracks = audible ? [picture, (audio ??= startAudio()).clone()] : [picture];
   const recorder = new MediaRecorder(new MediaStream(tracks), { mimeType: type, videoBitsPerSecond: BITS });
-  const pieces = [];
+  const chunks = [];
   let failed;
-  recorder.ondataavailable = ({ data }) => pieces.push(data);
+  recorder.ondataavailable = ({ data }) => chunks.push(data);
   recorder.onerror = ({ error }) => {
     failed = error;
   };
@@ -72,7 +72,7 @@ async function record({ type, name, audible, ms, camera, pauseMs, sizes }) {
     recorder.onstop = resolve;
   });
   recorder.start(500);
-  // What is interrupted is interrupted at equal distances.
+  // Interruptions divide the recording into equal parts.
   const parts = pauseMs ? 2 : (sizes?.length ?? 0) + 1;
   for (let part = 0; part < parts; part += 1) {
     await pause(ms / parts);
@@ -94,11 +94,11 @@ async function record({ type, name, audible, ms, camera, pauseMs, sizes }) {
   if (failed) {
     throw new Error(`${type}: ${failed}`);
   }
-  await fetch(`/files/${name}`, { method: 'PUT', body: new Blob(pieces) });
+  await fetch(`/files/${name}`, { method: 'PUT', body: new Blob(chunks) });
   return recorder.mimeType;
 }
 
-/** Records several at once: of one canvas and one sound. */
+/** Records several types at the same time, from one canvas and one audio source. */
 export async function recordAll(orders) {
   Object.assign(canvas, SIZE);
   draw();

@@ -1,47 +1,48 @@
-// What Chromium records by MediaRecorder is exported: every type that it grants, of a canvas and of a camera, with
-// sound and without, with a pause, and with a change of size.
+// Recordings of Chromium's MediaRecorder are exported: every type that it supports, of a canvas and of a camera, with
+// and without audio, with a pause, and with a change of size.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { SIZE, film } from './chart.mjs';
-import { checkColours, checkPictures, checkSound } from './checks.mjs';
+import { film } from './chart.mjs';
+import { checkColours, checkPictures, checkAudio } from './checks.mjs';
 import { ffmpeg, pictures, timed } from './decode.mjs';
-import { PATIENCE_MS, chosen, stage } from './stage.mjs';
+import { filmInput } from './sources.mjs';
+import { WAIT_TIMEOUT_MS, selected, stage } from './stage.mjs';
 
-/** Length of a recording, and the clip that is cut out of it: neither begins nor ends with a picture of either. */
+/** Length of a recording, and its clip, which neither starts nor ends at a picture of the recording. */
 const RECORDING_MS = 3_000;
 const CLIP = { startMs: 711, endMs: 2_011 };
 
-/** Length of a pause of the recorder, which is in no recording. */
+/** Length of a pause of the recorder, which is not recorded. */
 const PAUSE_MS = 700;
 
-/** Pictures that the camera films until it begins again: more than a recording has. */
+/** Pictures of the camera until it repeats: more than a recording has. */
 const CAMERA_PICTURES = 240;
 
-/** How far a level of a clip may be from what Chromium shows of the recording; see player.test.mjs. */
+/** Maximum difference of a clip's level from what Chromium shows of the recording; see player.test.mjs. */
 const MAX_LEVELS_SHOWN = 10;
 
-/** Recordings at once: more, and a busy machine leaves out too many pictures of each. */
-const AT_ONCE = 4;
+/** Simultaneous recordings: with more, a busy machine drops too many pictures of each. */
+const MAX_TOGETHER = 4;
 
 const CONTAINERS = { webm: 'video/webm', mkv: 'video/x-matroska', mp4: 'video/mp4' };
 
 /**
- * What may be recorded: codecs by the names that MediaRecorder takes (the first that it grants is used), each with
- * these sounds.
+ * The types to record: video codecs by their names for MediaRecorder (the first supported one is used), each with
+ * these audio codecs.
  */
 const MATRIX = [
-  { codecs: ['vp8'], sounds: ['opus', 'pcm'] },
-  { codecs: ['vp9'], sounds: ['opus', ''] },
-  { codecs: ['av1', 'av01.0.04M.08'], sounds: ['opus'] },
-  { codecs: ['avc1'], sounds: ['opus', ''] },
-  { codecs: ['avc3'], sounds: ['opus'] },
-  { codecs: ['hvc1.1.6.L93.B0'], sounds: ['opus', 'mp4a.40.2'] },
-  { codecs: ['hev1.1.6.L93.B0'], sounds: ['opus', 'mp4a.40.2'] },
+  { codecs: ['vp8'], audioCodecs: ['opus', 'pcm'] },
+  { codecs: ['vp9'], audioCodecs: ['opus', ''] },
+  { codecs: ['av1', 'av01.0.04M.08'], audioCodecs: ['opus'] },
+  { codecs: ['avc1'], audioCodecs: ['opus', ''] },
+  { codecs: ['avc3'], audioCodecs: ['opus'] },
+  { codecs: ['hvc1.1.6.L93.B0'], audioCodecs: ['opus', 'mp4a.40.2'] },
+  { codecs: ['hev1.1.6.L93.B0'], audioCodecs: ['opus', 'mp4a.40.2'] },
 ];
 
-/** For the long run: other names of the same codecs, other profiles, every sound. */
+/** For the long run: other names of the same codecs, other profiles, every audio codec. */
 const MORE_CODECS = [
   'vp9.0',
   'vp09.00.10.08',
@@ -63,31 +64,15 @@ const MORE_CODECS = [
   'theora',
   'mp4v.20.9',
 ];
-const SOUNDS = ['', 'opus', 'pcm', 'mp4a.40.2', 'mp4a', 'flac', 'vorbis', 'mp3', 'ac-3', 'ec-3'];
+const AUDIO_CODECS = ['', 'opus', 'pcm', 'mp4a.40.2', 'mp4a', 'flac', 'vorbis', 'mp3', 'ac-3', 'ec-3'];
 
 const long = process.env.CLIPFLEET_WITNESS === 'long';
 
 let here;
 
-/** What the camera films: numbered pictures, over and over. */
+/** Makes the camera's film: numbered pictures, repeated. */
 function makeFilm(path) {
-  const size = `${SIZE.width}x${SIZE.height}`;
-  const args = [
-    '-f',
-    'rawvideo',
-    '-pix_fmt',
-    'rgb24',
-    '-s',
-    size,
-    '-framerate',
-    '30',
-    '-i',
-    'pipe:0',
-    '-pix_fmt',
-    'yuv420p',
-    path,
-  ];
-  ffmpeg(args, { input: film(CAMERA_PICTURES) });
+  ffmpeg([...filmInput('30'), '-pix_fmt', 'yuv420p', path], { input: film(CAMERA_PICTURES) });
 }
 
 before(
@@ -102,7 +87,7 @@ before(
       ];
     });
   },
-  { timeout: 2 * PATIENCE_MS },
+  { timeout: 2 * WAIT_TIMEOUT_MS },
 );
 
 after(() => here?.end());
@@ -116,61 +101,61 @@ function order(container, codecs, more = {}) {
 
 /** Records orders, some at a time. */
 async function record(orders, page = here.page) {
-  for (let first = 0; first < orders.length; first += AT_ONCE) {
-    const some = orders.slice(first, first + AT_ONCE);
+  for (let first = 0; first < orders.length; first += MAX_TOGETHER) {
+    const some = orders.slice(first, first + MAX_TOGETHER);
     const done = await page.evaluate(async (given) => (await import('/record.mjs')).recordAll(given), some);
     done.forEach(({ problem }, index) => assert.equal(problem, undefined, some[index].name));
   }
 }
 
-/** Records, exports one clip of each recording, and checks all of them before it says what is wrong. */
+/** Records, exports one clip of each recording, and checks all before it reports failures. */
 async function checkAll(all, clip = CLIP, colours = () => undefined, levels = undefined) {
-  const orders = all.filter(({ name }) => chosen(name));
+  const orders = all.filter(({ name }) => selected(name));
   await record(orders);
   const exported = await here.exportAll(orders.map(({ name }) => ({ name, clips: [clip] })));
-  const wrong = [];
+  const failures = [];
   for (const [index, { name, audible }] of orders.entries()) {
     const [made] = exported[index];
     if (made.problem) {
-      wrong.push(`${name} is not exported: ${made.problem}`);
+      failures.push(`${name} is not exported: ${made.problem}`);
       continue;
     }
     const [source, frames, expected] = [timed(here.path(name)), pictures(made.path), await colours(name)];
     const checks = [
       () => checkPictures(name, source, made, frames),
       () => checkColours(name, made, frames, expected, levels),
-      () => audible && checkSound(name, here.path(name), made),
+      () => audible && checkAudio(name, here.path(name), made),
     ];
     for (const check of checks) {
       try {
         check();
       } catch (error) {
-        wrong.push(error.message);
+        failures.push(error.message);
       }
     }
   }
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(failures, []);
   console.log(`${orders.length} recordings: ${orders.map(({ name }) => name).join(' ')}`);
 }
 
-/** Of these orders, those whose type the browser grants. */
-async function granted(orders) {
+/** The orders whose type the browser supports. */
+async function supported(orders) {
   const types = orders.map(({ type }) => type);
-  const good = await here.page.evaluate(async (all) => (await import('/record.mjs')).granted(all), types);
+  const good = await here.page.evaluate(async (all) => (await import('/record.mjs')).supported(all), types);
   return orders.filter(({ type }) => good.includes(type));
 }
 
-test('every type that MediaRecorder grants is exported', { timeout: (long ? 18 : 4) * PATIENCE_MS }, async () => {
+test('every type that MediaRecorder supports is exported', { timeout: (long ? 18 : 4) * WAIT_TIMEOUT_MS }, async () => {
   const orders = [];
   for (const container of Object.keys(CONTAINERS)) {
-    for (const { codecs, sounds } of MATRIX) {
-      const [codec] = await granted(codecs.map((name) => order(container, [name])));
-      orders.push(...(await granted(codec ? sounds.map((audio) => order(container, [codec.codec, audio])) : [])));
+    for (const { codecs, audioCodecs } of MATRIX) {
+      const [codec] = await supported(codecs.map((name) => order(container, [name])));
+      const all = codec ? audioCodecs.map((audio) => order(container, [codec.codec, audio])) : [];
+      orders.push(...(await supported(all)));
     }
     if (long) {
-      orders.push(
-        ...(await granted(MORE_CODECS.flatMap((codec) => SOUNDS.map((audio) => order(container, [codec, audio]))))),
-      );
+      const all = MORE_CODECS.flatMap((codec) => AUDIO_CODECS.map((audio) => order(container, [codec, audio])));
+      orders.push(...(await supported(all)));
     }
   }
   const all = Object.keys(CONTAINERS).map(
@@ -178,14 +163,14 @@ test('every type that MediaRecorder grants is exported', { timeout: (long ? 18 :
   );
   assert.ok(
     all.every((count) => count >= 5),
-    `${all} recordings are no matrix`,
+    `${all} recordings are too few for a matrix`,
   );
   await checkAll(orders);
 });
 
 test(
   'a recording of a camera is exported in the colours that the browser shows',
-  { timeout: 2 * PATIENCE_MS },
+  { timeout: 2 * WAIT_TIMEOUT_MS },
   async () => {
     const orders = [
       ['webm', 'vp8'],
@@ -199,7 +184,7 @@ test(
         async ([file, seconds]) => {
           const player = await import('/play.mjs');
           await player.open(file);
-          return (await player.look(seconds + 0.001, seconds)).patches;
+          return (await player.pictureAt(seconds + 0.001, seconds)).patches;
         },
         [name, at],
       );
@@ -208,19 +193,19 @@ test(
   },
 );
 
-test('a recording that was paused goes on where it paused', { timeout: 2 * PATIENCE_MS }, async () => {
+test('a paused recording continues where it was paused', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
   const orders = [
     ['webm', 'vp8'],
     ['webm', 'vp9'],
     ['mkv', 'avc1'],
     ['mp4', 'avc1'],
   ].map(([container, codec]) => order(container, [codec, 'opus'], { pauseMs: PAUSE_MS }));
-  // The pause is in the middle of the recording, and so of the clip.
+  // The pause is in the middle of the recording, and so also of the clip.
   await checkAll(orders, { startMs: 911, endMs: 2_211 });
 });
 
-test('a recording whose pictures change their size is exported', { timeout: 2 * PATIENCE_MS }, async () => {
-  // Chromium writes avc1 in MP4 without the new size: FFmpeg and Chromium itself cannot decode what follows.
+test('a recording whose pictures change their size is exported', { timeout: 2 * WAIT_TIMEOUT_MS }, async () => {
+  // Chromium writes avc1 in MP4 without the new size: neither FFmpeg nor Chromium can decode the rest.
   const sizes = [
     { width: 480, height: 270 },
     { width: 240, height: 135 },

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Chromium as a witness: it records sources by MediaRecorder in every type that it grants, and shows sources in a
-# `<video>`; what a fleet exports of them must be what was recorded and what is shown. Packages are those of the
-# browser tests.
+# Chromium as a witness: it records with MediaRecorder in every type that it supports, and shows sources in a `<video>`.
+# A fleet's exports must match the recordings and what Chromium shows. The packages are those of the browser tests.
 set -euo pipefail
 
 suite="the witness tests"

@@ -1,4 +1,4 @@
-// The site of the tests: the scripts of the page, files to be shown, and a place for recordings.
+// The web site of the tests: the scripts of the page, files to show, and an upload for recordings.
 
 import { createServer } from 'node:http';
 import { once } from 'node:events';
@@ -12,11 +12,11 @@ export async function startSite(folder) {
   const answer = async (request, response) => {
     const [, place, name] = /^\/(?:(files)\/)?([\w.-]*)$/.exec(request.url) ?? [];
     if (place && name && request.method === 'PUT') {
-      const pieces = [];
-      for await (const piece of request) {
-        pieces.push(piece);
+      const chunks = [];
+      for await (const chunk of request) {
+        chunks.push(chunk);
       }
-      await writeFile(join(folder, name), Buffer.concat(pieces));
+      await writeFile(join(folder, name), Buffer.concat(chunks));
       response.end();
     } else if (place && name) {
       response.end(await readFile(join(folder, name)));

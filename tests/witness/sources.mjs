@@ -1,4 +1,4 @@
-// Sources made by FFmpeg of numbered pictures and a tone, each with a time line of another kind.
+// Sources made by FFmpeg from numbered pictures and a tone, each with a different kind of timeline.
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { SIZE, film } from './chart.mjs';
 import { ffmpeg } from './decode.mjs';
 
 /**
- * Pictures per second, and how many: forty milliseconds each, so that every time is a whole number of milliseconds.
+ * Pictures per second, and their number: 40 ms each, so that every time is a whole number of milliseconds.
  */
 const RATE = '25';
 const COUNT = 110;
@@ -23,39 +23,26 @@ const VP8 = ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-b:v'
 const VP9 = ['-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-cpu-used', '8', '-b:v', '2M', '-g', '50'];
 const AV1 = ['-c:v', 'libaom-av1', '-usage', 'realtime', '-cpu-used', '8', '-b:v', '2M', '-g', '50'];
 
-/** Encodes numbered pictures and a tone. `late` and `lateSound` are seconds by which a track begins after zero. */
+/** FFmpeg's arguments to read the pictures of `film` from its input. */
+export const filmInput = (rate) => {
+  const size = `${SIZE.width}x${SIZE.height}`;
+  return ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-framerate', rate, '-i', 'pipe:0'];
+};
+
+/** Encodes numbered pictures and a tone. `late` and `lateAudio` are the start times of the tracks in seconds. */
 function encode(
   path,
-  {
-    video = X264,
-    audio = AAC,
-    rate = RATE,
-    colours = LIMITED,
-    late = 0,
-    lateSound = 0,
-    filters = [],
-    container = [],
-  },
+  { video = X264, audio = AAC, rate = RATE, colours = LIMITED, late = 0, lateAudio = 0, filters = [], container = [] },
 ) {
-  const size = `${SIZE.width}x${SIZE.height}`;
   const tone = `sine=frequency=440:sample_rate=48000:duration=${COUNT / RATES[rate]}`;
   ffmpeg(
     [
       '-y',
       '-itsoffset',
       `${late}`,
-      '-f',
-      'rawvideo',
-      '-pix_fmt',
-      'rgb24',
-      '-s',
-      size,
-      '-framerate',
-      rate,
-      '-i',
-      'pipe:0',
+      ...filmInput(rate),
       '-itsoffset',
-      `${lateSound}`,
+      `${lateAudio}`,
       '-f',
       'lavfi',
       '-i',
@@ -78,7 +65,7 @@ function encode(
   );
 }
 
-/** Encodes, then copies into another file with these arguments before and after the input. */
+/** Encodes, then copies into another file with the given arguments before and after the input. */
 function remux(path, options, before, after = []) {
   const whole = `${path}.whole.${options.extension ?? 'mp4'}`;
   encode(whole, options);
@@ -88,13 +75,13 @@ function remux(path, options, before, after = []) {
 
 const B_FRAMES = [...X264, '-bf', '3'];
 
-/** Name of each source, and how it is made. */
+/** The name of each source, and the function that makes it. */
 const MAKERS = {
   'plain.mp4': (path) => encode(path, { video: [...X264, '-bf', '0'] }),
   'b-frames.mp4': (path) => encode(path, { video: B_FRAMES }),
   'b-frames-without-edit-list.mp4': (path) => encode(path, { video: B_FRAMES, container: ['-use_editlist', '0'] }),
   'late-picture.mp4': (path) => encode(path, { video: B_FRAMES, late: 1 }),
-  'late-sound.mp4': (path) => encode(path, { video: B_FRAMES, lateSound: 0.7 }),
+  'late-audio.mp4': (path) => encode(path, { video: B_FRAMES, lateAudio: 0.7 }),
   'times-from-3-s.webm': (path) => encode(path, { video: VP8, audio: OPUS, container: ['-output_ts_offset', '3'] }),
   'late-picture.webm': (path) => encode(path, { video: VP9, audio: OPUS, late: 1 }),
   'times-from-1-s.mkv': (path) => encode(path, { video: B_FRAMES, container: ['-output_ts_offset', '1.4'] }),
@@ -103,7 +90,7 @@ const MAKERS = {
   'irregular.mp4': (path) =>
     encode(path, { filters: [String.raw`select=not(between(mod(n\,10)\,3\,5))*not(eq(mod(n\,7)\,1))`] }),
   'ntsc.mp4': (path) => encode(path, { rate: '30000/1001' }),
-  // FFmpeg 5 takes the angle from this tag, counter-clockwise; the pictures are stored turned against it.
+  // FFmpeg 5 reads the angle from this tag, counter-clockwise. The pictures are stored rotated the other way.
   'rotated.mp4': (path) => remux(path, { filters: ['transpose=2'] }, [], ['-metadata:s:v:0', 'rotate=270']),
   'full-range.mp4': (path) => encode(path, { colours: FULL }),
   'fragmented.mp4': (path) =>

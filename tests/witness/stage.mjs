@@ -1,4 +1,4 @@
-// What every test here has: a fleet, Chromium on a page of ours, and a folder that both see.
+// Shared setup of the tests: a fleet, Chromium on our own page, and a folder that both can access.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,15 +8,15 @@ import { startFleet } from '../../deploy/functions/test/processes.js';
 import { startChromium, store, until } from '../browser/support.mjs';
 import { startSite } from './site.mjs';
 
-export { PATIENCE_MS, until } from '../browser/support.mjs';
+export { WAIT_TIMEOUT_MS, until } from '../browser/support.mjs';
 
 /**
- * Whether a source is looked at: all are, or those whose names match CLIPFLEET_WITNESS_ONLY, so that a red one can be
- * tried alone.
+ * Whether a source is tested: by default all are, otherwise those whose names match CLIPFLEET_WITNESS_ONLY, so that a
+ * failed one can be run alone.
  */
-export const chosen = (name) => new RegExp(process.env.CLIPFLEET_WITNESS_ONLY ?? '').test(name);
+export const selected = (name) => new RegExp(process.env.CLIPFLEET_WITNESS_ONLY ?? '').test(name);
 
-/** Starts everything; `prepare` is given the folder of files and gives arguments for Chromium. */
+/** Starts everything. `prepare` receives the folder of files and returns arguments for Chromium. */
 export async function stage(prepare = () => []) {
   const folder = mkdtempSync(join(tmpdir(), 'clipfleet-witness-'));
   const files = join(folder, 'files');
@@ -51,19 +51,19 @@ export async function stage(prepare = () => []) {
   };
 }
 
-/** Clips that the fleet is given at once: what a busy machine makes within one wait. */
-const CLIPS_AT_ONCE = 6;
+/** Clips submitted together: as many as a busy machine exports within one wait. */
+const MAX_CLIPS_TOGETHER = 6;
 
 /**
- * Exports clips of files: each order is `{name, clips: [{startMs, endMs}]}`. Gives for each order
- * the clips as `{startMs, endMs, path}` of finished files, or `{problem}` of those that failed.
+ * Exports clips of files: each order is `{name, clips: [{startMs, endMs}]}`. Returns for each order the clips, as
+ * `{startMs, endMs, path}` if they are finished, or with `{problem}` if they failed.
  */
 async function exportAll(fleet, files, orders) {
   const made = [];
   let some = [];
   for (const order of orders) {
     some.push(order);
-    if (some.reduce((sum, { clips }) => sum + clips.length, 0) >= CLIPS_AT_ONCE || order === orders.at(-1)) {
+    if (some.reduce((sum, { clips }) => sum + clips.length, 0) >= MAX_CLIPS_TOGETHER || order === orders.at(-1)) {
       made.push(...(await exportSome(fleet, files, some)));
       some = [];
     }
@@ -91,7 +91,7 @@ function exportSome(fleet, files, orders) {
         body: JSON.stringify(request),
       });
       if (accepted.status !== 202) {
-        throw new Error(`the batch of ${name} is refused: ${await accepted.text()}`);
+        throw new Error(`the batch of ${name} was refused: ${await accepted.text()}`);
       }
       const batch = await until(
         `the clips of ${name} end`,

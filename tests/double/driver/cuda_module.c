@@ -31,7 +31,7 @@ EXPORT int cuModuleUnload(void *module)
     return CUDA_SUCCESS;
 }
 
-/* Functions live as long as the process, as the plugin never gives them back. */
+/* Functions live as long as the process, because the plugin never frees them. */
 EXPORT int cuModuleGetFunction(void **function, void *module, const char *name)
 {
     struct kernel *kernel = calloc(1, sizeof *kernel);

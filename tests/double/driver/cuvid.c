@@ -1,5 +1,5 @@
-/* libnvcuvid: a decoder that accepts every picture and shows the pattern (pattern.c) in its place. It looks at no
- * bitstream: what reaches it was parsed by GStreamer's own stateless decoder classes. */
+/* libnvcuvid: a decoder that accepts every picture and outputs the pattern (pattern.c) instead. It reads no bitstream:
+ * GStreamer's own stateless decoder classes have already parsed it. */
 #include "double.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ enum { SURFACES = 128, ALIGNMENT = 512, DECODER_ENGINES = 4 };
 struct decoder {
     CUVIDDECODECREATEINFO info;
     unsigned long decoded;
-    unsigned first, next; /* number of the picture that the group's order count starts at; past the last one */
+    unsigned first, next; /* number of the group's first picture; one past the last */
     unsigned shown[SURFACES];
 };
 
@@ -31,7 +31,7 @@ static const char *codec_name(cudaVideoCodec codec)
     }
 }
 
-/* What an Ada GPU decodes of 4:2:0: ten bits in HEVC, VP9 and AV1 only; VP8 to 4096, all others to 8192. */
+/* 4:2:0 formats that an Ada GPU decodes: ten bits in HEVC, VP9 and AV1 only; VP8 to 4096, all others to 8192. */
 EXPORT int cuvidGetDecoderCaps(CUVIDDECODECAPS *caps)
 {
     const char *codec = codec_name(caps->eCodecType);
@@ -92,8 +92,8 @@ EXPORT int cuvidDestroyDecoder(struct decoder *decoder)
     return CUDA_SUCCESS;
 }
 
-/* The number of a picture in the order of showing, as far as the codec's own count tells it: an order count of zero in
- * an intra picture starts a new group behind all that came before. Others are numbered as they are decoded. */
+/* The number of a picture in display order, from the codec's own count: an order count of zero in an intra picture
+ * starts a new group after all earlier pictures. Other codecs are numbered in decoding order. */
 static unsigned number_picture(struct decoder *decoder, const CUVIDPICPARAMS *picture)
 {
     long order;
@@ -148,7 +148,7 @@ EXPORT int cuvidUnmapVideoFrame64(struct decoder *decoder, unsigned long long po
     return CUDA_SUCCESS;
 }
 
-/* Contexts are not shared between threads here, so there is nothing to lock. */
+/* Contexts are not shared between threads here, so no lock is needed. */
 
 EXPORT int cuvidCtxLockCreate(void **lock, void *context)
 {
@@ -175,7 +175,7 @@ EXPORT int cuvidCtxUnlock(void *lock, unsigned flags)
     return CUDA_SUCCESS;
 }
 
-/* The driver's own parser: only the symbols must exist, as the plugin parses by itself. */
+/* The driver's own parser: only the symbols must exist, because the plugin parses itself. */
 
 EXPORT int cuvidCreateVideoParser(void **parser, void *parameters)
 {

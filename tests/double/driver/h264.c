@@ -1,6 +1,6 @@
-/* Pictures are written without loss: every macroblock that differs from the picture before is sent as raw samples
- * (I_PCM), every other one is skipped; the deblocking filter is off. So a decoder shows exactly what the encoder was
- * given, and a test may demand equality. Order of coding is order of showing (picture order count type 2). */
+/* Pictures are written losslessly: every macroblock that differs from the previous picture is sent as raw samples
+ * (I_PCM), every other one is skipped; the deblocking filter is off. So a decoder outputs exactly the encoder's input,
+ * and a test can require equality. Coding order is display order (picture order count type 2). */
 #include "h264.h"
 
 #include <stdlib.h>
@@ -19,17 +19,17 @@ enum {
     SLICE_I = 7,
     I_PCM = 25, /* mb_type in I slices; five more in P slices */
     I_PCM_IN_P = 30,
-    /* Raw samples break the bit rate of every level, so the level states only what decoders allocate by: the size. */
+    /* Raw samples exceed the bit rate of every level, so the level only states the size, by which decoders allocate. */
     LEVEL_SMALL = 42,
     LEVEL_LARGE = 52,
     LEVEL_SMALL_MACROBLOCKS = 8704,
 };
 
-/* Writes bits behind a start code and keeps three-byte start codes out of the payload as it goes. */
+/* Writes bits after a start code, and escapes start codes of three bytes in the payload. */
 struct writer {
     uint8_t *out;
     size_t size;
-    unsigned zeros; /* at the end of what was written */
+    unsigned zeros; /* at the end of the output */
     unsigned current, filled;
 };
 
@@ -111,7 +111,7 @@ static void put_vui(struct writer *writer, const struct h264_stream *stream)
         put_bits(writer, stream->matrix, 8);
     }
     put_bit(writer, 0); /* chroma location */
-    put_bit(writer, 1); /* timing: ticks are fields, two a picture */
+    put_bit(writer, 1); /* timing: ticks are fields, two per picture */
     put_bits(writer, stream->scale, 32);
     put_bits(writer, 2 * stream->rate, 32);
     put_bit(writer, 1); /* fixed rate */
@@ -123,7 +123,7 @@ static void put_vui(struct writer *writer, const struct h264_stream *stream)
     put_ue(writer, 0);
     put_ue(writer, 16);
     put_ue(writer, 16);
-    put_ue(writer, 0); /* no picture is shown out of order */
+    put_ue(writer, 0); /* no reordering */
     put_ue(writer, 1);
 }
 
@@ -145,7 +145,7 @@ static size_t write_sps(const struct h264_stream *stream, uint8_t *out)
         put_bits(&writer, 0, 2); /* no lossless transform bypass, no scaling lists */
     }
     put_ue(&writer, FRAME_NUMBER_BITS - 4);
-    put_ue(&writer, 2); /* order of showing is order of coding */
+    put_ue(&writer, 2); /* display order is coding order */
     put_ue(&writer, 1); /* one reference */
     put_bit(&writer, 0);
     put_ue(&writer, columns(stream) - 1);
@@ -169,7 +169,7 @@ static size_t write_pps(uint8_t *out)
     struct writer writer = begin_nal(out, NAL_PPS);
     put_ue(&writer, 0);
     put_ue(&writer, 0);
-    put_bit(&writer, 0); /* CAVLC: raw samples need nothing more */
+    put_bit(&writer, 0); /* CAVLC: sufficient for raw samples */
     put_bit(&writer, 0);
     put_ue(&writer, 0); /* one slice group */
     put_ue(&writer, 0); /* one reference in either list */
@@ -179,7 +179,7 @@ static size_t write_pps(uint8_t *out)
     put_se(&writer, 0);
     put_se(&writer, 0);
     put_se(&writer, 0);
-    put_bit(&writer, 1); /* slices say what the deblocking filter does */
+    put_bit(&writer, 1); /* slices control the deblocking filter */
     put_bit(&writer, 0);
     put_bit(&writer, 0);
     return end_nal(&writer);
@@ -207,13 +207,13 @@ static void put_slice_header(struct writer *writer, const struct h264_stream *st
     if (idr)
         put_ue(writer, stream->idr_id);
     else
-        put_bits(writer, 0, 2); /* references as in the PPS, in their own order */
+        put_bits(writer, 0, 2); /* references as in the PPS, in default order */
     put_bits(writer, 0, idr ? 2 : 1); /* plain marking of references */
     put_se(writer, 0);
     put_ue(writer, 1); /* deblocking filter off */
 }
 
-/* One macroblock of the input; the last column and row are repeated where the picture ends inside it. */
+/* One macroblock of the input. Where the picture ends inside it, the last column and row are repeated. */
 static void gather(const struct h264_stream *stream, const struct picture *picture, unsigned column, unsigned row,
                    uint8_t samples[SAMPLES])
 {
@@ -279,7 +279,7 @@ size_t h264_picture(struct h264_stream *stream, const struct picture *picture, b
     if (idr) {
         size += h264_headers(stream, out + size);
         stream->frame_number = 0;
-        stream->idr_id = !stream->idr_id; /* two IDR pictures in a row must differ in it */
+        stream->idr_id = !stream->idr_id; /* consecutive IDR pictures must have different ids */
     }
     struct writer writer = begin_nal(out + size, idr ? NAL_IDR : NAL_SLICE);
     put_slice_header(&writer, stream, idr);
@@ -290,7 +290,7 @@ size_t h264_picture(struct h264_stream *stream, const struct picture *picture, b
 
 size_t h264_capacity(const struct h264_stream *stream)
 {
-    /* Escapes lengthen a payload by half at the most; 16 bytes hold any macroblock header. */
+    /* Escapes lengthen a payload by at most half; 16 bytes hold any macroblock header. */
     return 4096 + (size_t)columns(stream) * rows(stream) * (SAMPLES + 16) * 3 / 2;
 }
 

@@ -1,9 +1,9 @@
 /* The converter kernel of the nvcodec plugin (GStreamer 1.28: GstCudaConverterMain), run on the CPU with the constants
- * that the plugin passes, so that crop, scale and rotation give the pixels a GPU would give.
+ * that the plugin passes, so that crop, scale and rotation give the same pixels as a GPU.
  *
- * As there: a texture is read at normalised coordinates, bilinear with 8 bit weights, clamped at the edge; the result
- * is truncated; chroma of 4:2:0 output is sampled at the even luma positions. Formats the worker's chain does not use
- * are refused, so that a wrong picture never passes for a right one.
+ * As on a GPU, a texture is read at normalised coordinates, bilinear with 8 bit weights, clamped at the edge; the
+ * result is truncated; chroma of 4:2:0 output is sampled at the even luma positions. Formats that the worker's chain
+ * does not use are refused, so that a wrong picture is never taken for a correct one.
  */
 #include "double.h"
 
@@ -32,7 +32,7 @@ enum layout { SEMI_PLANAR, PLANAR };
 struct format {
     const char *name;
     enum layout layout;
-    unsigned bytes; /* of an output sample; for a source the texture says it: the plugin reads P010 as NV12 */
+    unsigned bytes; /* of an output sample; the texture has a source's: the plugin reads P010 as NV12 */
     float scale; /* of a stored value to 0..1 beyond its container: 10 bits sit at the low end in I420_10 */
 };
 
@@ -83,7 +83,7 @@ static float look_up(const struct texture *texture, float u, float v, unsigned c
     return above * (1 - down) + below * down;
 }
 
-/* One sample of the source: luma always, chroma when asked for. */
+/* One sample of the source: luma always, chroma on request. */
 static void read_source(struct texture *const textures[4], const struct format *source, float u, float v, bool chroma,
                         float sample[3])
 {
@@ -111,7 +111,7 @@ static void convert(const struct constants *constants, float sample[3])
 
 static void store(uint8_t *at, unsigned bytes, float value)
 {
-    /* Truncated as on the GPU, with a hair of room: there n/255*255 is n, here it may fall just short. */
+    /* Truncated as on the GPU, with a small margin: there n/255*255 is n, here it may be slightly less. */
     if (bytes == 1) {
         *at = (uint8_t)(value * 255.0f + 1e-3f);
     } else {
@@ -170,16 +170,16 @@ static void draw(const struct constants *constants, struct texture *const textur
     }
 }
 
-/* The common case - a rectangle is scaled to the whole output, turned by quarters at the most, without conversion - by
- * tables of what each output column and row reads, in whole numbers: ten times as fast, the same pixels but for the
- * rounding of exact halves. */
+/* The common case - a rectangle is scaled to the whole output, with quarter turns at most, without conversion - with
+ * integer tables of the positions that each output column and row reads: ten times as fast, and the same pixels except
+ * for the rounding of exact halves. */
 
 struct tap {
     size_t first, second; /* a column, or the offset of a row */
     unsigned weight; /* of the second, in 256ths */
 };
 
-/* What every `step`th output position along one axis reads along one axis of the source. */
+/* The source positions that every `step`th output position along one axis reads. */
 static void fill_taps(struct tap *taps, int count, int step, int view, float scale, float origin, size_t size,
                       size_t spread, bool linear)
 {
@@ -219,7 +219,7 @@ struct scaling {
     unsigned spread; /* bytes from one sample of the plane to the next */
 };
 
-/* Inlined for each pair of constants, or the choices in it would cost more than the sums. */
+/* Inlined for each pair of constants, because its branches would cost more than the sums. */
 static inline __attribute__((always_inline)) void scale_plane(const struct scaling *plane, unsigned bytes, bool turned)
 {
     for (int y = 0; y < plane->height; y++) {
@@ -288,8 +288,8 @@ static void draw_scaled(const struct constants *constants, struct texture *const
     scale_channel(constants, textures[planar ? 2 : 1], planar ? 0 : 1, 2, second, output->chroma_stride, spread);
 }
 
-/* The rectangle of the source that is read, in its pixels. Turned pictures have no such rectangle by these two terms
- * alone, so the transform is logged beside it. */
+/* The rectangle of the source that is read, in its pixels. For rotated pictures these two terms do not suffice, so the
+ * transform is logged, too. */
 static void log_launch(const struct kernel *kernel, const struct constants *constants, const struct texture *luma)
 {
     double width = (double)luma->width, height = (double)luma->height;
@@ -297,7 +297,8 @@ static void log_launch(const struct kernel *kernel, const struct constants *cons
                 "\"source_rect\":[%.2f,%.2f,%.2f,%.2f],\"size\":[%d,%d],\"target_rect\":[%d,%d,%d,%d],"
                 "\"transform\":[%g,%g,%g,%g,%g,%g],\"filter\":\"%s\",\"convert\":%s,\"borders\":%s}",
                 kernel->sampler, luma->bytes == 2 ? " 16 bit" : "", kernel->output, luma->width, luma->height,
-                constants->origin[0] * width, constants->origin[1] * height, (constants->u[0] + constants->v[0]) * width,
+                constants->origin[0] * width, constants->origin[1] * height,
+                (constants->u[0] + constants->v[0]) * width,
                 (constants->u[1] + constants->v[1]) * height, constants->width, constants->height, constants->left,
                 constants->top, constants->right - constants->left, constants->bottom - constants->top, constants->u[0],
                 constants->u[1], constants->v[0], constants->v[1], constants->origin[0], constants->origin[1],

@@ -1,4 +1,4 @@
-/* The log: one JSON line a call, written whole by one system call so that processes can share a file. */
+/* The log: one JSON line per call, written by one system call so that processes can share a file. */
 #include "double.h"
 
 #include <fcntl.h>
@@ -45,7 +45,7 @@ static uint64_t digest(const char *text)
     return hash;
 }
 
-/* Past the cap everything counts as new: a longer log is better than a missing line. */
+/* Beyond the limit all lines count as new: a longer log is better than a missing line. */
 static bool seen_before(uint64_t hash)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -1,5 +1,5 @@
-/* libnvidia-encode: an H.264 encoder without loss (h264.c) that logs every setting it is given. It codes each picture
- * at once and in the order given: B-frames and look-ahead are logged, not done. */
+/* libnvidia-encode: a lossless H.264 encoder (h264.c) that logs all its settings. It codes each picture immediately and
+ * in input order: B-frames and look-ahead are logged, but not implemented. */
 #include "double.h"
 #include "h264.h"
 #include "nvenc.h"
@@ -15,7 +15,7 @@ enum {
     ALIGNMENT = 512,
 };
 
-/* Where the driver reads a picture from: device memory (registered) or the host's (input buffer). */
+/* The source of a picture: device memory (registered) or host memory (input buffer). */
 struct input {
     uint8_t *luma;
     size_t pitch;
@@ -42,8 +42,8 @@ static unsigned long sessions;
 
 /* Sessions. */
 
-/* The plugin opens a session when it registers its elements, to ask what the GPU can do. A lack of memory or of
- * sessions strikes later, so these faults spare that first one. */
+/* The plugin opens a session when it registers its elements, to query the GPU's capabilities. A lack of memory or of
+ * sessions occurs later, so these faults do not affect that first session. */
 static NVENCSTATUS open_fault(unsigned long open)
 {
     if (fault("no-nvenc"))
@@ -60,7 +60,7 @@ static NVENCSTATUS open_fault(unsigned long open)
 static NVENCSTATUS open_session(NV_ENC_OPEN_ENCODE_SESSION_EX_PARAMS *parameters, struct encoder **encoder)
 {
     (void)parameters;
-    /* Counted before it is judged: of two that open at once, one comes second. */
+    /* Counted before the check: if two open at the same time, one of them is the second. */
     NVENCSTATUS status = open_fault(__atomic_fetch_add(&sessions, 1, __ATOMIC_RELAXED));
     if (status == NV_ENC_SUCCESS) {
         *encoder = calloc(1, sizeof **encoder);
@@ -94,10 +94,10 @@ static unsigned profile_number(const GUID *profile)
         return 66;
     if (same(profile, &NV_ENC_H264_PROFILE_MAIN_GUID))
         return 77;
-    return 100; /* high, and what the driver chooses by itself */
+    return 100; /* high, and the driver's default */
 }
 
-/* The real driver refuses what the GPU cannot do, too. */
+/* The real driver also refuses settings that the GPU does not support. */
 static bool acceptable(const NV_ENC_INITIALIZE_PARAMS *parameters)
 {
     const NV_ENC_CONFIG *config = parameters->encodeConfig;
@@ -273,7 +273,7 @@ static NVENCSTATUS encode_picture(struct encoder *encoder, NV_ENC_PIC_PARAMS *pa
     return NV_ENC_SUCCESS;
 }
 
-/* A hung GPU: the call that waits for it never comes back. */
+/* A hung GPU: the call that waits for it never returns. */
 static void hang(void)
 {
     for (;;)
@@ -311,7 +311,7 @@ static NVENCSTATUS set_streams(void *encoder, void *input, void *output)
     return NV_ENC_SUCCESS;
 }
 
-/* Not used by the plugin on Linux; clients may ask for the pointers all the same. */
+/* Not used by the plugin on Linux, but clients may request the pointers. */
 static NVENCSTATUS not_supported(void)
 {
     return NV_ENC_ERR_UNIMPLEMENTED;

@@ -1,5 +1,5 @@
-/* What the parts of libnvidia-encode share: nvenc.c encodes, nvenc_caps.c says what the GPU can do, nvenc_settings.c
- * logs what it is asked for. */
+/* Shared by the parts of libnvidia-encode: nvenc.c encodes, nvenc_caps.c has the capabilities of the GPU,
+ * nvenc_settings.c logs the settings. */
 #ifndef CLIPFLEET_DOUBLE_NVENC_H
 #define CLIPFLEET_DOUBLE_NVENC_H
 
@@ -8,8 +8,8 @@
 
 #include <ffnvcodec/nvEncodeAPI.h>
 
-/* What the presets of this double say. No real driver has these odd figures, so where one of them arrives at
- * nvEncInitializeEncoder the client has left the preset's own. */
+/* The values of this double's presets. No real driver has these values, so if one of them arrives at
+ * nvEncInitializeEncoder, the client kept the preset's own. */
 enum {
     PRESET_AVERAGE_BIT_RATE = 1234567,
     PRESET_MAX_BIT_RATE = 2345678,
@@ -22,7 +22,7 @@ static inline bool same(const GUID *a, const GUID *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-/* nvenc_caps.c: fills in the questions of the interface, and answers one of them. */
+/* nvenc_caps.c: fills in the capability functions of the interface, and answers one query. */
 void offer_caps(NV_ENCODE_API_FUNCTION_LIST *list);
 int capability(NV_ENC_CAPS which);
 

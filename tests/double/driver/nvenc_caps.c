@@ -1,5 +1,4 @@
-/* What the GPU can do, as an L4 says it unless the environment asks for another: codecs, profiles, formats,
- * capabilities and presets. */
+/* The capabilities of the GPU, by default an L4's: codecs, profiles, formats, capabilities and presets. */
 #include "double.h"
 #include "nvenc.h"
 
@@ -64,10 +63,10 @@ int capability(NV_ENC_CAPS which)
     case NV_ENC_CAPS_WIDTH_MIN: return 145;
     case NV_ENC_CAPS_HEIGHT_MIN: return 49;
     case NV_ENC_CAPS_SUPPORTED_RATECONTROL_MODES:
-        return NV_ENC_PARAMS_RC_VBR | NV_ENC_PARAMS_RC_CBR | NV_ENC_PARAMS_RC_CBR_LOWDELAY_HQ | NV_ENC_PARAMS_RC_CBR_HQ |
-               NV_ENC_PARAMS_RC_VBR_HQ;
+        return NV_ENC_PARAMS_RC_VBR | NV_ENC_PARAMS_RC_CBR | NV_ENC_PARAMS_RC_CBR_LOWDELAY_HQ |
+               NV_ENC_PARAMS_RC_CBR_HQ | NV_ENC_PARAMS_RC_VBR_HQ;
     case NV_ENC_CAPS_NUM_ENCODER_ENGINES: return 2;
-    /* A real L4 has the first two; this double codes 4:2:0 frames of eight bits only. */
+    /* A real L4 supports the first two. This double only codes 4:2:0 frames of eight bits. */
     case NV_ENC_CAPS_SUPPORT_YUV444_ENCODE:
     case NV_ENC_CAPS_SUPPORT_LOSSLESS_ENCODE:
     case NV_ENC_CAPS_SUPPORT_10BIT_ENCODE:

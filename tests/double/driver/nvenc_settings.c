@@ -1,4 +1,4 @@
-/* Settings as they arrive at the driver, logged by the names that people use. */
+/* Logs the settings that arrive at the driver, with their common names. */
 #include "double.h"
 #include "nvenc.h"
 

@@ -1,4 +1,4 @@
-/* libnvrtc: a program is its compiler options as text; cuda.c reads from them which formats a kernel converts. */
+/* libnvrtc: a program is its compiler options as text. cuda.c reads from them which formats a kernel converts. */
 #include "double.h"
 
 #include <stdio.h>

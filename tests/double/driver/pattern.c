@@ -1,12 +1,12 @@
-/* The picture a decoder of this double gives. It is no decoded picture, but one that can be measured:
+/* The picture that a decoder of this double outputs. It is not the decoded picture, but one that can be measured:
  *
- *   luma    rises from left to right, 16 to 235, over the whole width: which columns a crop took is read from it
- *   Cb      rises from top to bottom, 16 to 240, over the whole height: likewise for rows
+ *   luma    rises from left to right, 16 to 235, over the whole width: it shows the columns of a crop
+ *   Cb      rises from top to bottom, 16 to 240, over the whole height: it shows the rows of a crop
  *   Cr      neutral
- *   stripe  the bottom eighth shows bars of 128 pixels that move right by 8 pixels a picture: its phase is the
- *           number of the picture modulo 32, so that frozen, lost and swapped pictures show
+ *   stripe  the bottom eighth shows bars of 128 pixels that move right by 8 pixels per picture: the phase is the
+ *           number of the picture modulo 32, which reveals frozen, lost and swapped pictures
  *
- * ../measure.c reads all this back. Little of a picture differs from the one before, which keeps the streams small.
+ * ../measure.c measures all this. A picture differs little from the previous one, which keeps the streams small.
  */
 #include "double.h"
 

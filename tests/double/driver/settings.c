@@ -1,11 +1,11 @@
-/* What the environment asks of the GPU: faults and capabilities. Both variables are lists joined by commas. */
+/* Faults and capabilities of the GPU, from the environment. Both variables are lists joined by commas. */
 #include "double.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Finds "key" or "key=value" in a list; the value (or an empty text) is copied, false when the key is not there. */
+/* Finds "key" or "key=value" in a list and copies the value (or an empty text); false if the key is missing. */
 static bool find(const char *variable, const char *key, char *value, size_t size)
 {
     const char *item = getenv(variable);

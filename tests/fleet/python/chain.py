@@ -1,10 +1,10 @@
-"""The whole chain as a user's own Python program sees it: nothing but Google's official clients and FFmpeg's `ffprobe`.
+"""The whole chain as a user's own Python program sees it: only Google's official clients and FFmpeg's `ffprobe`.
 
     chain.py REQUEST.json SOURCE FOLDER
 
-Uploads SOURCE to where the request says it is, publishes the request to the topic `export-requests`, watches the batch's
-documents by `on_snapshot` until they are final, downloads each output into FOLDER and looks into it. Prints what it saw as
-one JSON object. The addresses come from the conventional variables, which the clients read by themselves.
+Uploads SOURCE to the object that the request names, publishes the request to the topic `export-requests`, watches the
+batch's documents with `on_snapshot` until they are final, downloads each output into FOLDER and probes it. Prints a
+summary as one JSON object. The clients read the addresses from their conventional environment variables.
 """
 
 import json
@@ -18,7 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore, pubsub_v1, storage
 
 FINAL = {"completed", "partial", "failed", "cancelled"}
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
 
 
@@ -27,8 +27,8 @@ def blob_at(gcs, uri):
     return gcs.bucket(bucket).blob(name)
 
 
-class Sightings:
-    """What one document looked like over time; repetitions left out."""
+class History:
+    """The values of one document over time, without repetitions."""
 
     def __init__(self):
         self.statuses, self.phases, self.progress, self.last = [], [], [], {}
@@ -45,23 +45,23 @@ class Sightings:
 
 
 def watch(db, batch_id, clip_ids):
-    """Watches a batch to its end; returns the sightings of the batch and of each clip, and the number of snapshots."""
+    """Watches a batch to its end. Returns the histories of the batch and of each clip, and the number of snapshots."""
     arriving = queue.Queue()
     reference = db.collection("exportBatches").document(batch_id)
 
-    def take(kind):
-        # Snapshots come on a thread of the client's own; they are looked at on ours.
+    def enqueue(kind):
+        # Snapshots arrive on a thread of the client; this thread processes them.
         return lambda documents, changes, read_time: arriving.put((kind, [(d.id, d.to_dict()) for d in documents]))
 
-    watches = [reference.on_snapshot(take("batch")), reference.collection("clips").on_snapshot(take("clips"))]
-    batch, clips, snapshots = Sightings(), {id: Sightings() for id in clip_ids}, 0
-    end = time.monotonic() + PATIENCE
+    watches = [reference.on_snapshot(enqueue("batch")), reference.collection("clips").on_snapshot(enqueue("clips"))]
+    batch, clips, snapshots = History(), {id: History() for id in clip_ids}, 0
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not (batch.is_final() and all(clip.is_final() for clip in clips.values())):
         try:
             kind, documents = arriving.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             states = {"batch": batch.statuses} | {id: clip.statuses for id, clip in clips.items()}
-            sys.exit(f"the batch did not end within {PATIENCE} s: {states}")
+            sys.exit(f"the batch did not end within {TIMEOUT_SECONDS} s: {states}")
         snapshots += 1
         for id, document in documents:
             (batch if kind == "batch" else clips[id]).add(document)
@@ -71,11 +71,11 @@ def watch(db, batch_id, clip_ids):
 
 
 def probe(file):
-    """What FFmpeg says of a file."""
-    asked = ["-show_entries", "stream=codec_type,codec_name,width,height,duration,nb_read_frames:format=duration"]
-    command = ["ffprobe", "-v", "error", "-count_frames", *asked, "-of", "json", file]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    streams = {stream["codec_type"]: stream for stream in said["streams"]}
+    """The properties of a file, read by FFprobe."""
+    entries = ["-show_entries", "stream=codec_type,codec_name,width,height,duration,nb_read_frames:format=duration"]
+    command = ["ffprobe", "-v", "error", "-count_frames", *entries, "-of", "json", file]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    streams = {stream["codec_type"]: stream for stream in report["streams"]}
     video, audio = streams["video"], streams.get("audio", {})
     return {
         "width": video["width"],
@@ -111,7 +111,7 @@ def main(request_file, source, folder):
         blob = blob_at(gcs, clip.last["outputUri"])
         file = os.path.join(folder, f"{id}.mp4")
         blob.download_to_filename(file, checksum="crc32c")
-        shown |= {"bytes": os.path.getsize(file), "saidBytes": clip.last["outputSizeBytes"], **probe(file)}
+        shown |= {"bytes": os.path.getsize(file), "outputSizeBytes": clip.last["outputSizeBytes"], **probe(file)}
         shown["contentType"] = blob.content_type
     print(json.dumps(summary))
 

@@ -1,5 +1,6 @@
 // Listening to Firestore, through @google-cloud/firestore.
-// "Listen" is the page "Get realtime updates"; "Reference" is the Firestore RPC reference (google.firestore.v1, Listen).
+// "Listen" is the page "Get realtime updates"; "Reference" is the Firestore RPC reference (google.firestore.v1,
+// Listen).
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -12,7 +13,7 @@ after(() => db.terminate());
 
 const collection = () => db.collection(unique('watched'));
 
-/** Listens and remembers every snapshot. */
+/** Listens and records every snapshot. */
 function watch(what) {
   const snapshots = [];
   const failures = [];
@@ -21,7 +22,7 @@ function watch(what) {
     snapshots,
     failures,
     stop,
-    /** Waits for a snapshot after those already taken. */
+    /** Waits for the next snapshot. */
     async next() {
       const from = this.taken ?? 0;
       await eventually(() => snapshots.length > from || failures.length);
@@ -29,7 +30,7 @@ function watch(what) {
       this.taken = from + 1;
       return snapshots[from];
     },
-    /** Waits until the last snapshot is so. */
+    /** Waits until the last snapshot satisfies a condition. */
     async until(condition) {
       await eventually(() => failures.length || (snapshots.length && condition(snapshots.at(-1))));
       assert.deepEqual(failures, []);
@@ -43,7 +44,7 @@ const changesOf = (snapshot) =>
   snapshot.docChanges().map(({ type, doc, oldIndex, newIndex }) => `${type} ${doc.id} ${oldIndex}>${newIndex}`);
 
 describe('Listening', { concurrency: true }, () => {
-  test('a document listener sees what is there, then each change, then its end', async () => {
+  test('a document listener receives the current state, then each change, then the deletion', async () => {
     // Listen, Listen to a document: an initial snapshot, then one for each change; a deleted document does not exist.
     const one = collection().doc('one');
     await one.set({ n: 1 });
@@ -58,8 +59,8 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('a listener of a missing document hears of that, and of its creation', async () => {
-    // Listen: the initial snapshot says that the document does not exist.
+  test('a listener of a missing document receives a snapshot without it, and then its creation', async () => {
+    // Listen: the initial snapshot shows that the document does not exist.
     const one = collection().doc('one');
     const watched = watch(one);
     assert.equal((await watched.next()).exists, false);
@@ -79,7 +80,7 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('a query listener tells added, modified and removed with their places', async () => {
+  test('a query listener reports added, modified and removed documents with their positions', async () => {
     // Listen, View changes between snapshots.
     const all = collection();
     await all.doc('a').set({ n: 1 });
@@ -97,7 +98,7 @@ describe('Listening', { concurrency: true }, () => {
   });
 
   test('a query without matches begins with an empty snapshot', async () => {
-    // Listen: the initial snapshot comes even when there is nothing.
+    // Listen: the initial snapshot arrives even if there is no match.
     const all = collection();
     const watched = watch(all.where('status', '==', 'queued'));
     assert.equal((await watched.next()).empty, true);
@@ -134,7 +135,7 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('a query limited to its last documents is listened to, too', async () => {
+  test('a query limited to its last documents can be listened to', async () => {
     // Listen with limitToLast: the last documents, in the order of the query.
     const all = collection();
     for (const [n, id] of ['a', 'b', 'c'].entries()) await all.doc(id).set({ n });
@@ -145,7 +146,7 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('a batch is seen at once or not at all', async () => {
+  test('a batch is seen completely or not at all', async () => {
     // Reference, TargetChange.NO_CHANGE: a snapshot is consistent at one time.
     const all = collection();
     const watched = watch(all);
@@ -163,8 +164,8 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('read times of snapshots grow and states never go back', async () => {
-    // Reference, TargetChange.read_time: snapshots come in the order of time.
+  test('read times of snapshots increase and states never go back', async () => {
+    // Reference, TargetChange.read_time: snapshots arrive in the order of time.
     const one = collection().doc('one');
     await one.set({ n: 0 });
     const watched = watch(one);
@@ -178,7 +179,7 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('after its end a listener hears nothing more', async () => {
+  test('a detached listener receives nothing more', async () => {
     // Listen, Detach a listener.
     const one = collection().doc('one');
     await one.set({ n: 1 });
@@ -193,7 +194,7 @@ describe('Listening', { concurrency: true }, () => {
     other.stop();
   });
 
-  test('a new listener after a pause begins with what is there now', async () => {
+  test('a new listener after a pause starts with the current state', async () => {
     // Listen: each listener starts with a complete snapshot, whatever was missed.
     const all = collection();
     await all.doc('a').set({ n: 1 });
@@ -207,8 +208,8 @@ describe('Listening', { concurrency: true }, () => {
     second.stop();
   });
 
-  test('a listener survives a broken connection and misses nothing', async () => {
-    // Reference, Target.resume_token: the client opens the stream again, and goes on from where it ended.
+  test('a listener survives a broken connection and misses no change', async () => {
+    // Reference, Target.resume_token: the client reopens the stream and continues where it ended.
     const [host, port] = process.env.FIRESTORE_EMULATOR_HOST.split(':');
     const ends = [];
     const line = net.createServer((client) => {
@@ -218,7 +219,8 @@ describe('Listening', { concurrency: true }, () => {
       client.pipe(server).pipe(client);
     });
     await new Promise((resolve) => line.listen(0, '127.0.0.1', resolve));
-    // The same server at another address; the variable outranks settings, so this client is made while it says so.
+    // The same server at another address. The environment variable overrides settings, so this client is created while
+    // the variable holds that address.
     process.env.FIRESTORE_EMULATOR_HOST = `127.0.0.1:${line.address().port}`;
     const far = new Firestore({ projectId: PROJECT });
     process.env.FIRESTORE_EMULATOR_HOST = `${host}:${port}`;
@@ -239,7 +241,7 @@ describe('Listening', { concurrency: true }, () => {
     line.close();
   });
 
-  test('a collection group is listened to across parents', async () => {
+  test('a collection group can be listened to across parents', async () => {
     // Listen to a collection group query.
     const all = collection();
     const group = unique('clips');
@@ -253,8 +255,8 @@ describe('Listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('many listeners are served side by side', async () => {
-    // One stream for each listener of this client: what one of them sees is its own.
+  test('many listeners are served at the same time', async () => {
+    // This client opens one stream for each listener, and each listener sees only its own changes.
     const all = collection();
     const watched = Array.from({ length: 20 }, (_, n) => watch(all.doc(`d${n}`)));
     await Promise.all(watched.map((one) => one.next()));
@@ -265,7 +267,7 @@ describe('Listening', { concurrency: true }, () => {
   });
 
   test('every kind of change reaches a listener', async () => {
-    // Transforms, transactions and bulk writes are changes like any other.
+    // Transforms, transactions and bulk writes are changes like all others.
     const all = collection();
     const watched = watch(all.doc('one'));
     await watched.next();

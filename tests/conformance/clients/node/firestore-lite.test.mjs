@@ -1,5 +1,5 @@
-// Firestore's REST form, through the web SDK's `firebase/firestore/lite`, which is what a web page polls with; and by hand.
-// Pointers name pages of the Firestore documentation and its REST reference.
+// Firestore's REST API: through the web SDK's `firebase/firestore/lite`, with which a web page polls, and with plain
+// requests.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -11,7 +11,7 @@ import {
 } from 'firebase/firestore/lite';
 import { PROJECT, unique } from './support.mjs';
 
-setLogLevel('silent'); // Failures that a check provokes are no news.
+setLogLevel('silent'); // The SDK must not log failures that a check provokes.
 const [host, port] = process.env.FIRESTORE_EMULATOR_HOST.split(':');
 const db = getFirestore(initializeApp({ projectId: PROJECT }));
 connectFirestoreEmulator(db, host, Number(port));
@@ -59,7 +59,7 @@ describe('Firestore for web pages', { concurrency: true }, () => {
   });
 
   test('a query without matches is empty', async () => {
-    // documents:runQuery answers with a read time alone.
+    // documents:runQuery returns only a read time.
     assert.equal((await getDocs(collection(db, unique('none')))).empty, true);
   });
 
@@ -77,9 +77,9 @@ describe('Firestore for web pages', { concurrency: true }, () => {
     assert.deepEqual((await getDoc(added)).data(), { n: 3 });
   });
 
-  test('a page of this machine may call, one from elsewhere may not', async () => {
-    // Fetch standard, CORS: the preflight is answered for the page's origin. The rule for others is ours: no page from
-    // elsewhere in the user's browser may reach the local servers.
+  test('a page of this machine may call, a page of another origin may not', async () => {
+    // Fetch standard, CORS: the preflight is answered for the page's origin. The rule for others is ours: no page of
+    // another origin in the user's browser may reach the emulator.
     const url = `http://${host}:${port}/v1/projects/${PROJECT}/databases/(default)/documents:batchGet`;
     const headers = { 'Access-Control-Request-Method': 'POST', 'Access-Control-Request-Headers': 'content-type' };
     const local = await fetch(url, { method: 'OPTIONS', headers: { ...headers, Origin: 'http://localhost:3000' } });

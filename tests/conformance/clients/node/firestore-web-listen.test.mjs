@@ -1,5 +1,5 @@
-// Listening and writing with the whole web SDK, `firebase/firestore`; in Node it speaks gRPC (Listen, Write) instead of
-// what browsers speak. Pointers name pages of the Firestore documentation and RPCs of google.firestore.v1.
+// Listening and writing with the complete web SDK, `firebase/firestore`. In Node it uses gRPC (Listen, Write) instead
+// of the browsers' protocol. Pointers name pages of the Firestore documentation and RPCs of google.firestore.v1.
 
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
@@ -12,7 +12,7 @@ import {
 } from 'firebase/firestore';
 import { PROJECT, eventually, unique } from './support.mjs';
 
-setLogLevel('silent'); // Failures that a check provokes are no news.
+setLogLevel('silent'); // The SDK must not log failures that a check provokes.
 const [host, port] = process.env.FIRESTORE_EMULATOR_HOST.split(':');
 const open = (name) => {
   const db = getFirestore(initializeApp({ projectId: PROJECT }, name));
@@ -23,12 +23,13 @@ const db = open('shared');
 const server = new Firestore({ projectId: PROJECT });
 after(() => Promise.all([terminate(db), server.terminate()]));
 
-/** Listens and remembers every snapshot that the server confirmed. */
+/** Listens and records every snapshot that the server confirmed. */
 function watch(what) {
   const snapshots = [];
   const failures = [];
-  const take = (snapshot) => snapshot.metadata.hasPendingWrites || snapshot.metadata.fromCache || snapshots.push(snapshot);
-  const stop = onSnapshot(what, { includeMetadataChanges: true }, take, (error) => failures.push(error));
+  const record = (snapshot) =>
+    snapshot.metadata.hasPendingWrites || snapshot.metadata.fromCache || snapshots.push(snapshot);
+  const stop = onSnapshot(what, { includeMetadataChanges: true }, record, (error) => failures.push(error));
   const until = async (condition) => {
     await eventually(() => failures.length || (snapshots.length && condition(snapshots.at(-1))));
     assert.deepEqual(failures, []);
@@ -56,14 +57,14 @@ describe('Firestore for web pages, listening', { concurrency: true }, () => {
     assert.equal((await getDoc(one)).exists(), false);
   });
 
-  test('a refused write is undone on the page', async () => {
-    // Write: NOT_FOUND for an update of a missing document; the SDK takes its local change back.
+  test('a refused write is reverted on the page', async () => {
+    // Write: NOT_FOUND for an update of a missing document. The SDK reverts its local change.
     const missing = doc(db, unique('web'), 'missing');
     await assert.rejects(updateDoc(missing, { n: 1 }), { code: 'not-found' });
     assert.equal((await getDoc(missing)).exists(), false);
   });
 
-  test('a page sees what a server writes', async () => {
+  test('a page receives what a server writes', async () => {
     // Get realtime updates, Listen to a document.
     const name = `${unique('web')}/one`;
     const watched = watch(doc(db, name));
@@ -77,10 +78,11 @@ describe('Firestore for web pages, listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('progress of a batch is seen as its clips change', async () => {
+  test('the progress of a batch is received as its clips change', async () => {
     // Get realtime updates, Listen to multiple documents: a query with a filter, an order and a limit.
     const clips = `${unique('batches')}/b1/clips`;
-    const watched = watch(query(collection(db, clips), where('status', '==', 'processing'), orderBy('progress'), limit(2)));
+    const processing = where('status', '==', 'processing');
+    const watched = watch(query(collection(db, clips), processing, orderBy('progress'), limit(2)));
     await watched.until((snapshot) => snapshot.empty);
     for (const [n, id] of ['a', 'b', 'c'].entries()) {
       await server.doc(`${clips}/${id}`).set({ status: 'processing', progress: n });
@@ -93,8 +95,8 @@ describe('Firestore for web pages, listening', { concurrency: true }, () => {
     watched.stop();
   });
 
-  test('a page that was away learns what changed and what is gone', async () => {
-    // Listen: resume_token and expected_count; documents deleted meanwhile must leave the result (ExistenceFilter or RESET).
+  test('a page that was offline receives what changed and what was deleted', async () => {
+    // Listen: resume_token and expected_count; deleted documents must leave the result (ExistenceFilter or RESET).
     const away = open(unique('away'));
     const things = unique('web');
     for (const id of ['a', 'b', 'c']) await server.doc(`${things}/${id}`).set({ n: 1 });
@@ -111,8 +113,8 @@ describe('Firestore for web pages, listening', { concurrency: true }, () => {
     await terminate(away);
   });
 
-  test('what a page writes while it is away arrives when it is back', async () => {
-    // Access data offline: writes are queued, sent in order once the connection returns.
+  test('writes of an offline page arrive when it is online again', async () => {
+    // Access data offline: writes are queued, and sent in order once the connection returns.
     const away = open(unique('away'));
     const one = doc(away, unique('web'), 'one');
     await setDoc(one, { n: 0 });

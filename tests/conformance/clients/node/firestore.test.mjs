@@ -20,7 +20,7 @@ const micros = (time) => {
   return BigInt(time.seconds) * 1_000_000n + BigInt(time.nanoseconds / 1000);
 };
 
-/** Six documents to ask for. */
+/** Creates six documents. */
 async function clips() {
   const all = collection();
   const documents = {
@@ -48,7 +48,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.ok(missing.readTime);
   });
 
-  test('create, update and delete check whether the document is there', async () => {
+  test('create, update and delete check whether the document exists', async () => {
     // Reference, Precondition.exists: ALREADY_EXISTS, NOT_FOUND.
     const one = collection().doc('one');
     await refused(one.update({ n: 1 }), NOT_FOUND);
@@ -70,7 +70,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.deepEqual(await read(one), { n: 2 });
   });
 
-  test('update times are microseconds and strictly grow', async () => {
+  test('update times are microseconds and strictly increase', async () => {
     // Reference, Document.update_time.
     const one = collection().doc('one');
     const times = [];
@@ -104,7 +104,7 @@ describe('Firestore', { concurrency: true }, () => {
     await big.terminate();
   });
 
-  test('a merge changes what it names and keeps the rest', async () => {
+  test('a merge changes the named fields and keeps the rest', async () => {
     // Add data, merge; Reference, Write.update_mask.
     const one = collection().doc('one');
     await one.set({ a: 1, m: { x: 1, y: 2 } });
@@ -116,7 +116,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.deepEqual(await read(one), { only: true });
   });
 
-  test('an update reaches into maps, and removes what it is told to', async () => {
+  test('an update changes nested fields and deletes fields', async () => {
     // Add data, Update fields in nested objects; FieldValue.delete().
     const one = collection().doc('one');
     await one.set({ m: { x: { deep: 1 }, y: 2 }, gone: 1 });
@@ -125,7 +125,7 @@ describe('Firestore', { concurrency: true }, () => {
   });
 
   test('field names may need quotes', async () => {
-    // Reference, Field paths: backticks around what is no simple name.
+    // Reference, Field paths: backticks around names that are not simple.
     const one = collection().doc('one');
     const names = ['a.b', 'with space', 'tick`', 'back\\slash', 'ä', '1st'];
     await one.set(Object.fromEntries(names.map((name) => [name, { in: 0 }])));
@@ -133,7 +133,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.deepEqual(await read(one), Object.fromEntries(names.map((name, n) => [name, { in: n }])));
   });
 
-  test('transforms are done by the server', async () => {
+  test('the server applies transforms', async () => {
     // Reference, FieldTransform: request time, increment, array union and removal.
     const one = collection().doc('one');
     await one.set({ n: 1, tags: ['a', 'b', 'a'] });
@@ -157,8 +157,8 @@ describe('Firestore', { concurrency: true }, () => {
     assert.deepEqual([await idsOf(all), await read(all.doc('a'))], ['ab', { n: 2 }]);
   });
 
-  test('the bulk writer writes each document on its own', async () => {
-    // Reference, BatchWrite: one status for each write; failures of some do not touch the others.
+  test('the bulk writer writes each document independently', async () => {
+    // Reference, BatchWrite: one status for each write. A failure does not affect other writes.
     const all = collection();
     await all.doc('x').set({});
     const writer = db.bulkWriter();
@@ -170,7 +170,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.equal(await idsOf(all), 'abx');
   });
 
-  test('documents come in the order asked, missing ones in their place', async () => {
+  test('documents arrive in the requested order, missing ones in their place', async () => {
     // Reference, BatchGetDocuments; the client restores the order.
     const all = await clips();
     const found = await db.getAll(...['c', 'none', 'a'].map((id) => all.doc(id)), { fieldMask: ['n'] });
@@ -187,8 +187,8 @@ describe('Firestore', { concurrency: true }, () => {
     assert.ok((await db.listCollections()).some((one) => one.id === all.id));
   });
 
-  test('of concurrent increments in transactions none is lost', async () => {
-    // Transactions: ABORTED under contention, run again by the client.
+  test('concurrent increments in transactions are not lost', async () => {
+    // Transactions: ABORTED under contention; the client retries.
     const counter = collection().doc('counter');
     await counter.set({ n: 0 });
     const addOne = (transaction) =>
@@ -197,7 +197,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.deepEqual(await read(counter), { n: 4 });
   });
 
-  test('a failed transaction leaves nothing', async () => {
+  test('a failed transaction writes nothing', async () => {
     // Transactions: an exception in the function rolls back.
     const one = collection().doc('one');
     const failing = db.runTransaction(async (transaction) => {
@@ -215,7 +215,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.equal(await db.runTransaction(look, { readOnly: true }), 3);
   });
 
-  test('filters match what they say', async () => {
+  test('filters match their documents', async () => {
     // Query operators.
     const all = await clips();
     for (const [field, operator, value, expected] of [
@@ -230,7 +230,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.equal((await idsOf(all.where(either))).split('').sort().join(''), 'ad');
   });
 
-  test('order, limits, offsets, cursors and projections cut the result', async () => {
+  test('order, limits, offsets, cursors and projections restrict the result', async () => {
     // Order and limit data; Query cursors; Reference, StructuredQuery.select.
     const all = await clips();
     const byN = all.orderBy('n');
@@ -270,7 +270,7 @@ describe('Firestore', { concurrency: true }, () => {
     assert.equal((await numbers.limit(3).count().get()).data().count, 3);
   });
 
-  test('what is out of rule is invalid', async () => {
+  test('requests that break the rules are invalid', async () => {
     // Quotas, constraints: reserved ids, 1 MiB documents.
     const all = collection();
     await refused(all.doc('__reserved__').set({}), INVALID_ARGUMENT);

@@ -15,15 +15,15 @@ const newTopic = async () => (await pubsub.createTopic(unique('topic')))[0];
 const subscribe = async (topic, settings = {}) => (await topic.createSubscription(unique('subscription'), settings))[0];
 const publish = (topic, text, more = {}) => topic.publishMessage({ data: Buffer.from(text), ...more });
 
-/** Calls a method of the plain client inside, at the same server. */
+/** Calls a method of the underlying plain client, at the same server. */
 const call = (client, method, reqOpts) =>
   new Promise((resolve, reject) => {
     pubsub.request({ client, method, reqOpts }, (error, answer) => (error ? reject(error) : resolve(answer)));
   });
 
-/** Pulls what is there; waits up to `patience` for the first message. */
-async function pull(subscription, { maxMessages = 10, patience = 10_000 } = {}) {
-  const end = Date.now() + patience;
+/** Pulls available messages; waits up to `timeoutMs` for the first one. */
+async function pull(subscription, { maxMessages = 10, timeoutMs = 10_000 } = {}) {
+  const end = Date.now() + timeoutMs;
   for (;;) {
     const request = { subscription: subscription.name, maxMessages, returnImmediately: true };
     const { receivedMessages } = await call('SubscriberClient', 'pull', request);
@@ -37,7 +37,7 @@ const modify = (subscription, received, ackDeadlineSeconds) =>
     subscription: subscription.name, ackIds: [received.ackId], ackDeadlineSeconds,
   });
 
-/** Opens a stream that remembers what it was given; `handle` settles. */
+/** Opens a stream that records its messages; `handle` settles them. */
 function open(subscription, handle, options = {}) {
   const stream = pubsub.subscription(subscription.name, options);
   const seen = [];
@@ -89,7 +89,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.deepEqual((await topic.getMetadata())[0].labels, { stage: 'two' });
   });
 
-  test('a deleted topic is gone and its subscriptions say so', async () => {
+  test('a deleted topic is gone and its subscriptions show that', async () => {
     // Reference, Publisher.DeleteTopic: subscriptions stay, with topic `_deleted-topic_`.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -98,8 +98,8 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.deepEqual(await topic.exists(), [false]);
   });
 
-  test('a subscription reads back what was asked', async () => {
-    // Reference, Subscription: every setting is returned as it was given.
+  test('a subscription reads back its settings', async () => {
+    // Reference, Subscription: every setting is returned unchanged.
     const [topic, dead] = [await newTopic(), await newTopic()];
     const subscription = await subscribe(topic, {
       ackDeadlineSeconds: 60,
@@ -118,7 +118,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.equal(Number(found.retryPolicy.maximumBackoff.seconds), 20);
   });
 
-  test('a subscription is made once, of a topic that exists', async () => {
+  test('a subscription is created once, of an existing topic', async () => {
     // Reference, Subscriber.CreateSubscription: ALREADY_EXISTS, NOT_FOUND.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -126,7 +126,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     await refused(pubsub.topic(unique('missing')).createSubscription(unique('s')), NOT_FOUND);
   });
 
-  test('an update changes the fields it names and no other', async () => {
+  test('an update changes only the named fields', async () => {
     // Reference, Subscriber.UpdateSubscription: only what update_mask names.
     const subscription = await subscribe(await newTopic(), { ackDeadlineSeconds: 20, labels: { keep: 'me' } });
     await subscription.setMetadata({ ackDeadlineSeconds: 30 });
@@ -134,7 +134,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.deepEqual([found.ackDeadlineSeconds, found.labels], [30, { keep: 'me' }]);
   });
 
-  test('settings and messages out of limits are invalid', async () => {
+  test('settings and messages beyond the limits are invalid', async () => {
     // Reference, Subscription; Quotas, Resource limits: INVALID_ARGUMENT.
     const topic = await newTopic();
     await refused(subscribe(topic, { ackDeadlineSeconds: 5 }), INVALID_ARGUMENT);
@@ -144,7 +144,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     await refused(publish(topic, Buffer.alloc(10_000_001)), INVALID_ARGUMENT);
   });
 
-  test('a published message arrives with its attributes and is not delivered again once acknowledged', async () => {
+  test('a published message arrives with its attributes and is not redelivered after its ack', async () => {
     // Reference, PubsubMessage: data and attributes as sent, id and publish time from the server.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -152,15 +152,16 @@ describe('Pub/Sub', { concurrency: true }, () => {
     const id = await publish(topic, 'größe', { attributes: { kind: 'gpu', text: 'ü' } });
     const stream = open(subscription, (message) => message.ack());
     const [message] = await eventually(() => stream.seen.length && stream.seen);
-    assert.deepEqual([message.id, message.data.toString(), message.attributes], [id, 'größe', { kind: 'gpu', text: 'ü' }]);
+    const attributes = { kind: 'gpu', text: 'ü' };
+    assert.deepEqual([message.id, message.data.toString(), message.attributes], [id, 'größe', attributes]);
     assert.ok(Math.abs(message.publishTime.getTime() - before) < 10_000);
     await sleep(500);
     await stream.close();
     assert.equal(stream.seen.length, 1);
-    assert.deepEqual(await pull(subscription, { patience: 300 }), []);
+    assert.deepEqual(await pull(subscription, { timeoutMs: 300 }), []);
   });
 
-  test('messages published together all arrive and have ids of their own', async () => {
+  test('messages published together all arrive and have unique ids', async () => {
     // Publish messages, batching: one request, an id for each message.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -175,7 +176,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.deepEqual(new Map(stream.seen.map((m) => [m.id, m.data.toString()]).sort()), new Map([...sent].sort()));
   });
 
-  test('an ordering key is carried along', async () => {
+  test('an ordering key is delivered', async () => {
     // Order messages: the key is delivered also by subscriptions without ordering.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -196,13 +197,13 @@ describe('Pub/Sub', { concurrency: true }, () => {
     }
   });
 
-  test('a leased message is nobody else\'s until it is handed back', async () => {
-    // Reference, ModifyAckDeadlineRequest: zero makes the message available again at once; else the lease lasts.
+  test('a leased message is delivered to no one else until it is nacked', async () => {
+    // Reference, ModifyAckDeadlineRequest: zero makes the message available immediately; otherwise the lease remains.
     const topic = await newTopic();
     const subscription = await subscribe(topic, { ackDeadlineSeconds: 600 });
     await publish(topic, 'x');
     const [first] = await pull(subscription);
-    assert.deepEqual(await pull(subscription, { patience: 500 }), []);
+    assert.deepEqual(await pull(subscription, { timeoutMs: 500 }), []);
     await modify(subscription, first, 0);
     const [again] = await pull(subscription);
     assert.equal(again.message.messageId, first.message.messageId);
@@ -213,11 +214,11 @@ describe('Pub/Sub', { concurrency: true }, () => {
     const topic = await newTopic();
     const subscription = await subscribe(topic, { ackDeadlineSeconds: 10 });
     await publish(topic, 'x');
-    // Before the lease begins, which ends 10 s after that however late its answer is read.
-    const asked = Date.now();
+    // Measured before the lease starts, which ends 10 s later, however late its answer is read.
+    const started = Date.now();
     await pull(subscription);
-    assert.equal((await pull(subscription, { patience: 20_000 })).length, 1);
-    assert.ok(Date.now() - asked > 9_500);
+    assert.equal((await pull(subscription, { timeoutMs: 20_000 })).length, 1);
+    assert.ok(Date.now() - started > 9_500);
   });
 
   test('a held message stays leased past its deadline', async () => {
@@ -227,14 +228,14 @@ describe('Pub/Sub', { concurrency: true }, () => {
     await publish(topic, 'x');
     const stream = open(subscription, () => {});
     await eventually(() => stream.seen.length);
-    assert.deepEqual(await pull(subscription, { patience: 13_000 }), []);
+    assert.deepEqual(await pull(subscription, { timeoutMs: 13_000 }), []);
     assert.equal(stream.seen.length, 1);
     stream.seen[0].ack();
     await stream.close();
   });
 
   test('a stream holds no more than its flow control allows', async () => {
-    // Flow control: max_outstanding_messages unsettled messages on the stream; the rest is for others.
+    // Flow control: at most max_outstanding_messages unsettled messages on the stream; others get the rest.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
     await Promise.all(['1', '2', '3'].map((text) => publish(topic, text)));
@@ -266,7 +267,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     assert.ok(streams.every((one) => one.seen.length > 0));
   });
 
-  test('a nacked message comes again, uncounted without a dead letter policy', async () => {
+  test('a nacked message is redelivered, without an attempt count if there is no dead letter policy', async () => {
     // Reference, ReceivedMessage.delivery_attempt: not set without a policy.
     const topic = await newTopic();
     const subscription = await subscribe(topic, { ackDeadlineSeconds: 600 });
@@ -290,7 +291,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     const subscription = await subscribe(topic, { deadLetterPolicy: policy });
     await publish(topic, 'poison', { attributes: { kind: 'gpu' } });
     const stream = open(subscription, (message) => message.nack());
-    const [letter] = await pull(letters, { patience: 20_000 });
+    const [letter] = await pull(letters, { timeoutMs: 20_000 });
     await stream.close();
     assert.deepEqual(stream.seen.map((message) => message.deliveryAttempt), [1, 2, 3, 4, 5]);
     const { CloudPubSubDeadLetterSourceTopicPublishTime: published, ...attributes } = letter.message.attributes;
@@ -303,7 +304,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     });
   });
 
-  test('a handed back message waits out its backoff', async () => {
+  test('a nacked message waits for its backoff', async () => {
     // Retry policy: not before the minimum backoff.
     const topic = await newTopic();
     const retryPolicy = { minimumBackoff: { seconds: 2 }, maximumBackoff: { seconds: 10 } };
@@ -312,11 +313,11 @@ describe('Pub/Sub', { concurrency: true }, () => {
     const [received] = await pull(subscription);
     const nacked = Date.now();
     await modify(subscription, received, 0);
-    assert.equal((await pull(subscription, { patience: 15_000 })).length, 1);
+    assert.equal((await pull(subscription, { timeoutMs: 15_000 })).length, 1);
     assert.ok(Date.now() - nacked > 1_900, `after ${Date.now() - nacked} ms`);
   });
 
-  test('a filter lets through what it says', async () => {
+  test('a filter passes matching messages', async () => {
     // Filter messages, Syntax.
     const topic = await newTopic();
     const wanted = {
@@ -344,7 +345,7 @@ describe('Pub/Sub', { concurrency: true }, () => {
     await stream.close();
   });
 
-  test('an acknowledgement is confirmed at once where delivery is at least once', async () => {
+  test('an ack is confirmed immediately with at-least-once delivery', async () => {
     // Exactly-once delivery: without it the client reports success for every acknowledgement it sent.
     const topic = await newTopic();
     const subscription = await subscribe(topic);
@@ -356,8 +357,8 @@ describe('Pub/Sub', { concurrency: true }, () => {
     await stream.close();
   });
 
-  test('what is not here is refused by its name', async () => {
-    // gRPC status codes: UNIMPLEMENTED for what the server does not support; ours names the method.
+  test('unsupported methods are refused by name', async () => {
+    // gRPC status codes: UNIMPLEMENTED for methods that the server does not support; our error names the method.
     const subscription = await subscribe(await newTopic());
     await refused(subscription.createSnapshot(unique('snapshot')), UNIMPLEMENTED, /CreateSnapshot/);
     await refused(subscription.seek(new Date()), UNIMPLEMENTED, /Seek/);

@@ -1,5 +1,4 @@
-// Cloud Storage, through @google-cloud/storage, and by hand where the client hides what is on the wire.
-// "Reference" is the JSON API reference (storage v1); other pointers name pages of the Cloud Storage documentation.
+// Cloud Storage, through @google-cloud/storage, and with plain requests where the client hides the protocol.
 
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
@@ -11,8 +10,8 @@ import { PROJECT, refused, unique } from './support.mjs';
 
 const HOST = process.env.STORAGE_EMULATOR_HOST;
 const byVariable = new Storage({ projectId: PROJECT });
-// The client takes the variable for the whole base URL, without the `/storage/v1` that it adds to `apiEndpoint`; the option
-// is what its documentation recommends, so all checks but one use that.
+// The client uses the variable as the whole base URL, without the `/storage/v1` that it adds to `apiEndpoint`. Its
+// documentation recommends the option, so all checks except one use that.
 delete process.env.STORAGE_EMULATOR_HOST;
 const gcs = new Storage({ projectId: PROJECT, apiEndpoint: HOST });
 const QUARTER_MEBIBYTE = 256 * 1024;
@@ -29,7 +28,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
   const newFile = () => bucket.file(unique('object'));
   const create = { preconditionOpts: { ifGenerationMatch: 0 } };
 
-  test('a bucket is made once, found, listed and deleted when empty', async () => {
+  test('a bucket is created once, found, listed and deleted when empty', async () => {
     // Reference, Buckets: 409 for one that exists and for deleting one that is not empty, 404 for a missing one.
     const own = await ownBucket();
     await refused(gcs.createBucket(own.name), 409);
@@ -42,8 +41,8 @@ describe('Cloud Storage', { concurrency: true }, () => {
     await refused(own.getMetadata(), 404);
   });
 
-  test('the conventional variable alone is enough', async () => {
-    // STORAGE_EMULATOR_HOST is read by the client itself, which then asks for `/b/...`.
+  test('the conventional variable is sufficient', async () => {
+    // The client itself reads STORAGE_EMULATOR_HOST, and then requests `/b/...`.
     const [own] = await byVariable.createBucket(unique('clipfleet-variable'));
     await own.file('x').save('content', { resumable: false });
     assert.equal(await text(own.file('x')), 'content');
@@ -60,7 +59,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.deepEqual((await file.download({ validation: 'crc32c' }))[0], content);
   });
 
-  test('an empty object is an object', async () => {
+  test('an empty object is valid', async () => {
     // Reference, Objects: size 0, with the checksums of nothing.
     const file = newFile();
     await file.save('', { resumable: false });
@@ -71,7 +70,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
   });
 
   test('an upload carries metadata', async () => {
-    // Reference, Objects: what is given at upload is the object's.
+    // Reference, Objects: the object has the metadata of its upload.
     const file = newFile();
     const given = { cacheControl: 'public, max-age=60', contentDisposition: 'inline', metadata: { clip: 'c1' } };
     await file.save('x', { resumable: false, metadata: given });
@@ -95,15 +94,15 @@ describe('Cloud Storage', { concurrency: true }, () => {
   });
 
   test('an interrupted upload is resumed where it was', async () => {
-    // Resumable uploads, Check the status: 308 with the Range that is stored; here by hand, then by the client.
+    // Resumable uploads, Check the status: 308 with the stored Range; first with plain requests, then by the client.
     const [file, content] = [newFile(), randomBytes(QUARTER_MEBIBYTE + 1000)];
     const [uri] = await file.createResumableUpload();
     const put = (body, range) =>
       fetch(uri, { method: 'PUT', body, headers: { 'Content-Range': range }, redirect: 'manual' });
     const first = await put(content.subarray(0, QUARTER_MEBIBYTE), `bytes 0-${QUARTER_MEBIBYTE - 1}/${content.length}`);
     assert.deepEqual([first.status, first.headers.get('range')], [308, `bytes=0-${QUARTER_MEBIBYTE - 1}`]);
-    const asked = await put('', `bytes */${content.length}`);
-    assert.deepEqual([asked.status, asked.headers.get('range')], [308, `bytes=0-${QUARTER_MEBIBYTE - 1}`]);
+    const status = await put('', `bytes */${content.length}`);
+    assert.deepEqual([status.status, status.headers.get('range')], [308, `bytes=0-${QUARTER_MEBIBYTE - 1}`]);
     await pipeline(Readable.from([content]), file.createWriteStream({ resumable: true, uri, offset: 0 }));
     assert.deepEqual((await file.download())[0], content);
   });
@@ -126,7 +125,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.equal(await text(file), 'first');
   });
 
-  test('of many creators one wins', async () => {
+  test('exactly one of many creators succeeds', async () => {
     // Request preconditions: exactly one concurrent upload with ifGenerationMatch=0 succeeds.
     const name = unique('object');
     const tries = [1, 2, 3, 4, 5].map((n) => bucket.file(name).save(String(n), { resumable: false, ...create }));
@@ -135,7 +134,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.deepEqual(codes, [412, 412, 412, 412]);
   });
 
-  test('generations grow, and an overwritten one is gone', async () => {
+  test('generations increase, and an overwritten one is gone', async () => {
     // Object versioning, off: 404 for an old generation; 412 for a stale precondition.
     const file = newFile();
     await file.save('first', { resumable: false });
@@ -147,7 +146,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.equal(await text(bucket.file(file.name, { generation: file.metadata.generation })), 'second');
   });
 
-  test('ranges are read, past the end is not satisfiable', async () => {
+  test('ranges can be read, a range past the end is not satisfiable', async () => {
     // Reference, Objects: get, Range: both ends included; 416 beyond.
     const file = newFile();
     await file.save('0123456789', { resumable: false });
@@ -178,7 +177,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.deepEqual([answer.status, error.code, error.errors[0].reason], [404, 404, 'notFound']);
   });
 
-  test('a delete may insist on a generation', async () => {
+  test('a delete may require a generation', async () => {
     // Reference, Objects: delete: 412 on a stale generation.
     const file = newFile();
     await file.save('x', { resumable: false });
@@ -200,7 +199,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     assert.deepEqual(names((await own.getFiles({ prefix: 'a/' }))[0]), ['a/1', 'a/2', 'a/b/3']);
   });
 
-  test('object names may be any text', async () => {
+  test('object names can be any text', async () => {
     // Objects, Object name requirements.
     const own = await ownBucket();
     const odd = ['größe 日本語 \u{1f3ac}', 'a/b//c/', '../up', 'what?#&=+', '100%', '%2F', '/leading', "quote'\"`<>\\"];
@@ -213,17 +212,18 @@ describe('Cloud Storage', { concurrency: true }, () => {
   });
 
   test('metadata can be changed', async () => {
-    // Reference, Objects: patch: the same generation, one metageneration more.
+    // Reference, Objects: patch: the same generation, and the next metageneration.
     const file = newFile();
     await file.save('x', { resumable: false });
     const { generation } = file.metadata;
     await file.setMetadata({ metadata: { clip: 'c2' } });
     const [found] = await file.getMetadata();
-    assert.deepEqual([found.generation, String(found.metageneration), found.metadata], [generation, '2', { clip: 'c2' }]);
+    assert.deepEqual([found.generation, String(found.metageneration)], [generation, '2']);
+    assert.deepEqual(found.metadata, { clip: 'c2' });
   });
 
-  test('a signed URL reads and uploads what was signed, and ends', async () => {
-    // Signed URLs (V4): by the client's own signing, with the key file that the local servers show.
+  test('a signed URL reads and uploads what was signed, and expires', async () => {
+    // Signed URLs (V4): signed by the client, with the emulator's key file.
     const credentials = await (await fetch(`${HOST}/_clipfleet/service-account`)).json();
     const signing = new Storage({ projectId: PROJECT, apiEndpoint: HOST, credentials });
     const file = signing.bucket(bucket.name).file(`${unique('signed')} ü.mp4`);
@@ -236,6 +236,7 @@ describe('Cloud Storage', { concurrency: true }, () => {
     const read = await sign({ action: 'read', expires: soon });
     assert.equal(await (await fetch(read)).text(), 'content');
     assert.equal((await fetch(read, { method: 'DELETE' })).status, 403);
-    assert.match(await (await fetch(read.replace(/.$/, (last) => (last === '0' ? '1' : '0')))).text(), /SignatureDoesNotMatch/);
+    const changed = read.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+    assert.match(await (await fetch(changed)).text(), /SignatureDoesNotMatch/);
   });
 });

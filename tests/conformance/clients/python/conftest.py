@@ -1,7 +1,7 @@
-"""What every check shares: Google's own clients, unmodified, told where to go by the conventional variables only.
+"""Shared code of all checks: Google's own, unmodified clients, which read the server's address from the environment.
 
-PUBSUB_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST, STORAGE_EMULATOR_HOST and GOOGLE_CLOUD_PROJECT must be set; the clients read
-them by themselves. Every check uses names of its own, so that all can run at once against one server.
+PUBSUB_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST, STORAGE_EMULATOR_HOST and GOOGLE_CLOUD_PROJECT must be set. Every check
+uses unique names, so that all can run at the same time against one server.
 """
 
 import os
@@ -20,11 +20,11 @@ def unique(what):
     return f"{what}-{uuid.uuid4().hex[:12]}"
 
 
-def eventually(look, patience=30):
-    """Waits until `look` returns something true, and returns it. Bounds a hang; measures nothing."""
-    end = time.monotonic() + patience
+def eventually(condition, timeout=30):
+    """Waits until `condition` returns something true, and returns it. Bounds a hang; measures nothing."""
+    end = time.monotonic() + timeout
     while True:
-        found = look()
+        found = condition()
         if found or time.monotonic() > end:
             assert found, "it did not happen in time"
             return found
@@ -50,7 +50,7 @@ def topic(publisher):
 
 @pytest.fixture
 def subscribe(subscriber, topic):
-    """Makes a subscription, of the test's topic unless told otherwise; returns its full name."""
+    """Creates a subscription, by default of the test's topic; returns its full name."""
 
     def make(of=None, **settings):
         name = subscriber.subscription_path(PROJECT, unique("subscription"))
@@ -61,12 +61,12 @@ def subscribe(subscriber, topic):
 
 @pytest.fixture
 def pull(subscriber):
-    """Pulls what is there; waits up to `patience` seconds for the first message."""
+    """Pulls available messages; waits up to `timeout` seconds for the first one."""
 
-    def pull(subscription, most=10, patience=10.0):
-        end = time.monotonic() + patience
+    def pull(subscription, max_messages=10, timeout=10.0):
+        end = time.monotonic() + timeout
         while True:
-            request = {"subscription": subscription, "max_messages": most, "return_immediately": True}
+            request = {"subscription": subscription, "max_messages": max_messages, "return_immediately": True}
             received = list(subscriber.pull(request=request).received_messages)
             if received or time.monotonic() >= end:
                 return received
@@ -93,7 +93,7 @@ def gcs():
 
 @pytest.fixture(scope="session")
 def bucket(gcs):
-    """A bucket for this process; objects in it have names of their own."""
+    """A bucket for this process; its objects have unique names."""
     return gcs.create_bucket(unique("clipfleet-conformance"))
 
 

@@ -18,23 +18,23 @@ from google.cloud.firestore_v1.watch import ChangeType
 
 
 class Watched:
-    """A listener that remembers every snapshot."""
+    """A listener that records every snapshot."""
 
     def __init__(self, what):
         self.seen = []
         self.arriving = queue.Queue()
-        self.watch = what.on_snapshot(self.take)
+        self.watch = what.on_snapshot(self.record)
 
-    def take(self, documents, changes, read_time):
+    def record(self, documents, changes, read_time):
         self.seen.append((documents, changes, read_time))
         self.arriving.put(self.seen[-1])
 
     def next(self):
-        """Waits for a snapshot after those already taken."""
+        """Waits for the next snapshot."""
         return self.arriving.get(timeout=15)
 
     def until(self, condition):
-        """Waits for a snapshot whose documents are so."""
+        """Waits for a snapshot whose documents satisfy a condition."""
         while True:
             documents, changes, read_time = self.next()
             if condition(documents):
@@ -63,7 +63,7 @@ def kinds(changes):
     return sorted((change.type.name.lower(), change.document.id) for change in changes)
 
 
-def test_a_document_listener_sees_what_is_there_then_each_change(collection, watch):
+def test_a_document_listener_receives_the_current_state_then_each_change(collection, watch):
     """Listen, Listen to a document: an initial snapshot, then one for each change."""
     one = collection.document("one")
     one.set({"n": 1})
@@ -74,8 +74,8 @@ def test_a_document_listener_sees_what_is_there_then_each_change(collection, wat
     assert (documents[0].to_dict(), changes[0].type) == ({"n": 2}, ChangeType.MODIFIED)
 
 
-def test_a_document_listener_sees_the_end_and_a_new_beginning(collection, watch):
-    """Reference, DocumentDelete: the document is removed; when made again it is added."""
+def test_a_document_listener_receives_the_deletion_and_a_new_creation(collection, watch):
+    """Reference, DocumentDelete: the document is removed; when recreated it is added."""
     one = collection.document("one")
     one.set({"n": 1})
     watched = watch(one)
@@ -87,7 +87,7 @@ def test_a_document_listener_sees_the_end_and_a_new_beginning(collection, watch)
     assert watched.next()[0][0].to_dict() == {"n": 2}
 
 
-def test_a_listener_of_a_missing_document_hears_of_its_creation(collection, watch):
+def test_a_listener_of_a_missing_document_receives_its_creation(collection, watch):
     """Listen: the initial snapshot is empty; creation adds."""
     one = collection.document("one")
     watched = watch(one)
@@ -97,7 +97,7 @@ def test_a_listener_of_a_missing_document_hears_of_its_creation(collection, watc
     assert (documents[0].to_dict(), kinds(changes)) == ({"n": 1}, [("added", "one")])
 
 
-def test_a_query_listener_tells_added_modified_and_removed(collection, watch):
+def test_a_query_listener_reports_added_modified_and_removed_documents(collection, watch):
     """Listen, View changes between snapshots."""
     collection.document("a").set({"n": 1})
     watched = watch(collection.order_by("n"))
@@ -136,7 +136,7 @@ def test_a_limited_query_is_refilled(collection, watch):
     watched.until(lambda documents: ids(documents) == "zb")
 
 
-def test_a_batch_is_seen_at_once_or_not_at_all(collection, db, watch):
+def test_a_batch_is_seen_completely_or_not_at_all(collection, db, watch):
     """Reference, TargetChange.NO_CHANGE: a snapshot is consistent at one time."""
     watched = watch(collection)
     assert watched.next()[0] == []
@@ -151,8 +151,8 @@ def test_a_batch_is_seen_at_once_or_not_at_all(collection, db, watch):
         assert len({document.get("n") for document in documents}) == 1
 
 
-def test_states_never_go_back_and_read_times_grow(collection, watch):
-    """Reference, TargetChange.read_time: snapshots come in the order of time; the last state always arrives."""
+def test_states_never_go_back_and_read_times_increase(collection, watch):
+    """Reference, TargetChange.read_time: snapshots arrive in the order of time; the last state always arrives."""
     one = collection.document("one")
     one.set({"n": 0})
     watched = watch(one)
@@ -174,7 +174,7 @@ def test_snapshots_carry_the_times_of_the_document(collection, watch):
     assert read_time >= written.update_time
 
 
-def test_after_its_end_a_listener_hears_nothing_more(collection, watch):
+def test_a_detached_listener_receives_nothing_more(collection, watch):
     """Listen, Detach a listener."""
     one = collection.document("one")
     one.set({"n": 1})
@@ -188,7 +188,7 @@ def test_after_its_end_a_listener_hears_nothing_more(collection, watch):
     assert len(stopped.seen) == 1
 
 
-def test_a_new_listener_after_a_pause_begins_with_what_is_there_now(collection, watch):
+def test_a_new_listener_after_a_pause_starts_with_the_current_state(collection, watch):
     """Listen: each listener starts with a complete snapshot, whatever was missed."""
     collection.document("a").set({"n": 1})
     first = watch(collection)
@@ -200,8 +200,8 @@ def test_a_new_listener_after_a_pause_begins_with_what_is_there_now(collection, 
     assert (ids(documents), kinds(changes)) == ("b", [("added", "b")])
 
 
-class Line:
-    """A line to the server that can be cut, as networks do."""
+class Proxy:
+    """A TCP proxy to the server whose connections can be cut."""
 
     def __init__(self, to):
         self.to = to.rsplit(":", 1)
@@ -231,16 +231,16 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_listener_survives_a_broken_connection_and_misses_nothing(collection, watch, monkeypatch):
-    """Reference, Target.resume_token: the stream is opened again by the client and goes on from where it ended."""
-    line = Line(os.environ["FIRESTORE_EMULATOR_HOST"])
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", line.address)
+def test_a_listener_survives_a_broken_connection_and_misses_no_change(collection, watch, monkeypatch):
+    """Reference, Target.resume_token: the client reopens the stream and continues where it ended."""
+    proxy = Proxy(os.environ["FIRESTORE_EMULATOR_HOST"])
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
     far = firestore.Client(project=PROJECT)
     collection.document("a").set({"n": 1})
     collection.document("b").set({"n": 1})
     watched = watch(far.collection(collection.id))
     assert ids(watched.next()[0]) == "ab"
-    line.cut()
+    proxy.cut()
     collection.document("a").delete()
     collection.document("b").update({"n": 2})
     collection.document("c").set({"n": 1})
@@ -250,7 +250,7 @@ def test_a_listener_survives_a_broken_connection_and_misses_nothing(collection, 
 
 
 def test_transforms_and_transactions_reach_a_listener(collection, db, watch):
-    """Every commit is a change like any other."""
+    """Every commit is a change like all others."""
     one = collection.document("one")
     one.set({"n": 1})
     watched = watch(one)

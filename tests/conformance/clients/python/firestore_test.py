@@ -1,7 +1,7 @@
-"""Firestore, through google-cloud-firestore and by hand over its REST form.
+"""Firestore, through google-cloud-firestore and with plain requests to its REST API.
 
-"Reference" is the Firestore RPC reference (google.firestore.v1); other pointers name pages of the Firestore documentation.
-Listening is in firestore_listen_test.py.
+"Reference" is the Firestore RPC reference (google.firestore.v1); other pointers name pages of the Firestore
+documentation. Listening is in firestore_listen_test.py.
 """
 
 import datetime
@@ -28,7 +28,7 @@ def ids(snapshots):
 
 
 def micros(time):
-    """A server's time in whole microseconds; fails on anything finer."""
+    """A server's time in whole microseconds; fails if it is more precise."""
     assert time.nanosecond % 1000 == 0
     return int(time.timestamp()) * 1_000_000 + time.microsecond
 
@@ -73,14 +73,14 @@ def test_update_on_a_missing_document_is_not_found(collection):
         collection.document("missing").update({"n": 1})
 
 
-def test_add_makes_an_id(collection):
-    """Add data: the id is made by the client and the document is there."""
+def test_add_creates_an_id(collection):
+    """Add data: the client creates the id, and the document exists."""
     _, reference = collection.add({"n": 1})
     assert len(reference.id) == 20 and reference.get().to_dict() == {"n": 1}
 
 
-def test_delete_removes_and_may_be_repeated(collection):
-    """Reference, Write.delete without precondition: no error when there is nothing."""
+def test_a_delete_can_be_repeated(collection):
+    """Reference, Write.delete without precondition: no error if the document does not exist."""
     reference = collection.document("one")
     reference.set({"n": 1})
     reference.delete()
@@ -111,7 +111,7 @@ def test_a_stale_update_time_is_a_failed_precondition(collection, db):
     assert reference.get().to_dict() == {"n": 2}
 
 
-def test_update_times_are_microseconds_and_strictly_grow(collection):
+def test_update_times_are_microseconds_and_strictly_increase(collection):
     """Reference, Document.update_time: microsecond precision; changes with every change of the document."""
     reference = collection.document("one")
     times = [micros(reference.set({"n": n}).update_time) for n in range(20)]
@@ -121,8 +121,8 @@ def test_update_times_are_microseconds_and_strictly_grow(collection):
     assert micros(found.create_time) == times[0]
 
 
-def test_a_document_made_again_has_a_new_create_time(collection):
-    """Reference, Document.create_time: restarts when the document is deleted and made again."""
+def test_a_recreated_document_has_a_new_create_time(collection):
+    """Reference, Document.create_time: restarts when the document is deleted and recreated."""
     reference = collection.document("one")
     first = reference.set({"n": 1})
     reference.delete()
@@ -139,7 +139,7 @@ def test_a_write_that_changes_nothing_keeps_the_update_time(collection):
     assert micros(reference.get().update_time) == micros(first.update_time)
 
 
-def test_an_empty_document_is_a_document(collection):
+def test_an_empty_document_exists(collection):
     """Reference, Document.fields may be empty; the document exists."""
     reference = collection.document("empty")
     reference.set({})
@@ -147,7 +147,7 @@ def test_an_empty_document_is_a_document(collection):
 
 
 @pytest.mark.parametrize("name", ["ü", "with space", "a.b", "a:b", "%2F", "#?&", "__a", "日本語"])
-def test_document_ids_may_be_any_text_without_slashes(collection, name):
+def test_document_ids_can_be_any_text_without_slashes(collection, name):
     """Quotas, constraints on document ids: valid UTF-8 without slash, not `.`, `..` or `__.*__`."""
     collection.document(name).set({"n": name})
     assert collection.document(name).get().to_dict() == {"n": name}
@@ -155,7 +155,7 @@ def test_document_ids_may_be_any_text_without_slashes(collection, name):
 
 
 @pytest.mark.parametrize("name", ["__reserved__", ".", "..", "x" * 1501])
-def test_a_document_id_out_of_rule_is_invalid(collection, name):
+def test_a_document_id_that_breaks_the_rules_is_invalid(collection, name):
     """Quotas, constraints on document ids: INVALID_ARGUMENT for `.`, `..`, `__.*__` and more than 1500 bytes."""
     with pytest.raises(errors.InvalidArgument):
         collection.document(name).set({"n": 1})
@@ -172,7 +172,7 @@ def test_a_document_larger_than_a_mebibyte_is_invalid(collection):
 
 
 def test_every_type_of_value_reads_back(collection, db):
-    """Supported data types: each one as it was written."""
+    """Supported data types: each value reads back unchanged."""
     other = collection.document("other")
     values = {
         "null": None,
@@ -210,9 +210,9 @@ def test_nan_reads_back_as_nan(collection):
     assert math.isnan(collection.document("one").get().get("nan"))
 
 
-def test_timestamps_are_cut_to_microseconds(collection):
+def test_timestamps_are_truncated_to_microseconds(collection):
     """Supported data types, date and time: microsecond precision, additional precision is rounded down."""
-    # By hand, since the client's own type has no more digits.
+    # Plain requests, since the client's own type has no more digits.
     fields = {"at": {"timestampValue": "2026-01-01T00:00:00.123456999Z"}}
     status, written = rest("PATCH", f"/{collection.id}/one", {"fields": fields})
     assert (status, written["fields"]["at"]["timestampValue"]) == (200, "2026-01-01T00:00:00.123456Z")
@@ -222,7 +222,7 @@ def test_timestamps_are_cut_to_microseconds(collection):
 # Masks and paths
 
 
-def test_a_merge_changes_what_it_names_and_keeps_the_rest(collection):
+def test_a_merge_changes_the_named_fields_and_keeps_the_rest(collection):
     """Add data, merge: new fields are merged into existing maps, leaf by leaf."""
     reference = collection.document("one")
     reference.set({"a": 1, "m": {"x": 1, "y": 2}})
@@ -230,13 +230,13 @@ def test_a_merge_changes_what_it_names_and_keeps_the_rest(collection):
     assert reference.get().to_dict() == {"a": 1, "b": 2, "m": {"x": 1, "y": 3}}
 
 
-def test_a_merge_makes_what_is_missing(collection):
+def test_a_merge_creates_a_missing_document(collection):
     """Add data, merge: a merge on a missing document creates it."""
     collection.document("new").set({"m": {"y": 3}}, merge=True)
     assert collection.document("new").get().to_dict() == {"m": {"y": 3}}
 
 
-def test_a_merge_of_named_fields_leaves_the_others_alone(collection):
+def test_a_merge_of_named_fields_keeps_the_others(collection):
     """Reference, Write.update_mask: only the paths of the mask."""
     reference = collection.document("one")
     reference.set({"a": 1, "m": {"x": 1, "y": 2}})
@@ -244,7 +244,7 @@ def test_a_merge_of_named_fields_leaves_the_others_alone(collection):
     assert reference.get().to_dict() == {"a": 1, "m": {"x": 9}}
 
 
-def test_an_update_by_path_reaches_into_maps(collection):
+def test_an_update_by_path_changes_nested_fields(collection):
     """Add data, Update fields in nested objects: dot notation changes one nested field."""
     reference = collection.document("one")
     reference.set({"m": {"x": {"deep": 1}, "y": 2}})
@@ -296,7 +296,7 @@ def test_the_server_sets_its_own_time(collection):
     ids=["integers", "integer-double", "double-integer", "absent", "not-a-number", "overflow"],
 )
 def test_increment_adds(collection, stored, by, sum):
-    """Reference, FieldTransform.increment: no number is replaced by the value; integers stop at their limits."""
+    """Reference, FieldTransform.increment: a non-number is replaced by the value; integers saturate."""
     reference = collection.document("one")
     reference.set({} if stored is None else {"n": stored})
     result = reference.update({"n": firestore.Increment(by)})
@@ -319,7 +319,7 @@ def test_increment_adds(collection, stored, by, sum):
     ],
 )
 def test_maximum_and_minimum_keep_the_extreme(collection, transform, stored, operand, expected):
-    """Reference, FieldTransform.maximum and minimum: no number is replaced; if both are equal the stored one stays."""
+    """Reference, FieldTransform.maximum and minimum: a non-number is replaced; of equal values the stored one stays."""
     reference = collection.document("one")
     reference.set({} if stored is None else {"n": stored})
     reference.update({"n": transform(operand)})
@@ -403,7 +403,7 @@ def test_writes_of_a_batch_see_those_before_them(collection, db):
     assert collection.document("one").get().to_dict() == {"n": 2}
 
 
-def test_a_batch_write_does_each_write_on_its_own(collection, db):
+def test_a_batch_write_does_each_write_independently(collection, db):
     """Reference, BatchWrite: not atomic, one status for each write in its order."""
     name = lambda id: collection.document(id)._document_path  # noqa: E731
     writes = [
@@ -430,12 +430,12 @@ def test_the_bulk_writer_writes_everything(collection, db):
     assert len(done) == 50
 
 
-def test_get_all_answers_for_missing_ones_too(collection, db):
-    """Reference, BatchGetDocuments: found or missing for every name asked for."""
+def test_get_all_includes_missing_documents(collection, db):
+    """Reference, BatchGetDocuments: found or missing for every requested name."""
     for id in ("a", "c"):
         collection.document(id).set({"id": id})
-    asked = [collection.document(id) for id in ("c", "b", "a")]
-    found = {snapshot.id: snapshot.exists for snapshot in db.get_all(asked)}
+    requested = [collection.document(id) for id in ("c", "b", "a")]
+    found = {snapshot.id: snapshot.exists for snapshot in db.get_all(requested)}
     assert found == {"a": True, "b": False, "c": True}
 
 
@@ -461,7 +461,7 @@ def test_documents_are_listed_page_by_page(collection, db):
     assert pages == [["0", "1"], ["2", "3"], ["4"]]
 
 
-def test_deleting_a_document_keeps_what_is_below_it(collection):
+def test_deleting_a_document_keeps_its_subcollections(collection):
     """Delete data: deleting a document does not delete its subcollections."""
     parent = collection.document("parent")
     parent.set({})
@@ -473,8 +473,8 @@ def test_deleting_a_document_keeps_what_is_below_it(collection):
 # Transactions
 
 
-def test_of_concurrent_increments_in_transactions_none_is_lost(collection, db):
-    """Transactions: a transaction whose reads changed is aborted and run again by the client."""
+def test_concurrent_increments_in_transactions_are_not_lost(collection, db):
+    """Transactions: a transaction whose reads changed is aborted, and the client retries it."""
     reference = collection.document("counter")
     reference.set({"n": 0})
 
@@ -500,7 +500,7 @@ def test_of_concurrent_increments_in_transactions_none_is_lost(collection, db):
     assert not failures and reference.get().get("n") == 15
 
 
-def test_a_transaction_whose_reads_changed_is_run_again(collection, db):
+def test_a_transaction_whose_reads_changed_is_retried(collection, db):
     """Transactions: ABORTED at commit, retried by the client with fresh reads (optimistic or pessimistic alike)."""
     reference = collection.document("one")
     reference.set({"n": 0})
@@ -511,7 +511,8 @@ def test_a_transaction_whose_reads_changed_is_run_again(collection, db):
         n = reference.get(transaction=transaction).get("n")
         runs.append(n)
         if len(runs) == 1:
-            # The real service may make this wait for the transaction's lock, hence another thread and a limit.
+            # The real service may block this until the transaction's lock is released, hence another thread and a time
+            # limit.
             outside.start()
             outside.join(3)
         transaction.update(reference, {"n": n + 1})
@@ -519,7 +520,7 @@ def test_a_transaction_whose_reads_changed_is_run_again(collection, db):
     outside = threading.Thread(target=reference.update, args=({"n": 10},))
     contended(db.transaction())
     outside.join()
-    # Either the outside write was first and the transaction saw it on its second run, or it waited and came last.
+    # Either the other write was first and the transaction's second run saw it, or it waited and came last.
     assert (runs, reference.get().get("n")) in (([0, 10], 11), ([0], 10))
 
 
@@ -535,7 +536,7 @@ def test_a_transaction_may_read_a_missing_document_and_create_it(collection, db)
     assert collection.document("new").get().exists
 
 
-def test_a_failed_transaction_leaves_nothing(collection, db):
+def test_a_failed_transaction_writes_nothing(collection, db):
     """Transactions: an exception in the function rolls back."""
 
     @firestore.transactional
@@ -549,7 +550,7 @@ def test_a_failed_transaction_leaves_nothing(collection, db):
 
 
 def test_a_transaction_notices_a_query_with_new_results(collection, db):
-    """Transactions: queries are part of what is read; a new match aborts and the function runs again."""
+    """Transactions: queries are part of the reads; a new match aborts, and the function runs again."""
     runs = []
 
     @firestore.transactional
@@ -574,10 +575,10 @@ def test_a_read_only_transaction_cannot_write(collection, db):
     reference.set({"n": 1})
 
     @firestore.transactional
-    def look(transaction):
+    def read(transaction):
         return reference.get(transaction=transaction).get("n")
 
-    assert look(db.transaction(read_only=True)) == 1
+    assert read(db.transaction(read_only=True)) == 1
     api = db._firestore_api
     begun = api.begin_transaction(
         request={"database": db._database_string, "options": {"read_only": {}}}, metadata=db._rpc_metadata
@@ -600,7 +601,7 @@ def test_an_unknown_transaction_is_invalid(collection, db):
 
 @pytest.fixture
 def clips(collection):
-    """Six documents to ask for."""
+    """Six documents for queries."""
     for id, fields in {
         "a": {"n": 1, "kind": "clip", "tags": ["x", "y"], "at": {"s": 5}},
         "b": {"n": 2, "kind": "clip", "tags": ["y"], "at": {"s": 4}},
@@ -636,8 +637,8 @@ def clips(collection):
         ("at.s", ">=", 4, "ba"),
     ],
 )
-def test_a_filter_matches_what_it_says(clips, field, operator, value, expected):
-    """Query operators: comparisons within a type only, `!=` and not-in leave out null, order by the compared field."""
+def test_a_filter_matches_its_documents(clips, field, operator, value, expected):
+    """Query operators: comparisons within a type only, `!=` and not-in exclude null, order by the compared field."""
     assert "".join(ids(clips.where(filter=FieldFilter(field, operator, value)).stream())) == expected
 
 
@@ -645,7 +646,8 @@ def test_composite_filters_nest(clips):
     """Perform compound queries, AND and OR."""
     either = Or([FieldFilter("n", "==", 1), And([FieldFilter("kind", "==", "batch"), FieldFilter("n", ">", 3)])])
     assert sorted(ids(clips.where(filter=either).stream())) == ["a", "d"]
-    both = clips.where(filter=FieldFilter("kind", "==", "clip")).where(filter=FieldFilter("tags", "array_contains", "y"))
+    both = clips.where(filter=FieldFilter("kind", "==", "clip"))
+    both = both.where(filter=FieldFilter("tags", "array_contains", "y"))
     assert ids(both.stream()) == ["a", "b"]
 
 
@@ -675,7 +677,7 @@ def test_limits_and_offsets(clips):
     assert "".join(ids(clips.order_by("n").limit_to_last(2).get())) == "de"
 
 
-def test_cursors_cut_the_result(clips):
+def test_cursors_restrict_the_result(clips):
     """Query cursors: start_at and end_at include, start_after and end_before exclude."""
     by_n = clips.where(filter=FieldFilter("n", ">=", 1)).order_by("n")
     assert "".join(ids(by_n.start_at({"n": 2}).stream())) == "bcd"
@@ -686,7 +688,7 @@ def test_cursors_cut_the_result(clips):
 
 
 def test_a_query_can_be_paged_by_its_last_document(clips):
-    """Query cursors, Paginate a query: start after the last snapshot until nothing comes; nothing twice."""
+    """Query cursors, Paginate a query: start after the last snapshot until a page is empty; no duplicates."""
     query = clips.order_by("kind").limit(2)
     pages = []
     page = list(query.stream())
@@ -697,13 +699,13 @@ def test_a_query_can_be_paged_by_its_last_document(clips):
 
 
 def test_a_projection_gives_only_its_fields(clips):
-    """Reference, StructuredQuery.select: only those fields; none at all gives names alone."""
+    """Reference, StructuredQuery.select: only those fields; an empty list returns only names."""
     (found,) = clips.where(filter=FieldFilter("n", "==", 1)).select(["kind", "at.s"]).stream()
     assert found.to_dict() == {"kind": "clip", "at": {"s": 5}}
     assert [found.to_dict() for found in clips.select([]).limit(1).stream()] == [{}]
 
 
-def test_documents_can_be_asked_for_by_name(clips):
+def test_documents_can_be_queried_by_name(clips):
     """Execute queries, Query by document id with FieldPath.document_id()."""
     name = FieldPath.document_id()
     assert "".join(ids(clips.where(filter=FieldFilter(name, ">", clips.document("d"))).stream())) == "ef"
@@ -743,7 +745,7 @@ def test_counts_sums_and_averages(clips):
     numbers = clips.where(filter=FieldFilter("n", ">", 0))
     answer = numbers.count(alias="count").sum("n", alias="sum").avg("n", alias="avg").get()
     assert {found.alias: found.value for found in answer[0]} == {"count": 4, "sum": 9.5, "avg": 2.375}
-    # Of nothing, by hand: the client makes a number of the null.
+    # Over no documents, with plain requests: the client turns the null into a number.
     nothing = {
         "structuredQuery": {"from": [{"collectionId": unique("none")}]},
         "aggregations": [
@@ -760,29 +762,29 @@ def test_counts_sums_and_averages(clips):
 
 
 def test_a_sum_of_integers_is_an_integer(clips):
-    """Aggregation queries, sum: integer when all values are; values that are no numbers are skipped."""
+    """Aggregation queries, sum: integer when all values are; non-numbers are skipped."""
     integers = clips.where(filter=FieldFilter("n", "in", [1, 2, 3]))
     total = integers.sum("n").get()[0][0].value
     assert (total, type(total)) == (6, int)
     assert clips.where(filter=FieldFilter("kind", "==", None)).sum("n").get()[0][0].value == 0
 
 
-def test_a_count_may_stop_early(clips):
-    """Reference, Aggregation.Count.up_to: counts at most that many (which is how limits count)."""
+def test_a_count_can_have_a_limit(clips):
+    """Reference, Aggregation.Count.up_to: counts at most this many (limits use it)."""
     assert clips.limit(3).count().get()[0][0].value == 3
 
 
 def test_an_explicit_read_time_comes_with_every_answer(clips):
-    """Reference, RunQueryResponse.read_time: not before what it shows."""
+    """Reference, RunQueryResponse.read_time: not before the data it returns."""
     found = list(clips.stream())
     assert all(snapshot.read_time >= snapshot.update_time for snapshot in found)
 
 
-# The REST form, as any HTTP client sees it
+# The REST API, for any HTTP client
 
 
 def rest(method, path, body=None):
-    """Calls the JSON form; returns status and JSON."""
+    """Calls the REST API; returns status and JSON."""
     url = f"http://{os.environ['FIRESTORE_EMULATOR_HOST']}/v1/projects/{PROJECT}/databases/(default)/documents{path}"
     request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
@@ -877,8 +879,8 @@ def test_rest_answers_reads_of_many_as_arrays(collection):
     assert status == 200 and [set(answer) for answer in answers] == [{"readTime"}]
 
 
-def test_what_is_not_here_is_refused_by_its_name(db):
-    """gRPC status codes: UNIMPLEMENTED for what the server does not support; ours names the method."""
+def test_unsupported_methods_are_refused_by_name(db):
+    """gRPC status codes: UNIMPLEMENTED for unsupported methods; our error names the method."""
     request = messages.PartitionQueryRequest(parent=f"{db._database_string}/documents", partition_count=2)
     request.structured_query = {"from_": [{"collection_id": "x", "all_descendants": True}]}
     with pytest.raises(errors.MethodNotImplemented, match="PartitionQuery"):

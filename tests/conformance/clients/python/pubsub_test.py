@@ -59,7 +59,7 @@ def test_a_missing_topic_is_not_found(publisher):
 
 
 @pytest.mark.parametrize("name", ["ab", "1abc", "goog-topic", "spa ce", "x" * 256])
-def test_a_topic_name_out_of_rule_is_invalid(publisher, name):
+def test_a_topic_name_that_breaks_the_rules_is_invalid(publisher, name):
     """Create a topic, Guidelines to name a topic: 3 to 255 characters, a letter first, not "goog"."""
     with pytest.raises(errors.InvalidArgument):
         publisher.create_topic(name=f"projects/{PROJECT}/topics/{name}")
@@ -83,8 +83,8 @@ def test_labels_of_a_topic_can_be_updated(publisher, topic):
     assert dict(publisher.get_topic(topic=topic).labels) == {"stage": "two"}
 
 
-def test_a_deleted_topic_is_gone_and_its_subscriptions_say_so(publisher, subscriber, topic, subscribe, pull):
-    """Reference, Publisher.DeleteTopic: subscriptions stay with topic `_deleted-topic_`, and with what they hold."""
+def test_a_deleted_topic_is_gone_and_its_subscriptions_show_that(publisher, subscriber, topic, subscribe, pull):
+    """Reference, Publisher.DeleteTopic: subscriptions stay, with topic `_deleted-topic_` and their messages."""
     subscription = subscribe()
     publisher.publish(topic, b"before").result(30)
     publisher.delete_topic(topic=topic)
@@ -94,14 +94,14 @@ def test_a_deleted_topic_is_gone_and_its_subscriptions_say_so(publisher, subscri
     assert data(pull(subscription)) == [b"before"]
 
 
-def test_a_topic_made_again_is_another_topic(publisher, subscriber, topic, subscribe, pull):
-    """Reference, Publisher.DeleteTopic: a new topic of the same name has none of the old configuration or subscriptions."""
+def test_a_recreated_topic_is_a_new_topic(publisher, subscriber, topic, subscribe, pull):
+    """Reference, Publisher.DeleteTopic: a new topic of the same name has no old configuration or subscriptions."""
     subscription = subscribe()
     publisher.delete_topic(topic=topic)
     publisher.create_topic(name=topic)
     publisher.publish(topic, b"after").result(30)
     assert list(publisher.list_topic_subscriptions(topic=topic)) == []
-    assert pull(subscription, patience=0.3) == []
+    assert pull(subscription, timeout=0.3) == []
 
 
 def test_a_topic_lists_its_subscriptions(publisher, topic, subscribe):
@@ -117,15 +117,15 @@ def test_a_topic_lists_its_subscriptions(publisher, topic, subscribe):
 
 
 def test_a_subscription_reads_back_with_its_defaults(subscriber, topic, subscribe):
-    """Reference, Subscription: ack deadline 10 s, retention 7 days, expiration after 31 days when not set."""
+    """Reference, Subscription: by default, ack deadline 10 s, retention 7 days, expiration after 31 days."""
     found = subscriber.get_subscription(subscription=subscribe())
     assert (found.topic, found.ack_deadline_seconds) == (topic, 10)
     assert found.message_retention_duration.days == 7
     assert found.expiration_policy.ttl.days == 31
 
 
-def test_a_subscription_reads_back_what_was_asked(publisher, subscriber, topic, subscribe):
-    """Reference, Subscription: every setting is returned as it was given."""
+def test_a_subscription_reads_back_its_settings(publisher, subscriber, topic, subscribe):
+    """Reference, Subscription: every setting is returned unchanged."""
     dead = publisher.create_topic(name=publisher.topic_path(PROJECT, unique("dead"))).name
     name = subscribe(
         ack_deadline_seconds=60,
@@ -214,15 +214,15 @@ def test_a_retry_policy_without_values_has_the_documented_ones(subscribe, subscr
     assert (policy.minimum_backoff.total_seconds(), policy.maximum_backoff.total_seconds()) == (10, 600)
 
 
-def test_a_page_token_of_nonsense_is_invalid(publisher, subscriber):
-    """Reference, page_token: the value of an earlier answer; INVALID_ARGUMENT otherwise."""
+def test_an_arbitrary_page_token_is_invalid(publisher, subscriber):
+    """Reference, page_token: the value of an earlier answer; otherwise INVALID_ARGUMENT."""
     for lists in (publisher.list_topics, subscriber.list_subscriptions):
         with pytest.raises(errors.InvalidArgument):
             lists(request={"project": f"projects/{PROJECT}", "page_token": "nonsense"})
 
 
-def test_an_update_changes_the_fields_of_its_mask_and_no_other(subscriber, subscribe):
-    """Reference, Subscriber.UpdateSubscription: only what update_mask names."""
+def test_an_update_changes_only_the_fields_of_its_mask(subscriber, subscribe):
+    """Reference, Subscriber.UpdateSubscription: only the fields in update_mask."""
     name = subscribe(labels={"keep": "me"}, ack_deadline_seconds=20)
     changed = {"name": name, "ack_deadline_seconds": 30, "labels": {"not": "named"}}
     mask = field_mask_pb2.FieldMask(paths=["ack_deadline_seconds"])
@@ -251,13 +251,13 @@ def test_subscriptions_are_listed_page_by_page(publisher, subscriber):
     assert sorted(sum(pages, [])) == names
 
 
-def test_a_deleted_subscription_takes_its_messages_with_it(publisher, subscriber, topic, subscribe, pull):
-    """Reference, Subscriber.DeleteSubscription: pending messages are dropped; one of the same name begins empty."""
+def test_a_deleted_subscription_drops_its_messages(publisher, subscriber, topic, subscribe, pull):
+    """Reference, Subscriber.DeleteSubscription: pending messages are dropped; a new one starts empty."""
     name = subscribe()
     publisher.publish(topic, b"gone").result(30)
     subscriber.delete_subscription(subscription=name)
     subscriber.create_subscription(name=name, topic=topic)
-    assert pull(name, patience=0.3) == []
+    assert pull(name, timeout=0.3) == []
 
 
 # Publishing
@@ -276,7 +276,7 @@ def test_a_published_message_arrives_with_its_attributes(publisher, topic, subsc
     assert message.ordering_key == ""
 
 
-def test_a_message_of_attributes_alone_is_a_message(publisher, topic, subscribe, pull):
+def test_a_message_with_only_attributes_is_valid(publisher, topic, subscribe, pull):
     """Reference, PubsubMessage: non-empty data or at least one attribute."""
     subscription = subscribe()
     publisher.publish(topic, b"", kind="note").result(30)
@@ -284,7 +284,7 @@ def test_a_message_of_attributes_alone_is_a_message(publisher, topic, subscribe,
     assert (received.message.data, dict(received.message.attributes)) == (b"", {"kind": "note"})
 
 
-def test_messages_published_together_all_arrive_and_have_ids_of_their_own(topic, subscribe, pull, subscriber):
+def test_messages_published_together_all_arrive_and_have_unique_ids(topic, subscribe, pull, subscriber):
     """Publish messages, batching: one request, an id for each message in its order."""
     subscription = subscribe()
     batching = pubsub_v1.PublisherClient(pubsub_v1.types.BatchSettings(max_messages=100, max_latency=0.05))
@@ -293,17 +293,18 @@ def test_messages_published_together_all_arrive_and_have_ids_of_their_own(topic,
     assert len(ids) == 250
     seen = {}
     while len(seen) < 250:
-        received = pull(subscription, most=100)
+        received = pull(subscription, max_messages=100)
         assert received
         seen |= {item.message.message_id: item.message.data for item in received}
         subscriber.acknowledge(subscription=subscription, ack_ids=[item.ack_id for item in received])
     assert seen == ids
 
 
-def test_an_ordering_key_is_carried_along(topic, subscribe, pull):
+def test_an_ordering_key_is_delivered(topic, subscribe, pull):
     """Order messages: the key is delivered also by subscriptions without ordering."""
     subscription = subscribe()
-    ordering = pubsub_v1.PublisherClient(publisher_options=pubsub_v1.types.PublisherOptions(enable_message_ordering=True))
+    options = pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
+    ordering = pubsub_v1.PublisherClient(publisher_options=options)
     ordering.publish(topic, b"x", ordering_key="batch-1").result(30)
     assert pull(subscription)[0].message.ordering_key == "batch-1"
 
@@ -321,24 +322,24 @@ def test_an_ordering_key_is_carried_along(topic, subscribe, pull):
     ],
     ids=["empty", "too-large", "101-attributes", "long-key", "long-value", "empty-key", "goog-key"],
 )
-def test_a_message_out_of_limits_is_invalid(publisher, topic, message):
-    """Quotas, Resource limits: message 10 MB, 100 attributes, key 256 and value 1024 bytes; not empty, not `goog...`."""
-    # The plain client, since the other one keeps some of these from the server by itself.
+def test_a_message_beyond_the_limits_is_invalid(publisher, topic, message):
+    """Quotas, Resource limits: message 10 MB, 100 attributes, key 256, value 1024 bytes; not empty, not `goog...`."""
+    # The plain client, since the other one rejects some of these itself.
     plain = PlainPublisher(transport=publisher.transport)
     with pytest.raises(errors.InvalidArgument):
         plain.publish(topic=topic, messages=[PubsubMessage(message)])
 
 
-def test_one_bad_message_refuses_the_whole_request(publisher, topic, subscribe, pull):
+def test_one_invalid_message_fails_the_whole_request(publisher, topic, subscribe, pull):
     """Reference, Publisher.Publish: a request succeeds or fails as one."""
     subscription = subscribe()
     plain = PlainPublisher(transport=publisher.transport)
     with pytest.raises(errors.InvalidArgument):
         plain.publish(topic=topic, messages=[PubsubMessage(data=b"good"), PubsubMessage()])
-    assert pull(subscription, patience=0.3) == []
+    assert pull(subscription, timeout=0.3) == []
 
 
-def test_a_subscription_gets_nothing_from_before_it_was_made(publisher, topic, subscribe, pull):
+def test_a_subscription_gets_no_messages_from_before_its_creation(publisher, topic, subscribe, pull):
     """Create a subscription: only messages published after the subscription is created are available."""
     publisher.publish(topic, b"before").result(30)
     subscription = subscribe()
@@ -347,7 +348,7 @@ def test_a_subscription_gets_nothing_from_before_it_was_made(publisher, topic, s
 
 
 def test_every_subscription_gets_its_own_copy(publisher, topic, subscribe, pull, subscriber):
-    """What is Pub/Sub, fan out: an acknowledgement in one subscription does not touch the other."""
+    """What is Pub/Sub, fan out: an ack in one subscription does not affect the other."""
     one, two = subscribe(), subscribe()
     message_id = publisher.publish(topic, b"x").result(30)
     (first,) = pull(one)
@@ -364,33 +365,33 @@ def test_a_pull_gives_at_most_max_messages(publisher, topic, subscribe, pull):
     subscription = subscribe()
     for future in [publisher.publish(topic, str(n).encode()) for n in range(5)]:
         future.result(30)
-    assert len(pull(subscription, most=3)) <= 3
+    assert len(pull(subscription, max_messages=3)) <= 3
 
 
 def test_a_pull_waits_for_a_message(publisher, subscriber, topic, subscribe):
-    """Reference, Subscriber.Pull: without return_immediately it waits until at least one message is available."""
+    """Reference, Subscriber.Pull: without return_immediately, it waits until at least one message is available."""
     subscription = subscribe()
     threading.Timer(0.5, lambda: publisher.publish(topic, b"late")).start()
     received = subscriber.pull(subscription=subscription, max_messages=1, timeout=15).received_messages
     assert data(received) == [b"late"]
 
 
-def test_an_acknowledged_message_does_not_come_again(publisher, subscriber, topic, subscribe, pull):
-    """Reference, Subscriber.Acknowledge: the message is removed; acknowledging again is no error."""
+def test_an_acknowledged_message_is_not_redelivered(publisher, subscriber, topic, subscribe, pull):
+    """Reference, Subscriber.Acknowledge: the message is removed; another ack is not an error."""
     subscription = subscribe()
     publisher.publish(topic, b"x").result(30)
     (received,) = pull(subscription)
     for _ in range(2):
         subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
-    # A deadline of zero would bring it back at once if it was still there.
+    # A deadline of zero would redeliver it immediately if it still existed.
     subscriber.modify_ack_deadline(subscription=subscription, ack_ids=[received.ack_id], ack_deadline_seconds=0)
-    assert pull(subscription, patience=0.5) == []
+    assert pull(subscription, timeout=0.5) == []
 
 
 @pytest.mark.parametrize("call", ["acknowledge", "modify_ack_deadline"])
-def test_ids_that_no_delivery_had_are_invalid(publisher, subscriber, topic, subscribe, pull, call):
-    """Google's emulator: INVALID_ARGUMENT for none, an empty, a malformed one, and one of another subscription; all or
-    none of a request is done. An id that was good once is accepted without effect."""
+def test_unknown_ack_ids_are_invalid(publisher, subscriber, topic, subscribe, pull, call):
+    """Google's emulator: INVALID_ARGUMENT for no id, and for an empty or malformed id or one of another subscription;
+    a request is applied completely or not at all. An id that was valid once is accepted without effect."""
     subscription, other = subscribe(), subscribe()
     publisher.publish(topic, b"x").result(30)
     (held,), (foreign,) = pull(subscription), pull(other)
@@ -399,20 +400,20 @@ def test_ids_that_no_delivery_had_are_invalid(publisher, subscriber, topic, subs
     for ids in ([], [""], ["nonsense"], ["1-2-3"], [held.ack_id, "nonsense"], [foreign.ack_id]):
         with pytest.raises(errors.InvalidArgument):
             settle(ids)
-    assert pull(subscription, patience=0) == []
+    assert pull(subscription, timeout=0) == []
     settle([held.ack_id])
     settle([held.ack_id])
 
 
-def test_a_leased_message_is_nobody_elses(publisher, topic, subscribe, pull):
+def test_a_leased_message_is_delivered_to_no_one_else(publisher, topic, subscribe, pull):
     """Subscriber overview: a delivered message is not delivered to another subscriber while its deadline lasts."""
     subscription = subscribe()
     publisher.publish(topic, b"x").result(30)
     assert len(pull(subscription)) == 1
-    assert pull(subscription, patience=1) == []
+    assert pull(subscription, timeout=1) == []
 
 
-def test_a_deadline_of_zero_brings_a_message_back_at_once(publisher, subscriber, topic, subscribe, pull):
+def test_a_deadline_of_zero_redelivers_a_message_immediately(publisher, subscriber, topic, subscribe, pull):
     """Reference, ModifyAckDeadlineRequest: zero makes the message available for another delivery (a nack)."""
     subscription = subscribe(ack_deadline_seconds=600)
     publisher.publish(topic, b"x").result(30)
@@ -424,14 +425,14 @@ def test_a_deadline_of_zero_brings_a_message_back_at_once(publisher, subscriber,
 
 
 def test_a_modified_deadline_counts_from_the_call(publisher, subscriber, topic, subscribe, pull):
-    """Reference, ModifyAckDeadlineRequest.ack_deadline_seconds: the new deadline is that long after the request."""
+    """Reference, ModifyAckDeadlineRequest.ack_deadline_seconds: the new deadline counts from the request."""
     subscription = subscribe(ack_deadline_seconds=600)
     publisher.publish(topic, b"x").result(30)
     (first,) = pull(subscription)
-    asked = time.monotonic()
+    started = time.monotonic()
     subscriber.modify_ack_deadline(subscription=subscription, ack_ids=[first.ack_id], ack_deadline_seconds=2)
     assert len(pull(subscription)) == 1
-    assert time.monotonic() - asked >= 1.99
+    assert time.monotonic() - started >= 1.99
 
 
 def test_a_deadline_out_of_range_is_invalid(publisher, subscriber, topic, subscribe, pull):
@@ -447,15 +448,15 @@ def test_a_deadline_out_of_range_is_invalid(publisher, subscriber, topic, subscr
 
 
 def test_an_unsettled_message_returns_after_the_subscriptions_deadline(publisher, topic, subscribe, pull):
-    """Lease management: after ack_deadline_seconds (here the shortest, 10 s) without an answer it is delivered again."""
+    """Lease management: after ack_deadline_seconds (here the shortest, 10 s) without an answer it is redelivered."""
     subscription = subscribe(ack_deadline_seconds=10)
     publisher.publish(topic, b"x").result(30)
-    # Before the lease begins, which ends 10 s after that however late its answer is read.
-    asked = time.monotonic()
+    # Measured before the lease starts, which ends 10 s later, however late its answer is read.
+    started = time.monotonic()
     (first,) = pull(subscription)
-    (again,) = pull(subscription, patience=20)
+    (again,) = pull(subscription, timeout=20)
     assert again.message.message_id == first.message.message_id
-    assert time.monotonic() - asked > 9.5
+    assert time.monotonic() - started > 9.5
 
 
 # Attempts, dead letters, backoff
@@ -472,7 +473,7 @@ def test_attempts_are_not_counted_without_a_dead_letter_policy(publisher, subscr
 
 
 def test_a_dead_letter_is_forwarded_after_the_last_attempt(publisher, subscriber, topic, subscribe, pull):
-    """Dead-letter topics: attempts 1 to 5, then forwarded with the CloudPubSubDeadLetterSource attributes and gone here."""
+    """Dead-letter topics: 5 attempts, then forwarded with the CloudPubSubDeadLetterSource attributes and removed."""
     dead = publisher.create_topic(name=publisher.topic_path(PROJECT, unique("dead"))).name
     letters = subscribe(of=dead)
     subscription = subscribe(dead_letter_policy={"dead_letter_topic": dead, "max_delivery_attempts": 5})
@@ -494,10 +495,10 @@ def test_a_dead_letter_is_forwarded_after_the_last_attempt(publisher, subscriber
         "CloudPubSubDeadLetterSourceSubscription": subscription.rsplit("/", 1)[1],
         "CloudPubSubDeadLetterSourceSubscriptionProject": PROJECT,
     }
-    assert pull(subscription, patience=0.5) == []
+    assert pull(subscription, timeout=0.5) == []
 
 
-def test_a_handed_back_message_waits_out_a_growing_backoff(publisher, subscriber, topic, subscribe, pull):
+def test_a_nacked_message_waits_for_a_growing_backoff(publisher, subscriber, topic, subscribe, pull):
     """Retry policy, exponential backoff: each delay is at least the minimum; each message has its own."""
     policy = {"minimum_backoff": seconds(1), "maximum_backoff": seconds(4)}
     subscription = subscribe(retry_policy=policy)
@@ -509,7 +510,7 @@ def test_a_handed_back_message_waits_out_a_growing_backoff(publisher, subscriber
         publisher.publish(topic, other).result(30)
         seen = []
         while not seen or seen[-1].message.data != b"x":
-            seen += pull(subscription, most=1)
+            seen += pull(subscription, max_messages=1)
         assert time.monotonic() - handed_back >= 0.95
         assert data(seen) == [other, b"x"]
         received = seen[-1]
@@ -533,8 +534,8 @@ def test_a_handed_back_message_waits_out_a_growing_backoff(publisher, subscriber
         ('attributes."kind" = "cpu"', ["cpu"]),
     ],
 )
-def test_a_filter_lets_through_what_it_says(publisher, topic, subscribe, pull, expression, expected):
-    """Filter messages, Syntax: `=`, `!=` (also true of what is absent), `:`, hasPrefix, NOT, AND, OR, parentheses."""
+def test_a_filter_passes_matching_messages(publisher, topic, subscribe, pull, expression, expected):
+    """Filter messages, Syntax: `=`, `!=` (true for absent attributes), `:`, hasPrefix, NOT, AND, OR, parentheses."""
     subscription = subscribe(filter=expression)
     publisher.publish(topic, b"gpu", kind="gpu", size="1").result(30)
     publisher.publish(topic, b"cpu", kind="cpu").result(30)
@@ -546,15 +547,15 @@ def test_a_filter_lets_through_what_it_says(publisher, topic, subscribe, pull, e
 
 
 class Stream:
-    """A `subscribe()` that remembers what it was given."""
+    """A `subscribe()` that records its messages."""
 
     def __init__(self, subscriber, subscription, handle, **flow):
         self.seen = []
         self.handle = handle
         control = pubsub_v1.types.FlowControl(**flow)
-        self.future = subscriber.subscribe(subscription, callback=self.take, flow_control=control)
+        self.future = subscriber.subscribe(subscription, callback=self.record, flow_control=control)
 
-    def take(self, message):
+    def record(self, message):
         self.seen.append(message)
         self.handle(message)
 
@@ -569,8 +570,8 @@ class Stream:
             pass
 
 
-def test_a_stream_delivers_each_message_once_when_it_is_acknowledged(publisher, subscriber, topic, subscribe, pull):
-    """Pull subscriptions, StreamingPull: everything arrives, and what was acknowledged not again."""
+def test_a_stream_delivers_each_acknowledged_message_once(publisher, subscriber, topic, subscribe, pull):
+    """Pull subscriptions, StreamingPull: everything arrives, and acknowledged messages are not redelivered."""
     subscription = subscribe()
     for future in [publisher.publish(topic, str(n).encode()) for n in range(100)]:
         future.result(30)
@@ -578,11 +579,11 @@ def test_a_stream_delivers_each_message_once_when_it_is_acknowledged(publisher, 
         eventually(lambda: len(stream.seen) >= 100)
         time.sleep(0.5)
         assert len({message.message_id for message in stream.seen}) == len(stream.seen) == 100
-    assert pull(subscription, patience=0.3) == []
+    assert pull(subscription, timeout=0.3) == []
 
 
 def test_a_stream_holds_no_more_than_its_flow_control_allows(publisher, subscriber, topic, subscribe, pull):
-    """Flow control: StreamingPullRequest.max_outstanding_messages unsettled messages, the rest is for others."""
+    """Flow control: StreamingPullRequest.max_outstanding_messages unsettled messages; others get the rest."""
     subscription = subscribe()
     for future in [publisher.publish(topic, str(n).encode()) for n in range(3)]:
         future.result(30)
@@ -591,32 +592,32 @@ def test_a_stream_holds_no_more_than_its_flow_control_allows(publisher, subscrib
         eventually(lambda: held)
         time.sleep(0.5)
         assert len(stream.seen) == 1
-        # What the stream may not have yet, a unary pull gets.
-        assert len(pull(subscription, most=10)) == 2
+        # A unary pull gets the messages that the stream may not have yet.
+        assert len(pull(subscription, max_messages=10)) == 2
         held[0].ack()
 
 
-def test_a_stream_goes_on_when_messages_are_settled(publisher, subscriber, topic, subscribe):
-    """Flow control: with one message at a time all still arrive, one after the other."""
+def test_a_stream_continues_when_messages_are_settled(publisher, subscriber, topic, subscribe):
+    """Flow control: with one message at a time, all still arrive, one after the other."""
     subscription = subscribe()
     for future in [publisher.publish(topic, str(n).encode()) for n in range(10)]:
         future.result(30)
-    at_once, most = [], []
+    in_progress, counts = [], []
 
     def work(message):
-        at_once.append(message)
-        most.append(len(at_once))
+        in_progress.append(message)
+        counts.append(len(in_progress))
         time.sleep(0.01)
-        at_once.remove(message)
+        in_progress.remove(message)
         message.ack()
 
     with Stream(subscriber, subscription, work, max_messages=1) as stream:
         eventually(lambda: len({message.message_id for message in stream.seen}) == 10)
-    assert max(most) == 1
+    assert max(counts) == 1
 
 
-def test_a_nacked_message_comes_again_on_the_stream(publisher, subscriber, topic, subscribe):
-    """Handle message failures: a nack makes the message available again; without a policy it has no attempt count."""
+def test_a_nacked_message_is_redelivered_on_the_stream(publisher, subscriber, topic, subscribe):
+    """Handle message failures: a nack makes the message available again; without a policy, it has no attempt count."""
     subscription = subscribe(ack_deadline_seconds=600)
     publisher.publish(topic, b"x").result(30)
     nacked = []
@@ -634,7 +635,7 @@ def test_a_nacked_message_comes_again_on_the_stream(publisher, subscriber, topic
         assert [message.delivery_attempt for message in stream.seen] == [None, None]
 
 
-def test_a_stream_tells_delivery_attempts_when_there_is_a_policy(publisher, subscriber, topic, subscribe):
+def test_a_stream_reports_delivery_attempts_with_a_dead_letter_policy(publisher, subscriber, topic, subscribe):
     """Dead-letter topics, Track delivery attempts: 1, 2, 3 on the stream."""
     dead = publisher.create_topic(name=publisher.topic_path(PROJECT, unique("dead"))).name
     subscription = subscribe(dead_letter_policy={"dead_letter_topic": dead, "max_delivery_attempts": 10})
@@ -652,7 +653,7 @@ def test_a_held_message_stays_leased_past_its_deadline(publisher, subscriber, to
     held = []
     with Stream(subscriber, subscription, held.append) as stream:
         eventually(lambda: held)
-        assert pull(subscription, patience=13) == []
+        assert pull(subscription, timeout=13) == []
         assert len(stream.seen) == 1
         held[0].ack()
 
@@ -690,7 +691,7 @@ def test_deleting_a_subscription_ends_its_streams(subscriber, subscribe):
 
 
 def first_of_stream(subscriber, *requests):
-    """The first response of a stream of these requests, which stays open until then; waits for what was published."""
+    """Returns the first response of a stream with these requests, which stays open until then."""
     answered = threading.Event()
 
     def open_until_answered():
@@ -714,7 +715,7 @@ def first_of_stream(subscriber, *requests):
         {"modify_deadline_seconds": [10]},
     ],
 )
-def test_a_stream_begins_with_a_complete_request(publisher, subscriber, topic, subscribe, changed):
+def test_a_stream_starts_with_a_complete_request(publisher, subscriber, topic, subscribe, changed):
     """Reference, StreamingPullRequest: 10 to 600 s in the first request; the codes are those of Google's emulator."""
     subscription = subscribe()
     publisher.publish(topic, b"x").result(30)
@@ -725,19 +726,19 @@ def test_a_stream_begins_with_a_complete_request(publisher, subscriber, topic, s
 
 
 @pytest.mark.parametrize("further", ["subscription", "max_outstanding_messages", "max_outstanding_bytes"])
-def test_a_stream_is_not_changed_into_another(subscriber, subscribe, further):
-    """Reference, StreamingPullRequest: these are of the first request only; INVALID_ARGUMENT in a later one."""
+def test_a_stream_cannot_change_its_subscription(subscriber, subscribe, further):
+    """Reference, StreamingPullRequest: only the first request may have these; INVALID_ARGUMENT in a later one."""
     subscription = subscribe()
     again = {further: subscription if further == "subscription" else 10}
     with pytest.raises(errors.InvalidArgument):
         first_of_stream(subscriber, {"subscription": subscription, "stream_ack_deadline_seconds": 10}, again)
 
 
-# What the local servers do not have is refused by name, never silently accepted. The rule is ours, the code is gRPC's.
+# Unsupported features are refused by name, never silently accepted. The rule is ours, the code is gRPC's.
 
 
-def test_what_is_not_here_is_refused_by_its_name(publisher, subscriber, topic, subscribe):
-    """gRPC status codes: UNIMPLEMENTED for an operation the server does not support; ours names the method."""
+def test_unsupported_methods_are_refused_by_name(publisher, subscriber, topic, subscribe):
+    """gRPC status codes: UNIMPLEMENTED for unsupported operations; our error names the method."""
     subscription = subscribe()
     snapshot = f"projects/{PROJECT}/snapshots/{unique('snapshot')}"
     calls = {
@@ -752,8 +753,8 @@ def test_what_is_not_here_is_refused_by_its_name(publisher, subscriber, topic, s
             call()
 
 
-def test_settings_that_are_not_here_are_refused_by_their_name(subscribe):
-    """As above, for settings: a subscription that would silently lack what it asked for is not made."""
+def test_unsupported_settings_are_refused_by_name(subscribe):
+    """As above, for settings: a subscription that would silently lack a setting is not created."""
     for name in ("enable_exactly_once_delivery", "enable_message_ordering", "retain_acked_messages"):
         with pytest.raises(errors.MethodNotImplemented, match=name):
             subscribe(**{name: True})
@@ -768,8 +769,8 @@ def test_settings_that_are_not_here_are_refused_by_their_name(subscribe):
         ("tags", {"123/environment": "test"}),
     ],
 )
-def test_a_setting_of_a_topic_that_is_not_here_is_refused_by_its_name(publisher, field, value):
-    """As above, for topics: a topic that would lack its key or its region is not made."""
+def test_an_unsupported_setting_of_a_topic_is_refused_by_name(publisher, field, value):
+    """As above, for topics: a topic that would lack its key or its region is not created."""
     name = publisher.topic_path(PROJECT, unique("topic"))
     with pytest.raises(errors.MethodNotImplemented, match=field):
         publisher.create_topic(request={"name": name, field: value})
@@ -778,7 +779,7 @@ def test_a_setting_of_a_topic_that_is_not_here_is_refused_by_its_name(publisher,
 
 
 def test_a_push_configuration_is_refused_unless_it_means_pull(subscriber, subscribe):
-    """As above; an empty PushConfig turns push off, which it is."""
+    """As above; an empty PushConfig is accepted: it means pull."""
     subscription = subscribe(push_config={})
     subscriber.modify_push_config(request={"subscription": subscription, "push_config": {}})
     push = {"push_endpoint": "https://example.com/push"}

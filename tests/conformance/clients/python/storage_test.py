@@ -1,4 +1,4 @@
-"""Cloud Storage, through google-cloud-storage, and by hand where a client hides what is on the wire.
+"""Cloud Storage, through google-cloud-storage, and with plain requests where a client hides the protocol.
 
 "Reference" is the JSON API reference (storage v1); other pointers name pages of the Cloud Storage documentation.
 """
@@ -40,7 +40,7 @@ def names(blobs):
 
 @pytest.fixture
 def own_bucket(gcs):
-    """An empty bucket of this check alone."""
+    """An empty bucket for one check."""
     return gcs.create_bucket(unique("clipfleet-own"))
 
 
@@ -64,7 +64,7 @@ def test_a_bucket_that_exists_is_a_conflict(gcs, own_bucket):
 
 
 def test_a_missing_bucket_is_not_found(gcs):
-    """Reference: 404 for the bucket, and for what would be in it."""
+    """Reference: 404 for the bucket, and for objects in it."""
     missing = gcs.bucket(unique("missing"))
     assert gcs.lookup_bucket(missing.name) is None
     for call in (
@@ -99,8 +99,8 @@ def test_buckets_are_listed(gcs):
 
 
 @pytest.mark.parametrize("name", ["Upper", "ab", "-edge", "sp ace", "x" * 64])
-def test_a_bucket_name_out_of_rule_is_invalid(name):
-    """Buckets, Bucket names: 3 to 63 of lower case, digits, `-_.`, beginning and ending with letter or digit; 400."""
+def test_a_bucket_name_that_breaks_the_rules_is_invalid(name):
+    """Buckets, Bucket names: 3 to 63 of lower case, digits, `-_.`, starting and ending with a letter or digit; 400."""
     answer = requests.post(f"{HOST}/storage/v1/b?project={PROJECT}", json={"name": name})
     assert answer.status_code == 400
 
@@ -119,7 +119,7 @@ def test_an_object_reads_back_with_its_checksums(blob):
     assert blob.download_as_bytes() == content
 
 
-def test_an_empty_object_is_an_object(blob):
+def test_an_empty_object_is_valid(blob):
     """Reference, Objects: size 0, with the checksums of nothing."""
     blob.upload_from_string(b"")
     blob.reload()
@@ -128,7 +128,7 @@ def test_an_empty_object_is_an_object(blob):
 
 
 def test_an_upload_carries_metadata(bucket):
-    """Reference, Objects: metadata given at upload is the object's."""
+    """Reference, Objects: the object has the metadata of its upload."""
     blob = bucket.blob(unique("object"))
     blob.metadata = {"clip": "c1", "Owner": "Ü"}
     blob.cache_control = "public, max-age=3600"
@@ -141,8 +141,8 @@ def test_an_upload_carries_metadata(bucket):
     assert (found.content_disposition, found.content_type) == ('attachment; filename="clip.mp4"', "video/mp4")
 
 
-def test_a_media_upload_is_the_body_alone(bucket):
-    """Reference, Objects: insert, uploadType=media: the object is the body, its type the header's."""
+def test_a_media_upload_is_only_the_body(bucket):
+    """Reference, Objects: insert, uploadType=media: the body is the object, the header is its type."""
     name = unique("object")
     url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=media&name={name}"
     answer = requests.post(url, data=b"content", headers={"Content-Type": "text/x-note"})
@@ -161,7 +161,7 @@ def test_a_resumable_upload_in_chunks(bucket):
 
 
 def test_a_resumable_upload_of_unknown_size(bucket):
-    """Resumable uploads, unknown size: `bytes a-b/*` until the last chunk tells the total."""
+    """Resumable uploads, unknown size: `bytes a-b/*` until the last chunk states the total."""
     content = os.urandom(QUARTER_MEBIBYTE + 1)
     url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable"
     upload = ResumableUpload(url, QUARTER_MEBIBYTE)
@@ -174,7 +174,7 @@ def test_a_resumable_upload_of_unknown_size(bucket):
 
 
 def begin(bucket, name, **query):
-    """Begins a resumable upload by hand; returns where its bytes go."""
+    """Starts a resumable upload with plain requests; returns its location."""
     parameters = {"uploadType": "resumable", "name": name, **query}
     answer = requests.post(f"{HOST}/upload/storage/v1/b/{bucket.name}/o", params=parameters, json={})
     assert answer.status_code == 200, answer.text
@@ -186,7 +186,7 @@ def send(location, content, content_range):
     return requests.put(location, data=content, headers=headers, allow_redirects=False)
 
 
-def test_an_interrupted_upload_tells_how_far_it_came_and_goes_on(bucket):
+def test_an_interrupted_upload_reports_its_progress_and_continues(bucket):
     """Resumable uploads, Check the status: `bytes */N` is answered 308 with the Range that is stored."""
     content = os.urandom(QUARTER_MEBIBYTE + 1000)
     name = unique("object")
@@ -195,18 +195,18 @@ def test_an_interrupted_upload_tells_how_far_it_came_and_goes_on(bucket):
     assert (nothing.status_code, nothing.headers.get("Range")) == (308, None)
     first = send(location, content[:QUARTER_MEBIBYTE], f"bytes 0-{QUARTER_MEBIBYTE - 1}/{len(content)}")
     assert (first.status_code, first.headers["Range"]) == (308, f"bytes=0-{QUARTER_MEBIBYTE - 1}")
-    asked = send(location, b"", f"bytes */{len(content)}")
-    assert (asked.status_code, asked.headers["Range"]) == (308, f"bytes=0-{QUARTER_MEBIBYTE - 1}")
+    status = send(location, b"", f"bytes */{len(content)}")
+    assert (status.status_code, status.headers["Range"]) == (308, f"bytes=0-{QUARTER_MEBIBYTE - 1}")
     assert not bucket.blob(name).exists()
     last = send(location, content[QUARTER_MEBIBYTE:], f"bytes {QUARTER_MEBIBYTE}-{len(content) - 1}/{len(content)}")
     assert (last.status_code, last.json()["crc32c"]) == (200, crc32c(content))
-    # A client that lost that answer asks and is told the same.
+    # A client that lost that answer asks again and gets the same answer.
     again = send(location, b"", f"bytes */{len(content)}")
     assert (again.status_code, again.json()["generation"]) == (200, last.json()["generation"])
 
 
 def test_bytes_sent_again_are_not_stored_twice(bucket):
-    """Resumable uploads: bytes that the server has already are ignored."""
+    """Resumable uploads: bytes that the server already has are ignored."""
     content = os.urandom(QUARTER_MEBIBYTE + 10)
     name = unique("object")
     location = begin(bucket, name)
@@ -216,7 +216,7 @@ def test_bytes_sent_again_are_not_stored_twice(bucket):
 
 
 def test_a_cancelled_upload_is_gone(bucket):
-    """Resumable uploads, Cancel: DELETE is answered 499; what follows is refused."""
+    """Resumable uploads, Cancel: DELETE is answered 499; later requests are refused."""
     location = begin(bucket, unique("object"))
     cancelled = requests.delete(location, headers={"Content-Length": "0"})
     assert cancelled.status_code == 499
@@ -230,7 +230,7 @@ def test_an_unknown_upload_is_refused(bucket):
 
 
 def test_an_upload_with_wrong_checksums_is_refused(bucket):
-    """Data validation: an upload whose crc32c or md5Hash does not match is rejected with 400 and makes no object."""
+    """Data validation: an upload whose crc32c or md5Hash does not match is rejected with 400 and creates no object."""
     name = unique("object")
     for promised in ({"crc32c": crc32c(b"other")}, {"md5Hash": md5(b"other")}):
         parts = [
@@ -249,7 +249,7 @@ def test_an_upload_with_wrong_checksums_is_refused(bucket):
 
 @pytest.mark.parametrize("checksum", ["md5", "crc32c"])
 def test_the_client_can_verify_its_uploads(blob, checksum):
-    """Data validation: the client sends the checksum along and accepts the answer."""
+    """Data validation: the client sends the checksum and accepts the answer."""
     blob.upload_from_string(b"content", checksum=checksum)
     assert blob.download_as_bytes(checksum=checksum) == b"content"
 
@@ -263,8 +263,8 @@ def test_the_client_can_verify_chunked_uploads(bucket, checksum):
     assert blob.download_as_bytes(checksum=checksum) == content
 
 
-def test_a_declared_size_is_held_against_the_upload(bucket):
-    """Resumable uploads, X-Upload-Content-Length: 400 when another number of bytes is sent; and no object."""
+def test_a_declared_size_must_match_the_upload(bucket):
+    """Resumable uploads, X-Upload-Content-Length: 400 and no object if another number of bytes is sent."""
     name = unique("object")
     url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={name}"
     begun = requests.post(url, json={}, headers={"X-Upload-Content-Length": "10"})
@@ -275,7 +275,7 @@ def test_a_declared_size_is_held_against_the_upload(bucket):
 
 
 def test_oversized_metadata_is_refused_in_google_words(bucket):
-    """Google's own system test of the client for Node expects these words."""
+    """Google's own system test of the client for Node expects this message."""
     metadata = {"metadata": {"x": "y" * 200_000}}
     url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name={unique('object')}"
     answer = requests.post(url, json=metadata)
@@ -316,8 +316,8 @@ def test_a_resumable_upload_is_created_only_if_absent(bucket):
     assert bucket.blob(name).download_as_bytes() == b"meanwhile"
 
 
-def test_an_overwrite_may_insist_on_a_generation(blob):
-    """Request preconditions, ifGenerationMatch=g: the generation grows, a stale one is 412."""
+def test_an_overwrite_may_require_a_generation(blob):
+    """Request preconditions, ifGenerationMatch=g: the generation increases, a stale one is 412."""
     blob.upload_from_string(b"first")
     first = blob.generation
     blob.upload_from_string(b"second", if_generation_match=first)
@@ -327,7 +327,7 @@ def test_an_overwrite_may_insist_on_a_generation(blob):
     assert blob.download_as_bytes() == b"second"
 
 
-def test_reads_may_insist_on_a_generation(bucket, blob):
+def test_reads_may_require_a_generation(bucket, blob):
     """Request preconditions on reads: 412 on get and download when the generation differs."""
     blob.upload_from_string(b"x")
     blob.reload(if_generation_match=blob.generation)
@@ -337,7 +337,7 @@ def test_reads_may_insist_on_a_generation(bucket, blob):
         bucket.blob(blob.name).reload(if_metageneration_match=2)
 
 
-def test_a_read_of_what_one_has_is_not_modified(bucket, blob):
+def test_a_conditional_read_of_the_same_generation_is_not_modified(bucket, blob):
     """Request preconditions, ifGenerationNotMatch: 304 without a body on reads."""
     blob.upload_from_string(b"x")
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}?ifGenerationNotMatch={blob.generation}"
@@ -358,7 +358,7 @@ def test_an_overwritten_generation_is_gone(bucket, blob):
     assert bucket.blob(blob.name, generation=blob.generation).download_as_bytes() == b"second"
 
 
-def test_a_delete_may_insist_on_a_generation(bucket, blob):
+def test_a_delete_may_require_a_generation(bucket, blob):
     """Reference, Objects: delete: 412 on a stale generation, 404 on a missing object."""
     blob.upload_from_string(b"x")
     with pytest.raises(errors.PreconditionFailed):
@@ -369,7 +369,7 @@ def test_a_delete_may_insist_on_a_generation(bucket, blob):
         bucket.blob(blob.name).delete()
 
 
-def test_of_many_creators_one_wins(bucket):
+def test_exactly_one_of_many_creators_succeeds(bucket):
     """Request preconditions: with ifGenerationMatch=0 exactly one concurrent upload succeeds."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -404,7 +404,7 @@ def test_a_held_object_is_neither_deleted_nor_replaced(blob, kind):
     blob.delete()
 
 
-def test_an_upload_may_be_born_held(bucket):
+def test_an_upload_can_set_a_hold(bucket):
     """Reference, Objects: insert, temporaryHold; HTTP status codes, 403 objectUnderActiveHold."""
     name = unique("object")
     url = f"{HOST}/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable"
@@ -426,7 +426,7 @@ def test_an_upload_has_the_storage_class_of_its_bucket_or_its_own(gcs):
     assert [blob.storage_class for blob in bucket.list_blobs()] == ["NEARLINE", "COLDLINE"]
 
 
-def test_reads_may_insist_on_an_entity_tag(bucket, blob):
+def test_reads_may_require_an_entity_tag(bucket, blob):
     """Request preconditions, If-Match and If-None-Match: 412 and 304, on metadata and on bytes."""
     blob.upload_from_string(b"x")
     fresh, etag = bucket.blob(blob.name), blob.etag
@@ -442,7 +442,7 @@ def test_reads_may_insist_on_an_entity_tag(bucket, blob):
     bucket.reload(if_etag_match=bucket.etag)
 
 
-def test_changes_may_insist_on_an_entity_tag(bucket, blob):
+def test_changes_may_require_an_entity_tag(bucket, blob):
     """JSON API, If-Match: 412 on patch and delete when the entity tag differs."""
     blob.upload_from_string(b"x")
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}"
@@ -451,7 +451,7 @@ def test_changes_may_insist_on_an_entity_tag(bucket, blob):
     assert requests.delete(url, headers={"If-Match": blob.etag}).status_code == 204
 
 
-def test_buckets_may_insist_on_a_metageneration(own_bucket):
+def test_bucket_requests_may_require_a_metageneration(own_bucket):
     """Reference, Buckets: get and delete, ifMetagenerationMatch."""
     own_bucket.reload(if_metageneration_match=1)
     with pytest.raises(errors.PreconditionFailed):
@@ -463,7 +463,7 @@ def test_buckets_may_insist_on_a_metageneration(own_bucket):
 # Downloading
 
 
-def test_a_download_tells_the_entity_tag_of_the_object(blob):
+def test_a_download_has_the_entity_tag_of_the_object(blob):
     """Google's own system test of this client: the entity tag is the same text after an upload and after a download."""
     blob.upload_from_string(b"x")
     uploaded = blob.etag
@@ -479,9 +479,9 @@ def packed(bucket):
     return blob
 
 
-def test_a_packed_object_is_unpacked_for_who_cannot(bucket, packed):
+def test_a_gzipped_object_is_decompressed_for_clients_without_gzip(bucket, packed):
     """Transcoding of gzip-compressed files: without `Accept-Encoding: gzip` decompressed, without Content-Encoding,
-    ranges ignored; with it, or with `Cache-Control: no-transform`, as it is stored."""
+    ranges ignored; with it, or with `Cache-Control: no-transform`, as stored."""
     content = b"0123456789" * 200_000
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{packed.name}?alt=media"
     plain = requests.get(url, headers={"Accept-Encoding": "identity", "Range": "bytes=0-4"})
@@ -496,14 +496,14 @@ def test_a_packed_object_is_unpacked_for_who_cannot(bucket, packed):
     assert gzip.decompress(kept.raw.read(decode_content=False)) == content
 
 
-def test_the_client_reads_packed_objects(packed):
-    """The client asks for gzip and unpacks it, or takes the bytes as they are stored."""
+def test_the_client_reads_gzipped_objects(packed):
+    """The client requests gzip and decompresses it, or reads the bytes as stored."""
     assert packed.download_as_bytes() == b"0123456789" * 200_000
     assert gzip.decompress(packed.download_as_bytes(raw_download=True)) == b"0123456789" * 200_000
 
 
-def test_bytes_that_only_claim_to_be_packed_are_sent_as_they_are(bucket):
-    """Ours: an object that says gzip and is not cannot be unpacked."""
+def test_bytes_with_a_wrong_gzip_encoding_are_sent_unchanged(bucket):
+    """Ours: an object with a wrong gzip encoding cannot be decompressed."""
     blob = bucket.blob(unique("object"))
     blob.content_encoding = "gzip"
     blob.upload_from_string(b"plain")
@@ -513,7 +513,7 @@ def test_bytes_that_only_claim_to_be_packed_are_sent_as_they_are(bucket):
 
 
 def test_a_range_of_another_version_is_the_whole_object(bucket, blob):
-    """RFC 9110, If-Range: the range holds only while the entity tag is the same."""
+    """RFC 9110, If-Range: the range applies only while the entity tag is the same."""
     blob.upload_from_string(b"0123456789")
     url = f"{HOST}/{bucket.name}/{blob.name}"
     etag = requests.get(url).headers["ETag"]
@@ -532,7 +532,7 @@ def digits(blob):
     [(0, 0, b"0"), (2, 4, b"234"), (7, None, b"789"), (8, 99, b"89"), (-3, None, b"789")],
 )
 def test_a_range_is_read(digits, start, end, expected):
-    """Reference, Objects: get, Range: both ends included, cut at the end of the object, negative from its end."""
+    """Reference, Objects: get, Range: both ends included, limited to the end of the object, negative from its end."""
     assert digits.download_as_bytes(start=start, end=end) == expected
 
 
@@ -542,8 +542,8 @@ def test_a_range_past_the_end_is_not_satisfiable(digits):
         digits.download_as_bytes(start=10)
 
 
-def test_a_range_says_what_it_is_of(bucket, digits):
-    """XML and JSON API, download headers: Content-Range, x-goog-generation, x-goog-hash, x-goog-stored-content-length."""
+def test_a_range_response_identifies_its_object(bucket, digits):
+    """XML and JSON API, headers: Content-Range, x-goog-generation, x-goog-hash, x-goog-stored-content-length."""
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{digits.name}?alt=media"
     answer = requests.get(url, headers={"Range": "bytes=2-4"})
     assert (answer.status_code, answer.content) == (206, b"234")
@@ -558,8 +558,8 @@ def test_a_range_says_what_it_is_of(bucket, digits):
     assert whole.headers["Content-Length"] == "10"
 
 
-def test_a_pinned_generation_is_read_or_nothing(bucket, digits):
-    """Reference, Objects: get, generation: that state of the object, else 404."""
+def test_a_pinned_generation_is_read_or_not_found(bucket, digits):
+    """Reference, Objects: get, generation: that generation of the object, otherwise 404."""
     pinned = bucket.blob(digits.name, generation=digits.generation)
     assert pinned.download_as_bytes(start=1, end=2) == b"12"
     digits.upload_from_string(b"other")
@@ -581,7 +581,7 @@ def test_a_missing_object_is_not_found(bucket):
 
 
 def test_a_large_object_is_downloaded_in_chunks(bucket):
-    """Range requests one after the other, put together and verified by the client."""
+    """Range requests one after the other, assembled and verified by the client."""
     content = os.urandom(3 * QUARTER_MEBIBYTE + 1)
     bucket.blob(name := unique("object")).upload_from_string(content)
     into = io.BytesIO()
@@ -590,7 +590,7 @@ def test_a_large_object_is_downloaded_in_chunks(bucket):
 
 
 def test_objects_are_written_and_read_as_streams(bucket):
-    """The client's file interface: writes are resumable chunks, reads are ranges, seek included."""
+    """The client's file interface: writes are resumable chunks, reads are ranges, including seeks."""
     content = os.urandom(QUARTER_MEBIBYTE + 100)
     blob = bucket.blob(unique("object"))
     with blob.open("wb", chunk_size=QUARTER_MEBIBYTE) as out:
@@ -614,8 +614,8 @@ def test_files_are_uploaded_and_downloaded(bucket, tmp_path):
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_a_reader_is_not_disturbed_by_an_overwrite(bucket, blob):
-    """Consistency: a download that has begun goes on with the generation it began with."""
+def test_a_download_is_not_affected_by_an_overwrite(bucket, blob):
+    """Consistency: a download in progress continues with its generation."""
     content = os.urandom(20 * QUARTER_MEBIBYTE)
     blob.upload_from_string(content)
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}?alt=media"
@@ -651,7 +651,7 @@ def test_the_media_link_of_an_object_works(blob):
         "x" * 1024,
     ],
 )
-def test_object_names_may_be_any_text(own_bucket, name):
+def test_object_names_can_be_any_text(own_bucket, name):
     """Objects, Object name requirements: UTF-8 up to 1024 bytes, percent-encoded in paths."""
     blob = own_bucket.blob(name)
     blob.upload_from_string(name.encode(), if_generation_match=0)
@@ -663,7 +663,7 @@ def test_object_names_may_be_any_text(own_bucket, name):
 
 
 @pytest.mark.parametrize("name", [".", "..", "line\nfeed", "carriage\rreturn", "x" * 1025])
-def test_an_object_name_out_of_rule_is_invalid(bucket, name):
+def test_an_object_name_that_breaks_the_rules_is_invalid(bucket, name):
     """Objects, Object name requirements: not `.` or `..`, no line breaks, at most 1024 bytes."""
     with pytest.raises(errors.BadRequest):
         bucket.blob(name).upload_from_string(b"x")
@@ -692,7 +692,7 @@ def test_lists_have_prefixes_and_delimiters(own_bucket):
 
 
 def test_pages_count_prefixes_too(own_bucket):
-    """Reference, Objects: list: maxResults limits items plus prefixes; a prefix comes once over all pages."""
+    """Reference, Objects: list: maxResults limits items plus prefixes; a prefix occurs once over all pages."""
     for name in ("a/1", "a/2", "b", "c/1", "d"):
         own_bucket.blob(name).upload_from_string(name)
     listing = own_bucket.list_blobs(delimiter="/", page_size=2)
@@ -702,7 +702,7 @@ def test_pages_count_prefixes_too(own_bucket):
 
 
 def test_metadata_can_be_changed_and_counts_as_a_metageneration(blob):
-    """Reference, Objects: patch: new metadata, the same generation, metageneration one more."""
+    """Reference, Objects: patch: new metadata, the same generation, and the next metageneration."""
     blob.upload_from_string(b"x")
     generation = blob.generation
     blob.metadata = {"clip": "c2"}
@@ -742,7 +742,7 @@ def test_lists_match_a_glob(own_bucket, pattern, expected):
     assert names(own_bucket.list_blobs(match_glob=pattern)) == expected
 
 
-def test_a_prefix_that_is_an_object_is_listed_where_asked(own_bucket):
+def test_a_prefix_that_is_an_object_is_listed_on_request(own_bucket):
     """Reference, Objects: list, includeTrailingDelimiter; Python's client writes `True`."""
     for name in ("parent/", "parent/file"):
         own_bucket.blob(name).upload_from_string(name)
@@ -752,7 +752,7 @@ def test_a_prefix_that_is_an_object_is_listed_where_asked(own_bucket):
     assert (without, including) == ([], ["parent/"])
 
 
-def test_a_list_holds_the_fields_that_are_asked_for(own_bucket):
+def test_a_list_has_the_requested_fields(own_bucket):
     """JSON API, Partial response: `fields` selects members."""
     own_bucket.blob("a").upload_from_string("x", content_type="video/mp4")
     (found,) = own_bucket.list_blobs(fields="items(name,size),nextPageToken")
@@ -762,17 +762,17 @@ def test_a_list_holds_the_fields_that_are_asked_for(own_bucket):
 
 
 def test_a_bucket_of_any_size_can_be_deleted_with_its_objects(own_bucket):
-    """The client lists with `versions=True` before it deletes; every version here is the live one."""
+    """The client lists with `versions=True` before it deletes; the emulator has only live versions."""
     own_bucket.blob("a").upload_from_string("x")
     own_bucket.delete(force=True)
     assert not own_bucket.exists()
 
 
-# What the local servers do not have is refused by name, never silently ignored. The rule is ours, the code is HTTP's.
+# Unsupported features are refused by name, never silently ignored. The rule is ours, the code is HTTP's.
 
 
-def not_here(call, name):
-    """Fails unless the call is refused with 501 and the name of what was asked for."""
+def assert_unsupported(call, name):
+    """Fails unless the call is refused with 501 and the name of the feature."""
     with pytest.raises(errors.MethodNotImplemented) as refused:
         call()
     assert name in str(refused.value)
@@ -798,30 +798,30 @@ def not_here(call, name):
         ("somethingNew", "x"),
     ],
 )
-def test_a_setting_of_a_bucket_that_is_not_here_is_refused_by_its_name(gcs, setting, value):
-    """Ours: the bucket is not made."""
+def test_an_unsupported_setting_of_a_bucket_is_refused_by_name(gcs, setting, value):
+    """Ours: the bucket is not created."""
     name = unique("bucket")
     answer = requests.post(f"{HOST}/storage/v1/b?project={PROJECT}", json={"name": name, setting: value})
     assert (answer.status_code, setting in answer.json()["error"]["message"]) == (501, True)
     assert gcs.lookup_bucket(name) is None
 
 
-def test_keys_of_customers_are_refused(bucket, blob):
-    """Ours: bytes are never stored in the clear where a key was given, and never read as if they were encrypted."""
+def test_customer_supplied_keys_are_refused(bucket, blob):
+    """Ours: bytes with a key are never stored unencrypted, and never read as if they were encrypted."""
     key = os.urandom(32)
     encrypted = bucket.blob(unique("object"), encryption_key=key)
-    not_here(lambda: encrypted.upload_from_string(b"secret"), "x-goog-encryption")
+    assert_unsupported(lambda: encrypted.upload_from_string(b"secret"), "x-goog-encryption")
     assert not blob.exists()
     resumable = bucket.blob(unique("object"), encryption_key=key, chunk_size=QUARTER_MEBIBYTE)
-    not_here(lambda: resumable.upload_from_file(io.BytesIO(b"secret")), "x-goog-encryption")
+    assert_unsupported(lambda: resumable.upload_from_file(io.BytesIO(b"secret")), "x-goog-encryption")
     blob.upload_from_string(b"x")
-    not_here(lambda: bucket.blob(blob.name, encryption_key=key).download_as_bytes(), "x-goog-encryption")
+    assert_unsupported(lambda: bucket.blob(blob.name, encryption_key=key).download_as_bytes(), "x-goog-encryption")
     managed = bucket.blob(unique("object"), kms_key_name="projects/p/locations/eu/keyRings/r/cryptoKeys/k")
-    not_here(lambda: managed.upload_from_string(b"secret"), "kmsKeyName")
+    assert_unsupported(lambda: managed.upload_from_string(b"secret"), "kmsKeyName")
 
 
-def test_changes_of_an_object_that_are_not_here_are_refused_by_their_name(bucket, blob):
-    """Ours: a patch is carried out as a whole or not at all."""
+def test_unsupported_changes_of_an_object_are_refused_by_name(bucket, blob):
+    """Ours: a patch is applied completely or not at all."""
     blob.upload_from_string(b"x")
     url = f"{HOST}/storage/v1/b/{bucket.name}/o/{blob.name}"
     for field, value in {
@@ -853,8 +853,8 @@ def test_changes_of_an_object_that_are_not_here_are_refused_by_their_name(bucket
         "POST /b?predefinedAcl=private",
     ],
 )
-def test_a_parameter_that_is_not_here_is_refused_by_its_name(bucket, blob, call):
-    """Ours: nothing that is asked for is silently ignored."""
+def test_an_unsupported_parameter_is_refused_by_name(bucket, blob, call):
+    """Ours: no part of a request is silently ignored."""
     blob.upload_from_string(b"x")
     method, path = call.format(bucket=bucket.name, object=blob.name).split(" ")
     answer = requests.request(method, f"{HOST}/storage/v1{path}", json={} if method in ("POST", "PATCH") else None)
@@ -874,23 +874,23 @@ def test_a_parameter_that_is_not_here_is_refused_by_its_name(bucket, blob, call)
         "b/{bucket}/o/{object}/acl",
     ],
 )
-def test_a_path_that_is_not_here_is_not_taken_for_an_object(bucket, blob, path):
-    """Reference: resources that these servers do not have; 501 and not the 404 of a missing bucket or object."""
+def test_an_unsupported_path_is_not_taken_for_an_object(bucket, blob, path):
+    """Reference: unsupported resources; 501, not the 404 of a missing bucket or object."""
     blob.upload_from_string(b"x")
     path = path.format(project=PROJECT, bucket=bucket.name, object=blob.name)
     answer = requests.get(f"{HOST}/storage/v1/{path}")
     assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (501, "notImplemented")
 
 
-def test_a_post_policy_does_not_seem_to_work(bucket):
-    """Policy documents: forms are posted to the bucket, by some clients to the host; nothing is stored, so 501."""
+def test_a_post_policy_is_refused(bucket):
+    """Policy documents: clients post forms to the bucket or to the host; nothing is stored, so 501."""
     for path in ("", "/", f"/{bucket.name}", f"/{bucket.name}/"):
         form = {"key": (None, "x"), "policy": (None, "x"), "file": b"content"}
         assert requests.post(f"{HOST}{path}", files=form).status_code == 501, path
     assert requests.get(f"{HOST}/").status_code == 200
 
 
-# Signed URLs. The key file is that of the one account the local servers know; signing is the client's own.
+# Signed URLs. The key file is that of the emulator's only account; the client itself signs.
 
 
 @pytest.fixture(scope="session")
@@ -905,7 +905,7 @@ def sign(blob, signer, **options):
 
 
 def test_a_signed_url_reads_what_was_signed(own_bucket, signer):
-    """Signed URLs: the object, by the method signed, with no other credentials."""
+    """Signed URLs: the object, with the signed method, without other credentials."""
     blob = own_bucket.blob("ü b/c?d.mp4")
     blob.upload_from_string("content")
     url = sign(blob, signer, response_disposition='attachment; filename="c.mp4"')
@@ -917,7 +917,7 @@ def test_a_signed_url_reads_what_was_signed(own_bucket, signer):
 
 
 def test_a_changed_signed_url_is_refused(own_bucket, signer):
-    """Signed URLs, error SignatureDoesNotMatch: nothing that was signed can be changed."""
+    """Signed URLs, error SignatureDoesNotMatch: no signed part can be changed."""
     blob = own_bucket.blob("a")
     blob.upload_from_string("content")
     url = sign(blob, signer)
@@ -934,7 +934,9 @@ def test_a_signed_url_uploads_with_the_headers_signed(own_bucket, signer):
     blob = own_bucket.blob("source.mp4")
     headers = {"x-goog-if-generation-match": "0", "x-goog-meta-clip": "42"}
     url = sign(blob, signer, method="PUT", content_type="video/mp4", headers=headers)
-    put = lambda content_type: requests.put(url, b"bytes", headers={**headers, "content-type": content_type}, timeout=30)
+    put = lambda content_type: requests.put(
+        url, b"bytes", headers={**headers, "content-type": content_type}, timeout=30
+    )
     assert put("text/plain").status_code == 403
     assert put("video/mp4").status_code == 200
     assert put("video/mp4").status_code == 412
@@ -942,8 +944,8 @@ def test_a_signed_url_uploads_with_the_headers_signed(own_bucket, signer):
     assert (blob.content_type, blob.metadata, blob.size) == ("video/mp4", {"clip": "42"}, 5)
 
 
-def test_a_signed_url_ends(own_bucket, signer):
-    """Signed URLs, error ExpiredToken: after its life, and never longer than seven days."""
+def test_a_signed_url_expires(own_bucket, signer):
+    """Signed URLs, error ExpiredToken: after its lifetime, which is at most seven days."""
     blob = own_bucket.blob("a")
     blob.upload_from_string("content")
     url = sign(blob, signer, expiration=1)

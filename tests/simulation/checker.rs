@@ -1,12 +1,12 @@
-//! What happened in a run, and what must never happen: each effect is looked at the moment it takes place.
+//! Records the effects of a run and checks each one when it occurs.
 //!
-//! The ledger sees the world from outside: published events, written documents, created objects, running media. It knows no role's
-//! code, only what people may rely on.
+//! The checker observes the fleet from outside: published events, written documents, created objects, running media
+//! work. It uses no code of the roles, only what clients may rely on.
 
 mod documents;
 mod work;
 
-pub(crate) use documents::Standing;
+pub(crate) use documents::ClipStatus;
 
 use crate::{
     media::{BROKEN, POISON},
@@ -22,65 +22,66 @@ use clipfleet_domain::{
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// A clip by the ids of batch and clip.
+/// The key of a clip: the ids of its batch and of the clip.
 pub(crate) type ClipKey = (String, String);
 
-/// How long work may go on once its clip's document says that nobody waits for it.
-const TO_STOP: Duration = Duration::from_secs(5);
+/// How long work may continue after its clip's document made it obsolete.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a process may stand still and count on its leases.
-const LONGEST_STANDSTILL: Duration = Duration::from_secs(5);
+/// How long a process may be stalled and still rely on its leases.
+const MAX_STALL: Duration = Duration::from_secs(5);
 
 pub(crate) type Counts = BTreeMap<String, u64>;
-type Verdict = Result<(), String>;
+type CheckResult = Result<(), String>;
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Ledger {
-    /// Events published about each clip, in that order.
+pub(crate) struct Checker {
+    /// Events published about each clip, in the order of publication.
     pub(crate) events: BTreeMap<ClipKey, Vec<ClipEvent>>,
-    /// Jobs set aside and seen by status, by clip, with their generation.
-    pub(crate) set_aside: BTreeMap<ClipKey, Vec<u32>>,
-    /// What each document says now.
+    /// Dead-lettered jobs that status received: their generations, by clip.
+    pub(crate) dead_lettered: BTreeMap<ClipKey, Vec<u32>>,
+    /// The current content of each document.
     pub(crate) documents: BTreeMap<String, Fields>,
-    /// Clips of the batches that someone was promised.
-    pub(crate) promised: BTreeMap<String, Vec<String>>,
+    /// Clips of each accepted batch.
+    pub(crate) accepted: BTreeMap<String, Vec<String>>,
     /// Batches that must end as refused.
     pub(crate) refused: Vec<String>,
-    objects: BTreeMap<ObjectName, Made>,
+    objects: BTreeMap<ObjectName, CreatedObject>,
     running: BTreeMap<u64, Running>,
     serial: u64,
     work: BTreeMap<(ClipKey, u32), Work>,
-    /// Since when nobody waits for a clip, up to which generation.
-    unwanted: BTreeMap<ClipKey, (u32, Instant)>,
-    excuses: BTreeMap<String, Instant>,
-    /// When processes last stood still for longer than they may: from, until.
-    stood_still: BTreeMap<String, (Instant, Instant)>,
-    /// Since when documents show a later attempt.
+    /// When a clip's generations became obsolete, and up to which generation.
+    obsolete: BTreeMap<ClipKey, (u32, Instant)>,
+    /// From when a process could react, since its latest call that was slow or failed.
+    reaction_from: BTreeMap<String, Instant>,
+    /// The latest stall of each process that exceeded the limit: from, until.
+    stalls: BTreeMap<String, (Instant, Instant)>,
+    /// When documents first showed a later attempt, by the attempt that it replaced.
     superseded: BTreeMap<String, Instant>,
-    /// How often a batch's progress fell.
-    falls: BTreeMap<String, i64>,
-    /// Disturbances that may each cost any clip an attempt.
-    disturbances: u32,
-    /// Since when workers are to take nothing new.
+    /// How often the progress of each batch dropped.
+    progress_drops: BTreeMap<String, i64>,
+    /// Faults that may each cost any clip an attempt.
+    faults: u32,
+    /// When the pause began in which workers must take no jobs.
     paused_since: Option<Instant>,
-    /// The last generation of each clip that a retry asked for, by the records.
-    pub(crate) asked: BTreeMap<ClipKey, i64>,
-    /// Who wrote the document of the pool's leadership last.
+    /// The latest generation of each clip that a retry requested, from the records.
+    pub(crate) requested: BTreeMap<ClipKey, i64>,
+    /// The process that last wrote the document of the pool's leadership.
     leader: Option<String>,
-    /// When each attempt said that it started.
-    began: BTreeMap<String, Instant>,
+    /// When each attempt reported its start.
+    started: BTreeMap<String, Instant>,
 }
 
-/// An object and what its maker said of it.
-struct Made {
+/// An object and the metadata that it was created with.
+struct CreatedObject {
     metadata: BTreeMap<String, String>,
     at: Instant,
     times: u32,
-    gone: bool,
+    deleted: bool,
 }
 
-/// Media at work.
+/// Media work in progress.
 #[derive(Clone)]
 struct Running {
     process: String,
@@ -89,47 +90,47 @@ struct Running {
     generation: u32,
 }
 
-/// How much was done for one generation of a clip.
+/// How often one generation of a clip was queued, delivered twice, and started.
 #[derive(Default)]
 struct Work {
     jobs: u32,
-    doubled: u32,
+    duplicated: u32,
     starts: u32,
 }
 
-impl Ledger {
-    /// A process could not notice anything before now.
-    pub(crate) fn excuse(&mut self, process: &str) {
-        self.excuses.insert(process.to_owned(), Instant::now());
+impl Checker {
+    /// A process could not react before now.
+    pub(crate) fn reset_reaction_time(&mut self, process: &str) {
+        self.reaction_from.insert(process.to_owned(), Instant::now());
     }
 
-    /// A process woke that had stood still.
-    pub(crate) fn stood_still(&mut self, process: &str, since: Instant) {
-        self.disturbances += 1;
-        if since.elapsed() > LONGEST_STANDSTILL {
-            self.stood_still.insert(process.to_owned(), (since, Instant::now()));
+    /// A process continues after a stall.
+    pub(crate) fn process_stalled(&mut self, process: &str, since: Instant) {
+        self.faults += 1;
+        if since.elapsed() > MAX_STALL {
+            self.stalls.insert(process.to_owned(), (since, Instant::now()));
         }
     }
 
-    /// A lease was lost by someone who lives.
+    /// A running process lost a lease.
     pub(crate) fn lease_lost(&mut self) {
-        self.disturbances += 1;
+        self.faults += 1;
     }
 
     pub(crate) fn process_ended(&mut self, process: &str) {
-        self.disturbances += 1;
+        self.faults += 1;
         self.running.retain(|_, running| running.process != process);
     }
 
-    /// A message went out.
+    /// A message was published.
     pub(crate) fn published(
         &mut self,
         process: &str,
-        asked: Instant,
+        called_at: Instant,
         topic: &str,
         data: &[u8],
         counts: &mut Counts,
-    ) -> Verdict {
+    ) -> CheckResult {
         match topic {
             names::CLIP_JOBS => {
                 let job = job::decode(data).map_err(|bad| format!("a job is {bad}"))?;
@@ -150,12 +151,12 @@ impl Ledger {
                     EventKind::Clip { id, event } => {
                         let clip = (batch, id.to_string());
                         if let Some(attempt) = &event.attempt {
-                            self.began.entry(attempt.id.to_string()).or_insert(asked);
-                            self.still_wanted(process, &clip, event.generation, "tells an event")?;
-                            self.still_held(process, attempt.id.as_str(), asked, "tells an event")?;
+                            self.started.entry(attempt.id.to_string()).or_insert(called_at);
+                            self.check_not_obsolete(process, &clip, event.generation, "publishes an event")?;
+                            self.check_lease_held(process, attempt.id.as_str(), called_at, "publishes an event")?;
                         }
                         let events = self.events.entry(clip).or_default();
-                        goes_on(process, events, &event)?;
+                        check_progress_order(process, events, &event)?;
                         events.push(event);
                     }
                 }
@@ -165,16 +166,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// A message was handed to someone, perhaps twice.
-    pub(crate) fn delivered(&mut self, subscription: &str, data: &[u8], twice: bool, counts: &mut Counts) -> Verdict {
+    /// A message was delivered, perhaps twice.
+    pub(crate) fn delivered(
+        &mut self,
+        subscription: &str,
+        data: &[u8],
+        twice: bool,
+        counts: &mut Counts,
+    ) -> CheckResult {
         if subscription == names::CLIP_JOBS_WORKER && twice {
             let job = job::decode(data).map_err(|bad| format!("a job is {bad}"))?;
-            self.work(&job).doubled += 1;
+            self.work(&job).duplicated += 1;
         }
         if subscription == names::CLIP_JOBS_DEAD_LETTER_STATUS {
             let job = job::decode(data).map_err(|bad| format!("a dead letter is {bad}"))?;
-            count(counts, "a job was set aside");
-            self.set_aside.entry(key(&job)).or_default().push(job.generation);
+            count(counts, "a job was dead-lettered");
+            self.dead_lettered.entry(key(&job)).or_default().push(job.generation);
         }
         Ok(())
     }
@@ -183,33 +190,36 @@ impl Ledger {
     pub(crate) fn object_created(
         &mut self,
         process: &str,
-        asked: Instant,
+        called_at: Instant,
         name: &ObjectName,
         metadata: &BTreeMap<String, String>,
-    ) -> Verdict {
+    ) -> CheckResult {
         let times = self.objects.get(name).map_or(0, |made| made.times) + 1;
-        self.objects.insert(name.clone(), Made { metadata: metadata.clone(), at: Instant::now(), times, gone: false });
+        self.objects.insert(
+            name.clone(),
+            CreatedObject { metadata: metadata.clone(), at: Instant::now(), times, deleted: false },
+        );
         if times > 1 {
             return Err(format!("{process} wrote {name} a second time"));
         }
         if name.object.ends_with(".mp4") {
             let attempt = metadata.get("clipfleet-attempt").map(String::as_str).unwrap_or_default();
-            self.still_held(process, attempt, asked, "makes a result visible")?;
+            self.check_lease_held(process, attempt, called_at, "makes a result visible")?;
             for label in ["clipfleet-manifest", "clipfleet-cover"] {
                 let named = metadata.get(label).map(String::as_str).unwrap_or_default();
-                let there = self.objects.iter().any(|(name, made)| !made.gone && name.to_string() == named);
+                let there = self.objects.iter().any(|(name, made)| !made.deleted && name.to_string() == named);
                 if !there {
-                    return Err(format!("{name} became visible and names as {label} {named:?}, which is not there"));
+                    return Err(format!("{name} became visible and names as {label} {named:?}, which does not exist"));
                 }
             }
         }
         Ok(())
     }
 
-    pub(crate) fn object_deleted(&mut self, name: &ObjectName) -> Verdict {
+    pub(crate) fn object_deleted(&mut self, name: &ObjectName) -> CheckResult {
         let deleted = name.to_string();
         if let Some(made) = self.objects.get_mut(name) {
-            made.gone = true;
+            made.deleted = true;
         }
         let named = self.objects.values().any(|made| made.metadata.values().any(|label| *label == deleted));
         if named || name.object.ends_with(".mp4") {
@@ -218,19 +228,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// How often each promised clip was queued and begun, for seeds in which nothing goes wrong.
-    pub(crate) fn done_once(&self) -> Verdict {
+    /// Checks how often each clip was queued and started, for runs without faults.
+    pub(crate) fn check_done_once(&self) -> CheckResult {
         for ((clip, generation), work) in &self.work {
-            let most = match &clip.1 {
+            let max_starts = match &clip.1 {
                 clip if clip.ends_with(POISON) => MAX_CRASHES,
-                // A verdict on the source is believed when a second reading comes to it, too.
+                // A failure of the source counts only when a second attempt confirms it.
                 clip if clip.ends_with(BROKEN) => 2,
                 _ => 1,
             };
-            if work.jobs > 1 || work.starts > most {
+            if work.jobs > 1 || work.starts > max_starts {
                 let Work { jobs, starts, .. } = work;
                 return Err(format!(
-                    "nothing went wrong, yet {clip:?} generation {generation} was queued {jobs} and begun {starts} times"
+                    "without faults {clip:?} generation {generation} was queued {jobs} and started {starts} times"
                 ));
             }
         }
@@ -242,8 +252,8 @@ impl Ledger {
     }
 }
 
-/// A later report of progress stands for the earlier ones of its attempt, so it must not say less.
-fn goes_on(process: &str, events: &[ClipEvent], event: &ClipEvent) -> Verdict {
+/// A later progress event replaces the earlier ones of its attempt, so its progress must not be lower.
+fn check_progress_order(process: &str, events: &[ClipEvent], event: &ClipEvent) -> CheckResult {
     let percent = |event: &ClipEvent| match event.kind {
         ClipEventKind::Progressed { percent, .. } => percent,
         _ => 0,
@@ -252,7 +262,7 @@ fn goes_on(process: &str, events: &[ClipEvent], event: &ClipEvent) -> Verdict {
     else {
         return Ok(());
     };
-    Err(format!("{process} tells of {} % after {} % of one attempt", percent(event), percent(earlier)))
+    Err(format!("{process} publishes {} % after {} % of the same attempt", percent(event), percent(earlier)))
 }
 
 pub(crate) fn key(job: &Job) -> ClipKey {

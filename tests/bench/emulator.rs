@@ -1,4 +1,4 @@
-//! The emulator by itself: the official clients on one side, a synced disk on the other.
+//! The emulator alone: the official clients on one side, a synced disk on the other.
 
 use crate::print_latency;
 use clipfleet_cloud::{
@@ -15,18 +15,18 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Messages of the throughput figures, and bytes of each.
+/// Messages of the throughput benchmarks, and the size of each in bytes.
 const MESSAGES: u32 = 20_000;
 const MESSAGE_BYTES: usize = 200;
-/// Messages that wait at once when memory is looked at.
+/// Queued messages when memory is measured.
 const QUEUED: u32 = 1_000_000;
-/// Commits of the throughput figure, and how many are on their way at a time.
+/// Commits of the throughput benchmark, and how many are in flight.
 const COMMITS: u32 = 10_000;
 const COMMITTERS: u32 = 64;
 /// Size of the object that is uploaded and read.
 const OBJECT_MIB: u32 = 256;
 
-/// `clipfleet-emulator` in a process of its own.
+/// `clipfleet-emulator` in its own process.
 pub(crate) struct Server {
     child: Child,
     address: String,
@@ -67,9 +67,9 @@ impl Drop for Server {
     }
 }
 
-/// All figures of the emulator.
+/// All benchmarks of the emulator.
 pub(crate) async fn figures(directory: &Path) {
-    let data = directory.join("servers");
+    let data = directory.join("emulator");
     disk(directory);
     let server = Server::start(&data);
     let cloud = server.connect().await;
@@ -79,7 +79,7 @@ pub(crate) async fn figures(directory: &Path) {
     backlog(server, cloud, &data).await;
 }
 
-/// What the disk gives to anyone who syncs: the floor under every durable answer.
+/// The latency of a synced write to the disk: the lower bound of every durable answer.
 fn disk(directory: &Path) {
     let mut file = File::create(directory.join("disk")).unwrap();
     let mut samples = Vec::new();
@@ -103,7 +103,7 @@ pub(crate) async fn ensure_queue(cloud: &Cloud, topic: &str, subscription: &str)
     cloud.queue.ensure_subscription(&spec).await.unwrap();
 }
 
-/// Publishes so many messages, as many on their way as a thousand.
+/// Publishes `count` messages, up to 10,000 of them in flight.
 async fn publish(cloud: &Cloud, topic: &'static str, count: u32) {
     let mut publishing = JoinSet::new();
     for _ in 0..count {
@@ -184,7 +184,7 @@ async fn objects(cloud: &Cloud) {
     print_latency("ranged read of 64 KiB", samples);
 }
 
-/// Memory with a million messages waiting, and how long a restart with them takes.
+/// Memory with a million queued messages, and how long a restart with them takes.
 async fn backlog(server: Server, cloud: Cloud, data: &Path) {
     ensure_queue(&cloud, "backlog", "backlog").await;
     let before = server.resident();
@@ -192,7 +192,8 @@ async fn backlog(server: Server, cloud: Cloud, data: &Path) {
     publish(&cloud, "backlog", QUEUED).await;
     let (rate, after) = (per_second(QUEUED, started), server.resident());
     println!(
-        "{QUEUED} queued messages of {MESSAGE_BYTES} B: {after} MiB resident, {before} MiB before; published at {rate:.0}/s"
+        "{QUEUED} queued messages of {MESSAGE_BYTES} B: {after} MiB resident, {before} MiB before; published at \
+         {rate:.0}/s"
     );
     drop((cloud, server));
     let started = Instant::now();

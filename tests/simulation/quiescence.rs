@@ -1,7 +1,8 @@
-//! What must be true once a run is quiet: nothing forgotten, and every document the fold of the events that were published.
+//! Checks of the end state, once a run is quiescent: no batch is forgotten, and every document is the fold of the
+//! published events.
 
 use crate::{
-    ledger::{ClipKey, Ledger, Standing, integer, text},
+    checker::{Checker, ClipKey, ClipStatus, integer, text},
     media::{OVERSIZED, UNSTORABLE},
 };
 use clipfleet_cloud::{Fields, Value};
@@ -9,65 +10,64 @@ use clipfleet_contract::names;
 use clipfleet_domain::{
     failure::Failure,
     lifecycle::{BatchView, ClipEvent, ClipEventKind, ClipView},
-    progress::Phase,
-    rendition::name_of,
     state::State,
+    wire_name::WireName as _,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
-impl Ledger {
-    /// The first promised batch or clip whose document does not say that it is over.
-    pub(crate) fn open(&self) -> Option<String> {
-        let over = |path: &str| {
+impl Checker {
+    /// The first accepted batch or clip whose document does not show a terminal state.
+    pub(crate) fn find_unfinished(&self) -> Option<String> {
+        let is_terminal = |path: &str| {
             let fields = self.documents.get(path)?;
             let state = text(fields, "status");
-            State::ALL.iter().find(|(_, name)| *name == state).map(|(state, _)| state.is_terminal())
+            State::parse(state).ok().map(State::is_terminal)
         };
-        let clips = self.promised.iter().flat_map(|(batch, clips)| {
+        let clips = self.accepted.iter().flat_map(|(batch, clips)| {
             let batch_path = format!("{}/{batch}", names::BATCHES);
             let stored = clips.iter().filter(|clip| !clip.ends_with(UNSTORABLE));
             let paths: Vec<_> = stored.map(|clip| format!("{batch_path}/clips/{clip}")).collect();
             paths.into_iter().chain([batch_path])
         });
         let refused = self.refused.iter().map(|batch| format!("{}/{batch}", names::BATCHES));
-        clips.chain(refused).find(|path| over(path) != Some(true)).or_else(|| self.untold())
+        clips.chain(refused).find(|path| is_terminal(path) != Some(true)).or_else(|| self.missed_retry())
     }
 
-    /// The first clip of which a generation was asked for that its document has not heard of.
-    fn untold(&self) -> Option<String> {
-        let stored = self.asked.iter().filter(|((_, clip), _)| !clip.ends_with(UNSTORABLE));
-        stored.into_iter().find_map(|((batch, clip), asked)| {
+    /// The first clip whose document does not show the latest generation that a retry requested.
+    fn missed_retry(&self) -> Option<String> {
+        let stored = self.requested.iter().filter(|((_, clip), _)| !clip.ends_with(UNSTORABLE));
+        stored.into_iter().find_map(|((batch, clip), requested)| {
             let path = format!("{}/{batch}/clips/{clip}", names::BATCHES);
             let shown = self.documents.get(&path).map_or(0, |fields| integer(fields, "generation"));
-            (shown < *asked).then_some(path)
+            (shown < *requested).then_some(path)
         })
     }
 
     /// Compares every document with the events.
-    pub(crate) fn documents_are_the_fold(&self) -> Result<(), String> {
-        for (batch, clips) in &self.promised {
+    pub(crate) fn check_documents_match_fold(&self) -> Result<(), String> {
+        for (batch, clips) in &self.accepted {
             let path = format!("{}/{batch}", names::BATCHES);
-            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
+            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} does not exist"))?;
             let mut views = Vec::new();
             for clip in clips {
                 let key = (batch.clone(), clip.clone());
                 views.push(match clip {
-                    _ if clip.ends_with(UNSTORABLE) => told_by_the_batch(&path, fields, clip)?,
-                    _ if clip.ends_with(OVERSIZED) => self.told_by_the_document(&key)?,
-                    _ => self.fold_of(&key)?,
+                    _ if clip.ends_with(UNSTORABLE) => view_from_batch(&path, fields, clip)?,
+                    _ if clip.ends_with(OVERSIZED) => self.view_from_document(&key)?,
+                    _ => self.expected_view(&key)?,
                 });
             }
             let view = BatchView::of(&views, u32::try_from(clips.len()).unwrap_or(u32::MAX));
             let mut lines = batch_lines(&view);
             if clips.iter().any(|clip| clip.ends_with(UNSTORABLE)) {
-                // When it was created may have been told of that clip alone.
+                // That clip alone may have reported when the batch was created.
                 lines.retain(|(name, _)| *name != "createdAt");
             }
             differences(&path, &lines, fields)?;
         }
         for batch in &self.refused {
             let path = format!("{}/{batch}", names::BATCHES);
-            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
+            let fields = self.documents.get(&path).ok_or_else(|| format!("{path} does not exist"))?;
             if text(fields, "status") != "failed" {
                 return Err(format!("{path}: a refused batch is {}", text(fields, "status")));
             }
@@ -75,12 +75,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a document that was refused says in short; how much of the events was lost with that is not looked at.
-    fn told_by_the_document(&self, clip: &ClipKey) -> Result<ClipView, String> {
+    /// The view that a minimal document shows, which replaced a refused one. How much of the events it lacks is not
+    /// checked.
+    fn view_from_document(&self, clip: &ClipKey) -> Result<ClipView, String> {
         let path = format!("{}/{}/clips/{}", names::BATCHES, clip.0, clip.1);
-        let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
+        let fields = self.documents.get(&path).ok_or_else(|| format!("{path} does not exist"))?;
         Ok(ClipView {
-            state: Standing::read(fields)?.state,
+            state: ClipStatus::read(fields)?.state,
             created_at_ms: millis(fields.get("createdAt")),
             updated_at_ms: millis(fields.get("updatedAt")).unwrap_or(0),
             completed_at_ms: millis(fields.get("completedAt")),
@@ -88,20 +89,20 @@ impl Ledger {
         })
     }
 
-    /// The view that a clip's document shows, which must be the fold of its events. Where terminal events of one generation contradict
-    /// each other the first that was folded counts, and the document says which it was.
-    fn fold_of(&self, clip: &ClipKey) -> Result<ClipView, String> {
+    /// The view that a clip's document shows, which must be the fold of its events. If terminal events of one
+    /// generation contradict each other, the first that was folded counts, and the document shows which one that was.
+    fn expected_view(&self, clip: &ClipKey) -> Result<ClipView, String> {
         let path = format!("{}/{}/clips/{}", names::BATCHES, clip.0, clip.1);
-        let fields = self.documents.get(&path).ok_or_else(|| format!("{path} is not there"))?;
+        let fields = self.documents.get(&path).ok_or_else(|| format!("{path} does not exist"))?;
         let events = self.events.get(clip).map(Vec::as_slice).unwrap_or_default();
-        let set_aside = self.set_aside.get(clip).map(Vec::as_slice).unwrap_or_default();
+        let dead_lettered = self.dead_lettered.get(clip).map(Vec::as_slice).unwrap_or_default();
         let generation =
-            events.iter().map(|event| event.generation).chain(set_aside.iter().copied()).max().unwrap_or(0);
-        let shown = Standing::read(fields)?;
+            events.iter().map(|event| event.generation).chain(dead_lettered.iter().copied()).max().unwrap_or(0);
+        let shown = ClipStatus::read(fields)?;
         if shown.generation != generation {
             return Err(format!("{path} shows generation {}, the events go up to {generation}", shown.generation));
         }
-        let ends = |event: &ClipEvent| {
+        let is_terminal = |event: &ClipEvent| {
             event.generation == generation
                 && matches!(
                     event.kind,
@@ -109,23 +110,23 @@ impl Ledger {
                 )
         };
         let mut view = ClipView::default();
-        events.iter().filter(|event| !ends(event)).for_each(|event| fold_in(&mut view, event));
-        let mut ends: Vec<ClipEvent> = events.iter().filter(|event| ends(event)).cloned().collect();
-        // Status itself says that a job was set aside, at a time of its own, which only the document tells.
-        let told = |field: &str, generation: u32, kind: ClipEventKind| ClipEvent {
+        events.iter().filter(|event| !is_terminal(event)).for_each(|event| fold_in(&mut view, event));
+        let mut ends: Vec<ClipEvent> = events.iter().filter(|event| is_terminal(event)).cloned().collect();
+        // Status itself creates the event of a dead-lettered job, with a time that only the document shows.
+        let status_event = |field: &str, generation: u32, kind: ClipEventKind| ClipEvent {
             generation,
             at_ms: millis(fields.get(field)).unwrap_or(0),
             attempt: None,
             kind,
         };
-        if set_aside.contains(&generation) {
-            ends.push(told("completedAt", generation, ClipEventKind::Failed(Failure::dead_lettered(""))));
+        if dead_lettered.contains(&generation) {
+            ends.push(status_event("completedAt", generation, ClipEventKind::Failed(Failure::dead_lettered(""))));
         }
-        if !set_aside.is_empty() {
-            // Where that was not what counted, it may still be the earliest that was heard.
-            fold_in(&mut view, &told("createdAt", 0, ClipEventKind::Queued));
+        if !dead_lettered.is_empty() {
+            // Even if another event ended the generation, this event may be the earliest that status received.
+            fold_in(&mut view, &status_event("createdAt", 0, ClipEventKind::Queued));
         }
-        let mut why = format!("{path} is {:?}, which is no end that was published", shown.state);
+        let mut why = format!("{path} is {:?}, but no such terminal event was published", shown.state);
         for (index, end) in ends.iter().enumerate() {
             let mut view = view.clone();
             view.fold(end);
@@ -142,16 +143,16 @@ impl Ledger {
     }
 }
 
-/// What the document of a batch says of a clip that has none.
-fn told_by_the_batch(path: &str, fields: &Fields, clip: &str) -> Result<ClipView, String> {
+/// The view that a batch's document shows of a clip that has no document.
+fn view_from_batch(path: &str, fields: &Fields, clip: &str) -> Result<ClipView, String> {
     let map = |fields: &Fields, name: &str| match fields.get(name) {
         Some(Value::Map(fields)) => Some(fields.clone()),
         _ => None,
     };
-    let ending = map(fields, "fold").and_then(|fold| map(&map(&fold, "givenUp")?, clip));
-    let ending = ending.ok_or_else(|| format!("{path} does not say how {clip} ended, which has no document"))?;
-    let state = State::ALL.iter().find(|(_, name)| *name == text(&ending, "status")).map(|(state, _)| *state);
-    let ended_at_ms = millis(ending.get("endedAt"));
+    let end = map(fields, "fold").and_then(|fold| map(&map(&fold, "givenUp")?, clip));
+    let end = end.ok_or_else(|| format!("{path} does not show how {clip} ended, which has no document"))?;
+    let state = State::parse(text(&end, "status")).ok();
+    let ended_at_ms = millis(end.get("endedAt"));
     Ok(ClipView {
         state: state.unwrap_or_default(),
         updated_at_ms: ended_at_ms.unwrap_or(0),
@@ -171,8 +172,8 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
     let counts = view.stats.counts(attempt.map(|attempt| &attempt.id));
     let count = |number: u32| Value::Integer(i64::from(number));
     vec![
-        ("status", text(name_of(&State::ALL, view.state))),
-        ("phase", text(name_of(&Phase::ALL, view.phase))),
+        ("status", text(view.state.name())),
+        ("phase", text(view.phase.name())),
         ("progress", Value::Integer(i64::from(view.percent))),
         ("etaSeconds", view.eta_seconds.map_or(Value::Null, |seconds| Value::Integer(i64::from(seconds)))),
         ("generation", Value::Integer(i64::from(view.generation))),
@@ -198,7 +199,7 @@ fn clip_lines(view: &ClipView) -> Vec<(&'static str, Value)> {
 fn batch_lines(view: &BatchView) -> Vec<(&'static str, Value)> {
     let number = |number: u32| Value::Integer(i64::from(number));
     vec![
-        ("status", Value::String(name_of(&State::ALL, view.state).to_owned())),
+        ("status", Value::String(view.state.name().to_owned())),
         ("progress", Value::Integer(i64::from(view.percent))),
         ("totalClips", number(view.total)),
         ("completedClips", number(view.completed)),
@@ -213,7 +214,7 @@ fn batch_lines(view: &BatchView) -> Vec<(&'static str, Value)> {
 fn differences(path: &str, expected: &[(&str, Value)], fields: &Fields) -> Result<(), String> {
     let different = expected.iter().filter(|(name, value)| fields.get(*name) != Some(value));
     let different: Vec<String> =
-        different.map(|(name, value)| format!("{name} is {:?}, the events say {value:?}", fields.get(*name))).collect();
+        different.map(|(name, value)| format!("{name} is {:?}, the fold is {value:?}", fields.get(*name))).collect();
     if different.is_empty() { Ok(()) } else { Err(format!("{path} is not the fold: {}", different.join("; "))) }
 }
 

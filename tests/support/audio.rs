@@ -1,46 +1,46 @@
-//! Sound with beeps at known times, and finding them again.
+//! Audio with beeps at known times, and code that finds them again.
 
 use crate::fixtures::SAMPLES_PER_MS;
 use std::{path::Path, process::Command};
 
 /// Time between two beeps, milliseconds.
-pub const BEEP_EVERY_MS: u32 = 400;
+pub const BEEP_INTERVAL_MS: u32 = 400;
 
-/// When the first beep of a source would sound, milliseconds. Not a multiple of a frame, nor of an AAC block.
+/// When the first beep of a source starts, milliseconds. Not a multiple of a frame, nor of an AAC block.
 pub const FIRST_BEEP_MS: u32 = 155;
 
 const BEEP_MS: u32 = 40;
 
-/// A stretch of sound with a beep every [`BEEP_EVERY_MS`] on the source's clock.
+/// Audio with a beep every [`BEEP_INTERVAL_MS`] on the source's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Beeps {
-    /// Where the sound begins on the source's clock, milliseconds.
+    /// Where the audio starts on the source's clock, milliseconds.
     pub from_ms: u32,
-    /// Where it ends.
+    /// Where the audio ends.
     pub to_ms: u32,
 }
 
 impl Beeps {
-    /// When its beeps begin, milliseconds on the source's clock; only whole beeps.
+    /// When its beeps start, milliseconds on the source's clock. Only complete beeps count.
     pub fn times_ms(&self) -> Vec<u32> {
-        let all = (FIRST_BEEP_MS..).step_by(BEEP_EVERY_MS as usize);
+        let all = (FIRST_BEEP_MS..).step_by(BEEP_INTERVAL_MS as usize);
         all.take_while(|begin| begin + BEEP_MS <= self.to_ms).filter(|begin| *begin >= self.from_ms).collect()
     }
 
-    /// The beeps that a clip lets hear, milliseconds from the clip's start; those that an end of the clip touches are left out.
+    /// The beeps in a clip, milliseconds from the clip's start. Beeps that the clip cuts are left out.
     pub fn within(&self, start_ms: u32, end_ms: u32) -> Vec<f64> {
         let inside = |begin: &u32| *begin >= start_ms && begin + BEEP_MS <= end_ms;
         self.times_ms().into_iter().filter(inside).map(|begin| f64::from(begin - start_ms)).collect()
     }
 
-    /// The sound as 16-bit samples.
+    /// The audio as 16-bit samples.
     pub fn pcm(&self, channels: u32) -> Vec<u8> {
         let times = self.times_ms();
         let mut bytes = Vec::new();
         for index in self.from_ms * SAMPLES_PER_MS..self.to_ms * SAMPLES_PER_MS {
             let ms = index / SAMPLES_PER_MS;
             let beeping = times.iter().any(|begin| (*begin..begin + BEEP_MS).contains(&ms));
-            // 1 kHz, from full swing at once: its first sample is easy to find again.
+            // 1 kHz, at full amplitude immediately: its first sample is easy to find.
             let phase = f64::from(index % SAMPLES_PER_MS) / f64::from(SAMPLES_PER_MS);
             let value = if beeping { (phase * std::f64::consts::TAU).cos() * 20_000.0 } else { 0.0 };
             for _ in 0..channels {
@@ -51,15 +51,15 @@ impl Beeps {
     }
 }
 
-/// The decoded sound of a file.
+/// The decoded audio of a file.
 #[derive(Debug)]
-pub struct Sound {
+pub struct DecodedAudio {
     /// Left and right.
     pub samples: Vec<[i16; 2]>,
 }
 
-impl Sound {
-    /// Decodes a file's sound as a player would, edit list included.
+impl DecodedAudio {
+    /// Decodes a file's audio as a player does, including the edit list.
     pub fn decode(path: &Path) -> Self {
         let output = Command::new("ffmpeg")
             .args(["-hide_banner", "-v", "error", "-nostdin", "-i"])
@@ -78,14 +78,14 @@ impl Sound {
         self.samples.len() as f64 / f64::from(SAMPLES_PER_MS)
     }
 
-    /// When beeps begin, milliseconds. One that the file's beginning cuts into counts from 0 and is left out.
+    /// When beeps start, milliseconds. A beep that the start of the file cuts is left out.
     pub fn beeps_ms(&self) -> Vec<f64> {
-        const LOUD: i32 = 6_000;
+        const BEEP_LEVEL: i32 = 6_000;
         const QUIET_SAMPLES: usize = 100 * SAMPLES_PER_MS as usize;
         let mut begins = Vec::new();
         let mut last_loud = None;
         for (index, [left, right]) in self.samples.iter().enumerate() {
-            if i32::from(*left).abs().max(i32::from(*right).abs()) < LOUD {
+            if i32::from(*left).abs().max(i32::from(*right).abs()) < BEEP_LEVEL {
                 continue;
             }
             let fresh = last_loud.is_none_or(|last| index - last > QUIET_SAMPLES);
@@ -97,13 +97,14 @@ impl Sound {
         begins
     }
 
-    /// Loudest sample of each channel.
+    /// The loudest sample of each channel.
     pub fn peak(&self) -> [i32; 2] {
         [0, 1].map(|channel| self.samples.iter().map(|frame| i32::from(frame[channel]).abs()).max().unwrap_or(0))
     }
 
-    /// How much louder the left channel is, dB, over the whole sound. Lossy coding moves single samples by more than any side is off.
-    pub fn lean_db(&self) -> f64 {
+    /// How much louder the left channel is, dB, over the whole file. Lossy coding changes single samples by more than
+    /// any real imbalance.
+    pub fn balance_db(&self) -> f64 {
         let [left, right] =
             [0, 1].map(|channel| self.samples.iter().map(|frame| f64::from(frame[channel]).powi(2)).sum::<f64>());
         10.0 * (left.max(1.0) / right.max(1.0)).log10()

@@ -1,20 +1,16 @@
-//! What documents must never say: each write is compared with what was written before and with what was published.
+//! Checks of documents: compares each write with the previous content and with the published events.
 
-use super::{ClipKey, Counts, Ledger, Verdict, integer, text};
+use super::{CheckResult, Checker, ClipKey, Counts, integer, text};
 use crate::{media::OVERSIZED, world::count};
 use clipfleet_cloud::{Fields, Value, Write};
 use clipfleet_contract::{documents::fleet_control, names};
-use clipfleet_domain::{
-    lifecycle::ClipEventKind,
-    rendition::{by_name, name_of},
-    state::State,
-};
+use clipfleet_domain::{lifecycle::ClipEventKind, state::State, wire_name::WireName as _};
 use tokio::time::Instant;
 
-impl Ledger {
-    /// Documents were written together.
-    pub(crate) fn written(&mut self, process: &str, writes: &[Write], counts: &mut Counts) -> Verdict {
-        // Clips first: what a batch says is looked at beside what its clips say by then.
+impl Checker {
+    /// Documents were written in one commit.
+    pub(crate) fn written(&mut self, process: &str, writes: &[Write], counts: &mut Counts) -> CheckResult {
+        // Clips first: a batch is compared with the state that its clips have after this commit.
         let (batches, others): (Vec<_>, Vec<_>) = writes.iter().partition(|write| write.path.split('/').count() == 2);
         for Write { path, fields, .. } in others.into_iter().chain(batches) {
             let before = self.documents.insert(path.clone(), fields.clone());
@@ -25,8 +21,8 @@ impl Ledger {
                 }
                 [names::BATCHES, batch] => self.batch_written(batch, before.as_ref(), fields)?,
                 [names::REQUESTS, batch] => {
-                    self.retries_noted(batch, fields);
-                    record_written(path, before.as_ref(), fields, counts)?;
+                    self.record_retries(batch, fields);
+                    check_record(path, before.as_ref(), fields, counts)?;
                 }
                 _ => self.control_written(process, path, fields, counts),
             }
@@ -40,10 +36,10 @@ impl Ledger {
         before: Option<&Fields>,
         fields: &Fields,
         counts: &mut Counts,
-    ) -> Verdict {
-        let now = Standing::read(fields)?;
-        let was = before.map(Standing::read).transpose()?;
-        let names = (was.as_ref().map_or("none", Standing::name), now.name());
+    ) -> CheckResult {
+        let now = ClipStatus::read(fields)?;
+        let was = before.map(ClipStatus::read).transpose()?;
+        let names = (was.as_ref().map_or("none", ClipStatus::name), now.name());
         if was.as_ref().is_none_or(|was| (was.state, was.generation) != (now.state, now.generation)) {
             let again = was.as_ref().is_some_and(|was| was.generation < now.generation);
             let why = match again {
@@ -62,7 +58,7 @@ impl Ledger {
                 return Err(format!("{what}: progress fell"));
             }
             if now.generation == was.generation && was.state.is_terminal() && now.state != was.state {
-                return Err(format!("{what}: an end was not the end"));
+                return Err(format!("{what}: a terminal state changed"));
             }
         }
         let attempt = text(fields, "attemptId");
@@ -71,73 +67,74 @@ impl Ledger {
             count(counts, "a later attempt took over");
             self.superseded.entry(shown.to_owned()).or_insert_with(Instant::now);
         }
-        self.was_published(clip, now)?;
+        self.check_published(clip, now)?;
         let ended = now.state.is_terminal();
         let until = if ended { Some(now.generation) } else { now.generation.checked_sub(1) };
         if let Some(until) = until
-            && self.unwanted.get(clip).is_none_or(|(known, _)| *known < until)
+            && self.obsolete.get(clip).is_none_or(|(known, _)| *known < until)
         {
-            self.unwanted.insert(clip.clone(), (until, Instant::now()));
+            self.obsolete.insert(clip.clone(), (until, Instant::now()));
         }
         if now.state == State::Completed {
             let uri = text(fields, "outputUri");
-            let there = self.objects.iter().any(|(name, made)| name.to_string() == uri && !made.gone);
-            if !there {
-                return Err(format!("{clip:?} is completed with {uri:?}, which is not there"));
+            let exists = self.objects.iter().any(|(name, made)| name.to_string() == uri && !made.deleted);
+            if !exists {
+                return Err(format!("{clip:?} is completed with {uri:?}, which does not exist"));
             }
         }
         Ok(())
     }
 
-    fn batch_written(&mut self, batch: &str, before: Option<&Fields>, fields: &Fields) -> Verdict {
+    fn batch_written(&mut self, batch: &str, before: Option<&Fields>, fields: &Fields) -> CheckResult {
         let clips = format!("{}/{batch}/clips/", names::BATCHES);
         let clips = self.documents.iter().filter(|(path, _)| path.starts_with(&clips));
         let restarts: i64 = clips.map(|(_, fields)| integer(fields, "generation")).sum();
         let (was, now) = (before.map_or(0, |before| integer(before, "progress")), integer(fields, "progress"));
-        // A clip that starts over lets it fall, once. Not always at once: another instance, which has not heard of it yet, may write first.
-        let falls = self.falls.entry(batch.to_owned()).or_default();
-        *falls += i64::from(now < was);
-        if *falls > restarts {
+        // Each restarted clip may lower the progress once. That need not happen immediately: another instance that has
+        // not received the restart yet may write first.
+        let progress_drops = self.progress_drops.entry(batch.to_owned()).or_default();
+        *progress_drops += i64::from(now < was);
+        if *progress_drops > restarts {
             return Err(format!("the progress of batch {batch} fell from {was} to {now}, though no clip started over"));
         }
         Ok(())
     }
 
-    /// What a record says of retries stays asked for, whatever it says later.
-    fn retries_noted(&mut self, batch: &str, fields: &Fields) {
+    /// Records the retries of a record. They stay requested even if a later record lacks them.
+    fn record_retries(&mut self, batch: &str, fields: &Fields) {
         let Some(Value::Map(retried)) = fields.get("retried") else { return };
         for (clip, generation) in retried {
             let Value::Integer(generation) = generation else { continue };
-            let asked = self.asked.entry((batch.to_owned(), clip.clone())).or_default();
-            *asked = (*asked).max(*generation);
+            let requested = self.requested.entry((batch.to_owned(), clip.clone())).or_default();
+            *requested = (*requested).max(*generation);
         }
     }
 
-    /// What operators ask of the fleet, or who sets the size of its pool.
+    /// The fleet control document or the leadership document was written.
     fn control_written(&mut self, process: &str, path: &str, fields: &Fields, counts: &mut Counts) {
         if path == fleet_control::PATH {
             let paused = fields.get("paused") == Some(&Value::Bool(true));
-            count(counts, if paused { "the fleet was paused" } else { "the fleet was let go on" });
+            count(counts, if paused { "the fleet was paused" } else { "the fleet was resumed" });
             self.paused_since = paused.then(|| self.paused_since.unwrap_or_else(Instant::now));
         } else if self.leader.replace(process.to_owned()).is_some_and(|before| before != process) {
             count(counts, "another scaler became the leader");
         }
     }
 
-    /// The size of the pool was set. Only who wrote the leadership's document last may do that.
-    pub(crate) fn pool_set(&self, process: &str) -> Verdict {
+    /// The size of the pool was set. Only the last writer of the leadership document may do that.
+    pub(crate) fn pool_set(&self, process: &str) -> CheckResult {
         match self.leader.as_deref() {
             Some(holder) if holder == process => Ok(()),
             holder => Err(format!("{process} sets the size of the pool, though {holder:?} leads")),
         }
     }
 
-    /// A document says nothing that nobody said.
-    fn was_published(&self, clip: &ClipKey, now: Standing) -> Verdict {
+    /// A document must show only what events reported.
+    fn check_published(&self, clip: &ClipKey, now: ClipStatus) -> CheckResult {
         let events = self.events.get(clip).into_iter().flatten().filter(|event| event.generation == now.generation);
-        let (mut percent, mut said) = (0, now.state == State::Queued);
+        let (mut percent, mut reported) = (0, now.state == State::Queued);
         for event in events {
-            said |= match &event.kind {
+            reported |= match &event.kind {
                 ClipEventKind::Completed { .. } => now.state == State::Completed,
                 ClipEventKind::Failed(_) => now.state == State::Failed,
                 ClipEventKind::Cancelled => now.state == State::Cancelled,
@@ -145,29 +142,30 @@ impl Ledger {
                 _ => now.state == State::Processing,
             };
             match &event.kind {
-                ClipEventKind::Progressed { percent: told, .. } => percent = percent.max(*told),
+                ClipEventKind::Progressed { percent: event_percent, .. } => percent = percent.max(*event_percent),
                 ClipEventKind::Completed { .. } => percent = 100,
                 _ => {}
             }
         }
-        said |= now.state == State::Failed && self.set_aside.get(clip).is_some_and(|it| it.contains(&now.generation));
-        // Status itself says so where the store refuses what the events come to.
-        said |= now.state == State::Failed && clip.1.ends_with(OVERSIZED);
-        if !said || now.percent > i64::from(percent) {
-            return Err(format!("the document of {clip:?} says {now:?}, which no event says"));
+        reported |=
+            now.state == State::Failed && self.dead_lettered.get(clip).is_some_and(|it| it.contains(&now.generation));
+        // Status itself fails the clip where the store refuses its full document.
+        reported |= now.state == State::Failed && clip.1.ends_with(OVERSIZED);
+        if !reported || now.percent > i64::from(percent) {
+            return Err(format!("the document of {clip:?} shows {now:?}, which no event reported"));
         }
         Ok(())
     }
 }
 
-/// Whether a clip failed because its document was refused.
+/// Whether a clip failed because the store refused its document.
 fn is_refused(fields: &Fields) -> bool {
     let Some(Value::Map(error)) = fields.get("error") else { return false };
     text(error, "code") == "document_refused"
 }
 
-/// What was accepted stays: same request, same source, and never undispatched.
-fn record_written(path: &str, before: Option<&Fields>, fields: &Fields, counts: &mut Counts) -> Verdict {
+/// An accepted request must not change: same request, same source, and once dispatched it stays dispatched.
+fn check_record(path: &str, before: Option<&Fields>, fields: &Fields, counts: &mut Counts) -> CheckResult {
     let Some(before) = before else { return Ok(()) };
     for field in ["digest", "request", "sourceGeneration", "acceptedAtMs"] {
         if before.get(field) != fields.get(field) {
@@ -175,30 +173,30 @@ fn record_written(path: &str, before: Option<&Fields>, fields: &Fields, counts: 
         }
     }
     if integer(fields, "repairs") > integer(before, "repairs") {
-        count(counts, "a silent batch was mended");
+        count(counts, "a stalled batch was repaired");
     }
     if before.get("dispatched") == Some(&Value::Bool(true)) && fields.get("dispatched") != Some(&Value::Bool(true)) {
-        return Err(format!("{path}: a dispatched batch is to be dispatched again"));
+        return Err(format!("{path}: a dispatched batch became undispatched"));
     }
     Ok(())
 }
 
-/// What people read first in a clip's document.
+/// The main fields of a clip's document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ClipStatus {
     pub(crate) state: State,
     pub(crate) percent: i64,
     pub(crate) generation: u32,
 }
 
-impl Standing {
+impl ClipStatus {
     pub(crate) fn read(fields: &Fields) -> Result<Self, String> {
-        let state = by_name(&State::ALL, text(fields, "status")).map_err(|reason| format!("status {reason}"))?;
+        let state = State::parse(text(fields, "status")).map_err(|reason| format!("status {reason}"))?;
         let (percent, generation) = (integer(fields, "progress"), integer(fields, "generation"));
         Ok(Self { state, percent, generation: u32::try_from(generation).map_err(|error| error.to_string())? })
     }
 
     fn name(&self) -> &'static str {
-        name_of(&State::ALL, self.state)
+        self.state.name()
     }
 }

@@ -1,5 +1,5 @@
-//! The people who use the fleet: each sends one Export All, over HTTP or through the topic, sends it again when it got no answer (and
-//! sometimes when it did), and cancels and retries as chance has it.
+//! The clients of the fleet: each sends one Export All request, over HTTP or through the topic. It sends the request
+//! again if it got no answer (and sometimes if it did), and cancels and retries at random.
 
 use crate::{
     media::{BROKEN, OVERSIZED, POISON, UNSTORABLE},
@@ -14,24 +14,24 @@ use prost::Message as _;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// How long a person waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a client waits for an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The source that every clip is cut from.
+/// The source of every clip.
 pub(crate) const SOURCE: &str = "source.mp4";
 
-/// One person and their batch.
-pub(crate) struct Person {
+/// One client and its batch.
+pub(crate) struct Client {
     pub(crate) world: Arc<World>,
     pub(crate) batch: String,
     pub(crate) clips: Vec<String>,
-    /// The batch's source does not exist.
-    pub(crate) mistaken: bool,
+    /// Whether the batch's source does not exist.
+    pub(crate) source_missing: bool,
 }
 
-impl Person {
+impl Client {
     pub(crate) fn draw(world: &Arc<World>, index: usize) -> Self {
-        let (number, mistaken) = world.draw(|rng| (rng.usize(1..=4), rng.u8(..12) == 0));
+        let (number, source_missing) = world.draw(|rng| (rng.usize(1..=4), rng.u8(..12) == 0));
         let clip = |index: usize| {
             let doom = match world.draw(|rng| rng.u8(..24)) {
                 0 | 1 => BROKEN,
@@ -43,14 +43,14 @@ impl Person {
             format!("c{index}{doom}")
         };
         let clips = (0..number).map(clip).collect();
-        Self { world: Arc::clone(world), batch: format!("b{index}"), clips, mistaken }
+        Self { world: Arc::clone(world), batch: format!("b{index}"), clips, source_missing }
     }
 
-    /// Does everything this person does.
-    pub(crate) async fn act(self) {
+    /// Runs all actions of this client.
+    pub(crate) async fn run(self) {
         sleep(self.world.draw_ms(0, 15_000)).await;
-        if self.mistaken || self.world.draw(|rng| rng.bool()) {
-            return self.send_by_topic().await;
+        if self.source_missing || self.world.draw(|rng| rng.bool()) {
+            return self.publish().await;
         }
         let twice = self.world.draw(|rng| rng.u8(..4)) == 0;
         if twice {
@@ -60,86 +60,87 @@ impl Person {
             self.send().await;
         }
         if self.world.draw(|rng| rng.u8(..6)) == 0 {
-            self.send_another_under_the_same_id().await;
+            self.send_other_under_same_id().await;
         }
-        self.change_their_mind_often().await;
+        self.cancel_and_retry().await;
     }
 
-    async fn send_by_topic(&self) {
+    async fn publish(&self) {
         let message = Message { data: self.request().encode_to_vec().into(), ..Message::default() };
-        // The topic itself does not fail here: that it took a request is where the fleet's promise begins.
+        // The topic itself does not fail here: the fleet's guarantees begin once the topic accepted a request.
         let _ = self.world.cloud.queue.publish(names::EXPORT_REQUESTS, message).await;
-        self.promise();
-        if !self.mistaken {
-            self.change_their_mind_often().await;
+        self.record_accepted();
+        if !self.source_missing {
+            self.cancel_and_retry().await;
         }
     }
 
-    async fn change_their_mind_often(&self) {
+    async fn cancel_and_retry(&self) {
         for _ in 0..self.world.draw(|rng| rng.u8(..4)) {
             sleep(self.world.draw_ms(0, 25_000)).await;
-            self.change_their_mind().await;
+            self.cancel_or_retry().await;
         }
     }
 
     fn request(&self) -> v1::ExportBatch {
-        let source = if self.mistaken { "missing.mp4" } else { SOURCE };
+        let source = if self.source_missing { "missing.mp4" } else { SOURCE };
+        let uri = format!("gs://{BUCKET}/{source}");
         let clips: Vec<String> =
             self.clips.iter().map(|id| format!(r#"{{"clipId":"{id}","startMs":0,"endMs":10000}}"#)).collect();
         let json = format!(
-            r#"{{"batchId":"{}","ownerUid":"u1","projectId":"p1","source":{{"uri":"gs://{BUCKET}/{source}"}},"clips":[{}]}}"#,
+            r#"{{"batchId":"{}","ownerUid":"u1","projectId":"p1","source":{{"uri":"{uri}"}},"clips":[{}]}}"#,
             self.batch,
             clips.join(",")
         );
         batch::from_json(json.as_bytes()).unwrap()
     }
 
-    fn promise(&self) {
-        self.world.trace(&self.batch, format_args!("was promised"));
+    fn record_accepted(&self) {
+        self.world.trace(&self.batch, format_args!("accepted"));
         let mut state = self.world.lock();
-        if self.mistaken {
-            state.ledger.refused.push(self.batch.clone());
+        if self.source_missing {
+            state.checker.refused.push(self.batch.clone());
         } else {
-            state.ledger.promised.insert(self.batch.clone(), self.clips.clone());
+            state.checker.accepted.insert(self.batch.clone(), self.clips.clone());
         }
     }
 
-    /// Sends the batch until it is taken.
+    /// Sends the batch until it is accepted.
     async fn send(&self) {
         let request = self.request();
         loop {
-            match self.ask("send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await {
-                Some(Ok(_)) => return self.promise(),
+            match self.call("send", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await {
+                Some(Ok(_)) => return self.record_accepted(),
                 Some(Err(Refusal::Unavailable(_))) | None => sleep(self.world.draw_ms(500, 4_000)).await,
                 Some(Err(refusal)) => {
-                    return self.world.violated(format!("{} was not taken: {refusal:?}", self.batch));
+                    return self.world.violated(format!("{} was not accepted: {refusal:?}", self.batch));
                 }
             }
         }
     }
 
-    /// Another request under a used id must change nothing.
-    async fn send_another_under_the_same_id(&self) {
-        self.world.count("another request came under a used id");
+    /// Another request with the same id must change nothing.
+    async fn send_other_under_same_id(&self) {
+        self.world.count("another request used the same id");
         let mut request = self.request();
         request.clips.truncate(1);
         request.clips[0].end_ms += 1_000;
         if let Some(Ok(_)) =
-            self.ask("send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await
+            self.call("send other", async |dispatch: Arc<Dispatch>| dispatch.accept(&request).await).await
         {
-            self.world.violated(format!("{} was taken twice, for different requests", self.batch));
+            self.world.violated(format!("{} was accepted twice, for different requests", self.batch));
         }
     }
 
     /// Cancels or retries, the whole batch or one clip.
-    async fn change_their_mind(&self) {
+    async fn cancel_or_retry(&self) {
         let batch = BatchId::parse(&self.batch).unwrap();
         let chosen = self.world.draw(|rng| rng.usize(..self.clips.len() + 1));
         let clip = self.clips.get(chosen).map(|clip| ClipId::parse(clip).unwrap());
         let cancels = self.world.draw(|rng| rng.bool());
         let verb = if cancels { "cancel" } else { "retry" };
         let answer = self
-            .ask(verb, async |dispatch: Arc<Dispatch>| match cancels {
+            .call(verb, async |dispatch: Arc<Dispatch>| match cancels {
                 true => dispatch.cancel(&batch, clip.as_ref()).await,
                 false => dispatch.retry(&batch, clip.as_ref(), RetryFilter::Ended).await,
             })
@@ -149,34 +150,34 @@ impl Person {
         }
     }
 
-    async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
+    async fn call<T, F: Future<Output = Result<T, Refusal>>>(
         &self,
         verb: &str,
-        question: impl FnOnce(Arc<Dispatch>) -> F,
+        request: impl FnOnce(Arc<Dispatch>) -> F,
     ) -> Option<Result<T, Refusal>> {
-        ask(&self.world, &self.batch, verb, question).await
+        call(&self.world, &self.batch, verb, request).await
     }
 }
 
-/// Asks any dispatcher that can be reached; `None` when there is none, or no answer.
-pub(crate) async fn ask<T, F: Future<Output = Result<T, Refusal>>>(
+/// Calls any dispatcher that is reachable; `None` when there is none, or no answer.
+pub(crate) async fn call<T, F: Future<Output = Result<T, Refusal>>>(
     world: &World,
     who: &str,
     verb: &str,
-    question: impl FnOnce(Arc<Dispatch>) -> F,
+    request: impl FnOnce(Arc<Dispatch>) -> F,
 ) -> Option<Result<T, Refusal>> {
     let reachable: Vec<_> = world.lock().dispatchers.values().cloned().collect();
     let chosen = world.draw(|rng| rng.choice(reachable))?;
-    world.trace(who, format_args!("asks to {verb}"));
-    let answer = timeout(PATIENCE, question(chosen)).await.ok();
-    let said = match &answer {
-        None => "nothing".to_owned(),
-        Some(Ok(_)) => "yes".to_owned(),
-        Some(Err(Refusal::Unavailable(error))) => format!("try again: {error}"),
+    world.trace(who, format_args!("requests {verb}"));
+    let answer = timeout(REQUEST_TIMEOUT, request(chosen)).await.ok();
+    let result = match &answer {
+        None => "no answer".to_owned(),
+        Some(Ok(_)) => "accepted".to_owned(),
+        Some(Err(Refusal::Unavailable(error))) => format!("unavailable: {error}"),
         Some(Err(Refusal::Invalid(failure) | Refusal::Conflict(failure) | Refusal::NotFound(failure))) => {
-            format!("no: {}", failure.code)
+            format!("refused: {}", failure.code)
         }
     };
-    world.trace(who, format_args!("asked to {verb} and heard {said}"));
+    world.trace(who, format_args!("{verb}: {result}"));
     answer
 }

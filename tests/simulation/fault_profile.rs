@@ -1,0 +1,155 @@
+//! The setup that a seed selects: the size of the run, and which faults it injects, at which rates. Each kind of fault
+//! is left out of half of the seeds, so that every combination occurs and none hides another.
+
+use clipfleet_domain::limits::MAX_DELIVERY_ATTEMPTS;
+use fastrand::Rng;
+use std::time::Duration;
+
+/// The faults of one seed. Rates are per call, per delivery or per attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultProfile {
+    /// Calls that fail without effect.
+    pub(crate) refused: f64,
+    /// Calls that take effect but report a failure.
+    pub(crate) answer_lost: f64,
+    /// Calls at which the caller's process dies, just before or just after the effect.
+    pub(crate) dies_at_call: f64,
+    /// Calls with a high latency.
+    pub(crate) slow: f64,
+    /// Messages that are delivered twice.
+    pub(crate) duplicated: f64,
+    /// Deliveries that are delayed, so that later ones overtake them.
+    pub(crate) delayed: f64,
+    /// Leases that expire although their process is running.
+    pub(crate) lease_lost: f64,
+    /// Acks and nacks that never reach the queue.
+    pub(crate) settlement_lost: f64,
+    /// Attempts that end in a transient failure.
+    pub(crate) transient: f64,
+    /// Attempts in which the media process dies.
+    pub(crate) crash: f64,
+    /// Jobs that the queue loses after it confirmed their publication.
+    pub(crate) job_lost: f64,
+    /// Mean time between two faults of a process; `None` where processes have none.
+    pub(crate) mean_fault_interval: Option<Duration>,
+    /// Maximum clock skew of a process, milliseconds.
+    pub(crate) skew_ms: i64,
+    /// How long faults are injected.
+    pub(crate) fault_period: Duration,
+}
+
+/// The size of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) batches: usize,
+    pub(crate) dispatchers: u32,
+    /// The maximum, where scalers own the pool.
+    pub(crate) workers: u32,
+    pub(crate) statuses: u32,
+    pub(crate) slots: u32,
+    /// Without scalers, all workers run all the time.
+    pub(crate) scalers: u32,
+    /// How often operators pause the fleet.
+    pub(crate) pauses: usize,
+    /// How often they redrive dead letters.
+    pub(crate) redrives: usize,
+    /// Deliveries of a job before it is dead-lettered. Some seeds use a low number, because no job would reach the
+    /// regular one.
+    pub(crate) deliveries: u32,
+}
+
+impl Scale {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        Self {
+            batches: rng.usize(1..=3),
+            dispatchers: rng.u32(1..=2),
+            workers: rng.u32(1..=3),
+            statuses: rng.u32(1..=2),
+            slots: rng.u32(1..=2),
+            scalers: if rng.bool() { rng.u32(1..=2) } else { 0 },
+            redrives: rng.usize(0..=2),
+            pauses: if rng.u8(..4) == 0 { rng.usize(1..=2) } else { 0 },
+            deliveries: if rng.u8(..3) == 0 { rng.u32(3..=6) } else { MAX_DELIVERY_ATTEMPTS },
+        }
+    }
+}
+
+impl FaultProfile {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        // One seed in twelve has no faults: there, no work may be repeated.
+        let fault_free = rng.u8(..12) == 0;
+        let fault_period = Duration::from_millis(rng.u64(30_000..90_000));
+        let mut rate = |max: f64| if fault_free || rng.bool() { 0.0 } else { rng.f64() * max };
+        let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.8, 0.3].map(&mut rate);
+        let [
+            refused,
+            answer_lost,
+            dies_at_call,
+            slow,
+            duplicated,
+            delayed,
+            lease_lost,
+            settlement_lost,
+            transient,
+            crash,
+        ] = rates;
+        // Rare, because the reconciler notices a lost job only after an hour of virtual time.
+        let job_lost = if !fault_free && rng.u8(..20) == 0 { 0.3 } else { 0.0 };
+        let process_faults = !fault_free && rng.bool();
+        let mean_fault_interval = process_faults.then(|| Duration::from_millis(rng.u64(5_000..60_000)));
+        let skew_ms = if fault_free || rng.bool() { 0 } else { rng.i64(1..=20_000) };
+        Self {
+            refused,
+            answer_lost,
+            dies_at_call,
+            slow,
+            duplicated,
+            delayed,
+            lease_lost,
+            settlement_lost,
+            transient,
+            crash,
+            job_lost,
+            mean_fault_interval,
+            skew_ms,
+            fault_period,
+        }
+    }
+
+    /// Whether the seed injects no fault at all.
+    pub(crate) fn is_fault_free(&self) -> bool {
+        let rates = [
+            self.refused,
+            self.answer_lost,
+            self.dies_at_call,
+            self.slow,
+            self.duplicated,
+            self.delayed,
+            self.lease_lost,
+            self.settlement_lost,
+            self.transient,
+            self.crash,
+            self.job_lost,
+        ];
+        rates.iter().all(|rate| *rate == 0.0) && self.mean_fault_interval.is_none() && self.skew_ms == 0
+    }
+
+    /// The profile after the fault period. The effects of earlier faults remain, and the fleet must recover from them.
+    pub(crate) fn without_faults(&self) -> Self {
+        Self {
+            refused: 0.0,
+            answer_lost: 0.0,
+            dies_at_call: 0.0,
+            slow: 0.0,
+            duplicated: 0.0,
+            delayed: 0.0,
+            lease_lost: 0.0,
+            settlement_lost: 0.0,
+            transient: 0.0,
+            crash: 0.0,
+            job_lost: 0.0,
+            mean_fault_interval: None,
+            ..self.clone()
+        }
+    }
+}
