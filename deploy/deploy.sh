@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Takes this checkout to Google Cloud: builds, pushes, applies, rolls out. See deploy/README.md.
+# Deploys this checkout to Google Cloud: builds, pushes, applies, rolls out. See deploy/README.md.
 #
 #   deploy/deploy.sh release [--canary PERCENT] [--builder local|cloud]
-#       Builds and pushes both images, applies infra/ with them. With --canary, so many percent of a pool's instances run the new workers and the
-#       others what they ran; without, all run them. The services follow at once: whatever cannot get ready replaces nothing.
+#       Builds and pushes both images, and applies infra/ with them. All workers run the new revision; with --canary,
+#       only that percentage of each pool's instances. The services always run the new revision, once it is ready.
 #   deploy/deploy.sh promote
-#       All workers run the newest revision.
+#       Moves all workers to the newest revision.
 #   deploy/deploy.sh rollback
-#       All workers run what they ran before the last release, and so do the services.
+#       Moves workers and services back to what they ran before the last release.
 #   deploy/deploy.sh status
-#       Which revisions run.
+#       Shows which revisions run.
 #
-# STATE_BUCKET  bucket of Terraform's state; asked for at the first run only
-# VAR_FILE      default infra/my.tfvars, which names project and region
-# POOLS         default: clipfleet-worker-gpu clipfleet-worker-cpu
-# APPROVE=no    let Terraform apply without asking
+# STATE_BUCKET  bucket of Terraform's state; needed at the first run only
+# VAR_FILE      Terraform variables with project and region; default: infra/my.tfvars
+# POOLS         worker pools; default: clipfleet-worker-gpu clipfleet-worker-cpu
+# APPROVE=no    Terraform applies without asking for approval
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 variables=${VAR_FILE:-infra/my.tfvars}
 read -ra pools <<<"${POOLS:-clipfleet-worker-gpu clipfleet-worker-cpu}"
 services=(clipfleet-dispatcher clipfleet-status)
-# Which images Terraform deploys; it reads every file of this name by itself.
+# The images that Terraform deploys. Terraform reads *.auto.tfvars by itself.
 images=infra/images.auto.tfvars
 
 fail() {
@@ -30,9 +30,9 @@ fail() {
   exit 1
 }
 
-say() { echo "deploy: $*" >&2; }
+log() { echo "deploy: $*" >&2; }
 
-# The value of a plain text variable.
+# The value of a string variable in the variables file.
 variable() {
   local value
   value=$(sed -nE "s/^ *$1 *= *\"([^\"]+)\".*/\1/p" "$variables")
@@ -42,16 +42,16 @@ variable() {
 
 prepare() {
   for tool in gcloud terraform; do
-    command -v "$tool" >/dev/null || fail "there is no $tool" "install it: deploy/README.md names the versions"
+    command -v "$tool" >/dev/null || fail "$tool is not installed" "install it; deploy/README.md has the versions"
   done
-  [[ -f $variables ]] || fail "there is no $variables" "cp infra/example.tfvars $variables, and adapt it"
+  [[ -f $variables ]] || fail "$variables does not exist" "cp infra/example.tfvars $variables, then adapt it"
   project=$(variable project)
   region=$(variable region)
 }
 
 pool() { gcloud run worker-pools "$@" --project="$project" --region="$region"; }
 
-# The revision that a pool's instances run, all or most of them; nothing where there is no such pool yet.
+# The revision that all or most of a pool's instances run; empty if the pool does not exist yet.
 running() {
   { pool describe "$1" --format='value(instanceSplitStatuses.revision)' 2>/dev/null || true; } | tr ';' '\n' | head -n 1
 }
@@ -67,24 +67,24 @@ release() {
   while (($#)); do
     case $1 in
     --canary)
-      [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || fail "--canary ${2:-} is no share" "give 1 to 99, in percent"
+      [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || fail "--canary ${2:-} is not a percentage" "use 1 to 99"
       canary=$2
       ;;
     --builder)
-      [[ ${2:-} =~ ^(local|cloud)$ ]] || fail "--builder ${2:-} is unknown" "local or cloud"
+      [[ ${2:-} =~ ^(local|cloud)$ ]] || fail "--builder ${2:-} is unknown" "use local or cloud"
       where=$2
       ;;
-    *) fail "$1 is no option of release" "see deploy/deploy.sh" ;;
+    *) fail "$1 is not an option of release" "see deploy/deploy.sh" ;;
     esac
     shift 2
   done
 
   if [[ ! -d infra/.terraform ]]; then
-    [[ -n ${STATE_BUCKET:-} ]] || fail "STATE_BUCKET is not set" "name the bucket of Terraform's state: STATE_BUCKET=... deploy/deploy.sh release"
+    [[ -n ${STATE_BUCKET:-} ]] || fail "STATE_BUCKET is not set" "set the bucket of Terraform's state: STATE_BUCKET=... deploy/deploy.sh release"
     terraform -chdir=infra init -backend-config="bucket=$STATE_BUCKET"
   fi
   if ! repository=$(terraform -chdir=infra output -raw image_repository 2>/dev/null); then
-    say "first release: making the repository, and all that needs no image"
+    log "first release: creating the repository and everything else that needs no image"
     apply
     repository=$(terraform -chdir=infra output -raw image_repository)
   fi
@@ -92,8 +92,8 @@ release() {
   local version revision
   version=$(git describe --always --dirty)
   revision=$(git rev-parse HEAD)
-  [[ $version != *-dirty ]] || fail "there are changes that are not committed" "commit them: an image is named after its commit"
-  say "building $version"
+  [[ $version != *-dirty ]] || fail "some changes are not committed" "commit them: an image is named after its commit"
+  log "building $version"
   if [[ $where == cloud ]]; then
     deploy/images.sh check
     gcloud builds submit --project="$project" --region="$region" --config=deploy/cloudbuild.yaml \
@@ -102,14 +102,15 @@ release() {
     gcloud auth configure-docker --quiet "${repository%%/*}"
     REPOSITORY=$repository VERSION=$version REVISION=$revision deploy/images.sh push
   fi
-  local made
-  made=$(for image in worker services; do
+  local pushed
+  pushed=$(for image in worker services; do
     digest=$(gcloud artifacts docker images describe "$repository/$image:$version" --project="$project" --format='value(image_summary.digest)')
-    [[ $digest == sha256:* ]] || fail "$repository/$image:$version has no digest" "look whether it was pushed"
+    [[ $digest == sha256:* ]] || fail "$repository/$image:$version has no digest" "check whether it was pushed"
     echo "${image}_image = \"$repository/$image@$digest\""
   done)
 
-  # What ran before is written down, and held to, before anything changes: a pool that is split by names keeps to them.
+  # Record the current revision of each pool before anything changes. A canary also pins the pool to it: a pool whose
+  # split names revisions keeps them when a new one is created.
   local before=() name now
   for name in "${pools[@]}"; do
     now=$(running "$name")
@@ -119,7 +120,7 @@ release() {
   done
   printf '%s\n' "${before[@]}" | sed '/^$/d' >infra/.before
   [[ ! -f $images ]] || cp "$images" infra/.images-before
-  printf '# Made by deploy/deploy.sh.\n%s\n' "$made" >"$images"
+  printf '# Written by deploy/deploy.sh.\n%s\n' "$pushed" >"$images"
   apply
 
   for name in "${pools[@]}"; do
@@ -131,9 +132,9 @@ release() {
     fi
   done
   if [[ -n $canary && ${#before[@]} -gt 0 ]]; then
-    say "$canary % of the workers run $version. Watch the dashboard, then: deploy/deploy.sh promote, or rollback"
+    log "$canary % of the workers run $version. Watch the dashboard, then run deploy/deploy.sh promote, or rollback"
   else
-    say "$version runs. Try it: deploy/smoke.sh"
+    log "$version is deployed. Test it: deploy/smoke.sh"
   fi
 }
 
@@ -145,15 +146,15 @@ promote() {
 
 rollback() {
   [[ -s infra/.before && -f infra/.images-before ]] ||
-    fail "no earlier release was made from this checkout" "deploy the earlier commit with release, or see deploy/README.md"
+    fail "no earlier release was made from this checkout" "release the earlier commit, or see deploy/README.md"
   local name revision
-  # Workers first: they are back at once, with the revision that is still there.
+  # Workers first, because their previous revision still exists and starts at once.
   while IFS='=' read -r name revision; do
     pool update-instance-split "$name" --to-revisions="$revision=100"
   done <infra/.before
   cp infra/.images-before "$images"
   apply
-  say "rolled back. The pools keep to their revisions until promote, or the next release"
+  log "rolled back. The pools keep these revisions until promote or the next release"
 }
 
 status() {
@@ -172,7 +173,7 @@ release | promote | rollback | status)
   "$@"
   ;;
 *)
-  sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'
+  sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit 2
   ;;
 esac

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs the system packages that building and testing need, if any is missing. Debian 12 or newer, or Ubuntu.
+# Installs the system packages for building and testing that are missing. For Debian 12 or newer, or Ubuntu.
 set -euo pipefail
 
 packages=(
   build-essential cmake pkg-config ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
-  python3 python3-venv # Google's clients for Python and Node, in tests
-  ffmpeg # sources, measurements and the reference that outputs are compared with
-  "$@" # what the caller needs besides
+  python3 python3-venv # for Google's clients for Python and Node, in tests
+  ffmpeg # creates sources, measures, and makes the references that outputs are compared with
+  "$@" # further packages of the caller
 )
 
 missing=()

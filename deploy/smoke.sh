@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Tries a fresh deployment: what `clipfleet doctor --cloud` says of it, then one clip from request to playable file.
+# Tests a new deployment: runs `clipfleet doctor --cloud`, then exports one clip from request to playable file.
 #
 #   deploy/smoke.sh gs://SOURCE_BUCKET/some-video.mp4
 #
-# Needed: gcloud, logged in (gcloud auth application-default login) as an owner or operator of the project, and the `clipfleet` program
-# (cargo build --release --bin clipfleet, or CLIPFLEET=PROGRAM). The video has to be 10 s long or longer.
+# Needs gcloud, logged in (gcloud auth application-default login) as an owner or operator of the project, and the
+# `clipfleet` program (cargo build --release --bin clipfleet, or CLIPFLEET=PROGRAM). The video must be at least 10 s
+# long.
 #
-# From Terraform's outputs, unless set: CLIPFLEET_SERVER (the dispatcher), GOOGLE_CLOUD_PROJECT, CLIPFLEET_DEFAULT_BUCKET.
-# CLIPFLEET_TOKEN: from gcloud, unless set; empty for a server that wants none.
+# Read from Terraform's outputs unless set: CLIPFLEET_SERVER (the dispatcher), GOOGLE_CLOUD_PROJECT,
+# CLIPFLEET_DEFAULT_BUCKET.
+# CLIPFLEET_TOKEN: read from gcloud unless set; empty for a server that needs none.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,8 +22,8 @@ fail() {
   exit 1
 }
 
-[[ $source == gs://*/* ]] || fail "${source:-no video} is no object" "deploy/smoke.sh gs://SOURCE_BUCKET/some-video.mp4"
-command -v "$program" >/dev/null || fail "there is no $program" "cargo build --release --bin clipfleet, or set CLIPFLEET"
+[[ $source == gs://*/* ]] || fail "${source:-no video} is not an object" "deploy/smoke.sh gs://SOURCE_BUCKET/some-video.mp4"
+command -v "$program" >/dev/null || fail "$program does not exist" "cargo build --release --bin clipfleet, or set CLIPFLEET"
 output() { terraform -chdir=infra output -raw "$1"; }
 export CLIPFLEET_SERVER=${CLIPFLEET_SERVER:-$(output dispatcher_url)}
 export CLIPFLEET_DEFAULT_BUCKET=${CLIPFLEET_DEFAULT_BUCKET:-$(output results_bucket)}
@@ -29,14 +31,14 @@ export GOOGLE_CLOUD_PROJECT=${GOOGLE_CLOUD_PROJECT:-$(output project)}
 export CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
 [[ -n $CLIPFLEET_TOKEN ]] || unset CLIPFLEET_TOKEN
 
-"$program" doctor --cloud || fail "the deployment lacks something" "mend what the doctor calls BROKEN, each with its remedy above"
+"$program" doctor --cloud || fail "the deployment is incomplete" "fix what the doctor reports as BROKEN; each line above has its remedy"
 
 clips=$(mktemp -d)
 "$program" export "$source" --clip smoke=0-10 --out "$clips" --json >"$clips/status.json" ||
-  fail "the clip was not made" "see what the program said above, $clips/status.json and deploy/runbook.md"
+  fail "the clip was not exported" "see the output above, $clips/status.json and deploy/runbook.md"
 file=$(find "$clips" -name '*.mp4' -size +10k)
-[[ -n $file ]] || fail "no file came back" "look at the batch: clipfleet batch show, and the worker's log"
-# Which encoder made it tells whether the GPU is used.
+[[ -n $file ]] || fail "no file was downloaded" "see clipfleet batch show, and the log of the worker"
+# The encoder shows whether the GPU is used.
 sed -nE 's/^ *"(encoder|fallbackReason|totalMs|encodeMs|queueMs)": (.*[^,]),?$/smoke: \1 \2/p' "$clips/status.json"
-echo "smoke: a clip of 10 s came back, $(stat --format=%s "$file") bytes"
+echo "smoke: exported a clip of 10 s, $(stat --format=%s "$file") bytes"
 rm -r "$clips"

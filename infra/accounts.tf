@@ -1,11 +1,11 @@
-# One account per role. Every right is bound on the one resource it is needed for, beside that resource's definition; what Firestore cannot
-# bind more narrowly than on the project is bound under a condition on the database.
+# One account per role. Every permission is bound on the single resource that needs it, next to the definition of that
+# resource. Firestore roles can only be bound on the project, so they carry a condition on the database.
 
 locals {
   roles = merge(
     {
-      dispatcher = "Takes batches, publishes jobs"
-      worker     = "Makes clips"
+      dispatcher = "Accepts batches, publishes jobs"
+      worker     = "Encodes clips"
       status     = "Folds events into documents"
     },
     var.scaler_enabled ? { scaler = "Sets the size of a worker pool" } : {},
@@ -13,7 +13,7 @@ locals {
 
   account = { for role, account in google_service_account.role : role => account.member }
 
-  # Who touches documents, and how. Workers only look whether their clip is still wanted.
+  # Access to documents. Workers only read whether their clip was cancelled or superseded.
   database_roles = merge(
     {
       dispatcher = "roles/datastore.user"
@@ -48,7 +48,7 @@ resource "google_project_iam_member" "database" {
   }
 }
 
-# Without key files, a URL is signed by asking IAM to sign as oneself.
+# Workers have no key files: they sign URLs by calling IAM as their own account.
 resource "google_service_account_iam_member" "worker_signs" {
   service_account_id = google_service_account.role["worker"].name
   role               = "roles/iam.serviceAccountTokenCreator"

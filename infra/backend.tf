@@ -1,4 +1,4 @@
-# The bucket is given at `terraform init -backend-config=bucket=...`: it has to be there before anything here is.
+# `terraform init -backend-config=bucket=...` names the bucket, which has to exist before any resource here.
 terraform {
   backend "gcs" {
     prefix = "clipfleet"

@@ -1,4 +1,4 @@
-# A budget writes; it stops nothing. What bounds the bill is l4_quota.
+# A budget sends notifications and stops nothing. The limit on costs is l4_quota.
 
 resource "google_billing_budget" "monthly" {
   count = var.billing_account == null ? 0 : 1
@@ -22,7 +22,7 @@ resource "google_billing_budget" "monthly" {
   threshold_rules {
     threshold_percent = 0.9
   }
-  # By the month's course so far: a pool that was left on shows in days.
+  # Forecast from the month so far, so that a pool that was left running shows within days.
   threshold_rules {
     threshold_percent = 1.0
     spend_basis       = "FORECASTED_SPEND"

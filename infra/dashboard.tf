@@ -1,17 +1,17 @@
-# One page, in the order of the flow: what waits, what is made and how, what fails.
+# One dashboard, in the order of the flow: what waits, what is encoded and how, what fails.
 
 locals {
-  pubsub_of = { for name, it in google_pubsub_subscription.this : name => "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${it.name}\"" }
+  pubsub_of = { for name, subscription in google_pubsub_subscription.this : name => "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${subscription.name}\"" }
   in_pools  = "resource.type=\"cloud_run_worker_pool\""
 
-  # Each tile: lines of (legend, filter, aligner, reducer, fields to group by).
+  # The lines of a tile: legend, filter, aligner, reducer, fields to group by.
   tiles = [
     {
       title = "Age of the oldest message, by subscription (s)"
       lines = [for name, filter in local.pubsub_of : [name, "${filter} AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", "ALIGN_MAX", "REDUCE_MAX", []]]
     },
     {
-      title = "Messages not acknowledged, by subscription (clip jobs at work included)"
+      title = "Unacknowledged messages, by subscription (includes clip jobs that are leased)"
       lines = [for name, filter in local.pubsub_of : [name, "${filter} AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", "ALIGN_MAX", "REDUCE_SUM", []]]
     },
     {
@@ -19,7 +19,7 @@ locals {
       lines = [["", "${local.in_pools} AND metric.type=\"${local.metric["clips_encoded"]}\"", "ALIGN_DELTA", "REDUCE_SUM", ["metric.label.encoder", "resource.label.worker_pool_name"]]]
     },
     {
-      title = "Milliseconds per clip, start to visible"
+      title = "Milliseconds per clip, acceptance to completion"
       lines = [for percentile in [50, 95] : ["p${percentile}", "${local.in_pools} AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.clip_milliseconds.name}\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_${format("%02d", percentile)}", []]]
     },
     {
@@ -27,18 +27,18 @@ locals {
       lines = [["", "${local.in_pools} AND metric.type=\"${local.metric["clips_failed"]}\"", "ALIGN_DELTA", "REDUCE_SUM", ["metric.label.code"]]]
     },
     {
-      title = "Attempts handed back, by code"
-      lines = [["", "${local.in_pools} AND metric.type=\"${local.metric["attempts_handed_back"]}\"", "ALIGN_DELTA", "REDUCE_SUM", ["metric.label.code"]]]
+      title = "Attempts requeued, by code"
+      lines = [["", "${local.in_pools} AND metric.type=\"${local.metric["attempts_requeued"]}\"", "ALIGN_DELTA", "REDUCE_SUM", ["metric.label.code"]]]
     },
     {
-      title = "Dead letters and batches published again"
+      title = "Dead letters and republished batches"
       lines = [
         ["dead letters", "${local.pubsub_of["clip-jobs-worker"]} AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\"", "ALIGN_DELTA", "REDUCE_SUM", []],
-        ["published again", "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["batches_stuck"]}\"", "ALIGN_DELTA", "REDUCE_SUM", []],
+        ["republished", "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["batches_stuck"]}\"", "ALIGN_DELTA", "REDUCE_SUM", []],
       ]
     },
     {
-      title = "GPUs: share of time at work"
+      title = "GPU utilization"
       lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/gpu/utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_50", ["resource.label.worker_pool_name"]]]
     },
   ]

@@ -1,11 +1,13 @@
-# Firestore: the database of status documents, what is indexed, what expires, who may read.
+# Firestore: the database of the status documents, its indexes, its TTL and its security rules.
 
 locals {
-  # Collection groups whose documents carry expiresAt. Deletion follows within a day or so, and costs one delete each.
+  # Collection groups whose documents have expiresAt. Firestore deletes them within about a day after that time, at the
+  # price of one delete each.
   expiring = toset(["exportBatches", "clips", "exportRequests"])
 
-  # Fields that nobody looks for by value. Each indexed field costs every write (a document is written up to once a second); an index on a time
-  # that only grows bears about 500 writes a second in a whole collection; and indexed arrays and maps count towards 40,000 entries per document.
+  # Fields that no query filters by. An index costs something at every write of its field, and a document is written up
+  # to once a second. An index on an increasing time limits a collection to about 500 writes a second. Indexed arrays
+  # and maps count towards the limit of 40,000 index entries per document.
   unindexed = {
     exportBatches  = ["updatedAt", "etaSeconds", "progress"]
     clips          = ["updatedAt", "etaSeconds", "progress", "attemptStartedAt", "fold", "history", "failureCodes", "timings", "usage", "outputUrl", "coverUrl"]
@@ -23,7 +25,7 @@ resource "google_firestore_database" "this" {
   name                              = "(default)"
   location_id                       = coalesce(var.firestore_location, var.region)
   type                              = "FIRESTORE_NATIVE"
-  concurrency_mode                  = "OPTIMISTIC" # writes of ours carry preconditions and hold no locks
+  concurrency_mode                  = "OPTIMISTIC" # our writes carry preconditions and hold no locks
   point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
   delete_protection_state           = var.deletion_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy                   = var.deletion_protection ? "ABANDON" : "DELETE"
@@ -31,8 +33,9 @@ resource "google_firestore_database" "this" {
   depends_on = [google_project_service.api]
 }
 
-# The programs' own searches ask for one field's value in the order of names, which needs no composite index. These two are for pages: a
-# person's batches, and a project's, newest first. The security rules make every query name its owner.
+# The programs' own queries filter by one field and sort by document name, which needs no composite index. These two
+# indexes are for pages that list the batches of a person, or of a project, newest first. The security rules require
+# that every query filters by its owner.
 resource "google_firestore_index" "batches_of" {
   for_each = {
     owner   = ["ownerUid"]
@@ -65,7 +68,7 @@ resource "google_firestore_field" "expires_at" {
   field      = "expiresAt"
 
   ttl_config {}
-  # TTL needs no index, and one on a growing time would be a hot spot.
+  # TTL needs no index, and an index on an increasing time would be a hot spot.
   index_config {}
 
   depends_on = [google_firestore_database.this]
@@ -93,7 +96,7 @@ resource "google_firebaserules_ruleset" "firestore" {
     }
   }
 
-  # The old set can only go when the release names the new one.
+  # The old ruleset can only be deleted once the release names the new one.
   lifecycle {
     create_before_destroy = true
   }

@@ -1,4 +1,4 @@
-# Where images are pushed to and pulled from.
+# The repository of the images.
 
 resource "google_artifact_registry_repository" "images" {
   location      = var.region
@@ -10,7 +10,7 @@ resource "google_artifact_registry_repository" "images" {
     immutable_tags = true
   }
 
-  # Media parsers are what attackers aim at: known holes in the image's packages are to be seen.
+  # Media parsers are a common target of attacks, so known vulnerabilities in the packages must be visible.
   vulnerability_scanning_config {
     enablement_config = "INHERITED"
   }
@@ -27,7 +27,7 @@ resource "google_artifact_registry_repository" "images" {
     id     = "delete-old"
     action = "DELETE"
     condition {
-      older_than = "7776000s" # 90 days: longer than anyone rolls back
+      older_than = "7776000s" # 90 days: no rollback goes further back
     }
   }
 

@@ -1,4 +1,4 @@
-# What several files need, and the APIs that everything stands on.
+# Values that several files use, and the APIs that all resources need.
 
 data "google_project" "this" {
   project_id = var.project
@@ -25,7 +25,7 @@ locals {
   # Settings of every role; see `clipfleet ROLE --help`.
   role_environment = merge({
     GOOGLE_CLOUD_PROJECT = var.project
-    CLIPFLEET_LOG_FORMAT = "json" # log metrics and alerts read its fields
+    CLIPFLEET_LOG_FORMAT = "json" # log-based metrics and alerts read its fields
     }, var.traces == null ? {} : {
     OTEL_EXPORTER_OTLP_ENDPOINT = var.traces.endpoint
     CLIPFLEET_TRACE_SHARE       = tostring(var.traces.share)

@@ -1,86 +1,87 @@
-# Metrics counted from log lines. The roles answer /metrics for Prometheus, too, but nothing on Cloud Run scrapes a worker pool by itself; what a
-# role logs once per clip is exact, needs no sidecar beside a GPU, and outlives the instance. tests/infra looks every message and field up in
-# the programs.
+# Metrics counted from log lines. The roles also serve /metrics for Prometheus, but Cloud Run scrapes no worker pool by
+# itself. A line that is logged once per clip is exact, needs no sidecar container next to a GPU, and outlives the
+# instance. tests/infra checks that the programs log every message and field that is named here.
 
 locals {
   from_workers = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\""
   from_roles   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=~\"^clipfleet-\""
 
-  # Codes of the runbook's section "The fleet" and those of rights and storage: what a request or a source did is theirs to mend, and would
-  # hide what is ours.
+  # The codes of the runbook's section "The fleet", and those about permissions and storage. Failures that a request or
+  # a source causes are left out: they would hide the fleet's own failures.
   fleet_codes = [
-    "audio_mismatch", "dead_lettered", "encode_black", "encode_failed", "encode_frozen", "encode_mismatch", "encode_slip",
-    "encoder_unavailable", "internal", "output_denied", "output_unavailable", "pipeline_crashed", "pipeline_not_started",
-    "pipeline_overdue", "pipeline_protocol", "pipeline_stalled", "reframe_mismatch", "reframe_slip", "scratch_full", "scratch_unavailable",
-    "source_denied", "source_unavailable", "verify_failed", "worker_lost",
+    "audio_mismatch", "dead_lettered", "encode_black", "encode_failed", "encode_frozen", "encode_mismatch",
+    "encode_slip", "encoder_unavailable", "internal", "output_denied", "output_unavailable", "pipeline_crashed",
+    "pipeline_not_started", "pipeline_overdue", "pipeline_protocol", "pipeline_stalled", "reframe_mismatch",
+    "reframe_slip", "scratch_full", "scratch_unavailable", "source_denied", "source_unavailable", "verify_failed",
+    "worker_lost",
   ]
 
   counted = {
     clips_ended = {
-      about  = "Clips that completed or failed"
-      filter = "${local.from_workers} AND (jsonPayload.message=\"clip completed\" OR jsonPayload.message=~\"^clip failed: \")"
-      labels = {}
+      description = "Clips that completed or failed"
+      filter      = "${local.from_workers} AND (jsonPayload.message=\"clip completed\" OR jsonPayload.message=~\"^clip failed: \")"
+      labels      = {}
     }
     clips_failed = {
-      about  = "Clips that failed, by code"
-      filter = "${local.from_workers} AND jsonPayload.message=~\"^clip failed: \""
-      labels = { code = "jsonPayload.code" }
+      description = "Clips that failed, by code"
+      filter      = "${local.from_workers} AND jsonPayload.message=~\"^clip failed: \""
+      labels      = { code = "jsonPayload.code" }
     }
     clips_failed_by_fleet = {
-      about  = "Clips that failed by no fault of request or source, by code"
-      filter = "${local.from_workers} AND jsonPayload.message=~\"^clip failed: \" AND jsonPayload.code=~\"^(${join("|", local.fleet_codes)})$\""
-      labels = { code = "jsonPayload.code" }
+      description = "Clips that failed by a fault of the fleet, by code"
+      filter      = "${local.from_workers} AND jsonPayload.message=~\"^clip failed: \" AND jsonPayload.code=~\"^(${join("|", local.fleet_codes)})$\""
+      labels      = { code = "jsonPayload.code" }
     }
     clips_encoded = {
-      about  = "Clips that were encoded (and not found made), by encoder"
-      filter = "${local.from_workers} AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false"
-      labels = { encoder = "jsonPayload.encoder" }
+      description = "Clips that were encoded, by encoder; results that already existed do not count"
+      filter      = "${local.from_workers} AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false"
+      labels      = { encoder = "jsonPayload.encoder" }
     }
-    clips_encoded_beside_cards = {
-      about  = "Clips that machines with a GPU encoded without it, by encoder"
-      filter = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"clipfleet-worker-gpu\" AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false AND jsonPayload.encoder!~\"^nv\""
-      labels = { encoder = "jsonPayload.encoder" }
+    clips_encoded_without_gpu = {
+      description = "Clips that instances with a GPU encoded without it, by encoder"
+      filter      = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"clipfleet-worker-gpu\" AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false AND jsonPayload.encoder!~\"^nv\""
+      labels      = { encoder = "jsonPayload.encoder" }
     }
-    attempts_handed_back = {
-      about  = "Attempts that met something that may pass, by code"
-      filter = "${local.from_workers} AND jsonPayload.message=~\"^attempt handed back: \" AND jsonPayload.code=~\".+\""
-      labels = { code = "jsonPayload.code" }
+    attempts_requeued = {
+      description = "Attempts that failed and were requeued, by code"
+      filter      = "${local.from_workers} AND jsonPayload.message=~\"^attempt requeued: \" AND jsonPayload.code=~\".+\""
+      labels      = { code = "jsonPayload.code" }
     }
     worker_cooldowns = {
-      about  = "Cooldowns of workers whose instance failed its clips, by code"
-      filter = "${local.from_workers} AND jsonPayload.message=\"entering cooldown after a local failure\""
-      labels = { code = "jsonPayload.code" }
+      description = "Cooldowns that workers entered because their instance failed clips, by code"
+      filter      = "${local.from_workers} AND jsonPayload.message=\"entering cooldown after a local failure\""
+      labels      = { code = "jsonPayload.code" }
     }
     batches_stuck = {
-      about  = "Batches whose jobs were published again since nothing was heard of them"
-      filter = "${local.from_roles} AND jsonPayload.message=\"nothing was heard of these clips for long: their jobs are published again\""
-      labels = {}
+      description = "Batches whose jobs were published again because no event arrived for their clips"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"no events from these clips: jobs published again\""
+      labels      = {}
     }
     folding_stopped = {
-      about  = "Times that the status service gave up folding"
-      filter = "${local.from_roles} AND jsonPayload.message=\"no events are folded any more\""
-      labels = {}
+      description = "Times that the status service stopped folding events"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"no events are folded any more\""
+      labels      = {}
     }
     documents_refused = {
-      about  = "Status documents that Firestore refused for good, and records that no dispatcher could read"
-      filter = "${local.from_roles} AND (jsonPayload.message=\"document refused\" OR jsonPayload.message=\"record left out\")"
-      labels = {}
+      description = "Status documents that Firestore refused permanently, and records that a dispatcher could not read"
+      filter      = "${local.from_roles} AND (jsonPayload.message=\"document refused\" OR jsonPayload.message=\"record left out\")"
+      labels      = {}
     }
     messages_dropped = {
-      about  = "Messages that no role could read"
-      filter = "(${local.from_workers} OR ${local.from_roles}) AND jsonPayload.message=~\"^dropped: \""
-      labels = {}
+      description = "Messages that a role could not decode"
+      filter      = "(${local.from_workers} OR ${local.from_roles}) AND jsonPayload.message=~\"^message dropped: \""
+      labels      = {}
     }
   }
 
-  metric = { for name, it in google_logging_metric.counted : name => "logging.googleapis.com/user/${it.name}" }
+  metric = { for name, metric in google_logging_metric.counted : name => "logging.googleapis.com/user/${metric.name}" }
 }
 
 resource "google_logging_metric" "counted" {
   for_each = local.counted
 
   name        = "clipfleet/${each.key}"
-  description = each.value.about
+  description = each.value.description
   filter      = each.value.filter
 
   label_extractors = { for label, field in each.value.labels : label => "EXTRACT(${field})" }
@@ -104,7 +105,7 @@ resource "google_logging_metric" "counted" {
 
 resource "google_logging_metric" "clip_milliseconds" {
   name            = "clipfleet/clip_milliseconds"
-  description     = "Milliseconds from an attempt's start to its visible clip"
+  description     = "Milliseconds from the acceptance of a clip to its completion"
   filter          = "${local.from_workers} AND jsonPayload.message=\"clip completed\" AND jsonPayload.reused=false"
   value_extractor = "EXTRACT(jsonPayload.total_ms)"
 
@@ -114,7 +115,7 @@ resource "google_logging_metric" "clip_milliseconds" {
     unit        = "ms"
   }
 
-  # From half a second to five hours, the longest attempt there can be.
+  # From half a second to five hours.
   bucket_options {
     exponential_buckets {
       num_finite_buckets = 30

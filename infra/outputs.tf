@@ -1,5 +1,5 @@
 output "image_repository" {
-  description = "Where images are pushed to."
+  description = "Repository to push images to."
   value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
 }
 
@@ -9,12 +9,12 @@ output "results_bucket" {
 }
 
 output "request_topic" {
-  description = "Topic that requests are published to."
+  description = "Topic to publish requests to."
   value       = google_pubsub_topic.this["export-requests"].id
 }
 
 output "dispatcher_url" {
-  description = "Address of the HTTP API; callers send an ID token with it as audience. Null before images are there."
+  description = "Address of the HTTP API. Callers send an ID token with this audience. Null before the images exist."
   value       = one([for role, service in google_cloud_run_v2_service.role : service.uri if role == "dispatcher"])
 }
 

@@ -1,19 +1,22 @@
-# Topics and subscriptions, as crates/cli/src/topology.rs makes them on one machine; tests/infra holds the two together.
+# Topics and subscriptions, equal to those that crates/cli/src/topology.rs creates on one machine; tests/infra compares
+# the two.
 #
-# No Pub/Sub schema is attached. Messages on export-requests come in two encodings (JSON and binary), and a schema allows one. The other
-# topics carry what our own programs of one build wrote, and a schema (one self-contained file, each revision committed before the programs
-# that need it) would add a step at which a rollout can stop the fleet and catch nothing that both sides do not check when they parse.
+# No Pub/Sub schema is attached. Messages on export-requests come in two encodings (JSON and binary), and a schema
+# allows only one. The other topics carry messages between programs of one build. A schema is one self-contained file,
+# and each revision must be committed before the programs that need it: one more step at which a rollout can stop the
+# fleet. It would catch nothing that both sides do not already check when they parse.
 
 locals {
   topics = toset(["export-requests", "clip-jobs", "clip-jobs-dead-letter", "progress-events"])
 
   subscriptions = merge(
     {
-      # A request that is handed back waits for something that is down: soon, but not at once.
+      # A request is handed back when a service that it needs is down: retry soon, but not immediately.
       export-requests-dispatcher = {
         topic = "export-requests", reader = "dispatcher", ack_deadline = 60, backoff = [1, 60], dead_letter = null
       }
-      # Both short, so that a dead worker's clip starts elsewhere within the minute. Living workers extend their leases.
+      # Short deadline and backoff, so that the clip of a dead worker starts elsewhere within a minute. Running workers
+      # extend their leases.
       clip-jobs-worker = {
         topic = "clip-jobs", reader = "worker", ack_deadline = 20, backoff = [1, 30], dead_letter = "clip-jobs-dead-letter"
       }
@@ -31,9 +34,11 @@ locals {
     } : {},
   )
 
-  dead_lettered = { for name, it in local.subscriptions : name => it if it.dead_letter != null }
+  dead_lettered = {
+    for name, subscription in local.subscriptions : name => subscription if subscription.dead_letter != null
+  }
 
-  # The most that Pub/Sub can be told; domain::limits ends a clip long before.
+  # The maximum that Pub/Sub accepts. The limits in domain::limits end a clip long before.
   max_delivery_attempts = 100
 
   publishers = {
@@ -50,7 +55,7 @@ resource "google_pubsub_topic" "this" {
 
   name = each.value
 
-  # Messages name people's videos: they are kept in the region, from wherever they are published.
+  # Messages name people's videos, so they are stored in the region, wherever they are published from.
   message_storage_policy {
     allowed_persistence_regions = [var.region]
   }
@@ -64,10 +69,10 @@ resource "google_pubsub_subscription" "this" {
   name                 = each.key
   topic                = google_pubsub_topic.this[each.value.topic].id
   ack_deadline_seconds = each.value.ack_deadline
-  # The longest there is: an outage over a long weekend costs no clip.
+  # Seven days, so that an outage over a long weekend loses no clip.
   message_retention_duration = "604800s"
 
-  # A fleet that rests for a month is still there after it.
+  # A subscription must not expire while the fleet is idle for a month.
   expiration_policy {
     ttl = ""
   }
@@ -110,8 +115,8 @@ resource "google_pubsub_topic_iam_member" "requester" {
   member = each.value
 }
 
-# Pub/Sub itself moves what is given up: it publishes it to the one topic and acknowledges it on the other's subscription. Without these two
-# rights it goes on delivering for ever, and says so nowhere but in a metric.
+# Pub/Sub itself forwards dead letters: it publishes them to the dead-letter topic and acknowledges them on the original
+# subscription. Without these two permissions it keeps redelivering, and only a metric shows that.
 resource "google_pubsub_topic_iam_member" "dead_letter_agent" {
   for_each = local.dead_lettered
 

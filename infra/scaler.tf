@@ -1,8 +1,11 @@
-# What the scaler may do: set one pool's count. Its service comes from services.tf, subscription and account from queue.tf and accounts.tf.
+# The permissions of the scaler: it sets the instance count of one pool. Its service is in services.tf, its subscription
+# in queue.tf, its account in accounts.tf.
 
-# `run.developer` may change a pool's image as well as its count; there is no narrower role. It is bound on the one pool and nothing else.
+# `run.developer` also allows changing the pool's image; no narrower role exists. It is bound on this one pool only.
 resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
-  for_each = { for name, it in local.pools : name => it if var.scaler_enabled && local.deployed == 1 && name == var.scaler.pool }
+  for_each = {
+    for name, pool in local.pools : name => pool if var.scaler_enabled && local.deployed == 1 && name == var.scaler.pool
+  }
 
   name     = google_cloud_run_v2_worker_pool.worker[each.key].name
   location = var.region

@@ -1,5 +1,5 @@
-# Dispatcher, status and, where it is enabled, the scaler. All pull from Pub/Sub besides answering HTTP, so each always has an instance, with its
-# CPU always on: what scales to zero receives nothing.
+# Dispatcher, status and, where it is enabled, the scaler. All of them pull from Pub/Sub and serve HTTP. So each always
+# has an instance whose CPU is always allocated: a service at zero instances receives no messages.
 
 locals {
   services = {
@@ -8,7 +8,7 @@ locals {
         CLIPFLEET_DEFAULT_BUCKET  = google_storage_bucket.results.name
         CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
       }
-      # A second one takes over at once when the first is moved; both may pull.
+      # Several instances may pull at once, so a second one takes over immediately when Cloud Run moves the first.
       max_instances = 3
       cpu           = "1"
       memory        = "512Mi"
@@ -17,7 +17,8 @@ locals {
       environment = {
         CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
       }
-      # One folds 10,000 events a second. A second would be right, too, but both would write the same documents and read them again and again.
+      # One instance folds 10,000 events a second. Two would be correct, too, but they would write the same documents
+      # and have to read them again after each conflict.
       max_instances = 1
       cpu           = "1"
       memory        = "1Gi"
@@ -32,7 +33,7 @@ locals {
         CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
         CLIPFLEET_SLOTS                         = tostring(local.pools[var.scaler.pool].shape.slots)
       }
-      # Of several, one leads and the others wait; a rollout has two for a moment.
+      # One instance leads and any other waits. During a rollout there are briefly two.
       max_instances = 1
       cpu           = "1"
       memory        = "512Mi"
@@ -45,13 +46,15 @@ locals {
 }
 
 resource "google_cloud_run_v2_service" "role" {
-  for_each = { for role, it in local.services : role => it if local.deployed == 1 && contains(keys(local.roles), role) }
+  for_each = {
+    for role, service in local.services : role => service if local.deployed == 1 && contains(keys(local.roles), role)
+  }
 
   name                = "clipfleet-${each.key}"
   location            = var.region
   description         = local.roles[each.key]
   deletion_protection = var.deletion_protection
-  # Callers are authenticated by IAM; functions call from outside the network, and nobody calls status.
+  # IAM authenticates callers. Cloud Functions call the dispatcher from outside the network; no client calls status.
   ingress = each.key == "dispatcher" ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
   template {
@@ -91,7 +94,8 @@ resource "google_cloud_run_v2_service" "role" {
         }
       }
 
-      # Ready when it has reached what it needs; a role that cannot (missing rights, say) never replaces one that can.
+      # A role is ready once it has reached the services that it needs. A revision that cannot (for example without
+      # permissions) never replaces a working one.
       startup_probe {
         period_seconds    = 2
         timeout_seconds   = 1
@@ -101,7 +105,7 @@ resource "google_cloud_run_v2_service" "role" {
         }
       }
 
-      # `/health` says that the process lives, and no more: an outage of Pub/Sub must not restart it.
+      # `/health` only reports that the process runs: an outage of Pub/Sub must not restart it.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 3
@@ -113,7 +117,7 @@ resource "google_cloud_run_v2_service" "role" {
     }
   }
 
-  # Who rolls out decides how much traffic a new revision gets.
+  # The rollout decides how much traffic a new revision gets.
   lifecycle {
     ignore_changes = [traffic, client, client_version]
   }
@@ -126,7 +130,7 @@ resource "google_cloud_run_v2_service" "role" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for key, it in local.invokers : key => it if local.deployed == 1 }
+  for_each = { for key, invoker in local.invokers : key => invoker if local.deployed == 1 }
 
   name     = google_cloud_run_v2_service.role[each.value.service].name
   location = var.region

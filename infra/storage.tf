@@ -1,4 +1,4 @@
-# The bucket of results. Sources lie in buckets of the product, which are only named.
+# The bucket of results. Sources are in buckets of the product, which are not managed here.
 
 locals {
   results_bucket = coalesce(var.results_bucket, "${var.project}-clips")
@@ -11,13 +11,14 @@ resource "google_storage_bucket" "results" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
-  # A clip is written once and never overwritten, so what becomes noncurrent was deleted by someone: kept for a while against mistakes.
+  # A clip is written once and never overwritten, so an object becomes noncurrent only when it is deleted. It is kept
+  # for a while in case that was a mistake.
   versioning {
     enabled = true
   }
 
   soft_delete_policy {
-    retention_duration_seconds = 0 # versioning does it, by name and for less
+    retention_duration_seconds = 0 # versioning does the same, by name and at a lower price
   }
 
   lifecycle_rule {
@@ -30,7 +31,8 @@ resource "google_storage_bucket" "results" {
     }
   }
 
-  # For other tools that write here; what a dying worker left half sent ends by itself after a week, and costs nothing meanwhile.
+  # For other tools that write here. The unfinished upload of a worker that died expires by itself after a week and
+  # costs nothing until then.
   lifecycle_rule {
     condition {
       age = 1
@@ -40,8 +42,9 @@ resource "google_storage_bucket" "results" {
     }
   }
 
-  # Manifests and covers belong to the clip that names them, and a dead attempt's to none. A lifecycle rule cannot tell the two apart, so it
-  # never deletes either before the clips themselves: with a retention, all go together; without, the few orphans stay (some kB each).
+  # A manifest or cover belongs to the clip that names it; those of a dead attempt belong to no clip. A lifecycle rule
+  # cannot tell the two apart, so none deletes them before the clips: with a retention, all are deleted together;
+  # without one, the few orphans stay (some kB each).
   dynamic "lifecycle_rule" {
     for_each = var.results_retention_days == null ? [] : [var.results_retention_days]
     content {
@@ -55,7 +58,7 @@ resource "google_storage_bucket" "results" {
     }
   }
 
-  # Pages play results by signed URL; players ask for ranges.
+  # Pages play results by signed URL, and players request ranges.
   dynamic "cors" {
     for_each = length(var.browser_origins) == 0 ? [] : [var.browser_origins]
     content {
@@ -69,14 +72,15 @@ resource "google_storage_bucket" "results" {
   depends_on = [google_project_service.api]
 }
 
-# Creates clips, looks whether they are there, and deletes what its own dead attempts left: not `objectCreator`, which cannot look.
+# The worker creates clips, checks whether they exist, and deletes the objects of its own failed attempts.
+# `objectCreator` would not suffice: it cannot read.
 resource "google_storage_bucket_iam_member" "worker_results" {
   bucket = google_storage_bucket.results.name
   role   = "roles/storage.objectUser"
   member = local.account["worker"]
 }
 
-# Sources may lie beside results: a result of one export can be the source of the next.
+# The bucket of results may also hold sources: the result of one export can be the source of the next.
 resource "google_storage_bucket_iam_member" "dispatcher_results" {
   bucket = google_storage_bucket.results.name
   role   = "roles/storage.objectViewer"

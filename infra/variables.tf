@@ -1,19 +1,19 @@
 variable "project" {
-  description = "Id of the Google Cloud project."
+  description = "ID of the Google Cloud project."
   type        = string
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and starts with a letter."
+    error_message = "A project ID has 6 to 30 lower-case letters, digits and hyphens, and starts with a letter."
   }
 }
 
 variable "region" {
-  description = "Region of everything. It has to offer L4 on Cloud Run."
+  description = "Region of all resources. It must offer L4 on Cloud Run."
   type        = string
   default     = "europe-west4"
 
-  # us-central1 and asia-south1 have L4, too, but by invitation.
+  # us-central1 and asia-south1 offer L4 by invitation only.
   validation {
     condition     = contains(["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "us-central1", "asia-south1"], var.region)
     error_message = "Cloud Run offers L4 in us-east4, europe-west1, europe-west4, asia-southeast1 and, by invitation, in us-central1 and asia-south1."
@@ -21,63 +21,63 @@ variable "region" {
 }
 
 variable "firestore_location" {
-  description = "Location of the Firestore database; it can never be changed. Null: the region."
+  description = "Location of the Firestore database. It cannot be changed later. Null: the region."
   type        = string
   default     = null
 }
 
 variable "create_database" {
-  description = "Whether the (default) database is made here. False where the product has one already: only indexes and TTL are added to it then."
+  description = "Whether to create the (default) database. Set to false if the product already has one: then only indexes and TTL are added to it."
   type        = bool
   default     = true
 }
 
 variable "release_firestore_rules" {
-  description = "Whether firestore.rules becomes the database's rules. A database has one set of rules: where the product has its own, merge the file into it by hand and leave this false."
+  description = "Whether to release firestore.rules as the rules of the database. A database has one ruleset: if the product has its own, merge the file into it by hand and leave this false."
   type        = bool
   default     = false
 }
 
 variable "services_image" {
-  description = "Image of dispatcher, status and scaler, by digest. Null: the services and pools are not made yet (first apply, before anything was pushed)."
+  description = "Image of dispatcher, status and scaler, by digest. Null: services and pools are not created yet (first apply, before any image was pushed)."
   type        = string
   default     = null
 
   validation {
     condition     = var.services_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.services_image))
-    error_message = "An image is named by digest (NAME@sha256:...): a tag may come to mean something else between plan and start."
+    error_message = "An image must be named by digest (NAME@sha256:...), because a tag may point to another image between plan and start."
   }
 }
 
 variable "worker_image" {
-  description = "Image of the workers, by digest. Null: as for services_image."
+  description = "Image of the workers, by digest. Null: same as for services_image."
   type        = string
   default     = null
 
   validation {
     condition     = var.worker_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.worker_image))
-    error_message = "An image is named by digest (NAME@sha256:...): a tag may come to mean something else between plan and start."
+    error_message = "An image must be named by digest (NAME@sha256:...), because a tag may point to another image between plan and start."
   }
 
   validation {
     condition     = (var.worker_image == null) == (var.services_image == null)
-    error_message = "Set both images or neither: the roles are deployed from one build."
+    error_message = "Set both images or neither: all roles must be deployed from one build."
   }
 }
 
 variable "source_buckets" {
-  description = "Existing buckets that sources lie in. Workers and dispatcher may read them; nothing else about them is managed here."
+  description = "Existing buckets that hold sources. Workers and dispatcher get read access; nothing else about the buckets is managed here."
   type        = set(string)
   default     = []
 
   validation {
     condition     = alltrue([for bucket in var.source_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", bucket))])
-    error_message = "Give bucket names, without gs://."
+    error_message = "Use bucket names without gs://."
   }
 }
 
 variable "results_bucket" {
-  description = "Name of the bucket of results, which is made here. Null: PROJECT-clips."
+  description = "Name of the bucket of results, which is created here. Null: PROJECT-clips."
   type        = string
   default     = null
 }
@@ -87,15 +87,15 @@ variable "results_retention_days" {
   type        = number
   default     = null
 
-  # A status document lives 30 days and names its result.
+  # A status document is kept for 30 days and names its result.
   validation {
     condition     = var.results_retention_days == null || try(var.results_retention_days >= 30, false)
-    error_message = "Results live at least as long as the documents that name them: 30 days."
+    error_message = "Results must be kept at least as long as the documents that name them: 30 days."
   }
 }
 
 variable "legacy_mirror" {
-  description = "Whether the documents of the product that came before (wizardProcessingJobs, clipProcessing of wizardProjects) are kept up to date, too."
+  description = "Whether the documents of the previous product (wizardProcessingJobs, clipProcessing of wizardProjects) are also kept up to date."
   type        = bool
   default     = false
 }
@@ -112,7 +112,7 @@ variable "browser_origins" {
 }
 
 variable "requesters" {
-  description = "Who may ask for exports, by topic or HTTP: the accounts of Cloud Functions, for example serviceAccount:web@PROJECT.iam.gserviceaccount.com."
+  description = "Members that may request exports, by topic or HTTP: the accounts of Cloud Functions, for example serviceAccount:web@PROJECT.iam.gserviceaccount.com."
   type        = set(string)
   default     = []
 
@@ -123,7 +123,7 @@ variable "requesters" {
 }
 
 variable "operators" {
-  description = "People who may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools."
+  description = "Members that may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools."
   type        = set(string)
   default     = []
 
@@ -134,25 +134,26 @@ variable "operators" {
 }
 
 variable "l4_quota" {
-  description = "L4 of the project in the region, as Google granted them (without zonal redundancy). The pool must never be asked for more."
+  description = "L4 quota that Google granted to the project in the region (without zonal redundancy). The pool is never set to more instances."
   type        = number
   default     = 3
 
   validation {
     condition     = var.l4_quota >= 0 && var.l4_quota <= 1000 && floor(var.l4_quota) == var.l4_quota
-    error_message = "A whole number of GPUs from 0 to 1000."
+    error_message = "l4_quota must be a whole number from 0 to 1000."
   }
 }
 
 variable "gpu_worker" {
-  description = "Shape of a worker with an L4. `slots` clips at once: one H.264 session uses one of the GPU's two encoders, so fewer than 2 leave one idle."
+  description = "Shape of a worker with an L4. `slots` is the number of clips at once: one H.264 session uses one of the GPU's two encoders, so fewer than 2 slots leave one idle."
   type = object({
     cpu           = optional(number, 8)
     memory_gib    = optional(number, 32)
     slots         = optional(number, 2)
     cache_mib     = optional(number, 512)
     initial_count = optional(number, 0)
-    # `auto` goes on without a GPU that fails its self-test, at a CPU's speed and a GPU's price, and an alert says so; `true` refuses to start.
+    # If the GPU fails its self-test, `auto` continues without it, at a CPU's speed and a GPU's price, and an alert
+    # fires; `true` refuses to start.
     gpu_enabled = optional(string, "auto")
   })
   default  = {}
@@ -163,25 +164,26 @@ variable "gpu_worker" {
     error_message = "An L4 needs at least 4 vCPU and 16 GiB; Cloud Run offers up to 8 vCPU and 32 GiB."
   }
 
-  # Cloud Run's disk is memory: a slot takes up to 4 GiB for its process and twice a clip of up to 2 GiB (see domain::limits).
+  # The disk of a Cloud Run instance is memory. A slot takes up to 4 GiB for its process, and twice the size of its
+  # clip, at most 2 GiB (see domain::limits).
   validation {
     condition     = var.gpu_worker.slots >= 1 && var.gpu_worker.slots * 6 <= var.gpu_worker.memory_gib - 2
-    error_message = "Each slot takes up to 6 GiB (process and scratch files), and 2 GiB are kept for the worker itself: fewer slots or more memory."
+    error_message = "Each slot takes up to 6 GiB (process and scratch files), and the worker itself needs 2 GiB: use fewer slots or more memory."
   }
 
   validation {
     condition     = contains(["auto", "true"], var.gpu_worker.gpu_enabled)
-    error_message = "auto or true; who wants no GPU uses the CPU pool."
+    error_message = "gpu_enabled is auto or true; to work without GPUs, use the CPU pool."
   }
 
   validation {
     condition     = var.gpu_worker.initial_count >= 0 && var.gpu_worker.initial_count <= var.l4_quota
-    error_message = "Not more instances than GPUs (l4_quota)."
+    error_message = "Not more instances than GPUs: initial_count is at most l4_quota."
   }
 }
 
 variable "cpu_worker" {
-  description = "Shape of a worker without a GPU. The pool is made with no instance: it is what is turned on when GPUs are missing."
+  description = "Shape of a worker without a GPU. The pool starts with no instance; raise its count when GPUs run out."
   type = object({
     cpu           = optional(number, 8)
     memory_gib    = optional(number, 16)
@@ -194,23 +196,23 @@ variable "cpu_worker" {
 
   validation {
     condition     = contains([2, 4, 6, 8], var.cpu_worker.cpu) && var.cpu_worker.memory_gib >= 8 && var.cpu_worker.memory_gib <= 32
-    error_message = "2, 4, 6 or 8 vCPU and 8 to 32 GiB."
+    error_message = "Use 2, 4, 6 or 8 vCPU and 8 to 32 GiB."
   }
 
   validation {
     condition     = var.cpu_worker.slots >= 1 && var.cpu_worker.slots * 6 <= var.cpu_worker.memory_gib - 2
-    error_message = "Each slot takes up to 6 GiB (process and scratch files), and 2 GiB are kept for the worker itself: fewer slots or more memory."
+    error_message = "Each slot takes up to 6 GiB (process and scratch files), and the worker itself needs 2 GiB: use fewer slots or more memory."
   }
 }
 
 variable "scaler_enabled" {
-  description = "Whether the scaler's service, account and subscription are made. Without it people set the pools' sizes."
+  description = "Whether to create the service, account and subscription of the scaler. Without it, operators set the sizes of the pools."
   type        = bool
   default     = true
 }
 
 variable "scaler" {
-  description = "What the scaler is asked for; deploy/scaling.md has the formula. `pool` is the one whose size it sets, `dry_run` decides and logs only, `min_schedule` is a minimum by the hour in UTC such as `mon-fri 07:00-19:00=1`. The most is l4_quota, or max_cpu_instances."
+  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is l4_quota, or max_cpu_instances for the CPU pool."
   type = object({
     pool                   = optional(string, "gpu")
     dry_run                = optional(bool, false)
@@ -229,12 +231,12 @@ variable "scaler" {
 
   validation {
     condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
-    error_message = "Not more workers always than there may be at most (l4_quota, or max_cpu_instances)."
+    error_message = "Not more workers always than the maximum: scaler.min is at most l4_quota, or max_cpu_instances for the CPU pool."
   }
 
   validation {
     condition     = var.scaler.pool == "cpu" || !var.scaler_enabled || var.l4_quota >= 1
-    error_message = "A pool of GPUs needs a quota of at least one (l4_quota); without any, scale the cpu pool."
+    error_message = "The GPU pool needs an l4_quota of at least one; without any, scale the CPU pool."
   }
 
   validation {
@@ -249,13 +251,13 @@ variable "scaler" {
 }
 
 variable "prices" {
-  description = "US dollars per second that clips' estimated costs are made of, such as `vcpu=0.000011244,gib=0.000001235,gpu=0.0001867`. Null: the list prices of us-central1 that the program knows."
+  description = "Prices in US dollars per second for the estimated costs of clips, such as `vcpu=0.000011244,gib=0.000001235,gpu=0.0001867`. Null: the program's default, list prices of us-central1."
   type        = string
   default     = null
 }
 
 variable "traces" {
-  description = "Where traces go: a collector that speaks OTLP over gRPC (see deploy/README.md), and the share of traces that is kept. Null: no traces."
+  description = "Destination of traces: the endpoint of a collector for OTLP over gRPC (see deploy/README.md), and the share of traces that is kept. Null: no traces."
   type = object({
     endpoint = string
     share    = optional(number, 0.1)
@@ -263,51 +265,51 @@ variable "traces" {
   default = null
 
   validation {
-    condition     = var.traces == null || can(regex("^https?://[^/]+$", var.traces.endpoint)) && var.traces.share >= 0 && var.traces.share <= 1
-    error_message = "An endpoint such as http://collector:4317, and a share from 0 to 1."
+    condition     = var.traces == null ? true : can(regex("^https?://[^/]+$", var.traces.endpoint)) && var.traces.share >= 0 && var.traces.share <= 1
+    error_message = "Use an endpoint such as http://collector:4317, and a share from 0 to 1."
   }
 }
 
 variable "notification_emails" {
-  description = "Whom alerts and the budget write to."
+  description = "Recipients of alerts and budget notifications."
   type        = set(string)
   default     = []
 
   validation {
     condition     = alltrue([for address in var.notification_emails : can(regex("^[^@ ]+@[^@ ]+$", address))])
-    error_message = "Give e-mail addresses."
+    error_message = "Use e-mail addresses."
   }
 }
 
 variable "notification_channels" {
-  description = "Further notification channels by their full names (pagers are made by hand: they hold secrets)."
+  description = "Full names of further notification channels. Create pagers by hand, because they hold secrets."
   type        = set(string)
   default     = []
 }
 
 variable "runbook_url" {
-  description = "Where deploy/runbook.md can be read; alerts link to its sections."
+  description = "Address of deploy/runbook.md, as operators can read it. Alerts link to its sections."
   type        = string
 
   validation {
     condition     = can(regex("^https://[^#]+$", var.runbook_url))
-    error_message = "An https address without fragment."
+    error_message = "Use an https address without fragment."
   }
 }
 
 variable "queue_age_alert_minutes" {
-  description = "Age of the oldest unfinished clip job that wakes someone. It counts waiting and working, so it must be well above the longest usual batch."
+  description = "Age of the oldest unfinished clip job at which an alert fires. It includes waiting and encoding, so it must be well above the duration of the longest usual batch."
   type        = number
   default     = 30
 
   validation {
     condition     = var.queue_age_alert_minutes >= 5 && var.queue_age_alert_minutes <= 1440
-    error_message = "5 minutes to a day."
+    error_message = "Use 5 to 1440 minutes (one day)."
   }
 }
 
 variable "billing_account" {
-  description = "Billing account that the budget is made in. Null: no budget."
+  description = "Billing account in which to create the budget. Null: no budget."
   type        = string
   default     = null
 
@@ -318,18 +320,18 @@ variable "billing_account" {
 }
 
 variable "monthly_budget" {
-  description = "Whole units of the billing account's currency per month. One L4 worker that never stops costs about 830 USD."
+  description = "Monthly budget, in whole units of the billing account's currency. One L4 worker that never stops costs about 830 USD."
   type        = number
   default     = 1000
 
   validation {
     condition     = var.monthly_budget > 0 && floor(var.monthly_budget) == var.monthly_budget
-    error_message = "A whole number above 0."
+    error_message = "Use a whole number above 0."
   }
 }
 
 variable "deletion_protection" {
-  description = "Whether what holds data (database, results) and what does work (services, pools) is protected from `terraform destroy`."
+  description = "Whether the database, the bucket of results, the services and the pools are protected from `terraform destroy`."
   type        = bool
   default     = true
 }

@@ -1,11 +1,11 @@
 terraform {
-  # Input validation that looks at other variables needs 1.9.
+  # Validation of a variable against other variables needs 1.9.
   required_version = ">= 1.9"
 
   required_providers {
     google = {
       source = "hashicorp/google"
-      # Worker pools are stable, with all their scaling fields, from 7 on.
+      # The first version with stable worker pools and all their scaling fields.
       version = "~> 7.0"
     }
   }
@@ -14,7 +14,7 @@ terraform {
 provider "google" {
   project = var.project
   region  = var.region
-  # Budgets and quotas are billed to the project itself and not to the project of whoever applies this.
+  # Calls to the budget and quota APIs count against this project, not against the caller's own project.
   user_project_override = true
   billing_project       = var.project
 

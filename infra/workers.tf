@@ -1,5 +1,6 @@
-# Two pools that lease from the same subscription: one with a GPU, one without. Neither scales itself (Cloud Run does not scale pools with
-# GPUs, and picks any instance to stop): whoever owns the count sets it, and Terraform only says what it is at first.
+# Two pools that lease from the same subscription: one with a GPU, one without. Neither pool scales itself: Cloud Run
+# does not scale pools with GPUs, and it stops any instance, busy or idle. The scaler or an operator sets the instance
+# count; Terraform only sets the initial one.
 
 locals {
   pools = {
@@ -19,11 +20,11 @@ locals {
 }
 
 resource "google_cloud_run_v2_worker_pool" "worker" {
-  for_each = { for name, it in local.pools : name => it if local.deployed == 1 }
+  for_each = { for name, pool in local.pools : name => pool if local.deployed == 1 }
 
   name                = "clipfleet-worker-${each.key}"
   location            = var.region
-  description         = "Makes clips, ${each.value.accelerator ? "on an L4" : "on CPUs"}"
+  description         = "Encodes clips ${each.value.accelerator ? "on an L4" : "on CPUs"}"
   deletion_protection = var.deletion_protection
 
   scaling {
@@ -33,7 +34,8 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
   template {
     service_account = google_service_account.role["worker"].email
-    # A zone's outage costs clips a minute, not the batch; redundancy costs half as much again, from a quota of its own.
+    # The outage of a zone delays clips by a minute and loses no batch. Redundancy costs half as much again, and has its
+    # own quota.
     gpu_zonal_redundancy_disabled = each.value.accelerator ? true : null
 
     dynamic "node_selector" {
@@ -59,11 +61,11 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
       dynamic "env" {
         for_each = merge(local.role_environment, each.value.environment, var.prices == null ? {} : { CLIPFLEET_PRICES = var.prices }, {
-          # A pool has no PORT; probes ask here.
+          # Cloud Run sets no PORT in a pool. The probes below use this one.
           CLIPFLEET_LISTEN    = "0.0.0.0:8080"
           CLIPFLEET_SLOTS     = tostring(each.value.shape.slots)
           CLIPFLEET_CACHE_MIB = tostring(each.value.shape.cache_mib)
-          # What a clip costs is its share of this.
+          # The estimated cost of a clip is its share of this instance.
           CLIPFLEET_MACHINE = "vcpu=${each.value.shape.cpu},gib=${each.value.shape.memory_gib},gpu=${each.value.gpus}"
         })
         content {
@@ -72,7 +74,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
         }
       }
 
-      # The self-test of encoders comes before ready; Cloud Run waits 4 minutes at most.
+      # The worker tests its encoders before it is ready. Cloud Run waits at most 4 minutes.
       startup_probe {
         period_seconds    = 5
         timeout_seconds   = 3
@@ -83,7 +85,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
         }
       }
 
-      # The process lives. A GPU that hangs costs an attempt, not the instance.
+      # Checks only that the process runs: a GPU that hangs costs an attempt, not the instance.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5
@@ -98,9 +100,9 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
 
   lifecycle {
     ignore_changes = [
-      # The scaler's, or an operator's: an apply in the middle of a batch must not set it back.
+      # The scaler or an operator sets the count. An apply in the middle of a batch must not reset it.
       scaling[0].manual_instance_count,
-      # Whoever rolls out decides how many instances run a new revision.
+      # The rollout decides how many instances run a new revision.
       instance_splits,
       client,
       client_version,
@@ -115,7 +117,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
   ]
 }
 
-# Setting the count is a change of the pool, and a change of a pool needs the right to act as its account.
+# Setting the count changes the pool, and changing a pool requires permission to act as its service account.
 resource "google_cloud_run_v2_worker_pool_iam_member" "operator" {
   for_each = {
     for pair in setproduct(keys(local.pools), var.operators) : "${pair[0]} ${pair[1]}" => { pool = pair[0], member = pair[1] } if local.deployed == 1

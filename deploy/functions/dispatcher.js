@@ -4,7 +4,7 @@ import { GoogleAuth } from 'google-auth-library';
 import { asking, refused, unavailable } from './errors.js';
 
 /** Longest wait for an answer. A thousand clips are dispatched in well under a second; the rest is a cold start. */
-const PATIENCE_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 15_000;
 
 export class Dispatcher {
   #url;
@@ -21,7 +21,7 @@ export class Dispatcher {
     if (this.#audience === null) {
       return {};
     }
-    const headers = await asking('the token service', PATIENCE_MS, async () => {
+    const headers = await asking('the token service', REQUEST_TIMEOUT_MS, async () => {
       // It keeps the token until shortly before its end. One that could not be made is tried again with the next call.
       this.#client ??= await new GoogleAuth().getIdTokenClient(this.#audience);
       return this.#client.getRequestHeaders();
@@ -34,7 +34,7 @@ export class Dispatcher {
     const headers = { ...(await this.#authorization()), ...(body && { 'content-type': 'application/json' }) };
     let response, text;
     try {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
+      const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
       // A redirection would carry the token elsewhere; the dispatcher sends none.
       response = await fetch(this.#url + path, { method, headers, body: body && JSON.stringify(body), signal, redirect: 'error' });
       text = await response.text();

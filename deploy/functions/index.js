@@ -19,7 +19,7 @@ import { REGION, SERVICE_ACCOUNT, readSettings } from './settings.js';
 setGlobalOptions({ region: REGION, serviceAccount: SERVICE_ACCOUNT, memory: '256MiB', timeoutSeconds: 60, maxInstances: 10 });
 
 /** Longest wait for Firestore or Pub/Sub. Their clients would go on trying for ten minutes, which nobody waits for. */
-const PATIENCE_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 10_000;
 
 /** One message at a time and at once: a person waits for it. The client's own retries end before our patience does. */
 const PUBLISHING = {
@@ -33,7 +33,7 @@ const PUBLISHING = {
         initialRpcTimeoutMillis: 5_000,
         rpcTimeoutMultiplier: 1,
         maxRpcTimeoutMillis: 5_000,
-        totalTimeoutMillis: PATIENCE_MS - 2_000,
+        totalTimeoutMillis: REQUEST_TIMEOUT_MS - 2_000,
       },
     },
   },
@@ -63,7 +63,7 @@ function signedIn({ auth }) {
 /** A document's data, or nothing. */
 async function read(path) {
   const { firestore } = fleet();
-  const document = await asking('Firestore', PATIENCE_MS, () => firestore.doc(path).get());
+  const document = await asking('Firestore', REQUEST_TIMEOUT_MS, () => firestore.doc(path).get());
   return document.data();
 }
 
@@ -113,7 +113,7 @@ export const exportAllClips = onCall(async (request) => {
     throw invalid(bad);
   }
   const { exportRequests } = fleet();
-  await asking('Pub/Sub', PATIENCE_MS, () => exportRequests.publishMessage({ data }));
+  await asking('Pub/Sub', REQUEST_TIMEOUT_MS, () => exportRequests.publishMessage({ data }));
   return accepted(batch);
 });
 
