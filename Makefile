@@ -1,43 +1,44 @@
-# Everything a fresh Debian machine with a Rust toolchain needs: each target installs what it uses.
+# For a new Debian machine with a Rust toolchain: each target installs what it uses.
 
 CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions test-images \
-  test-firebase test-browser test-peers test-witness
+.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions \
+  test-images test-firebase test-browser test-peers test-witness
 
 help:
-	@echo "make demo    export six clips of a generated video on this machine"
-	@echo "make test    formatting, lints, all tests, the console in Chromium"
-	@echo "make test-double   the chains of a GPU, on a driver that is a double"
-	@echo "make test-gpu      a real NVIDIA GPU: pictures, speed, bit rates, as a table; fails where there is none (SOURCES=files of yours)"
-	@echo "make test-infra    Terraform, images and release scripts, without account or engine: valid, and equal to what the programs say"
-	@echo "make test-functions   the Cloud Functions of deploy/functions under the Functions Framework, against a fleet"
-	@echo "make test-images   the images of docker/, built by buildah on Debian's packages, and their stack (root; after make test and test-infra)"
+	@echo "make demo            export six clips of a generated video on this machine"
+	@echo "make test            formatting, lints, all tests, the console in Chromium"
+	@echo "make test-double     the GPU routes, on a test double of the driver"
+	@echo "make test-gpu        acceptance test of a real NVIDIA GPU; fails without one (SOURCES=your own files)"
+	@echo "make test-infra      Terraform, images and release scripts, without an account or engine"
+	@echo "make test-functions  the Cloud Functions of deploy/functions in the Functions Framework, against a fleet"
+	@echo "make test-images     the images of docker/, built with buildah, and their stack (root; after make test-infra)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the emulator and a fleet"
-	@echo "make test-browser  the console in Chromium and its client, against a fleet"
-	@echo "make test-peers    our emulator beside Google's, call by call, and a fleet on those; says where they are missing"
-	@echo "make test-witness  what Chromium records, and what it shows, against what a fleet exports of it"
-	@echo "make soak    what takes an hour: damaged files, very long and very large clips, more source kinds, chaos"
-	@echo "make bench   the figures of the README"
+	@echo "make test-browser    the console in Chromium and its client, against a fleet"
+	@echo "make test-peers      our emulator compared with Google's, call by call, and a fleet on Google's"
+	@echo "make test-witness    recordings of Chromium, and how it plays them, compared with what a fleet exports"
+	@echo "make soak            tests that take an hour: damaged files, very long and large clips, more kinds of sources"
+	@echo "make bench           the benchmarks"
 
-# System packages, only when something is missing.
+# System packages, if any is missing.
 setup:
 	@deploy/setup.sh
 
-# Google's clients for Python and Node, which the conformance tests drive the emulator with.
+# Google's clients for Python and Node, which the conformance tests run against the emulator.
 clients: setup
 	@tests/conformance/clients/install.sh
 
-# The development build compiles in a third of the time and exports as fast: the media work is in C libraries.
+# The development build compiles in a third of the time and exports at the same speed, because C libraries do the media
+# work.
 demo: setup
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 	@deploy/demo-source.sh $(DEMO)/source.mp4
 	$(PROGRAMS)/clipfleet export $(DEMO)/source.mp4 --data $(DEMO)/data --out demo-output --quality 1080p \
-	  --clip intro=0-20 --clip overlap=10-40 --clip typical=30-75 --clip mid=70.5-85.25 --clip late=90-110 --clip end=100-125.5
+	  --clip intro=0-6 --clip overlap=4-10 --clip typical=10-20 --clip mid=15.5-20.25 --clip late=24-30 --clip end=27-33.5
 
-# Programs and tests are built by one command, so that both share one set of dependencies and tests can start the programs.
+# Programs and tests are built together, so that they share dependencies and the tests can start the programs.
 test: setup clients
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -45,7 +46,7 @@ test: setup clients
 	$(CARGO) test --workspace --no-fail-fast
 	$(MAKE) test-browser CLIPFLEET_PROGRAMS=$(CURDIR)/$(PROGRAMS)
 
-# The plugin for GPUs of GStreamer 1.28, in a root of its own, on a driver of ours: see tests/double/README.md.
+# The GPU plugin of GStreamer 1.28, in its own root, on a test double of the driver: see tests/double/README.md.
 test-double:
 	@deploy/setup.sh libffmpeg-nvenc-dev
 	tests/double/root.sh
@@ -54,28 +55,28 @@ test-double:
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --test double -- --ignored
 
-# On a machine with an NVIDIA GPU and GStreamer 1.28: see deploy/gpu.md. Optimised, since it compares pictures pixel by pixel.
+# Needs an NVIDIA GPU and GStreamer 1.28: see deploy/gpu.md. A release build, because it compares frames pixel by pixel.
 test-gpu: setup
 	$(CARGO) build --release --workspace --bins
 	target/release/clipfleet-pipeline --test-gpu $(SOURCES)
 
-# Takes programs that are built already (make test and make demo do), or CLIPFLEET=PROGRAM.
+# Uses the programs that make test or make demo built, or CLIPFLEET=PROGRAM.
 test-infra: setup
 	@tests/infra/run.sh
 
-# CLIPFLEET_PROGRAMS names a folder of built programs; without it they are built.
+# CLIPFLEET_PROGRAMS names a directory of built programs. Without it they are built.
 test-functions: clients
 ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 endif
 	deploy/functions/test/run.sh
 
-# Takes the programs that make test built, and the validators that make test-infra installed.
+# Uses the programs that make test built, and the validators that make test-infra installed.
 test-images:
 	@deploy/setup.sh buildah mmdebstrap
 	@tests/images/run.sh
 
-# CLIPFLEET_PROGRAMS as above; CHROMIUM names another browser than Debian's.
+# CLIPFLEET_PROGRAMS as above. CHROMIUM names a browser other than Debian's.
 test-firebase: clients
 	@deploy/setup.sh chromium
 ifndef CLIPFLEET_PROGRAMS
@@ -91,15 +92,15 @@ ifndef CLIPFLEET_PROGRAMS
 endif
 	tests/browser/run.sh
 
-# CLIPFLEET_PROGRAMS as above. The emulators are Google's packages, which make setup does not install.
+# CLIPFLEET_PROGRAMS as above. Google's emulators must be installed; make setup does not install them.
 test-peers: clients
 ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --workspace --bins
 endif
 	tests/peers/run.sh
 
-# CLIPFLEET_PROGRAMS as above; CLIPFLEET_WITNESS=long records every type that the browser grants, with every sound;
-# CLIPFLEET_WITNESS_ONLY=REGEX tries sources of these names alone.
+# CLIPFLEET_PROGRAMS as above. CLIPFLEET_WITNESS=long records every type that the browser supports, with every kind of
+# audio. CLIPFLEET_WITNESS_ONLY=REGEX runs only the sources whose names match.
 test-witness: clients
 	@deploy/setup.sh chromium fonts-dejavu-core
 ifndef CLIPFLEET_PROGRAMS
