@@ -5,7 +5,7 @@ DEMO := target/demo
 PROGRAMS := target/debug
 
 .PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions \
-  test-images test-firebase test-browser test-peers test-witness
+  test-images test-firebase screenshot test-browser test-peers test-witness
 
 help:
 	@echo "make demo            export six clips of a generated video on this machine"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-browser    the console in Chromium and its client, against a fleet"
 	@echo "make test-peers      our emulator compared with Google's, call by call, and a fleet on Google's"
 	@echo "make test-witness    recordings of Chromium, and how it plays them, compared with what a fleet exports"
+	@echo "make screenshot      the pictures of README.md, made anew"
 	@echo "make soak            tests that take an hour: damaged files, very long and large clips, more kinds of sources"
 	@echo "make bench           the benchmarks"
 
@@ -83,6 +84,11 @@ ifndef CLIPFLEET_PROGRAMS
 	$(CARGO) build --workspace --bins
 endif
 	tests/firebase/run.sh
+
+# The pictures of README.md, anew. CLIPFLEET_PROGRAMS as above.
+screenshot: clients
+	@deploy/setup.sh chromium fonts-dejavu-core
+	tests/browser/screenshot.sh
 
 # CLIPFLEET_PROGRAMS as above.
 test-browser: clients

@@ -112,7 +112,7 @@ async fn a_trace_follows_a_request_to_its_last_document() {
         let attempts = of_clip("attempt", clip);
         let (service, attempt) = attempts.last().expect("an attempt");
         assert_eq!((service.as_str(), &attempt.parent_span_id), ("clipfleet-worker", &accepted.span_id));
-        assert_eq!(text(&attempt.attributes, "outcome").as_deref(), Some("over"));
+        assert_eq!(text(&attempt.attributes, "outcome").as_deref(), Some("done"));
         for part in ["make", "publish"] {
             assert!(named(part).iter().any(|(_, span)| span.parent_span_id == attempt.span_id), "{part} of {clip}");
         }

@@ -441,3 +441,24 @@ fn compare_phase(verdict: &mut Verdict, actual: &[Vec<f64>; 2], expected: &[Vec<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drifting_pictures_are_shown_once_until_one_is_a_frame_late() {
+        // 29.97 pictures per second, the first of them 32.82 ms after the start. The 17th is a whole frame late.
+        let known: Vec<(u32, f64)> =
+            (0..40).map(|number| (number, 1_032.82 + f64::from(number) * 1_001.0 / 30.0)).collect();
+        let differs = |shown: Vec<u32>| {
+            let mut verdict = Verdict::default();
+            check_numbers(&mut verdict, &known, &shown, &Order::of(1_000, 2_000));
+            !verdict.differences.is_empty()
+        };
+        let repeated = |at: u32| (0..30).map(|frame| if frame < at { frame } else { frame - 1 }).collect();
+        assert!(!differs(repeated(16)));
+        assert!(differs(repeated(15)) && differs(repeated(17)));
+        assert!(differs((0..30).collect()) && differs((1..31).collect()));
+    }
+}

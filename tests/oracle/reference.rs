@@ -22,7 +22,7 @@ const HIGH_DEFINITION: i64 = 720;
 /// Tolerance of the comparison of two times that may be equal, milliseconds.
 const ROUNDING_MS: f64 = 0.001;
 
-/// Properties that FFmpeg 5.1 does not detect.
+/// Properties of a source that FFmpeg 5.1 does not detect or does not follow.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hints {
     /// Filters that rotate the picture as its Matroska pose says, which FFmpeg does not read; empty for none.
@@ -31,8 +31,8 @@ pub(crate) struct Hints {
     pub(crate) discrete: bool,
     /// The matrix that only the container declares, as FFmpeg names it: its decoders of HEVC, VP9 and AV1 ignore it.
     pub(crate) matrix: Option<&'static str>,
-    /// Whether the edit lists of an MP4 cut it. FFmpeg then decodes without them, and [`Reference`] applies them:
-    /// FFmpeg cuts audio by whole packets, delays pictures and does not cut AV1.
+    /// Whether edit lists cut an MP4. FFmpeg then decodes without them, and [`Reference`] applies them: FFmpeg cuts
+    /// audio by whole packets, delays pictures and does not cut AV1.
     pub(crate) edits: bool,
 }
 
