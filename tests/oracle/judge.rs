@@ -269,7 +269,7 @@ fn compare_colours(verdict: &mut Verdict, frames: &[Vec<u8>], reference: &Refere
     let mut record = |off: [f64; 3], limit: f64, text: &dyn Fn() -> String| {
         let off = off.map(f64::abs).into_iter().fold(0.0, f64::max);
         compared += 1;
-        wrong += usize::from(off > limit);
+        wrong += usize::from(off.round() > limit);
         if off - limit > worst.0 {
             worst = (off - limit, text());
         }

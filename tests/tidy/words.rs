@@ -43,7 +43,7 @@ const RETIRED: [(&str, &str); 29] = [
 const FOREIGN: [&str; 4] = ["target", "node_modules", "demo-output", "clips"];
 
 /// What the words must not stand in: Markdown, wire files, Terraform, and the sources of crates and tests.
-fn texts(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn texts(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -56,7 +56,8 @@ fn texts(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The words of a text in lower case, names split where their words join: `OneName`, `one_name` and `one-name` are two each.
+/// The words of a text in lower case. Names are split where their words join: `OneName`, `one_name` and `one-name` are
+/// two words each.
 fn words(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + text.len() / 8);
     let mut before = ' ';

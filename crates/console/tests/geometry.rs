@@ -1,5 +1,5 @@
-//! The page draws crops by formulas of its own, in JavaScript. `reframe-cases.json` holds what the fleet's formulas say; this test
-//! holds the table to them, and `tests/browser/unit/reframe.test.mjs` holds the page to the table.
+//! The page draws crops by its own formulas, in JavaScript. `reframe-cases.json` is a table of results: this test compares
+//! it with the fleet's formulas, and `tests/browser/unit/reframe.test.mjs` compares the page with it.
 //!
 //! `CLIPFLEET_WRITE_CASES=1 cargo test --workspace --test geometry` writes the table anew.
 
@@ -17,7 +17,8 @@ use std::fs;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reframe-cases.json");
 
-/// What people upload, and what breaks roundings: odd sides, the smallest, the largest, slivers, and aspects just beside the output's.
+/// Common sizes, and those that break rounding: odd sides, the smallest, the largest, slivers, and aspects close to the
+/// output's.
 const SOURCES: [(u32, u32); 16] = [
     (1920, 1080),
     (1280, 720),

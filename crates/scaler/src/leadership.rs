@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!  no document, resigned or expired ──acquire──▶ leading ──renew every 4 s──▶ leading
-//!                                                   │ another scaler wrote the document, or no write succeeded for 15 s
+//!                                                   │ another scaler wrote the document, or no write for 15 s
 //!                                                   ▼
 //!                                                  lost: no further writes
 //! ```

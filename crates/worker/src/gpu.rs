@@ -13,8 +13,8 @@
 //! A disabled GPU stays disabled until the worker restarts: a GPU that fails and recovers repeatedly would delay many
 //! clips. From then on clips are made on the CPU, and each records why.
 //!
-//! If a GPU is required, a worker without a working one ends, at start and later alike: it is not ready, hands its clips
-//! back, and its supervisor starts another. A process that idles on a broken GPU would look like capacity.
+//! If a GPU is required, a worker without a working one ends, at start and later alike: it is not ready, hands its
+//! clips back, and its supervisor starts another. A process that idles on a broken GPU would look like capacity.
 
 use crate::program::{GpuMode, Program};
 use clipfleet_contract::v1::TranscodeFinished;

@@ -57,7 +57,11 @@ pub struct AudiblePart {
 
 /// The entries of one track that present media, in movie order. Without entries, movie time equals media time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EditList(Vec<Edit>);
+pub struct EditList {
+    entries: Vec<Edit>,
+    /// Whether the clip starts before the first entry, where nothing is presented.
+    starts_in_gap: bool,
+}
 
 /// The clip contains a position at which the edit list jumps back in the media, nanoseconds on the file's time line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,70 +69,73 @@ pub struct GoesBack(pub i64);
 
 impl EditList {
     /// No list.
-    pub const NONE: Self = Self(Vec::new());
+    pub const NONE: Self = Self { entries: Vec::new(), starts_in_gap: false };
 
     /// The edit list of a track. Entries must be in movie order.
     pub fn new(edits: Vec<Edit>) -> Self {
-        Self(edits)
+        Self { entries: edits, starts_in_gap: false }
     }
 
     /// The part of the list that a clip from `start_ns` to `end_ns` of the movie uses. Media is read in one direction
     /// only, so a clip that contains a jump back is refused.
     pub fn within(&self, start_ns: i64, end_ns: i64) -> Result<Self, GoesBack> {
         let overlapping = |edit: &&Edit| edit.movie_ns < end_ns && edit.movie_end() > start_ns;
-        let mut kept: Vec<Edit> = self.0.iter().filter(overlapping).copied().collect();
+        let mut kept: Vec<Edit> = self.entries.iter().filter(overlapping).copied().collect();
         if kept.is_empty() {
             // The clip is in a gap, or outside of all entries. The next entry, or else the last one, determines how
             // times continue.
-            let next = self.0.iter().find(|edit| edit.movie_ns >= end_ns).or(self.0.last());
+            let next = self.entries.iter().find(|edit| edit.movie_ns >= end_ns).or(self.entries.last());
             kept.extend(next);
         }
         match kept.windows(2).find(|pair| pair[1].media_ns < pair[0].media_end()) {
             Some(pair) => Err(GoesBack(pair[1].movie_ns)),
-            None => Ok(Self(kept)),
+            None => {
+                let starts_in_gap = kept.first().is_some_and(|first| first.movie_ns > start_ns);
+                Ok(Self { entries: kept, starts_in_gap })
+            }
         }
     }
 
     /// The position of the sample at media time `media_ns` on the file's time line.
     pub fn place(&self, media_ns: i64) -> Placed {
-        let Some(first) = self.0.first() else { return Placed::At(media_ns) };
-        if media_ns < first.media_ns {
+        let Some(first) = self.entries.first() else { return Placed::At(media_ns) };
+        if media_ns < first.media_ns && !self.starts_in_gap {
             return Placed::At(first.movie_time(media_ns));
         }
-        match self.0.iter().find(|edit| (edit.media_ns..edit.media_end()).contains(&media_ns)) {
+        match self.entries.iter().find(|edit| (edit.media_ns..edit.media_end()).contains(&media_ns)) {
             Some(edit) => Placed::At(edit.movie_time(media_ns)),
-            None if self.0.last().is_some_and(|last| media_ns >= last.media_end()) => Placed::After,
+            None if self.entries.last().is_some_and(|last| media_ns >= last.media_end()) => Placed::After,
             None => Placed::CutOut,
         }
     }
 
     /// The audible parts of an audio buffer, and whether the buffer extends beyond the last entry.
     pub fn audible_parts(&self, media_ns: i64, length_ns: i64) -> (Vec<AudiblePart>, bool) {
-        let Some((first, last)) = self.0.first().zip(self.0.last()) else {
+        let Some((first, last)) = self.entries.first().zip(self.entries.last()) else {
             return (vec![AudiblePart { movie_ns: media_ns, skip_ns: 0, length_ns }], false);
         };
         let end_ns = media_ns + length_ns;
         let part = |edit: &Edit| {
             // Media before the first entry is not audible, but determines where the audio before a clip is.
-            let begin = if edit == first { media_ns } else { media_ns.max(edit.media_ns) };
+            let begin = if edit == first && !self.starts_in_gap { media_ns } else { media_ns.max(edit.media_ns) };
             let length_ns = end_ns.min(edit.media_end()) - begin;
             let parts = AudiblePart { movie_ns: edit.movie_time(begin), skip_ns: begin - media_ns, length_ns };
             (length_ns > 0).then_some(parts)
         };
-        (self.0.iter().filter_map(part).collect(), end_ns > last.media_end())
+        (self.entries.iter().filter_map(part).collect(), end_ns > last.media_end())
     }
 
     /// The media time at which reading must start to present the movie from `movie_ns` on.
     pub fn media_time(&self, movie_ns: i64) -> i64 {
-        let Some(first) = self.0.first() else { return movie_ns };
-        let entry = self.0.iter().rev().find(|edit| edit.movie_ns <= movie_ns).unwrap_or(first);
+        let Some(first) = self.entries.first() else { return movie_ns };
+        let entry = self.entries.iter().rev().find(|edit| edit.movie_ns <= movie_ns).unwrap_or(first);
         (movie_ns - entry.movie_ns + entry.media_ns).min(entry.media_end())
     }
 
     /// The end, on the file's time line, of a track whose media ends at `media_end_ns`.
     pub fn movie_end(&self, media_end_ns: i64) -> i64 {
         let end = |edit: &Edit| edit.movie_end().min(edit.movie_time(media_end_ns));
-        self.0.iter().map(end).max().unwrap_or(media_end_ns)
+        self.entries.iter().map(end).max().unwrap_or(media_end_ns)
     }
 }
 
@@ -193,9 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn media_skipped_before_a_gap_is_not_presented_in_it() {
+        let late = list(&[(1, 3, Some(2))]).within(0, 2 * S).unwrap();
+        assert_eq!((late.place(2 * S), late.place(3 * S)), (Placed::CutOut, Placed::At(S)));
+        let part = AudiblePart { movie_ns: S, skip_ns: S, length_ns: S };
+        assert_eq!(late.audible_parts(2 * S, 2 * S).0, [part]);
+    }
+
+    #[test]
     fn a_clip_outside_of_every_entry_keeps_the_nearest_one() {
         let late = list(&[(3, 0, Some(2))]);
-        assert_eq!(late.within(0, S).unwrap(), late);
+        assert_eq!(late.within(0, S).unwrap().entries, late.entries);
         assert_eq!(late.within(8 * S, 9 * S).unwrap(), late);
     }
 }
