@@ -17,7 +17,8 @@ fn comments_and_markdown_end_at_120_columns() {
         for (number, line) in text.lines().enumerate() {
             let start = line.trim_start();
             in_block ^= is_markdown && start.starts_with("```");
-            let prose = is_markdown && !in_block && !start.starts_with('|') || is_rust && start.starts_with("//") && !start.starts_with("/// |");
+            let prose = is_markdown && !in_block && !start.starts_with('|')
+                || is_rust && start.starts_with("//") && !start.starts_with("/// |");
             if prose && line.chars().count() > MAX_COLUMNS {
                 wide.push(format!("{}:{}", path.strip_prefix(root()).unwrap().display(), number + 1));
             }

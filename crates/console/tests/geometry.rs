@@ -1,5 +1,5 @@
-//! The page draws crops by its own formulas, in JavaScript. `reframe-cases.json` is a table of results: this test compares
-//! it with the fleet's formulas, and `tests/browser/unit/reframe.test.mjs` compares the page with it.
+//! The page draws crops by its own formulas, in JavaScript. `reframe-cases.json` is a table of results: this test
+//! compares it with the fleet's formulas, and `tests/browser/unit/reframe.test.mjs` compares the page with it.
 //!
 //! `CLIPFLEET_WRITE_CASES=1 cargo test --workspace --test geometry` writes the table anew.
 

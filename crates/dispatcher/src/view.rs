@@ -5,7 +5,10 @@ use crate::{
     record,
     refusal::{Refusal, no_such_batch},
 };
-use clipfleet_contract::{documents::public_json, names};
+use clipfleet_contract::{
+    documents::{batch, public_json},
+    names,
+};
 use clipfleet_domain::ids::BatchId;
 use serde_json::json;
 
@@ -15,10 +18,10 @@ impl Dispatch {
     pub async fn show(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
         // The batch is read before its clips, because clips are written before the batch that counts them: a completed
         // batch is shown with completed clips. If both were read at the same time, the clips could be older.
-        let batch = self.cloud.documents.get_one(names::batch_document(id)).await?;
-        let Some(batch) = batch else { return self.show_recorded(id).await };
+        let stored = self.cloud.documents.get_one(names::batch_document(id)).await?;
+        let Some(stored) = stored else { return self.show_recorded(id).await };
         let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
-        let mut shown = public_json(&batch.fields);
+        let mut shown = public_json(&stored.fields);
         shown.insert("batchId".into(), json!(id.as_str()));
         shown.insert(
             "clips".into(),
@@ -29,12 +32,7 @@ impl Dispatch {
 
     async fn show_recorded(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
         let stored = record::load(&self.cloud, id).await?.ok_or_else(|| no_such_batch(id))?;
-        let request = stored.record.request;
-        Ok(json!({
-            "batchId": request.batch_id, "ownerUid": request.owner_uid, "projectId": request.project_id,
-            "status": "queued", "progress": 0, "totalClips": request.clips.len(),
-            "completedClips": 0, "failedClips": 0, "cancelledClips": 0, "clips": [],
-        }))
+        Ok(batch::queued_json(&stored.record.request))
     }
 }
 

@@ -54,7 +54,7 @@ async fn count(dispatch: &Dispatch, now_ms: i64) -> Result<Json, Refusal> {
         let Some(document) = dispatch.cloud.documents.get_one(names::batch_document(&id)).await? else {
             // Accepted a moment ago, so no document exists yet.
             queued += request.clips.len();
-            batches.push(json!({"batchId": id.as_str(), "status": "queued", "totalClips": request.clips.len()}));
+            batches.push(batch::queued_at_work_json(&request));
             continue;
         };
         // A record stays open for a while after its batch has ended.

@@ -1,12 +1,6 @@
 //! Limits the length of foreign text (from storage servers, drivers, codecs, older versions of the fleet), so that no
 //! document, event or log line grows without bound.
 
-use crate::{
-    failure::{Failure, FieldViolation},
-    lifecycle::{CoverRef, Encoding, ManifestRef, Output},
-    limits::{MAX_DETAILS, MAX_FIELD_CHARS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS, MAX_URL_BYTES},
-};
-
 /// Characters reserved for the ellipsis: its words and a count of up to ten digits.
 const ELLIPSIS_CHARS: usize = 40;
 
@@ -37,65 +31,14 @@ fn breaks_lines(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A URL, or an empty text if it is too long: a truncated URL would be useless.
-fn bounded_url(url: String) -> String {
-    if url.len() <= MAX_URL_BYTES { url } else { String::new() }
-}
-
-impl Failure {
-    /// The same failure with each text within its limit, for failures that this process did not make.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        let details = self.details.into_iter().take(MAX_DETAILS);
-        Self {
-            code: self.code,
-            message: bounded(&self.message, MAX_MESSAGE_CHARS),
-            retryable: self.retryable,
-            details: details.map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
-        }
-    }
-}
-
-impl FieldViolation {
-    /// A violation of one field. Both texts may contain text of a client, so both are bounded.
-    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        let (field, reason) = (field.into(), reason.into());
-        Self { field: bounded(&field, MAX_FIELD_CHARS), reason: bounded(&reason, MAX_REASON_CHARS) }
-    }
-}
-
-impl Encoding {
-    /// The same encoding with each text within its limit: the texts come from drivers and object metadata.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        Self {
-            encoder: bounded(&self.encoder, MAX_LABEL_CHARS),
-            fallback_reason: bounded(&self.fallback_reason, MAX_MESSAGE_CHARS),
-            decoder: bounded(&self.decoder, MAX_LABEL_CHARS),
-            gpu_driver: bounded(&self.gpu_driver, MAX_LABEL_CHARS),
-        }
-    }
-}
-
-impl Output {
-    /// The same output without URLs that are too long: they come from object metadata and signers.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        let sha256 = bounded(&self.manifest.sha256, MAX_LABEL_CHARS);
-        Self {
-            uri: bounded_url(self.uri),
-            url: bounded_url(self.url),
-            manifest: ManifestRef { uri: bounded_url(self.manifest.uri), sha256 },
-            cover: CoverRef { uri: bounded_url(self.cover.uri), url: bounded_url(self.cover.url) },
-            ..self
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{failure::Code, limits::MAX_CODE_CHARS};
+    use crate::{
+        failure::{Code, Failure, FieldViolation},
+        lifecycle::{Encoding, Output},
+        limits::{MAX_CODE_CHARS, MAX_DETAILS, MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_URL_BYTES},
+    };
 
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end_and_counts_what_was_left_out() {

@@ -3,7 +3,7 @@
 pub use crate::code::{Class, Code, Fault};
 use crate::{
     bounds::bounded,
-    limits::{MAX_CAUSE_CHARS, MAX_DETAILS, MAX_MESSAGE_CHARS},
+    limits::{MAX_CAUSE_CHARS, MAX_DETAILS, MAX_FIELD_CHARS, MAX_MESSAGE_CHARS, MAX_REASON_CHARS},
 };
 
 /// One invalid field of a request.
@@ -13,6 +13,14 @@ pub struct FieldViolation {
     pub field: String,
     /// What is wrong, what is allowed, and the value; reads after the field's name.
     pub reason: String,
+}
+
+impl FieldViolation {
+    /// A violation of one field. Both texts may contain text of a client, so both are bounded.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        Self { field: bounded(&field, MAX_FIELD_CHARS), reason: bounded(&reason, MAX_REASON_CHARS) }
+    }
 }
 
 /// Why a clip or a batch failed.
@@ -86,5 +94,17 @@ impl Failure {
         };
         details.truncate(MAX_DETAILS);
         Self { details, ..Self::new(Code::InvalidRequest, message) }
+    }
+
+    /// The same failure with each text within its limit, for failures that this process did not make.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let details = self.details.into_iter().take(MAX_DETAILS);
+        Self {
+            code: self.code,
+            message: bounded(&self.message, MAX_MESSAGE_CHARS),
+            retryable: self.retryable,
+            details: details.map(|bad| FieldViolation::new(bad.field, bad.reason)).collect(),
+        }
     }
 }

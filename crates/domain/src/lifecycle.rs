@@ -24,9 +24,11 @@ pub use batch::BatchView;
 use crate::{
     attempt::Attempt,
     attempt_stats::{AttemptEnd, AttemptOutcome, AttemptStats},
+    bounds::bounded,
     cost::Usage,
     failure::{Class, Code, Failure},
     history::{GenerationEnd, History},
+    limits::{MAX_LABEL_CHARS, MAX_MESSAGE_CHARS, MAX_URL_BYTES},
     progress::Phase,
     state::State,
 };
@@ -71,6 +73,26 @@ pub struct Output {
     pub cover: CoverRef,
 }
 
+impl Output {
+    /// The same output without URLs that are too long: they come from object metadata and signers.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let sha256 = bounded(&self.manifest.sha256, MAX_LABEL_CHARS);
+        Self {
+            uri: bounded_url(self.uri),
+            url: bounded_url(self.url),
+            manifest: ManifestRef { uri: bounded_url(self.manifest.uri), sha256 },
+            cover: CoverRef { uri: bounded_url(self.cover.uri), url: bounded_url(self.cover.url) },
+            ..self
+        }
+    }
+}
+
+/// A URL, or an empty text if it is too long: a truncated URL would be useless.
+fn bounded_url(url: String) -> String {
+    if url.len() <= MAX_URL_BYTES { url } else { String::new() }
+}
+
 /// The object of a clip's cover. Empty for clips made before covers existed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CoverRef {
@@ -100,6 +122,19 @@ pub struct Encoding {
     pub decoder: String,
     /// Version of the GPU's driver, or `unknown`; empty if no GPU is used.
     pub gpu_driver: String,
+}
+
+impl Encoding {
+    /// The same encoding with each text within its limit: the texts come from drivers and object metadata.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self {
+            encoder: bounded(&self.encoder, MAX_LABEL_CHARS),
+            fallback_reason: bounded(&self.fallback_reason, MAX_MESSAGE_CHARS),
+            decoder: bounded(&self.decoder, MAX_LABEL_CHARS),
+            gpu_driver: bounded(&self.gpu_driver, MAX_LABEL_CHARS),
+        }
+    }
 }
 
 /// What can happen to a clip.

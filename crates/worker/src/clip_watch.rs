@@ -6,7 +6,7 @@
 //! attempt is active, or the active one has been silent for longer than a living one ever is; an attempt that sees a
 //! later one stops.
 
-use crate::{attempt::StopReason, context::Worker};
+use crate::{context::Worker, outcome::StopReason};
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_contract::{
     documents::clip::{ClipStatus, LatestAttempt},

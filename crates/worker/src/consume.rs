@@ -2,8 +2,9 @@
 //! nothing while the fleet is paused or this worker is in cooldown.
 
 use crate::{
-    attempt::{self, Leased, Outcome},
+    attempt::{self, Leased},
     context::Worker,
+    outcome::Outcome,
     pause_watch::PauseWatch,
 };
 use clipfleet_cloud::{CloudError, Deliveries, Delivery};

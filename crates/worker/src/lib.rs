@@ -21,6 +21,7 @@ mod gpu;
 mod lease;
 mod media;
 mod metrics;
+mod outcome;
 mod pause_watch;
 mod pipeline;
 mod program;

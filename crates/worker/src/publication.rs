@@ -60,8 +60,8 @@ impl<'a> Publication<'a> {
     }
 
     /// Makes the files of `directory` visible, unless another attempt did meanwhile. The sidecars are stored first,
-    /// under names that contain the attempt's id. The visible clip names them in its metadata, so all three belong together
-    /// whichever attempt wins.
+    /// under names that contain the attempt's id. The visible clip names them in its metadata, so all three belong
+    /// together whichever attempt wins.
     pub(crate) async fn publish(
         &self,
         directory: &Path,

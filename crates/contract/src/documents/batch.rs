@@ -4,13 +4,13 @@ use super::{
     ERROR, FOLD, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value,
     selected_json,
 };
-use crate::names;
+use crate::{names, v1};
 use clipfleet_document::{Document, Fields, Search, Value};
 use clipfleet_domain::{
     failure::Failure, history::GenerationEnd, ids::ClipId, job::BatchContext, lifecycle::BatchView, state::State,
     wire_name::WireName as _,
 };
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 const OWNER_UID: &str = "ownerUid";
 const PROJECT_ID: &str = "projectId";
@@ -26,6 +26,10 @@ const CREATED_AT: &str = "createdAt";
 const UPDATED_AT: &str = "updatedAt";
 const COMPLETED_AT: &str = "completedAt";
 const EXPIRES_AT: &str = "expiresAt";
+
+/// What the API adds to a batch's document: its id, and its clips' documents.
+const BATCH_ID: &str = "batchId";
+const CLIPS: &str = "clips";
 
 /// Of [`FOLD`]: the clips whose own documents the store refuses, each with its end.
 const GIVEN_UP: &str = "givenUp";
@@ -148,4 +152,20 @@ pub fn at_work_json(document: &Document) -> Map<String, Json> {
     let mut selected = selected_json(&document.fields, &AT_WORK);
     selected.retain(|_, value| !value.is_null());
     selected
+}
+
+/// A batch as the API shows it between its acceptance and its first document.
+pub fn queued_json(request: &v1::ExportBatch) -> Json {
+    json!({
+        BATCH_ID: request.batch_id, OWNER_UID: request.owner_uid, PROJECT_ID: request.project_id,
+        STATUS: State::Queued.name(), PROGRESS: 0, TOTAL_CLIPS: request.clips.len(),
+        COMPLETED_CLIPS: 0, FAILED_CLIPS: 0, CANCELLED_CLIPS: 0, CLIPS: [],
+    })
+}
+
+/// A batch at work as the API shows it between its acceptance and its first document.
+pub fn queued_at_work_json(request: &v1::ExportBatch) -> Json {
+    json!({
+        BATCH_ID: request.batch_id, STATUS: State::Queued.name(), TOTAL_CLIPS: request.clips.len(),
+    })
 }
