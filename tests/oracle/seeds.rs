@@ -5,7 +5,7 @@ use crate::{
     reference::{Hints, Reference},
     source::{Channels, Container, Edits, Orientation, Source, Tags},
 };
-use clipfleet_tests::{fixtures::directory, pipeline_process::Order};
+use clipfleet_tests::{fixtures::directory, pipeline_process::Order, settings};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,8 @@ use std::{
 /// The environment variable that selects one seed to replay.
 const SEED_VARIABLE: &str = "CLIPFLEET_ORACLE_SEED";
 
-/// The environment variable that selects the seeds of a test run, such as `100..200`, instead of the default.
+/// The environment variable that selects the seeds of a test run instead of the default: `100..200`, or `500` for the
+/// first 500.
 const SEEDS_VARIABLE: &str = "CLIPFLEET_ORACLE_SEEDS";
 
 /// The environment variable that names a folder for the sources of failed seeds.
@@ -112,10 +113,7 @@ fn report(seed: u64, source: &Source, verdict: &Verdict) -> String {
 }
 
 fn run_seeds(seeds: Range<u64>) {
-    let given = std::env::var(SEEDS_VARIABLE).ok();
-    let bounds = given.as_deref().and_then(|text| text.split_once(".."));
-    let bounds = bounds.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    let seeds = bounds.unwrap_or(seeds);
+    let seeds = settings::range(SEEDS_VARIABLE, seeds);
     let (next, count, started) = (AtomicU64::new(seeds.start), seeds.end - seeds.start, Instant::now());
     let failed: Mutex<BTreeMap<u64, (Source, Verdict)>> = Mutex::default();
     std::thread::scope(|scope| {

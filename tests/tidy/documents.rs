@@ -4,9 +4,9 @@ use super::{crate_sources, root, sources};
 use std::{collections::BTreeSet, fs};
 
 /// Names that are common words of other languages, too: of labels, of the API's answers, of the control protocol.
-const COMMON: [&str; 19] = [
+const COMMON: [&str; 22] = [
     "status", "error", "code", "message", "reason", "phase", "worker", "attempt", "open", "target", "request",
-    "leader", "batchId", "clipId", "clips", "details", "usage", "paused", "outcome",
+    "leader", "batchId", "clipId", "clips", "details", "usage", "paused", "outcome", "encoder", "decoder", "field",
 ];
 
 /// The names of fields that the document modules spell.

@@ -3,7 +3,7 @@
 
 use crate::{context::Worker, report::Reporter, sidecars};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
-use clipfleet_contract::v1::TranscodeFinished;
+use clipfleet_contract::{documents::clip::manifest_usage_json, v1::TranscodeFinished};
 use clipfleet_domain::{
     cost::Usage,
     failure::{Code, Failure},
@@ -195,9 +195,7 @@ impl<'a> Publication<'a> {
 /// A manifest with what the clip used up to its verification. Storing follows, and only the document can tell its cost.
 fn with_usage(manifest: String, usage: &Usage) -> String {
     let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(&manifest) else { return manifest };
-    let Usage { slot_ms, bytes_read, cost_micro_usd, .. } = *usage;
-    let usage = serde_json::json!({"slotMs": slot_ms, "bytesRead": bytes_read, "costMicroUsd": cost_micro_usd});
-    fields.insert("usage".to_owned(), usage);
+    fields.insert("usage".to_owned(), manifest_usage_json(usage));
     serde_json::Value::Object(fields).to_string()
 }
 

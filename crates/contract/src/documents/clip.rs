@@ -19,7 +19,7 @@ use clipfleet_domain::{
     state::State,
     wire_name::WireName as _,
 };
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 const OWNER_UID: &str = "ownerUid";
 const BATCH_ID: &str = "batchId";
@@ -414,6 +414,12 @@ fn usage_value(usage: &Usage) -> Value {
         (BYTES_WRITTEN, Value::integer(bytes_written)),
         (COST_MICRO_USD, Value::integer(cost_micro_usd)),
     ])
+}
+
+/// What a manifest says of a clip's usage: it is stored before the bytes written are known.
+pub fn manifest_usage_json(usage: &Usage) -> Json {
+    let Usage { slot_ms, bytes_read, cost_micro_usd, .. } = *usage;
+    json!({SLOT_MS: slot_ms, BYTES_READ: bytes_read, COST_MICRO_USD: cost_micro_usd})
 }
 
 fn as_usage(value: &Value) -> Usage {
