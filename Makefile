@@ -4,12 +4,13 @@ CARGO ?= cargo
 DEMO := target/demo
 PROGRAMS := target/debug
 
-.PHONY: help demo test test-double test-gpu soak bench setup clients format clean test-infra test-functions \
+.PHONY: help demo test audit test-double test-gpu soak bench setup clients format clean test-infra test-functions \
   test-images test-firebase screenshot test-browser test-peers test-witness
 
 help:
 	@echo "make demo            export six clips of a generated video on this machine"
 	@echo "make test            formatting, lints, all tests, the console in Chromium"
+	@echo "make audit           dependencies: unused ones, licences and registries"
 	@echo "make test-double     the GPU routes, on a test double of the driver"
 	@echo "make test-gpu        acceptance test of a real NVIDIA GPU; fails without one (SOURCES=your own files)"
 	@echo "make test-infra      Terraform, images and release scripts, without an account or engine"
@@ -46,6 +47,14 @@ test: setup clients
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace --no-fail-fast
 	$(MAKE) test-browser CLIPFLEET_PROGRAMS=$(CURDIR)/$(PROGRAMS)
+
+# Unoptimized, because they compile for longer than they run. Known vulnerabilities are in a database on GitHub, which a
+# machine without internet cannot read: `target/tools/bin/cargo-deny check advisories`.
+audit: setup
+	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --locked --debug --quiet --root target/tools cargo-machete@0.9.2
+	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --locked --debug --quiet --root target/tools --no-default-features cargo-deny@0.20.2
+	target/tools/bin/cargo-machete crates tests
+	target/tools/bin/cargo-deny --locked check bans licenses sources
 
 # The GPU plugin of GStreamer 1.28, in its own root, on a test double of the driver: see tests/double/README.md.
 test-double:
