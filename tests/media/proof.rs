@@ -62,7 +62,7 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
         rendition: Rendition { quality: Quality::P720, aspect: Aspect::Square, fps },
         directory: directory.to_owned(),
         encoder: "auto".into(),
-        passed_over: None,
+        gpu_disabled_reason: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
     transcode(&order, &Arc::new(Source::new(Arc::new(SourceBytes(bytes)))), &installed(), &Progress::default())
@@ -197,10 +197,10 @@ fn every_kind_of_damage_is_found() {
     let source = source(directory.path(), MOVING, Some(TALKING));
     let made = clip(directory.path(), &source, (1_000, 3_500), 30).expect("a clip");
     let file = directory.path().join("clip.mp4");
-    let verify_file = |path: &Path| verify(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
+    let verify_file = |path: &Path| verify(path, &made.expected, &made.observations, &installed(), |_| {}).map(|_| ());
     let verify_content_of =
-        |path: &Path| verify_content(path, &made.expected, &made.witnessed, &installed(), |_| {}).map(|_| ());
-    let (_, report) = verify(&file, &made.expected, &made.witnessed, &installed(), |_| {}).expect("the clip itself");
+        |path: &Path| verify_content(path, &made.expected, &made.observations, &installed(), |_| {}).map(|_| ());
+    let (_, report) = verify(&file, &made.expected, &made.observations, &installed(), |_| {}).expect("the clip itself");
     assert!(!report.decoded_again, "its pictures are known");
     let name = |path: &Path| path.to_str().expect("a name").to_owned();
     let mut wrong = Vec::new();
@@ -237,7 +237,7 @@ fn every_kind_of_damage_is_found() {
 
     let mute = directory.path().join("mute.mp4");
     ffmpeg(&["-i", &name(&file), "-an", "-c", "copy", "-movflags", "+faststart", &name(&mute)]);
-    expect("missing audio", verify_file(&mute), &["verify_failed"], "sound track");
+    expect("missing audio", verify_file(&mute), &["verify_failed"], "audio track");
     expect("missing audio, content", verify_content_of(&mute), &["encode_mismatch"], "missing");
 
     let bytes = std::fs::read(&file).expect("the clip");

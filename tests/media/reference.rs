@@ -80,7 +80,7 @@ fn clip(source: &Path, spec: &ClipSpec, change: &dyn Fn(&mut Plan)) -> Result<Tr
         rendition: Rendition { quality: Quality::P720, aspect: spec.aspect, fps: spec.fps },
         directory: directory.path().to_owned(),
         encoder: "auto".into(),
-        passed_over: None,
+        gpu_disabled_reason: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
     let installed = Arc::new(Installed::start().expect("GStreamer"));

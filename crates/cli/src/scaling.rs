@@ -138,7 +138,9 @@ pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
     let limit = max.unwrap_or(10_000);
     let min = reader.take(&MIN, number(0, limit));
     let min_schedule = reader.take(&MIN_SCHEDULE, |text| match text.parse::<clipfleet_scaler::Schedule>() {
-        Ok(schedule) if schedule.most() > limit => Err(format!("must ask for at most {limit} workers, got {text:?}")),
+        Ok(schedule) if schedule.max_workers() > limit => {
+            Err(format!("must ask for at most {limit} workers, got {text:?}"))
+        }
         parsed => parsed,
     });
     let backlog_target_seconds = reader.take(&BACKLOG_TARGET, number(1.0, 86_400.0));

@@ -28,18 +28,18 @@ pub struct Transcode {
     /// `auto`, or the name of one encoder.
     pub encoder: String,
     /// Why the GPU must not be used, if it must not: it is disabled, or failed in an earlier process of the attempt.
-    pub passed_over: Option<String>,
+    pub gpu_disabled_reason: Option<String>,
 }
 
-/// The request for a job. `passed_over` is why the GPU must not be used; empty if it may be used.
-pub fn start(job: &Job, directory: &Path, encoder: &str, passed_over: &str) -> v1::StartTranscode {
+/// The request for a job. `gpu_disabled_reason` is why the GPU must not be used; empty if it may be used.
+pub fn start(job: &Job, directory: &Path, encoder: &str, gpu_disabled_reason: &str) -> v1::StartTranscode {
     v1::StartTranscode {
         source_size_bytes: job.source.size_bytes,
         clip: Some(clip_message(&job.clip)),
         output: Some(output_message(job.rendition, "")),
         directory: directory.to_string_lossy().into_owned(),
         encoder: encoder.to_owned(),
-        passed_over: passed_over.to_owned(),
+        gpu_disabled_reason: gpu_disabled_reason.to_owned(),
     }
 }
 
@@ -48,7 +48,7 @@ pub fn transcode(message: v1::StartTranscode) -> Result<Transcode, Malformed> {
     let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
     let encoder = if message.encoder.is_empty() { "auto".to_owned() } else { message.encoder };
     let directory = PathBuf::from(message.directory);
-    let passed_over = Some(message.passed_over).filter(|reason| !reason.is_empty());
+    let gpu_disabled_reason = Some(message.gpu_disabled_reason).filter(|reason| !reason.is_empty());
     let source_size_bytes = message.source_size_bytes;
-    Ok(Transcode { source_size_bytes, clip, rendition, directory, encoder, passed_over })
+    Ok(Transcode { source_size_bytes, clip, rendition, directory, encoder, gpu_disabled_reason })
 }

@@ -192,8 +192,8 @@ impl Track {
 /// length.
 pub fn shift_audio(path: &Path, skip: u32, duration: u64) -> io::Result<()> {
     let movie = Movie::read(path)?;
-    let track = movie.track(b"soun").ok_or_else(|| broken("the sound track"))?;
-    let [edit] = track.edits.as_slice() else { return Err(broken("the sound track's edit list")) };
+    let track = movie.track(b"soun").ok_or_else(|| broken("the audio track"))?;
+    let [edit] = track.edits.as_slice() else { return Err(broken("the audio track's edit list")) };
     let mut file = OpenOptions::new().write(true).open(path)?;
     for place in [movie.duration, track.duration, edit.place] {
         place.write(&mut file, duration)?;

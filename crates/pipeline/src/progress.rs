@@ -123,7 +123,7 @@ impl State {
             fraction: self.fraction,
             encoder,
             fallback_reason,
-            gpu_way: self.gpu_route.clone(),
+            gpu_route: self.gpu_route.clone(),
             decoder,
             gpu_driver,
         }

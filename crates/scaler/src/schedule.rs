@@ -34,7 +34,7 @@ impl Schedule {
     }
 
     /// The largest minimum of the week.
-    pub fn most(&self) -> u32 {
+    pub fn max_workers(&self) -> u32 {
         self.0.iter().map(|period| period.count).max().unwrap_or(0)
     }
 }
@@ -84,7 +84,7 @@ mod tests {
         let at = |days: i64, hours: i64| schedule.minimum(THURSDAY + (days * 24 + hours) * HOUR);
         assert_eq!([at(0, 6), at(0, 7), at(0, 18), at(0, 19)], [0, 2, 2, 0]);
         assert_eq!([at(2, 8), at(2, 23), at(3, 0), at(3, 7), at(4, 0), at(4, 7)], [0, 1, 3, 0, 3, 2]);
-        assert_eq!(schedule.most(), 3);
+        assert_eq!(schedule.max_workers(), 3);
         assert_eq!(Schedule::default().minimum(THURSDAY), 0);
         assert_eq!("".parse(), Ok(Schedule::default()));
     }

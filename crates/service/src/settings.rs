@@ -42,7 +42,10 @@ pub struct BadSettings(pub Vec<String>);
 
 impl fmt::Display for BadSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of the settings cannot be used:", self.0.len())?;
+        match self.0.len() {
+            1 => write!(f, "a setting is invalid:")?,
+            number => write!(f, "{number} settings are invalid:")?,
+        }
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }

@@ -306,10 +306,10 @@ async fn serve(
                     gpu_driver: progressed.gpu_driver,
                 };
                 *gpu_route = match encoding.fallback_reason.as_str() {
-                    earlier if !earlier.is_empty() && !progressed.gpu_way.is_empty() => {
-                        format!("{earlier}; {}", progressed.gpu_way)
+                    earlier if !earlier.is_empty() && !progressed.gpu_route.is_empty() => {
+                        format!("{earlier}; {}", progressed.gpu_route)
                     }
-                    _ => progressed.gpu_way,
+                    _ => progressed.gpu_route,
                 };
                 progress(phase, progressed.fraction, encoding);
             }

@@ -35,8 +35,8 @@ before(async () => {
   const metadata = await started(startMetadataServer());
   const guard = await started(startGuard(fleet.api, metadata.publicKey, AUDIENCE));
   const base = {
-    PUBSUB_EMULATOR_HOST: fleet.servers,
-    FIRESTORE_EMULATOR_HOST: fleet.servers,
+    PUBSUB_EMULATOR_HOST: fleet.emulator,
+    FIRESTORE_EMULATOR_HOST: fleet.emulator,
     GOOGLE_CLOUD_PROJECT: PROJECT,
     CLIPFLEET_SOURCE_PREFIX: 'gs://clipfleet-local/uploads/{uid}/',
     // Credentials of whoever runs the tests must not matter.
@@ -66,9 +66,9 @@ before(async () => {
   functions.cancelExport = await started(startFunction('cancelExport', environments.local));
   functions.retryClip = await started(startFunction('retryClip', environments.guarded));
 
-  process.env.FIRESTORE_EMULATOR_HOST = fleet.servers;
+  process.env.FIRESTORE_EMULATOR_HOST = fleet.emulator;
   db = new Firestore({ projectId: PROJECT });
-  storage = new Storage({ projectId: PROJECT, apiEndpoint: `http://${fleet.servers}` });
+  storage = new Storage({ projectId: PROJECT, apiEndpoint: `http://${fleet.emulator}` });
   const source = join(folder, 'source.mp4');
   const pictures = ['-f', 'lavfi', '-i', 'testsrc2=size=960x540:rate=30:duration=6'];
   const sound = ['-f', 'lavfi', '-i', 'sine=frequency=330:beep_factor=4:sample_rate=48000:duration=6'];
@@ -126,7 +126,7 @@ function watch(path, satisfied) {
 const over = ({ status }) => FINAL.includes(status);
 const become = (path, status) => watch(path, (data) => data.status === status);
 
-const faults = () => `http://${fleet.servers}/_clipfleet/faults`;
+const faults = () => `http://${fleet.emulator}/_clipfleet/faults`;
 
 /** Makes the emulator misbehave by these rules alone; see `crates/emulator/README.md`. */
 const setFaults = async (...rules) =>
@@ -362,7 +362,7 @@ test('the Firebase CLI finds four callable functions and the settings to ask for
 test('bad settings are all named in the log and answered as no fault of the caller', async () => {
   const misconfigured = await started(startFunction('cancelExport', environments.misconfigured));
   assertRefused(await misconfigured.call({ batchId: 'b1' }, user), 'INTERNAL');
-  const said = misconfigured.said.join('\n');
-  assert.match(said, /CLIPFLEET_DISPATCHER_URL must begin with https/);
-  assert.match(said, /CLIPFLEET_SOURCE_PREFIX must have the form/);
+  const output = misconfigured.output.join('\n');
+  assert.match(output, /CLIPFLEET_DISPATCHER_URL must begin with https/);
+  assert.match(output, /CLIPFLEET_SOURCE_PREFIX must have the form/);
 });

@@ -21,14 +21,14 @@ function start(name, program, args, env, ready) {
     child.kill('SIGTERM');
     return ended;
   };
-  const said = [];
+  const output = [];
   const up = new Promise((resolve, reject) => {
-    const give_up = (why) => reject(new Error(`${name} did not start: ${why}\n${said.join('\n')}`));
+    const give_up = (why) => reject(new Error(`${name} did not start: ${why}\n${output.join('\n')}`));
     const timer = setTimeout(() => give_up(`nothing for ${STARTING_MS} ms`), STARTING_MS);
     ended.then((how) => give_up(`it ended with ${how}`));
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
-        said.push(line);
+        output.push(line);
         const found = ready(line);
         if (found !== undefined) {
           clearTimeout(timer);
@@ -37,7 +37,7 @@ function start(name, program, args, env, ready) {
       });
     }
   });
-  return up.then((found) => ({ found, said, stop }), async (error) => {
+  return up.then((found) => ({ found, output, stop }), async (error) => {
     await stop();
     throw error;
   });
@@ -47,13 +47,13 @@ function start(name, program, args, env, ready) {
 export async function startFleet(data, slots = 1) {
   const program = join(process.env.CLIPFLEET_PROGRAMS, 'clipfleet');
   const args = ['up', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
-  let api, servers;
+  let api, emulator;
   const fleet = await start('the fleet', program, args, process.env, (line) => {
     api ??= line.match(/^\s*API\s+(http:\S+)\/v1\/batches$/)?.[1];
-    servers ??= line.match(/export PUBSUB_EMULATOR_HOST=(\S+)/)?.[1];
-    return api && servers ? true : undefined;
+    emulator ??= line.match(/export PUBSUB_EMULATOR_HOST=(\S+)/)?.[1];
+    return api && emulator ? true : undefined;
   });
-  return { api, servers, said: fleet.said, stop: fleet.stop };
+  return { api, emulator, output: fleet.output, stop: fleet.stop };
 }
 
 /** A port that is free now. The framework cannot choose one and say which. */
@@ -85,5 +85,5 @@ export async function startFunction(target, env) {
     const { result, error } = await response.json();
     return { http: response.status, result, error };
   };
-  return { call, said: started.said, stop: started.stop };
+  return { call, output: started.output, stop: started.stop };
 }

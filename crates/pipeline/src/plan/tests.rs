@@ -51,7 +51,7 @@ pub(crate) fn order(start_ms: i64, end_ms: i64) -> Transcode {
         rendition: Rendition::default(),
         directory: "/attempt".into(),
         encoder: "auto".into(),
-        passed_over: None,
+        gpu_disabled_reason: None,
     }
 }
 

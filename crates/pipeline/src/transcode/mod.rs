@@ -49,7 +49,7 @@ pub struct Transcoded {
     /// Properties that the clip must have.
     pub expected: Expected,
     /// What was observed while the clip was made.
-    pub witnessed: Observations,
+    pub observations: Observations,
     /// Loudness of the clip.
     pub levels: Levels,
 }
@@ -152,7 +152,7 @@ impl Job<'_> {
             finished: manifest::finished(&manifest),
             manifest,
             expected: plan.expected,
-            witnessed: made.encoded.observations,
+            observations: made.encoded.observations,
             levels: verification.levels,
         })
     }

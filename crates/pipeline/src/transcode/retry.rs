@@ -96,7 +96,7 @@ impl Job<'_> {
     /// Makes and verifies the clip on the best route, or on the next one if a route fails.
     fn try_routes(&self, probed: &Probed, loudness: Option<LoudnessTarget>) -> Result<Transcoded, Failure> {
         let wanted = self.order.encoder.as_str();
-        let Choice { routes, passed_over: mut reasons } = route::choose(self.order, probed, self.installed);
+        let Choice { routes, rejected: mut reasons } = route::choose(self.order, probed, self.installed);
         let mut last = None;
         for route in routes {
             let encoding = route.encoding(&reasons, self.installed);

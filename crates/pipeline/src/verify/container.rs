@@ -69,7 +69,7 @@ fn key_frames(movie: &Movie, expected: &Expected) -> Result<(), String> {
 }
 
 fn audio(movie: &Movie, expected: &Expected) -> Result<(), String> {
-    let track = movie.track(b"soun").ok_or("it does not have exactly one sound track")?;
+    let track = movie.track(b"soun").ok_or("it does not have exactly one audio track")?;
     must(track.codec == *b"mp4a" && track.audio == (2, SAMPLE_RATE), || {
         format!("its sound has {} channels at {} Hz", track.audio.0, track.audio.1)
     })?;

@@ -301,7 +301,7 @@ fn media_program_process() {
     }
     let with_gpu = std::env::var("GPU_ENABLED").as_deref() != Ok("false");
     let (fallback_kind, fallback_reason) =
-        if with_gpu { ("gpu_failed", FAILED) } else { ("gpu_disabled", request.passed_over.as_str()) };
+        if with_gpu { ("gpu_failed", FAILED) } else { ("gpu_disabled", request.gpu_disabled_reason.as_str()) };
     let finished = TranscodeFinished {
         file: "clip.mp4".into(),
         cover: "cover.jpg".into(),

@@ -118,7 +118,7 @@ impl Trial {
     fn clips(&self, material: &Material, directory: &Path, installed: &Arc<Installed>, table: &mut Table) {
         for number in PARALLEL_CLIPS {
             let text = several(number, material, directory, installed, self.encoder);
-            table.row(&format!("clips: {number} at once, made and proved"), text);
+            table.row(&format!("clips: {number} at once, made and verified"), text);
         }
     }
 }
@@ -169,9 +169,9 @@ fn compare(material: &Material, installed: &Arc<Installed>, table: &mut Table) -
 
 /// The best route with the GPU, and the best one without.
 fn routes(order: &Transcode, probed: &Probed, installed: &Installed) -> Result<(Route, Route), String> {
-    let Choice { routes, passed_over } = route::choose(order, probed, installed);
+    let Choice { routes, rejected } = route::choose(order, probed, installed);
     let best = |on_gpu| routes.iter().find(|route| route.uses_gpu() == on_gpu).cloned();
-    let gpu = best(true).ok_or_else(|| format!("no route with the GPU: {passed_over}"))?;
+    let gpu = best(true).ok_or_else(|| format!("no route with the GPU: {rejected}"))?;
     let cpu = best(false).ok_or("no route without the GPU")?;
     Ok((gpu, cpu))
 }
@@ -264,7 +264,7 @@ fn order(material: &Material, directory: &Path) -> Result<Transcode, Failure> {
         rendition: Rendition::default(),
         directory: directory.to_owned(),
         encoder: "auto".into(),
-        passed_over: None,
+        gpu_disabled_reason: None,
     })
 }
 

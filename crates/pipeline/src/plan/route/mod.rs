@@ -134,7 +134,7 @@ pub struct Choice {
     /// To be tried in this order.
     pub routes: Vec<Route>,
     /// Why the routes before the first one were skipped.
-    pub passed_over: Reasons,
+    pub rejected: Reasons,
 }
 
 /// Chooses the routes for an order on a source.
@@ -144,7 +144,7 @@ pub fn choose(order: &Transcode, probed: &Probed, installed: &Installed) -> Choi
     for spec in ROUTES.iter().filter(allowed) {
         match resolve(spec, order, probed, installed) {
             Ok(route) => choice.routes.push(route),
-            Err(Some((kind, text))) if choice.routes.is_empty() => choice.passed_over.add(kind, text),
+            Err(Some((kind, text))) if choice.routes.is_empty() => choice.rejected.add(kind, text),
             Err(_) => {}
         }
     }
@@ -163,7 +163,7 @@ fn resolve(
     let unsupported = |text| Some((Fallback::Unsupported, text));
     let row_on_gpu = ENCODERS.iter().any(|row| row.name == spec.encoder && row.on_gpu);
     let on_gpu = row_on_gpu || spec.decode == Device::Gpu || spec.frames == Device::Gpu;
-    if let Some(reason) = order.passed_over.clone().filter(|_| on_gpu) {
+    if let Some(reason) = order.gpu_disabled_reason.clone().filter(|_| on_gpu) {
         return Err(Some((Fallback::GpuDisabled, reason)));
     }
     let Some(encoder) = installed.encoders(spec.encoder).first().copied() else {

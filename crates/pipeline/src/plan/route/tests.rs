@@ -12,8 +12,8 @@ fn l4() -> Installed {
 
 /// The routes to try, and the reasons why better ones were skipped.
 fn chosen(order: &Transcode, probed: &Probed, installed: &Installed) -> String {
-    let Choice { routes, passed_over } = choose(order, probed, installed);
-    let mut lines: Vec<String> = passed_over.0.iter().map(|(_, reason)| format!("({reason})")).collect();
+    let Choice { routes, rejected } = choose(order, probed, installed);
+    let mut lines: Vec<String> = rejected.0.iter().map(|(_, reason)| format!("({reason})")).collect();
     lines.extend(routes.iter().map(Route::name));
     lines.join("\n")
 }
@@ -60,14 +60,14 @@ fn the_cpu_takes_over_what_the_gpu_cannot_do() {
         let mut probed = upload();
         change(&mut probed.picture);
         let choice = choose(&order(0, 1_000), &probed, &l4());
-        format!("{}: {}", choice.passed_over, choice.routes[0].name())
+        format!("{}: {}", choice.rejected, choice.routes[0].name())
     };
     insta::assert_snapshot!(picture(|picture| picture.plain_samples = false), @"pictures other than 8-bit 4:2:0 are decoded on the CPU: avdec_h264+nvh264enc");
     insta::assert_snapshot!(picture(|picture| picture.colours.matrix = Some(6)), @"colours other than BT.709 are converted on the CPU: nvh264dec+nvh264enc");
     insta::assert_snapshot!(picture(|picture| picture.interlaced = true), @"interlaced pictures are decoded on the CPU: avdec_h264+nvh264enc");
     let of = |order: &Transcode, probed: &Probed| {
         let choice = choose(order, probed, &l4());
-        format!("{}: {}", choice.passed_over, choice.routes[0].name())
+        format!("{}: {}", choice.rejected, choice.routes[0].name())
     };
     insta::assert_snapshot!(of(&order(0, 1_000), &turned()), @"turned pictures are reframed on the CPU: nvh264dec+nvh264enc");
     insta::assert_snapshot!(of(&order(0, 1_000), &Probed { video: stream("avdec_h265"), ..upload() }), @"the GPU does not decode HEVC: avdec_h265+nvh264enc");
@@ -80,7 +80,7 @@ fn the_cpu_takes_over_what_the_gpu_cannot_do() {
 
 #[test]
 fn a_gpu_that_failed_in_an_earlier_process_is_not_used() {
-    let order = Transcode { passed_over: Some("nvh264dec+cuda+nvh264enc: died".into()), ..order(0, 1_000) };
+    let order = Transcode { gpu_disabled_reason: Some("nvh264dec+cuda+nvh264enc: died".into()), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
     (nvh264dec+cuda+nvh264enc: died)
     avdec_h264+x264enc
@@ -101,20 +101,20 @@ fn an_encoder_requested_by_name_is_the_only_one() {
 
 #[test]
 fn a_gpu_that_the_worker_disables_is_not_used_and_each_clip_says_why() {
-    let order = Transcode { passed_over: Some("the GPU failed its test".into()), ..order(0, 1_000) };
+    let order = Transcode { gpu_disabled_reason: Some("the GPU failed its test".into()), ..order(0, 1_000) };
     insta::assert_snapshot!(chosen(&order, &upload(), &l4()), @"
     (the GPU failed its test)
     avdec_h264+x264enc
     avdec_h264+openh264enc
     ");
-    assert_eq!(choose(&order, &upload(), &l4()).passed_over.gravest(), Some(Fallback::GpuDisabled));
+    assert_eq!(choose(&order, &upload(), &l4()).rejected.gravest(), Some(Fallback::GpuDisabled));
 }
 
 #[test]
 fn a_clip_reports_its_gravest_reason() {
     let mut reframed = order(0, 1_000);
     reframed.clip.reframe = Reframe::FitBlur;
-    let Choice { routes, passed_over: mut reasons } = choose(&reframed, &upload(), &l4());
+    let Choice { routes, rejected: mut reasons } = choose(&reframed, &upload(), &l4());
     assert_eq!(reasons.gravest(), Some(Fallback::Unsupported));
     reasons.add(Fallback::GpuFailed, "out of memory".into());
     reasons.add(Fallback::Unsupported, "fit_blur is drawn on the CPU".into());

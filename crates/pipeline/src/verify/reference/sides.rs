@@ -265,7 +265,7 @@ fn check_sides(pairs: &[&Pair]) -> Result<(), Failure> {
         let what = if most(&balance, &|pair| !unbalanced(pair, 1.0 - pair.source.right())) {
             "left and right changed places"
         } else if most(&balance, &|pair| pair.output.sum() > 1.0 - MAX_SUM_DIFFERENCE / 2.0) {
-            "both sides sound alike where the source's do not"
+            "both channels are alike where the source's are not"
         } else if most(&balance, &|pair| pair.output.right() < pair.source.right()) {
             "the right side is missing or too soft"
         } else {
@@ -275,7 +275,7 @@ fn check_sides(pairs: &[&Pair]) -> Result<(), Failure> {
     }
     if proves(mixed.len(), pairs.len()) {
         let what = match most(&mixed, &|pair| pair.output.sum() > pair.source.sum()) {
-            true => "both sides sound alike where the source's do not",
+            true => "both channels are alike where the source's are not",
             false => "the sides have less in common than the source's",
         };
         return Err(mismatch(&mixed, what));
@@ -367,10 +367,10 @@ mod tests {
 
     #[test]
     fn sides_that_were_mixed_are_found() {
-        refused(&panned(1.0, 1.0), &mixed(), "both sides sound alike");
+        refused(&panned(1.0, 1.0), &mixed(), "both channels are alike");
         let left = sides(2.0, |seconds| [tone(440.0)(seconds), 0.0]);
         let centred = sides(2.0, |seconds| [0.7 * tone(440.0)(seconds); 2]);
-        refused(&left, &centred, "both sides sound alike");
+        refused(&left, &centred, "both channels are alike");
     }
 
     #[test]
