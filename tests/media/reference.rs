@@ -349,7 +349,7 @@ fn every_wrong_treatment_of_a_source_is_found() {
         ("a frame late", &made, &|plan| start(plan, -1), "reframe_slip", "earlier"),
         ("forced mid/side", &made, &force_mid_side, "audio_mismatch", "side"),
         ("sides swapped", &made, &|plan| mix(plan, "<<0.0,1.0>,<1.0,0.0>>"), "audio_mismatch", "changed places"),
-        ("mixed to mono", &made, &|plan| mix(plan, "<<0.5,0.5>,<0.5,0.5>>"), "audio_mismatch", "sound alike"),
+        ("mixed to mono", &made, &|plan| mix(plan, "<<0.5,0.5>,<0.5,0.5>>"), "audio_mismatch", "channels are alike"),
         ("right dropped", &made, &|plan| mix(plan, "<<1.0,0.0>,<0.0,0.0>>"), "audio_mismatch", "right"),
         ("left dropped", &made, &|plan| mix(plan, "<<0.0,0.0>,<0.0,1.0>>"), "audio_mismatch", "left"),
     ];
