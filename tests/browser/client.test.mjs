@@ -34,7 +34,7 @@ before(
     place = await stage(30, 2);
     api = place.fleet.api;
     uri = await store(place.fleet, place.source, 'sources/a.mp4');
-    const [host, port] = place.fleet.servers.split(':');
+    const [host, port] = place.fleet.emulator.split(':');
     const { initializeApp } = await sdk('firebase/app');
     for (const [name, module] of [
       ['lite', 'firebase/firestore/lite'],

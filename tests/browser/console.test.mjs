@@ -371,7 +371,7 @@ test('history and fleet show their data; the fleet can be paused', { timeout: 2 
   assert.equal(await page.locator('#fleet-state').textContent(), 'Fleet paused');
 
   // Queued work is shown as waiting, once the worker knows of the pause: it polls every two seconds.
-  await until('the worker knows', () => place.fleet.said.some((line) => line.includes('leasing stopped')));
+  await until('the worker knows', () => place.fleet.output.some((line) => line.includes('leasing stopped')));
   await page.getByRole('link', { name: 'Export', exact: true }).click();
   await page.locator('#quality').selectOption('1440p');
   await page.getByRole('button', { name: 'Export all 3 clips' }).click();
@@ -513,7 +513,7 @@ test('a video without a duration, and a file that is not a video', { timeout: 2 
 test('the page logged no error, and sent no request to another server', () => {
   assert.deepEqual(complaints, []);
   assert.deepEqual(
-    [...origins].filter((origin) => ![place.fleet.api, `http://${place.fleet.servers}`].includes(origin)),
+    [...origins].filter((origin) => ![place.fleet.api, `http://${place.fleet.emulator}`].includes(origin)),
     [],
   );
 });

@@ -76,7 +76,7 @@ export async function stage(seconds, slots) {
 /** Uploads a file into the fleet's bucket and returns its gs:// name. */
 export async function store(fleet, path, name) {
   const query = `uploadType=media&name=${encodeURIComponent(name)}`;
-  const url = `http://${fleet.servers}/upload/storage/v1/b/clipfleet-local/o?${query}`;
+  const url = `http://${fleet.emulator}/upload/storage/v1/b/clipfleet-local/o?${query}`;
   const response = await fetch(url, { method: 'POST', body: readFileSync(path) });
   if (!response.ok) {
     throw new Error(`the storage answered ${response.status}`);

@@ -37,7 +37,7 @@ before(async () => {
   execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', ...pictures, ...audio, ...codecs, source]);
   fleet = await startFleet(join(data.path, 'data'));
   ends.push(fleet.stop);
-  port = Number(fleet.servers.split(':')[1]);
+  port = Number(fleet.emulator.split(':')[1]);
   await upload(port);
   browser = await startBrowser();
   ends.push(browser.end);
