@@ -57,6 +57,13 @@ fn selected_json(fields: &Fields, names: &[&str]) -> Map<String, Json> {
     selected.map(|(name, value)| (name.clone(), to_json(value))).collect()
 }
 
+/// As [`selected_json`], without the fields that have no value.
+fn known_json(fields: &Fields, names: &[&str]) -> Map<String, Json> {
+    let mut selected = selected_json(fields, names);
+    selected.retain(|_, value| !value.is_null());
+    selected
+}
+
 fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -77,7 +84,7 @@ fn failure_value(failure: &Failure) -> Value {
     let detail =
         |bad: &FieldViolation| Value::map([(FIELD, Value::text(&bad.field)), (REASON, Value::text(&bad.reason))]);
     let details = (!details.is_empty()).then(|| (DETAILS, Value::Array(details.iter().map(detail).collect())));
-    Value::Map(error.into_iter().chain(details).map(|(name, value)| (name.to_owned(), value)).collect())
+    Value::map(error.into_iter().chain(details))
 }
 
 fn as_failure(value: &Value) -> Failure {

@@ -30,6 +30,11 @@ pub enum Value {
 /// The fields of a document or map.
 pub type Fields = BTreeMap<String, Value>;
 
+/// The fields of a document or map, from their names and values.
+pub fn fields_of<'a>(named: impl IntoIterator<Item = (&'a str, Value)>) -> Fields {
+    named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// The value of a field that does not exist.
 const ABSENT: &Value = &Value::Null;
 
@@ -59,9 +64,14 @@ impl Value {
         value.unwrap_or(Self::Null)
     }
 
+    /// An instant, from Unix time in milliseconds, or [`Value::Null`].
+    pub fn optional_instant(unix_ms: Option<i64>) -> Self {
+        Self::optional(unix_ms.map(Self::instant))
+    }
+
     /// A map, from its fields.
-    pub fn map<const N: usize>(fields: [(&str, Self); N]) -> Self {
-        Self::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    pub fn map<'a>(named: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+        Self::Map(fields_of(named))
     }
 
     /// The text; `None` for other types.

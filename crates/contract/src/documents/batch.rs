@@ -1,11 +1,10 @@
 //! A batch's status document, `exportBatches/{batch}`.
 
 use super::{
-    ERROR, FOLD, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value,
-    selected_json,
+    ERROR, FOLD, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value, known_json,
 };
 use crate::{names, v1};
-use clipfleet_document::{Document, Fields, Search, Value};
+use clipfleet_document::{Document, Fields, Search, Value, fields_of};
 use clipfleet_domain::{
     failure::Failure, history::GenerationEnd, ids::ClipId, job::BatchContext, lifecycle::BatchView, state::State,
     wire_name::WireName as _,
@@ -76,7 +75,6 @@ impl BatchDocument {
     /// The document's fields.
     pub fn to_fields(&self) -> Fields {
         let Self { batch, view, refusal, given_up } = self;
-        let instant = |unix_ms: Option<i64>| Value::optional(unix_ms.map(Value::instant));
         let fields = [
             (OWNER_UID, Value::text(batch.owner.as_str())),
             (PROJECT_ID, Value::text(batch.project.as_str())),
@@ -90,15 +88,15 @@ impl BatchDocument {
             (HAS_DEAD_LETTERS, Value::Bool(view.dead_lettered > 0)),
             (ETA_SECONDS, Value::optional(view.eta_seconds.map(Value::integer))),
             (ERROR, Value::optional(refusal.as_ref().map(failure_value))),
-            (CREATED_AT, instant(view.created_at_ms)),
+            (CREATED_AT, Value::optional_instant(view.created_at_ms)),
             (UPDATED_AT, Value::instant(view.updated_at_ms)),
-            (COMPLETED_AT, instant(view.completed_at_ms)),
-            (EXPIRES_AT, instant(view.created_at_ms.map(expires_at_ms))),
+            (COMPLETED_AT, Value::optional_instant(view.completed_at_ms)),
+            (EXPIRES_AT, Value::optional_instant(view.created_at_ms.map(expires_at_ms))),
         ];
         let ends =
             given_up.iter().map(|(clip, generation, end)| (clip.to_string(), generation_end_value(*generation, end)));
         let fold = (!given_up.is_empty()).then(|| (FOLD, Value::map([(GIVEN_UP, Value::Map(ends.collect()))])));
-        fields.into_iter().chain(fold).map(|(name, value)| (name.to_owned(), value)).collect()
+        fields_of(fields.into_iter().chain(fold))
     }
 
     /// Whether a stored document lacks something that this one says and that may never be reported again.
@@ -149,9 +147,7 @@ pub fn with_dead_letters(after: &str, limit: u32) -> Search<'_> {
 
 /// A batch at work as the API shows it: the part of its document that is known.
 pub fn at_work_json(document: &Document) -> Map<String, Json> {
-    let mut selected = selected_json(&document.fields, &AT_WORK);
-    selected.retain(|_, value| !value.is_null());
-    selected
+    known_json(&document.fields, &AT_WORK)
 }
 
 /// A batch as the API shows it between its acceptance and its first document.

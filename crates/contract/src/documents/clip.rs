@@ -2,10 +2,10 @@
 
 use super::{
     ERROR, FOLD, GENERATION, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value,
-    selected_json,
+    known_json, selected_json,
 };
 use crate::names;
-use clipfleet_document::{Document, Fields, Value};
+use clipfleet_document::{Document, Fields, Value, fields_of};
 use clipfleet_domain::{
     attempt::Attempt,
     attempt_stats::{AttemptCounts, AttemptEnd, AttemptOutcome, AttemptStats},
@@ -112,7 +112,6 @@ impl ClipDocument {
         let output = view.output.as_ref();
         let counts = view.stats.counts(attempt.map(|attempt| &attempt.id));
         let text_of = |text: fn(&Output) -> &String| Value::text(output.map_or("", |output| text(output)));
-        let instant = |unix_ms: Option<i64>| Value::optional(unix_ms.map(Value::instant));
         let fold = Value::map([
             (ATTEMPTS, stats_value(&view.stats)),
             (SEQUENCE, Value::unsigned(attempt.map_or(0, |attempt| attempt.sequence))),
@@ -130,7 +129,7 @@ impl ClipDocument {
             (GENERATION, Value::integer(view.generation)),
             (ATTEMPT, Value::integer(attempt.map_or(0, |attempt| attempt.number))),
             (ATTEMPT_ID, Value::text(attempt.map_or("", |attempt| attempt.id.as_str()))),
-            (ATTEMPT_STARTED_AT, instant(attempt.map(|attempt| attempt.started_at_ms))),
+            (ATTEMPT_STARTED_AT, Value::optional_instant(attempt.map(|attempt| attempt.started_at_ms))),
             (CRASHES, Value::integer(counts.crashes)),
             (TRANSIENT_FAILURES, Value::integer(counts.transient_failures)),
             (INTERRUPTIONS, Value::integer(counts.interruptions)),
@@ -154,14 +153,14 @@ impl ClipDocument {
             (ERROR, Value::optional(view.failure.as_ref().map(failure_value))),
             (TIMINGS, Value::optional(output.map(|output| timings_value(&output.timings)))),
             (USAGE, Value::optional(output.map(|output| usage_value(&output.usage)))),
-            (CREATED_AT, instant(view.created_at_ms)),
-            (STARTED_AT, instant(view.started_at_ms)),
+            (CREATED_AT, Value::optional_instant(view.created_at_ms)),
+            (STARTED_AT, Value::optional_instant(view.started_at_ms)),
             (UPDATED_AT, Value::instant(view.updated_at_ms)),
-            (COMPLETED_AT, instant(view.completed_at_ms)),
-            (EXPIRES_AT, instant(view.created_at_ms.map(expires_at_ms))),
+            (COMPLETED_AT, Value::optional_instant(view.completed_at_ms)),
+            (EXPIRES_AT, Value::optional_instant(view.created_at_ms.map(expires_at_ms))),
             (FOLD, fold),
         ];
-        fields.map(|(name, value)| (name.to_owned(), value)).into()
+        fields_of(fields)
     }
 
     /// What a document says; `None` when status did not write it.
@@ -337,9 +336,7 @@ pub fn dead_letter_json(document: &Document) -> Map<String, Json> {
 
 /// A clip at work as the API shows it: the part of its document that is known.
 pub fn at_work_json(document: &Document) -> Map<String, Json> {
-    let mut selected = selected_json(&document.fields, &AT_WORK);
-    selected.retain(|_, value| !value.is_null());
-    selected
+    known_json(&document.fields, &AT_WORK)
 }
 
 fn stats_value(stats: &AttemptStats) -> Value {

@@ -1,6 +1,6 @@
 //! What operators request of the whole fleet, `fleetControl/fleet`. Not for clients.
 
-use clipfleet_document::{Document, Fields, Value};
+use clipfleet_document::{Document, Fields, Value, fields_of};
 
 /// Path of the document.
 pub const PATH: &str = "fleetControl/fleet";
@@ -20,10 +20,8 @@ pub struct FleetControl {
 impl FleetControl {
     /// The document's fields.
     pub fn to_fields(&self) -> Fields {
-        let changed_at = Value::optional(self.changed_at_ms.map(Value::instant));
-        [(PAUSED, Value::Bool(self.paused)), (CHANGED_AT, changed_at)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
+        let changed_at = Value::optional_instant(self.changed_at_ms);
+        fields_of([(PAUSED, Value::Bool(self.paused)), (CHANGED_AT, changed_at)])
     }
 
     /// What a document says; without one, nothing is requested.

@@ -1,6 +1,6 @@
 //! Which scaler leads a pool, and what it leaves to the next leader: `fleetControl/scaler-{pool}`. Not for clients.
 
-use clipfleet_document::{Document, Fields, Value};
+use clipfleet_document::{Document, Fields, Value, fields_of};
 use std::collections::BTreeMap;
 
 const LEADER: &str = "leader";
@@ -37,15 +37,14 @@ impl LeadershipDocument {
     pub fn to_fields(&self) -> Fields {
         let rates = self.slot_seconds_per_clip_second.iter();
         let rates = rates.map(|(quality, rate)| (quality.clone(), Value::Double(*rate))).collect();
-        let fields = [
+        fields_of([
             (LEADER, Value::text(&self.leader)),
             (RESIGNED, Value::Bool(self.resigned)),
             (TARGET, Value::optional(self.target.map(Value::integer))),
             (REASON, Value::text(&self.reason)),
             (SLOT_SECONDS_PER_CLIP_SECOND, Value::Map(rates)),
             (RENEWED_AT, Value::instant(self.renewed_at_ms)),
-        ];
-        fields.map(|(name, value)| (name.to_owned(), value)).into()
+        ])
     }
 
     /// What a document says, whatever version wrote it.

@@ -2,7 +2,7 @@
 
 use super::expires_at_ms;
 use crate::{Malformed, batch, v1};
-use clipfleet_document::{Document, Fields, Search, Value};
+use clipfleet_document::{Document, Fields, Search, Value, fields_of};
 use clipfleet_domain::{ids::ClipId, job::PinnedSource, source::ObjectUri};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl RequestRecord {
     pub fn to_fields(&self) -> Result<Fields, Malformed> {
         let request = serde_json::to_string(&self.request).map_err(|error| Malformed(error.to_string()))?;
         let retried = self.retried.iter().map(|(clip, generation)| (clip.to_string(), Value::integer(*generation)));
-        let fields = [
+        Ok(fields_of([
             (DIGEST, Value::text(&self.digest)),
             (REQUEST, Value::String(request)),
             (SOURCE_GENERATION, Value::integer(self.source.generation)),
@@ -63,8 +63,7 @@ impl RequestRecord {
             (REPAIRS, Value::integer(self.repairs)),
             (REPAIRED_AT_MS, Value::integer(self.repaired_at_ms)),
             (EXPIRES_AT, Value::instant(expires_at_ms(self.accepted_at_ms))),
-        ];
-        Ok(fields.map(|(name, value)| (name.to_owned(), value)).into())
+        ]))
     }
 
     /// What a document says; `None` when another version wrote it.

@@ -3,7 +3,7 @@
 //! a cancelled clip has failed there, with that as its reason.
 
 use super::clip::ClipDocument;
-use clipfleet_document::{Fields, Value};
+use clipfleet_document::{Fields, Value, fields_of};
 use clipfleet_domain::{
     ids::{BatchId, ClipId, ProjectId},
     state::State,
@@ -47,7 +47,7 @@ pub fn job_fields(clip: &ClipDocument) -> Fields {
         (BATCH_ID, Value::text(batch.id.as_str())),
         (OWNER_UID, Value::text(batch.owner.as_str())),
     ];
-    ids.into_iter().chain(progress(clip)).map(|(name, value)| (name.to_owned(), value)).collect()
+    fields_of(ids.into_iter().chain(progress(clip)))
 }
 
 /// The fields `clipProcessing.{clip}.*` of a project, one by one, each by the names that lead to it: others that a page
@@ -73,15 +73,14 @@ fn progress(clip: &ClipDocument) -> [(&'static str, Value); 8] {
         other => (other, Value::Null),
     };
     let url = view.output.as_ref().map(|output| output.url.as_str()).filter(|url| !url.is_empty());
-    let instant = |unix_ms: Option<i64>| Value::optional(unix_ms.map(Value::instant));
     [
         (STATUS, Value::text(state.name())),
         (PROGRESS, Value::integer(view.percent)),
         (OUTPUT_URL, Value::optional(url.map(Value::text))),
         (ERROR, error),
-        (CREATED_AT, instant(view.created_at_ms)),
-        (STARTED_AT, instant(view.started_at_ms)),
+        (CREATED_AT, Value::optional_instant(view.created_at_ms)),
+        (STARTED_AT, Value::optional_instant(view.started_at_ms)),
         (UPDATED_AT, Value::instant(view.updated_at_ms)),
-        (COMPLETED_AT, instant(view.completed_at_ms)),
+        (COMPLETED_AT, Value::optional_instant(view.completed_at_ms)),
     ]
 }
