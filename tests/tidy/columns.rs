@@ -9,7 +9,7 @@ const MAX_COLUMNS: usize = 120;
 #[test]
 fn comments_and_markdown_end_at_120_columns() {
     let mut wide = Vec::new();
-    for path in texts(&root()) {
+    for path in texts() {
         let text = fs::read_to_string(&path).unwrap();
         let is_markdown = path.extension().is_some_and(|kind| kind == "md");
         let is_rust = path.extension().is_some_and(|kind| kind == "rs");

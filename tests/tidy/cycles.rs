@@ -1,10 +1,7 @@
 //! No crate's modules import one another in a circle.
 
-use super::{crate_sources, root};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use super::{crate_sources, root, shipped};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The modules of one crate by their paths (`a::b`), each with those that it imports.
 type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -13,17 +10,13 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 fn graphs() -> BTreeMap<String, Graph> {
     let crates = root().join("crates");
     let mut files: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for path in crate_sources() {
+    for (path, text) in shipped(crate_sources()) {
         let within = path.strip_prefix(&crates).unwrap().with_extension("");
         let mut parts = within.iter().map(|part| part.to_str().unwrap().to_owned());
         let name = parts.next().unwrap();
         let module: Vec<String> =
             parts.skip(1).filter(|part| part != "mod" && part != "lib" && part != "main").collect();
-        let text = fs::read_to_string(&path).unwrap();
-        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
-        if module.last().is_none_or(|last| !last.contains("tests")) {
-            files.entry(name).or_default().insert(module.join("::"), shipped);
-        }
+        files.entry(name).or_default().insert(module.join("::"), text);
     }
     files.into_iter().map(|(name, modules)| (name, graph(&modules))).collect()
 }

@@ -1,7 +1,7 @@
 //! No role spells the name of a document's field: only `contract::documents` does.
 
-use super::{crate_sources, root, sources};
-use std::{collections::BTreeSet, fs};
+use super::{root, shipped, sources};
+use std::collections::BTreeSet;
 
 /// Names that are common words of other languages, too: of labels, of the API's answers, of the control protocol.
 const COMMON: [&str; 22] = [
@@ -12,10 +12,9 @@ const COMMON: [&str; 22] = [
 /// The names of fields that the document modules spell.
 fn field_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut files = sources(&root().join("crates/contract/src/documents"));
-    files.push(root().join("crates/contract/src/documents.rs"));
-    for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
-        let text = fs::read_to_string(path).unwrap();
+    let mut modules = sources(&root().join("crates/contract/src/documents"));
+    modules.push(root().join("crates/contract/src/documents.rs"));
+    for (_, text) in shipped(modules) {
         for line in text.lines().filter(|line| line.starts_with("const ") && line.contains(": &str = \"")) {
             names.extend(line.split('"').nth(1).map(ToOwned::to_owned));
         }
@@ -29,15 +28,9 @@ fn no_role_spells_the_name_of_a_documents_field() {
     assert!(names.len() > 60, "the names were not found: {names:?}");
     let roles = ["dispatcher", "worker", "status", "scaler"].map(|role| root().join("crates").join(role));
     let mut spelled = Vec::new();
-    for path in crate_sources().iter().filter(|path| roles.iter().any(|role| path.starts_with(role))) {
-        let text = fs::read_to_string(path).unwrap();
-        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        if path.ends_with("tests.rs") {
-            continue;
-        }
+    for (path, text) in shipped(roles.iter().flat_map(|role| sources(role)).collect()) {
         for name in names.iter().filter(|name| !COMMON.contains(&name.as_str())) {
-            for (number, line) in shipped.lines().enumerate().filter(|(_, line)| line.contains(&format!("\"{name}\"")))
-            {
+            for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains(&format!("\"{name}\""))) {
                 spelled.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
             }
         }

@@ -52,6 +52,9 @@ const NOT_IN_DOMAIN: [&str; 6] = ["tokio", "serde", "serde_json", "prost", "trac
 const TOP: [&str; 10] =
     ["crates", "deploy", "docker", "infra", "proto", "tests", "target", "demo-output", "clips", "node_modules"];
 
+/// Folders that hold nothing of ours.
+const FOREIGN: [&str; 4] = ["target", "node_modules", "demo-output", "clips"];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -67,17 +70,35 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     metadata.packages.iter().map(|package| (short(&package.name), direct(package))).collect()
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+/// The files of these extensions below a folder, without hidden and foreign folders.
+fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            found.extend(sources(&entry));
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            found.push(entry);
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !name.starts_with('.') && !FOREIGN.contains(&name) {
+            found.extend(files(&path, extensions));
+        } else if path.extension().is_some_and(|extension| extensions.iter().any(|known| extension == *known)) {
+            found.push(path);
         }
     }
     found.sort();
     found
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    files(folder, &["rs"])
+}
+
+/// Sources with their text, without files of tests and modules of tests.
+fn shipped(sources: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
+    let is_test = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().ends_with("tests");
+    let shipped = sources.into_iter().filter(|path| !is_test(path));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+        (path, shipped)
+    };
+    shipped.map(read).collect()
 }
 
 fn crate_sources() -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 //! What is measured is described, by `/metrics` and for people.
 
-use crate::{root, sources};
+use crate::{root, shipped, sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -9,11 +9,9 @@ use std::{
 const ROLES: [&str; 4] = ["dispatcher", "worker", "status", "scaler"];
 
 /// A role's sources without its tests.
-fn shipped(role: &str) -> String {
-    let files = sources(&root().join("crates").join(role).join("src"));
-    let shipped = files.iter().filter(|path| !path.ends_with("tests.rs"));
-    let texts = shipped.map(|path| fs::read_to_string(path).unwrap());
-    texts.map(|text| text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()).collect()
+fn text_of(role: &str) -> String {
+    let sources = sources(&root().join("crates").join(role).join("src"));
+    shipped(sources).into_iter().map(|(_, text)| text).collect()
 }
 
 /// The first so many string literals of a text.
@@ -50,10 +48,10 @@ fn described(text: &str) -> BTreeMap<(String, String), String> {
 fn every_metric_is_described_by_its_role_and_in_the_list() {
     let mut rows: BTreeMap<String, (Vec<&str>, String, String)> = BTreeMap::new();
     for role in ROLES {
-        let text = shipped(role);
+        let text = text_of(role);
         let (recorded, described) = (recorded(&text), described(&text));
         assert!(!recorded.is_empty(), "{role} records nothing: has the way of writing it changed?");
-        assert_eq!(recorded, described.keys().cloned().collect(), "crates/{role}/src/meters.rs");
+        assert_eq!(recorded, described.keys().cloned().collect(), "crates/{role}/src/metrics.rs");
         for ((name, kind), help) in described {
             let row = rows.entry(name.clone()).or_insert((Vec::new(), kind.clone(), help.clone()));
             assert_eq!((&row.1, &row.2), (&kind, &help), "{name} of {role}");

@@ -1,6 +1,6 @@
 //! Words that were retired for the field's own stay retired: in code, wire files, metrics and Markdown.
 
-use super::root;
+use super::{files, root};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,21 +39,9 @@ const RETIRED: [(&str, &str); 29] = [
     ("localcloud", "Emulator"),
 ];
 
-/// Folders that hold nothing of ours.
-const FOREIGN: [&str; 4] = ["target", "node_modules", "demo-output", "clips"];
-
 /// What the words must not stand in: Markdown, wire files, Terraform, and the sources of crates and tests.
-pub(crate) fn texts(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() && !name.starts_with('.') && !FOREIGN.contains(&name) {
-            found.extend(texts(&path));
-        } else if path.extension().is_some_and(|kind| ["md", "proto", "tf", "rs"].iter().any(|known| kind == *known)) {
-            found.push(path);
-        }
-    }
-    found
+pub(crate) fn texts() -> Vec<PathBuf> {
+    files(&root(), &["md", "proto", "tf", "rs"])
 }
 
 /// The words of a text in lower case. Names are split where their words join: `OneName`, `one_name` and `one-name` are
@@ -87,7 +75,7 @@ fn found(path: &Path) -> Vec<String> {
 #[test]
 fn retired_words_stay_retired() {
     let here = Path::new("tests/tidy/words.rs");
-    let texts = texts(&root());
+    let texts = texts();
     assert!(texts.len() > 300, "only {} files were found", texts.len());
     let found: Vec<String> = texts.iter().filter(|path| !path.ends_with(here)).flat_map(|path| found(path)).collect();
     assert!(found.is_empty(), "{} places:\n{}", found.len(), found.join("\n"));

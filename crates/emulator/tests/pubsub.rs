@@ -22,6 +22,16 @@ async fn next(stream: &mut MessageStream) -> (String, Message, Handler) {
     (String::from_utf8(message.data.to_vec()).unwrap(), message, handler)
 }
 
+/// A queue that dead-letters a message at its fifth delivery.
+async fn create_dead_lettering_queue(pubsub: &PubSub) {
+    for topic in [TOPIC, DEAD_TOPIC] {
+        pubsub.topics.create_topic().set_name(topic).send().await.unwrap();
+    }
+    let policy = DeadLetterPolicy::new().set_dead_letter_topic(DEAD_TOPIC).set_max_delivery_attempts(5);
+    let create = pubsub.subscriptions.create_subscription();
+    create.set_name(SUBSCRIPTION).set_topic(TOPIC).set_dead_letter_policy(policy).send().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_message_arrives_with_its_attributes() {
     let server = TestServer::new().await;
@@ -85,12 +95,7 @@ async fn a_restart_redelivers_only_unacknowledged_messages() {
 async fn a_message_that_always_fails_becomes_a_dead_letter() {
     let server = TestServer::new().await;
     let pubsub = server.pubsub().await;
-    for topic in [TOPIC, DEAD_TOPIC] {
-        pubsub.topics.create_topic().set_name(topic).send().await.unwrap();
-    }
-    let policy = DeadLetterPolicy::new().set_dead_letter_topic(DEAD_TOPIC).set_max_delivery_attempts(5);
-    let create = pubsub.subscriptions.create_subscription();
-    create.set_name(SUBSCRIPTION).set_topic(TOPIC).set_dead_letter_policy(policy).send().await.unwrap();
+    create_dead_lettering_queue(&pubsub).await;
     let create = pubsub.subscriptions.create_subscription();
     create.set_name(DEAD_SUBSCRIPTION).set_topic(DEAD_TOPIC).send().await.unwrap();
 
@@ -114,12 +119,7 @@ async fn a_message_that_always_fails_becomes_a_dead_letter() {
 async fn delivery_attempts_are_counted_across_restarts() {
     let server = TestServer::new().await;
     let pubsub = server.pubsub().await;
-    for topic in [TOPIC, DEAD_TOPIC] {
-        pubsub.topics.create_topic().set_name(topic).send().await.unwrap();
-    }
-    let policy = DeadLetterPolicy::new().set_dead_letter_topic(DEAD_TOPIC).set_max_delivery_attempts(5);
-    let create = pubsub.subscriptions.create_subscription();
-    create.set_name(SUBSCRIPTION).set_topic(TOPIC).set_dead_letter_policy(policy).send().await.unwrap();
+    create_dead_lettering_queue(&pubsub).await;
     pubsub.publish(TOPIC, "job").await;
     let mut open = stream(&pubsub, SUBSCRIPTION, 1);
     let (_, _, handler) = next(&mut open).await;
