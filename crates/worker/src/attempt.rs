@@ -195,9 +195,10 @@ async fn make_media(
         return first;
     }
     let second = worker.media.make(job, directory, source.clone(), progress).await;
-    let outcome = if matches!(second, MediaResult::Finished(_)) { "intact" } else { "same" };
+    let intact = matches!(second, MediaResult::Finished(_));
+    let outcome = if intact { "intact" } else { "same" };
     metrics::counter!("clipfleet_source_rereads_total", "outcome" => outcome).increment(1);
-    if !matches!(second, MediaResult::Finished(_)) {
+    if !intact {
         source.invalidate().await;
     }
     second
