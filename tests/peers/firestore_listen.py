@@ -274,6 +274,8 @@ def a_removed_target_receives_nothing(peer, listener):
 def a_target_that_is_requested_once(peer, listener):
     peer.put({"c/a": {"n": 1}})
     listener.add(1, query(), once=True)
+    listener.settle()
+    # The target ends after it is current, and before a later write is shown.
     return listener.settle()
 
 

@@ -749,12 +749,20 @@ def streams(side):
         side.record(label, {"messages": [one.message.data.decode() for one in received], "ended": code})
         stream.close()
 
+    def refused(label, **changed):
+        """As `opened`, but reads to the end: under load, the emulator sends a message before it refuses a stream."""
+        topic, subscription = side.pair(f"refused-{len(side.log)}")
+        side.publish(topic, label)
+        stream = Stream(side, {"subscription": subscription, "streamAckDeadlineSeconds": 10, **changed})
+        _, code = stream.messages(float("inf"))
+        side.record(label, {"ended": code})
+
     opened("a stream")
-    opened("no deadline", streamAckDeadlineSeconds=0)
-    opened("a deadline of 9 s", streamAckDeadlineSeconds=9)
+    refused("no deadline", streamAckDeadlineSeconds=0)
+    refused("a deadline of 9 s", streamAckDeadlineSeconds=9)
     opened("a deadline of 600 s", streamAckDeadlineSeconds=600)
-    opened("a deadline of 601 s", streamAckDeadlineSeconds=601)
-    opened("a deadline of less than nothing", streamAckDeadlineSeconds=-1)
+    refused("a deadline of 601 s", streamAckDeadlineSeconds=601)
+    refused("a deadline of less than nothing", streamAckDeadlineSeconds=-1)
     opened("no subscription", subscription="")
     opened("a missing subscription", subscription=side.subscription("missing"))
     opened("a malformed subscription", subscription="nonsense")
