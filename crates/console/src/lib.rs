@@ -43,11 +43,16 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const FONT: &str = "font/woff2";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 files! {
     "index.html": HTML,
     "console.css": CSS,
+    "editor.css": CSS,
     "icon.svg": SVG,
+    "inter.woff2": FONT,
+    "inter-LICENSE.txt": TEXT,
     "clipfleet.js": SCRIPT,
     "reframe.js": SCRIPT,
     "main.js": SCRIPT,
@@ -56,20 +61,22 @@ files! {
     "exports.js": SCRIPT,
     "fleet.js": SCRIPT,
     "framing.js": SCRIPT,
+    "launch.js": SCRIPT,
     "source.js": SCRIPT,
     "timeline.js": SCRIPT,
     "ui.js": SCRIPT,
 }
 
-/// Value of the header `Content-Security-Policy`. Scripts and styles come only from the page's own server, and none are
-/// inline. Videos, pictures and uploads may also use `storage`: origins such as `https://storage.googleapis.com`.
+/// Value of the header `Content-Security-Policy`. Scripts, styles and the font come only from the page's own server, and
+/// none are inline. Videos, pictures and uploads may also use `storage`: origins such as
+/// `https://storage.googleapis.com`.
 pub fn content_security_policy(storage: &[&str]) -> String {
     let storage = storage.join(" ");
     let also = |own: &str| format!("{own} {storage}").trim_end().to_owned();
     let (pictures, videos, calls) = (also("'self' blob:"), also("'self' blob:"), also("'self'"));
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; media-src {videos}; \
-         connect-src {calls}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src {pictures}; \
+         media-src {videos}; connect-src {calls}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
@@ -77,8 +84,11 @@ pub fn content_security_policy(storage: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// The maximum size of the console in bytes.
-    const MAX_BYTES: usize = 150_000;
+    /// The maximum size of the console in bytes, without its font.
+    const MAX_BYTES: usize = 250_000;
+
+    /// The maximum size of the font in bytes. The page is readable before the font has arrived.
+    const MAX_FONT_BYTES: usize = 60_000;
 
     fn text(file: &File) -> &'static str {
         std::str::from_utf8(file.bytes).unwrap()
@@ -86,8 +96,11 @@ mod tests {
 
     #[test]
     fn the_console_is_small() {
-        let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
+        let (fonts, others): (Vec<&File>, Vec<&File>) = FILES.iter().partition(|file| file.content_type == FONT);
+        let size = |files: &[&File]| files.iter().map(|file| file.bytes.len()).sum::<usize>();
+        let (font_bytes, bytes) = (size(&fonts), size(&others));
         assert!((10_000..MAX_BYTES).contains(&bytes), "the console has {bytes} bytes");
+        assert!((10_000..MAX_FONT_BYTES).contains(&font_bytes), "the font has {font_bytes} bytes");
     }
 
     #[test]
@@ -102,7 +115,7 @@ mod tests {
 
     #[test]
     fn nothing_is_loaded_from_other_servers_and_nothing_is_inline() {
-        for file in FILES.iter().filter(|file| file.content_type != SVG) {
+        for file in FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.content_type)) {
             for line in text(file).lines().filter(|line| line.contains("://")) {
                 // The XML namespace of SVG, URIs of Cloud Storage, and placeholders.
                 let allowed = ["http://www.w3.org/2000/svg", "gs://", "`://`"].iter().any(|known| line.contains(known));
@@ -140,7 +153,8 @@ mod tests {
     fn the_policy_allows_the_storage_and_no_other_server() {
         let policy = content_security_policy(&["http://127.0.0.1:8085"]);
         assert!(policy.contains("connect-src 'self' http://127.0.0.1:8085;"), "{policy}");
-        assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        assert!(policy.contains("script-src 'self';") && policy.contains("font-src 'self';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
         assert!(content_security_policy(&[]).contains("connect-src 'self';"));
     }
 }
