@@ -118,7 +118,8 @@ const pathOf = (batchId, clipId) =>
 
 /* ---------- Export All ---------- */
 
-function newBatchId() {
+/** An id for a batch, by which repeated requests are recognized. */
+export function newBatchId() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   const time = Date.now().toString(36).padStart(9, '0');
   return `web-${time}-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;

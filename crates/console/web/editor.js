@@ -18,7 +18,7 @@ const STANDSTILL_MS = 500;
 /** Browsers learn the length of a recording without one (MediaRecorder's) by going to its end. */
 const FAR_AWAY = 1e7;
 
-export function createEditor({ draft, settings, onExport, onClose, onAgain, canAgain }) {
+export function createEditor({ draft, settings, launch, onClose, onAgain, canAgain }) {
   const video = h('video', { playsInline: true, preload: 'auto', tabIndex: -1 });
   const nowMs = () => video.currentTime * 1_000;
   const seek = (ms) => {
@@ -192,7 +192,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     h('label', { class: 'check' }, loudness, h('span', {}, 'Even loudness, −14 LUFS')),
     pixels);
 
-  const go = h('button', { type: 'button', class: 'primary', id: 'export-all', onclick: onExport });
+  const go = h('button', { type: 'button', class: 'primary', id: 'export-all', onclick: () => { video.pause(); launch.start(); } });
   const goNote = h('p', { class: 'hint', role: 'status' });
   const start = h('div', { class: 'start' }, go, goNote);
 
@@ -298,6 +298,20 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     }
   });
 
+  const goLabel = () => {
+    switch (launch.state) {
+      case 'waiting': return `Waiting for upload, ${Math.floor((draft.source.uploaded ?? 0) * 100)} %`;
+      case 'submitting': return 'Starting…';
+      default: return draft.clips.length > 1 ? `Export all ${count(draft.clips.length, 'clip')}` : `Export ${draft.clips.length ? 'one clip' : 'all'}`;
+    }
+  };
+  function showLaunch() {
+    write(go, goLabel());
+    write(goNote, launch.message);
+    go.disabled = launch.busy || draft.clips.length === 0;
+    go.toggleAttribute('aria-busy', launch.busy);
+  }
+
   function show() {
     const { source } = draft;
     if (!source) {
@@ -318,8 +332,7 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
     aspects.forEach((it) => { it.input.checked = it.aspect === draft.output.aspect; });
     [quality.value, fps.value, loudness.checked] = [draft.output.quality, draft.output.fps, draft.output.loudness];
     write(pixels, `MP4, H.264, ${width} × ${height} pixels`);
-    write(go, draft.clips.length > 0 ? `Export ${draft.clips.length === 1 ? 'one clip' : `all ${count(draft.clips.length, 'clip')}`}` : 'Export all');
-    go.disabled = draft.clips.length === 0;
+    showLaunch();
     showClips();
     timeline.show();
     framing.show();
@@ -327,5 +340,6 @@ export function createEditor({ draft, settings, onExport, onClose, onAgain, canA
   }
 
   draft.addEventListener('change', show);
-  return { element, show, load, say: (text) => write(goNote, text), busy: (yes) => { go.disabled = yes || draft.clips.length === 0; go.toggleAttribute('aria-busy', yes); }, pause: () => video.pause() };
+  launch.addEventListener('change', show);
+  return { element, show, load, pause: () => video.pause() };
 }

@@ -1,12 +1,13 @@
-// The page: three views, one draft, and the start of an export.
+// The page: three views and one draft.
 
-import { exportAll, restPolling, rememberedBatches } from './clipfleet.js';
+import { restPolling, rememberedBatches } from './clipfleet.js';
 import { Draft } from './draft.js';
 import { createEditor } from './editor.js';
 import { createBatchCard, createHistory } from './exports.js';
 import { createFleet } from './fleet.js';
-import { Uploads, acceptDrops, stored, welcome } from './source.js';
-import { announce, count, h, write } from './ui.js';
+import { Launch } from './launch.js';
+import { Uploads, acceptDrops, welcome } from './source.js';
+import { h, write } from './ui.js';
 
 /** Batches that are shown below the workplace; all are in the history. */
 const SHOWN = 2;
@@ -26,8 +27,9 @@ const entrance = welcome({
   onFile: take,
   onUri: (uri) => draft.open({ name: uri.split('/').at(-1), uri, stored: true, uploaded: 1, problem: null }),
 });
+const launch = new Launch({ draft, onStarted });
 const editor = createEditor({
-  draft, settings, onExport: start,
+  draft, settings, launch,
   onClose: () => { uploads?.stop(); draft.close(); },
   onAgain: () => uploads?.again?.(),
   canAgain: () => Boolean(uploads?.again),
@@ -52,34 +54,9 @@ function showDraft() {
 }
 draft.addEventListener('change', showDraft);
 
-async function start() {
-  editor.busy(true);
-  editor.pause();
-  try {
-    if (!draft.source.stored) {
-      editor.say('The export starts when the upload is done.');
-      await stored(draft);
-    }
-    const { quality, aspect, fps } = draft.output;
-    const { batchId, results } = await exportAll(draft.requested(), {
-      source: draft.source.uri, ownerUid: 'local', projectId: 'console', output: { quality, aspect, fps }, note: { title: draft.source.name },
-    });
-    const refused = results.filter((result) => result.status === 'rejected');
-    const begun = results.length - refused.length;
-    editor.say([
-      begun > 0 && `${count(begun, 'clip')} started.`,
-      ...new Set(refused.map(({ clipId, reason }) => (begun > 0 || /^(start|end|clip)/.test(reason.message) ? `${clipId}: ${reason.message}.` : `${reason.message}.`))),
-    ].filter(Boolean).join(' '));
-    if (begun > 0) {
-      announce(`${count(begun, 'clip')} started`);
-      showCurrent();
-      current.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
-    }
-  } catch (error) {
-    editor.say(error.message);
-  } finally {
-    editor.busy(false);
-  }
+function onStarted() {
+  showCurrent();
+  current.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
 }
 
 /* ---------- exports below it ---------- */
