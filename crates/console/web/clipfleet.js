@@ -23,6 +23,7 @@
  * @property {string|null} outputUri
  * @property {number|null} outputSizeBytes
  * @property {number|null} durationMs
+ * @property {boolean} reused the fleet had made this very clip before, and its file was used
  */
 
 /**
@@ -112,6 +113,23 @@ async function call(method, path, options, body) {
     }
   }
 }
+
+/**
+ * One page of the fleet's batches, newest first, no matter who started them.
+ *
+ * @param {{ownerUid?: string, projectId?: string, status?: string, pageSize?: number, pageToken?: string}} [filter]
+ *   `pageToken` is the `nextPageToken` of the page before
+ * @param {object} [options] api, headers, signal, timeoutMs
+ * @returns {Promise<{batches: object[], nextPageToken: string}>} `nextPageToken` is empty on the last page
+ */
+export function listBatches(filter = {}, options = {}) {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  const query = given.length > 0 ? `?${new URLSearchParams(given)}` : '';
+  return call('GET', `/v1/batches${query}`, options);
+}
+
+/** Where one ZIP file of a batch's completed clips is downloaded; 409 while there is none. */
+export const downloadUrl = (batchId, { api = '' } = {}) => `${api}${pathOf(batchId)}/clips.zip`;
 
 const pathOf = (batchId, clipId) =>
   `/v1/batches/${encodeURIComponent(batchId)}` + (clipId === undefined || clipId === null ? '' : `/clips/${encodeURIComponent(clipId)}`);
@@ -222,6 +240,7 @@ async function act(verb, batchId, clipId, options) {
 export const QUEUED = Object.freeze({
   status: 'queued', progress: 0, phase: 'queued', etaSeconds: null, outputUrl: null, error: null, generation: 0, attempt: 0,
   worker: null, encoder: null, decoder: null, fallbackReason: null, coverUrl: null, outputUri: null, outputSizeBytes: null, durationMs: null,
+  reused: false,
 });
 
 /**
@@ -355,18 +374,21 @@ export function watchBatch(batchId, callback, { transport = restPolling(), clipI
  *   => {stop: () => void, refresh?: () => void}} Transport
  */
 
-/** So long a batch that nobody knows is taken for one on its way, milliseconds; then it is an error. */
+/** How long an unknown batch is taken for one on its way, milliseconds; after that it is an error. */
 const UNKNOWN_MS = 30_000;
 
-/** Polls the dispatcher: `GET /v1/batches/{batch}`. Options as of {@link exportAll}, and `everyMs`. */
-export function restPolling({ everyMs = 1_000, ...options } = {}) {
+/**
+ * Polls the dispatcher: `GET /v1/batches/{batch}`. Options as of {@link exportAll}, and `everyMs`. A request that was
+ * sent to the topic may be accepted late, so an unknown batch counts as queued for `unknownMs`. With 0, the first answer
+ * is final.
+ */
+export function restPolling({ everyMs = 1_000, unknownMs = UNKNOWN_MS, ...options } = {}) {
   return polling(everyMs, async (batchId, signal, sinceMs) => {
     try {
       const { clips, ...batch } = await once('GET', pathOf(batchId), { ...options, signal });
       return { batch, clips };
     } catch (error) {
-      // A request that went by the topic may not have been taken yet.
-      if (error.status === 404 && Date.now() - sinceMs < UNKNOWN_MS) {
+      if (error.status === 404 && Date.now() - sinceMs < unknownMs) {
         return { batch: null, clips: [] };
       }
       throw error;

@@ -6,11 +6,13 @@ import {
   ClipfleetError,
   QUEUED,
   cancel,
+  downloadUrl,
   exportAll,
   firestoreListener,
   firestorePolling,
   fold,
   forgetBatch,
+  listBatches,
   rememberedBatches,
   restPolling,
   resume,
@@ -161,6 +163,31 @@ test('progress never decreases, terminal states stay, and a retry starts again',
     again,
     'an unchanged state is the same object',
   );
+});
+
+test('a clip that was reused says so, and a clip without the field was not', () => {
+  const done = { status: 'completed', progress: 100, phase: 'done', generation: 0 };
+  assert.equal(fold(QUEUED, { ...done, reused: true }).reused, true);
+  assert.equal(fold(QUEUED, done).reused, false);
+});
+
+test('batches are listed by page; filters that are not given are not sent', async () => {
+  const { fetch, requests } = answering(() => [200, { batches: [], nextPageToken: '' }]);
+  await listBatches({}, { fetch });
+  const page = await listBatches({ status: 'failed', ownerUid: 'a b', pageSize: 50, pageToken: '', projectId: null }, {
+    fetch,
+    api: '/proxy',
+  });
+  assert.deepEqual(page, { batches: [], nextPageToken: '' });
+  assert.deepEqual(requests, [
+    'GET /v1/batches',
+    'GET /proxy/v1/batches?status=failed&ownerUid=a+b&pageSize=50',
+  ]);
+});
+
+test('the ZIP file of a batch has an address of its own', () => {
+  assert.equal(downloadUrl('web-1'), '/v1/batches/web-1/clips.zip');
+  assert.equal(downloadUrl('a/b', { api: '/proxy' }), '/proxy/v1/batches/a%2Fb/clips.zip');
 });
 
 /** A transport that the test controls. */
@@ -333,6 +360,22 @@ test('polling continues after failures, treats 404 as "not yet", and stops on re
   await settle();
   assert.equal(requests.length, before);
   assert.deepEqual(errors, ['unreachable']);
+});
+
+test('where an unknown batch cannot be on its way, the first 404 is an error', async () => {
+  const unknown = { code: 'batch_not_found', message: 'none', details: [] };
+  const { fetch, requests } = answering(() => [404, { error: unknown }]);
+  const error = await new Promise((resolve) => {
+    const watch = watchBatch('typo', () => {}, {
+      transport: restPolling({ fetch, everyMs: 10, unknownMs: 0 }),
+      onError: (reason) => {
+        watch.stop();
+        resolve(reason);
+      },
+      storage: null,
+    });
+  });
+  assert.deepEqual([error.status, error.code, requests.length], [404, 'batch_not_found', 1]);
 });
 
 test('a failed Firestore listener is restarted', async () => {
