@@ -1,35 +1,45 @@
-// The fleet, for people who look after it: what it does, what waits, what the queue gave up, and pause.
+// The fleet, for its operators: what it does, what waits, what the queue gave up, and pause.
 
-import { announce, button, count, h, shorten, span, write } from './ui.js';
+import { createConnection, skeletons } from './connection.js';
+import { announce, button, count, countdown, h, moment, sentence, shorten, write } from './ui.js';
+import { PHASES, encoderName, reason } from './words.js';
 
-/** How often to look, milliseconds; as long as the dispatcher gives the same answer. */
+/** How often to ask, milliseconds; as long as the dispatcher gives the same answer. */
 const EVERY_MS = 3_000;
 
-/** Asks the dispatcher. */
-async function ask(method, path) {
-  const response = await fetch(path, { method, signal: AbortSignal.timeout(15_000) });
-  const answer = await response.json();
-  if (!response.ok) {
-    throw new Error(answer.error?.message ?? `the fleet answered ${response.status}`);
+/** One request to the dispatcher. */
+async function request(method, path) {
+  let response;
+  try {
+    response = await fetch(path, { method, signal: AbortSignal.timeout(15_000) });
+  } catch (error) {
+    throw Object.assign(new Error('the fleet cannot be reached', { cause: error }), { code: 'unreachable' });
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok || answer === null) {
+    throw new Error(answer?.error?.message ?? `the fleet answered ${response.status}`);
   }
   return answer;
 }
 
 function figure(name) {
   const [value, note] = [h('dd', { class: 'value' }, '–'), h('dd', { class: 'soft' })];
-  return { element: h('div', { class: 'figure card' }, h('dt', {}, name), value, note), set(text, more = '') {
+  const element = h('div', { class: 'figure card' }, h('dt', {}, name), value, note);
+  return { element, set(text, more = '') {
     write(value, text);
     write(note, more);
   } };
 }
 
-/** A table that changes row by row. */
+/** A table that changes row by row. Without rows, only `blank` is shown. */
 function table(caption, columns, blank) {
   const body = h('tbody');
-  const empty = h('p', { class: 'blank' }, blank);
+  const waiting = skeletons(2, 'lines');
+  const empty = h('p', { class: 'none', hidden: true }, blank);
   const head = h('tr', {}, columns.map((name) => h('th', { scope: 'col' }, name)));
-  const whole = h('div', { class: 'scroll', tabIndex: 0, role: 'region', 'aria-label': caption }, h('table', {}, h('thead', {}, head), body));
-  const element = h('section', { class: 'card' }, h('h2', {}, caption), whole, empty);
+  const whole = h('div', { class: 'scroll', tabIndex: 0, role: 'region', 'aria-label': caption, hidden: true },
+    h('table', {}, h('thead', {}, head), body));
+  const element = h('section', { class: 'card' }, h('h2', {}, caption), waiting, whole, empty);
   let drawn = '';
   return { element, set(rows, key) {
     if (key === drawn) {
@@ -37,34 +47,40 @@ function table(caption, columns, blank) {
     }
     drawn = key;
     body.replaceChildren(...rows.map((cells) => h('tr', {}, cells.map((cell) => h('td', {}, cell)))));
+    waiting.hidden = true;
     whole.hidden = rows.length === 0;
     empty.hidden = rows.length > 0;
   } };
 }
 
-const link = (batchId) => h('a', { href: `#/history/${encodeURIComponent(batchId)}` }, shorten(batchId, 26));
+const link = (batchId) => h('a', { href: `#/batch/${encodeURIComponent(batchId)}` }, shorten(batchId, 26));
+const percent = (progress) => `${progress ?? 0} %`;
 
 export function createFleet({ settings, onPaused }) {
-  const [slots, waiting, open, dead] = ['Slots at work', 'Clips waiting', 'Open batches', 'Dead letters'].map(figure);
-  const work = table('At work', ['Worker', 'Clip', 'Batch', 'Phase', 'Progress', 'Encoder'], 'No clip is being made.');
-  const batches = table('Open batches', ['Batch', 'Owner', 'Clips', 'Progress', 'Left'], 'Nothing is open.');
-  const letters = table('Dead letters', ['Clip', 'Batch', 'Reason', ''], 'The queue gave nothing up.');
+  const [slots, waiting, open, dead] = ['Busy slots', 'Clips waiting', 'Active batches', 'Dead letters'].map(figure);
+  const work = table('Working', ['Clip', 'Batch', 'Phase', 'Progress', 'Encoder', 'Worker'], 'Idle.');
+  const batches = table('Active batches', ['Batch', 'Owner', 'Clips', 'Progress', 'Left'], 'No active batches.');
+  const letters = table('Dead letters', ['Clip', 'Batch', 'Reason', ''], 'No dead letters.');
   const problem = h('p', { class: 'problem', role: 'status' });
-  const state = h('span', { class: 'badge' }, '…');
+  const state = h('span', { class: 'badge', hidden: true });
   const since = h('span', { class: 'soft' });
   const toggle = h('button', { type: 'button', class: 'plain', disabled: true, onclick: switchOver }, 'Pause');
-  const element = h('div', {},
-    h('div', { class: 'head' }, h('h1', {}, 'Fleet'), state, since, h('span', { class: 'grow' }), toggle),
-    problem,
+  const content = h('div', {},
     h('dl', { class: 'figures' }, [slots, waiting, open, dead].map((it) => it.element)),
     h('div', { class: 'stack' }, work.element, batches.element, letters.element));
+  const connection = createConnection({ stale: content, onRetry: () => look() });
+  const element = h('div', {},
+    h('div', { class: 'head' }, h('h1', {}, 'Fleet'), state, since, h('span', { class: 'grow' }), toggle),
+    connection.element, problem, content);
 
-  let paused = false;
+  let [paused, asOf] = [false, null];
   function showPaused(answer) {
     paused = answer.paused;
+    state.hidden = false;
     state.dataset.paused = String(paused);
     write(state, paused ? 'Paused' : 'Running');
-    write(since, paused && answer.since ? `since ${new Date(answer.since).toLocaleTimeString([], { timeStyle: 'short' })}; clips that run end, none begins` : '');
+    const at = paused && answer.since ? `since ${moment(answer.since, { timeStyle: 'short' })}. ` : '';
+    write(since, paused ? `${at}Running clips finish; new ones wait.` : '');
     write(toggle, paused ? 'Resume' : 'Pause');
     toggle.disabled = false;
     onPaused(paused);
@@ -73,58 +89,65 @@ export function createFleet({ settings, onPaused }) {
   async function switchOver() {
     toggle.disabled = true;
     try {
-      showPaused(await ask('POST', `/v1/fleet:${paused ? 'resume' : 'pause'}`));
-      announce(paused ? 'The fleet is paused' : 'The fleet goes on');
+      showPaused(await request('POST', `/v1/fleet:${paused ? 'resume' : 'pause'}`));
+      announce(paused ? 'The fleet is paused' : 'The fleet is running');
       write(problem, '');
     } catch (error) {
-      write(problem, `That failed: ${error.message}`);
+      write(problem, `${paused ? 'Resuming' : 'Pausing'} failed: ${sentence(error.message)}`);
       toggle.disabled = false;
     }
   }
 
   async function redrive(batchId, clipId) {
+    const path = `/v1/dead-letters/${encodeURIComponent(batchId)}/clips/${encodeURIComponent(clipId)}:redrive`;
     try {
-      await ask('POST', `/v1/dead-letters/${encodeURIComponent(batchId)}/clips/${encodeURIComponent(clipId)}:redrive`);
+      await request('POST', path);
+      write(problem, '');
       await look();
     } catch (error) {
-      write(problem, `Redriving ${clipId} failed: ${error.message}`);
+      write(problem, `Retrying ${clipId} failed: ${sentence(error.message)}`);
     }
   }
 
-  function showWork({ queuedClips, processingClips, workers, batches: openBatches, more }) {
+  function showWork({ queuedClips, processingClips, workers, batches: active, more }) {
     const { fleet } = settings;
-    const all = fleet ? fleet.workers * fleet.slots : null;
-    const kept = fleet && `at most ${count(fleet.workers, 'worker')} with ${count(fleet.slots, 'slot')} each`;
-    slots.set(all === null ? `${processingClips}` : `${processingClips} of ${all}`, kept ?? `on ${count(workers.length, 'worker')}`);
-    waiting.set(queuedClips.toLocaleString('en'), more ? 'in the first 20 open batches' : '');
-    open.set(`${openBatches.length}${more ? '+' : ''}`);
+    const all = fleet ? ` / ${fleet.workers * fleet.slots}` : '';
+    slots.set(`${processingClips}${all}`, fleet ? count(fleet.workers, 'worker') : `on ${count(workers.length, 'worker')}`);
+    waiting.set(queuedClips.toLocaleString('en'), more ? 'in the first 20 active batches' : '');
+    open.set(`${active.length}${more ? '+' : ''}`);
     const clips = workers.flatMap(({ worker, clips }) => clips.map((clip) => ({ worker, ...clip })));
     work.set(clips.map((clip) => [
-      h('code', {}, shorten(clip.worker, 22)), clip.clipId, link(clip.batchId), clip.phase ?? '', `${clip.progress ?? 0} %`, clip.encoder ?? '',
+      clip.clipId, link(clip.batchId), PHASES[clip.phase] ?? '', percent(clip.progress),
+      clip.encoder ? encoderName(clip.encoder) : '', h('code', {}, shorten(clip.worker, 22)),
     ]), JSON.stringify(clips));
-    batches.set(openBatches.map((batch) => [
-      link(batch.batchId), batch.ownerUid ?? '', `${batch.completedClips ?? 0} of ${batch.totalClips}`, `${batch.progress ?? 0} %`,
-      batch.etaSeconds ? span(batch.etaSeconds) : '',
-    ]), JSON.stringify(openBatches));
+    batches.set(active.map((batch) => [
+      link(batch.batchId), batch.ownerUid ?? '', `${batch.completedClips ?? 0} of ${batch.totalClips}`,
+      percent(batch.progress), batch.etaSeconds > 0 ? countdown(batch.etaSeconds) : '',
+    ]), JSON.stringify(active));
   }
 
   function showLetters({ deadLetters, next }) {
-    dead.set(`${deadLetters.length}${next ? '+' : ''}`, next ? 'the first 20 batches' : '');
+    dead.set(`${deadLetters.length}${next ? '+' : ''}`, next ? 'in the first 20 batches' : '');
     letters.set(deadLetters.map(({ batchId, clipId, error }) => [
-      clipId, link(batchId), error?.message ?? '', button('again', `Redrive ${clipId}`, () => redrive(batchId, clipId)),
+      clipId, link(batchId), error ? reason(error) : '',
+      button('again', `Retry ${clipId}`, () => redrive(batchId, clipId)),
     ]), JSON.stringify(deadLetters));
   }
 
   async function look() {
     try {
-      const [fleet, found, given] = await Promise.all(['/v1/fleet', '/v1/fleet/work', '/v1/dead-letters'].map((path) => ask('GET', path)));
+      const paths = ['/v1/fleet', '/v1/fleet/work', '/v1/dead-letters'];
+      const [fleet, found, given] = await Promise.all(paths.map((path) => request('GET', path)));
       showPaused(fleet);
       showWork(found);
       showLetters(given);
-      write(problem, '');
-    } catch (error) {
-      const why = error instanceof TypeError ? 'it cannot be reached' : error.message;
-      write(problem, `The fleet did not answer: ${why}. Trying again.`);
+      asOf = Date.now();
+      connection.show(null, asOf);
+    } catch (failure) {
+      // Whether it runs or is paused is not known now, and neither can be changed.
+      state.hidden = true;
+      toggle.disabled = true;
+      connection.show(failure, asOf);
     }
   }
 
@@ -146,5 +169,5 @@ export function createFleet({ settings, onPaused }) {
     clearTimeout(timer);
     timer = null;
   };
-  return { element, show, hide, glance: async () => onPaused((await ask('GET', '/v1/fleet')).paused) };
+  return { element, show, hide, glance: async () => onPaused((await request('GET', '/v1/fleet')).paused) };
 }

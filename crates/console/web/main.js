@@ -1,132 +1,90 @@
-// The page: three views and one draft.
+// The page: its views, and what all views show of the running exports.
 
-import { restPolling, rememberedBatches } from './clipfleet.js';
-import { Draft } from './draft.js';
-import { createEditor } from './editor.js';
-import { createBatchCard, createHistory } from './exports.js';
+import { createBatchView } from './batch.js';
+import { Feed } from './feed.js';
 import { createFleet } from './fleet.js';
-import { Launch } from './launch.js';
-import { Uploads, acceptDrops, welcome } from './source.js';
-import { h, write } from './ui.js';
-
-/** Batches that are shown below the workplace; all are in the history. */
-const SHOWN = 2;
-
-/** How often bars move. A document changes at most once a second. */
-const transport = restPolling({ everyMs: 700 });
+import { createHistory } from './history.js';
+import { createNotifications } from './notifications.js';
+import { createRunning } from './running.js';
+import { progressLine, titleOf } from './summary.js';
+import { write } from './ui.js';
+import { createWorkplace } from './workplace.js';
 
 const settings = await fetch('settings.json').then((response) => response.json());
-const draft = new Draft();
-const uploads = settings.storage && new Uploads(settings.storage, draft);
-const views = Object.fromEntries(['export', 'history', 'fleet'].map((name) => [name, document.getElementById(name)]));
-const current = h('section', { class: 'stack', 'aria-label': 'Exports' });
+const part = (id) => document.getElementById(id);
+const hashOf = (batchId) => `#/batch/${encodeURIComponent(batchId)}`;
 
-/* ---------- the workplace ---------- */
-const entrance = welcome({
-  settings,
-  onFile: take,
-  onUri: (uri) => draft.open({ name: uri.split('/').at(-1), uri, stored: true, uploaded: 1, problem: null }),
-});
-const launch = new Launch({ draft, onStarted });
-const editor = createEditor({
-  draft, settings, launch,
-  onClose: () => { uploads?.stop(); draft.close(); },
-  onAgain: () => uploads?.again?.(),
-  canAgain: () => Boolean(uploads?.again),
-});
-views.export.append(entrance.element, editor.element, current);
+const workplace = createWorkplace({ settings, onStarted, onOpen: () => { location.hash = '#/export'; } });
+part('export').append(workplace.element);
 
-function take(file) {
-  uploads.begin(file);
-  editor.load(file);
-  location.hash = '#/export';
-}
-if (uploads) {
-  acceptDrops(entrance.take);
+/* ---------- exports ---------- */
+const feed = new Feed();
+const notifications = createNotifications();
+const running = createRunning({ place: part('running'), feed, onChange: showTitle, onEnd });
+
+function onStarted(batchId) {
+  running.refresh();
+  location.hash = hashOf(batchId);
 }
 
-function showDraft() {
-  entrance.element.hidden = Boolean(draft.source);
-  editor.element.hidden = !draft.source;
-  if (!draft.source) {
-    editor.pause();
-  }
-}
-draft.addEventListener('change', showDraft);
-
-function onStarted() {
-  showCurrent();
-  current.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
-}
-
-/* ---------- exports below it ---------- */
-const cards = new Map();
-
-/** The latest batches, and every one that is not over. */
-function showCurrent() {
-  const batches = rememberedBatches().filter((batch, index) => index < SHOWN || !batch.over);
-  for (const [batchId, card] of cards) {
-    if (!batches.some((batch) => batch.batchId === batchId)) {
-      card.stop();
-      card.element.remove();
-      cards.delete(batchId);
-    }
-  }
-  batches.forEach(({ batchId }, index) => {
-    if (!cards.has(batchId)) {
-      cards.set(batchId, createBatchCard(batchId, { settings, transport }));
-    }
-    const { element } = cards.get(batchId);
-    if (current.children[index] !== element) {
-      current.insertBefore(element, current.children[index] ?? null);
-    }
-  });
+function onEnd(batchId, summary) {
+  const title = titleOf(batchId);
+  notifications.show(title, progressLine(summary), hashOf(batchId));
 }
 
 /* ---------- views ---------- */
-const history = createHistory({ settings, transport });
-views.history.append(history.element);
-const fleetState = document.getElementById('fleet-state');
-const fleet = createFleet({ settings, onPaused: (paused) => { write(fleetState, paused ? 'Fleet paused' : ''); } });
-views.fleet.append(fleet.element);
+const history = createHistory();
+const fleet = createFleet({
+  settings,
+  onPaused: (paused) => write(part('fleet-state'), paused ? 'Fleet paused' : ''),
+});
+const batch = createBatchView({ settings, feed, notifications, onRestarted: () => running.refresh() });
+
+/** Views by the first part of the hash. `nav` is the view whose link in the header is marked. */
+const views = {
+  export: { title: () => 'Export', nav: 'export', show() {}, hide: workplace.pause },
+  batch: { title: (batchId) => titleOf(batchId), nav: 'history', show: batch.show, hide: batch.hide },
+  history: { title: () => 'History', nav: 'history', show: history.show, hide: history.hide },
+  fleet: { title: () => 'Fleet', nav: 'fleet', show: fleet.show, hide: fleet.hide },
+};
+part('batch').append(batch.element);
+part('history').append(history.element);
+part('fleet').append(fleet.element);
+
+function routed() {
+  const [, name = '', detail = ''] = /^#\/(\w+)(?:\/(.+))?$/.exec(location.hash) ?? [];
+  return { name: name in views ? name : 'export', detail: decodeURIComponent(detail) };
+}
+
+function showTitle() {
+  const { name, detail } = routed();
+  document.title = `${running.title() || views[name].title(detail)} · Clipfleet`;
+}
 
 function route() {
-  const [, name = '', detail] = /^#\/(\w+)(?:\/(.+))?$/.exec(location.hash) ?? [];
-  const shown = name in views ? name : 'export';
-  for (const [view, element] of Object.entries(views)) {
-    element.hidden = view !== shown;
+  const { name, detail } = routed();
+  for (const [view, { hide }] of Object.entries(views)) {
+    part(view).hidden = view !== name;
+    hide();
   }
   for (const anchor of document.querySelectorAll('nav a')) {
     anchor.toggleAttribute('aria-current', false);
-    if (anchor.hash === `#/${shown}`) {
-      anchor.setAttribute('aria-current', 'page');
+    if (anchor.hash === `#/${views[name].nav}`) {
+      anchor.setAttribute('aria-current', name === views[name].nav ? 'page' : 'true');
     }
   }
-  document.title = `${{ export: 'Export', history: 'History', fleet: 'Fleet' }[shown]} · Clipfleet`;
-  [history, fleet].forEach((view) => view.hide());
-  if (shown === 'history') {
-    history.show(detail && decodeURIComponent(detail));
-  } else if (shown === 'fleet') {
-    fleet.show();
-  } else {
-    showCurrent();
-  }
-  if (shown !== 'export') {
-    editor.pause();
-  }
+  views[name].show(detail);
+  showTitle();
 }
 addEventListener('hashchange', () => {
   route();
-  document.getElementById('main').focus({ preventScroll: true });
+  part('main').focus({ preventScroll: true });
   scrollTo(0, 0);
 });
+// Exports that another tab started.
+addEventListener('storage', () => running.refresh());
 
-showDraft();
-if (draft.source && !draft.source.stored) {
-  // What was not stored when the page was left is not here any more.
-  draft.learn({ problem: 'The upload was interrupted. Drop the video again.' });
-}
-editor.show();
+running.refresh();
 route();
 fleet.glance().catch(() => {});
 document.documentElement.dataset.ready = 'true';
