@@ -1,345 +1,223 @@
-// The workplace: the video with its window, the timeline, the list of clips, and how they are to come out.
+// The editor: the video with its window, the timeline, and a panel of clips, framing and output with the Export button.
 
-import { MIN_CLIP_MS } from './draft.js';
+import { createClips } from './clips.js';
 import { createFraming } from './framing.js';
-import { ASPECTS, QUALITIES, outputSize } from './reframe.js';
-import { sourceLine, storedUrl } from './source.js';
+import { listenToKeys, showHelp } from './keys.js';
+import { createOutput } from './output.js';
+import { createTabs } from './panel.js';
+import { createPlayback } from './playback.js';
+import { createProgress } from './progress.js';
+import { keepThumbnail } from './thumbnail.js';
 import { createTimeline } from './timeline.js';
-import { button, clock, count, h, icon, parseClock, span, write } from './ui.js';
+import { toast } from './toast.js';
+import { brief, button, count, h, icon, write } from './ui.js';
 
-const FPS = [24, 25, 30, 50, 60];
+const SECOND_MS = 1_000;
 
-/** Ids of clips, as the fleet takes them. */
-const GOOD_ID = /^[A-Za-z0-9._-]{1,128}$/;
+/** Zoom of a key. */
+const KEY_ZOOM = 2;
 
-/** A picture that is shown for longer stands still: the fleet shows it at the start of a clip that starts meanwhile. */
-const STANDSTILL_MS = 500;
-
-/** Browsers learn the length of a recording without one (MediaRecorder's) by going to its end. */
-const FAR_AWAY = 1e7;
-
-export function createEditor({ draft, settings, launch, onClose, onAgain, canAgain }) {
-  const video = h('video', { playsInline: true, preload: 'auto', tabIndex: -1 });
-  const nowMs = () => video.currentTime * 1_000;
-  const seek = (ms) => {
-    if (Number.isFinite(video.duration) && video.duration > 0) {
-      video.currentTime = Math.min(ms / 1_000, video.duration);
-    } else {
-      typedMs = ms;
-      timeline.at(ms);
-    }
-  };
-  // Where the playhead is while there is no picture.
-  let typedMs = 0;
-  const hereMs = () => (video.readyState > 0 ? nowMs() : typedMs);
-
-  // When the shown picture's time began, on the same time line as `currentTime`; null before the first one.
-  let shownSinceMs = null;
-  /**
-   * Where a clip starts that is marked now: at the time of the shown picture. A clip begins with the first picture at
-   * or after its start. The playhead is nearly always between two pictures, so its time would begin with the next one.
-   */
-  const startMs = () => {
-    const here = hereMs();
-    const since = here - (shownSinceMs ?? here);
-    return since > 0 && since <= STANDSTILL_MS && !video.seeking ? shownSinceMs : here;
-  };
-
-  const timeline = createTimeline({ draft, seek });
-  const framing = createFraming({ draft, video, nowMs, seek });
-
-  /* ---------- the stage ---------- */
-  const unseen = h('p', { class: 'unplayable', hidden: true }, 'This browser cannot play the video. Clips can be marked by their times all the same.');
-  const picture = h('div', { class: 'picture' }, video, framing.overlay, unseen);
-  const play = button('play', 'Play', toggle, { class: 'tool large' });
-  const time = h('span', { class: 'time' });
-  const transport = h('div', { class: 'transport', role: 'group', 'aria-label': 'Playback' },
-    play, time,
-    h('span', { class: 'grow' }),
-    h('button', { type: 'button', class: 'plain', onclick: () => mark('start'), title: 'Key I' }, 'Set start'),
-    h('button', { type: 'button', class: 'plain', onclick: () => mark('end'), title: 'Key O' }, 'Set end'),
-    h('button', { type: 'button', class: 'plain strong', onclick: () => draft.add(startMs()), title: 'Key N' },
-      icon('plus'), 'Mark clip'));
-  const title = h('h1', {});
-  const facts = h('span', { class: 'soft' });
-  const upload = h('progress', { class: 'upload', max: 1, 'aria-label': 'Upload' });
-  const uploadText = h('span', { class: 'soft' });
-  const problem = h('p', { class: 'problem', role: 'alert' });
-  const again = h('button', { type: 'button', class: 'plain', hidden: true, onclick: onAgain }, 'Upload again');
-  const head = h('div', { class: 'head' }, title, facts, upload, uploadText, again, h('span', { class: 'grow' }),
-    h('button', { type: 'button', class: 'plain', onclick: onClose }, 'Other video'));
-  const stage = h('section', { class: 'stage', 'aria-label': 'Video' }, picture, transport, timeline.element);
-
-  function toggle() {
-    if (video.paused) {
-      video.play().catch(() => {});
-    } else {
-      video.pause();
-    }
-  }
-
-  /** Sets an edge of the selected clip to where the video is; without one, begins a clip there. */
-  function mark(edge) {
-    const here = Math.round(edge === 'start' ? startMs() : hereMs());
-    const { selected } = draft;
-    if (!selected) {
-      draft.add(edge === 'start' ? here : Math.max(0, here - 15_000), edge === 'start' ? undefined : Math.max(here, MIN_CLIP_MS));
-    } else if (edge === 'start') {
-      draft.change(selected.key, { startMs: here, endMs: Math.max(selected.endMs, here + MIN_CLIP_MS) });
-    } else {
-      draft.change(selected.key, { endMs: here, startMs: Math.min(selected.startMs, Math.max(0, here - MIN_CLIP_MS)) });
-    }
-  }
-
-  /* ---------- clips ---------- */
-  const list = h('ol', { class: 'clips' });
-  const items = new Map();
-  const none = h('p', { class: 'hint' }, 'Nothing marked yet. Drag across the timeline, or press N while the video plays.');
-  const clips = h('section', { class: 'card', 'aria-labelledby': 'clips-title' }, h('h2', { id: 'clips-title' }, 'Clips'), none, list);
-
-  function createItem(key) {
-    const clip = () => draft.clips.find((it) => it.key === key);
-    const wrong = h('p', { class: 'problem', role: 'alert' });
-    const complain = (input, text) => {
-      input.setAttribute('aria-invalid', String(text !== ''));
-      write(wrong, text);
-    };
-    const name = h('input', {
-      type: 'text', class: 'name', maxLength: 128, spellcheck: 'false',
-      onchange: () => {
-        const id = name.value.trim();
-        const taken = draft.clips.some((other) => other.key !== key && other.clipId === id);
-        const said = taken ? `Another clip is called ${id}.` : GOOD_ID.test(id) ? '' : 'Use letters, digits, “-”, “_” and “.” only.';
-        complain(name, said);
-        if (said === '') {
-          draft.change(key, { clipId: id });
-        }
-      },
-    });
-    const timeInput = (field, check) => {
-      const input = h('input', {
-        type: 'text', class: 'at', inputMode: 'decimal', spellcheck: 'false',
-        onchange: () => {
-          const ms = parseClock(input.value);
-          const said = ms === null ? 'Write a time such as 1:15.3.' : check(ms);
-          complain(input, said);
-          if (said === '') {
-            draft.change(key, { [field]: ms });
-            seek(ms);
-          }
-        },
-      });
-      return input;
-    };
-    const late = (ms) => (ms > draft.endMs ? `The video ends at ${clock(draft.endMs)}.` : '');
-    const start = timeInput('startMs', (ms) => late(ms) || (ms > clip().endMs - MIN_CLIP_MS ? 'The start must come before the end.' : ''));
-    const end = timeInput('endMs', (ms) => late(ms) || (ms < clip().startMs + MIN_CLIP_MS ? 'The end must come after the start.' : ''));
-    const length = h('span', { class: 'soft length' });
-    const go = button('play', 'Play this clip', () => { draft.select(key); seek(clip().startMs); video.play().catch(() => {}); });
-    const gone = button('bin', 'Remove', () => { draft.remove(key); (list.querySelector('.name') ?? play).focus(); });
-    const item = h('li', { onfocusin: () => draft.select(key), onpointerdown: () => draft.select(key) },
-      go, name, start, h('span', { class: 'soft', 'aria-hidden': 'true' }, '–'), end, length, gone, wrong);
-    return { item, name, start, end, length, go, gone };
-  }
-
-  function showClips() {
-    for (const [key, { item }] of items) {
-      if (!draft.clips.some((clip) => clip.key === key)) {
-        item.remove();
-        items.delete(key);
-      }
-    }
-    const fill = (input, value) => {
-      if (document.activeElement !== input) {
-        input.value = value;
-      }
-    };
-    draft.clips.forEach((clip, index) => {
-      const parts = items.get(clip.key) ?? items.set(clip.key, createItem(clip.key)).get(clip.key);
-      fill(parts.name, clip.clipId);
-      fill(parts.start, clock(clip.startMs));
-      fill(parts.end, clock(clip.endMs));
-      write(parts.length, span((clip.endMs - clip.startMs) / 1_000));
-      parts.item.classList.toggle('selected', clip === draft.selected);
-      const labels = [[parts.name, `Name of clip ${index + 1}`], [parts.start, `Start of ${clip.clipId}`], [parts.end, `End of ${clip.clipId}`]];
-      labels.forEach(([input, label]) => input.setAttribute('aria-label', label));
-      write(parts.gone.querySelector('span'), `Remove ${clip.clipId}`);
-      write(parts.go.querySelector('span'), `Play ${clip.clipId} in the video`);
-      if (list.children[index] !== parts.item && !parts.item.contains(document.activeElement)) {
-        list.insertBefore(parts.item, list.children[index] ?? null);
-      }
-    });
-    none.hidden = draft.clips.length > 0;
-  }
-
-  /* ---------- how they come out ---------- */
-  const option = (value, text = value) => h('option', { value }, text);
-  const qualityName = (quality) => (quality === 'high' ? '1080p, finer' : quality);
-  const quality = h('select', { id: 'quality', onchange: () => draft.setOutput({ quality: quality.value }) }, QUALITIES.map((it) => option(it, qualityName(it))));
-  const fps = h('select', { id: 'fps', onchange: () => draft.setOutput({ fps: Number(fps.value) }) }, FPS.map((it) => option(it, `${it} fps`)));
-  const aspects = ASPECTS.map((aspect) => {
-    const input = h('input', { type: 'radio', name: 'aspect', value: aspect, onchange: () => draft.setOutput({ aspect }) });
-    return { aspect, input, element: h('label', {}, input, h('span', {}, aspect)) };
+/** `onReplace()` goes back to the choice of videos. `uploads` is null where nothing can be uploaded. */
+export function createEditor({ draft, settings, uploads, launch, onReplace }) {
+  const playback = createPlayback({
+    draft, settings,
+    onTime: (ms, isPlaying) => { timeline.at(ms, isPlaying); framing.draw(); },
+    onPicture: (url) => { timeline.filmstrip.load(url); progress.playable(true); },
+    onUnplayable: () => progress.playable(false),
   });
-  const loudness = h('input', { type: 'checkbox', id: 'loudness', onchange: () => draft.setOutput({ loudness: loudness.checked }) });
-  const pixels = h('p', { class: 'hint' });
-  const output = h('section', { class: 'card', 'aria-labelledby': 'output-title' },
-    h('h2', { id: 'output-title' }, 'Output'),
-    h('div', { class: 'choice', role: 'radiogroup', 'aria-label': 'Shape' }, aspects.map((it) => it.element)),
-    h('div', { class: 'fields' },
-      h('label', { for: 'quality' }, 'Quality'), quality,
-      h('label', { for: 'fps' }, 'Frame rate'), fps),
-    h('label', { class: 'check' }, loudness, h('span', {}, 'Even loudness, −14 LUFS')),
-    pixels);
+  const { video, seek, hereMs } = playback;
+  const timeline = createTimeline({ draft, video, seek, choose });
+  const framing = createFraming({ draft, video, nowMs: hereMs, seek });
+  const output = createOutput({ draft });
+  const clips = createClips({ draft, choose, play: playClip, remove, seek });
+  const progress = createProgress({ draft, settings, uploads });
 
-  const go = h('button', { type: 'button', class: 'primary', id: 'export-all', onclick: () => { video.pause(); launch.start(); } });
-  const goNote = h('p', { class: 'hint', role: 'status' });
-  const start = h('div', { class: 'start' }, go, goNote);
-
-  const element = h('div', { class: 'editor' }, head, problem,
-    h('div', { class: 'columns' }, stage, h('div', { class: 'panel' }, clips, framing.element, output, start)));
-
-  /* ---------- the video ---------- */
-  let [shownUri, objectUrl, searching] = [null, null, false];
-
-  /** Shows a file at once, or what is stored. */
-  function load(file) {
-    if (objectUrl) {
-      URL.revokeObjectURL(objectUrl);
+  /* ---------- what the user does ---------- */
+  /** Selects a clip and shows its start. */
+  function choose(key) {
+    if (draft.selected?.key !== key) {
+      playback.pause();
+      draft.select(key);
+      seek(draft.clip(key).startMs);
+      clips.reveal(key);
     }
-    objectUrl = file ? URL.createObjectURL(file) : null;
-    shownUri = draft.source?.uri ?? null;
-    unseen.hidden = true;
-    searching = false;
-    shownSinceMs = null;
-    const url = objectUrl ?? (draft.source?.stored ? storedUrl(settings.storage, draft.source.uri) : null);
-    if (url) {
-      video.src = url;
+  }
+
+  function chooseNext(step) {
+    const index = draft.clips.indexOf(draft.selected);
+    const clip = draft.clips[index < 0 ? 0 : index + step];
+    if (clip) {
+      choose(clip.key);
+    }
+  }
+
+  function playClip(key) {
+    draft.select(key);
+    playback.playClip(key);
+  }
+
+  function add() {
+    clips.reveal(draft.add(playback.startMs()).key);
+  }
+
+  /** Sets an edge of the selected clip to the playhead; past the other edge a new clip begins. */
+  function setEdge(edge) {
+    const hadClips = draft.clips.length > 0;
+    const begun = draft.setEdge(edge, edge === 'start' ? playback.startMs() : hereMs());
+    if (begun && hadClips) {
+      toast(`${begun.clipId} added at ${brief(begun.startMs)}`, () => draft.remove(begun.key));
+    }
+  }
+
+  function remove(key) {
+    const hadFocus = document.activeElement !== document.body;
+    const removed = draft.remove(key);
+    toast(`${removed.clipId} removed`, () => draft.restore(removed));
+    if (hadFocus && (document.activeElement === document.body || !document.activeElement.isConnected)) {
+      timeline.playhead.focus();
+    }
+  }
+
+  function exportAll() {
+    // A field that is still being typed in counts, too.
+    document.activeElement?.blur?.();
+    playback.pause();
+    launch.start();
+  }
+
+  function toggleFullScreen() {
+    if (document.fullscreenElement) {
+      document.exitFullscreen();
     } else {
-      video.removeAttribute('src');
-      video.load();
-      unseen.hidden = false;
+      picture.requestFullscreen?.();
     }
   }
 
-  const learnLength = () => {
-    if (video.duration === Infinity) {
-      searching = true;
-      video.currentTime = FAR_AWAY;
-      return;
-    }
-    if (searching) {
-      searching = false;
-      video.currentTime = 0;
-    }
-    if (video.duration > 0) {
-      draft.learn({ durationMs: Math.floor(video.duration * 1_000) });
-    }
-  };
-  const learnSize = () => {
-    if (video.videoWidth > 0) {
-      picture.style.setProperty('--aspect', `${video.videoWidth} / ${video.videoHeight}`);
-      picture.style.setProperty('--share', video.videoWidth / video.videoHeight);
-      draft.learn({ width: video.videoWidth, height: video.videoHeight });
-      framing.show();
-    }
-  };
-  video.addEventListener('loadedmetadata', () => { learnLength(); learnSize(); });
-  video.addEventListener('durationchange', learnLength);
-  video.addEventListener('resize', learnSize);
-  video.addEventListener('error', () => { unseen.hidden = false; });
-  // Browsers without it mark by the playhead's time, which is at most a picture off.
-  if (video.requestVideoFrameCallback) {
-    const shown = (_, { mediaTime }) => {
-      shownSinceMs = mediaTime * 1_000;
-      video.requestVideoFrameCallback(shown);
-    };
-    video.requestVideoFrameCallback(shown);
-  }
-  for (const kind of ['timeupdate', 'seeked', 'loadeddata', 'seeking']) {
-    video.addEventListener(kind, tick);
-  }
-  for (const [kind, name] of [['play', 'Pause'], ['pause', 'Play']]) {
-    video.addEventListener(kind, () => {
-      play.replaceChildren(icon(name.toLowerCase()), h('span', { class: 'unseen' }, name));
-      play.title = name;
-      tick();
-    });
-  }
+  /* ---------- the page ---------- */
+  const invitation = h('p', { class: 'invitation' }, 'Press ', h('kbd', {}, 'N'), ' at a good moment');
+  const picture = h('div', { class: 'picture' }, video, framing.overlay, invitation, progress.curtain);
+  const act = (text, onclick, key, more = {}) =>
+    h('button', { type: 'button', class: 'plain', onclick, title: `Key ${key}`, ...more }, text);
+  const transport = h('div', { class: 'transport', role: 'group', 'aria-label': 'Playback' },
+    playback.controls, button('full', 'Full screen (F)', toggleFullScreen, { class: 'tool full' }),
+    h('span', { class: 'grow' }),
+    act('Set start', () => setEdge('start'), 'I'),
+    act('Set end', () => setEdge('end'), 'O'),
+    act([icon('plus'), 'Mark clip'], add, 'N', { class: 'plain strong' }));
 
-  let drawing = 0;
-  function tick() {
-    if (searching) {
-      return;
-    }
-    timeline.at(hereMs());
-    write(time, `${clock(hereMs())} / ${draft.durationMs ? clock(draft.durationMs) : '–'}`);
-    framing.draw();
-    cancelAnimationFrame(drawing);
-    drawing = video.paused ? 0 : requestAnimationFrame(tick);
-  }
+  const title = h('h1', {});
+  const undo = button('undo', 'Undo (Ctrl+Z)', () => draft.undo());
+  const redo = button('redo', 'Redo (Ctrl+Shift+Z)', () => draft.redo());
+  const help = h('button', { type: 'button', class: 'tool', title: 'Keyboard shortcuts (?)', onclick: showHelp }, '?',
+    h('span', { class: 'unseen' }, ' Keyboard shortcuts'));
+  const head = h('div', { class: 'head' }, title, progress.line, h('span', { class: 'grow' }), undo, redo, help,
+    h('button', { type: 'button', class: 'plain', onclick: onReplace }, 'Replace video'));
+
+  const tabs = createTabs('Editor', [
+    { id: 'clips', name: 'Clips', element: clips.element },
+    { id: 'framing', name: 'Framing', element: framing.element },
+    { id: 'output', name: 'Output', element: output.element },
+  ]);
+  const go = h('button', { type: 'button', class: 'primary', id: 'export-all', title: 'Ctrl+Enter', onclick: exportAll });
+  const cancel = h('button', { type: 'button', class: 'plain', hidden: true, onclick: () => launch.cancel() }, 'Cancel');
+  const note = h('p', { class: 'hint', role: 'status' });
+  const panel = h('section', { class: 'panel', 'aria-label': 'Clips and output' },
+    tabs.elements, h('div', { class: 'start' }, h('div', { class: 'pair' }, go, cancel), note));
+  const stage = h('section', { class: 'stage', 'aria-label': 'Video' }, picture, transport, timeline.element);
+  const element = h('div', { class: 'editor' }, head, progress.notice, h('div', { class: 'columns' }, stage, panel));
 
   /* ---------- keys ---------- */
-  const KEYS = { ' ': toggle, k: toggle, i: () => mark('start'), o: () => mark('end'), n: () => draft.add(startMs()) };
-  const STEPS = { ArrowLeft: -1_000, ArrowRight: 1_000, ',': -1_000 / 30, '.': 1_000 / 30 };
-  addEventListener('keydown', (event) => {
-    // Letters are for whoever writes; the space bar and arrows for whatever has the focus and uses them.
-    const writes = event.target.closest?.('input:not([type=checkbox]), select, textarea');
-    const presses = event.target.closest?.('button, a, summary, [role=slider], video') && /^( |Arrow.*)$/.test(event.key);
-    const elsewhere = element.hidden || element.closest('[hidden]') || event.ctrlKey || event.metaKey || event.altKey;
-    if (writes || presses || elsewhere) {
-      return;
-    }
-    const step = STEPS[event.key];
-    const act = KEYS[event.key.toLowerCase()] ?? (step && (() => seek(hereMs() + step * (event.shiftKey ? 5 : 1))));
-    if (act) {
-      event.preventDefault();
-      act();
-    }
+  const skip = (seconds) => (event) => seek(Math.max(0, hereMs() + seconds * SECOND_MS * (event.shiftKey ? 5 : 1)));
+  listenToKeys({
+    isActive: () => !element.hidden && !element.closest('[hidden]'),
+    actions: {
+      toggle: playback.toggle,
+      forwards: () => playback.shuttle(1),
+      backwards: () => playback.shuttle(-1),
+      playClip: () => draft.selected && playClip(draft.selected.key),
+      left: skip(-1),
+      right: skip(1),
+      frameBack: () => playback.step(-1),
+      frameForward: () => playback.step(1),
+      mute: playback.toggleMute,
+      fullScreen: toggleFullScreen,
+      add,
+      setStart: () => setEdge('start'),
+      setEnd: () => setEdge('end'),
+      previous: () => chooseNext(-1),
+      next: () => chooseNext(1),
+      remove: () => draft.selected && remove(draft.selected.key),
+      undo: () => draft.undo(),
+      redo: () => draft.redo(),
+      export: exportAll,
+      zoomIn: () => timeline.zoomBy(1 / KEY_ZOOM),
+      zoomOut: () => timeline.zoomBy(KEY_ZOOM),
+      help: showHelp,
+    },
   });
 
-  const goLabel = () => {
-    switch (launch.state) {
-      case 'waiting': return `Waiting for upload, ${Math.floor((draft.source.uploaded ?? 0) * 100)} %`;
-      case 'submitting': return 'Starting…';
-      default: return draft.clips.length > 1 ? `Export all ${count(draft.clips.length, 'clip')}` : `Export ${draft.clips.length ? 'one clip' : 'all'}`;
+  /* ---------- what is shown ---------- */
+  function goLabel() {
+    if (launch.state === 'waiting') {
+      return `Waiting for upload, ${Math.floor(uploads.share * 100)} %`;
     }
-  };
+    if (launch.state === 'submitting') {
+      return 'Starting…';
+    }
+    const totalMs = draft.clips.reduce((sum, { startMs, endMs }) => sum + endMs - startMs, 0);
+    return draft.clips.length > 0 ? `Export ${count(draft.clips.length, 'clip')} · ${brief(totalMs)}` : 'Export';
+  }
+
   function showLaunch() {
     write(go, goLabel());
-    write(goNote, launch.message);
+    write(note, launch.message);
     go.disabled = launch.busy || draft.clips.length === 0;
-    go.toggleAttribute('aria-busy', launch.busy);
+    go.setAttribute('aria-busy', String(launch.busy));
+    cancel.hidden = launch.state !== 'waiting';
+  }
+
+  function showPicture() {
+    const { width, height } = draft.source;
+    if (width > 0) {
+      picture.style.setProperty('--aspect', `${width} / ${height}`);
+      picture.style.setProperty('--share', width / height);
+    }
+    invitation.hidden = draft.clips.length > 0;
   }
 
   function show() {
-    const { source } = draft;
-    if (!source) {
+    if (!draft.source) {
+      playback.pause();
       return;
     }
-    if (source.uri !== shownUri) {
-      load(null);
-    }
-    write(title, source.name);
-    write(facts, sourceLine(source));
-    const sending = !source.stored && !source.problem;
-    upload.hidden = !sending;
-    upload.value = source.uploaded ?? 0;
-    write(uploadText, sending ? `Uploading ${Math.floor((source.uploaded ?? 0) * 100)} %` : '');
-    again.hidden = !(source.problem && canAgain());
-    write(problem, source.problem ?? '');
-    const { width, height } = outputSize(draft.output.quality, draft.output.aspect);
-    aspects.forEach((it) => { it.input.checked = it.aspect === draft.output.aspect; });
-    [quality.value, fps.value, loudness.checked] = [draft.output.quality, draft.output.fps, draft.output.loudness];
-    write(pixels, `MP4, H.264, ${width} × ${height} pixels`);
+    playback.load(draft.source, uploads?.file ?? null);
+    timeline.waveform.load(uploads?.file ?? null, draft.durationMs);
+    write(title, draft.source.name);
+    [undo.disabled, redo.disabled] = [!draft.canUndo, !draft.canRedo];
+    tabs.name('clips', draft.clips.length > 0 ? `Clips ${draft.clips.length}` : 'Clips');
     showLaunch();
-    showClips();
+    showPicture();
+    progress.show();
+    output.show();
+    clips.show();
     timeline.show();
     framing.show();
-    tick();
+    playback.showState();
+    playback.tick();
   }
 
   draft.addEventListener('change', show);
-  launch.addEventListener('change', show);
-  return { element, show, load, pause: () => video.pause() };
+  function showUpload() {
+    if (!draft.source) {
+      return;
+    }
+    playback.load(draft.source, uploads.file);
+    timeline.waveform.load(uploads.file, draft.durationMs);
+    progress.show();
+    showLaunch();
+  }
+  uploads?.addEventListener('change', showUpload);
+  launch.addEventListener('change', () => draft.source && showLaunch());
+  video.addEventListener('loadeddata', () => uploads?.file && video.videoWidth > 0 && keepThumbnail(draft.id, video));
+  return { element, show, pause: playback.pause };
 }

@@ -1,14 +1,19 @@
 // What of the picture a clip shows: the window drawn over the video, by the fleet's own geometry, and what comes out beside it.
 
+import { pathOf } from './draft.js';
+import { followPointer } from './pointer.js';
 import { cropWindow, fitted, movingWindow, outputSize, pathAt } from './reframe.js';
 import { clamp, h, svg, write } from './ui.js';
 
-const MODES = { auto_center: 'Crop', fit_blur: 'Fit', crop_path: 'Follow' };
+const MODES = { auto_center: 'Crop', fit_blur: 'Fit', crop_path: 'Pan' };
 const MEANING = {
-  auto_center: 'A window that stands still. Drag it on the video.',
+  auto_center: 'Fixed crop. Drag it on the video.',
   fit_blur: 'The whole picture over a blurred copy of itself.',
-  crop_path: 'A window that glides from keyframe to keyframe. Go to a time and place it.',
+  crop_path: 'The crop moves between keyframes. Seek, then drag.',
 };
+
+/** The framing of a clip before there is one. */
+const DEFAULT = { mode: 'auto_center', position: 50, zoom: 100, keyframes: [] };
 
 /** A keyframe this close to the playhead is the one that is shown, milliseconds. */
 const SAME_MS = 60;
@@ -23,26 +28,34 @@ export function createFraming({ draft, video, nowMs, seek }) {
     const input = h('input', { type: 'radio', name: 'mode', value: mode, onchange: () => choose(mode) });
     return { mode, input, element: h('label', {}, input, h('span', {}, name)) };
   });
+  // Every input event of one drag belongs to one step of undo.
+  let close = () => {};
   const range = (id, name, low, high) => {
-    const input = h('input', { type: 'range', id, min: low, max: high, step: 0.5, oninput: () => set({ [id]: Number(input.value) }) });
+    const input = h('input', {
+      type: 'range', id, min: low, max: high, step: 0.5,
+      onpointerdown: () => { close = draft.gesture(); },
+      onchange: () => close(),
+      oninput: () => set({ [id]: Number(input.value) }),
+    });
     const output = h('output', { for: id });
     return { input, output, element: h('div', { class: 'range' }, h('label', { for: id }, name), output, input) };
   };
   const [position, zoom] = [range('position', 'Position', 0, 100), range('zoom', 'Zoom', 100, 200)];
   const meaning = h('p', { class: 'hint' });
-  const steps = h('div', { class: 'pair' },
-    h('button', { type: 'button', class: 'plain', onclick: () => jump(-1) }, 'Previous'),
-    h('button', { type: 'button', class: 'plain', onclick: () => jump(1) }, 'Next'));
-  const drop = h('button', { type: 'button', class: 'plain', onclick: dropKeyframe }, 'Remove keyframe');
-  const keyframes = h('div', { class: 'keyframes' }, steps, drop);
-  const all = h('button', { type: 'button', class: 'plain', onclick: () => draft.frameAllLike(draft.selected.key) }, 'Use for all clips');
-  const element = h('section', { class: 'card framing', 'aria-labelledby': 'framing-title' },
-    h('h2', { id: 'framing-title' }, 'Framing'),
-    h('div', { class: 'framed' },
-      h('div', { class: 'knobs' },
-        h('div', { class: 'choice', role: 'radiogroup', 'aria-label': 'Framing mode' }, modes.map((it) => it.element)),
-        meaning, position.element, zoom.element, keyframes, all),
-      monitor));
+  const plain = (text, onclick, more) => h('button', { type: 'button', class: 'plain', onclick, ...more }, text);
+  const back = plain('◀', () => jump(-1), { 'aria-label': 'Previous keyframe', title: 'Previous keyframe' });
+  const forth = plain('▶', () => jump(1), { 'aria-label': 'Next keyframe', title: 'Next keyframe' });
+  const place = h('span', { class: 'soft' });
+  const addKeyframe = plain('Add keyframe', () => set({}));
+  const removeKeyframe = plain('Remove keyframe', dropKeyframe);
+  const keyframes = h('div', { class: 'keyframes' },
+    h('div', { class: 'pair', role: 'group', 'aria-label': 'Keyframes' }, back, place, forth), addKeyframe, removeKeyframe);
+  const all = plain('Apply to all clips', () => draft.frameAllLike(draft.selected.key));
+  const none = h('p', { class: 'hint' }, 'Mark or select a clip to frame it.');
+  const knobs = h('div', { class: 'knobs' },
+    h('div', { class: 'choice', role: 'radiogroup', 'aria-label': 'Framing mode' }, modes.map((it) => it.element)),
+    meaning, position.element, zoom.element, keyframes, all);
+  const element = h('div', {}, none, h('div', { class: 'framed' }, knobs, monitor));
 
   const target = () => outputSize(draft.output.quality, draft.output.aspect);
   const source = () => (video.videoWidth > 0 ? { width: video.videoWidth, height: video.videoHeight } : null);
@@ -54,7 +67,8 @@ export function createFraming({ draft, video, nowMs, seek }) {
   };
   /** Position and zoom at this moment. */
   function placed() {
-    const { mode, keyframes: path, position, zoom } = draft.selected.reframe;
+    const { mode, position, zoom } = draft.selected.reframe;
+    const path = pathOf(draft.selected);
     return mode === 'crop_path' && path.length > 0 ? pathAt(path, clipMs()) : { position, zoom };
   }
 
@@ -62,12 +76,13 @@ export function createFraming({ draft, video, nowMs, seek }) {
     const { key, reframe } = draft.selected;
     const { position, zoom } = placed();
     // A path has at least one keyframe; leaving it keeps the window where it is now.
-    const path = mode === 'crop_path' && reframe.keyframes.length === 0 ? [{ atMs: 0, position, zoom }] : reframe.keyframes;
+    const isFirst = mode === 'crop_path' && reframe.keyframes.length === 0;
+    const path = isFirst ? [{ atMs: 0, position: round(position), zoom: round(zoom) }] : reframe.keyframes;
     draft.reframe(key, { mode, position: round(position), zoom: round(zoom), keyframes: path });
   }
 
   const round = (percent) => Math.round(percent * 1_000) / 1_000;
-  const near = () => draft.selected.reframe.keyframes.find(({ atMs }) => Math.abs(atMs - clipMs()) <= SAME_MS);
+  const near = () => pathOf(draft.selected).find(({ atMs }) => Math.abs(atMs - clipMs()) <= SAME_MS);
 
   function set(fields) {
     const { key, reframe } = draft.selected;
@@ -85,13 +100,17 @@ export function createFraming({ draft, video, nowMs, seek }) {
     draft.reframe(key, { keyframes: reframe.keyframes.filter((it) => it !== gone) });
   }
 
-  function jump(way) {
-    const { startMs, reframe } = draft.selected;
+  /** The keyframe before or after this moment. */
+  function neighbour(way) {
     const from = clipMs();
-    const ahead = reframe.keyframes.filter(({ atMs }) => (way > 0 ? atMs > from + SAME_MS : atMs < from - SAME_MS));
-    const next = way > 0 ? ahead[0] : ahead.at(-1);
+    const ahead = pathOf(draft.selected).filter(({ atMs }) => (way > 0 ? atMs > from + SAME_MS : atMs < from - SAME_MS));
+    return way > 0 ? ahead[0] : ahead.at(-1);
+  }
+
+  function jump(way) {
+    const next = neighbour(way);
     if (next) {
-      seek(startMs + next.atMs);
+      seek(draft.selected.startMs + next.atMs);
     }
   }
 
@@ -107,22 +126,26 @@ export function createFraming({ draft, video, nowMs, seek }) {
       return;
     }
     const scale = picture.width / overlay.getBoundingClientRect().width;
-    const move = (next) => set({ position: round(clamp(begun.position + (100 * (next.clientX - event.clientX) * scale) / room, 0, 100)) });
-    const end = () => overlay.removeEventListener('pointermove', move);
-    overlay.setPointerCapture(event.pointerId);
-    overlay.addEventListener('pointermove', move);
-    overlay.addEventListener('pointerup', end, { once: true });
-    overlay.addEventListener('pointercancel', end, { once: true });
+    const end = draft.gesture();
+    followPointer(event, {
+      move: (next) => {
+        const moved = (100 * (next.clientX - event.clientX) * scale) / room;
+        set({ position: round(clamp(begun.position + moved, 0, 100)) });
+      },
+      end,
+      tap: end,
+    });
   });
 
   /** The window at this moment, pixels of the source; null where the whole picture is shown. */
   function windowNow() {
-    const { mode, position, zoom, keyframes: path } = draft.selected.reframe;
+    const { mode, position, zoom } = draft.selected?.reframe ?? DEFAULT;
     const picture = source();
     if (mode === 'fit_blur' || !picture) {
       return null;
     }
-    return mode === 'crop_path' && path.length > 0
+    const path = mode === 'crop_path' ? pathOf(draft.selected) : [];
+    return path.length > 0
       ? movingWindow(path, clipMs(), picture, target())
       : cropWindow(position, zoom, picture, target());
   }
@@ -134,7 +157,7 @@ export function createFraming({ draft, video, nowMs, seek }) {
       const { left, top, width: w, height: hi } = region;
       shade.setAttribute('d', `M0 0H${width}V${height}H0ZM${left} ${top}h${w}v${hi}h${-w}Z`);
       Object.entries({ x: left, y: top, width: w, height: hi }).forEach(([name, value]) => frame.setAttribute(name, value));
-      // Read by tests, and by whoever wants to know.
+      // Read by tests.
       overlay.dataset.window = [left, top, w, hi].join(' ');
     }
   }
@@ -168,7 +191,8 @@ export function createFraming({ draft, video, nowMs, seek }) {
   function draw() {
     const picture = source();
     monitor.hidden = !picture;
-    if (!draft.selected || !picture) {
+    overlay.classList.toggle('fixed', !draft.selected);
+    if (!picture) {
       overlay.toggleAttribute('hidden', true);
       return;
     }
@@ -176,7 +200,9 @@ export function createFraming({ draft, video, nowMs, seek }) {
       const region = windowNow();
       drawOverlay(region, picture);
       drawMonitor(region, picture);
-      showValues();
+      if (draft.selected) {
+        showValues();
+      }
     } catch (error) {
       // A picture too small or too large for the fleet; the export would say the same.
       write(meaning, `This ${error.message}.`);
@@ -192,12 +218,19 @@ export function createFraming({ draft, video, nowMs, seek }) {
       }
       write(output, text);
     }
-    drop.disabled = !near() || draft.selected.reframe.keyframes.length < 2;
+    const path = pathOf(draft.selected);
+    const here = near();
+    write(place, here ? `${path.indexOf(here) + 1} of ${path.length}` : `${path.length}`);
+    [back.disabled, forth.disabled] = [!neighbour(-1), !neighbour(1)];
+    addKeyframe.hidden = Boolean(here);
+    removeKeyframe.hidden = !here;
+    removeKeyframe.disabled = path.length < 2;
   }
 
   function show() {
     const { selected } = draft;
-    element.hidden = !selected;
+    knobs.hidden = !selected;
+    none.hidden = Boolean(selected);
     if (!selected) {
       draw();
       return;

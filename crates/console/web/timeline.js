@@ -1,244 +1,196 @@
-// The timeline: drag over it to mark a clip, drag a clip or its edges to move them, tap to go there. Every edge and the playhead are
-// sliders, so that arrow keys do the same.
+// The timeline: the whole source above, a window of it below. Drag over the lane to mark a clip, drag a clip or its handles to move
+// them, tap to go there; Ctrl and the wheel, or two fingers, zoom.
 
-import { clamp, clock, count, h, span, write } from './ui.js';
+import { createBlocks } from './blocks.js';
 import { MIN_CLIP_MS } from './draft.js';
+import { createFilmstrip } from './filmstrip.js';
+import { createOverview } from './overview.js';
+import { followPointer, isDragging, listenToPinch } from './pointer.js';
+import { createSlider } from './slider.js';
+import { button, clamp, count, h, span, write } from './ui.js';
+import { initialView, panned, revealing, shows, snapped, ticks, zoomed } from './view.js';
+import { createWaveform } from './waveform.js';
 
-/** A drag shorter than this is a tap, pixels. */
-const TAP = 4;
+/** What a wheel's pixel zooms by, and a press of a zoom button. */
+const WHEEL_ZOOM = 1.003;
+const BUTTON_ZOOM = 2;
 
-/** Steps of sliders by key, milliseconds; with Shift ten times as far. */
-const STEPS = { ArrowLeft: -100, ArrowRight: 100, ArrowDown: -100, ArrowUp: 100, PageDown: -5_000, PageUp: 5_000 };
+/** A longer way in one go is a seek, and not playing, milliseconds. */
+const JUMP_MS = 1_000;
 
-/** Distances between marks of the ruler, seconds. */
-const TICKS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600];
+/** Room after the last clip where the length of the source is unknown. */
+const MIN_UNKNOWN_MS = 60_000;
 
-/** Room for one mark of the ruler, pixels. */
-const TICK_ROOM = 64;
-
-/** A slider on a time. */
-function slider(element, name, onset) {
-  element.setAttribute('role', 'slider');
-  element.tabIndex = 0;
-  let range = { low: 0, high: 0, now: 0 };
-  element.addEventListener('keydown', (event) => {
-    const step = STEPS[event.key];
-    const to = { Home: range.low, End: range.high }[event.key] ?? (step === undefined ? null : range.now + step * (event.shiftKey ? 10 : 1));
-    if (to !== null) {
-      event.preventDefault();
-      event.stopPropagation();
-      onset(clamp(to, range.low, range.high));
-    }
-  });
-  return (low, high, now, label = name) => {
-    range = { low, high, now };
-    const values = { 'aria-label': label, 'aria-valuemin': Math.round(low), 'aria-valuemax': Math.round(high), 'aria-valuenow': Math.round(now), 'aria-valuetext': clock(now) };
-    Object.entries(values).forEach(([attribute, value]) => element.setAttribute(attribute, value));
-  };
-}
-
-export function createTimeline({ draft, seek }) {
+export function createTimeline({ draft, video, seek, choose }) {
   const ruler = h('div', { class: 'ruler' });
   const lane = h('div', { class: 'lane' });
   const fresh = h('div', { class: 'block fresh', hidden: true });
-  const playhead = h('div', { class: 'playhead' });
-  const strip = h('div', { class: 'strip' }, ruler, lane, playhead);
-  const scroller = h('div', { class: 'scroller' }, strip);
-  const closer = h('button', { type: 'button', class: 'tool', 'aria-label': 'Show more detail', title: 'Show more detail', onclick: () => zoomTo(zoom * 2) }, '+');
-  const wider = h('button', { type: 'button', class: 'tool', 'aria-label': 'Show less detail', title: 'Show less detail', onclick: () => zoomTo(zoom / 2) }, '−');
+  const guide = h('div', { class: 'guide', hidden: true });
+  const playhead = h('div', { class: 'playhead', tabIndex: 0 });
+  const filmstrip = createFilmstrip({ isBusy: () => !video.paused || video.seeking });
+  const waveform = createWaveform();
+  const strip = h('div', { class: 'strip' }, ruler, filmstrip.canvas, waveform.canvas, lane, guide, playhead);
+  const overview = createOverview({ draft, lengthMs, panTo: (ms) => setView(panned(view, ms - view.startMs, lengthMs())), seek });
+  const closer = button('plus', 'Show more detail (+)', () => zoomBy(1 / BUTTON_ZOOM));
+  const wider = button('minus', 'Show less detail (−)', () => zoomBy(BUTTON_ZOOM));
   const hint = h('p', { class: 'hint' });
   const element = h('div', { class: 'timeline', role: 'group', 'aria-label': 'Timeline' },
-    scroller, h('div', { class: 'under' }, hint, h('div', { class: 'pair' }, wider, closer)));
+    overview.element, strip, h('div', { class: 'under' }, hint, h('div', { class: 'pair' }, wider, closer)));
   lane.append(fresh);
 
-  let [zoom, nowMs] = [1, 0];
-  const blocks = new Map();
-  const place = slider(playhead, 'Position in the video', (ms) => seek(ms));
+  let [view, nowMs, shownId] = [initialView(MIN_UNKNOWN_MS), 0, null];
+  const showPosition = createSlider(playhead, seek);
 
-  /** What the strip is as long as, milliseconds. Where nobody knows the source's length there is room after the last clip. */
-  const length = () => draft.durationMs || Math.max(60_000, 1.25 * Math.max(0, ...draft.clips.map((clip) => clip.endMs)));
-  const percent = (ms) => `${(100 * ms) / length()}%`;
-  const msAt = (event) => {
-    const box = strip.getBoundingClientRect();
-    return clamp(((event.clientX - box.left) / box.width) * length(), 0, length());
+  function lengthMs() {
+    return draft.durationMs || Math.max(MIN_UNKNOWN_MS, 1.25 * Math.max(0, ...draft.clips.map((clip) => clip.endMs)));
+  }
+
+  /* ---------- times and pixels ---------- */
+  const msPerPx = () => view.lengthMs / (strip.clientWidth || 600);
+  const axis = {
+    lengthMs,
+    percent: (ms) => `${(100 * (ms - view.startMs)) / view.lengthMs}%`,
+    width: (ms) => `${(100 * ms) / view.lengthMs}%`,
+    px: (ms) => ms / msPerPx(),
+    isVisible: (startMs, endMs) => endMs >= view.startMs && startMs <= view.startMs + view.lengthMs,
+    msAt: ({ clientX }) => clamp(view.startMs + (clientX - strip.getBoundingClientRect().left) * msPerPx(), 0, lengthMs()),
+    snapper,
   };
 
-  function zoomTo(wanted) {
-    const most = Math.max(1, length() / 10_000);
-    zoom = clamp(wanted, 1, most);
-    strip.style.width = `${zoom * 100}%`;
-    [wider.disabled, closer.disabled] = [zoom <= 1, zoom >= most];
-    scroller.scrollLeft = (nowMs / length()) * scroller.scrollWidth - scroller.clientWidth / 2;
-    drawRuler();
-  }
-
-  let drawn = '';
-  function drawRuler() {
-    const seconds = length() / 1_000;
-    const room = (strip.clientWidth || 600) / seconds;
-    const every = TICKS.find((tick) => tick * room >= TICK_ROOM) ?? 7_200;
-    if (drawn === `${every}/${seconds}`) {
-      return;
-    }
-    drawn = `${every}/${seconds}`;
-    const marks = [];
-    for (let at = 0; at < seconds - every / 3; at += every) {
-      const mark = h('span', { class: 'tick', 'aria-hidden': 'true' }, clock(at * 1_000).replace(/\.0$/, ''));
-      mark.style.left = percent(at * 1_000);
-      marks.push(mark);
-    }
-    ruler.replaceChildren(...marks);
-  }
-
-  /** Follows a pointer from here on: `move` with each place, `end` once. */
-  function follow(event, move, end = () => {}) {
-    const target = event.currentTarget;
-    target.setPointerCapture(event.pointerId);
-    const moved = (next) => move(msAt(next), next);
-    const ended = (last) => {
-      target.removeEventListener('pointermove', moved);
-      ['pointerup', 'pointercancel'].forEach((kind) => target.removeEventListener(kind, ended));
-      end(msAt(last), last);
+  /** A function that moves times to what is near: the playhead as it is now, and the edges of other clips. Alt keeps them as they are. */
+  function snapper(key = null) {
+    const edges = draft.clips.filter((clip) => clip.key !== key).flatMap((clip) => [clip.startMs, clip.endMs]);
+    const targets = [nowMs, ...edges];
+    const snap = (ms, event) => {
+      const to = event.altKey ? ms : snapped(ms, targets, msPerPx());
+      guide.hidden = !targets.includes(to);
+      guide.style.left = axis.percent(to);
+      return to;
     };
-    target.addEventListener('pointermove', moved);
-    ['pointerup', 'pointercancel'].forEach((kind) => target.addEventListener(kind, ended));
+    snap.done = () => { guide.hidden = true; };
+    return snap;
   }
 
+  /* ---------- what is shown ---------- */
+  function setView(next) {
+    view = next;
+    showView();
+  }
+
+  function zoomBy(factor, anchorMs = shows(view, nowMs) ? nowMs : view.startMs + view.lengthMs / 2) {
+    setView(zoomed(view, factor, anchorMs, lengthMs()));
+  }
+
+  element.addEventListener('wheel', (event) => {
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      zoomBy(WHEEL_ZOOM ** event.deltaY, axis.msAt(event));
+    } else if (view.lengthMs < lengthMs()) {
+      event.preventDefault();
+      const by = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
+      setView(panned(view, by * msPerPx(), lengthMs()));
+    }
+  }, { passive: false });
+  listenToPinch(strip, ({ factor, x, fromX }) => {
+    const closerView = zoomed(view, factor, axis.msAt({ clientX: x }), lengthMs());
+    setView(panned(closerView, (fromX - x) * msPerPx(), lengthMs()));
+  });
+
+  function showView() {
+    const isWhole = view.lengthMs >= lengthMs();
+    overview.element.hidden = isWhole;
+    overview.show(view);
+    ruler.replaceChildren(...ticks(view, strip.clientWidth || 600).map(({ ms, label }) => {
+      const tick = h('span', { class: 'tick', 'aria-hidden': 'true' }, label);
+      tick.style.left = axis.percent(ms);
+      return tick;
+    }));
+    blocks.show();
+    filmstrip.show(view, lengthMs());
+    waveform.show(view);
+    [wider.disabled, closer.disabled] = [isWhole, zoomed(view, 0.5, nowMs, lengthMs()).lengthMs === view.lengthMs];
+    placePlayhead();
+  }
+
+  function placePlayhead() {
+    playhead.style.left = axis.percent(clamp(nowMs, 0, lengthMs()));
+    playhead.classList.toggle('outside', !shows(view, nowMs));
+    overview.at(nowMs);
+    showPosition(0, lengthMs(), clamp(nowMs, 0, lengthMs()), 'Position in the video');
+  }
+
+  /** Shows the position. The view follows a playhead that leaves it or jumps, but not a user who looks elsewhere. */
+  function at(ms, isPlaying = false) {
+    const follows = !isDragging() && (shows(view, nowMs) || Math.abs(ms - nowMs) > JUMP_MS);
+    nowMs = ms;
+    const next = follows ? revealing(view, ms, lengthMs(), isPlaying ? 0.1 : 0.5) : view;
+    if (next !== view) {
+      setView(next);
+    } else {
+      placePlayhead();
+    }
+    if (!isPlaying) {
+      filmstrip.work();
+    }
+  }
+
+  /* ---------- marking ---------- */
   lane.addEventListener('pointerdown', (event) => {
     if (event.button !== 0 || event.target !== lane) {
       return;
     }
-    const [from, x] = [msAt(event), event.clientX];
+    const snap = snapper();
+    const from = snap(axis.msAt(event), event);
     const range = (to) => [Math.min(from, to), Math.max(from, to)];
-    follow(event, (to, next) => {
-      fresh.hidden = Math.abs(next.clientX - x) < TAP;
-      const [start, end] = range(to);
-      fresh.style.left = percent(start);
-      fresh.style.width = percent(end - start);
-      write(fresh, span((end - start) / 1_000));
-    }, (to, last) => {
-      const [start, end] = range(to);
-      const marked = !fresh.hidden && last.type === 'pointerup' && end - start >= MIN_CLIP_MS;
+    const close = () => {
       fresh.hidden = true;
-      if (marked) {
-        draft.add(start, end);
-        seek(start);
-      } else if (last.type === 'pointerup') {
-        seek(to);
-      }
+      snap.done();
+    };
+    followPointer(event, {
+      move: (next) => {
+        const [start, end] = range(snap(axis.msAt(next), next));
+        fresh.hidden = false;
+        fresh.style.left = axis.percent(start);
+        fresh.style.width = axis.width(end - start);
+        write(fresh, span((end - start) / 1_000));
+      },
+      end: (last) => {
+        const [start, end] = range(snap(axis.msAt(last), last));
+        close();
+        if (end - start >= MIN_CLIP_MS) {
+          draft.add(start, end);
+          seek(start);
+        }
+      },
+      cancel: close,
+      tap: (last) => {
+        close();
+        seek(axis.msAt(last));
+      },
     });
   });
   ruler.addEventListener('pointerdown', (event) => {
-    if (event.button === 0 && event.pointerType === 'mouse') {
-      seek(msAt(event));
-      follow(event, seek);
+    if (event.button === 0) {
+      seek(axis.msAt(event));
+      followPointer(event, { move: (next) => seek(axis.msAt(next)) });
     }
   });
-  ruler.addEventListener('click', (event) => seek(msAt(event)));
 
-  function createBlock(key) {
-    const clip = () => draft.clips.find((it) => it.key === key);
-    const label = h('span', { class: 'label' });
-    const [first, last] = [h('span', { class: 'edge first' }), h('span', { class: 'edge last' })];
-    const frames = h('span', { class: 'frames' });
-    const block = h('div', { class: 'block', role: 'group' }, frames, label, first, last);
-    const setStart = (ms) => { draft.change(key, { startMs: Math.min(ms, clip().endMs - MIN_CLIP_MS) }); seek(clip().startMs); };
-    const setEnd = (ms) => { draft.change(key, { endMs: ms }); seek(Math.max(clip().startMs, clip().endMs - 40)); };
-    const [start, end] = [slider(first, 'Start', setStart), slider(last, 'End', setEnd)];
-    for (const [edge, set] of [[first, setStart], [last, setEnd]]) {
-      edge.addEventListener('pointerdown', (event) => {
-        event.stopPropagation();
-        draft.select(key);
-        follow(event, set);
-      });
-      edge.addEventListener('focus', () => draft.select(key));
-    }
-    block.addEventListener('pointerdown', (event) => {
-      if (event.button !== 0) {
-        return;
-      }
-      draft.select(key);
-      const { startMs, endMs } = clip();
-      const [from, x] = [msAt(event), event.clientX];
-      let dragged = false;
-      follow(event, (to, next) => {
-        dragged ||= Math.abs(next.clientX - x) >= TAP;
-        if (dragged) {
-          const by = clamp(to - from, -startMs, length() - endMs);
-          draft.change(key, { startMs: startMs + by, endMs: endMs + by });
-        }
-      }, (to) => seek(dragged ? clip().startMs : to));
-    });
-    block.addEventListener('keydown', (event) => {
-      if (event.key === 'Delete' || event.key === 'Backspace') {
-        event.preventDefault();
-        draft.remove(key);
-        playhead.focus();
-      }
-    });
-    return { block, label, frames, start, end };
-  }
-
-  /** In which row each clip is drawn, so that none hides another. */
-  function rows(clips) {
-    const ends = [];
-    return clips.map(({ startMs, endMs }) => {
-      let row = ends.findIndex((end) => end <= startMs);
-      row = row < 0 ? ends.length : row;
-      ends[row] = endMs;
-      return row;
-    });
-  }
+  const blocks = createBlocks({ draft, lane, axis, seek, choose });
 
   function show() {
-    const { clips, selected } = draft;
-    for (const [key, { block }] of blocks) {
-      if (!clips.some((clip) => clip.key === key)) {
-        block.remove();
-        blocks.delete(key);
-      }
+    const id = `${draft.id}/${draft.durationMs}`;
+    if (id !== shownId) {
+      shownId = id;
+      view = initialView(lengthMs());
+    } else if (!draft.durationMs && view.lengthMs > lengthMs() / 2) {
+      view = { startMs: 0, lengthMs: lengthMs() };
     }
-    const row = rows(clips);
-    lane.style.setProperty('--rows', Math.max(1, ...row.map((it) => it + 1)));
-    clips.forEach((clip, index) => {
-      const { key, clipId, startMs, endMs } = clip;
-      const parts = blocks.get(key) ?? blocks.set(key, createBlock(key)).get(key);
-      const { block } = parts;
-      block.style.left = percent(startMs);
-      block.style.width = percent(endMs - startMs);
-      block.style.setProperty('--row', row[index]);
-      block.classList.toggle('selected', clip === selected);
-      block.setAttribute('aria-label', `${clipId}, ${clock(startMs)} to ${clock(endMs)}`);
-      write(parts.label, clipId);
-      parts.start(0, endMs - MIN_CLIP_MS, startMs, `Start of ${clipId}`);
-      parts.end(startMs + MIN_CLIP_MS, length(), endMs, `End of ${clipId}`);
-      const frames = clip.reframe.mode === 'crop_path' ? clip.reframe.keyframes : [];
-      parts.frames.replaceChildren(...frames.slice(0, 200).map(({ atMs }) => {
-        const dot = h('i', {});
-        dot.style.left = `${(100 * atMs) / (endMs - startMs)}%`;
-        return dot;
-      }));
-      if (lane.children[index + 1] !== block) {
-        // Moving an element takes the focus from it.
-        const focused = block.contains(document.activeElement) ? document.activeElement : null;
-        lane.insertBefore(block, lane.children[index + 1] ?? null);
-        focused?.focus({ preventScroll: true });
-      }
-    });
-    const total = clips.reduce((sum, { startMs, endMs }) => sum + endMs - startMs, 0);
-    write(hint, clips.length > 0 ? `${count(clips.length, 'clip')}, ${span(total / 1_000)} in all` : 'Drag across the timeline to mark a clip.');
-    closer.disabled = zoom >= length() / 10_000;
-    wider.disabled = zoom <= 1;
-    drawRuler();
-    at(nowMs);
+    const total = draft.clips.reduce((sum, { startMs, endMs }) => sum + endMs - startMs, 0);
+    write(hint, total > 0 ? `${count(draft.clips.length, 'clip')}, ${span(total / 1_000)} in all` : 'Drag on the timeline to mark a clip.');
+    showView();
   }
 
-  function at(ms) {
-    nowMs = ms;
-    playhead.style.left = percent(clamp(ms, 0, length()));
-    place(0, length(), clamp(ms, 0, length()));
-  }
-
-  new ResizeObserver(drawRuler).observe(strip);
-  return { element, show, at };
+  new ResizeObserver(showView).observe(strip);
+  return { element, playhead, show, at, zoomBy, filmstrip, waveform };
 }

@@ -1,0 +1,110 @@
+// Google's resumable uploads (JSON API, `uploadType=resumable`): a session takes chunks and says how far it got, so that an upload
+// continues after a lost connection or a reload.
+
+/** Bytes of a request; a multiple of 256 KiB, as the protocol demands. What a broken connection costs at most. */
+export const CHUNK_BYTES = 8 * 1_024 * 1_024;
+
+/** Failures in a row before an upload gives up, and the first wait between them, which doubles. */
+const MAX_FAILURES = 5;
+const FIRST_WAIT_MS = 500;
+
+/** An upload that failed; `retryable` says whether the session may still take bytes. */
+class UploadError extends Error {
+  constructor(message, retryable = false) {
+    super(message);
+    this.retryable = retryable;
+  }
+}
+
+const pause = (ms, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener('abort', () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+});
+
+/** Begins a session; returns its URI. */
+async function begin({ storage, object, file, signal }) {
+  const query = new URLSearchParams({ uploadType: 'resumable', name: object });
+  const response = await fetch(`${storage.url}/upload/storage/v1/b/${storage.bucket}/o?${query}`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      'x-upload-content-type': file.type || 'application/octet-stream',
+      'x-upload-content-length': String(file.size),
+    },
+    body: '{}',
+    signal,
+  });
+  const uri = response.headers.get('location');
+  if (!response.ok || !uri) {
+    throw new UploadError(`the storage answered ${response.status}`, response.status >= 500);
+  }
+  return uri;
+}
+
+/** One PUT to the session. Resolves to the number of stored bytes, `null` if the session is gone. */
+function put(session, { range, body, size, signal, onProgress = () => {} }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const abort = () => request.abort();
+    request.open('PUT', session);
+    request.setRequestHeader('content-range', range);
+    request.upload.onprogress = ({ loaded }) => onProgress(loaded);
+    request.onload = () => {
+      if (request.status === 200 || request.status === 201) {
+        resolve(size);
+      } else if (request.status === 308) {
+        const last = /-(\d+)$/.exec(request.getResponseHeader('range') ?? '')?.[1];
+        resolve(last === undefined ? 0 : Number(last) + 1);
+      } else if (request.status === 404 || request.status === 410) {
+        resolve(null);
+      } else {
+        const retryable = request.status >= 500 || request.status === 429;
+        reject(new UploadError(`the storage answered ${request.status}`, retryable));
+      }
+    };
+    request.onerror = () => reject(new UploadError('the connection to the storage broke', true));
+    request.onabort = () => reject(signal.reason);
+    request.onloadend = () => signal.removeEventListener('abort', abort);
+    signal.addEventListener('abort', abort);
+    request.send(body);
+  });
+}
+
+/**
+ * Stores `file`, from where `session` is if there is one. `onSession` is given the URI of a new session, `onProgress` the number of
+ * bytes that are stored or on their way.
+ */
+export async function upload({ storage, object, file, session, signal, onSession, onProgress }) {
+  const { size } = file;
+  let [uri, stored, failures] = [session ?? null, session ? undefined : 0, 0];
+  while (stored !== size) {
+    try {
+      if (!uri) {
+        uri = await begin({ storage, object, file, signal });
+        stored = 0;
+        await onSession(uri);
+      } else if (stored === undefined) {
+        stored = await put(uri, { range: `bytes */${size}`, body: null, size, signal });
+      } else {
+        const end = Math.min(stored + CHUNK_BYTES, size);
+        const from = stored;
+        const body = file.slice(from, end);
+        stored = await put(uri, {
+          range: `bytes ${from}-${end - 1}/${size}`, body, size, signal, onProgress: (sent) => onProgress(from + sent),
+        });
+      }
+      failures = 0;
+      uri = stored === null ? null : uri;
+      onProgress(stored ?? 0);
+    } catch (error) {
+      failures += 1;
+      const broken = error.retryable || error instanceof TypeError;
+      if (signal.aborted || !broken || failures > MAX_FAILURES) {
+        throw error instanceof TypeError ? new UploadError('the storage cannot be reached') : error;
+      }
+      await pause(FIRST_WAIT_MS * 2 ** (failures - 1), signal);
+      // How much of the broken request arrived only the session knows.
+      stored = uri ? undefined : stored;
+    }
+  }
+}
