@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     /// The maximum size of the console in bytes, without its font.
-    const MAX_BYTES: usize = 250_000;
+    const MAX_BYTES: usize = 300_000;
 
     /// The maximum size of the font in bytes. The page is readable before the font has arrived.
     const MAX_FONT_BYTES: usize = 60_000;
