@@ -77,7 +77,9 @@ export class Launch extends EventTarget {
   #snapshot() {
     const { quality, aspect, fps } = this.#draft.output;
     const { uri, name } = this.#draft.source;
-    return { source: uri, clips: this.#draft.requested(), output: { quality, aspect, fps }, note: { title: name } };
+    const clips = this.#draft.requested();
+    const note = { title: name, sourceUri: uri, aspect, windows: windowsOf(clips) };
+    return { source: uri, clips, output: { quality, aspect, fps }, note };
   }
 
   async #run(press) {
@@ -125,6 +127,15 @@ export class Launch extends EventTarget {
     }
     return this.#unanswered.batchId;
   }
+}
+
+/** Where each clip is in the video and what it shows at its beginning, for the page of the batch. */
+function windowsOf(clips) {
+  const windowOf = ({ startMs, endMs, reframe }) => {
+    const { position, zoom } = reframe.keyframes?.[0] ?? reframe;
+    return { startMs, endMs, position, zoom };
+  };
+  return Object.fromEntries(clips.map((clip) => [clip.clipId, windowOf(clip)]));
 }
 
 /** Why clips were refused, each reason once; with the clip's name where the reason is about that clip. */
