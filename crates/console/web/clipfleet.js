@@ -34,6 +34,9 @@
  * @property {number|null} totalClips
  * @property {number|null} etaSeconds
  * @property {object|null} error
+ * @property {string|null} ownerUid
+ * @property {string|null} sourceUri
+ * @property {string|null} createdAt
  */
 
 /** A request that was refused or not answered. `retryable` says whether the same may succeed later. */
@@ -269,7 +272,10 @@ export function fold(known, document) {
 }
 
 function foldBatch(known, document, batchId, began) {
-  const whole = { status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null };
+  const whole = {
+    status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null, ownerUid: null, sourceUri: null,
+    createdAt: null,
+  };
   for (const name of Object.keys(whole)) {
     whole[name] = document?.[name] ?? whole[name];
   }
