@@ -9,11 +9,11 @@ export function createNotifications() {
   const askable = () => supported && Notification.permission === 'default';
 
   function createButton() {
-    const ask = button('bell', 'Notify me when done', async () => {
+    const ask = button('bell', 'Notify me', async () => {
       const answer = await Notification.requestPermission();
       write(ask.querySelector('span'), answer === 'granted' ? 'You will be notified' : 'Notifications are blocked');
       ask.disabled = true;
-    }, { quiet: false, hidden: true });
+    }, { quiet: false, hidden: true, title: 'When the export is done and this page is not in view' });
     return ask;
   }
 
