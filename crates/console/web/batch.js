@@ -48,7 +48,8 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
 
   const stop = h('button', { type: 'button', class: 'plain', hidden: true, onclick: stopAll }, 'Cancel');
   const again = h('button', { type: 'button', class: 'plain', hidden: true, onclick: startAgain });
-  const save = h('a', { class: 'plain strong', download: '' }, icon('save'), h('span', {}, 'Download all'));
+  const save = h('a', { class: 'plain strong', download: '', role: 'link', 'aria-disabled': 'true' },
+    icon('save'), h('span', {}, 'Download all'));
   const copy = copyButton('Copy link', () => location.href, { quiet: false });
   const notify = notifications.button();
   const grid = h('ol', { class: 'clips-grid', 'data-aspect': note.aspect ?? '9:16' });
@@ -114,12 +115,12 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     again.hidden = failed.length === 0 && (cancelled.length === 0 || !summary.over);
     write(again, failed.length > 0 ? 'Retry failed' : `Start ${count(cancelled.length, 'clip')} again`);
     const { completed, over } = summary;
-    save.toggleAttribute('aria-disabled', completed === 0);
-    save.ariaDisabled = completed === 0 ? 'true' : null;
     if (completed > 0) {
       save.href = downloadUrl(batchId);
+      save.removeAttribute('aria-disabled');
     } else {
       save.removeAttribute('href');
+      save.setAttribute('aria-disabled', 'true');
     }
     write(save.querySelector('span'), completed > 0 && !over ? `Download ${completed} finished` : 'Download all');
     notify.hidden = over || !notifications.askable;

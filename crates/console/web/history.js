@@ -105,7 +105,7 @@ export function createHistory() {
   function draw() {
     const wanted = search.value.trim().toLowerCase();
     const all = [...found.values()].filter((batch) => textOf(batch).includes(wanted)).sort(runningFirst);
-    waiting.hidden = asOf !== null || !connection.element.hidden;
+    waiting.hidden = asOf !== null;
     for (const [batchId, row] of rows) {
       if (!all.some((batch) => batch.batchId === batchId)) {
         row.element.remove();
