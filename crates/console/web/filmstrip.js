@@ -10,7 +10,7 @@ export const STRIP_PX = 40;
 const MAX_THUMBNAILS = 240;
 
 /** Distances between thumbnails, milliseconds. Fixed ones, so that panning and zooming find the same thumbnails again. */
-const STEPS_MS = [200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000, 1_200_000];
+const STEPS_MS = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000, 1_200_000];
 
 /** A seek that takes longer is given up: some files cannot be sought. */
 const SEEK_TIMEOUT_MS = 4_000;
@@ -29,7 +29,8 @@ export function createFilmstrip({ isBusy }) {
 
   const ratio = () => (video.videoWidth > 0 ? video.videoWidth / video.videoHeight : 16 / 9);
   const tilePx = () => Math.max(16, STRIP_PX * ratio());
-  const stepMs = () => STEPS_MS.find((step) => (step / view.lengthMs) * canvas.clientWidth >= tilePx()) ?? STEPS_MS.at(-1);
+  /** The longest distance that leaves no gap between thumbnails. */
+  const stepMs = () => STEPS_MS.findLast((step) => (step / view.lengthMs) * canvas.clientWidth <= tilePx()) ?? STEPS_MS[0];
 
   /** The times whose thumbnails are visible. */
   function times() {
@@ -74,10 +75,11 @@ export function createFilmstrip({ isBusy }) {
     for (const ms of times()) {
       const bitmap = thumbnails.get(ms);
       if (bitmap) {
-        // A thumbnail covers its step; what is wider than the picture stays empty.
+        // Of a thumbnail that is wider than its step the middle is shown.
         const across = Math.min(tilePx() * scale, step * perMs);
-        const from = Math.min(bitmap.width, (across / height) * bitmap.height);
-        paper.drawImage(bitmap, 0, 0, from, bitmap.height, (ms - view.startMs) * perMs, 0, across - scale, height);
+        const kept = Math.min(bitmap.width, (across / height) * bitmap.height);
+        const left = (bitmap.width - kept) / 2;
+        paper.drawImage(bitmap, left, 0, kept, bitmap.height, (ms - view.startMs) * perMs, 0, across, height);
       }
     }
   }

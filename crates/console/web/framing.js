@@ -3,7 +3,7 @@
 import { pathOf } from './draft.js';
 import { followPointer } from './pointer.js';
 import { cropWindow, fitted, movingWindow, outputSize, pathAt } from './reframe.js';
-import { clamp, h, svg, write } from './ui.js';
+import { clamp, count, h, svg, write } from './ui.js';
 
 const MODES = { auto_center: 'Crop', fit_blur: 'Fit', crop_path: 'Pan' };
 const MEANING = {
@@ -47,9 +47,10 @@ export function createFraming({ draft, video, nowMs, seek }) {
   const forth = plain('▶', () => jump(1), { 'aria-label': 'Next keyframe', title: 'Next keyframe' });
   const place = h('span', { class: 'soft' });
   const addKeyframe = plain('Add keyframe', () => set({}));
-  const removeKeyframe = plain('Remove keyframe', dropKeyframe);
+  const removeKeyframe = plain('Remove', dropKeyframe, { 'aria-label': 'Remove keyframe' });
   const keyframes = h('div', { class: 'keyframes' },
-    h('div', { class: 'pair', role: 'group', 'aria-label': 'Keyframes' }, back, place, forth), addKeyframe, removeKeyframe);
+    h('div', { class: 'pair steps', role: 'group', 'aria-label': 'Keyframes' }, back, place, forth),
+    h('div', { class: 'pair' }, addKeyframe, removeKeyframe));
   const all = plain('Apply to all clips', () => draft.frameAllLike(draft.selected.key));
   const none = h('p', { class: 'hint' }, 'Mark or select a clip to frame it.');
   const knobs = h('div', { class: 'knobs' },
@@ -220,11 +221,10 @@ export function createFraming({ draft, video, nowMs, seek }) {
     }
     const path = pathOf(draft.selected);
     const here = near();
-    write(place, here ? `${path.indexOf(here) + 1} of ${path.length}` : `${path.length}`);
+    write(place, here ? `Keyframe ${path.indexOf(here) + 1} of ${path.length}` : count(path.length, 'keyframe'));
     [back.disabled, forth.disabled] = [!neighbour(-1), !neighbour(1)];
-    addKeyframe.hidden = Boolean(here);
-    removeKeyframe.hidden = !here;
-    removeKeyframe.disabled = path.length < 2;
+    addKeyframe.disabled = Boolean(here);
+    removeKeyframe.disabled = !here || path.length < 2;
   }
 
   function show() {

@@ -165,7 +165,7 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
   const play = button('play', 'Play', toggle, { class: 'tool large' });
   const time = h('span', { class: 'time' });
   const playSelected = button('loop', 'Play clip in a loop (P)', () => draft.selected && playClip(draft.selected.key));
-  const mute = button('volume', 'Mute (M)', toggleMute);
+  const mute = button('volume', 'Mute (M)', toggleMute, { class: 'tool mute' });
   const volume = h('input', {
     type: 'range', class: 'volume', min: 0, max: 1, step: 0.05, value: 1, 'aria-label': 'Volume',
     oninput: () => { video.volume = Number(volume.value); video.muted = video.volume === 0; },

@@ -5,7 +5,7 @@ import { clock, h, size, write } from './ui.js';
 
 /** `line` belongs beside the title, `notice` below it, `curtain` over the picture. */
 export function createProgress({ draft, settings, uploads }) {
-  const about = h('span', { class: 'soft' });
+  const about = h('span', { class: 'soft about' });
   const bar = h('progress', { class: 'upload', max: 1, 'aria-label': 'Upload' });
   const text = h('span', { class: 'soft' });
   const line = h('span', { class: 'line-of-source' }, about, bar, text);
