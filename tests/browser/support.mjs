@@ -1,8 +1,10 @@
-// Shared code of the tests against a fleet: a source with moving pictures and audio, a fleet on its own folder, and
-// waiting.
+// Shared code of the tests against a fleet: a source with moving pictures and audio, a fleet on its own folder, waiting,
+// and what every page is held to.
 
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -82,4 +84,38 @@ export async function store(fleet, path, name) {
     throw new Error(`the storage answered ${response.status}`);
   }
   return `gs://clipfleet-local/${name}`;
+}
+
+export const DESKTOP = { width: 1440, height: 900 };
+export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+
+/** Records the errors and warnings that a page logs, and the servers that it sends requests to. */
+export function recordComplaints(page, { complaints, origins }) {
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) {
+      complaints.push(`${message.type()}: ${message.text()}`);
+    }
+  });
+  page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`));
+  page.on('request', (request) => request.url().startsWith('http') && origins.add(new URL(request.url()).origin));
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** axe must find nothing serious, in both colour schemes; the size of targets counts as such. */
+export async function assertAccessible(page, what) {
+  for (const colorScheme of ['light', 'dark']) {
+    // Without motion, because colours would be checked during the transition between the schemes.
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.evaluate(axe);
+    const options = { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } };
+    const found = await page.evaluate((given) => window.axe.run(document, given), options);
+    const grave = found.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+    const problems = grave.flatMap(({ id, nodes }) =>
+      nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`),
+    );
+    assert.deepEqual(problems, [], `${what}, ${colorScheme}`);
+    assert.ok(found.passes.length > 5, 'axe ran');
+  }
+  await page.emulateMedia({ colorScheme: 'light', reducedMotion: null });
 }
