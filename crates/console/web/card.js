@@ -163,7 +163,7 @@ export function createCard({ batchId, clipId, range, title, settings, player, on
   }
 
   function showActs(clip) {
-    const focused = element.contains(document.activeElement);
+    const focused = document.activeElement;
     stop.hidden = isOver(clip.status);
     const retryable = clip.status === 'failed' && clip.error?.retryable === true;
     again.hidden = !(retryable || clip.status === 'cancelled');
@@ -175,7 +175,7 @@ export function createCard({ batchId, clipId, range, title, settings, player, on
     } else {
       endPreview();
     }
-    if (focused && document.activeElement?.hidden) {
+    if (focused?.hidden && element.contains(focused)) {
       // The button that was pressed is gone: the focus goes to what took its place.
       (acts.querySelector(':scope > :not([hidden])') ?? document.getElementById('main')).focus({ preventScroll: true });
     }
