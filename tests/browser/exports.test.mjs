@@ -179,11 +179,11 @@ test('finished clips play, download under their name, and come as one ZIP file; 
     const preview = cardOf(page, 'intro').locator('video');
     await until('it plays', () => preview.evaluate((it) => it.muted && it.currentTime > 0.2));
     await cardOf(page, 'intro').getByRole('button', { name: 'Play intro' }).click();
-    const player = page.locator('dialog video');
+    const player = page.locator('dialog.player video');
     await until('the player plays', () => player.evaluate((it) => it.currentTime > 0.2 && !it.muted));
     assert.equal(await player.evaluate((it) => `${it.videoWidth}x${it.videoHeight}`), '720x1280');
     await page.keyboard.press('Escape');
-    await page.locator('dialog').waitFor({ state: 'hidden' });
+    await page.locator('dialog.player').waitFor({ state: 'hidden' });
     assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Play intro', 'the focus is back');
 
     const href = await page.getByRole('link', { name: 'Download intro' }).getAttribute('href');
