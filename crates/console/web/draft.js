@@ -17,6 +17,9 @@ const NEW_CLIP_MS = 15_000;
 const MIN_NEW_CLIP_MS = 1_000;
 
 const OUTPUT = { quality: '1080p', aspect: '9:16', fps: 30, loudness: false };
+/** Whether two states are the same to the user. */
+const isSame = (a, b) => JSON.stringify([a.clips, a.output]) === JSON.stringify([b.clips, b.output]);
+
 const empty = (output = OUTPUT) => ({ clips: [], selected: null, output, next: 1 });
 const stateOf = ({ clips, selected = null, output, next }) => ({ clips, selected, output, next });
 
@@ -97,7 +100,7 @@ export class Draft extends EventTarget {
     if (newValue && this.source && Drafts.idOf(key) === this.id) {
       const kept = this.#drafts.load(this.id);
       if (kept) {
-        if (JSON.stringify(kept.clips) !== JSON.stringify(this.clips)) {
+        if (!isSame(kept, this.#state)) {
           this.#history.record(this.#state);
         }
         [this.#source, this.#state] = [kept.source, stateOf(kept)];
@@ -116,8 +119,12 @@ export class Draft extends EventTarget {
   /* ---------- undo ---------- */
 
   #set(fields) {
-    this.#history.record(this.#state);
-    this.#state = { ...this.#state, ...fields };
+    const next = { ...this.#state, ...fields };
+    // A step that changes nothing would make one press of undo seem broken.
+    if (!isSame(this.#state, next)) {
+      this.#history.record(this.#state);
+    }
+    this.#state = next;
     this.#keep();
   }
 
@@ -125,7 +132,10 @@ export class Draft extends EventTarget {
   gesture() {
     const history = this.#history;
     history.open();
-    return () => history.close();
+    return () => {
+      history.close((before) => isSame(before, this.#state));
+      this.dispatchEvent(new Event('change'));
+    };
   }
 
   undo() { return this.#restore(this.#history.undo(this.#state)); }

@@ -7,6 +7,9 @@ import { announce, count } from './ui.js';
 /** Whose and which project's the exports of this page are. */
 const OWNER = { ownerUid: 'local', projectId: 'console' };
 
+/** A press this soon after a start belongs to the press before, milliseconds. */
+const DOUBLE_PRESS_MS = 1_000;
+
 const KEY = 'clipfleet.launch';
 
 /** Dispatches `change` when `state` or `message` changed. */
@@ -113,11 +116,12 @@ export class Launch extends EventTarget {
       this.#unanswered = null;
     }
     const said = [started > 0 && `${count(started, 'clip')} started.`, ...reasons(refused, started)];
-    this.#become('idle', said.filter(Boolean).join(' '));
     if (started > 0) {
       announce(`${count(started, 'clip')} started`);
       this.#onStarted(batchId, started);
+      await new Promise((resolve) => { setTimeout(resolve, DOUBLE_PRESS_MS); });
     }
+    this.#become('idle', said.filter(Boolean).join(' '));
   }
 
   /** The same request again keeps its id: if only the answer was lost, the server finds the batch and makes no second one. */

@@ -11,7 +11,10 @@ export function createTabs(label, pages) {
     h('div', { class: 'page', role: 'tabpanel', id: `page-${id}`, 'aria-labelledby': `tab-${id}`, hidden: true }, element));
   const list = h('div', { class: 'tabs', role: 'tablist', 'aria-label': label, onkeydown: walk }, tabs);
 
+  /** On a phone the panel is a sheet: another press of its open tab makes it low. */
   function open(id) {
+    const wasOpen = tabs.some((tab) => tab.id === `tab-${id}` && tab.getAttribute('aria-selected') === 'true');
+    list.parentElement?.classList.toggle('low', wasOpen && !list.parentElement.classList.contains('low'));
     pages.forEach((page, index) => {
       const isOpen = page.id === id;
       tabs[index].setAttribute('aria-selected', String(isOpen));

@@ -123,30 +123,41 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
     video.requestVideoFrameCallback?.(() => { clearTimeout(timer); resolve(); });
   });
 
-  let stepping = false;
+  // Presses that arrive while a frame is sought.
+  let [stepping, steps] = [false, 0];
   /** Shows the frame before or after the shown one, whatever the source's frame rate. */
   async function step(direction) {
+    steps = Math.sign(steps) === -direction ? direction : steps + direction;
     if (stepping) {
-      return;
-    }
-    if (shownSinceMs === null) {
-      seek(hereMs() + direction * frameMs);
       return;
     }
     stepping = true;
     pause();
-    const from = shownSinceMs;
-    // A millisecond inside the frame, since times in files are rounded.
-    for (let tries = 1; tries <= MAX_FRAME_STEPS && shownSinceMs === from; tries += 1) {
-      const to = direction > 0 ? from + tries * frameMs + 1 : from - 1;
-      if (to < 0 || to > draft.endMs || (direction < 0 && tries > 1)) {
-        break;
-      }
-      const shown = nextFrame();
-      seek(to);
-      await shown;
+    while (steps !== 0) {
+      const next = Math.sign(steps);
+      await (shownSinceMs === null ? seek(hereMs() + next * frameMs) : next > 0 ? stepForward() : stepBack());
+      steps -= Math.sign(steps);
     }
     stepping = false;
+  }
+
+  async function stepForward() {
+    const from = shownSinceMs;
+    for (let tries = 1; tries <= MAX_FRAME_STEPS && shownSinceMs === from && from + tries * frameMs < draft.endMs; tries += 1) {
+      const shown = nextFrame();
+      // A millisecond inside the frame, since times in files are rounded.
+      seek(from + tries * frameMs + 1);
+      await shown;
+    }
+    if (shownSinceMs > from) {
+      frameMs = shownSinceMs - from;
+    }
+  }
+
+  async function stepBack() {
+    const shown = nextFrame();
+    seek(Math.max(0, shownSinceMs - 1));
+    await shown;
   }
 
   function frameShown(now, { mediaTime, presentedFrames }) {

@@ -7,8 +7,8 @@ export class UndoStack {
   #past = [];
   #future = [];
   #limit;
-  /** Inside a gesture: whether its first change was already recorded. `null` outside. */
-  #recorded = null;
+  /** The gesture in progress: `null`, or what its first change replaced once there was one. */
+  #gesture = null;
 
   constructor(limit = MAX_STEPS) {
     this.#limit = limit;
@@ -19,20 +19,28 @@ export class UndoStack {
 
   /** Begins a gesture, whose changes are one step. */
   open() {
-    this.#recorded = false;
+    this.#gesture = {};
   }
 
-  close() {
-    this.#recorded = null;
+  /** Ends a gesture. If it came back to where it began, there was no step; `isSame(before)` compares. */
+  close(isSame = () => false) {
+    const { before, future } = this.#gesture ?? {};
+    if (before && this.#past.at(-1) === before && isSame(before)) {
+      this.#past.pop();
+      this.#future = future;
+    }
+    this.#gesture = null;
   }
 
   /** Records the state that a change replaces. */
   record(before) {
-    this.#future = [];
-    if (this.#recorded) {
+    if (this.#gesture?.before) {
       return;
     }
-    this.#recorded = this.#recorded === null ? null : true;
+    if (this.#gesture) {
+      Object.assign(this.#gesture, { before, future: this.#future });
+    }
+    this.#future = [];
     this.#past.push(before);
     if (this.#past.length > this.#limit) {
       this.#past.shift();
@@ -50,7 +58,7 @@ export class UndoStack {
   }
 
   #move(from, to, current) {
-    this.close();
+    this.#gesture = null;
     if (from.length === 0) {
       return null;
     }
