@@ -2,7 +2,7 @@
 
 use crate::Backend;
 use clipfleet_cloud::{
-    Amendment, CloudError, Document, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
+    Amendment, CloudError, Document, ErrorKind, Fields, Order, Precondition, Search, Value, Version, Write, fields_of,
 };
 use std::time::{Duration, SystemTime};
 
@@ -190,19 +190,53 @@ pub(crate) async fn list_and_find_in_id_order(backend: &Backend) {
         found.iter().map(|it| it.path.strip_prefix(&collection).unwrap().to_owned()).collect()
     };
     assert_eq!(ids(documents.list(&collection).await.unwrap()), ["/10", "/9", "/B", "/a", "/b"]);
-    let status =
-        |status: &str, limit| Search { field: "status", value: Value::String(status.into()), after: "", limit };
-    let found = documents.find(&collection, status("queued", 10)).await.unwrap();
+    let status = |status: &str, after, limit| Search::by_id("status", Value::text(status), after, limit);
+    let found = documents.find(&collection, status("queued", "", 10)).await.unwrap();
     assert_eq!(ids(found), ["/9", "/B", "/a", "/b"]);
-    let found = documents.find(&collection, status("queued", 2)).await.unwrap();
+    let found = documents.find(&collection, status("queued", "", 2)).await.unwrap();
     assert_eq!(ids(found), ["/9", "/B"], "no more than the limit");
     for (after, expected) in [("9", &["/B", "/a"][..]), ("B", &["/a", "/b"]), ("10", &["/9", "/B"]), ("b", &[])] {
-        let found = documents.find(&collection, Search { after, ..status("queued", 2) }).await.unwrap();
+        let found = documents.find(&collection, status("queued", after, 2)).await.unwrap();
         assert_eq!(ids(found), expected, "the page after {after}");
     }
-    assert!(documents.find(&collection, status("unheard of", 10)).await.unwrap().is_empty());
+    assert!(documents.find(&collection, status("unheard of", "", 10)).await.unwrap().is_empty());
     assert_eq!(ids(documents.list(&format!("{collection}/a/clips")).await.unwrap()), ["/a/clips/c1"]);
     assert!(documents.list(&format!("{collection}/none/clips")).await.unwrap().is_empty());
+}
+
+pub(crate) async fn the_latest_documents_come_first(backend: &Backend) {
+    let documents = &backend.cloud.documents;
+    let collection = backend.name("latest");
+    let all = [("a", "me", "done", 3), ("b", "you", "done", 2), ("c", "me", "open", 2), ("d", "me", "done", 1)];
+    for (id, owner, status, at_ms) in all {
+        let fields = [("owner", Value::text(owner)), ("status", Value::text(status)), ("at", Value::instant(at_ms))];
+        put(backend, &format!("{collection}/{id}"), fields_of(fields)).await;
+    }
+    put(backend, &format!("{collection}/undated"), Fields::new()).await;
+    let find = async |filters: &[(&'static str, &str)], after, limit| {
+        let filters = filters.iter().map(|(name, value)| (*name, Value::text(*value))).collect();
+        let search = Search { filters, order: Order::LatestFirst { field: "at", after }, limit };
+        let found = documents.find(&collection, search).await.unwrap();
+        found.iter().map(|it| it.id().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(find(&[], None, 10).await, ["a", "c", "b", "d"], "equal instants: by id, descending");
+    assert_eq!(find(&[], None, 2).await, ["a", "c"]);
+    assert_eq!(find(&[], Some((2, "c")), 2).await, ["b", "d"]);
+    assert_eq!(find(&[], Some((2, "b")), 2).await, ["d"]);
+    assert_eq!(find(&[("owner", "me")], None, 10).await, ["a", "c", "d"]);
+    assert_eq!(find(&[("owner", "me"), ("status", "done")], None, 10).await, ["a", "d"]);
+    assert_eq!(find(&[("owner", "me"), ("status", "done")], Some((3, "a")), 10).await, ["d"]);
+    assert!(find(&[("owner", "nobody")], None, 10).await.is_empty());
+}
+
+pub(crate) async fn selected_fields_are_read(backend: &Backend) {
+    let collection = backend.name("selected");
+    let path = format!("{collection}/a");
+    put(backend, &path, fields_of([("kept", Value::integer(1)), ("left out", Value::integer(2))])).await;
+    let paths = [path, format!("{collection}/none")];
+    let found = backend.cloud.documents.get_fields(&paths, &["kept", "unheard of"]).await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap().fields, fields_of([("kept", Value::integer(1))]));
+    assert_eq!(found[1], None);
 }
 
 pub(crate) async fn a_malformed_commit_is_invalid(backend: &Backend) {

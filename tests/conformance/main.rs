@@ -100,6 +100,8 @@ suite! {
             a_write_that_changes_nothing_keeps_the_version,
             concurrent_increments_are_not_lost,
             list_and_find_in_id_order,
+            the_latest_documents_come_first,
+            selected_fields_are_read,
             a_malformed_commit_is_invalid,
             an_amendment_changes_its_fields_and_no_other;
     }

@@ -77,7 +77,7 @@ impl Documents for SimDocuments {
 
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
         let effect = async {
-            let reconciles = self.0.role == Role::Dispatcher && search.field == "open";
+            let reconciles = self.0.role == Role::Dispatcher && search.filters.iter().any(|(name, _)| *name == "open");
             if reconciles && self.0.world.has(Mutation::NoScanForOpenBatches) {
                 return Ok(Vec::new());
             }

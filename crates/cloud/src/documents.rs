@@ -2,7 +2,7 @@
 
 use crate::{CloudError, ErrorKind};
 use async_trait::async_trait;
-pub use clipfleet_document::{Document, Fields, Search, Value, Version};
+pub use clipfleet_document::{Document, Fields, Order, Search, Value, Version, fields_of};
 
 /// What must hold for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,14 @@ pub trait Documents: Send + Sync {
     /// Reads one document, if it exists.
     async fn get_one(&self, path: String) -> Result<Option<Document>, CloudError> {
         Ok(self.get(&[path]).await?.pop().flatten())
+    }
+
+    /// As [`get`](Self::get), with these top-level fields only.
+    async fn get_fields(&self, paths: &[String], fields: &[&str]) -> Result<Vec<Option<Document>>, CloudError> {
+        let mut found = self.get(paths).await?;
+        let documents = found.iter_mut().flatten();
+        documents.for_each(|document| document.fields.retain(|name, _| fields.contains(&name.as_str())));
+        Ok(found)
     }
 
     /// All documents of a collection (for example `exportBatches/b1/clips`) in the order of their ids.

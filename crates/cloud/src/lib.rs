@@ -14,7 +14,9 @@ pub mod memory;
 
 use std::sync::Arc;
 
-pub use documents::{Amendment, Document, Documents, Fields, Precondition, Search, Value, Version, Write};
+pub use documents::{
+    Amendment, Document, Documents, Fields, Order, Precondition, Search, Value, Version, Write, fields_of,
+};
 pub use error::{CloudError, ErrorKind};
 pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
 pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};

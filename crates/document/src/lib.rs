@@ -174,17 +174,40 @@ impl Document {
     }
 }
 
-/// A query for one page of the documents of a collection whose top-level field has a value, in the order of their ids.
+/// A query for one page of the documents of a collection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search<'a> {
-    /// Name of a top-level field.
-    pub field: &'a str,
-    /// Its value.
-    pub value: Value,
-    /// Only documents whose ids are greater than this one; empty for the first page.
-    pub after: &'a str,
+    /// Top-level fields, and the value that each must have.
+    pub filters: Vec<(&'a str, Value)>,
+    /// The order of the documents, and where the page begins.
+    pub order: Order<'a>,
     /// The maximum number of documents on the page.
     pub limit: u32,
+}
+
+/// An order of documents, and the document after which a page begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order<'a> {
+    /// By their ids.
+    ById {
+        /// The last id of the previous page; empty for the first page.
+        after: &'a str,
+    },
+    /// By a top-level field that holds an instant, latest first, then by their ids, descending. Documents without the
+    /// field are not found.
+    LatestFirst {
+        /// The name of the field.
+        field: &'a str,
+        /// The field (Unix time, milliseconds) and the id of the last document of the previous page.
+        after: Option<(i64, &'a str)>,
+    },
+}
+
+impl<'a> Search<'a> {
+    /// The documents whose top-level field has a value, in the order of their ids; `after` as in [`Order::ById`].
+    pub fn by_id(field: &'a str, value: Value, after: &'a str, limit: u32) -> Self {
+        Self { filters: vec![(field, value)], order: Order::ById { after }, limit }
+    }
 }
 
 #[cfg(test)]

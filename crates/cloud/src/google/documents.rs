@@ -2,14 +2,19 @@
 
 use super::{Target, rpc::Rpc, values};
 use crate::{
-    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Version, Write,
+    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Order, Precondition, Search, Value, Version, Write,
     documents::{check, set, split},
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
-    self as wire, batch_get_documents_response::Result as Got, precondition::ConditionType,
-    run_query_request::QueryType, structured_query as query, write::Operation,
+    self as wire,
+    batch_get_documents_response::Result as Got,
+    precondition::ConditionType,
+    run_query_request::QueryType,
+    structured_query::{self as query, Direction, filter::FilterType},
+    value::ValueType,
+    write::Operation,
 };
 use std::collections::HashMap;
 use tonic::Response;
@@ -39,6 +44,36 @@ impl Firestore {
         format!("{}/{path}", self.root())
     }
 
+    /// Reads documents, as a whole or with these top-level fields only.
+    async fn read(&self, paths: &[String], fields: Option<&[&str]>) -> Result<Vec<Option<Document>>, CloudError> {
+        paths.iter().try_for_each(|path| split(path).map(drop))?;
+        let mask =
+            fields.map(|fields| wire::DocumentMask { field_paths: fields.iter().map(|name| quoted(name)).collect() });
+        let mut found = HashMap::with_capacity(paths.len());
+        for chunk in paths.chunks(MAX_READS_PER_CALL) {
+            let doing = format!("read {} documents from {}", chunk.len(), chunk[0]);
+            let message = wire::BatchGetDocumentsRequest {
+                database: self.database.clone(),
+                documents: chunk.iter().map(|path| self.name(path)).collect(),
+                mask: mask.clone(),
+                ..wire::BatchGetDocumentsRequest::default()
+            };
+            let responses: Vec<wire::BatchGetDocumentsResponse> = self
+                .rpc
+                .call(&doing, message, |mut client, request| async move {
+                    client.batch_get_documents(request).await?.into_inner().try_collect().await
+                })
+                .await?;
+            for response in responses {
+                if let Some(Got::Found(document)) = response.result {
+                    let document = values::document(document, &self.root())?;
+                    found.insert(document.path.clone(), document);
+                }
+            }
+        }
+        Ok(paths.iter().map(|path| found.get(path).cloned()).collect())
+    }
+
     async fn query(
         &self,
         doing: &str,
@@ -50,8 +85,6 @@ impl Firestore {
             None => (self.root(), collection),
         };
         query.from = vec![query::CollectionSelector { collection_id: id.to_owned(), all_descendants: false }];
-        query.order_by =
-            vec![query::Order { field: Some(field("__name__")), direction: query::Direction::Ascending.into() }];
         let query_type = Some(QueryType::StructuredQuery(query));
         let message = wire::RunQueryRequest { parent, query_type, ..wire::RunQueryRequest::default() };
         let responses: Vec<wire::RunQueryResponse> = self
@@ -103,51 +136,40 @@ impl Firestore {
 #[async_trait]
 impl Documents for Firestore {
     async fn get(&self, paths: &[String]) -> Result<Vec<Option<Document>>, CloudError> {
-        paths.iter().try_for_each(|path| split(path).map(drop))?;
-        let mut found = HashMap::with_capacity(paths.len());
-        for chunk in paths.chunks(MAX_READS_PER_CALL) {
-            let doing = format!("read {} documents from {}", chunk.len(), chunk[0]);
-            let message = wire::BatchGetDocumentsRequest {
-                database: self.database.clone(),
-                documents: chunk.iter().map(|path| self.name(path)).collect(),
-                ..wire::BatchGetDocumentsRequest::default()
-            };
-            let responses: Vec<wire::BatchGetDocumentsResponse> = self
-                .rpc
-                .call(&doing, message, |mut client, request| async move {
-                    client.batch_get_documents(request).await?.into_inner().try_collect().await
-                })
-                .await?;
-            for response in responses {
-                if let Some(Got::Found(document)) = response.result {
-                    let document = values::document(document, &self.root())?;
-                    found.insert(document.path.clone(), document);
-                }
-            }
-        }
-        Ok(paths.iter().map(|path| found.get(path).cloned()).collect())
+        self.read(paths, None).await
+    }
+
+    async fn get_fields(&self, paths: &[String], fields: &[&str]) -> Result<Vec<Option<Document>>, CloudError> {
+        self.read(paths, Some(fields)).await
     }
 
     async fn list(&self, collection: &str) -> Result<Vec<Document>, CloudError> {
-        self.query(&format!("list {collection}"), collection, wire::StructuredQuery::default()).await
+        let query = wire::StructuredQuery { order_by: vec![ordered(ID, Direction::Ascending)], ..Default::default() };
+        self.query(&format!("list {collection}"), collection, query).await
     }
 
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
-        let filter = query::filter::FilterType::FieldFilter(query::FieldFilter {
-            field: Some(field(search.field)),
-            op: query::field_filter::Operator::Equal.into(),
-            value: Some(values::to_wire(search.value)),
-        });
-        // Results are ordered by name only, so a cursor is a name.
-        let name = self.name(&format!("{collection}/{}", search.after));
-        let name = wire::Value { value_type: Some(wire::value::ValueType::ReferenceValue(name)) };
+        let names: Vec<_> = search.filters.iter().map(|(name, _)| *name).collect();
+        let doing = format!("search {collection} by {}", names.join(", "));
+        // A cursor has a value for each field of the order. That of the id is the document's name.
+        let name = |id: &str| ValueType::ReferenceValue(self.name(&format!("{collection}/{id}")));
+        let (order_by, after) = match search.order {
+            Order::ById { after } => {
+                (vec![ordered(ID, Direction::Ascending)], (!after.is_empty()).then(|| vec![reference(name(after))]))
+            }
+            Order::LatestFirst { field, after } => (
+                vec![ordered(field, Direction::Descending), ordered(ID, Direction::Descending)],
+                after.map(|(at_ms, id)| vec![values::to_wire(Value::instant(at_ms)), reference(name(id))]),
+            ),
+        };
         let query = wire::StructuredQuery {
-            r#where: Some(query::Filter { filter_type: Some(filter) }),
+            r#where: all_of(search.filters),
+            order_by,
             limit: Some(i32::try_from(search.limit).unwrap_or(i32::MAX)),
-            start_at: (!search.after.is_empty()).then(|| wire::Cursor { values: vec![name], before: false }),
+            start_at: after.map(|values| wire::Cursor { values, before: false }),
             ..wire::StructuredQuery::default()
         };
-        self.query(&format!("search {collection} by {}", search.field), collection, query).await
+        self.query(&doing, collection, query).await
     }
 
     /// If a response is lost, the commit is sent again and may find its own writes. It then fails with `AlreadyExists`
@@ -191,6 +213,35 @@ impl Documents for Firestore {
         });
         committed.await.map(drop)
     }
+}
+
+/// The field of a document's name in filters and orders.
+const ID: &str = "__name__";
+
+fn ordered(name: &str, direction: Direction) -> query::Order {
+    query::Order { field: Some(field(name)), direction: direction.into() }
+}
+
+fn reference(value: ValueType) -> wire::Value {
+    wire::Value { value_type: Some(value) }
+}
+
+/// A filter for documents that have all these values; `None` for all documents.
+fn all_of(filters: Vec<(&str, Value)>) -> Option<query::Filter> {
+    let equal = |(name, value)| {
+        let filter = query::FieldFilter {
+            field: Some(field(name)),
+            op: query::field_filter::Operator::Equal.into(),
+            value: Some(values::to_wire(value)),
+        };
+        query::Filter { filter_type: Some(FilterType::FieldFilter(filter)) }
+    };
+    let mut filters: Vec<_> = filters.into_iter().map(equal).collect();
+    if filters.len() <= 1 {
+        return filters.pop();
+    }
+    let filter = query::CompositeFilter { op: query::composite_filter::Operator::And.into(), filters };
+    Some(query::Filter { filter_type: Some(FilterType::CompositeFilter(filter)) })
 }
 
 /// A reference to a field.

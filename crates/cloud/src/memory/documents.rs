@@ -2,7 +2,7 @@
 
 use super::{Call, Client};
 use crate::{
-    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Precondition, Search, Value, Version, Write,
+    Amendment, CloudError, Document, Documents, ErrorKind, Fields, Order, Precondition, Search, Value, Version, Write,
     documents::{check, set, split},
 };
 use async_trait::async_trait;
@@ -97,11 +97,23 @@ impl Documents for Arc<Client> {
     }
 
     async fn find(&self, collection: &str, search: Search<'_>) -> Result<Vec<Document>, CloudError> {
-        let Search { field, value, after, limit } = search;
-        let id = |document: &Document| split(&document.path).map(|(_, id)| id.to_owned()).unwrap_or_default();
-        self.call(Call::Get, &format!("search {collection} by {field}"), |state| {
-            let found = state.documents.collection(collection).filter(|it| it.fields.get(field) == Some(&value));
-            Ok(found.filter(|it| id(it).as_str() > after).take(limit as usize).cloned().collect())
+        let Search { filters, order, limit } = search;
+        self.call(Call::Get, &format!("search {collection}"), |state| {
+            let matches = |it: &&Document| filters.iter().all(|(name, value)| it.fields.get(*name) == Some(value));
+            let found = state.documents.collection(collection).filter(matches);
+            let mut found: Vec<_> = match order {
+                Order::ById { after } => found.filter(|it| it.id() > after).collect(),
+                Order::LatestFirst { field, after } => {
+                    let key = |it: &Document| Some((it.field(field).as_instant()?, it.id().to_owned()));
+                    let after = after.map(|(at_ms, id)| (at_ms, id.to_owned()));
+                    let mut found: Vec<_> = found.filter_map(|it| Some((key(it)?, it))).collect();
+                    found.retain(|(key, _)| after.as_ref().is_none_or(|after| key < after));
+                    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+                    found.into_iter().map(|(_, it)| it).collect()
+                }
+            };
+            found.truncate(limit as usize);
+            Ok(found.into_iter().cloned().collect())
         })
     }
 
