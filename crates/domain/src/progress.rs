@@ -55,14 +55,15 @@ pub fn percent(phase: Phase, fraction: f64) -> u8 {
     (start + length * fraction) as u8
 }
 
-/// Seconds left, rounded up, extrapolated from the time that the first `percent` took. `None` while that is too little
-/// to extrapolate from.
-pub fn eta_seconds(percent: u8, elapsed_ms: i64) -> Option<u32> {
-    const MIN_PERCENT: u8 = 5;
-    if !(MIN_PERCENT..=100).contains(&percent) || elapsed_ms <= 0 {
+/// Seconds left at `percent`, rounded up, extrapolated from the time since `since` percent. `None` while that is too
+/// little to extrapolate from: an estimate that is several times too high is worse than none.
+pub fn eta_seconds(since: u8, percent: u8, elapsed_ms: i64) -> Option<u32> {
+    const MIN_PROGRESS: u8 = 10;
+    let made = percent.checked_sub(since).filter(|made| *made >= MIN_PROGRESS && percent <= 100)?;
+    if elapsed_ms <= 0 {
         return None;
     }
-    let left_ms = elapsed_ms * i64::from(100 - percent) / i64::from(percent);
+    let left_ms = elapsed_ms.saturating_mul(i64::from(100 - percent)) / i64::from(made);
     u32::try_from((left_ms + 999) / 1_000).ok()
 }
 
@@ -90,8 +91,16 @@ mod tests {
 
     #[test]
     fn the_time_left_is_extrapolated_from_the_elapsed_time() {
-        assert_eq!(eta_seconds(50, 10_000), Some(10));
-        assert_eq!(eta_seconds(2, 10_000), None);
-        assert_eq!(eta_seconds(100, 10_000), Some(0));
+        assert_eq!(eta_seconds(0, 50, 10_000), Some(10));
+        assert_eq!(eta_seconds(2, 52, 10_000), Some(10), "the time before 2 percent does not count");
+        assert_eq!(eta_seconds(0, 100, 10_000), Some(0));
+    }
+
+    #[test]
+    fn no_time_is_estimated_from_little_progress() {
+        assert_eq!(eta_seconds(0, 9, 10_000), None);
+        assert_eq!(eta_seconds(48, 57, 10_000), None);
+        assert_eq!(eta_seconds(57, 48, 10_000), None);
+        assert_eq!(eta_seconds(0, 50, 0), None);
     }
 }

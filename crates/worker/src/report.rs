@@ -15,7 +15,7 @@ use clipfleet_service::{clock::Clock, trace};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
@@ -41,6 +41,8 @@ pub(crate) struct Reporter {
     /// The highest percent so far. A source that is read once more starts over, its progress does not: a later report
     /// stands for all earlier ones of the attempt ([`ClipEvent::supersedes`]).
     percent: AtomicU8,
+    /// The percent of the first report of the encoder, and its time; Unix time, milliseconds.
+    encoding_since: OnceLock<(u8, i64)>,
 }
 
 struct EventPublisher {
@@ -66,7 +68,7 @@ impl Reporter {
         };
         let (latest, receiver) = watch::channel(Some(started));
         let background = tokio::spawn(publish_progress(Arc::clone(&publisher), receiver));
-        Self { publisher, latest, background, percent: AtomicU8::new(0) }
+        Self { publisher, latest, background, percent: AtomicU8::new(0), encoding_since: OnceLock::new() }
     }
 
     pub(crate) fn attempt(&self) -> &Attempt {
@@ -110,8 +112,10 @@ impl Reporter {
     pub(crate) fn progress(&self, phase: Phase, fraction: f64, encoding: Encoding) {
         let percent = progress::percent(phase, fraction);
         let percent = percent.max(self.percent.fetch_max(percent, Ordering::Relaxed));
-        let elapsed_ms = self.publisher.clock.now_ms() - self.publisher.attempt.started_at_ms;
-        let eta_seconds = progress::eta_seconds(percent, elapsed_ms);
+        let now_ms = self.publisher.clock.now_ms();
+        // Opening the source takes as long for a short clip as for a long one, so it says nothing about the rest.
+        let eta_seconds = (phase >= Phase::Encoding).then(|| *self.encoding_since.get_or_init(|| (percent, now_ms)));
+        let eta_seconds = eta_seconds.and_then(|(since, at_ms)| progress::eta_seconds(since, percent, now_ms - at_ms));
         self.latest.send_replace(Some(ClipEventKind::Progressed { phase, percent, eta_seconds, encoding }));
     }
 }
