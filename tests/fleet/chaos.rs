@@ -179,8 +179,8 @@ async fn unfinished(fleet: &Fleet, batches: usize, clips: usize) -> usize {
 }
 
 #[tokio::test]
-async fn twenty_clips_survive_workers_that_are_killed_every_few_seconds() {
-    export_while_workers_die(4, 3, Duration::from_secs(4), Duration::from_secs(240)).await;
+async fn ten_clips_survive_workers_that_are_killed_every_few_seconds() {
+    export_while_workers_die(2, 3, Duration::from_secs(4), Duration::from_secs(240)).await;
 }
 
 #[tokio::test]

@@ -59,10 +59,10 @@ fn document(id: &str) -> String {
 }
 
 /// The number of runs of the server, each of which ends by SIGKILL at a random instant.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 80;
 
 /// The maximum number of runs, for disks with slow syncs, where each run confirms little.
-const MAX_ROUNDS: usize = 2_000;
+const MAX_ROUNDS: usize = 800;
 
 /// Longest time in which a run receives calls: some runs end before the first response, most in the middle of several
 /// calls.
