@@ -9,9 +9,9 @@ locals {
   # to once a second. An index on an increasing time limits a collection to about 500 writes a second. Indexed arrays
   # and maps count towards the limit of 40,000 index entries per document.
   unindexed = {
-    exportBatches  = ["updatedAt", "etaSeconds", "progress"]
+    exportBatches  = ["updatedAt", "etaSeconds", "progress", "conflict"]
     clips          = ["updatedAt", "etaSeconds", "progress", "attemptStartedAt", "fold", "history", "failureCodes", "timings", "usage", "outputUrl", "coverUrl"]
-    exportRequests = ["request", "acceptedAtMs", "repairedAtMs", "retried"]
+    exportRequests = ["request", "sourceUri", "acceptedAtMs", "repairedAtMs", "retried"]
   }
 
   unindexed_fields = merge([
@@ -33,13 +33,16 @@ resource "google_firestore_database" "this" {
   depends_on = [google_project_service.api]
 }
 
-# The programs' own queries filter by one field and sort by document name, which needs no composite index. These two
-# indexes are for pages that list the batches of a person, or of a project, newest first. The security rules require
-# that every query filters by its owner.
+# Most of the programs' own queries filter by one field and sort by document name, which needs no composite index. The
+# list of batches (GET /v1/batches) filters by any of owner, project and status, latest first: Firestore merges these
+# indexes, since all of them have the same order. The second one serves pages that list the batches of a project; the
+# security rules require that every query of a page filters by its owner.
 resource "google_firestore_index" "batches_of" {
   for_each = {
-    owner   = ["ownerUid"]
-    project = ["ownerUid", "projectId"]
+    owner         = ["ownerUid"]
+    owner_project = ["ownerUid", "projectId"]
+    project       = ["projectId"]
+    status        = ["status"]
   }
 
   database   = "(default)"

@@ -7,7 +7,7 @@ use clipfleet_tests::{
 };
 use serde_json::json;
 use sha2::Digest as _;
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 /// A small source of 12 s.
 fn source(directory: &Path) -> std::path::PathBuf {
@@ -123,6 +123,65 @@ async fn a_batch_published_with_the_official_client_does_the_same_as_one_over_ht
     let message_id = publish(b"{\"batchId\": ".to_vec()).await.unwrap();
     let malformed = fleet.finished(&format!("m-{message_id}")).await;
     assert_eq!(malformed["error"]["code"], "malformed_json");
+
+    // A request with a wrong type is found under its own id, and one with a used id changes nothing but `conflict`.
+    let mut wrong_type = request("wrong-type", &uri, &[("c", 0, 1_000)]);
+    wrong_type["clips"][0]["startMs"] = json!(1.5);
+    publish(wrong_type.to_string().into_bytes()).await.unwrap();
+    let wrong_type = fleet.finished("wrong-type").await;
+    assert_eq!((&wrong_type["status"], &wrong_type["ownerUid"]), (&json!("failed"), &refused["ownerUid"]));
+    publish(request("from-json", &uri, &[("c", 0, 2_000)]).to_string().into_bytes()).await.unwrap();
+    let conflict = fleet.until("from-json", |shown| shown["conflict"].is_object()).await;
+    assert_eq!((&conflict["status"], &conflict["totalClips"]), (&json!("completed"), &json!(1)));
+    assert!(conflict["conflict"]["reason"].as_str().unwrap().contains("from-json"), "{conflict:#}");
+    serde_json::from_value::<clipfleet_contract::v1::BatchStatus>(conflict).unwrap();
+
+    // All of them are listed, the latest first.
+    let (status, list) = fleet.call("GET", "/v1/batches?pageSize=2", "").await;
+    assert_eq!(status, 200, "{list:#}");
+    let page: clipfleet_contract::v1::BatchList = serde_json::from_value(list).unwrap();
+    assert_eq!(page.batches[0].batch_id, "wrong-type");
+    let (_, list) = fleet.call("GET", &format!("/v1/batches?pageToken={}", page.next_page_token), "").await;
+    let rest: clipfleet_contract::v1::BatchList = serde_json::from_value(list).unwrap();
+    let mut ids: Vec<_> = page.batches.iter().chain(&rest.batches).map(|batch| batch.batch_id.as_str()).collect();
+    assert_eq!((ids.len(), rest.next_page_token.as_str()), (5, ""), "{ids:?}");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "{ids:?}");
+    let (_, completed) = fleet.call("GET", "/v1/batches?status=completed", "").await;
+    assert_eq!(completed["batches"].as_array().unwrap().len(), 2, "{completed:#}");
+    assert_eq!(completed["batches"][0]["sourceUri"], json!(uri));
+    let (status, answer) = fleet.call("GET", "/v1/batches?status=done", "").await;
+    assert_eq!((status, &answer["error"]["details"][0]["field"]), (400, &json!("status")), "{answer:#}");
+}
+
+#[tokio::test]
+async fn the_finished_clips_of_a_batch_are_one_archive() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 1, 2).await;
+    let uri = fleet.upload(&source(directory.path()), "talks/Überblick.mp4").await;
+    let path = "/v1/batches/b1/clips.zip";
+    assert_eq!(fleet.call("GET", path, "").await.0, 404);
+    fleet.submit(&request("b1", &uri, &[("one", 0, 1_000), ("two", 2_000, 3_500), ("late", 11_000, 60_000)])).await;
+    let shown = fleet.finished("b1").await;
+    assert_eq!(shown["status"], "partial", "{shown:#}");
+
+    let response = reqwest::get(format!("{}{path}", fleet.api)).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/zip");
+    let disposition = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert!(disposition.contains("filename*=UTF-8''%C3%9Cberblick%2Dclips%2Ezip"), "{disposition}");
+    let archive = directory.path().join("clips.zip");
+    std::fs::write(&archive, response.bytes().await.unwrap()).unwrap();
+    // Python's reader checks every checksum.
+    let script = "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; \
+                  z.extractall(sys.argv[2]); print(*z.namelist(), sep='\\n')";
+    let unpacked = Command::new("python3").args(["-c", script]).arg(&archive).arg(directory.path()).output().unwrap();
+    let names = String::from_utf8(unpacked.stdout).unwrap();
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["Überblick-one.mp4", "Überblick-two.mp4"]);
+    for (name, pictures) in [("one", 30), ("two", 45)] {
+        let file = directory.path().join(format!("Überblick-{name}.mp4"));
+        assert_eq!(Probe::of(&file).picture_times.len(), pictures);
+    }
 }
 
 #[tokio::test]

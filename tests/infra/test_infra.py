@@ -386,7 +386,7 @@ class Documents(unittest.TestCase):
             self.assertIn(f'"{field}"', self.writers, "no document has this field")
 
     def test_fields_that_are_searched_for_stay_indexed(self):
-        searched = re.findall(r"Search \{ field: (\w+),", self.writers)
+        searched = re.findall(r"Search::by_id\((\w+),", self.writers)
         searched = {re.search(rf'const {name}: &str = "(\w+)"', self.writers)[1] for name in searched}
         self.assertEqual(searched, {"dispatched", "open", "hasDeadLetters"})
         unindexed = {it["field"] for it in resources(planned, "google_firestore_field").values()}

@@ -4,9 +4,10 @@ use super::{root, shipped, sources};
 use std::collections::BTreeSet;
 
 /// Names that are common words of other languages, too: of labels, of the API's answers, of the control protocol.
-const COMMON: [&str; 22] = [
+const COMMON: [&str; 23] = [
     "status", "error", "code", "message", "reason", "phase", "worker", "attempt", "open", "target", "request",
     "leader", "batchId", "clipId", "clips", "details", "usage", "paused", "outcome", "encoder", "decoder", "field",
+    "conflict",
 ];
 
 /// The names of fields that the document modules spell.

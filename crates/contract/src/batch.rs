@@ -13,6 +13,8 @@ use clipfleet_domain::{
     wire_name::WireName as _,
 };
 use prost::Message as _;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// Parses a request body in proto-JSON.
 pub fn from_json(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
@@ -29,6 +31,28 @@ pub fn from_message(bytes: &[u8]) -> Result<v1::ExportBatch, Failure> {
     v1::ExportBatch::decode(bytes).map_err(|error| {
         Failure::new(Code::MalformedMessage, format!("the message is neither JSON nor a binary ExportBatch: {error}"))
     })
+}
+
+/// What a request that cannot be read says about itself: its ids, as far as they can be read.
+pub fn ids_of_malformed(bytes: &[u8]) -> v1::ExportBatch {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Ids {
+        #[serde(alias = "batch_id")]
+        batch_id: Value,
+        #[serde(alias = "owner_uid")]
+        owner_uid: Value,
+        #[serde(alias = "project_id")]
+        project_id: Value,
+    }
+    let ids: Ids = serde_json::from_slice(json::strip_byte_order_mark(bytes)).unwrap_or_default();
+    let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    v1::ExportBatch {
+        batch_id: text(ids.batch_id),
+        owner_uid: text(ids.owner_uid),
+        project_id: text(ids.project_id),
+        ..v1::ExportBatch::default()
+    }
 }
 
 fn check_length(bytes: &[u8]) -> Result<(), Failure> {

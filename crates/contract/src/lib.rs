@@ -10,6 +10,7 @@ pub mod documents;
 pub mod event;
 pub mod job;
 mod json;
+pub mod list;
 pub mod names;
 pub mod pipeline;
 mod reframe;

@@ -44,6 +44,11 @@ pub fn clip_document(batch: &BatchId, clip: &ClipId) -> String {
 
 /// Path of the dispatcher's record of a request.
 pub fn request_document(batch: &BatchId) -> String {
+    request_document_of(batch.as_str())
+}
+
+/// As [`request_document`], of the id of a batch's document.
+pub fn request_document_of(batch: &str) -> String {
     format!("{REQUESTS}/{batch}")
 }
 

@@ -1,8 +1,10 @@
 //! The HTTP API.
 //!
 //! ```text
+//! GET  /v1/batches?ownerUid=&projectId=&status=&pageSize=&pageToken=   200 a page, the latest first · 400
 //! POST /v1/batches                           202 accepted · 400 invalid · 409 id used for another request
 //! GET  /v1/batches/{batch}                   200 · 404
+//! GET  /v1/batches/{batch}/clips.zip         200 the completed clips · 404 · 409 none is completed
 //! POST /v1/batches/{batch}:cancel|retry      202 · 404
 //! POST /v1/batches/{batch}/clips/{clip}:cancel|retry   202 · 404 · 409 not in a state that can be retried
 //! GET  /v1/dead-letters?after={batch}        200 a page of dead letters
@@ -18,18 +20,19 @@ use axum::{
     Extension, Json, Router,
     body::Body,
     extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use clipfleet_contract::{batch, documents::fleet_control::FleetControl, rfc3339};
+use clipfleet_contract::{batch, documents::fleet_control::FleetControl, list::PageRequest, rfc3339};
 use clipfleet_domain::{
     failure::{Code, Failure, FieldViolation},
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
 use futures::StreamExt as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
@@ -44,8 +47,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The routes of the API, without the health endpoints.
 pub fn routes(dispatch: Arc<Dispatch>) -> Router {
     Router::new()
-        .route("/v1/batches", post(accept))
+        .route("/v1/batches", get(list).post(accept))
         .route("/v1/batches/{batch}", get(show).post(act_on_batch))
+        .route("/v1/batches/{batch}/clips.zip", get(download))
         .route("/v1/batches/{batch}/clips/{clip}", post(act_on_clip))
         .route("/v1/dead-letters", get(dead_letters))
         .route("/v1/dead-letters/{batch}", get(dead_letters_of).post(redrive_batch))
@@ -117,6 +121,29 @@ async fn read_body(body: Body) -> Result<Vec<u8>, Failure> {
 async fn show(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> ApiResult {
     let id = parse("batchId", &id, BatchId::parse)?;
     Ok(Json(dispatch.show(&id).await?).into_response())
+}
+
+async fn list(State(dispatch): State<Arc<Dispatch>>, Query(query): Query<HashMap<String, String>>) -> ApiResult {
+    let page = PageRequest::parse(&query).map_err(Refusal::Invalid)?;
+    Ok(Json(dispatch.list(&page).await?).into_response())
+}
+
+async fn download(State(dispatch): State<Arc<Dispatch>>, Path(id): Path<String>) -> ApiResult {
+    let id = parse("batchId", &id, BatchId::parse)?;
+    let archive = dispatch.archive(&id).await?;
+    let headers = [(header::CONTENT_TYPE, ZIP.to_owned()), (header::CONTENT_DISPOSITION, attachment(&archive.name))];
+    Ok((headers, Body::from_stream(archive.into_stream())).into_response())
+}
+
+/// The media type of archives.
+const ZIP: &str = "application/zip";
+
+/// A header that makes browsers save a response under a name, which may hold any characters (RFC 6266).
+fn attachment(name: &str) -> String {
+    let ascii: String =
+        name.chars().map(|c| if c.is_ascii_graphic() && !"\"\\".contains(c) { c } else { '_' }).collect();
+    let encoded = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
 }
 
 async fn act_on_batch(State(dispatch): State<Arc<Dispatch>>, Path(target): Path<String>) -> ApiResult {

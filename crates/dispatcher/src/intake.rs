@@ -1,11 +1,11 @@
 //! Requests from the topic. Each is dispatched; refused, which becomes a `failed` batch document; or handed back
 //! because a service is unavailable. No request is dropped, and none is redelivered forever.
 
-use crate::{accept, dispatch::Dispatch, refusal::Refusal};
+use crate::{accept, dispatch::Dispatch, record, refusal::Refusal};
 use clipfleet_cloud::{CloudError, Delivery};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{BatchId, OwnerUid, ProjectId},
     job::{BatchContext, Event, EventKind},
 };
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     ended
 }
 
-async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
+pub(crate) async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
     let settled = match batch::from_message(&delivery.message.data) {
         Ok(mut request) => {
             if request.batch_id.is_empty() {
@@ -64,23 +64,16 @@ async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
             }
             match dispatch.accept(&request).await {
                 Ok(_) => Ok(()),
-                // The documents under this id belong to the other request and must not change.
-                Err(Refusal::Conflict(failure)) => {
-                    tracing::warn!(
-                        batch = request.batch_id,
-                        code = failure.code.as_str(),
-                        "request ignored: {}",
-                        failure.message
-                    );
-                    Ok(())
-                }
-                Err(Refusal::Invalid(failure) | Refusal::NotFound(failure)) => {
+                Err(Refusal::Conflict(failure) | Refusal::Invalid(failure) | Refusal::NotFound(failure)) => {
                     refuse(&dispatch, &request, &delivery.message_id, failure).await
                 }
                 Err(Refusal::Unavailable(error)) => Err(error),
             }
         }
-        Err(failure) => refuse(&dispatch, &v1::ExportBatch::default(), &delivery.message_id, failure).await,
+        Err(failure) => {
+            let request = batch::ids_of_malformed(&delivery.message.data);
+            refuse(&dispatch, &request, &delivery.message_id, failure).await
+        }
     };
     match settled {
         Ok(()) => delivery.ack(),
@@ -96,6 +89,8 @@ fn derived_id(message_id: &str) -> String {
     ["m-".to_owned(), safe.collect()].concat()
 }
 
+/// Publishes why a request is refused, for the document of its batch. If the id belongs to an accepted request, that
+/// one's clips are made as if nothing had happened, and its document shows the conflict.
 async fn refuse(
     dispatch: &Dispatch,
     request: &v1::ExportBatch,
@@ -104,12 +99,34 @@ async fn refuse(
 ) -> Result<(), CloudError> {
     let derived = derived_id(message_id);
     let known = [request.batch_id.as_str(), derived.as_str(), UNKNOWN].iter().find_map(|id| BatchId::parse(id).ok());
-    let owner = OwnerUid::parse(&request.owner_uid).or_else(|_| OwnerUid::parse(UNKNOWN)).ok();
-    let project = ProjectId::parse(&request.project_id).or_else(|_| ProjectId::parse(UNKNOWN)).ok();
-    let (Some(id), Some(owner), Some(project)) = (known, owner, project) else { return Ok(()) };
+    let Some(id) = known else { return Ok(()) };
+    let accepted = record::load(&dispatch.cloud, &id).await?.and_then(|stored| record::recorded(&stored.record).ok());
+    let (batch, failure) = match accepted {
+        Some(accepted) => (Some(BatchContext::of(&accepted)), conflict(failure)),
+        None => (refused_context(id.clone(), request), failure),
+    };
+    let Some(batch) = batch else { return Ok(()) };
     tracing::warn!(batch = %id, code = failure.code.as_str(), "request refused: {}", failure.message);
     metrics::counter!("clipfleet_batches_refused_total", "code" => failure.code.to_string()).increment(1);
-    let size = u32::try_from(request.clips.len()).unwrap_or(u32::MAX);
     let kind = EventKind::BatchRefused { at_ms: dispatch.clock.now_ms(), failure };
-    dispatch.publish_event(&Event { batch: BatchContext { id, owner, project, size }, kind }).await
+    dispatch.publish_event(&Event { batch, kind }).await
+}
+
+/// The refusal of a request whose id belongs to an accepted one.
+fn conflict(failure: Failure) -> Failure {
+    match failure.code {
+        Code::BatchIdConflict => failure,
+        _ => {
+            let message = format!("another request used this batchId and was refused: {}", failure.message);
+            Failure::new(Code::BatchIdConflict, message)
+        }
+    }
+}
+
+/// What the document of a refused request says of its batch.
+fn refused_context(id: BatchId, request: &v1::ExportBatch) -> Option<BatchContext> {
+    let owner = OwnerUid::parse(&request.owner_uid).or_else(|_| OwnerUid::parse(UNKNOWN)).ok()?;
+    let project = ProjectId::parse(&request.project_id).or_else(|_| ProjectId::parse(UNKNOWN)).ok()?;
+    let size = u32::try_from(request.clips.len()).unwrap_or(u32::MAX);
+    Some(BatchContext { id, owner, project, size })
 }

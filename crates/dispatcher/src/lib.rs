@@ -12,12 +12,14 @@
 //! ```
 
 mod accept;
+mod archive;
 mod control;
 mod dead_letters;
 mod dispatch;
 mod fleet;
 mod http;
 mod intake;
+mod list;
 mod metrics;
 mod reconcile;
 mod record;

@@ -1,31 +1,36 @@
 //! The dispatcher on the in-memory cloud, with the failures of a real one.
 
 use crate::{
-    Dispatch, Refusal, RetryFilter,
+    Dispatch, Refusal, RetryFilter, intake,
     reconcile::{PROCESSING_TIMEOUT_MS, reconcile_page},
     repair::{DISPATCH_TIMEOUT_MS, repair_page},
     work::WorkCache,
 };
 use clipfleet_cloud::{
-    Body, Cloud, ErrorKind, Fields, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
+    Body, Cloud, ErrorKind, Fields, Message, NewObject, ObjectName, Precondition, SubscriptionSpec, Value, Write,
+    fields_of,
     memory::{Call, Fault, Memory},
 };
-use clipfleet_contract::{batch, job, names, v1};
+use clipfleet_contract::{batch, event, job, list::PageRequest, names, v1};
 use clipfleet_domain::{
     batch::BucketPolicy,
     failure::Code,
     ids::{BatchId, ClipId},
+    job::{Event, EventKind},
 };
 use clipfleet_service::clock::Clock;
+use futures::TryStreamExt as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    io::{Cursor, Read as _},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 struct Stage {
     memory: Memory,
     cloud: Cloud,
-    dispatch: Dispatch,
+    dispatch: Arc<Dispatch>,
     work: WorkCache,
 }
 
@@ -33,7 +38,7 @@ impl Stage {
     async fn new() -> Self {
         let memory = Memory::new();
         let (cloud, _link) = memory.connect();
-        for topic in [names::CLIP_JOBS, names::PROGRESS_EVENTS] {
+        for topic in [names::EXPORT_REQUESTS, names::CLIP_JOBS, names::PROGRESS_EVENTS] {
             cloud.queue.ensure_topic(topic).await.unwrap();
             let ack_deadline = Duration::from_secs(60);
             let spec = SubscriptionSpec {
@@ -49,7 +54,7 @@ impl Stage {
         let source = ObjectName::new("media", "a.mp4");
         cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
         let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
-        let dispatch = Dispatch::new(cloud.clone(), policy, Clock::starting_at(1_000_000));
+        let dispatch = Arc::new(Dispatch::new(cloud.clone(), policy, Clock::starting_at(1_000_000)));
         Self { memory, cloud, dispatch, work: WorkCache::default() }
     }
 
@@ -73,6 +78,56 @@ impl Stage {
             writes.push(Write { path, fields, precondition: Precondition::None });
         }
         self.cloud.documents.commit(writes).await.unwrap();
+    }
+
+    /// Handles a message of the topic; returns the event that it leads to, if it was refused.
+    async fn receive(&self, message: &str) -> Option<Event> {
+        let message = Message { data: message.to_owned().into(), attributes: BTreeMap::new() };
+        self.cloud.queue.publish(names::EXPORT_REQUESTS, message).await.unwrap();
+        let delivery = self.cloud.queue.subscribe(names::EXPORT_REQUESTS, 1).next().await.unwrap().unwrap();
+        intake::handle(Arc::clone(&self.dispatch), delivery).await;
+        assert_eq!(self.memory.unsettled(names::EXPORT_REQUESTS), 0, "every message is settled");
+        let mut events = self.cloud.queue.subscribe(names::PROGRESS_EVENTS, 100);
+        let mut refused = None;
+        for _ in 0..self.memory.unsettled(names::PROGRESS_EVENTS) {
+            let delivery = events.next().await.unwrap().unwrap();
+            let event = event::decode(&delivery.message.data).unwrap();
+            delivery.ack();
+            refused = matches!(event.kind, EventKind::BatchRefused { .. }).then_some(event).or(refused);
+        }
+        refused
+    }
+
+    /// Writes the document of a batch, and its record if it has a source.
+    async fn batch(&self, id: &str, owner: &str, status: &str, created_at_ms: i64, source: Option<&str>) {
+        let fields = [
+            ("ownerUid", Value::text(owner)),
+            ("projectId", Value::text("p1")),
+            ("status", Value::text(status)),
+            ("createdAt", Value::instant(created_at_ms)),
+            ("hasDeadLetters", Value::Bool(false)),
+        ];
+        let put = |path: String, fields| Write { path, fields, precondition: Precondition::None };
+        let record = source.map(|uri| fields_of([("sourceUri", Value::text(uri)), ("request", Value::text("{}"))]));
+        let record = record.map(|fields| put(format!("exportRequests/{id}"), fields));
+        let writes = [put(format!("exportBatches/{id}"), fields_of(fields))].into_iter().chain(record);
+        self.cloud.documents.commit(writes.collect()).await.unwrap();
+    }
+
+    /// The ids of all pages of a list.
+    async fn list(&self, query: &[(&str, &str)]) -> Vec<Vec<String>> {
+        let (mut pages, mut token) = (Vec::new(), String::new());
+        loop {
+            let parameters = query.iter().copied().chain([("pageToken", token.as_str())]);
+            let query = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let page = self.dispatch.list(&PageRequest::parse(&query).unwrap()).await.unwrap();
+            let ids = page["batches"].as_array().unwrap().iter();
+            pages.push(ids.map(|batch| batch["batchId"].as_str().unwrap().to_owned()).collect());
+            token = page["nextPageToken"].as_str().unwrap().to_owned();
+            if token.is_empty() {
+                return pages;
+            }
+        }
     }
 
     /// Advances the time, then reconciles once.
@@ -117,6 +172,101 @@ async fn a_batch_that_is_submitted_twice_is_dispatched_once() {
     assert_eq!(stage.jobs_by_clip().await, BTreeMap::from([("c1".into(), 1), ("c2".into(), 1)]));
     let other = stage.dispatch.accept(&request(&["c1"])).await;
     assert!(matches!(other, Err(Refusal::Conflict(failure)) if failure.code == Code::BatchIdConflict));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_is_refused_under_its_own_batch_id() {
+    let stage = Stage::new().await;
+    let malformed = [
+        r#"{"batchId": "b1", "ownerUid": "u1", "projectId": "p1", "quality": 1080}"#,
+        r#"{"batch_id": "b1", "owner_uid": "u1", "project_id": "p1", "qualty": "1080p"}"#,
+        r#"{"batchId": "b1", "ownerUid": "u1", "projectId": "p1", "clips": [{"startMs": 1.5}]}"#,
+        r#"{"batchId": "b1", "ownerUid": "u1", "projectId": "p1", "clips": "all"}"#,
+    ];
+    for message in malformed {
+        let Event { batch, kind } = stage.receive(message).await.expect(message);
+        assert_eq!((batch.id.as_str(), batch.owner.as_str(), batch.project.as_str()), ("b1", "u1", "p1"), "{message}");
+        let EventKind::BatchRefused { failure, .. } = kind else { panic!("{message}") };
+        assert_ne!(failure.code, Code::BatchIdConflict, "{message}");
+    }
+    let unreadable = stage.receive(r#"{"batchId": "b1", "#).await.unwrap();
+    assert!(unreadable.batch.id.as_str().starts_with("m-"), "{unreadable:?}");
+    let without_an_id = stage.receive(r#"{"batchId": 7, "ownerUid": "u1", "quality": 1080}"#).await.unwrap();
+    assert!(without_an_id.batch.id.as_str().starts_with("m-"), "{without_an_id:?}");
+    assert_eq!(without_an_id.batch.owner.as_str(), "u1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_batch_id_leads_to_a_conflict_of_the_accepted_batch() {
+    let stage = Stage::new().await;
+    stage.dispatch.accept(&request(&["c1", "c2"])).await.unwrap();
+    let text = |clips: &[&str]| serde_json::to_string(&request(clips)).unwrap();
+    assert_eq!(stage.receive(&text(&["c1", "c2"])).await, None, "the same request again");
+    let malformed = r#"{"batchId": "b1", "ownerUid": "somebody", "quality": 1080}"#;
+    for other in [text(&["c1", "c2", "c3"]), malformed.to_owned()] {
+        let Event { batch, kind } = stage.receive(&other).await.expect(&other);
+        assert_eq!((batch.owner.as_str(), batch.size), ("u1", 2), "the batch is the accepted one: {other}");
+        let EventKind::BatchRefused { failure, .. } = kind else { panic!("{other}") };
+        assert_eq!(failure.code, Code::BatchIdConflict, "{other}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_listed_by_page_the_latest_first() {
+    let stage = Stage::new().await;
+    for (number, (owner, status)) in
+        [("u1", "completed"), ("u2", "failed"), ("u1", "failed"), ("u1", "completed")].into_iter().enumerate()
+    {
+        let source = (number != 1).then_some("gs://media/a.mp4");
+        stage.batch(&format!("b{number}"), owner, status, 1_000 + number as i64, source).await;
+    }
+    assert_eq!(stage.list(&[]).await, [["b3", "b2", "b1", "b0"]]);
+    assert_eq!(stage.list(&[("pageSize", "3")]).await, [&["b3", "b2", "b1"][..], &["b0"]]);
+    assert_eq!(stage.list(&[("ownerUid", "u1"), ("pageSize", "2")]).await, [&["b3", "b2"][..], &["b0"]]);
+    assert_eq!(stage.list(&[("ownerUid", "u1"), ("status", "completed")]).await, [["b3", "b0"]]);
+    assert_eq!(stage.list(&[("projectId", "another")]).await, [Vec::<String>::new()]);
+    let page = stage.dispatch.list(&PageRequest::parse(&HashMap::new()).unwrap()).await.unwrap();
+    let sources: Vec<_> = page["batches"].as_array().unwrap().iter().map(|batch| batch["sourceUri"].as_str()).collect();
+    let source = Some("gs://media/a.mp4");
+    assert_eq!(sources, [source, source, None, source], "a refused batch has no record");
+    assert_eq!(page["batches"][0]["createdAt"], "1970-01-01T00:00:01.003+00:00");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_archive_holds_the_completed_clips_under_the_name_of_the_source() {
+    let stage = Stage::new().await;
+    let id = BatchId::parse("b1").unwrap();
+    assert!(matches!(stage.dispatch.archive(&id).await, Err(Refusal::NotFound(_))));
+    stage.dispatch.accept(&request(&["c1", "c2", "c3"])).await.unwrap();
+    let none = stage.dispatch.archive(&id).await;
+    assert!(matches!(none, Err(Refusal::Conflict(failure)) if failure.code == Code::NoCompletedClips));
+
+    let content = vec![7; 9 << 20];
+    for clip in ["c1", "c3"] {
+        let fields = [("status", Value::text("completed")), ("outputUri", Value::String(format!("gs://media/{clip}")))];
+        let path = format!("exportBatches/b1/clips/{clip}");
+        let write = Write { path, fields: fields_of(fields), precondition: Precondition::None };
+        stage.cloud.documents.commit(vec![write]).await.unwrap();
+        let body = Body::Bytes(content.clone().into());
+        stage.cloud.objects.create(&ObjectName::new("media", clip), NewObject::default(), body).await.unwrap();
+    }
+    let archive = stage.dispatch.archive(&id).await.unwrap();
+    assert_eq!(archive.name, "a-clips.zip");
+    let bytes: Vec<_> = archive.into_stream().try_collect().await.unwrap();
+    assert!(bytes.iter().all(|chunk| chunk.len() <= 5 << 20), "the archive is streamed");
+    let mut zip = zip::ZipArchive::new(Cursor::new(bytes.concat())).unwrap();
+    assert_eq!(zip.file_names().map(Result::unwrap).collect::<Vec<_>>(), ["a-c1.mp4", "a-c3.mp4"]);
+    for index in 0..2 {
+        let mut read = Vec::new();
+        zip.by_index(index).unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == content, "an entry equals its file");
+    }
+
+    let gone = stage.dispatch.archive(&id).await.unwrap();
+    stage.cloud.objects.delete(&ObjectName::new("media", "c3")).await.unwrap();
+    assert!(gone.into_stream().try_collect::<Vec<_>>().await.is_err(), "an incomplete archive ends with an error");
+    let gone = stage.dispatch.archive(&id).await;
+    assert!(matches!(gone, Err(Refusal::NotFound(failure)) if failure.code == Code::OutputDeleted));
 }
 
 #[tokio::test(start_paused = true)]

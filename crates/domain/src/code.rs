@@ -94,6 +94,8 @@ codes! {
     ClipNotFound, "clip_not_found", Permanent, Request;
     ClipNotRetryable, "clip_not_retryable", Permanent, Request;
     ClipNotDeadLettered, "clip_not_dead_lettered", Permanent, Request;
+    NoCompletedClips, "no_completed_clips", Permanent, Request;
+    OutputDeleted, "output_deleted", Permanent, Request;
     NoSuchRoute, "no_such_route", Permanent, Request;
     SourceEmpty, "source_empty", Permanent, Source;
     SourceNotMedia, "source_not_media", Permanent, Source;

@@ -3,12 +3,12 @@
 use crate::write_state::WriteState;
 use clipfleet_cloud::{Document, Version, Write};
 use clipfleet_contract::documents::{
-    batch::{BatchDocument, BatchStatus},
+    batch::{BatchDocument, BatchStatus, Conflict},
     clip::ClipDocument,
 };
 use clipfleet_domain::{
     attempt_stats::AttemptStats,
-    failure::Failure,
+    failure::{Code, Failure},
     history::{GenerationEnd, History},
     ids::{ClipId, ProjectId},
     job::{BatchContext, EventKind},
@@ -73,6 +73,7 @@ impl Clip {
 pub(crate) struct Batch {
     context: BatchContext,
     refusal: Option<(Failure, i64)>,
+    conflict: Option<Conflict>,
     clips: BTreeMap<ClipId, Clip>,
     /// The state of the batch when a clip last changed its state. Its progress is computed when its document is
     /// written.
@@ -92,6 +93,7 @@ impl Batch {
         let mut loaded = Self {
             context: context.clone(),
             refusal: None,
+            conflict: None,
             clips: BTreeMap::new(),
             state: State::Queued,
             published_percent: 0,
@@ -108,6 +110,7 @@ impl Batch {
             loaded.write_state = WriteState::stored(document.version);
             let status = BatchStatus::from_document(document);
             loaded.refusal = status.refusal;
+            loaded.conflict = status.conflict;
             loaded.published_percent = status.percent;
             loaded.created_at_ms = status.created_at_ms;
             for (id, generation, end) in status.given_up {
@@ -141,6 +144,10 @@ impl Batch {
                 let queued = ClipEvent { generation: 0, at_ms: *at_ms, attempt: None, kind: ClipEventKind::Queued };
                 changed.extend(clips.iter().filter(|clip| self.fold_clip(clip, &queued, &mut changes, now)).cloned());
             }
+            // The id belongs to another request, which may not have been seen here yet.
+            EventKind::BatchRefused { at_ms, failure } if failure.code == Code::BatchIdConflict => {
+                changes.any |= self.record_conflict(*at_ms, failure);
+            }
             EventKind::BatchRefused { at_ms, failure } => {
                 if self.refusal.is_none() && self.clips.is_empty() && self.write_state.version.is_none() {
                     self.refusal = Some((failure.clone(), *at_ms));
@@ -153,6 +160,17 @@ impl Batch {
         }
         self.update_state(changes, now);
         changed
+    }
+
+    /// Records a request that used the batch's id for something else, unless a later one is known. Returns whether the
+    /// document must be written.
+    fn record_conflict(&mut self, at_ms: i64, failure: &Failure) -> bool {
+        let conflict = Conflict { at_ms, reason: failure.message.clone() };
+        let is_later = self.conflict.as_ref().is_none_or(|known| known.at_ms < at_ms);
+        if is_later {
+            self.conflict = Some(conflict);
+        }
+        is_later
     }
 
     /// Folds an event of one clip. Returns whether its document must be written.
@@ -240,6 +258,7 @@ impl Batch {
             batch: self.context.clone(),
             view: self.view(),
             refusal: self.refusal.as_ref().map(|(failure, _)| failure.clone()),
+            conflict: self.conflict.clone(),
             given_up: given_up.map(|(id, clip)| (id.clone(), clip.view.generation, clip.end())).collect(),
         }
     }

@@ -444,4 +444,30 @@ mod tests {
         let Value::Map(error) = &writes[0].fields["error"] else { panic!("{writes:?}") };
         assert_eq!(error["code"], Value::String("invalid_request".into()));
     }
+
+    #[tokio::test]
+    async fn a_conflict_is_shown_by_the_document_of_the_accepted_batch() {
+        let mut cache = BatchCache::default();
+        let now = Instant::now();
+        cache.load(&context(), None, &[], now);
+        let conflict = |at_ms, reason: &str| {
+            let failure = Failure::new(Code::BatchIdConflict, reason);
+            Event { batch: context(), kind: EventKind::BatchRefused { at_ms, failure } }
+        };
+        // The first event of the batch itself may come later.
+        cache.fold(&conflict(5, "first"), now);
+        let document = stored(&write_all(&mut cache, now)[0]);
+        assert_eq!((document.field("status"), document.field("error")), (&Value::text("queued"), &Value::Null));
+        assert_eq!(document.field("conflict").field("reason"), &Value::text("first"));
+        assert_eq!(document.field("conflict").field("at"), &Value::instant(5));
+        cache.fold(&conflict(9, "second"), now);
+        cache.fold(&conflict(7, "late"), now);
+
+        let later = now + Duration::from_secs(2);
+        let document = stored(&write_all(&mut cache, later)[0]);
+        assert_eq!(document.field("conflict").field("reason"), &Value::text("second"), "the latest");
+        let mut restarted = BatchCache::default();
+        restarted.load(&context(), Some(&document), &[], later);
+        assert!(write_all(&mut restarted, later).is_empty(), "a restart knows it");
+    }
 }

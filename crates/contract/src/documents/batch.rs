@@ -2,11 +2,17 @@
 
 use super::{
     ERROR, FOLD, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value, known_json,
+    selected_json,
 };
 use crate::{names, v1};
-use clipfleet_document::{Document, Fields, Search, Value, fields_of};
+use clipfleet_document::{Document, Fields, Order, Search, Value, fields_of};
 use clipfleet_domain::{
-    failure::Failure, history::GenerationEnd, ids::ClipId, job::BatchContext, lifecycle::BatchView, state::State,
+    failure::Failure,
+    history::GenerationEnd,
+    ids::{ClipId, OwnerUid, ProjectId},
+    job::BatchContext,
+    lifecycle::BatchView,
+    state::State,
     wire_name::WireName as _,
 };
 use serde_json::{Map, Value as Json, json};
@@ -25,10 +31,16 @@ const CREATED_AT: &str = "createdAt";
 const UPDATED_AT: &str = "updatedAt";
 const COMPLETED_AT: &str = "completedAt";
 const EXPIRES_AT: &str = "expiresAt";
+const CONFLICT: &str = "conflict";
 
-/// What the API adds to a batch's document: its id, and its clips' documents.
+/// Of [`CONFLICT`].
+const AT: &str = "at";
+const REASON: &str = "reason";
+
+/// What the API adds to a batch's document: its id, its clips' documents, and in lists its source.
 const BATCH_ID: &str = "batchId";
 const CLIPS: &str = "clips";
+const SOURCE_URI: &str = "sourceUri";
 
 /// Of [`FOLD`]: the clips whose own documents the store refuses, each with its end.
 const GIVEN_UP: &str = "givenUp";
@@ -50,6 +62,43 @@ const AT_WORK: [&str; 10] = [
     CREATED_AT,
 ];
 
+/// What a list of batches shows of each.
+const LISTED: [&str; 13] = [
+    OWNER_UID,
+    PROJECT_ID,
+    STATUS,
+    PROGRESS,
+    TOTAL_CLIPS,
+    COMPLETED_CLIPS,
+    FAILED_CLIPS,
+    CANCELLED_CLIPS,
+    ETA_SECONDS,
+    ERROR,
+    CREATED_AT,
+    UPDATED_AT,
+    COMPLETED_AT,
+];
+
+/// A request that used the id of a batch for something else. It was ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// When it arrived; Unix time, milliseconds.
+    pub at_ms: i64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Conflict {
+    fn to_value(&self) -> Value {
+        Value::map([(AT, Value::instant(self.at_ms)), (REASON, Value::text(&self.reason))])
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let at_ms = value.field(AT).as_instant()?;
+        Some(Self { at_ms, reason: value.field(REASON).as_text()?.to_owned() })
+    }
+}
+
 /// A clip whose own document the store refuses: its id, its generation and that generation's end.
 pub type GivenUp = (ClipId, u32, GenerationEnd);
 
@@ -62,6 +111,8 @@ pub struct BatchDocument {
     pub view: BatchView,
     /// Why it was refused, if it failed validation; then it has no clips.
     pub refusal: Option<Failure>,
+    /// The latest request that used its id for something else.
+    pub conflict: Option<Conflict>,
     /// The clips whose own documents cannot be written.
     pub given_up: Vec<GivenUp>,
 }
@@ -74,7 +125,7 @@ impl BatchDocument {
 
     /// The document's fields.
     pub fn to_fields(&self) -> Fields {
-        let Self { batch, view, refusal, given_up } = self;
+        let Self { batch, view, refusal, conflict, given_up } = self;
         let fields = [
             (OWNER_UID, Value::text(batch.owner.as_str())),
             (PROJECT_ID, Value::text(batch.project.as_str())),
@@ -88,6 +139,7 @@ impl BatchDocument {
             (HAS_DEAD_LETTERS, Value::Bool(view.dead_lettered > 0)),
             (ETA_SECONDS, Value::optional(view.eta_seconds.map(Value::integer))),
             (ERROR, Value::optional(refusal.as_ref().map(failure_value))),
+            (CONFLICT, Value::optional(conflict.as_ref().map(Conflict::to_value))),
             (CREATED_AT, Value::optional_instant(view.created_at_ms)),
             (UPDATED_AT, Value::instant(view.updated_at_ms)),
             (COMPLETED_AT, Value::optional_instant(view.completed_at_ms)),
@@ -117,6 +169,8 @@ pub struct BatchStatus {
     pub created_at_ms: Option<i64>,
     /// Why and when (Unix time, milliseconds) it was refused, if it was.
     pub refusal: Option<(Failure, i64)>,
+    /// The latest request that used its id for something else.
+    pub conflict: Option<Conflict>,
     /// The clips whose own documents cannot be written.
     pub given_up: Vec<GivenUp>,
 }
@@ -135,6 +189,7 @@ impl BatchStatus {
             percent: document.field(PROGRESS).as_integer().and_then(|percent| percent.try_into().ok()).unwrap_or(0),
             created_at_ms,
             refusal: document.field(ERROR).present().map(as_failure).zip(created_at_ms),
+            conflict: Conflict::from_value(document.field(CONFLICT)),
             given_up: given_up.collect(),
         }
     }
@@ -142,7 +197,43 @@ impl BatchStatus {
 
 /// A page of the batches that have dead letters, from the one after `after` on.
 pub fn with_dead_letters(after: &str, limit: u32) -> Search<'_> {
-    Search { field: HAS_DEAD_LETTERS, value: Value::Bool(true), after, limit }
+    Search::by_id(HAS_DEAD_LETTERS, Value::Bool(true), after, limit)
+}
+
+/// Which batches a list shows; those that meet every given condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchFilter {
+    /// Batches of this user.
+    pub owner: Option<OwnerUid>,
+    /// Batches of this project.
+    pub project: Option<ProjectId>,
+    /// Batches in this state.
+    pub state: Option<State>,
+}
+
+/// A page of batches, the latest first, from the one after `after` on: when it was created (Unix time, milliseconds),
+/// and its id. A batch is found once its document is written.
+pub fn latest<'a>(filter: &BatchFilter, after: Option<(i64, &'a str)>, limit: u32) -> Search<'a> {
+    let filters = [
+        (OWNER_UID, filter.owner.as_ref().map(|owner| Value::text(owner.as_str()))),
+        (PROJECT_ID, filter.project.as_ref().map(|project| Value::text(project.as_str()))),
+        (STATUS, filter.state.map(|state| Value::text(state.name()))),
+    ];
+    let filters = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    Search { filters, order: Order::LatestFirst { field: CREATED_AT, after }, limit }
+}
+
+/// When a batch was created, by its document; Unix time, milliseconds.
+pub fn created_at_ms(document: &Document) -> Option<i64> {
+    document.field(CREATED_AT).as_instant()
+}
+
+/// A batch as a list shows it, with the URI of its source if known.
+pub fn listed_json(document: &Document, source_uri: Option<&str>) -> Map<String, Json> {
+    let mut listed = selected_json(&document.fields, &LISTED);
+    listed.insert(BATCH_ID.into(), document.id().into());
+    listed.insert(SOURCE_URI.into(), source_uri.into());
+    listed
 }
 
 /// A batch at work as the API shows it: the part of its document that is known.

@@ -334,6 +334,12 @@ pub fn dead_letter_json(document: &Document) -> Map<String, Json> {
     selected_json(&document.fields, &DEAD_LETTER)
 }
 
+/// The URI of a clip's file; `None` unless the clip is completed.
+pub fn completed_file(document: &Document) -> Option<&str> {
+    let is_completed = document.field(STATUS).as_text() == Some(State::Completed.name());
+    is_completed.then(|| document.field(OUTPUT_URI).as_text()).flatten()
+}
+
 /// A clip at work as the API shows it: the part of its document that is known.
 pub fn at_work_json(document: &Document) -> Map<String, Json> {
     known_json(&document.fields, &AT_WORK)

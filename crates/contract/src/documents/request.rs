@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 const DIGEST: &str = "digest";
 const REQUEST: &str = "request";
+const SOURCE_URI: &str = "sourceUri";
 const SOURCE_GENERATION: &str = "sourceGeneration";
 const SOURCE_SIZE_BYTES: &str = "sourceSizeBytes";
 const ACCEPTED_AT_MS: &str = "acceptedAtMs";
@@ -54,6 +55,7 @@ impl RequestRecord {
         Ok(fields_of([
             (DIGEST, Value::text(&self.digest)),
             (REQUEST, Value::String(request)),
+            (SOURCE_URI, Value::String(self.source.uri.to_string())),
             (SOURCE_GENERATION, Value::integer(self.source.generation)),
             (SOURCE_SIZE_BYTES, Value::unsigned(self.source.size_bytes)),
             (ACCEPTED_AT_MS, Value::integer(self.accepted_at_ms)),
@@ -91,12 +93,20 @@ impl RequestRecord {
     }
 }
 
+/// The fields of a record that lists of batches need.
+pub const LISTED: [&str; 1] = [SOURCE_URI];
+
+/// The URI of the source, of a record of which [`LISTED`] was read.
+pub fn source_uri(document: &Document) -> Option<&str> {
+    document.field(SOURCE_URI).as_text()
+}
+
 /// A page of the records whose dispatch did not finish, from the one after `after` on.
 pub fn not_dispatched(after: &str, limit: u32) -> Search<'_> {
-    Search { field: DISPATCHED, value: Value::Bool(false), after, limit }
+    Search::by_id(DISPATCHED, Value::Bool(false), after, limit)
 }
 
 /// A page of the records of batches that are not known to have ended, from the one after `after` on.
 pub fn open(after: &str, limit: u32) -> Search<'_> {
-    Search { field: OPEN, value: Value::Bool(true), after, limit }
+    Search::by_id(OPEN, Value::Bool(true), after, limit)
 }
