@@ -101,8 +101,8 @@ files! {
     "ui.js": SCRIPT,
 }
 
-/// Value of the header `Content-Security-Policy`. Scripts, styles and the font come only from the page's own server, and
-/// none are inline. Videos, pictures and uploads may also use `storage`: origins such as
+/// Value of the header `Content-Security-Policy`. Scripts, styles and the font come only from the page's own server,
+/// and none are inline. Videos, pictures and uploads may also use `storage`: origins such as
 /// `https://storage.googleapis.com`.
 pub fn content_security_policy(storage: &[&str]) -> String {
     let storage = storage.join(" ");
