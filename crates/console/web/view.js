@@ -14,6 +14,7 @@ const DEFAULT_LENGTH_MS = 75_000;
 /** Distances between ticks of the ruler, milliseconds. */
 const TICKS_MS = [
   100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000,
+  7_200_000, 14_400_000,
 ];
 
 /** The room that a tick's label needs, pixels: `1:59:59.5`. */
