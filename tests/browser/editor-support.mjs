@@ -1,7 +1,7 @@
 // Shared code of the tests of the editor: small sources, a page that is watched, and what a user does with it.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { until } from './support.mjs';
 
@@ -20,9 +20,22 @@ export function makeSmallSource(path, seconds) {
   return path;
 }
 
-/** Makes a video of two hours at 30 pictures per second, without audio: a minute, repeated without encoding it again. */
+/** Makes a file as long as several chunks of an upload, without encoding that much: an MP4 may end with a box of padding. */
+export function makeLongFile(path, seconds, paddingBytes) {
+  makeSmallSource(path, seconds);
+  const box = Buffer.alloc(paddingBytes);
+  box.writeUInt32BE(paddingBytes, 0);
+  box.write('free', 4);
+  appendFileSync(path, box);
+  return path;
+}
+
+/** Makes a video of two hours at 30 pictures per second, without audio: a minute, repeated without encoding it again. Once a folder. */
 export function makeTwoHours(folder) {
   const [minute, hours] = [join(folder, 'minute.mp4'), join(folder, 'two hours.mp4')];
+  if (existsSync(hours)) {
+    return hours;
+  }
   const video = 'testsrc2=size=160x90:rate=30:duration=60';
   const coding = ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '51', '-g', '30', '-bf', '0', '-pix_fmt', 'yuv420p'];
   ffmpeg('-f', 'lavfi', '-i', video, ...coding, minute);

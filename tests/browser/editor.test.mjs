@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 import {
-  PHONE, blur, drag, draftOf, dropFile, laneAt, makeSmallSource, makeTwoHours, marks, openConsole, openFile, ready,
-  recordFrames, seekTo, videoShown,
+  PHONE, blur, drag, draftOf, dropFile, laneAt, makeLongFile, makeSmallSource, makeTwoHours, marks, openConsole, openFile,
+  ready, recordFrames, seekTo, videoShown,
 } from './editor-support.mjs';
-import { WAIT_TIMEOUT_MS, makeSource, startChromium, until } from './support.mjs';
+import { WAIT_TIMEOUT_MS, startChromium, until } from './support.mjs';
 
 const SHOTS = join(import.meta.dirname, '../../target/browser');
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -160,10 +160,8 @@ test('the same file again keeps its clips and asks nothing', timeout, async () =
 /* ---------- A3: uploads ---------- */
 
 test('an upload continues after a reload where it was, and the waiting export starts once', timeout, async () => {
-  const big = join(folder, 'long talk.mp4');
-  makeSource(big, 40);
+  const big = makeLongFile(join(folder, 'long talk.mp4'), 40, 3 * CHUNK_BYTES);
   const bytes = statSync(big).size;
-  assert.ok(bytes > 3 * CHUNK_BYTES, `${bytes} bytes are too few for this test`);
   page = await openConsole({ browser, fleet, complaints });
   const batches = recordBatches();
   let passing = (offset) => offset < 2 * CHUNK_BYTES;
@@ -186,7 +184,8 @@ test('an upload continues after a reload where it was, and the waiting export st
   assert.deepEqual(warned, ['beforeunload']);
   assert.deepEqual(await marks(page), before);
   await button('Choose the file again').waitFor();
-  assert.match(await page.locator('.notice').textContent(), /Choose long talk\.mp4 again/);
+  const share = Math.floor((100 * 2 * CHUNK_BYTES) / bytes);
+  assert.match(await page.locator('.notice').textContent(), new RegExp(`stopped at ${share} %\\. Choose long talk\\.mp4 again`));
   assert.doesNotMatch(await page.locator('main').innerText(), /cannot play/);
   assert.match(await page.locator('#export-all').textContent(), /^Waiting for upload/);
   await page.screenshot({ path: join(SHOTS, 'editor-2-missing.png') });
@@ -511,6 +510,53 @@ test('in two hours a clip of 15 s is marked to the frame', timeout, async () => 
   await accessible('two hours, whole');
   await page.emulateMedia({ colorScheme: 'light' });
   await page.screenshot({ path: join(SHOTS, 'editor-4-two-hours.png') });
+});
+
+test('the overview, the wheel and two fingers move the view of a long source, and no clip', timeout, async () => {
+  page = await openConsole({ browser, fleet, complaints, hasTouch: true });
+  await openFile(page, makeTwoHours(folder));
+  const view = async () => {
+    const [left, width] = await page.locator('.overview-frame').evaluate((it) => [it.style.left, it.style.width].map(parseFloat));
+    return { startMs: left * 72_000, lengthMs: width * 72_000 };
+  };
+  const first = await view();
+  assert.ok(first.startMs === 0 && first.lengthMs >= 60_000 && first.lengthMs <= 90_000, JSON.stringify(first));
+
+  // Dragging the frame to the middle of the overview shows the middle of the source.
+  const { x, y, width, height } = await page.locator('.overview').boundingBox();
+  await drag(page, { x: x + 2, y: y + height / 2 }, { x: x + width / 2, y: y + height / 2 });
+  const dragged = await view();
+  assert.ok(Math.abs(dragged.startMs - 3_600_000) < 120_000, JSON.stringify(dragged));
+  assert.equal(await currentTime(), 0, 'looking elsewhere does not seek');
+
+  const lane = await page.locator('.lane').boundingBox();
+  await page.mouse.move(lane.x + lane.width / 2, lane.y + 20);
+  await page.mouse.wheel(0, 200);
+  await until('the wheel pans', async () => (await view()).startMs > dragged.startMs + 1_000);
+  const panned = await view();
+  await page.keyboard.down('Control');
+  await page.mouse.wheel(0, 240);
+  await page.keyboard.up('Control');
+  await until('Ctrl and the wheel zoom', async () => (await view()).lengthMs > 1.5 * panned.lengthMs);
+
+  const wide = await view();
+  const touch = await page.context().newCDPSession(page);
+  const fingers = (type, apart) => touch.send('Input.dispatchTouchEvent', {
+    type,
+    touchPoints: apart === null ? [] : [-1, 1].map((side, id) => ({ x: lane.x + lane.width / 2 + side * apart, y: lane.y + 20, id })),
+  });
+  await fingers('touchStart', 40);
+  for (const apart of [60, 80, 100, 120]) {
+    await fingers('touchMove', apart);
+  }
+  await fingers('touchEnd', null);
+  await until('two fingers zoom', async () => (await view()).lengthMs < wide.lengthMs / 2);
+  assert.deepEqual(await marks(page), [], 'a pinch marks no clip');
+
+  // A seek brings the view back to the playhead.
+  await page.keyboard.press('ArrowRight');
+  await seekTo(page, 100);
+  await until('the view follows', async () => (await view()).startMs <= 100_000);
 });
 
 test('a drag snaps to the playhead and to other clips, and Alt switches it off', timeout, async () => {

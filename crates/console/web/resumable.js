@@ -71,10 +71,10 @@ function put(session, { range, body, size, signal, onProgress = () => {} }) {
 }
 
 /**
- * Stores `file`, from where `session` is if there is one. `onSession` is given the URI of a new session, `onProgress` the number of
- * bytes that are stored or on their way.
+ * Stores `file`, from where `session` is if there is one. `onStored` is given the session's URI and the number of stored bytes after
+ * each request, and `onProgress` the number of bytes that are stored or on their way.
  */
-export async function upload({ storage, object, file, session, signal, onSession, onProgress }) {
+export async function upload({ storage, object, file, session, signal, onStored, onProgress }) {
   const { size } = file;
   let [uri, stored, failures] = [session ?? null, session ? undefined : 0, 0];
   while (stored !== size) {
@@ -82,7 +82,6 @@ export async function upload({ storage, object, file, session, signal, onSession
       if (!uri) {
         uri = await begin({ storage, object, file, signal });
         stored = 0;
-        await onSession(uri);
       } else if (stored === undefined) {
         stored = await put(uri, { range: `bytes */${size}`, body: null, size, signal });
       } else {
@@ -96,6 +95,7 @@ export async function upload({ storage, object, file, session, signal, onSession
       failures = 0;
       uri = stored === null ? null : uri;
       onProgress(stored ?? 0);
+      await onStored(uri, stored ?? 0);
     } catch (error) {
       failures += 1;
       const broken = error.retryable || error instanceof TypeError;

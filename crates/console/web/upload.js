@@ -147,13 +147,12 @@ export class Uploads extends EventTarget {
         await putRecord('uploads', id, record);
         await upload({
           storage: this.#storage, object: objectOf(source.uri), file, session, signal,
-          onSession: (uri) => putRecord('uploads', id, Object.assign(record, { session: uri })),
+          onStored: (uri, stored) => putRecord('uploads', id, { ...record, session: uri, share: stored / file.size }),
           onProgress: (bytes) => current(() => this.#become({ share: Math.min(bytes / file.size, 0.999) })),
         });
       }
       current(() => this.#finish());
     } catch (error) {
-      await putShare(id, this.share);
       const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
       const why = error instanceof TypeError ? 'the storage cannot be reached' : error.message;
       current(() => this.#become(readable
@@ -167,13 +166,5 @@ export class Uploads extends EventTarget {
     Object.assign(this, { state: 'stored', share: 1, problem: '' });
     this.#draft.learn({ stored: true });
     this.dispatchEvent(new Event('change'));
-  }
-}
-
-/** Keeps how far an upload got, to be shown while its file is missing. */
-async function putShare(id, share) {
-  const record = await getRecord('uploads', id);
-  if (record) {
-    await putRecord('uploads', id, { ...record, share });
   }
 }
