@@ -5,6 +5,7 @@ import { createCard } from './card.js';
 import { createConnection, skeletons } from './connection.js';
 import { createPlayer } from './player.js';
 import { createPosters } from './posters.js';
+import { ASPECTS, outputSize } from './reframe.js';
 import { progressLine, remembered, summarize, titleOf } from './summary.js';
 import { announce, button, copyButton, count, h, icon, moment, sentence, write } from './ui.js';
 import { reason } from './words.js';
@@ -74,7 +75,6 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     const summary = summarize(exports, batch);
     element.setAttribute('aria-busy', String(summary.total === 0 && batch === null));
     waiting.hidden = summary.total > 0 || batch !== null;
-    write(heading, titleOf(batchId, batch?.sourceUri));
     write(origin, originOf(note, batch));
     if (summary.total > 0 || batch !== null) {
       element.dataset.status = batch?.status ?? 'queued';
@@ -96,8 +96,10 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     grid.classList.toggle('few', ids.length <= FEW);
     for (const clipId of ids) {
       if (!cards.has(clipId)) {
-        const range = note.windows?.[clipId];
-        const card = createCard({ batchId, clipId, range, title: heading.textContent, settings, player, onRestarted });
+        const card = createCard({
+          batchId, clipId, range: note.windows?.[clipId], title: heading.textContent, settings, player, onRestarted,
+          onCover: (cover) => { grid.dataset.aspect = note.aspect ?? aspectOf(cover); },
+        });
         cards.set(clipId, card);
         grid.append(card.element);
         posters.request(clipId, card.setPoster);
@@ -171,6 +173,15 @@ function restartable(exports) {
     failed: ids(({ status, error }) => status === 'failed' && error?.retryable === true),
     cancelled: ids(({ status }) => status === 'cancelled'),
   };
+}
+
+/** The shape that a cover comes closest to. */
+function aspectOf({ naturalWidth, naturalHeight }) {
+  const distance = (aspect) => {
+    const { width, height } = outputSize('720p', aspect);
+    return Math.abs(Math.log((naturalWidth / naturalHeight) / (width / height)));
+  };
+  return ASPECTS.reduce((best, aspect) => (distance(aspect) < distance(best) ? aspect : best));
 }
 
 /** When the batch was started, and by whom. */

@@ -62,10 +62,10 @@ function detailsOf(clip) {
 }
 
 /**
- * The card. `range` is where the clip is in the video, if this browser knows; `poster` a canvas with its picture until
- * the fleet has made a cover.
+ * The card. `range` is where the clip is in the video, if this browser knows. `onCover` is called with the cover, an
+ * image, when it is loaded.
  */
-export function createCard({ batchId, clipId, range, title, settings, player, onRestarted }) {
+export function createCard({ batchId, clipId, range, title, settings, player, onRestarted, onCover }) {
   const name = fileName(title, clipId);
   const picture = h('div', { class: 'picture-of', 'aria-hidden': 'true' });
   const veil = h('div', { class: 'veil' });
@@ -148,7 +148,8 @@ export function createCard({ batchId, clipId, range, title, settings, player, on
     showDetails(clip);
     if (clip.coverUrl && picture.dataset.url !== clip.coverUrl) {
       picture.dataset.url = clip.coverUrl;
-      picture.replaceChildren(h('img', { src: clip.coverUrl, alt: '', decoding: 'async' }));
+      const cover = h('img', { src: clip.coverUrl, alt: '', decoding: 'async', onload: () => onCover(cover) });
+      picture.replaceChildren(cover);
     }
   }
 

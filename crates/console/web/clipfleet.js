@@ -35,7 +35,6 @@
  * @property {number|null} etaSeconds
  * @property {object|null} error
  * @property {string|null} ownerUid
- * @property {string|null} sourceUri
  * @property {string|null} createdAt
  */
 
@@ -273,8 +272,7 @@ export function fold(known, document) {
 
 function foldBatch(known, document, batchId, began) {
   const whole = {
-    status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null, ownerUid: null, sourceUri: null,
-    createdAt: null,
+    status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null, ownerUid: null, createdAt: null,
   };
   for (const name of Object.keys(whole)) {
     whole[name] = document?.[name] ?? whole[name];

@@ -2,7 +2,7 @@
 
 import { isOver, listBatches } from './clipfleet.js';
 import { createConnection, skeletons } from './connection.js';
-import { titleOf } from './summary.js';
+import { learnSource, titleOf } from './summary.js';
 import { count, countdown, h, moment, write } from './ui.js';
 import { STATES } from './words.js';
 
@@ -82,7 +82,10 @@ export function createHistory() {
     draw();
   }
 
-  const keep = ({ batches }) => batches.forEach((batch) => found.set(batch.batchId, batch));
+  const keep = ({ batches }) => batches.forEach((batch) => {
+    found.set(batch.batchId, batch);
+    learnSource(batch.batchId, batch.sourceUri);
+  });
 
   async function loadMore() {
     more.disabled = true;
@@ -157,7 +160,7 @@ const runningFirst = (a, b) => isOver(a.status) - isOver(b.status) || createdAt(
 
 /** What is searched in. */
 const textOf = (batch) =>
-  [batch.batchId, titleOf(batch.batchId, batch.sourceUri), batch.sourceUri, batch.ownerUid, batch.projectId]
+  [batch.batchId, titleOf(batch.batchId), batch.sourceUri, batch.ownerUid, batch.projectId]
     .join(' ').toLowerCase();
 
 function createRow(batchId) {
@@ -172,7 +175,7 @@ function createRow(batchId) {
 
   function update(batch) {
     element.dataset.status = batch.status;
-    write(title, titleOf(batchId, batch.sourceUri));
+    write(title, titleOf(batchId));
     write(state, STATES[batch.status] ?? batch.status);
     const running = !isOver(batch.status);
     bar.hidden = !running;

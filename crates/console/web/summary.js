@@ -6,8 +6,13 @@ import { count, countdown } from './ui.js';
 /** What this browser remembers of a batch that it started; nothing of any other. */
 export const remembered = (batchId) => rememberedBatches().find((batch) => batch.batchId === batchId) ?? {};
 
-/** What a batch is called: the video's name, if it is known here or to the fleet, or else the batch's id. */
-export const titleOf = (batchId, sourceUri) => remembered(batchId).title ?? (sourceUri?.split('/').at(-1) || batchId);
+/** Sources by batch, from the history: the document of a batch does not name its source. */
+const sources = new Map();
+export const learnSource = (batchId, uri) => sources.set(batchId, uri);
+
+/** What a batch is called: the name of its video, or else its id. */
+export const titleOf = (batchId) =>
+  remembered(batchId).title ?? (sources.get(batchId)?.split('/').at(-1) || batchId);
 
 /** Counts of the clips, and the percent of the whole. */
 export function summarize(exports, batch) {
