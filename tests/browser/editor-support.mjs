@@ -15,12 +15,28 @@ export function makeSmallSource(path, seconds) {
   const video = `testsrc2=size=320x180:rate=30:duration=${seconds}`;
   const audio = `sine=frequency=330:beep_factor=4:duration=${seconds}`;
   const inputs = ['-f', 'lavfi', '-i', video, '-f', 'lavfi', '-i', audio];
-  const coding = ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '44', '-g', '30', '-bf', '0', '-pix_fmt', 'yuv420p'];
+  const coding = [
+    '-c:v',
+    'libx264',
+    '-preset',
+    'ultrafast',
+    '-crf',
+    '44',
+    '-g',
+    '30',
+    '-bf',
+    '0',
+    '-pix_fmt',
+    'yuv420p',
+  ];
   ffmpeg(...inputs, ...coding, '-c:a', 'aac', '-b:a', '16k', '-movflags', '+faststart', path);
   return path;
 }
 
-/** Makes a file as long as several chunks of an upload, without encoding that much: an MP4 may end with a box of padding. */
+/**
+ * Makes a file as long as several chunks of an upload, without encoding that much: an MP4 may end with a box of
+ * padding.
+ */
 export function makeLongFile(path, seconds, paddingBytes) {
   makeSmallSource(path, seconds);
   const box = Buffer.alloc(paddingBytes);
@@ -30,14 +46,30 @@ export function makeLongFile(path, seconds, paddingBytes) {
   return path;
 }
 
-/** Makes a video of two hours at 30 pictures per second, without audio: a minute, repeated without encoding it again. Once a folder. */
+/**
+ * Makes a video of two hours at 30 pictures per second, without audio: a minute, repeated without encoding it again.
+ * Once a folder.
+ */
 export function makeTwoHours(folder) {
   const [minute, hours] = [join(folder, 'minute.mp4'), join(folder, 'two hours.mp4')];
   if (existsSync(hours)) {
     return hours;
   }
   const video = 'testsrc2=size=160x90:rate=30:duration=60';
-  const coding = ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '51', '-g', '30', '-bf', '0', '-pix_fmt', 'yuv420p'];
+  const coding = [
+    '-c:v',
+    'libx264',
+    '-preset',
+    'ultrafast',
+    '-crf',
+    '51',
+    '-g',
+    '30',
+    '-bf',
+    '0',
+    '-pix_fmt',
+    'yuv420p',
+  ];
   ffmpeg('-f', 'lavfi', '-i', video, ...coding, minute);
   ffmpeg('-stream_loop', '119', '-i', minute, '-c', 'copy', '-movflags', '+faststart', hours);
   return hours;
@@ -111,7 +143,9 @@ export async function dropFile(page, path, type) {
   await page.evaluate(
     ([name, bytes, kind]) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name, { type: kind, lastModified: 1 }));
+      transfer.items.add(
+        new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name, { type: kind, lastModified: 1 }),
+      );
       for (const event of ['dragenter', 'dragover', 'drop']) {
         document.body.dispatchEvent(new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true }));
       }

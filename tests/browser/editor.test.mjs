@@ -1,4 +1,5 @@
-// The editor protects its user's work, and serves long videos. Each test is what would have caught a finding of a new user's trial.
+// The editor protects its user's work, and serves long videos. Each test is what would have caught a finding of a new
+// user's trial.
 
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -8,8 +9,22 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 import {
-  PHONE, blur, drag, draftOf, dropFile, laneAt, makeLongFile, makeSmallSource, makeTwoHours, marks, openConsole, openFile,
-  ready, recordFrames, seekTo, videoShown,
+  PHONE,
+  blur,
+  drag,
+  draftOf,
+  dropFile,
+  laneAt,
+  makeLongFile,
+  makeSmallSource,
+  makeTwoHours,
+  marks,
+  openConsole,
+  openFile,
+  ready,
+  recordFrames,
+  seekTo,
+  videoShown,
 } from './editor-support.mjs';
 import { WAIT_TIMEOUT_MS, startChromium, until } from './support.mjs';
 
@@ -98,16 +113,24 @@ async function accessible(name) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.evaluate(axe);
     const found = await page.evaluate(() => window.axe.run(document, { rules: { 'target-size': { enabled: true } } }));
-    const problems = found.violations.flatMap(({ id, nodes }) => nodes.map((it) => `${id}: ${it.html} ${it.failureSummary}`));
+    const problems = found.violations.flatMap(({ id, nodes }) =>
+      nodes.map((it) => `${id}: ${it.html} ${it.failureSummary}`),
+    );
     assert.deepEqual(problems, [], `${name}, ${colorScheme}`);
-    assert.ok(found.passes.some(({ id }) => id === 'target-size'), 'axe measured targets');
+    assert.ok(
+      found.passes.some(({ id }) => id === 'target-size'),
+      'axe measured targets',
+    );
   }
 }
 
 /* ---------- A2: files that are dropped ---------- */
 
 test('a dropped file that is no video changes nothing', timeout, async () => {
-  await editorWith([[1, 5], [10, 20]]);
+  await editorWith([
+    [1, 5],
+    [10, 20],
+  ]);
   const before = await draftOf(page);
   await dropFile(page, join(folder, 'logo.png'), 'image/png');
   await toast().waitFor();
@@ -117,7 +140,10 @@ test('a dropped file that is no video changes nothing', timeout, async () => {
 });
 
 test('another video asks first, and the clips of the one before stay in Recent videos', timeout, async () => {
-  await editorWith([[1, 5], [10, 20]]);
+  await editorWith([
+    [1, 5],
+    [10, 20],
+  ]);
   const before = await marks(page);
   await dropFile(page, other, 'video/mp4');
   const dialog = page.getByRole('dialog');
@@ -185,7 +211,10 @@ test('an upload continues after a reload where it was, and the waiting export st
   assert.deepEqual(await marks(page), before);
   await button('Choose the file again').waitFor();
   const share = Math.floor((100 * 2 * CHUNK_BYTES) / bytes);
-  assert.match(await page.locator('.notice').textContent(), new RegExp(`stopped at ${share} %\\. Choose long talk\\.mp4 again`));
+  assert.match(
+    await page.locator('.notice').textContent(),
+    new RegExp(`stopped at ${share} %\\. Choose long talk\\.mp4 again`),
+  );
   assert.doesNotMatch(await page.locator('main').innerText(), /cannot play/);
   assert.match(await page.locator('#export-all').textContent(), /^Waiting for upload/);
   await page.screenshot({ path: join(SHOTS, 'editor-2-missing.png') });
@@ -197,7 +226,10 @@ test('an upload continues after a reload where it was, and the waiting export st
   const again = ranges.slice(sentBefore);
   assert.equal(again[0], `bytes */${bytes}`, 'the session says how far it is');
   assert.match(again[1], new RegExp(`^bytes ${2 * CHUNK_BYTES}-`));
-  assert.ok(again.slice(1).every((range) => Number(/\d+/.exec(range)) >= 2 * CHUNK_BYTES), `sent again: ${again}`);
+  assert.ok(
+    again.slice(1).every((range) => Number(/\d+/.exec(range)) >= 2 * CHUNK_BYTES),
+    `sent again: ${again}`,
+  );
   await until('the export starts', () => batches.length > 0);
   await until('its page is shown', () => /#\/batch\//.test(page.url()));
   assert.deepEqual(await marks(page), before);
@@ -207,14 +239,17 @@ test('an upload continues after a reload where it was, and the waiting export st
 test('with a file handle an upload continues after a reload by itself', timeout, async () => {
   page = await openConsole({ browser, fleet, complaints });
   // A file of the browser's own file system has a handle like one that a user picked, and it may be read again.
-  await page.evaluate(async (size) => {
-    const root = await navigator.storage.getDirectory();
-    const handle = await root.getFileHandle('picked.mp4', { create: true });
-    const writable = await handle.createWritable();
-    await writable.write(new Uint8Array(size).fill(7));
-    await writable.close();
-    window.showOpenFilePicker = async () => [handle];
-  }, 2 * CHUNK_BYTES + 1_000);
+  await page.evaluate(
+    async (size) => {
+      const root = await navigator.storage.getDirectory();
+      const handle = await root.getFileHandle('picked.mp4', { create: true });
+      const writable = await handle.createWritable();
+      await writable.write(new Uint8Array(size).fill(7));
+      await writable.close();
+      window.showOpenFilePicker = async () => [handle];
+    },
+    2 * CHUNK_BYTES + 1_000,
+  );
   let passing = (offset) => offset < CHUNK_BYTES;
   const ranges = await holdUploads((offset) => passing(offset));
   await button('Choose a video').click();
@@ -249,7 +284,9 @@ test('presses while the upload runs make one batch', timeout, async () => {
   page = await openConsole({ browser, fleet, complaints });
   const batches = recordBatches();
   let release = () => {};
-  const held = new Promise((resolve) => { release = resolve; });
+  const held = new Promise((resolve) => {
+    release = resolve;
+  });
   await page.route('**/upload/storage/**', async (route) => {
     if (route.request().method() === 'PUT') {
       await held;
@@ -269,8 +306,13 @@ test('presses while the upload runs make one batch', timeout, async () => {
   assert.equal(await go.isDisabled(), true);
   release();
   await until('the page of the batch', () => /#\/batch\//.test(page.url()));
-  await page.evaluate(() => { location.hash = '#/export'; });
-  await until('the button is ready', async () => (await go.isEnabled()) && /^Export 1 clip/.test(await go.textContent()));
+  await page.evaluate(() => {
+    location.hash = '#/export';
+  });
+  await until(
+    'the button is ready',
+    async () => (await go.isEnabled()) && /^Export 1 clip/.test(await go.textContent()),
+  );
   assert.equal(new Set(batches).size, 1, `${batches}`);
 });
 
@@ -364,12 +406,21 @@ test('hints belong to their field and vanish once it is mended', timeout, async 
   await field('Name of clip 1').press('Enter');
   await field('Start of clip-1').fill('30');
   await field('Start of clip-1').press('Enter');
-  assert.deepEqual((await hints()).map((hint) => hint !== ''), [true, true, false]);
-  assert.deepEqual([(await draftOf(page)).clips[0].startMs, await field('Start of clip-1').inputValue()], [10_000, '30']);
+  assert.deepEqual(
+    (await hints()).map((hint) => hint !== ''),
+    [true, true, false],
+  );
+  assert.deepEqual(
+    [(await draftOf(page)).clips[0].startMs, await field('Start of clip-1').inputValue()],
+    [10_000, '30'],
+  );
   // A later end makes the typed start possible.
   await field('End of clip-1').fill('40');
   await field('End of clip-1').press('Enter');
-  assert.deepEqual((await hints()).map((hint) => hint !== ''), [true, false, false]);
+  assert.deepEqual(
+    (await hints()).map((hint) => hint !== ''),
+    [true, false, false],
+  );
   assert.deepEqual(await marks(page), ['clip-1 30000–40000']);
   await field('Name of clip 1').fill('intro');
   assert.deepEqual(await hints(), ['', '', '']);
@@ -378,14 +429,22 @@ test('hints belong to their field and vanish once it is mended', timeout, async 
 /* ---------- playing ---------- */
 
 test('selecting a clip seeks to it, and playing it loops within it', timeout, async () => {
-  await editorWith([[10, 11], [30, 40]]);
+  await editorWith([
+    [10, 11],
+    [30, 40],
+  ]);
   await page.keyboard.press('ArrowUp');
   await until('the first clip is shown', async () => Math.abs((await currentTime()) - 10) < 0.05);
   await page.evaluate(() => {
     const video = document.querySelector('.picture video');
     window.seen = { latest: 0, loops: 0 };
-    video.addEventListener('seeking', () => { window.seen.loops += video.currentTime < 10.2 ? 1 : 0; });
-    const look = () => { window.seen.latest = Math.max(window.seen.latest, video.currentTime); requestAnimationFrame(look); };
+    video.addEventListener('seeking', () => {
+      window.seen.loops += video.currentTime < 10.2 ? 1 : 0;
+    });
+    const look = () => {
+      window.seen.latest = Math.max(window.seen.latest, video.currentTime);
+      requestAnimationFrame(look);
+    };
     look();
   });
   await page.keyboard.press('p');
@@ -429,7 +488,10 @@ test('pan: keyframes are added, shown as diamonds, and walked through', timeout,
   await seekTo(page, 20);
   await button('Add keyframe').click();
   const { keyframes } = (await draftOf(page)).clips[0].reframe;
-  assert.deepEqual(keyframes.map(({ atMs }) => Math.round(atMs / 100)), [0, 100]);
+  assert.deepEqual(
+    keyframes.map(({ atMs }) => Math.round(atMs / 100)),
+    [0, 100],
+  );
   assert.equal(await page.locator('.block .diamonds i').count(), 2);
   await button('Previous keyframe').click();
   await until('the first keyframe is shown', async () => Math.abs((await currentTime()) - 10) < 0.1);
@@ -468,7 +530,10 @@ test('in two hours a clip of 15 s is marked to the frame', timeout, async () => 
   // The view has the clip, with handles of at least 24 pixels, which do not overlap.
   const handles = page.locator('.block.selected .edge');
   const boxes = [await handles.first().boundingBox(), await handles.last().boundingBox()];
-  assert.ok(boxes.every(({ width }) => width >= 24), JSON.stringify(boxes));
+  assert.ok(
+    boxes.every(({ width }) => width >= 24),
+    JSON.stringify(boxes),
+  );
   assert.ok(boxes[0].x + boxes[0].width <= boxes[1].x, JSON.stringify(boxes));
 
   // Zoomed in at its end by the wheel, a drag of five frames moves it by five frames.
@@ -477,12 +542,14 @@ test('in two hours a clip of 15 s is marked to the frame', timeout, async () => 
     const box = await handles.last().boundingBox();
     return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
   };
-  const perMs = () => page.evaluate(() => {
-    const [a, b] = [...document.querySelectorAll('.tick')].map((tick) => parseFloat(tick.style.left));
-    const seconds = [...document.querySelectorAll('.tick')].slice(0, 2).map((tick) =>
-      tick.textContent.split(':').reduce((sum, part) => sum * 60 + Number(part), 0));
-    return ((b - a) / 100) * document.querySelector('.strip').clientWidth / ((seconds[1] - seconds[0]) * 1_000);
-  });
+  const perMs = () =>
+    page.evaluate(() => {
+      const [a, b] = [...document.querySelectorAll('.tick')].map((tick) => parseFloat(tick.style.left));
+      const seconds = [...document.querySelectorAll('.tick')]
+        .slice(0, 2)
+        .map((tick) => tick.textContent.split(':').reduce((sum, part) => sum * 60 + Number(part), 0));
+      return (((b - a) / 100) * document.querySelector('.strip').clientWidth) / ((seconds[1] - seconds[0]) * 1_000);
+    });
   const end = await handles.last().boundingBox();
   await page.mouse.move(end.x + end.width, end.y + end.height / 2);
   await page.keyboard.down('Control');
@@ -506,7 +573,10 @@ test('in two hours a clip of 15 s is marked to the frame', timeout, async () => 
   }
   assert.equal(await page.locator('.overview').isVisible(), false, 'the whole source is shown');
   const narrow = await handles.evaluateAll((edges) => edges.map((it) => it.getBoundingClientRect().width));
-  assert.ok(narrow.every((width) => width >= 24), `handles are ${narrow} wide`);
+  assert.ok(
+    narrow.every((width) => width >= 24),
+    `handles are ${narrow} wide`,
+  );
   await accessible('two hours, whole');
   await page.emulateMedia({ colorScheme: 'light' });
   await page.screenshot({ path: join(SHOTS, 'editor-4-two-hours.png') });
@@ -516,7 +586,9 @@ test('the overview, the wheel and two fingers move the view of a long source, an
   page = await openConsole({ browser, fleet, complaints, hasTouch: true });
   await openFile(page, makeTwoHours(folder));
   const view = async () => {
-    const [left, width] = await page.locator('.overview-frame').evaluate((it) => [it.style.left, it.style.width].map(parseFloat));
+    const [left, width] = await page
+      .locator('.overview-frame')
+      .evaluate((it) => [it.style.left, it.style.width].map(parseFloat));
     return { startMs: left * 72_000, lengthMs: width * 72_000 };
   };
   const first = await view();
@@ -541,10 +613,14 @@ test('the overview, the wheel and two fingers move the view of a long source, an
 
   const wide = await view();
   const touch = await page.context().newCDPSession(page);
-  const fingers = (type, apart) => touch.send('Input.dispatchTouchEvent', {
-    type,
-    touchPoints: apart === null ? [] : [-1, 1].map((side, id) => ({ x: lane.x + lane.width / 2 + side * apart, y: lane.y + 20, id })),
-  });
+  const fingers = (type, apart) =>
+    touch.send('Input.dispatchTouchEvent', {
+      type,
+      touchPoints:
+        apart === null
+          ? []
+          : [-1, 1].map((side, id) => ({ x: lane.x + lane.width / 2 + side * apart, y: lane.y + 20, id })),
+    });
   await fingers('touchStart', 40);
   for (const apart of [60, 80, 100, 120]) {
     await fingers('touchMove', apart);
@@ -585,12 +661,18 @@ test('no time is cut off, up to 9:59:59.9', timeout, async () => {
       await field(name).fill(name.startsWith('End') ? '9:59:59.9' : '9:59:49.9');
       await field(name).press('Enter');
     }
-    await page.evaluate(() => { document.querySelector('.at').value = '9:59:59.9'; });
+    await page.evaluate(() => {
+      document.querySelector('.at').value = '9:59:59.9';
+    });
     for (const font of ['', '"DejaVu Sans"', '"Noto Sans"', 'Arial, "Liberation Sans"']) {
-      await page.evaluate((family) => { document.documentElement.style.fontFamily = family; }, font);
-      const cut = await page.evaluate(() => [...document.querySelectorAll('.at, .time, .length, #export-all, .tick')]
-        .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth)
-        .map((it) => `${it.className} ${it.value ?? it.textContent}: ${it.scrollWidth} in ${it.clientWidth}`));
+      await page.evaluate((family) => {
+        document.documentElement.style.fontFamily = family;
+      }, font);
+      const cut = await page.evaluate(() =>
+        [...document.querySelectorAll('.at, .time, .length, #export-all, .tick')]
+          .filter((it) => it.checkVisibility() && it.scrollWidth > it.clientWidth)
+          .map((it) => `${it.className} ${it.value ?? it.textContent}: ${it.scrollWidth} in ${it.clientWidth}`),
+      );
       assert.deepEqual(cut, [], `${font} at ${viewport.width}`);
     }
     complaints.splice(0);
@@ -613,6 +695,28 @@ test('a file that does not play can still be marked by times, and the page says 
   await field('Start of clip-1').fill('5');
   await field('Start of clip-1').press('Enter');
   assert.deepEqual(await marks(page), ['clip-1 5000–15000']);
+});
+
+test('a stored video that was deleted is asked for again, and is not called unplayable', timeout, async () => {
+  page = await openConsole({ browser, fleet, complaints });
+  await openFile(page, makeSmallSource(join(folder, 'gone.mp4'), 4));
+  await page.keyboard.press('n');
+  const [before, { uri }] = [await marks(page), (await draftOf(page)).source];
+  const object = encodeURIComponent(uri.replace('gs://clipfleet-local/', ''));
+  const url = `http://${fleet.emulator}/storage/v1/b/clipfleet-local/o/${object}`;
+  assert.equal((await fetch(url, { method: 'DELETE' })).status, 204);
+  await page.reload();
+  await button('Choose the file again').waitFor();
+  assert.doesNotMatch(await page.locator('main').innerText(), /cannot play/);
+  await openFile(page, join(folder, 'gone.mp4'));
+  assert.deepEqual(await marks(page), before);
+
+  await button('Replace video').click();
+  await page.fill('#uri', 'gs://clipfleet-local/never.mp4');
+  await button('Open', { exact: true }).first().click();
+  await until('the page says so', async () => /never\.mp4 does not exist/.test(await page.locator('.unplayable').textContent()));
+  // The request of the video itself is logged by Chromium.
+  assert.ok(complaints.splice(0).every((text) => /Failed to load resource.*404|ERR_/.test(text)));
 });
 
 /* ---------- layout ---------- */

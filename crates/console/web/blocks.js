@@ -16,7 +16,8 @@ const MAX_DIAMONDS = 200;
 const BEFORE_END_MS = 40;
 
 /**
- * `axis` maps times to the lane: `percent(ms)`, `px(ms)`, `msAt(event)`, `snapper(key)`. `choose(key)` selects a clip and seeks to it.
+ * `axis` maps times to the lane: `percent(ms)`, `px(ms)`, `msAt(event)`, `snapper(key)`. `choose(key)` selects a clip
+ * and seeks to it.
  */
 export function createBlocks({ draft, lane, axis, seek, choose }) {
   const blocks = new Map();
@@ -37,7 +38,10 @@ export function createBlocks({ draft, lane, axis, seek, choose }) {
       draft.change(key, { endMs: Math.max(ms, clip().startMs + MIN_CLIP_MS) });
       seek(Math.max(clip().startMs, clip().endMs - BEFORE_END_MS));
     };
-    for (const [edge, set] of [[first, setStart], [last, setEnd]]) {
+    for (const [edge, set] of [
+      [first, setStart],
+      [last, setEnd],
+    ]) {
       edge.addEventListener('pointerdown', (event) => event.button === 0 && dragEdge(event, set));
       edge.addEventListener('focus', () => draft.select(key));
     }
@@ -52,8 +56,14 @@ export function createBlocks({ draft, lane, axis, seek, choose }) {
       const close = draft.gesture();
       followPointer(event, {
         move: (next) => set(snap(axis.msAt(next) - off, next)),
-        end: () => { snap.done(); close(); },
-        tap: () => { snap.done(); close(); },
+        end: () => {
+          snap.done();
+          close();
+        },
+        tap: () => {
+          snap.done();
+          close();
+        },
       });
     }
 
@@ -71,17 +81,34 @@ export function createBlocks({ draft, lane, axis, seek, choose }) {
         const by = byStart === 0 || (byEnd !== 0 && Math.abs(byEnd) < Math.abs(byStart)) ? byEnd : byStart;
         draft.move(key, to + by);
       };
-      const end = () => { snap.done(); close(); };
+      const end = () => {
+        snap.done();
+        close();
+      };
       followPointer(event, {
         move,
-        end: () => { end(); seek(clip().startMs); },
+        end: () => {
+          end();
+          seek(clip().startMs);
+        },
         cancel: end,
-        tap: () => { end(); (wasSelected ? seek(from) : choose(key)); },
+        tap: () => {
+          end();
+          wasSelected ? seek(from) : choose(key);
+        },
       });
     }
 
     block.addEventListener('pointerdown', (event) => event.button === 0 && dragBlock(event));
-    return { block, label, diamonds, first, last, start: createSlider(first, setStart), end: createSlider(last, setEnd) };
+    return {
+      block,
+      label,
+      diamonds,
+      first,
+      last,
+      start: createSlider(first, setStart),
+      end: createSlider(last, setEnd),
+    };
   }
 
   function showDiamonds(parts, clip) {
@@ -89,11 +116,13 @@ export function createBlocks({ draft, lane, axis, seek, choose }) {
     const drawn = path.map(({ atMs }) => `${(100 * atMs) / (clip.endMs - clip.startMs)}%`);
     if (parts.diamonds.dataset.drawn !== drawn.join()) {
       parts.diamonds.dataset.drawn = drawn.join();
-      parts.diamonds.replaceChildren(...drawn.map((left) => {
-        const diamond = h('i', {});
-        diamond.style.left = left;
-        return diamond;
-      }));
+      parts.diamonds.replaceChildren(
+        ...drawn.map((left) => {
+          const diamond = h('i', {});
+          diamond.style.left = left;
+          return diamond;
+        }),
+      );
     }
   }
 

@@ -7,7 +7,10 @@ import { button, clock, h, parseClock, span, write } from './ui.js';
 /** Ids of clips, as the fleet takes them. */
 const GOOD_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
-/** `choose(key)` selects a clip and seeks to it, `play(key)` plays it, `remove(key)` removes it; `seek(ms)` shows a new edge. */
+/**
+ * `choose(key)` selects a clip and seeks to it, `play(key)` plays it, `remove(key)` removes it; `seek(ms)` shows a new
+ * edge.
+ */
 export function createClips({ draft, choose, play, remove, seek }) {
   const list = h('ol', { class: 'clips' });
   const none = h('p', { class: 'hint' }, 'No clips yet. Drag on the timeline, or press N during playback.');
@@ -26,33 +29,61 @@ export function createClips({ draft, choose, play, remove, seek }) {
 
   function parseTime(text, wrong) {
     const ms = parseClock(text);
-    const hint = ms === null ? 'Enter a time like 1:15.3.' : late(ms) ?? wrong(ms);
+    const hint = ms === null ? 'Enter a time like 1:15.3.' : (late(ms) ?? wrong(ms));
     return hint === undefined ? { value: ms } : { hint };
   }
 
   function createRow(key) {
     const clip = () => draft.clip(key);
-    const setEdge = (edge) => (ms) => { draft.change(key, { [edge]: ms }); seek(ms); };
+    const setEdge = (edge) => (ms) => {
+      draft.change(key, { [edge]: ms });
+      seek(ms);
+    };
     const name = createField({
-      id: `name-${key}`, class: 'name', maxLength: 128,
-      parse: (text) => parseName(key, text), commit: (clipId) => draft.change(key, { clipId }),
+      id: `name-${key}`,
+      class: 'name',
+      maxLength: 128,
+      parse: (text) => parseName(key, text),
+      commit: (clipId) => draft.change(key, { clipId }),
     });
     const start = createField({
-      id: `start-${key}`, class: 'at', inputMode: 'decimal', commit: setEdge('startMs'),
-      parse: (text) => parseTime(text, (ms) => (ms > clip().endMs - MIN_CLIP_MS ? 'The start must come before the end.' : undefined)),
+      id: `start-${key}`,
+      class: 'at',
+      inputMode: 'decimal',
+      commit: setEdge('startMs'),
+      parse: (text) =>
+        parseTime(text, (ms) => (ms > clip().endMs - MIN_CLIP_MS ? 'The start must come before the end.' : undefined)),
     });
     const end = createField({
-      id: `end-${key}`, class: 'at', inputMode: 'decimal', commit: setEdge('endMs'),
-      parse: (text) => parseTime(text, (ms) => (ms < clip().startMs + MIN_CLIP_MS ? 'The end must come after the start.' : undefined)),
+      id: `end-${key}`,
+      class: 'at',
+      inputMode: 'decimal',
+      commit: setEdge('endMs'),
+      parse: (text) =>
+        parseTime(text, (ms) => (ms < clip().startMs + MIN_CLIP_MS ? 'The end must come after the start.' : undefined)),
     });
     const length = h('span', { class: 'soft length' });
     const go = button('play', 'Play this clip', () => play(key));
     const gone = button('bin', 'Remove', () => remove(key));
     const controls = [go, name.input, start.input, end.input, gone];
-    const item = h('li', { onfocusin: () => choose(key), onpointerdown: () => choose(key), onkeydown: (event) => walk(event, key) },
-      go, name.input, gone,
-      h('div', { class: 'range-of-clip' }, start.input, h('span', { class: 'soft', 'aria-hidden': 'true' }, '–'), end.input, length),
-      name.hint, start.hint, end.hint);
+    const item = h(
+      'li',
+      { onfocusin: () => choose(key), onpointerdown: () => choose(key), onkeydown: (event) => walk(event, key) },
+      go,
+      name.input,
+      gone,
+      h(
+        'div',
+        { class: 'range-of-clip' },
+        start.input,
+        h('span', { class: 'soft', 'aria-hidden': 'true' }, '–'),
+        end.input,
+        length,
+      ),
+      name.hint,
+      start.hint,
+      end.hint,
+    );
     return { item, name, start, end, length, go, gone, controls };
   }
 
@@ -84,7 +115,9 @@ export function createClips({ draft, choose, play, remove, seek }) {
     row.item.classList.toggle('selected', isSelected);
     row.item.toggleAttribute('aria-current', isSelected);
     const inTabOrder = draft.selected ? isSelected : index === 0;
-    row.controls.forEach((control) => { control.tabIndex = inTabOrder ? 0 : -1; });
+    row.controls.forEach((control) => {
+      control.tabIndex = inTabOrder ? 0 : -1;
+    });
   }
 
   function show() {

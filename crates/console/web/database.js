@@ -3,10 +3,11 @@
 const NAME = 'clipfleet';
 const STORES = ['uploads', 'thumbnails'];
 
-const settled = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
+const settled = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
 
 let opened = null;
 function open() {
@@ -33,7 +34,7 @@ export const putRecord = (store, key, value) => run(store, 'readwrite', (objects
 /** Deletes the records whose keys are not among `kept`. */
 export async function pruneRecords(kept) {
   for (const store of STORES) {
-    const keys = await run(store, 'readonly', (objects) => objects.getAllKeys()) ?? [];
+    const keys = (await run(store, 'readonly', (objects) => objects.getAllKeys())) ?? [];
     await Promise.all(keys.filter((key) => !kept.includes(key)).map((key) => deleteRecord(store, key)));
   }
 }

@@ -1,5 +1,5 @@
-// What a user is working on: the source, the marked clips, and how they are to come out. Every change is kept in the browser at
-// once and can be undone.
+// What a user is working on: the source, the marked clips, and how they are to come out. Every change is kept in the
+// browser at once and can be undone.
 
 import { Drafts, draftId } from './drafts.js';
 import { clamp } from './ui.js';
@@ -43,17 +43,35 @@ export class Draft extends EventTarget {
   /** Whether the browser kept the latest change. */
   kept = true;
 
-  get id() { return this.#source && draftId(this.#source); }
-  get source() { return this.#source; }
-  get clips() { return this.#state.clips; }
-  get output() { return this.#state.output; }
-  get selected() { return this.clip(this.#state.selected); }
+  get id() {
+    return this.#source && draftId(this.#source);
+  }
+  get source() {
+    return this.#source;
+  }
+  get clips() {
+    return this.#state.clips;
+  }
+  get output() {
+    return this.#state.output;
+  }
+  get selected() {
+    return this.clip(this.#state.selected);
+  }
   /** Milliseconds; 0 if unknown. */
-  get durationMs() { return this.source?.durationMs ?? 0; }
+  get durationMs() {
+    return this.source?.durationMs ?? 0;
+  }
   /** How far clips may reach. */
-  get endMs() { return this.durationMs || 24 * 3_600_000; }
-  get canUndo() { return this.#history.canUndo; }
-  get canRedo() { return this.#history.canRedo; }
+  get endMs() {
+    return this.durationMs || 24 * 3_600_000;
+  }
+  get canUndo() {
+    return this.#history.canUndo;
+  }
+  get canRedo() {
+    return this.#history.canRedo;
+  }
 
   clip(key) {
     return this.clips.find((clip) => clip.key === key) ?? null;
@@ -138,8 +156,12 @@ export class Draft extends EventTarget {
     };
   }
 
-  undo() { return this.#restore(this.#history.undo(this.#state)); }
-  redo() { return this.#restore(this.#history.redo(this.#state)); }
+  undo() {
+    return this.#restore(this.#history.undo(this.#state));
+  }
+  redo() {
+    return this.#restore(this.#history.redo(this.#state));
+  }
 
   #restore(state) {
     if (state) {
@@ -193,7 +215,8 @@ export class Draft extends EventTarget {
   setEdge(edge, ms) {
     const at = Math.round(ms);
     const { selected } = this;
-    const fits = selected && (edge === 'start' ? at <= selected.endMs - MIN_CLIP_MS : at >= selected.startMs + MIN_CLIP_MS);
+    const fits =
+      selected && (edge === 'start' ? at <= selected.endMs - MIN_CLIP_MS : at >= selected.startMs + MIN_CLIP_MS);
     if (fits) {
       this.change(selected.key, edge === 'start' ? { startMs: at } : { endMs: at });
       return null;
@@ -210,8 +233,8 @@ export class Draft extends EventTarget {
   #bounded(clip, before) {
     const startMs = Math.round(clamp(clip.startMs, 0, this.endMs - MIN_CLIP_MS));
     const endMs = Math.round(clamp(clip.endMs, startMs + MIN_CLIP_MS, Math.min(this.endMs, startMs + MAX_CLIP_MS)));
-    // Keyframes are times of the clip: when its start moves they stay where they are in the source. Those that are outside
-    // now are kept, so that a drag there and back loses none.
+    // Keyframes are times of the clip: when its start moves they stay where they are in the source. Those that are
+    // outside now are kept, so that a drag there and back loses none.
     const moved = clip.reframe === before.reframe ? startMs - before.startMs : 0;
     const keyframes = clip.reframe.keyframes.map((keyframe) => ({ ...keyframe, atMs: keyframe.atMs - moved }));
     return { ...clip, startMs, endMs, reframe: { ...clip.reframe, keyframes } };
@@ -270,7 +293,12 @@ export class Draft extends EventTarget {
   /** The clips as a request has them. */
   requested() {
     return this.clips.map((clip) => {
-      const { clipId, startMs, endMs, reframe: { mode, position, zoom } } = clip;
+      const {
+        clipId,
+        startMs,
+        endMs,
+        reframe: { mode, position, zoom },
+      } = clip;
       const fields = { auto_center: { position, zoom }, fit_blur: {}, crop_path: { keyframes: pathOf(clip) } }[mode];
       const audio = this.output.loudness ? { audio: { normalizeLoudness: {} } } : {};
       return { clipId, startMs, endMs, reframe: { mode, ...fields }, ...audio };

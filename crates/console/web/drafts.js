@@ -66,7 +66,10 @@ export class Drafts {
 
   #evict(kept) {
     const others = this.list().filter(({ id }) => id !== kept);
-    const order = [...others.filter(({ clips }) => clips.length > 0), ...others.filter(({ clips }) => clips.length === 0)];
+    const order = [
+      ...others.filter(({ clips }) => clips.length > 0),
+      ...others.filter(({ clips }) => clips.length === 0),
+    ];
     order.slice(MAX_DRAFTS - 1).forEach(({ id }) => this.remove(id));
   }
 

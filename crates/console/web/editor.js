@@ -20,9 +20,16 @@ const KEY_ZOOM = 2;
 /** `onReplace()` goes back to the choice of videos. `uploads` is null where nothing can be uploaded. */
 export function createEditor({ draft, settings, uploads, launch, onReplace }) {
   const playback = createPlayback({
-    draft, settings,
-    onTime: (ms, isPlaying) => { timeline.at(ms, isPlaying); framing.draw(); },
-    onPicture: (url) => { timeline.filmstrip.load(url); progress.playable(true); },
+    draft,
+    settings,
+    onTime: (ms, isPlaying) => {
+      timeline.at(ms, isPlaying);
+      framing.draw();
+    },
+    onPicture: (url) => {
+      timeline.filmstrip.load(url);
+      progress.playable(true);
+    },
     onUnplayable: () => progress.playable(false),
   });
   const { video, seek, hereMs } = playback;
@@ -98,31 +105,62 @@ export function createEditor({ draft, settings, uploads, launch, onReplace }) {
   const picture = h('div', { class: 'picture' }, video, framing.overlay, invitation, progress.curtain);
   const act = (text, onclick, key, more = {}) =>
     h('button', { type: 'button', class: 'plain', onclick, title: `Key ${key}`, ...more }, text);
-  const transport = h('div', { class: 'transport', role: 'group', 'aria-label': 'Playback' },
-    playback.controls, button('full', 'Full screen (F)', toggleFullScreen, { class: 'tool full' }),
+  const transport = h(
+    'div',
+    { class: 'transport', role: 'group', 'aria-label': 'Playback' },
+    playback.controls,
+    button('full', 'Full screen (F)', toggleFullScreen, { class: 'tool full' }),
     h('span', { class: 'grow' }),
     act('Set start', () => setEdge('start'), 'I'),
     act('Set end', () => setEdge('end'), 'O'),
-    act([icon('plus'), 'Mark clip'], add, 'N', { class: 'plain strong' }));
+    act([icon('plus'), 'Mark clip'], add, 'N', { class: 'plain strong' }),
+  );
 
   const title = h('h1', {});
   const undo = button('undo', 'Undo (Ctrl+Z)', () => draft.undo());
   const redo = button('redo', 'Redo (Ctrl+Shift+Z)', () => draft.redo());
-  const help = h('button', { type: 'button', class: 'tool', title: 'Keyboard shortcuts (?)', onclick: showHelp }, '?',
-    h('span', { class: 'unseen' }, ' Keyboard shortcuts'));
-  const head = h('div', { class: 'head' }, title, progress.line, h('span', { class: 'grow' }), undo, redo, help,
-    h('button', { type: 'button', class: 'plain', onclick: onReplace }, 'Replace video'));
+  const help = h(
+    'button',
+    { type: 'button', class: 'tool', title: 'Keyboard shortcuts (?)', onclick: showHelp },
+    '?',
+    h('span', { class: 'unseen' }, ' Keyboard shortcuts'),
+  );
+  const head = h(
+    'div',
+    { class: 'head' },
+    title,
+    progress.line,
+    h('span', { class: 'grow' }),
+    undo,
+    redo,
+    help,
+    h('button', { type: 'button', class: 'plain', onclick: onReplace }, 'Replace video'),
+  );
 
   const tabs = createTabs('Editor', [
     { id: 'clips', name: 'Clips', element: clips.element },
     { id: 'framing', name: 'Framing', element: framing.element },
     { id: 'output', name: 'Output', element: output.element },
   ]);
-  const go = h('button', { type: 'button', class: 'primary', id: 'export-all', title: 'Ctrl+Enter', onclick: exportAll });
-  const cancel = h('button', { type: 'button', class: 'plain', hidden: true, onclick: () => launch.cancel() }, 'Cancel');
+  const go = h('button', {
+    type: 'button',
+    class: 'primary',
+    id: 'export-all',
+    title: 'Ctrl+Enter',
+    onclick: exportAll,
+  });
+  const cancel = h(
+    'button',
+    { type: 'button', class: 'plain', hidden: true, onclick: () => launch.cancel() },
+    'Cancel',
+  );
   const note = h('p', { class: 'hint', role: 'status' });
-  const panel = h('section', { class: 'panel', 'aria-label': 'Clips and output' },
-    tabs.elements, h('div', { class: 'start' }, h('div', { class: 'pair' }, go, cancel), note));
+  const panel = h(
+    'section',
+    { class: 'panel', 'aria-label': 'Clips and output' },
+    tabs.elements,
+    h('div', { class: 'start' }, h('div', { class: 'pair' }, go, cancel), note),
+  );
   const stage = h('section', { class: 'stage', 'aria-label': 'Video' }, picture, transport, timeline.element);
   const element = h('div', { class: 'editor' }, head, progress.notice, h('div', { class: 'columns' }, stage, panel));
 
@@ -187,7 +225,7 @@ export function createEditor({ draft, settings, uploads, launch, onReplace }) {
 
   function show() {
     if (!draft.source) {
-      playback.pause();
+      playback.load(null, null);
       return;
     }
     playback.load(draft.source, uploads?.file ?? null);

@@ -10,7 +10,12 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
   const problem = h('p', { class: 'problem', role: 'alert' });
   // Outside of what is hidden while a video is open: it also serves "Choose the file again".
   const picker = h('input', {
-    type: 'file', id: 'file', class: 'unseen', accept: ACCEPTED, tabIndex: -1, 'aria-label': 'Video file',
+    type: 'file',
+    id: 'file',
+    class: 'unseen',
+    accept: ACCEPTED,
+    tabIndex: -1,
+    'aria-label': 'Video file',
     onclick: (event) => {
       if (hasFilePicker()) {
         event.preventDefault();
@@ -28,7 +33,12 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
   });
 
   const uri = h('input', {
-    type: 'text', id: 'uri', placeholder: 'gs://bucket/video.mp4', spellcheck: 'false', autocomplete: 'off', required: true,
+    type: 'text',
+    id: 'uri',
+    placeholder: 'gs://bucket/video.mp4',
+    spellcheck: 'false',
+    autocomplete: 'off',
+    required: true,
     oninput: () => uri.getAttribute('aria-invalid') === 'true' && parseUri(uri.value) && complain(''),
   });
 
@@ -37,28 +47,42 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
     uri.setAttribute('aria-invalid', String(text !== ''));
   }
 
-  const form = h('form', {
-    class: 'inline',
-    onsubmit: (event) => {
-      event.preventDefault();
-      const found = parseUri(uri.value);
-      complain(found ? '' : `The address must look like gs://bucket/video.mp4, not “${uri.value.trim()}”.`);
-      if (found) {
-        onUri(found);
-      }
+  const form = h(
+    'form',
+    {
+      class: 'inline',
+      onsubmit: (event) => {
+        event.preventDefault();
+        const found = parseUri(uri.value);
+        complain(found ? '' : `The address must look like gs://bucket/video.mp4, not “${uri.value.trim()}”.`);
+        if (found) {
+          onUri(found);
+        }
+      },
     },
-  },
-  h('label', { for: 'uri' }, settings.storage ? 'or open from Cloud Storage' : 'Open from Cloud Storage'),
-  uri, h('button', { type: 'submit', class: 'plain' }, 'Open'));
+    h('label', { for: 'uri' }, settings.storage ? 'or open from Cloud Storage' : 'Open from Cloud Storage'),
+    uri,
+    h('button', { type: 'submit', class: 'plain' }, 'Open'),
+  );
 
   const heading = h('h1', {}, 'Turn one video into all its shorts');
-  const drop = settings.storage && h('div', { class: 'drop' }, heading,
-    h('p', { class: 'with-mouse' }, 'Drop it here, it never leaves this machine.'),
-    h('p', { class: 'with-touch' }, 'It never leaves this machine.'),
-    h('button', { type: 'button', class: 'primary', onclick: () => picker.click() }, 'Choose a video'));
+  const drop =
+    settings.storage &&
+    h(
+      'div',
+      { class: 'drop' },
+      heading,
+      h('p', { class: 'with-mouse' }, 'Drop it here, it never leaves this machine.'),
+      h('p', { class: 'with-touch' }, 'It never leaves this machine.'),
+      h('button', { type: 'button', class: 'primary', onclick: () => picker.click() }, 'Choose a video'),
+    );
   const recent = h('ul', { class: 'recent' });
-  const recentSection = h('section', { class: 'card recents', 'aria-labelledby': 'recent-title' },
-    h('h2', { id: 'recent-title' }, 'Recent videos'), recent);
+  const recentSection = h(
+    'section',
+    { class: 'card recents', 'aria-labelledby': 'recent-title' },
+    h('h2', { id: 'recent-title' }, 'Recent videos'),
+    recent,
+  );
   const welcome = h('div', { class: 'welcome' }, drop || heading, form, problem, recentSection);
   const element = h('div', { class: 'entrance' }, settings.storage && picker, welcome);
 
@@ -73,11 +97,18 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
 
   function recentRow(draft) {
     const { id, source, clips, savedAt } = draft;
-    return h('li', {}, thumbnail(id),
-      h('button', { type: 'button', class: 'open', onclick: () => onDraft(id) },
+    return h(
+      'li',
+      {},
+      thumbnail(id),
+      h(
+        'button',
+        { type: 'button', class: 'open', onclick: () => onDraft(id) },
         h('span', { class: 'name' }, source.name),
-        h('span', { class: 'soft' }, `${count(clips.length, 'clip')} · ${moment(savedAt)}`)),
-      button('bin', `Remove ${source.name}`, () => remove(draft)));
+        h('span', { class: 'soft' }, `${count(clips.length, 'clip')} · ${moment(savedAt)}`),
+      ),
+      button('bin', `Remove ${source.name}`, () => remove(draft)),
+    );
   }
 
   function showRecent() {

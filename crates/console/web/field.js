@@ -9,7 +9,12 @@ import { h, write } from './ui.js';
 export function createField({ id, parse, commit, ...properties }) {
   const hint = h('p', { class: 'problem', id: `${id}-hint`, role: 'alert' });
   const input = h('input', {
-    type: 'text', id, spellcheck: 'false', autocomplete: 'off', 'aria-describedby': hint.id, ...properties,
+    type: 'text',
+    id,
+    spellcheck: 'false',
+    autocomplete: 'off',
+    'aria-describedby': hint.id,
+    ...properties,
     onchange: () => accept(),
     oninput: () => isInvalid() && complain(parse(input.value).hint),
     onkeydown: (event) => event.key === 'Escape' && revert(),

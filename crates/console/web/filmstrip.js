@@ -1,5 +1,5 @@
-// Thumbnails along the timeline, drawn from a second, hidden video: one seek at a time, only what is visible, and never while the
-// user's own video plays or seeks.
+// Thumbnails along the timeline, drawn from a second, hidden video: one seek at a time, only what is visible, and never
+// while the user's own video plays or seeks.
 
 import { h } from './ui.js';
 
@@ -9,16 +9,26 @@ export const STRIP_PX = 40;
 /** Thumbnails kept: some screens full. At 2 x 40 x 71 pixels they take 6 MB. */
 const MAX_THUMBNAILS = 240;
 
-/** Distances between thumbnails, milliseconds. Fixed ones, so that panning and zooming find the same thumbnails again. */
+/**
+ * Distances between thumbnails, milliseconds. Fixed ones, so that panning and zooming find the same thumbnails again.
+ */
 const STEPS_MS = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000, 600_000, 1_200_000];
 
 /** A seek that takes longer is given up: some files cannot be sought. */
 const SEEK_TIMEOUT_MS = 4_000;
 
-const once = (target, kind) => new Promise((resolve, reject) => {
-  const timer = setTimeout(() => reject(new Error(`no ${kind}`)), SEEK_TIMEOUT_MS);
-  target.addEventListener(kind, () => { clearTimeout(timer); resolve(); }, { once: true });
-});
+const once = (target, kind) =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no ${kind}`)), SEEK_TIMEOUT_MS);
+    target.addEventListener(
+      kind,
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
 
 /** `isBusy()` says whether the user's video needs the decoder. */
 export function createFilmstrip({ isBusy }) {
@@ -30,7 +40,8 @@ export function createFilmstrip({ isBusy }) {
   const ratio = () => (video.videoWidth > 0 ? video.videoWidth / video.videoHeight : 16 / 9);
   const tilePx = () => Math.max(16, STRIP_PX * ratio());
   /** The longest distance that leaves no gap between thumbnails. */
-  const stepMs = () => STEPS_MS.findLast((step) => (step / view.lengthMs) * canvas.clientWidth <= tilePx()) ?? STEPS_MS[0];
+  const stepMs = () =>
+    STEPS_MS.findLast((step) => (step / view.lengthMs) * canvas.clientWidth <= tilePx()) ?? STEPS_MS[0];
 
   /** The times whose thumbnails are visible. */
   function times() {
@@ -115,7 +126,10 @@ export function createFilmstrip({ isBusy }) {
     const sought = once(video, 'seeked');
     video.currentTime = Math.min(ms + stepMs() / 4, Math.max(0, durationMs - 50)) / 1_000;
     await sought;
-    const bitmap = await createImageBitmap(video, { resizeHeight: STRIP_PX * 2, resizeWidth: Math.round(tilePx() * 2) });
+    const bitmap = await createImageBitmap(video, {
+      resizeHeight: STRIP_PX * 2,
+      resizeWidth: Math.round(tilePx() * 2),
+    });
     if (of !== generation) {
       bitmap.close();
       return;

@@ -1,4 +1,5 @@
-// What of the picture a clip shows: the window drawn over the video, by the fleet's own geometry, and what comes out beside it.
+// What of the picture a clip shows: the window drawn over the video, by the fleet's own geometry, and what comes out
+// beside it.
 
 import { pathOf } from './draft.js';
 import { followPointer } from './pointer.js';
@@ -32,8 +33,14 @@ export function createFraming({ draft, video, nowMs, seek }) {
   let close = () => {};
   const range = (id, name, low, high) => {
     const input = h('input', {
-      type: 'range', id, min: low, max: high, step: 0.5,
-      onpointerdown: () => { close = draft.gesture(); },
+      type: 'range',
+      id,
+      min: low,
+      max: high,
+      step: 0.5,
+      onpointerdown: () => {
+        close = draft.gesture();
+      },
       onchange: () => close(),
       oninput: () => set({ [id]: Number(input.value) }),
     });
@@ -48,14 +55,28 @@ export function createFraming({ draft, video, nowMs, seek }) {
   const place = h('span', { class: 'soft' });
   const addKeyframe = plain('Add keyframe', () => set({}));
   const removeKeyframe = plain('Remove', dropKeyframe, { 'aria-label': 'Remove keyframe' });
-  const keyframes = h('div', { class: 'keyframes' },
+  const keyframes = h(
+    'div',
+    { class: 'keyframes' },
     h('div', { class: 'pair steps', role: 'group', 'aria-label': 'Keyframes' }, back, place, forth),
-    h('div', { class: 'pair' }, addKeyframe, removeKeyframe));
+    h('div', { class: 'pair' }, addKeyframe, removeKeyframe),
+  );
   const all = plain('Apply to all clips', () => draft.frameAllLike(draft.selected.key));
   const none = h('p', { class: 'hint' }, 'Mark or select a clip to frame it.');
-  const knobs = h('div', { class: 'knobs' },
-    h('div', { class: 'choice', role: 'radiogroup', 'aria-label': 'Framing mode' }, modes.map((it) => it.element)),
-    meaning, position.element, zoom.element, keyframes, all);
+  const knobs = h(
+    'div',
+    { class: 'knobs' },
+    h(
+      'div',
+      { class: 'choice', role: 'radiogroup', 'aria-label': 'Framing mode' },
+      modes.map((it) => it.element),
+    ),
+    meaning,
+    position.element,
+    zoom.element,
+    keyframes,
+    all,
+  );
   const element = h('div', {}, none, h('div', { class: 'framed' }, knobs, monitor));
 
   const target = () => outputSize(draft.output.quality, draft.output.aspect);
@@ -104,7 +125,9 @@ export function createFraming({ draft, video, nowMs, seek }) {
   /** The keyframe before or after this moment. */
   function neighbour(way) {
     const from = clipMs();
-    const ahead = pathOf(draft.selected).filter(({ atMs }) => (way > 0 ? atMs > from + SAME_MS : atMs < from - SAME_MS));
+    const ahead = pathOf(draft.selected).filter(({ atMs }) =>
+      way > 0 ? atMs > from + SAME_MS : atMs < from - SAME_MS,
+    );
     return way > 0 ? ahead[0] : ahead.at(-1);
   }
 
@@ -157,7 +180,9 @@ export function createFraming({ draft, video, nowMs, seek }) {
     if (region) {
       const { left, top, width: w, height: hi } = region;
       shade.setAttribute('d', `M0 0H${width}V${height}H0ZM${left} ${top}h${w}v${hi}h${-w}Z`);
-      Object.entries({ x: left, y: top, width: w, height: hi }).forEach(([name, value]) => frame.setAttribute(name, value));
+      Object.entries({ x: left, y: top, width: w, height: hi }).forEach(([name, value]) =>
+        frame.setAttribute(name, value),
+      );
       // Read by tests.
       overlay.dataset.window = [left, top, w, hi].join(' ');
     }
@@ -212,7 +237,10 @@ export function createFraming({ draft, video, nowMs, seek }) {
 
   function showValues() {
     const { position: p, zoom: z } = placed();
-    const rows = [[position, p, `${Math.round(p)} %`], [zoom, z, `${(z / 100).toFixed(2)} ×`]];
+    const rows = [
+      [position, p, `${Math.round(p)} %`],
+      [zoom, z, `${(z / 100).toFixed(2)} ×`],
+    ];
     for (const [{ input, output }, value, text] of rows) {
       if (Number(input.value) !== Math.round(value * 2) / 2) {
         input.value = value;
@@ -236,7 +264,9 @@ export function createFraming({ draft, video, nowMs, seek }) {
       return;
     }
     const { mode } = selected.reframe;
-    modes.forEach((it) => { it.input.checked = it.mode === mode; });
+    modes.forEach((it) => {
+      it.input.checked = it.mode === mode;
+    });
     write(meaning, MEANING[mode]);
     position.element.hidden = mode === 'fit_blur';
     zoom.element.hidden = mode === 'fit_blur';

@@ -35,7 +35,11 @@ const GROUPS = {
   ],
 };
 
-const ACTIONS = new Map(Object.values(GROUPS).flat().flatMap(({ action, keys }) => keys.map((key) => [key, action])));
+const ACTIONS = new Map(
+  Object.values(GROUPS)
+    .flat()
+    .flatMap(({ action, keys }) => keys.map((key) => [key, action])),
+);
 
 /** Keys that a focused control uses itself. */
 const OF_CONTROLS = /^( |enter|arrow.*|home|end|page.*)$/;
@@ -54,7 +58,9 @@ function actionOf(event) {
     return undefined;
   }
   if (event.ctrlKey || event.metaKey) {
-    return isEdited(event.target) && key !== 'enter' ? undefined : ACTIONS.get(`Mod+${event.shiftKey ? 'Shift+' : ''}${key}`);
+    return isEdited(event.target) && key !== 'enter'
+      ? undefined
+      : ACTIONS.get(`Mod+${event.shiftKey ? 'Shift+' : ''}${key}`);
   }
   return isTyping(event.target) || usesKey(event.target, key) ? undefined : ACTIONS.get(key);
 }
@@ -72,14 +78,35 @@ export function listenToKeys({ actions, isActive }) {
 
 /** Opens the list of keys. */
 export function showHelp() {
-  const list = ([title, entries]) => h('section', {}, h('h3', {}, title),
-    h('dl', {}, entries.flatMap(({ shown, does }) => [
-      h('dt', {}, shown.map((key) => h('kbd', {}, key))), h('dd', {}, does),
-    ])));
-  const dialog = h('dialog', { class: 'dialog help', 'aria-labelledby': 'keys-title' },
+  const list = ([title, entries]) =>
+    h(
+      'section',
+      {},
+      h('h3', {}, title),
+      h(
+        'dl',
+        {},
+        entries.flatMap(({ shown, does }) => [
+          h(
+            'dt',
+            {},
+            shown.map((key) => h('kbd', {}, key)),
+          ),
+          h('dd', {}, does),
+        ]),
+      ),
+    );
+  const dialog = h(
+    'dialog',
+    { class: 'dialog help', 'aria-labelledby': 'keys-title' },
     h('h2', { id: 'keys-title' }, 'Keyboard shortcuts'),
-    h('div', { class: 'keys', tabIndex: 0, role: 'group', 'aria-label': 'List of keys' }, Object.entries(GROUPS).map(list)),
-    h('form', { method: 'dialog', class: 'pair end' }, h('button', { class: 'plain' }, 'Close')));
+    h(
+      'div',
+      { class: 'keys', tabIndex: 0, role: 'group', 'aria-label': 'List of keys' },
+      Object.entries(GROUPS).map(list),
+    ),
+    h('form', { method: 'dialog', class: 'pair end' }, h('button', { class: 'plain' }, 'Close')),
+  );
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -1,5 +1,5 @@
-// The start of an export as one state: idle, waiting for the upload, or submitting. One press makes one batch, also when the page is
-// loaded again or an answer is lost in between.
+// The start of an export as one state: idle, waiting for the upload, or submitting. One press makes one batch, also
+// when the page is loaded again or an answer is lost in between.
 
 import { exportAll, newBatchId } from './clipfleet.js';
 import { announce, count } from './ui.js';
@@ -119,12 +119,17 @@ export class Launch extends EventTarget {
     if (started > 0) {
       announce(`${count(started, 'clip')} started`);
       this.#onStarted(batchId, started);
-      await new Promise((resolve) => { setTimeout(resolve, DOUBLE_PRESS_MS); });
+      await new Promise((resolve) => {
+        setTimeout(resolve, DOUBLE_PRESS_MS);
+      });
     }
     this.#become('idle', said.filter(Boolean).join(' '));
   }
 
-  /** The same request again keeps its id: if only the answer was lost, the server finds the batch and makes no second one. */
+  /**
+   * The same request again keeps its id: if only the answer was lost, the server finds the batch and makes no second
+   * one.
+   */
   #batchIdOf(request) {
     if (JSON.stringify(this.#unanswered?.request) !== JSON.stringify(request)) {
       this.#unanswered = { batchId: newBatchId(), request };
@@ -145,7 +150,7 @@ function windowsOf(clips) {
 /** Why clips were refused, each reason once; with the clip's name where the reason is about that clip. */
 function reasons(refused, started) {
   const about = ({ clipId, reason: { message } }) =>
-    (started > 0 || /^(start|end|clip)/.test(message) ? `${clipId}: ${message}.` : `${message}.`);
+    started > 0 || /^(start|end|clip)/.test(message) ? `${clipId}: ${message}.` : `${message}.`;
   return new Set(refused.map(about));
 }
 

@@ -1,4 +1,5 @@
-// The whole source above the timeline: every clip, the part that the timeline shows, and the playhead. A drag moves that part.
+// The whole source above the timeline: every clip, the part that the timeline shows, and the playhead. A drag moves
+// that part.
 
 import { followPointer } from './pointer.js';
 import { clamp, h } from './ui.js';
@@ -35,15 +36,19 @@ export function createOverview({ draft, lengthMs, panTo, seek }) {
     view = shown;
     frame.style.left = percent(view.startMs);
     frame.style.width = percent(view.lengthMs);
-    clips.replaceChildren(...draft.clips.map((clip) => {
-      const mark = h('i', { class: clip === draft.selected ? 'selected' : null });
-      mark.style.left = percent(clip.startMs);
-      mark.style.width = percent(clip.endMs - clip.startMs);
-      return mark;
-    }));
+    clips.replaceChildren(
+      ...draft.clips.map((clip) => {
+        const mark = h('i', { class: clip === draft.selected ? 'selected' : null });
+        mark.style.left = percent(clip.startMs);
+        mark.style.width = percent(clip.endMs - clip.startMs);
+        return mark;
+      }),
+    );
   }
 
-  const at = (ms) => { needle.style.left = percent(ms); };
+  const at = (ms) => {
+    needle.style.left = percent(ms);
+  };
 
   return { element, show, at };
 }

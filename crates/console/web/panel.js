@@ -4,11 +4,26 @@ import { h, write } from './ui.js';
 
 /** `pages` are `{id, name, element}`; returns `name(id, text)` to change a tab's text, and `open(id)`. */
 export function createTabs(label, pages) {
-  const tabs = pages.map(({ id, name }) => h('button', {
-    type: 'button', role: 'tab', id: `tab-${id}`, 'aria-controls': `page-${id}`, onclick: () => open(id),
-  }, name));
+  const tabs = pages.map(({ id, name }) =>
+    h(
+      'button',
+      {
+        type: 'button',
+        role: 'tab',
+        id: `tab-${id}`,
+        'aria-controls': `page-${id}`,
+        onclick: () => open(id),
+      },
+      name,
+    ),
+  );
   const panels = pages.map(({ id, element }) =>
-    h('div', { class: 'page', role: 'tabpanel', id: `page-${id}`, 'aria-labelledby': `tab-${id}`, hidden: true }, element));
+    h(
+      'div',
+      { class: 'page', role: 'tabpanel', id: `page-${id}`, 'aria-labelledby': `tab-${id}`, hidden: true },
+      element,
+    ),
+  );
   const list = h('div', { class: 'tabs', role: 'tablist', 'aria-label': label, onkeydown: walk }, tabs);
 
   /** On a phone the panel is a sheet: another press of its open tab makes it low. */

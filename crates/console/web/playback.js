@@ -3,7 +3,10 @@
 import { storedUrl } from './source.js';
 import { button, clock, h, icon, write } from './ui.js';
 
-/** A frame shown for longer is a standstill: the fleet shows it at the start of a clip that starts meanwhile, milliseconds. */
+/**
+ * A frame shown for longer is a standstill: the fleet shows it at the start of a clip that starts meanwhile,
+ * milliseconds.
+ */
 const STANDSTILL_MS = 500;
 
 /** Browsers learn the length of a recording without one (MediaRecorder's) by going to its end. */
@@ -12,7 +15,10 @@ const FAR_AWAY = 1e7;
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2, 4];
 const MAX_SHUTTLE = 4;
 
-/** The step to the next frame until the source's own is known, milliseconds: of 60 fps, which misses no frame of slower ones. */
+/**
+ * The step to the next frame until the source's own is known, milliseconds: of 60 fps, which misses no frame of slower
+ * ones.
+ */
 const FIRST_FRAME_MS = 1_000 / 60;
 /** Attempts to reach the next frame: of a source with 5 fps it is 12 steps away. */
 const MAX_FRAME_STEPS = 13;
@@ -40,13 +46,20 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
     return since > 0 && since <= STANDSTILL_MS && !video.seeking ? shownSinceMs : hereMs();
   }
 
-  function seek(ms) {
+  function goTo(ms) {
     if (Number.isFinite(video.duration) && video.duration > 0) {
       video.currentTime = Math.min(ms / 1_000, video.duration);
     } else {
       typedMs = Math.max(0, ms);
       tick();
     }
+  }
+
+  /** Goes where the user wants to be, also out of a loop. */
+  function seek(ms) {
+    looping = null;
+    goTo(ms);
+    showState();
   }
 
   /* ---------- playing ---------- */
@@ -78,7 +91,7 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
       return;
     }
     looping = key;
-    seek(draft.clip(key).startMs);
+    goTo(draft.clip(key).startMs);
     start(Number(speed.value));
     showState();
   }
@@ -112,16 +125,25 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
 
   function loop() {
     const clip = looping === null ? null : draft.clip(looping);
-    if (clip && !video.paused && !video.seeking && (hereMs() >= clip.endMs || hereMs() < clip.startMs - STANDSTILL_MS)) {
-      seek(clip.startMs);
+    if (
+      clip &&
+      !video.paused &&
+      !video.seeking &&
+      (hereMs() >= clip.endMs || hereMs() < clip.startMs - STANDSTILL_MS)
+    ) {
+      goTo(clip.startMs);
     }
   }
 
   /* ---------- single frames ---------- */
-  const nextFrame = () => new Promise((resolve) => {
-    const timer = setTimeout(resolve, FRAME_TIMEOUT_MS);
-    video.requestVideoFrameCallback?.(() => { clearTimeout(timer); resolve(); });
-  });
+  const nextFrame = () =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, FRAME_TIMEOUT_MS);
+      video.requestVideoFrameCallback?.(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
 
   // Presses that arrive while a frame is sought.
   let [stepping, steps] = [false, 0];
@@ -135,7 +157,7 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
     pause();
     while (steps !== 0) {
       const next = Math.sign(steps);
-      await (shownSinceMs === null ? seek(hereMs() + next * frameMs) : next > 0 ? stepForward() : stepBack());
+      await (shownSinceMs === null ? goTo(hereMs() + next * frameMs) : next > 0 ? stepForward() : stepBack());
       steps -= Math.sign(steps);
     }
     stepping = false;
@@ -143,10 +165,14 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
 
   async function stepForward() {
     const from = shownSinceMs;
-    for (let tries = 1; tries <= MAX_FRAME_STEPS && shownSinceMs === from && from + tries * frameMs < draft.endMs; tries += 1) {
+    for (
+      let tries = 1;
+      tries <= MAX_FRAME_STEPS && shownSinceMs === from && from + tries * frameMs < draft.endMs;
+      tries += 1
+    ) {
       const shown = nextFrame();
       // A millisecond inside the frame, since times in files are rounded.
-      seek(from + tries * frameMs + 1);
+      goTo(from + tries * frameMs + 1);
       await shown;
     }
     if (shownSinceMs > from) {
@@ -156,14 +182,20 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
 
   async function stepBack() {
     const shown = nextFrame();
-    seek(Math.max(0, shownSinceMs - 1));
+    goTo(Math.max(0, shownSinceMs - 1));
     await shown;
   }
 
   function frameShown(now, { mediaTime, presentedFrames }) {
     const ms = mediaTime * 1_000;
     const since = ms - shownSinceMs;
-    if (presentedFrames === frameShown.count + 1 && since > 1 && since <= STANDSTILL_MS && !video.paused && video.playbackRate <= 1) {
+    if (
+      presentedFrames === frameShown.count + 1 &&
+      since > 1 &&
+      since <= STANDSTILL_MS &&
+      !video.paused &&
+      video.playbackRate <= 1
+    ) {
       frameMs = since;
     }
     [shownSinceMs, frameShown.count] = [ms, presentedFrames];
@@ -178,11 +210,29 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
   const playSelected = button('loop', 'Play clip in a loop (P)', () => draft.selected && playClip(draft.selected.key));
   const mute = button('volume', 'Mute (M)', toggleMute, { class: 'tool mute' });
   const volume = h('input', {
-    type: 'range', class: 'volume', min: 0, max: 1, step: 0.05, value: 1, 'aria-label': 'Volume',
-    oninput: () => { video.volume = Number(volume.value); video.muted = video.volume === 0; },
+    type: 'range',
+    class: 'volume',
+    min: 0,
+    max: 1,
+    step: 0.05,
+    value: 1,
+    'aria-label': 'Volume',
+    oninput: () => {
+      video.volume = Number(volume.value);
+      video.muted = video.volume === 0;
+    },
   });
-  const speed = h('select', { class: 'speed', 'aria-label': 'Speed', onchange: () => { video.playbackRate = Number(speed.value); } },
-    SPEEDS.map((rate) => h('option', { value: rate, selected: rate === 1 }, `${rate}×`)));
+  const speed = h(
+    'select',
+    {
+      class: 'speed',
+      'aria-label': 'Speed',
+      onchange: () => {
+        video.playbackRate = Number(speed.value);
+      },
+    },
+    SPEEDS.map((rate) => h('option', { value: rate, selected: rate === 1 }, `${rate}×`)),
+  );
   const controls = [play, time, playSelected, mute, volume, speed];
 
   function toggleMute() {
@@ -205,7 +255,12 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
     rename(mute, video.muted ? 'muted' : 'volume', video.muted ? 'Unmute (M)' : 'Mute (M)');
     volume.value = video.muted ? 0 : video.volume;
   });
-  ['play', 'pause'].forEach((kind) => video.addEventListener(kind, () => { showState(); tick(); }));
+  ['play', 'pause'].forEach((kind) =>
+    video.addEventListener(kind, () => {
+      showState();
+      tick();
+    }),
+  );
 
   /* ---------- the picture ---------- */
   let [loaded, objectUrl] = [null, null];
@@ -252,7 +307,10 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
     }
   }
 
-  video.addEventListener('loadedmetadata', () => { learnLength(); learnSize(); });
+  video.addEventListener('loadedmetadata', () => {
+    learnLength();
+    learnSize();
+  });
   video.addEventListener('durationchange', learnLength);
   video.addEventListener('resize', learnSize);
   video.addEventListener('error', () => video.getAttribute('src') && onUnplayable());
@@ -270,6 +328,20 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
   }
 
   return {
-    video, controls, play, hereMs, startMs, seek, pause, toggle, playClip, shuttle, step, toggleMute, load, tick, showState,
+    video,
+    controls,
+    play,
+    hereMs,
+    startMs,
+    seek,
+    pause,
+    toggle,
+    playClip,
+    shuttle,
+    step,
+    toggleMute,
+    load,
+    tick,
+    showState,
   };
 }

@@ -7,13 +7,15 @@ const TAP_PX = 4;
 const active = new Set();
 
 /**
- * Follows the pointer of `event`, which pressed `event.currentTarget`. `move(event)` is called once it is a drag, `end(event)` at a
- * drag's end, `tap(event)` instead if it did not move, and `cancel()` if the browser or a second finger ends it.
+ * Follows the pointer of `event`, which pressed `event.currentTarget`. `move(event)` is called once it is a drag,
+ * `end(event)` at a drag's end, `tap(event)` instead if it did not move, and `cancel()` if the browser or a second
+ * finger ends it.
  */
 export function followPointer(event, { move, end = () => {}, tap = () => {}, cancel = end }) {
   const target = event.currentTarget;
   const listeners = new AbortController();
-  const listen = (kind, react) => target.addEventListener(kind, (next) => next.pointerId === event.pointerId && react(next), listeners);
+  const listen = (kind, react) =>
+    target.addEventListener(kind, (next) => next.pointerId === event.pointerId && react(next), listeners);
   let isDrag = false;
   const finish = () => {
     listeners.abort();
@@ -50,15 +52,19 @@ export function listenToPinch(element, pinch) {
     const [a, b] = [...fingers.values()];
     return { apart: Math.max(10, Math.abs(a - b)), x: (a + b) / 2 };
   };
-  element.addEventListener('pointerdown', (event) => {
-    if (event.pointerType === 'touch') {
-      fingers.set(event.pointerId, event.clientX);
-      if (fingers.size === 2) {
-        cancelDrags();
-        event.stopPropagation();
+  element.addEventListener(
+    'pointerdown',
+    (event) => {
+      if (event.pointerType === 'touch') {
+        fingers.set(event.pointerId, event.clientX);
+        if (fingers.size === 2) {
+          cancelDrags();
+          event.stopPropagation();
+        }
       }
-    }
-  }, { capture: true });
+    },
+    { capture: true },
+  );
   element.addEventListener('pointermove', (event) => {
     if (fingers.has(event.pointerId)) {
       const before = fingers.size === 2 ? measure() : null;

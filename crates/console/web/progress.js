@@ -19,16 +19,23 @@ export function createProgress({ draft, settings, uploads }) {
 
   const curtain = h('p', { class: 'unplayable', hidden: true });
   let isPlayable = true;
+  // Whether the bucket was asked and has no such object.
+  let isGone = false;
 
   function problemText() {
     const { name } = draft.source;
     switch (uploads?.state) {
-      case 'failed': return uploads.problem;
+      case 'failed':
+        return uploads.problem;
       case 'missing': {
         const why = uploads.problem || `The upload stopped at ${Math.floor(uploads.share * 100)} %.`;
-        return `${why} ${uploads.handle ? 'Continue' : `Choose ${name} again`} to go on from there. Your clips are kept.`;
+        const remedy = uploads.handle ? 'Continue' : `Choose ${name} again`;
+        return `${why} ${remedy} to go on from there. Your clips are kept.`;
       }
-      default: return draft.kept ? '' : 'This browser does not keep your clips: its storage is full or not allowed. A reload loses them.';
+      default:
+        return draft.kept
+          ? ''
+          : 'This browser does not keep your clips: its storage is full or not allowed. A reload loses them.';
     }
   }
 
@@ -41,6 +48,9 @@ export function createProgress({ draft, settings, uploads }) {
     if (stored && !uploads?.file && !storedUrl(settings.storage, uri)) {
       return 'No preview: this page cannot read the bucket. Clips can be marked by their times.';
     }
+    if (isGone) {
+      return `${uri} does not exist, or this page may not read it.`;
+    }
     return isPlayable ? '' : unplayableText();
   }
 
@@ -49,8 +59,10 @@ export function createProgress({ draft, settings, uploads }) {
     const { bytes, durationMs } = draft.source;
     const known = [bytes && size(bytes), durationMs && clock(durationMs)].filter(Boolean).join(', ');
     const kind = uploads?.file?.type || 'type unknown';
-    return `This browser cannot play ${draft.source.name} (${[known, kind].filter(Boolean).join(', ')}). `
-      + 'The fleet may still be able to read it: mark clips by their times.';
+    return (
+      `This browser cannot play ${draft.source.name} (${[known, kind].filter(Boolean).join(', ')}). ` +
+      'The fleet may still be able to read it: mark clips by their times.'
+    );
   }
 
   function show() {
@@ -70,10 +82,12 @@ export function createProgress({ draft, settings, uploads }) {
     curtain.hidden = hidden === '';
   }
 
-  /** Whether the browser plays the source. */
-  function playable(yes) {
-    isPlayable = yes;
-    if (draft.source) {
+  /** Whether the browser plays the source. What it does not play may not be there at all. */
+  async function playable(yes) {
+    const { source } = draft;
+    isGone = !yes && Boolean(uploads) && !uploads.file && (await uploads.find(source).catch(() => undefined)) === null;
+    if (draft.source?.uri === source?.uri && source) {
+      isPlayable = yes;
       show();
     }
   }

@@ -1,5 +1,5 @@
-// Google's resumable uploads (JSON API, `uploadType=resumable`): a session takes chunks and says how far it got, so that an upload
-// continues after a lost connection or a reload.
+// Google's resumable uploads (JSON API, `uploadType=resumable`): a session takes chunks and says how far it got, so
+// that an upload continues after a lost connection or a reload.
 
 /** Bytes of a request; a multiple of 256 KiB, as the protocol demands. What a broken connection costs at most. */
 export const CHUNK_BYTES = 8 * 1_024 * 1_024;
@@ -16,10 +16,18 @@ class UploadError extends Error {
   }
 }
 
-const pause = (ms, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener('abort', () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
-});
+const pause = (ms, signal) =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
+  });
 
 /** Begins a session; returns its URI. */
 async function begin({ storage, object, file, signal }) {
@@ -71,8 +79,8 @@ function put(session, { range, body, size, signal, onProgress = () => {} }) {
 }
 
 /**
- * Stores `file`, from where `session` is if there is one. `onStored` is given the session's URI and the number of stored bytes after
- * each request, and `onProgress` the number of bytes that are stored or on their way.
+ * Stores `file`, from where `session` is if there is one. `onStored` is given the session's URI and the number of
+ * stored bytes after each request, and `onProgress` the number of bytes that are stored or on their way.
  */
 export async function upload({ storage, object, file, session, signal, onStored, onProgress }) {
   const { size } = file;
@@ -89,7 +97,11 @@ export async function upload({ storage, object, file, session, signal, onStored,
         const from = stored;
         const body = file.slice(from, end);
         stored = await put(uri, {
-          range: `bytes ${from}-${end - 1}/${size}`, body, size, signal, onProgress: (sent) => onProgress(from + sent),
+          range: `bytes ${from}-${end - 1}/${size}`,
+          body,
+          size,
+          signal,
+          onProgress: (sent) => onProgress(from + sent),
         });
       }
       failures = 0;

@@ -22,12 +22,16 @@ export function parseUri(text) {
 /** Where the preview of a stored source is read from; null where this page cannot read it. */
 export function storedUrl(storage, uri) {
   const found = parseUri(uri ?? '');
-  return storage && found ? `${storage.url}/storage/v1/b/${found.bucket}/o/${encodeURIComponent(found.object)}?alt=media` : null;
+  return storage && found
+    ? `${storage.url}/storage/v1/b/${found.bucket}/o/${encodeURIComponent(found.object)}?alt=media`
+    : null;
 }
 
 /** Lets the user pick a file. `onFile(file, handle)`; browsers with handles can read the file again after a reload. */
 export async function pickFile(onFile) {
-  const types = [{ description: 'Videos', accept: { 'video/*': ['.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.ts', '.mts'] } }];
+  const types = [
+    { description: 'Videos', accept: { 'video/*': ['.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.ts', '.mts'] } },
+  ];
   try {
     const [handle] = await showOpenFilePicker({ types });
     onFile(await handle.getFile(), handle);

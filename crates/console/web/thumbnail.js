@@ -9,9 +9,14 @@ const QUALITY = 0.7;
 
 /** Keeps what the video shows now. Only of a local file: the page may not read pictures from another server. */
 export async function keepThumbnail(id, video) {
-  const canvas = h('canvas', { width: WIDTH_PX, height: Math.round((WIDTH_PX * video.videoHeight) / video.videoWidth) });
+  const canvas = h('canvas', {
+    width: WIDTH_PX,
+    height: Math.round((WIDTH_PX * video.videoHeight) / video.videoWidth),
+  });
   canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
-  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, 'image/jpeg', QUALITY); });
+  const blob = await new Promise((resolve) => {
+    canvas.toBlob(resolve, 'image/jpeg', QUALITY);
+  });
   await putRecord(STORE, id, blob);
 }
 

@@ -1,5 +1,5 @@
-// The timeline: the whole source above, a window of it below. Drag over the lane to mark a clip, drag a clip or its handles to move
-// them, tap to go there; Ctrl and the wheel, or two fingers, zoom.
+// The timeline: the whole source above, a window of it below. Drag over the lane to mark a clip, drag a clip or its
+// handles to move them, tap to go there; Ctrl and the wheel, or two fingers, zoom.
 
 import { createBlocks } from './blocks.js';
 import { MIN_CLIP_MS } from './draft.js';
@@ -30,12 +30,22 @@ export function createTimeline({ draft, video, seek, choose }) {
   const filmstrip = createFilmstrip({ isBusy: () => !video.paused || video.seeking });
   const waveform = createWaveform();
   const strip = h('div', { class: 'strip' }, ruler, filmstrip.canvas, waveform.canvas, lane, guide, playhead);
-  const overview = createOverview({ draft, lengthMs, panTo: (ms) => setView(panned(view, ms - view.startMs, lengthMs())), seek });
+  const overview = createOverview({
+    draft,
+    lengthMs,
+    panTo: (ms) => setView(panned(view, ms - view.startMs, lengthMs())),
+    seek,
+  });
   const closer = button('plus', 'Show more detail (+)', () => zoomBy(1 / BUTTON_ZOOM));
   const wider = button('minus', 'Show less detail (−)', () => zoomBy(BUTTON_ZOOM));
   const hint = h('p', { class: 'hint' });
-  const element = h('div', { class: 'timeline', role: 'group', 'aria-label': 'Timeline' },
-    overview.element, strip, h('div', { class: 'under' }, hint, h('div', { class: 'pair' }, wider, closer)));
+  const element = h(
+    'div',
+    { class: 'timeline', role: 'group', 'aria-label': 'Timeline' },
+    overview.element,
+    strip,
+    h('div', { class: 'under' }, hint, h('div', { class: 'pair' }, wider, closer)),
+  );
   lane.append(fresh);
 
   let [view, nowMs, shownId] = [initialView(MIN_UNKNOWN_MS), 0, null];
@@ -53,11 +63,15 @@ export function createTimeline({ draft, video, seek, choose }) {
     width: (ms) => `${(100 * ms) / view.lengthMs}%`,
     px: (ms) => ms / msPerPx(),
     isVisible: (startMs, endMs) => endMs >= view.startMs && startMs <= view.startMs + view.lengthMs,
-    msAt: ({ clientX }) => clamp(view.startMs + (clientX - strip.getBoundingClientRect().left) * msPerPx(), 0, lengthMs()),
+    msAt: ({ clientX }) =>
+      clamp(view.startMs + (clientX - strip.getBoundingClientRect().left) * msPerPx(), 0, lengthMs()),
     snapper,
   };
 
-  /** A function that moves times to what is near: the playhead as it is now, and the edges of other clips. Alt keeps them as they are. */
+  /**
+   * A function that moves times to what is near: the playhead as it is now, and the edges of other clips. Alt keeps
+   * them as they are.
+   */
   function snapper(key = null) {
     const edges = draft.clips.filter((clip) => clip.key !== key).flatMap((clip) => [clip.startMs, clip.endMs]);
     const targets = [nowMs, ...edges];
@@ -67,7 +81,9 @@ export function createTimeline({ draft, video, seek, choose }) {
       guide.style.left = axis.percent(to);
       return to;
     };
-    snap.done = () => { guide.hidden = true; };
+    snap.done = () => {
+      guide.hidden = true;
+    };
     return snap;
   }
 
@@ -81,16 +97,20 @@ export function createTimeline({ draft, video, seek, choose }) {
     setView(zoomed(view, factor, anchorMs, lengthMs()));
   }
 
-  element.addEventListener('wheel', (event) => {
-    if (event.ctrlKey || event.metaKey) {
-      event.preventDefault();
-      zoomBy(WHEEL_ZOOM ** event.deltaY, axis.msAt(event));
-    } else if (view.lengthMs < lengthMs()) {
-      event.preventDefault();
-      const by = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
-      setView(panned(view, by * msPerPx(), lengthMs()));
-    }
-  }, { passive: false });
+  element.addEventListener(
+    'wheel',
+    (event) => {
+      if (event.ctrlKey || event.metaKey) {
+        event.preventDefault();
+        zoomBy(WHEEL_ZOOM ** event.deltaY, axis.msAt(event));
+      } else if (view.lengthMs < lengthMs()) {
+        event.preventDefault();
+        const by = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
+        setView(panned(view, by * msPerPx(), lengthMs()));
+      }
+    },
+    { passive: false },
+  );
   listenToPinch(strip, ({ factor, x, fromX }) => {
     const closerView = zoomed(view, factor, axis.msAt({ clientX: x }), lengthMs());
     setView(panned(closerView, (fromX - x) * msPerPx(), lengthMs()));
@@ -100,11 +120,13 @@ export function createTimeline({ draft, video, seek, choose }) {
     const isWhole = view.lengthMs >= lengthMs();
     overview.element.hidden = isWhole;
     overview.show(view);
-    ruler.replaceChildren(...ticks(view, strip.clientWidth || 600).map(({ ms, label }) => {
-      const tick = h('span', { class: 'tick', 'aria-hidden': 'true' }, label);
-      tick.style.left = axis.percent(ms);
-      return tick;
-    }));
+    ruler.replaceChildren(
+      ...ticks(view, strip.clientWidth || 600).map(({ ms, label }) => {
+        const tick = h('span', { class: 'tick', 'aria-hidden': 'true' }, label);
+        tick.style.left = axis.percent(ms);
+        return tick;
+      }),
+    );
     blocks.show();
     filmstrip.show(view, lengthMs());
     waveform.show(view);
@@ -187,7 +209,12 @@ export function createTimeline({ draft, video, seek, choose }) {
       view = { startMs: 0, lengthMs: lengthMs() };
     }
     const total = draft.clips.reduce((sum, { startMs, endMs }) => sum + endMs - startMs, 0);
-    write(hint, total > 0 ? `${count(draft.clips.length, 'clip')}, ${span(total / 1_000)} in all` : 'Drag on the timeline to mark a clip.');
+    write(
+      hint,
+      total > 0
+        ? `${count(draft.clips.length, 'clip')}, ${span(total / 1_000)} in all`
+        : 'Drag on the timeline to mark a clip.',
+    );
     showView();
   }
 

@@ -1,4 +1,5 @@
-// Undo and redo over immutable states. Changes between `open` and `close` are one step, so that a drag is undone at once.
+// Undo and redo over immutable states. Changes between `open` and `close` are one step, so that a drag is undone at
+// once.
 
 /** More steps than anyone undoes; it bounds the memory. */
 const MAX_STEPS = 200;
@@ -14,8 +15,12 @@ export class UndoStack {
     this.#limit = limit;
   }
 
-  get canUndo() { return this.#past.length > 0; }
-  get canRedo() { return this.#future.length > 0; }
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+  get canRedo() {
+    return this.#future.length > 0;
+  }
 
   /** Begins a gesture, whose changes are one step. */
   open() {

@@ -1,16 +1,21 @@
-// The upload of the draft's source, which survives a reload: the session and, where the browser gives one, the file's handle are kept.
+// The upload of the draft's source, which survives a reload: the session and, where the browser gives one, the file's
+// handle are kept.
 
 import { deleteRecord, getRecord, putRecord } from './database.js';
 import { upload } from './resumable.js';
+import { parseUri } from './source.js';
 
 /** The file's name in the bucket: the same file again is found there. */
 function objectName(file) {
   const extension = /\.([A-Za-z0-9]{1,8})$/.exec(file.name)?.[0] ?? '';
-  const stem = file.name.slice(0, file.name.length - extension.length).normalize('NFKD').replace(/[^A-Za-z0-9]+/g, '-').slice(0, 60);
-  return `sources/${stem || 'video'}-${file.size.toString(36)}-${file.lastModified.toString(36)}${extension.toLowerCase()}`;
+  const stem = file.name
+    .slice(0, file.name.length - extension.length)
+    .normalize('NFKD')
+    .replace(/[^A-Za-z0-9]+/g, '-')
+    .slice(0, 60);
+  const version = `${file.size.toString(36)}-${file.lastModified.toString(36)}`;
+  return `sources/${stem || 'video'}-${version}${extension.toLowerCase()}`;
 }
-
-const objectOf = (uri) => /^gs:\/\/[^/]+\/(.+)$/.exec(uri)?.[1];
 
 /** Dispatches `change` when `state`, `share`, `problem` or `file` changed. */
 export class Uploads extends EventTarget {
@@ -66,7 +71,7 @@ export class Uploads extends EventTarget {
 
   /** Reads the missing file by its handle; the browser may ask the user. */
   async resume() {
-    if (await this.handle?.requestPermission({ mode: 'read' }) === 'granted') {
+    if ((await this.handle?.requestPermission({ mode: 'read' })) === 'granted') {
       await this.#read(this.handle);
     }
   }
@@ -83,17 +88,21 @@ export class Uploads extends EventTarget {
   async restore() {
     this.stop();
     const { source, id } = this.#draft;
-    this.#become({ file: null, handle: null, share: 0, problem: '', state: source?.stored ? 'stored' : 'none' });
-    if (!source || source.stored || source.bytes === undefined) {
+    this.#become({ share: 0, state: source?.stored ? 'stored' : 'none' });
+    if (source?.bytes === undefined) {
       return;
     }
-    const [isStored, record] = await Promise.all([this.#isStored(source).catch(() => false), getRecord('uploads', id)]);
-    if (this.#draft.id !== id || this.state !== 'none') {
+    const [found, record] = await Promise.all([this.find(source).catch(() => undefined), getRecord('uploads', id)]);
+    if (this.#draft.id !== id || this.file || (found === undefined && source.stored)) {
       return;
     }
-    if (isStored) {
+    if (found && Number(found.size) === source.bytes) {
       this.#finish();
-    } else if (await record?.handle?.queryPermission?.({ mode: 'read' }) === 'granted') {
+      return;
+    }
+    // An object that was stored once may have been deleted.
+    this.#draft.learn({ stored: false });
+    if ((await record?.handle?.queryPermission?.({ mode: 'read' })) === 'granted') {
       await this.#read(record.handle);
     } else {
       this.#become({ state: 'missing', handle: record?.handle ?? null, share: record?.share ?? 0 });
@@ -123,13 +132,13 @@ export class Uploads extends EventTarget {
     });
   }
 
-  /** Whether the bucket has the object. A list that may be empty: a request for an object that does not exist logs an error. */
-  async #isStored({ uri, bytes }, signal) {
-    const object = objectOf(uri);
+  /** The source's object; null if there is none. By a list, since a request for a missing object logs an error. */
+  async find({ uri }, signal) {
+    const { bucket, object } = parseUri(uri);
     const query = new URLSearchParams({ prefix: object });
-    const response = await fetch(`${this.#storage.url}/storage/v1/b/${this.#storage.bucket}/o?${query}`, { signal });
+    const response = await fetch(`${this.#storage.url}/storage/v1/b/${bucket}/o?${query}`, { signal });
     const { items = [] } = response.ok ? await response.json() : {};
-    return items.some(({ name, size }) => name === object && Number(size) === bytes);
+    return items.find(({ name }) => name === object) ?? null;
   }
 
   async #send(file, handle) {
@@ -139,25 +148,40 @@ export class Uploads extends EventTarget {
     const { source, id } = this.#draft;
     const current = (action) => signal.aborted || action();
     try {
-      if (!await this.#isStored(source, signal)) {
+      const stored = await this.find(source, signal);
+      if (Number(stored?.size) !== file.size) {
         const kept = await getRecord('uploads', id);
         // The session belongs to these bytes: a file of the same name that was written anew begins anew.
         const session = kept?.uri === source.uri ? kept.session : null;
         const record = { uri: source.uri, session, handle, share: kept?.share ?? 0 };
         await putRecord('uploads', id, record);
         await upload({
-          storage: this.#storage, object: objectOf(source.uri), file, session, signal,
+          storage: this.#storage,
+          object: parseUri(source.uri).object,
+          file,
+          session,
+          signal,
           onStored: (uri, stored) => putRecord('uploads', id, { ...record, session: uri, share: stored / file.size }),
           onProgress: (bytes) => current(() => this.#become({ share: Math.min(bytes / file.size, 0.999) })),
         });
       }
       current(() => this.#finish());
     } catch (error) {
-      const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+      const readable = await file
+        .slice(0, 1)
+        .arrayBuffer()
+        .then(
+          () => true,
+          () => false,
+        );
       const why = error instanceof TypeError ? 'the storage cannot be reached' : error.message;
-      current(() => this.#become(readable
-        ? { state: 'failed', problem: `The upload failed: ${why}.` }
-        : { state: 'missing', handle: null, problem: `${file.name} was moved or changed.` }));
+      current(() =>
+        this.#become(
+          readable
+            ? { state: 'failed', problem: `The upload failed: ${why}.` }
+            : { state: 'missing', handle: null, problem: `${file.name} was moved or changed.` },
+        ),
+      );
     }
   }
 

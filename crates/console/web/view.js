@@ -1,4 +1,5 @@
-// Which part of the source the timeline shows, as pure functions of `{startMs, lengthMs}`: zoom, pan, ruler and snapping.
+// Which part of the source the timeline shows, as pure functions of `{startMs, lengthMs}`: zoom, pan, ruler and
+// snapping.
 
 import { clamp, clock } from './ui.js';
 
@@ -23,8 +24,10 @@ const TICK_PX = 76;
 /** From this scale on, whole seconds attract, milliseconds per pixel. */
 const COARSE_MS_PER_PX = 40;
 
-const within = (startMs, lengthMs, durationMs) =>
-  ({ startMs: clamp(startMs, 0, Math.max(0, durationMs - lengthMs)), lengthMs });
+const within = (startMs, lengthMs, durationMs) => ({
+  startMs: clamp(startMs, 0, Math.max(0, durationMs - lengthMs)),
+  lengthMs,
+});
 
 export function initialView(durationMs) {
   return { startMs: 0, lengthMs: durationMs <= WHOLE_MS ? durationMs : DEFAULT_LENGTH_MS };
@@ -59,9 +62,8 @@ export function ticks({ startMs, lengthMs }, widthPx) {
 /** `ms`, or the nearest of `targets` within `reachPx`; whole seconds attract, too, where a pixel is long. */
 export function snapped(ms, targets, msPerPx, reachPx = 8) {
   const reach = reachPx * msPerPx;
-  const nearest = (list) => list
-    .filter((target) => Math.abs(target - ms) <= reach)
-    .sort((a, b) => Math.abs(a - ms) - Math.abs(b - ms))[0];
+  const nearest = (list) =>
+    list.filter((target) => Math.abs(target - ms) <= reach).sort((a, b) => Math.abs(a - ms) - Math.abs(b - ms))[0];
   const second = msPerPx >= COARSE_MS_PER_PX ? [Math.round(ms / 1_000) * 1_000] : [];
   return nearest(targets) ?? nearest(second) ?? ms;
 }

@@ -1,5 +1,5 @@
-// The audio of a local file as a line of peaks. Browsers decode only whole files, so this is for files of a bounded size and length:
-// longer ones have no waveform rather than a page without memory.
+// The audio of a local file as a line of peaks. Browsers decode only whole files, so this is for files of a bounded
+// size and length: longer ones have no waveform rather than a page without memory.
 
 import { h } from './ui.js';
 
@@ -16,7 +16,14 @@ const SLICE_SECONDS = 120;
 export const WAVEFORM_PX = 24;
 
 /** The loudest sample of each twentieth of a second, 0 to 1. */
-export async function peaksOf(samples, sampleRate, rest = () => new Promise((resolve) => { setTimeout(resolve); })) {
+export async function peaksOf(
+  samples,
+  sampleRate,
+  rest = () =>
+    new Promise((resolve) => {
+      setTimeout(resolve);
+    }),
+) {
   const width = sampleRate / PEAKS_PER_SECOND;
   const peaks = new Float32Array(Math.ceil(samples.length / width));
   for (let index = 0; index < peaks.length; index += 1) {

@@ -42,7 +42,8 @@ export function createWorkplace({ settings, onStarted, onOpen }) {
     if (!source || draft.id === id || clips.length === 0) {
       return true;
     }
-    const kept = clips.length === 1 ? 'Its clip is kept in Drafts.' : `Its ${count(clips.length, 'clip')} are kept in Drafts.`;
+    const kept =
+      clips.length === 1 ? 'Its clip is kept in Drafts.' : `Its ${count(clips.length, 'clip')} are kept in Drafts.`;
     const waits = launch.state === 'waiting' ? ' The export that waits for its upload is cancelled.' : '';
     return confirmed(`Replace ${source.name}? ${kept}${waits}`, { yes: 'Replace' });
   }
@@ -54,12 +55,13 @@ export function createWorkplace({ settings, onStarted, onOpen }) {
   }
 
   function openDraft(id) {
+    uploads?.stop();
     draft.reopen(id);
     uploads?.restore();
   }
 
   async function close() {
-    if (launch.state !== 'waiting' || await mayReplace(null)) {
+    if (launch.state !== 'waiting' || (await mayReplace(null))) {
       uploads?.stop();
       draft.close();
     }

@@ -8,9 +8,15 @@ import { UndoStack } from '../../../crates/console/web/undo.js';
 
 /** As localStorage: keys are its own properties, methods are not. */
 class FakeStorage {
-  getItem(key) { return this[key] ?? null; }
-  setItem(key, value) { this[key] = String(value); }
-  removeItem(key) { delete this[key]; }
+  getItem(key) {
+    return this[key] ?? null;
+  }
+  setItem(key, value) {
+    this[key] = String(value);
+  }
+  removeItem(key) {
+    delete this[key];
+  }
 }
 
 const TALK = { name: 'talk.mp4', bytes: 1_000, uri: 'gs://b/talk.mp4', stored: true, durationMs: 60_000 };
@@ -32,13 +38,22 @@ test('an edge within the clip moves it', () => {
 });
 
 test('an edge past the other one begins a new clip and leaves the selected one alone', () => {
-  for (const [edge, at, expected] of [['start', 22_000, [22_000, 37_000]], ['start', 19_950, [19_950, 34_950]],
-    ['end', 5_000, [0, 5_000]], ['end', 10_050, [0, 10_050]], ['end', 0, [0, 100]], ['start', 60_000, [59_000, 60_000]]]) {
+  for (const [edge, at, expected] of [
+    ['start', 22_000, [22_000, 37_000]],
+    ['start', 19_950, [19_950, 34_950]],
+    ['end', 5_000, [0, 5_000]],
+    ['end', 10_050, [0, 10_050]],
+    ['end', 0, [0, 100]],
+    ['start', 60_000, [59_000, 60_000]],
+  ]) {
     const draft = draftOf();
     draft.add(10_000, 20_000);
     const begun = draft.setEdge(edge, at);
     assert.deepEqual([begun.startMs, begun.endMs], expected, `${edge} at ${at}`);
-    assert.ok(ranges(draft).some(([start, end]) => start === 10_000 && end === 20_000), `${edge} at ${at}`);
+    assert.ok(
+      ranges(draft).some(([start, end]) => start === 10_000 && end === 20_000),
+      `${edge} at ${at}`,
+    );
     assert.equal(draft.selected, begun);
   }
 });
@@ -105,22 +120,40 @@ test('a removed clip comes back with its name, unless another has that name now'
   assert.equal(other.clipId, 'clip-1', 'names are used again');
   draft.restore(removed);
   draft.restore(removed);
-  assert.deepEqual(draft.clips.map(({ key, clipId }) => [key, clipId]), [[1, 'clip-2'], [2, 'clip-1']]);
+  assert.deepEqual(
+    draft.clips.map(({ key, clipId }) => [key, clipId]),
+    [
+      [1, 'clip-2'],
+      [2, 'clip-1'],
+    ],
+  );
   assert.equal(draft.remove(99), null);
 });
 
 test('keyframes stay where they are in the source, and none is lost by a drag there and back', () => {
   const draft = draftOf();
   draft.add(10_000, 30_000);
-  draft.reframe(1, { mode: 'crop_path', keyframes: [{ atMs: 0, position: 1, zoom: 100 }, { atMs: 10_000, position: 2, zoom: 100 }] });
+  draft.reframe(1, {
+    mode: 'crop_path',
+    keyframes: [
+      { atMs: 0, position: 1, zoom: 100 },
+      { atMs: 10_000, position: 2, zoom: 100 },
+    ],
+  });
   const path = () => pathOf(draft.clip(1)).map(({ atMs, position }) => [atMs, position]);
   draft.change(1, { startMs: 15_000 });
   assert.deepEqual(path(), [[5_000, 2]]);
   draft.change(1, { startMs: 25_000 });
   assert.deepEqual(path(), [[0, 2]], 'a path has at least one keyframe: the nearest');
-  assert.deepEqual(draft.requested()[0].reframe.keyframes.map(({ atMs }) => atMs), [0]);
+  assert.deepEqual(
+    draft.requested()[0].reframe.keyframes.map(({ atMs }) => atMs),
+    [0],
+  );
   draft.change(1, { startMs: 10_000 });
-  assert.deepEqual(path(), [[0, 1], [10_000, 2]]);
+  assert.deepEqual(path(), [
+    [0, 1],
+    [10_000, 2],
+  ]);
 });
 
 test('each source has a draft of its own, also after a reload', () => {
@@ -135,7 +168,13 @@ test('each source has a draft of its own, also after a reload', () => {
   assert.deepEqual(ranges(new Draft(new Drafts(storage))), [[0, 10_000]]);
   draft.close();
   assert.equal(new Draft(new Drafts(storage)).source, null);
-  assert.deepEqual(new Drafts(storage).list().map(({ source }) => source.name).sort(), ['other.mp4', 'talk.mp4']);
+  assert.deepEqual(
+    new Drafts(storage)
+      .list()
+      .map(({ source }) => source.name)
+      .sort(),
+    ['other.mp4', 'talk.mp4'],
+  );
 });
 
 test('a file is recognized by name and size', () => {
@@ -168,7 +207,9 @@ test('the oldest drafts make room, those without clips first', () => {
 
 test('storage that is full or unreadable breaks nothing, and is noticed', () => {
   const full = new FakeStorage();
-  full.setItem = () => { throw new Error('QuotaExceededError'); };
+  full.setItem = () => {
+    throw new Error('QuotaExceededError');
+  };
   const draft = new Draft(new Drafts(Object.defineProperty(full, 'setItem', { enumerable: false })));
   draft.open(TALK);
   draft.add(0, 10_000);

@@ -3,7 +3,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseUri, refusal } from '../../../crates/console/web/source.js';
-import { initialView, panned, revealing, rows, shows, snapped, ticks, zoomed } from '../../../crates/console/web/view.js';
+import {
+  initialView,
+  panned,
+  revealing,
+  rows,
+  shows,
+  snapped,
+  ticks,
+  zoomed,
+} from '../../../crates/console/web/view.js';
 import { peaksOf } from '../../../crates/console/web/waveform.js';
 
 const HOUR = 3_600_000;
@@ -21,7 +30,11 @@ test('a zoom keeps its anchor in place, within the source', () => {
   assert.deepEqual(zoomed(closer, 2, HOUR + 20_000, 2 * HOUR), view);
   assert.deepEqual(zoomed(view, 1e6, HOUR, 2 * HOUR), { startMs: 0, lengthMs: 2 * HOUR });
   assert.equal(zoomed(view, 1e-6, HOUR, 2 * HOUR).lengthMs, 2_000);
-  assert.equal(zoomed({ startMs: 0, lengthMs: 500 }, 0.5, 0, 500).lengthMs, 500, 'a source of half a second has one view');
+  assert.equal(
+    zoomed({ startMs: 0, lengthMs: 500 }, 0.5, 0, 500).lengthMs,
+    500,
+    'a source of half a second has one view',
+  );
 });
 
 test('a pan stops at both ends', () => {
@@ -80,7 +93,9 @@ test('peaks are the loudest samples, and the page rests in between', async () =>
   const samples = new Float32Array(3_000 * 300);
   [samples[0], samples[3_000 * 200]] = [-0.5, 2];
   let rests = 0;
-  const peaks = await peaksOf(samples, 3_000, async () => { rests += 1; });
+  const peaks = await peaksOf(samples, 3_000, async () => {
+    rests += 1;
+  });
   assert.equal(peaks.length, 300 * 20);
   assert.deepEqual([peaks[0], peaks[1], peaks[200 * 20]], [0.5, 0, 1]);
   assert.equal(rests, 3);
@@ -97,7 +112,10 @@ test('videos are accepted by type or name, everything else is refused with a rea
 
 test('addresses of objects', () => {
   assert.deepEqual(parseUri(' gs://bucket/folder/a b.mp4 '), {
-    uri: 'gs://bucket/folder/a b.mp4', bucket: 'bucket', object: 'folder/a b.mp4', name: 'a b.mp4',
+    uri: 'gs://bucket/folder/a b.mp4',
+    bucket: 'bucket',
+    object: 'folder/a b.mp4',
+    name: 'a b.mp4',
   });
   for (const wrong of ['', 'gs://', 'gs://bucket', 'gs://bucket/', 'https://bucket/a', 'gs://B/a']) {
     assert.equal(parseUri(wrong), null, wrong);
