@@ -11,6 +11,7 @@ import {
   PHONE,
   WAIT_TIMEOUT_MS,
   assertAccessible,
+  openVideo,
   recordComplaints,
   stage,
   startChromium,
@@ -75,10 +76,7 @@ const ended = (page) =>
 
 /** Opens the video and marks twelve clips, a second apart. */
 async function markTwelve(page) {
-  await page.setInputFiles('#file', place.source);
-  const video = page.locator('.picture video').first();
-  await until('the video is there', () => video.evaluate((it) => it.readyState >= 2));
-  await until('it is stored', () => page.evaluate(() => !document.querySelector('progress:not([hidden])')));
+  await openVideo(page, place.source);
   for (let index = 0; index < 12; index += 1) {
     await page.keyboard.press('n');
     await page.keyboard.press('ArrowRight');

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pictures of README.md anew, in Chromium against a fleet.
+# Makes the pictures of README.md anew, in Chromium against a fleet, and pictures of every state of the page in
+# target/browser.
 set -euo pipefail
 
 suite="the screenshot"
@@ -10,4 +11,6 @@ root=$(cd ../.. && pwd)
 programs clipfleet clipfleet-pipeline
 browser
 packages
-NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 node screenshot.mjs
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
+node screenshot.mjs
+node states.mjs

@@ -9,42 +9,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { startFleet } from '../../deploy/functions/test/processes.js';
+import { WAIT_TIMEOUT_MS, until } from '../support/until.mjs';
 
-export { WAIT_TIMEOUT_MS, until } from '../support/until.mjs';
+export { WAIT_TIMEOUT_MS, until };
+
+/** Runs ffmpeg; it writes only errors. */
+export const ffmpeg = (...args) => execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', ...args]);
 
 /** Makes a video of some seconds, 1280x720 at 30 pictures per second: a counter on moving colours, and a tone. */
 export function makeSource(path, seconds) {
   const video = `testsrc2=size=1280x720:rate=30:duration=${seconds}`;
   const audio = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
-  execFileSync('ffmpeg', [
-    '-hide_banner',
-    '-loglevel',
-    'error',
-    '-y',
-    '-f',
-    'lavfi',
-    '-i',
-    video,
-    '-f',
-    'lavfi',
-    '-i',
-    audio,
-    '-c:v',
-    'libx264',
-    '-preset',
-    'ultrafast',
-    '-crf',
-    '24',
-    '-pix_fmt',
-    'yuv420p',
-    '-g',
-    '60',
-    '-c:a',
-    'aac',
-    '-movflags',
-    '+faststart',
-    path,
-  ]);
+  const coding = ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p', '-g', '60'];
+  ffmpeg('-f', 'lavfi', '-i', video, '-f', 'lavfi', '-i', audio, ...coding, '-c:a', 'aac', '-movflags', '+faststart', path);
 }
 
 /** Starts Chromium without background requests; media may play without a click. */
@@ -118,4 +95,27 @@ export async function assertAccessible(page, what) {
     assert.ok(found.passes.length > 5, 'axe ran');
   }
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: null });
+}
+
+/** Chooses a file on the start page, and waits until it is shown and stored. */
+export async function openVideo(page, path) {
+  await page.setInputFiles('#file', path);
+  const video = page.locator('.picture video').first();
+  await until('the video is shown', () => video.evaluate((it) => it.readyState >= 2));
+  await until('it is stored', () => page.evaluate(() => !document.querySelector('progress:not([hidden])')));
+}
+
+/** Marks clips by dragging on the timeline; ranges and the video's length in seconds. */
+export async function markClips(page, ranges, seconds) {
+  for (const [start, end] of ranges) {
+    await page.locator('.lane').scrollIntoViewIfNeeded();
+    const lane = await page.locator('.lane').boundingBox();
+    const at = (time) => lane.x + (lane.width * time) / seconds;
+    // Below the clips some room stays free to mark another one.
+    const y = lane.y + lane.height - 12;
+    await page.mouse.move(at(start), y);
+    await page.mouse.down();
+    await page.mouse.move(at(end), y, { steps: 8 });
+    await page.mouse.up();
+  }
 }
