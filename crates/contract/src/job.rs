@@ -6,7 +6,7 @@ use crate::{
     v1,
 };
 use clipfleet_domain::{
-    ids::{BatchId, OwnerUid, ProjectId},
+    ids::{BatchId, ClipId, OwnerUid, ProjectId},
     job::{BatchContext, Job, PinnedSource},
     source::ObjectUri,
 };
@@ -53,6 +53,30 @@ pub fn decode(bytes: &[u8]) -> Result<Job, Malformed> {
     })
 }
 
+/// What every version of a job says, however its settings are spelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobHeader {
+    /// The batch it belongs to.
+    pub batch: BatchContext,
+    /// The clip.
+    pub clip: ClipId,
+    /// The clip's generation.
+    pub generation: u32,
+    /// When the batch (or the retry) was accepted; Unix time, milliseconds.
+    pub queued_at_ms: i64,
+}
+
+/// Decodes the header of the job of a message.
+pub fn decode_header(bytes: &[u8]) -> Result<JobHeader, Malformed> {
+    let message = v1::ClipJob::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    Ok(JobHeader {
+        batch: context(&message.batch_id, &message.owner_uid, &message.project_id, message.batch_size)?,
+        clip: ClipId::parse(&message.clip_id).map_err(Malformed::field("clipId"))?,
+        generation: message.generation,
+        queued_at_ms: message.queued_at_ms,
+    })
+}
+
 pub(crate) fn context(batch: &str, owner: &str, project: &str, size: u32) -> Result<BatchContext, Malformed> {
     Ok(BatchContext {
         id: BatchId::parse(batch).map_err(Malformed::field("batchId"))?,
@@ -69,7 +93,6 @@ mod tests {
         audio::{Audio, NormalizeLoudness},
         clip::{Clip, Window},
         crop_path::{CropPath, Keyframe},
-        ids::ClipId,
         percent::MilliPercent,
         reframe::Reframe,
         rendition::{Aspect, Quality, Rendition},
@@ -116,7 +139,8 @@ mod tests {
 
     #[test]
     fn other_messages_are_malformed() {
-        assert!(decode(b"hello").is_err());
+        assert!(decode(b"hello").is_err() && decode_header(b"hello").is_err());
         assert!(decode(b"").unwrap_err().to_string().contains("clipId"));
+        assert!(decode_header(b"").is_err());
     }
 }

@@ -3,9 +3,12 @@
 use crate::{
     audio::NormalizeLoudness,
     clip::Clip,
+    crop_path::Keyframe,
     failure::FieldViolation,
     ids::{BatchId, OwnerUid, ProjectId},
     limits::{MAX_CLIPS, MAX_OBJECT_NAME_BYTES, MAX_PREFIX_BYTES},
+    percent::MilliPercent,
+    reframe::Reframe,
     rendition::Rendition,
     source::{ObjectUri, Source},
     wire_name::WireName as _,
@@ -135,14 +138,15 @@ pub fn check_clip_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Vec<Fi
 const MEDIA_VERSION: u32 = 3;
 
 /// A hash of everything that decides the content of the result: 80 bits, enough that two clips of one owner never
-/// collide.
-fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {
+/// collide. The dispatcher and the workers compute it, possibly in different versions, so its text is spelled here and
+/// not derived from types.
+pub(crate) fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Rendition) -> String {
     let Rendition { quality, aspect, fps } = rendition;
     let mut settings = format!(
-        "{MEDIA_VERSION}\n{source}\n{generation}\n{}\n{}\n{:?}\n{}\n{}\n{fps}",
+        "{MEDIA_VERSION}\n{source}\n{generation}\n{}\n{}\n{}\n{}\n{}\n{fps}",
         clip.window.start_ms(),
         clip.window.end_ms(),
-        clip.reframe,
+        reframe_text(&clip.reframe),
         quality.name(),
         aspect.name(),
     );
@@ -156,16 +160,28 @@ fn settings_hash(source: &ObjectUri, generation: i64, clip: &Clip, rendition: Re
     Sha256::digest(settings).iter().take(10).map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn reframe_text(reframe: &Reframe) -> String {
+    let percents =
+        |position: MilliPercent, zoom: MilliPercent| format!(" {} {}", position.thousandths(), zoom.thousandths());
+    let parameters = match reframe {
+        Reframe::AutoCenter { position, zoom } => percents(*position, *zoom),
+        Reframe::FitBlur => String::new(),
+        Reframe::CropPath(path) => {
+            let keyframe = |it: &Keyframe| format!(" {}{}", it.at_ms, percents(it.position, it.zoom));
+            path.keyframes().iter().map(keyframe).collect()
+        }
+    };
+    format!("{}{parameters}", reframe.mode())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         audio::{Audio, CentiDb},
         clip::Window,
-        crop_path::{CropPath, Keyframe},
+        crop_path::CropPath,
         ids::ClipId,
-        percent::MilliPercent,
-        reframe::Reframe,
     };
 
     fn policy() -> BucketPolicy {
@@ -242,8 +258,8 @@ mod tests {
             let (target_lufs, true_peak_dbtp) = (CentiDb::hundredths(target_lufs), CentiDb::hundredths(true_peak_dbtp));
             hash(Audio { normalize_loudness: Some(NormalizeLoudness { target_lufs, true_peak_dbtp }) })
         };
-        // The name is the same as before the setting existed.
-        assert_eq!(hash(Audio::default()), "ae06681986dea48d068a");
+        // Versions that run side by side must agree on it.
+        assert_eq!(hash(Audio::default()), "83936ce4eb943fb62d6e");
         assert_eq!(hash(Audio { normalize_loudness: Some(NormalizeLoudness::default()) }), requested(-1_400, -150));
         let names = [hash(Audio::default()), requested(-1_400, -150), requested(-1_401, -150), requested(-1_400, -151)];
         assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());

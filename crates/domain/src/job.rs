@@ -1,7 +1,7 @@
 //! The queue's unit of work: one clip, with everything that a worker needs to make it.
 
 use crate::{
-    batch::{Batch, PlannedClip},
+    batch::{self, Batch, PlannedClip},
     clip::Clip,
     failure::Failure,
     ids::{BatchId, ClipId, OwnerUid, ProjectId},
@@ -76,6 +76,14 @@ impl Job {
             settings_hash: planned.settings_hash,
             queued_at_ms,
         }
+    }
+
+    /// Whether this program knows every setting of the job. It does not if a later version has planned a setting that
+    /// was lost in decoding, or if the versions make different clips of the same settings: the clip would be stored
+    /// under the hash of another one, and be reused.
+    pub fn is_understood(&self) -> bool {
+        let Self { source, clip, rendition, .. } = self;
+        batch::settings_hash(&source.uri, source.generation, clip, *rendition) == self.settings_hash
     }
 }
 

@@ -79,7 +79,7 @@ async fn forward(
                 }
                 Err(reason) => {
                     // Redelivery could never succeed: the message is acked, counted and logged.
-                    tracing::error!(message = delivery.message_id, "message dropped: {reason}");
+                    tracing::error!(message_id = delivery.message_id, "message dropped: {reason}");
                     metrics::counter!("clipfleet_malformed_messages_total").increment(1);
                     delivery.ack();
                     continue;
@@ -117,19 +117,23 @@ fn span(event: &Event, message: &Message) -> Span {
 
 /// The event of a dead-lettered job: its clip has failed.
 fn dead_letter_event(message: &Message, at_ms: i64) -> Result<Event, String> {
-    let job = job::decode(&message.data).map_err(|bad| bad.to_string())?;
+    // A job is dead-lettered also because no worker knew its settings, so only the rest of it is decoded.
+    let job = job::decode_header(&message.data).map_err(|bad| bad.to_string())?;
     let deliveries = message.attributes.get(DELIVERY_COUNT).map_or("its last", String::as_str);
     let kind = ClipEventKind::Failed(Failure::dead_lettered(deliveries));
     // The clocks of two machines may differ, but a clip does not fail before it is queued.
     let event = ClipEvent { generation: job.generation, at_ms: at_ms.max(job.queued_at_ms), attempt: None, kind };
-    Ok(Event { batch: job.batch, kind: EventKind::Clip { id: job.clip.id, event } })
+    Ok(Event { batch: job.batch, kind: EventKind::Clip { id: job.clip, event } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_contract::v1::ClipJob;
     use clipfleet_domain::failure::Code;
     use clipfleet_domain::job::{Job, PinnedSource};
+    use prost::Message as _;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_dead_letter_becomes_a_failed_clip_with_the_number_of_deliveries() {
@@ -141,8 +145,13 @@ mod tests {
         let batch = clipfleet_contract::batch::check(&request, &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);
-        let attributes = [(DELIVERY_COUNT.to_owned(), "100".to_owned())].into();
-        let event = dead_letter_event(&Message { data: job::encode(&job).into(), attributes }, 9).unwrap();
+        let attributes: BTreeMap<_, _> = [(DELIVERY_COUNT.to_owned(), "100".to_owned())].into();
+        // Of a later version, which may be why no worker made it.
+        let mut message = ClipJob::decode(&job::encode(&job)[..]).unwrap();
+        message.output.as_mut().unwrap().quality = "4320p".into();
+        let message = Message { data: message.encode_to_vec().into(), attributes };
+        assert!(job::decode(&message.data).is_err());
+        let event = dead_letter_event(&message, 9).unwrap();
         let EventKind::Clip { id, event } = event.kind else { panic!("about a clip") };
         assert_eq!((id.as_str(), event.generation, event.at_ms), ("c1", 2, 9));
         let ClipEventKind::Failed(failure) = event.kind else { panic!("a failure") };

@@ -10,7 +10,7 @@ use crate::{
 use clipfleet_cloud::{CloudError, Deliveries, Delivery};
 use clipfleet_contract::{job, names};
 use clipfleet_service::trace;
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{fmt::Display, future::pending, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -98,15 +98,18 @@ async fn next(jobs: Option<&mut Deliveries>) -> Option<Result<Delivery, CloudErr
     }
 }
 
+fn hand_back(delivery: Delivery, reason: impl Display) {
+    tracing::warn!(message_id = delivery.message_id, "job handed back: {reason}");
+    metrics::counter!("clipfleet_jobs_not_understood_total").increment(1);
+    delivery.nack();
+}
+
 async fn handle(worker: Arc<Worker>, delivery: Delivery, stop: CancellationToken) {
     let job = match job::decode(&delivery.message.data) {
-        Ok(job) => job,
-        Err(malformed) => {
-            // Redelivery could never succeed: the message is acknowledged, counted and logged.
-            tracing::error!(message = delivery.message_id, "message dropped: {malformed}");
-            metrics::counter!("clipfleet_malformed_messages_total").increment(1);
-            return delivery.ack();
-        }
+        Ok(job) if job.is_understood() => job,
+        // Another version may understand it. If none does, it becomes a dead letter, which keeps its bytes.
+        Ok(job) => return hand_back(delivery, format!("clip {} has settings of another version", job.clip.id)),
+        Err(malformed) => return hand_back(delivery, malformed),
     };
     let Ok(id) = worker.new_attempt() else { return delivery.nack() };
     let leased = Leased { job, delivery_attempt: delivery.delivery_attempt, id, guard: worker.stall_detector.guard() };

@@ -27,7 +27,7 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     Metric::gauge("clipfleet_gpu_quarantined", "1 while the GPU is not used because it failed clips or its test."),
     Metric::counter("clipfleet_gpu_retests_total", "Tests of the GPU after clips failed on it, by outcome."),
-    Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be decoded and were dropped."),
+    Metric::counter("clipfleet_jobs_not_understood_total", "Jobs of another version, which were handed back."),
     Metric::histogram(
         "clipfleet_phase_seconds",
         "Seconds of a completed clip, by phase: fetch, encode, verify, upload.",

@@ -9,7 +9,12 @@ use clipfleet_cloud::{
     SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Link, Memory},
 };
-use clipfleet_contract::{batch, documents::fleet_control, job, names, v1::TranscodeFinished};
+use clipfleet_contract::{
+    batch,
+    documents::fleet_control,
+    job, names,
+    v1::{ClipJob, TranscodeFinished},
+};
 use clipfleet_domain::{
     batch::BucketPolicy,
     cost::{Instance, Prices, SlotPrice},
@@ -21,6 +26,7 @@ use clipfleet_domain::{
     progress::Phase,
 };
 use clipfleet_service::{clock::Clock, health::Readiness};
+use prost::Message as _;
 use std::{
     io,
     ops::Range,
@@ -157,7 +163,14 @@ struct Stage {
 }
 
 impl Stage {
+    /// With the job of one clip in the queue.
     async fn new(script: fn(u32) -> Action) -> Self {
+        let stage = Self::empty(script).await;
+        stage.enqueue().await;
+        stage
+    }
+
+    async fn empty(script: fn(u32) -> Action) -> Self {
         let memory = Memory::new();
         let (cloud, _) = memory.connect();
         for topic in [names::CLIP_JOBS, names::CLIP_JOBS_DEAD_LETTER, names::PROGRESS_EVENTS] {
@@ -189,9 +202,7 @@ impl Stage {
         let media = Arc::new(FakeMedia { script, made: AtomicU32::new(0) });
         let scratch = tempfile::tempdir().unwrap();
         let (workers, damaged) = (AtomicU32::new(0), Arc::default());
-        let stage = Self { memory, cloud, clock, media, scratch, workers, damaged, _status };
-        stage.enqueue().await;
-        stage
+        Self { memory, cloud, clock, media, scratch, workers, damaged, _status }
     }
 
     fn job(&self) -> Job {
@@ -204,7 +215,11 @@ impl Stage {
     }
 
     async fn enqueue(&self) {
-        let message = Message { data: job::encode(&self.job()).into(), ..Message::default() };
+        self.enqueue_bytes(job::encode(&self.job())).await;
+    }
+
+    async fn enqueue_bytes(&self, data: Vec<u8>) {
+        let message = Message { data: data.into(), ..Message::default() };
         self.cloud.queue.publish(names::CLIP_JOBS, message).await.unwrap();
     }
 
@@ -481,4 +496,46 @@ async fn a_paused_worker_leases_nothing_and_finishes_its_clips() {
     assert_eq!(stage.ended().await.field("status").as_text(), Some("completed"));
     sleep(Duration::from_secs(10)).await;
     assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 0, "its delivery was settled during the pause");
+}
+
+/// The job as other versions may publish it: what a change does to the message and, since the dispatcher of that
+/// version computes it, to the settings hash.
+fn job_of_another_version(job: &Job, change: impl FnOnce(&mut ClipJob)) -> Vec<u8> {
+    let mut message = ClipJob::decode(&job::encode(job)[..]).unwrap();
+    change(&mut message);
+    message.encode_to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_version_is_handed_back_and_made_by_nobody() {
+    type Change = fn(&mut ClipJob);
+    let later_setting: Change = |job| job.settings_hash = "0123456789abcdef0123".into();
+    let later_word: Change = |job| job.clip.as_mut().unwrap().reframe.as_mut().unwrap().mode = "follow".into();
+    let later_quality: Change = |job| job.output.as_mut().unwrap().quality = "4320p".into();
+    let earlier_version: Change = |job| job.settings_hash = String::new();
+    for (name, change) in [
+        ("a setting that is lost in decoding", later_setting),
+        ("an unknown word", later_word),
+        ("an unknown quality", later_quality),
+        ("no hash", earlier_version),
+    ] {
+        let stage = Stage::empty(|_| Action::Finish(3)).await;
+        stage.enqueue_bytes(job_of_another_version(&stage.job(), change)).await;
+        let _worker = stage.worker();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(stage.memory.unsettled(names::CLIP_JOBS_WORKER), 1, "{name}: kept for a worker of that version");
+        assert_eq!(code(&stage.ended().await), "dead_lettered", "{name}: after the last delivery attempt");
+        assert_eq!(stage.made(), 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_with_a_field_that_changes_no_setting_is_made() {
+    let stage = Stage::empty(|_| Action::Finish(3)).await;
+    let mut job = job_of_another_version(&stage.job(), |_| {});
+    // Field 999, a varint.
+    job.extend([0xb8, 0x3e, 0x01]);
+    stage.enqueue_bytes(job).await;
+    let _worker = stage.worker();
+    assert_eq!(stage.ended().await.field("status").as_text(), Some("completed"));
 }
