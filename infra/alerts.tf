@@ -116,6 +116,16 @@ locals {
       threshold   = 0
       duration    = 0
     }
+    # A rollout hands some jobs back. Half an hour of it means that no worker of the right version runs.
+    jobs-are-handed-back = {
+      title       = "Jobs are handed back"
+      filter      = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["jobs_handed_back"]}\""
+      denominator = null
+      aligner     = "ALIGN_DELTA"
+      window      = 300
+      threshold   = 0
+      duration    = 1800
+    }
     gpus-run-out = {
       title       = "GPUs run out"
       filter      = "resource.type=\"consumer_quota\" AND resource.labels.service=\"run.googleapis.com\" AND metric.type=\"serviceruntime.googleapis.com/quota/exceeded\" AND metric.labels.quota_metric=\"run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy\""

@@ -69,7 +69,12 @@ locals {
     }
     messages_dropped = {
       description = "Messages that a role could not decode"
-      filter      = "(${local.from_workers} OR ${local.from_roles}) AND jsonPayload.message=~\"^message dropped: \""
+      filter      = "${local.from_roles} AND jsonPayload.message=~\"^message dropped: \""
+      labels      = {}
+    }
+    jobs_handed_back = {
+      description = "Jobs that a worker of another version handed back"
+      filter      = "${local.from_workers} AND jsonPayload.message=~\"^job handed back: \""
       labels      = {}
     }
   }

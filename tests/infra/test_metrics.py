@@ -1,5 +1,8 @@
-"""`/metrics` of every role, as a process of its own that has worked, against Prometheus's own linter."""
+"""Every role as a process of its own that has worked: its `/metrics` against Prometheus's own linter, and the lines that
+it logged against the filters of infra/metrics.tf."""
 
+import base64
+import json
 import os
 import re
 import signal
@@ -11,10 +14,21 @@ import unittest
 import urllib.request
 from pathlib import Path
 
-from terraform import ROOT, TOOLS
+from log_filter import matches
+from terraform import IMAGES, ROOT, TOOLS, Workspace, resources
 
 PROGRAM = os.environ["CLIPFLEET"]
 TIMEOUT_SECONDS = 120  # seconds, for anything
+
+
+def setUpModule():
+    global counted
+    with tempfile.TemporaryDirectory() as folder:
+        plan, complaint = Workspace(folder).plan(**IMAGES)
+    assert plan, complaint
+    # The metrics that are counted from log lines, by their names in infra/metrics.tf.
+    metrics = resources(plan, "google_logging_metric").values()
+    counted = {it["name"].removeprefix("clipfleet/"): it for it in metrics}
 
 
 def free_port():
@@ -41,7 +55,7 @@ class Metrics(unittest.TestCase):
         cls.folder = Path(folder.name)
         emulator = f"127.0.0.1:{free_port()}"
         hosts = {f"{it}_EMULATOR_HOST": emulator for it in ("PUBSUB", "FIRESTORE", "STORAGE")}
-        cls.environment = {**os.environ, **hosts, "CLIPFLEET_SCRATCH": str(cls.folder / "scratch")}
+        cls.environment = {**os.environ, **hosts, "CLIPFLEET_SCRATCH": str(cls.folder / "scratch"), "CLIPFLEET_LOG_FORMAT": "json"}
         cls.ports = {}
         cls.start("emulator", "--data", cls.folder / "data", "--emulator", emulator)
         cls.start("dispatcher")
@@ -54,6 +68,14 @@ class Metrics(unittest.TestCase):
         server = f"http://127.0.0.1:{cls.ports['dispatcher']}"
         command = [PROGRAM, "export", source, "--server", server, "--clip", "one=0-2", "--out", cls.folder / "clips"]
         subprocess.run(command, check=True, env=cls.environment, capture_output=True, timeout=TIMEOUT_SECONDS)
+        late = [PROGRAM, "export", source, "--server", server, "--clip", "late=1-60", "--out", cls.folder / "late"]
+        failed = subprocess.run(late, env=cls.environment, capture_output=True, timeout=TIMEOUT_SECONDS)
+        assert failed.returncode == 1, failed
+        for topic in ("clip-jobs", "progress-events"):
+            body = json.dumps({"messages": [{"data": base64.b64encode(b"not a message").decode()}]}).encode()
+            url = f"http://{emulator}/v1/projects/clipfleet-local/topics/{topic}:publish"
+            request = urllib.request.Request(url, body, {"content-type": "application/json"})
+            urllib.request.urlopen(request, timeout=10).close()
 
     @classmethod
     def start(cls, role, *arguments):
@@ -110,3 +132,62 @@ class Metrics(unittest.TestCase):
                 # Nothing is there that the list does not know, and each is of the kind that it says.
                 self.assertEqual(there, {name: kinds.get((role, name)) for name in there})
                 self.assertEqual(set(re.findall(r"^# HELP (\w+) .", text, re.MULTILINE)), set(there))
+
+    RESOURCES = {
+        "worker": ("cloud_run_worker_pool", {"worker_pool_name": "clipfleet-worker-cpu"}),
+        "dispatcher": ("cloud_run_revision", {"service_name": "clipfleet-dispatcher"}),
+        "status": ("cloud_run_revision", {"service_name": "clipfleet-status"}),
+        "scaler": ("cloud_run_revision", {"service_name": "clipfleet-scaler"}),
+    }
+
+    def entries(self):
+        """Everything that was logged, as Cloud Run hands it to Cloud Logging, and its role."""
+        for role, (kind, labels) in self.RESOURCES.items():
+            for line in (self.folder / f"{role}.log").read_text().splitlines():
+                if line.startswith("{"):
+                    yield role, {"resource": {"type": kind, "labels": labels}, "jsonPayload": json.loads(line)}
+
+    def test_lines_are_counted_by_the_filters_that_mean_them(self):
+        expected = {
+            ("clips_ended", "worker"),
+            ("clips_failed", "worker"),
+            ("clips_encoded", "worker"),
+            ("clip_milliseconds", "worker"),
+            ("jobs_handed_back", "worker"),
+            ("messages_dropped", "status"),
+            ("messages_dropped", "scaler"),
+        }
+        filters = {name: it["filter"] for name, it in counted.items()}
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            found = {(name, role) for role, entry in self.entries() for name, text in filters.items() if matches(text, entry)}
+            if expected <= found or time.monotonic() > end:
+                break
+            time.sleep(0.3)
+        self.assertEqual(found, expected)
+
+    def test_the_labels_of_counted_lines_have_values(self):
+        for name, it in counted.items():
+            for role, entry in self.entries():
+                if matches(it["filter"], entry):
+                    for label, extractor in (it["label_extractors"] or {}).items():
+                        field = extractor.removeprefix("EXTRACT(jsonPayload.").removesuffix(")")
+                        self.assertTrue(entry["jsonPayload"].get(field), f"{name}: {label} of {entry}")
+
+
+class Filters(unittest.TestCase):
+    def test_comparisons(self):
+        entry = {"resource": {"type": "a"}, "jsonPayload": {"message": "clip failed: x", "reused": False}}
+        for text, expected in [
+            ('resource.type="a"', True),
+            ('resource.type="b" OR jsonPayload.reused=false', True),
+            ('(resource.type="b" OR resource.type="a") AND jsonPayload.message=~"^clip failed: "', True),
+            ('resource.type="a" AND jsonPayload.message="clip failed"', False),
+            ('jsonPayload.encoder!~"^nv"', True),
+            ('jsonPayload.code=~".+"', False),
+        ]:
+            with self.subTest(text):
+                self.assertEqual(matches(text, entry), expected)
+        for malformed in ["resource.type", "(resource.type=\"a\"", "resource.type=\"a\" b"]:
+            with self.assertRaises(ValueError):
+                matches(malformed, entry)

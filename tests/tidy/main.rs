@@ -6,6 +6,7 @@
 mod columns;
 mod cycles;
 mod documents;
+mod logs;
 mod metrics;
 mod words;
 

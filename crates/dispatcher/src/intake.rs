@@ -78,7 +78,7 @@ pub(crate) async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
     match settled {
         Ok(()) => delivery.ack(),
         Err(error) => {
-            tracing::warn!(message = delivery.message_id, %error, "request handed back");
+            tracing::warn!(message_id = delivery.message_id, %error, "request handed back");
             delivery.nack();
         }
     }

@@ -143,7 +143,7 @@ impl Control<'_> {
             Ok(event) => event,
             Err(malformed) => {
                 // Redelivery could not succeed either.
-                tracing::error!(message = delivery.message_id, "message dropped: {malformed}");
+                tracing::error!(message_id = delivery.message_id, "message dropped: {malformed}");
                 metrics::counter!("clipfleet_malformed_messages_total").increment(1);
                 delivery.ack();
                 return false;

@@ -95,7 +95,7 @@ impl PubSub {
                     subscription.publish(backlogs.remove(&row.number).unwrap_or_default());
                     pubsub.register(subscription);
                 }
-                Err(status) => tracing::error!(name, message = status.message(), "invalid stored subscription skipped"),
+                Err(status) => tracing::error!(name, reason = status.message(), "invalid stored subscription skipped"),
             }
         }
         tokio::spawn(Arc::clone(&pubsub).sweep_expired());
@@ -333,7 +333,7 @@ impl PubSub {
                 tracing::warn!(
                     subscription = settings.name,
                     topic = policy.dead_letter_topic,
-                    message = status.message(),
+                    reason = status.message(),
                     "failed to forward a message to the dead letter topic"
                 );
                 subscription.redeliver_after(id, limits::DEAD_LETTER_RETRY_DELAY);
