@@ -15,6 +15,7 @@ use crate::{
 use clipfleet_cloud::{Fields, ObjectName, Value};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
+    clip::Clip,
     job::{EventKind, Job},
     lifecycle::{ClipEvent, ClipEventKind},
     limits::MAX_CRASHES,
@@ -51,6 +52,8 @@ pub(crate) struct Checker {
     running: BTreeMap<u64, Running>,
     serial: u64,
     work: BTreeMap<(ClipKey, u32), Work>,
+    /// The clip that each output's job asks for.
+    requested_clips: BTreeMap<ObjectName, Clip>,
     /// When a clip's generations became obsolete, and up to which generation.
     obsolete: BTreeMap<ClipKey, (u32, Instant)>,
     /// From when a process could react, since its latest call that was slow or failed.
@@ -135,6 +138,7 @@ impl Checker {
             names::CLIP_JOBS => {
                 let job = job::decode(data).map_err(|bad| format!("a job is {bad}"))?;
                 self.work(&job).jobs += 1;
+                self.requested_clips.insert(output_of(&job), job.clip);
             }
             names::PROGRESS_EVENTS => {
                 let event = event::decode(data).map_err(|bad| format!("an event is {bad}"))?;
@@ -263,6 +267,10 @@ fn check_progress_order(process: &str, events: &[ClipEvent], event: &ClipEvent) 
         return Ok(());
     };
     Err(format!("{process} publishes {} % after {} % of the same attempt", percent(event), percent(earlier)))
+}
+
+fn output_of(job: &Job) -> ObjectName {
+    ObjectName::new(job.output.bucket(), job.output.object())
 }
 
 pub(crate) fn key(job: &Job) -> ClipKey {

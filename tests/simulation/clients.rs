@@ -9,7 +9,10 @@ use crate::{
 use clipfleet_cloud::Message;
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_dispatcher::{Dispatch, Refusal, RetryFilter};
-use clipfleet_domain::ids::{BatchId, ClipId};
+use clipfleet_domain::{
+    batch::BucketPolicy,
+    ids::{BatchId, ClipId},
+};
 use prost::Message as _;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -19,6 +22,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The source of every clip.
 pub(crate) const SOURCE: &str = "source.mp4";
+
+/// The buckets of every request.
+pub(crate) fn policy() -> BucketPolicy {
+    BucketPolicy { default_bucket: BUCKET.into(), allowed: vec![BUCKET.into()] }
+}
 
 /// One client and its batch.
 pub(crate) struct Client {
@@ -85,8 +93,12 @@ impl Client {
     fn request(&self) -> v1::ExportBatch {
         let source = if self.source_missing { "missing.mp4" } else { SOURCE };
         let uri = format!("gs://{BUCKET}/{source}");
-        let clips: Vec<String> =
-            self.clips.iter().map(|id| format!(r#"{{"clipId":"{id}","startMs":0,"endMs":10000}}"#)).collect();
+        // Some clips have a setting that workers of an earlier version do not know.
+        let clips = self.clips.iter().enumerate().map(|(index, id)| {
+            let audio = if index % 2 == 0 { r#","audio":{"normalizeLoudness":{}}"# } else { "" };
+            format!(r#"{{"clipId":"{id}","startMs":0,"endMs":10000{audio}}}"#)
+        });
+        let clips: Vec<String> = clips.collect();
         let json = format!(
             r#"{{"batchId":"{}","ownerUid":"u1","projectId":"p1","source":{{"uri":"{uri}"}},"clips":[{}]}}"#,
             self.batch,

@@ -24,6 +24,8 @@ pub(crate) struct FaultProfile {
     pub(crate) lease_lost: f64,
     /// Acks and nacks that never reach the queue.
     pub(crate) settlement_lost: f64,
+    /// Jobs that a worker of an earlier version receives, of those with settings that it does not know.
+    pub(crate) earlier_version: f64,
     /// Attempts that end in a transient failure.
     pub(crate) transient: f64,
     /// Attempts in which the media process dies.
@@ -80,7 +82,7 @@ impl FaultProfile {
         let fault_free = rng.u8(..12) == 0;
         let fault_period = Duration::from_millis(rng.u64(30_000..90_000));
         let mut rate = |max: f64| if fault_free || rng.bool() { 0.0 } else { rng.f64() * max };
-        let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.8, 0.3].map(&mut rate);
+        let rates = [0.06, 0.04, 0.01, 0.05, 0.15, 0.2, 0.2, 0.15, 0.8, 0.3, 0.9].map(&mut rate);
         let [
             refused,
             answer_lost,
@@ -92,6 +94,7 @@ impl FaultProfile {
             settlement_lost,
             transient,
             crash,
+            earlier_version,
         ] = rates;
         // Rare, because the reconciler notices a lost job only after an hour of virtual time.
         let job_lost = if !fault_free && rng.u8(..20) == 0 { 0.3 } else { 0.0 };
@@ -107,6 +110,7 @@ impl FaultProfile {
             delayed,
             lease_lost,
             settlement_lost,
+            earlier_version,
             transient,
             crash,
             job_lost,
@@ -127,6 +131,7 @@ impl FaultProfile {
             self.delayed,
             self.lease_lost,
             self.settlement_lost,
+            self.earlier_version,
             self.transient,
             self.crash,
             self.job_lost,
@@ -145,6 +150,7 @@ impl FaultProfile {
             delayed: 0.0,
             lease_lost: 0.0,
             settlement_lost: 0.0,
+            earlier_version: 0.0,
             transient: 0.0,
             crash: 0.0,
             job_lost: 0.0,

@@ -32,6 +32,7 @@ mod run;
 mod seeds;
 mod supervisor;
 mod topology;
+mod version;
 mod world;
 
 use clipfleet_tests::settings;
@@ -51,7 +52,7 @@ const SEED_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEED";
 const SOAK_SEEDS_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
 /// Situations that a run over many seeds must reach. A simulation that never reaches them proves nothing about them.
-const REQUIRED_SITUATIONS: [&str; 37] = [
+const REQUIRED_SITUATIONS: [&str; 38] = [
     "a batch was sent twice at once",
     "a call lost its answer",
     "a call was refused",
@@ -72,6 +73,7 @@ const REQUIRED_SITUATIONS: [&str; 37] = [
     "a process was asked to stop",
     "a settlement was lost",
     "a stalled batch was repaired",
+    "a worker of an earlier version received a job",
     "a worker was removed from the pool",
     "another scaler became the leader",
     "another request used the same id",
@@ -230,4 +232,9 @@ fn a_worker_without_stall_detection_is_detected() {
 #[test]
 fn a_worker_that_does_not_check_for_later_attempts_is_detected() {
     assert_detected(Mutation::NoCheckForLaterAttempts);
+}
+
+#[test]
+fn a_worker_that_makes_jobs_of_another_version_is_detected() {
+    assert_detected(Mutation::NoVersionCheck);
 }

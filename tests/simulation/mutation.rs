@@ -21,6 +21,8 @@ pub(crate) enum Mutation {
     NoRequestDedupe,
     /// Dedupe of work: a worker does not find existing results.
     NoCheckForResults,
+    /// The check of a job's settings: a worker makes what it decoded, whatever was requested.
+    NoVersionCheck,
     /// Reading cancellation: a worker finds no document.
     NoCheckForCancellation,
     /// Reading the pause: workers find no request to pause.

@@ -1,6 +1,6 @@
 //! The queue of one process: messages are duplicated, delayed, reordered, or redelivered only after a lease expired.
 
-use crate::{mutation::Mutation, process::Process, topology};
+use crate::{mutation::Mutation, process::Process, topology, version};
 use async_trait::async_trait;
 use clipfleet_cloud::{CloudError, Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
 use clipfleet_contract::names;
@@ -148,6 +148,7 @@ impl Feed {
             permit = arriving => permit,
         };
         let arrived = permit.is_some();
+        let message = version::decoded_by(&process, &subscription, message);
         let holder = Arc::clone(&process);
         let lease = SimLease { process, number, _permit: permit };
         let delivery = Delivery::new(message, id, attempt, Box::new(lease));

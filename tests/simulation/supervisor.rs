@@ -3,6 +3,7 @@
 //! frozen for a while.
 
 use crate::{
+    clients,
     documents::SimDocuments,
     fault_profile::Scale,
     last_event,
@@ -16,7 +17,7 @@ use crate::{
 };
 use clipfleet_cloud::Cloud;
 use clipfleet_dispatcher::Dispatch;
-use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
+use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_scaler::{INITIAL_RATE, Policy};
 use clipfleet_service::{clock::Clock, health::Readiness};
 use clipfleet_worker::Dependencies;
@@ -173,7 +174,7 @@ impl ProcessSupervisor {
         let clock = self.clock();
         match self.role {
             Role::Dispatcher => {
-                let policy = BucketPolicy { default_bucket: BUCKET.into(), allowed: vec![BUCKET.into()] };
+                let policy = clients::policy();
                 let dispatch = Arc::new(Dispatch::new(cloud, policy, clock));
                 self.world.lock().dispatchers.insert(self.index, Arc::clone(&dispatch));
                 let background = clipfleet_dispatcher::run_background(dispatch, Readiness::default(), stop);

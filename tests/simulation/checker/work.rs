@@ -1,7 +1,6 @@
 //! Checks of work: none for an obsolete clip, none by an attempt that lost its lease, and none that was done before.
 
-use super::{CheckResult, Checker, ClipKey, Running, STOP_TIMEOUT, key};
-use clipfleet_cloud::ObjectName;
+use super::{CheckResult, Checker, ClipKey, Running, STOP_TIMEOUT, key, output_of};
 use clipfleet_domain::{
     job::Job,
     limits::{MAX_CRASHES, MAX_TRANSIENT_FAILURES},
@@ -26,7 +25,10 @@ impl Checker {
         let Some(started) = self.started.get(attempt) else {
             return Err(format!("{process} works on {clip:?} in {attempt}, whose start was not published"));
         };
-        let output = ObjectName::new(job.output.bucket(), job.output.object());
+        let output = output_of(job);
+        if self.requested_clips.get(&output) != Some(&job.clip) {
+            return Err(format!("{process} makes {output} with other settings than requested"));
+        }
         if self.objects.get(&output).is_some_and(|made| *started > made.at) {
             return Err(format!("{process} makes {output} again, which existed before {attempt} started"));
         }
