@@ -11,6 +11,7 @@ import {
   PHONE,
   WAIT_TIMEOUT_MS,
   assertAccessible,
+  markClips,
   openVideo,
   recordComplaints,
   stage,
@@ -77,11 +78,7 @@ const ended = (page) =>
 /** Opens the video and marks twelve clips, a second apart. */
 async function markTwelve(page) {
   await openVideo(page, place.source);
-  for (let index = 0; index < 12; index += 1) {
-    await page.keyboard.press('n');
-    await page.keyboard.press('ArrowRight');
-  }
-  await until('twelve clips', async () => (await page.locator('#export-all').textContent()).includes('12 clips'));
+  await markClips(page, 12);
 }
 
 /** Presses Export All and measures, in the page, the time until three progress cards are entirely in view. */
