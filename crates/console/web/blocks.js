@@ -9,6 +9,9 @@ import { rows } from './view.js';
 /** Narrower blocks have their handles outside, pixels: two handles of 24 and something to grasp between them. */
 const WIDE_PX = 76;
 
+/** Narrower ones have no room for a name, pixels. */
+const NAMED_PX = 40;
+
 /** Diamonds drawn for one clip; more would be a line. */
 const MAX_DIAMONDS = 200;
 
@@ -137,6 +140,7 @@ export function createBlocks({ draft, lane, axis, seek, choose }) {
     block.style.setProperty('--row', row);
     block.classList.toggle('selected', isSelected);
     block.classList.toggle('narrow', isNarrow);
+    parts.label.hidden = axis.px(endMs - startMs) < NAMED_PX;
     block.setAttribute('aria-label', `${clipId}, ${clock(startMs)} to ${clock(endMs)}`);
     write(parts.label, clipId);
     parts.start(0, endMs - MIN_CLIP_MS, startMs, `Start of ${clipId}`);

@@ -81,6 +81,7 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
     'section',
     { class: 'card recents', 'aria-labelledby': 'recent-title' },
     h('h2', { id: 'recent-title' }, 'Recent videos'),
+    h('p', { class: 'hint' }, 'Drafts of this browser: videos with their clips.'),
     recent,
   );
   const welcome = h('div', { class: 'welcome' }, drop || heading, form, problem, recentSection);

@@ -41,6 +41,9 @@ export function toast(text, undo = null) {
   shown = { close };
 }
 
+/** Takes the message away: what it offers to undo is not there any more. */
+export const dismissToast = () => shown?.close();
+
 /** Asks before something that concerns the user's work; resolves to whether to go on. */
 export function confirmed(question, { yes, no = 'Cancel' }) {
   return new Promise((resolve) => {

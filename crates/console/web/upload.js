@@ -2,6 +2,7 @@
 // handle are kept.
 
 import { deleteRecord, getRecord, putRecord } from './database.js';
+import { draftId } from './drafts.js';
 import { upload } from './resumable.js';
 import { parseUri } from './source.js';
 
@@ -77,11 +78,17 @@ export class Uploads extends EventTarget {
   }
 
   async #read(handle) {
-    try {
-      await this.begin(await handle.getFile(), handle);
-    } catch {
-      this.#become({ state: 'missing', handle: null, problem: '' });
+    const file = await handle.getFile().catch(() => null);
+    if (file && draftId({ name: file.name, bytes: file.size }) === this.#draft.id) {
+      await this.begin(file, handle);
+    } else {
+      this.#miss(this.#draft.source.name);
     }
+  }
+
+  /** The file is not there as it was. */
+  #miss(name) {
+    this.#become({ state: 'missing', handle: null, problem: `${name} was moved or changed.` });
   }
 
   /** After a reload, or for a kept draft: finds out how the source stands. */
@@ -137,6 +144,9 @@ export class Uploads extends EventTarget {
     const { bucket, object } = parseUri(uri);
     const query = new URLSearchParams({ prefix: object });
     const response = await fetch(`${this.#storage.url}/storage/v1/b/${bucket}/o?${query}`, { signal });
+    if (!response.ok && response.status !== 404) {
+      throw new Error(`the storage answered ${response.status}`);
+    }
     const { items = [] } = response.ok ? await response.json() : {};
     return items.find(({ name }) => name === object) ?? null;
   }
@@ -167,21 +177,10 @@ export class Uploads extends EventTarget {
       }
       current(() => this.#finish());
     } catch (error) {
-      const readable = await file
-        .slice(0, 1)
-        .arrayBuffer()
-        .then(
-          () => true,
-          () => false,
-        );
+      const readable = await isReadable(file);
       const why = error instanceof TypeError ? 'the storage cannot be reached' : error.message;
-      current(() =>
-        this.#become(
-          readable
-            ? { state: 'failed', problem: `The upload failed: ${why}.` }
-            : { state: 'missing', handle: null, problem: `${file.name} was moved or changed.` },
-        ),
-      );
+      const fail = () => this.#become({ state: 'failed', problem: `The upload failed: ${why}.` });
+      current(() => (readable ? fail() : this.#miss(file.name)));
     }
   }
 
@@ -190,5 +189,15 @@ export class Uploads extends EventTarget {
     Object.assign(this, { state: 'stored', share: 1, problem: '' });
     this.#draft.learn({ stored: true });
     this.dispatchEvent(new Event('change'));
+  }
+}
+
+/** Whether a file is still where it was chosen, unchanged. */
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
   }
 }

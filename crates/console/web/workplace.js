@@ -7,7 +7,7 @@ import { createEditor } from './editor.js';
 import { createEntrance } from './entrance.js';
 import { Launch } from './launch.js';
 import { acceptDrops, refusal } from './source.js';
-import { confirmed, toast } from './toast.js';
+import { confirmed, dismissToast, toast } from './toast.js';
 import { count, h } from './ui.js';
 import { Uploads } from './upload.js';
 
@@ -67,8 +67,13 @@ export function createWorkplace({ settings, onStarted, onOpen }) {
     }
   }
 
+  let shownId = draft.id;
   function show() {
     const isOpen = Boolean(draft.source);
+    if (draft.id !== shownId) {
+      shownId = draft.id;
+      dismissToast();
+    }
     (isOpen ? entrance.hide : entrance.show)();
     editor.element.hidden = !isOpen;
   }
