@@ -147,6 +147,7 @@ test('another video asks first, and the clips of the one before stay in Recent v
   const before = await marks(page);
   await dropFile(page, other, 'video/mp4');
   const dialog = page.getByRole('dialog');
+  await accessible('question');
   assert.match(await dialog.textContent(), /Replace talk\.mp4\? Its 2 clips are kept in Drafts\./);
   await dialog.getByRole('button', { name: 'Cancel' }).click();
   await dialog.waitFor({ state: 'detached' });
@@ -327,6 +328,11 @@ test('presses while the upload runs make one batch', timeout, async () => {
     async () => (await go.isEnabled()) && /^Export 1 clip/.test(await go.textContent()),
   );
   assert.equal(batches.length, 1, `${batches}`);
+  const note = page.locator('.start .hint');
+  assert.equal(await note.textContent(), '1 clip started.');
+  await blur(page);
+  await page.keyboard.press('n');
+  assert.equal(await note.textContent(), '', 'what was said about other clips is gone');
 });
 
 test('a lost answer makes no second batch', timeout, async () => {

@@ -22,6 +22,8 @@ export class Launch extends EventTarget {
   #uploads;
   #onStarted;
   #waiting = null;
+  /** The draft, clips and output that `message` is about. */
+  #subject = [];
   /** A request that may have been received although no answer came: `{batchId, request}`. */
   #unanswered = null;
 
@@ -70,11 +72,14 @@ export class Launch extends EventTarget {
   #follow() {
     if (this.state === 'waiting' && this.#waiting.uri !== this.#draft.source?.uri) {
       this.#waiting.abort(new Error(this.#draft.source ? 'The video changed. Press Export again.' : ''));
-    } else if (this.state === 'idle' && this.message && this.#messageIsFor !== this.#draft.id) {
+    } else if (this.state === 'idle' && this.message && !this.#isSubject()) {
       this.#become('idle', '');
     }
   }
-  #messageIsFor = null;
+  #isSubject() {
+    const { id, clips, output } = this.#draft;
+    return [id, clips, output].every((part, index) => part === this.#subject[index]);
+  }
 
   /** What is exported: the clips as they are at the press. */
   #snapshot() {
@@ -86,7 +91,7 @@ export class Launch extends EventTarget {
   }
 
   async #run(press) {
-    this.#messageIsFor = this.#draft.id;
+    this.#subject = [this.#draft.id, this.#draft.clips, this.#draft.output];
     keep(press);
     try {
       await this.#sourceStored();
