@@ -292,6 +292,26 @@ test('a connection that breaks once does not fail an upload', timeout, async () 
   assert.match(complaints.splice(0).join(), /^error: Failed to load resource: net::ERR_CONNECTION_RESET$/);
 });
 
+test('a second tab shows the video once the first one has stored it', timeout, async () => {
+  page = await openConsole({ browser, fleet, complaints });
+  let release = () => {};
+  const held = new Promise((resolve) => {
+    release = resolve;
+  });
+  await page.route('**/upload/storage/**', async (route) => {
+    await (route.request().method() === 'PUT' ? held : null);
+    await route.continue();
+  });
+  await page.setInputFiles('#file', makeSmallSource(join(folder, 'shared.mp4'), 4));
+  await videoShown(page);
+  const second = await page.context().newPage();
+  await second.goto(page.url());
+  await second.getByRole('button', { name: 'Choose the file again' }).waitFor();
+  release();
+  await videoShown(second);
+  assert.equal(await second.locator('.notice').isVisible(), false);
+});
+
 /* ---------- A5: one press, one batch ---------- */
 
 test('presses while the upload runs make one batch', timeout, async () => {

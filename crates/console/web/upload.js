@@ -43,6 +43,12 @@ export class Uploads extends EventTarget {
     super();
     this.#storage = storage;
     this.#draft = draft;
+    // Another tab may have stored what is missing here.
+    draft.addEventListener('change', () => {
+      if (this.state === 'missing' && draft.source?.stored) {
+        this.#become({ state: 'stored', share: 1, problem: '' });
+      }
+    });
     // The file is read by this page: leaving it stops the upload.
     addEventListener('beforeunload', (event) => this.state === 'sending' && event.preventDefault());
   }
