@@ -7,9 +7,11 @@ import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import {
   cancel,
+  downloadUrl,
   exportAll,
   firestoreListener,
   firestorePolling,
+  listBatches,
   rememberedBatches,
   restPolling,
   resume,
@@ -168,5 +170,34 @@ test(
       (error) => error.status === 409 && error.code === 'clip_not_retryable',
     );
     await assert.rejects(cancel('nobody', undefined, { api, storage }), (error) => error.status === 404);
+  },
+);
+
+test(
+  'batches are listed by owner and page, a clip made again is reused, and a ZIP file has what is complete',
+  { timeout: 2 * WAIT_TIMEOUT_MS },
+  async (t) => {
+    const owner = { ...base(), ownerUid: 'u2', output: { quality: '720p' } };
+    const ids = [];
+    for (const reused of [false, true]) {
+      const { batchId } = await exportAll([clip('e', 0, 2_000)], owner);
+      const { done, states } = follow(t, batchId, undefined, restPolling({ api, everyMs: 100 }));
+      await done;
+      ids.unshift(batchId);
+      assert.equal(states.at(-1).exports.e.reused, reused);
+    }
+    const first = await listBatches({ ownerUid: 'u2', pageSize: 1 }, { api });
+    const second = await listBatches({ ownerUid: 'u2', pageSize: 1, pageToken: first.nextPageToken }, { api });
+    assert.deepEqual(
+      [...first.batches, ...second.batches].map(({ batchId, ownerUid, sourceUri }) => [batchId, ownerUid, sourceUri]),
+      ids.map((batchId) => [batchId, 'u2', uri]),
+    );
+    await assert.rejects(listBatches({ status: 'nonsense' }, { api }), (error) => error.status === 400);
+
+    const zip = await fetch(downloadUrl(ids[0], { api }));
+    assert.match(zip.headers.get('content-disposition'), /^attachment/);
+    const bytes = Buffer.from(await zip.arrayBuffer());
+    assert.deepEqual(bytes.subarray(0, 4), Buffer.from('PK\x03\x04', 'latin1'));
+    assert.ok(bytes.includes('a-e.mp4'), 'the entry is called after source and clip');
   },
 );
