@@ -10,7 +10,7 @@ import { progressLine, remembered, summarize, titleOf } from './summary.js';
 import { announce, button, copyButton, count, h, icon, moment, sentence, write } from './ui.js';
 import { reason } from './words.js';
 
-/** The least time between two announcements of progress, milliseconds: twelve clips must not be twelve interruptions. */
+/** Minimum time between two announcements of progress, milliseconds. Twelve clips must not be twelve interruptions. */
 const ANNOUNCEMENT_MS = 10_000;
 
 /** Up to so many clips, cards are large. */
@@ -85,7 +85,7 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
       showActs(exports, summary);
       showClips(exports);
     }
-    write(problem, batch?.status === 'failed' && batch.error ? reason(batch.error) : problem.dataset.request ?? '');
+    write(problem, batch?.status === 'failed' && batch.error ? reason(batch.error) : requestProblem);
     if (batch !== null) {
       narrate(summary);
     }
@@ -125,19 +125,23 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
       save.setAttribute('aria-disabled', 'true');
     }
     write(save.querySelector('span'), completed > 0 && !over ? `Download ${completed} finished` : 'Download all');
-    notify.hidden = over || !notifications.askable;
+    // Once it was pressed it says what the answer was.
+    notify.hidden = over || !(notifications.askable || notify.disabled);
     if (focused?.hidden && content.contains(focused)) {
       (again.hidden ? save.href ? save : copy : again).focus({ preventScroll: true });
     }
   }
 
+  /** Why the last press of a button failed; it stays until the next one. */
+  let requestProblem = '';
   async function request(verb, act) {
-    write(problem, problem.dataset.request = '');
+    requestProblem = '';
     try {
       await act();
     } catch (error) {
-      write(problem, problem.dataset.request = `${verb} failed: ${sentence(error.message)}`);
+      requestProblem = `${verb} failed: ${sentence(error.message)}`;
     }
+    write(problem, requestProblem);
   }
   function stopAll() {
     return request('Cancelling', () => cancel(batchId));

@@ -1,4 +1,4 @@
-// The card of one clip: its picture fills from below while the clip is encoded; then it can be watched, saved and shared.
+// The card of one clip: its picture fills from below while it is encoded; then it can be watched, saved and shared.
 
 import { cancel, isOver, retry } from './clipfleet.js';
 import { button, copyButton, countdown, brief, h, icon, size, write } from './ui.js';
@@ -21,7 +21,8 @@ export function savedAs(url, name, settings) {
 
 /** `talk-intro.mp4` for the clip `intro` of `Talk.mp4`; ASCII, as a header needs it. */
 export function fileName(title, clipId) {
-  const stem = (title ?? '').replace(/\.\w{1,5}$/, '').normalize('NFKD').replace(/[^\w.-]+/g, '-').replace(/^-+|-+$/g, '');
+  const plain = title.replace(/\.\w{1,5}$/, '').normalize('NFKD').replace(/[^\w.-]+/g, '-');
+  const stem = plain.replace(/^-+|-+$/g, '');
   return `${stem ? `${stem}-` : ''}${clipId}.mp4`;
 }
 
@@ -70,7 +71,8 @@ export function createCard({ batchId, clipId, range, title, settings, player, on
   const picture = h('div', { class: 'picture-of', 'aria-hidden': 'true' });
   const veil = h('div', { class: 'veil' });
   const meter = h('div', {
-    class: 'meter', role: 'progressbar', 'aria-label': `Progress of ${clipId}`, 'aria-valuemin': 0, 'aria-valuemax': 100,
+    class: 'meter', role: 'progressbar', 'aria-label': `Progress of ${clipId}`,
+    'aria-valuemin': 0, 'aria-valuemax': 100,
   }, veil);
   const percent = h('span', { class: 'percent', 'aria-hidden': 'true' });
   const sign = h('span', { class: 'sign', 'aria-hidden': 'true' });
@@ -78,7 +80,8 @@ export function createCard({ batchId, clipId, range, title, settings, player, on
     endPreview();
     player.show({ url: shown.outputUrl, title: clipId, saveUrl: save.href, fileName: name });
   }, { class: 'watch', hidden: true });
-  const [state, about, problem] = [h('span', { class: 'state' }), h('p', { class: 'about' }), h('p', { class: 'problem' })];
+  const state = h('span', { class: 'state' });
+  const [about, problem] = [h('p', { class: 'about' }), h('p', { class: 'problem' })];
 
   const stop = button('cross', `Cancel ${clipId}`, () => act('Cancelling', cancel));
   const again = h('button', { type: 'button', class: 'plain', hidden: true, onclick: () => act('Retrying', retry) });

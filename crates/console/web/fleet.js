@@ -112,7 +112,8 @@ export function createFleet({ settings, onPaused }) {
   function showWork({ queuedClips, processingClips, workers, batches: active, more }) {
     const { fleet } = settings;
     const all = fleet ? ` / ${fleet.workers * fleet.slots}` : '';
-    slots.set(`${processingClips}${all}`, fleet ? count(fleet.workers, 'worker') : `on ${count(workers.length, 'worker')}`);
+    const on = fleet ? count(fleet.workers, 'worker') : `on ${count(workers.length, 'worker')}`;
+    slots.set(`${processingClips}${all}`, on);
     waiting.set(queuedClips.toLocaleString('en'), more ? 'in the first 20 active batches' : '');
     open.set(`${active.length}${more ? '+' : ''}`);
     const clips = workers.flatMap(({ worker, clips }) => clips.map((clip) => ({ worker, ...clip })));

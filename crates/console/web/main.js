@@ -7,7 +7,7 @@ import { createHistory } from './history.js';
 import { createNotifications } from './notifications.js';
 import { createRunning } from './running.js';
 import { progressLine, titleOf } from './summary.js';
-import { write } from './ui.js';
+import { announce, write } from './ui.js';
 import { createWorkplace } from './workplace.js';
 
 const settings = await fetch('settings.json').then((response) => response.json());
@@ -28,8 +28,12 @@ function onStarted(batchId) {
 }
 
 function onEnd(batchId, summary) {
-  const title = titleOf(batchId);
-  notifications.show(title, progressLine(summary), hashOf(batchId));
+  const [title, line] = [titleOf(batchId), progressLine(summary)];
+  notifications.show(title, line, hashOf(batchId));
+  // The page of a batch announces its end itself.
+  if (location.hash !== hashOf(batchId)) {
+    announce(`${title}: ${line}`);
+  }
 }
 
 /* ---------- views ---------- */

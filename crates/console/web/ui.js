@@ -1,8 +1,8 @@
 // What every part of the page draws with: elements, icons, times as people write them, and the live region.
 
 /**
- * An element with properties and children. `on…` are listeners, `class`, `for` and `aria-…` attributes; what is false or
- * null is left out.
+ * An element with properties and children. `on…` are listeners, `class`, `for` and `aria-…` attributes; what is false
+ * or null is left out.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -139,7 +139,8 @@ export const moment = (time, style = { dateStyle: 'medium', timeStyle: 'short' }
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** A text that may be long, with its middle left out. */
-export const shorten = (text, most = 28) => (text.length <= most ? text : `${text.slice(0, most - 9)}…${text.slice(-8)}`);
+export const shorten = (text, most = 28) =>
+  (text.length <= most ? text : `${text.slice(0, most - 9)}…${text.slice(-8)}`);
 
 /** Copies a text; false if the browser does not allow it. */
 export async function copyText(text) {

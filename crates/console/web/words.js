@@ -8,7 +8,8 @@ export const STATES = {
 };
 
 export const PHASES = {
-  queued: 'Waiting', fetching: 'Loading', encoding: 'Encoding', verifying: 'Verifying', uploading: 'Saving', done: 'Done',
+  queued: 'Waiting', fetching: 'Loading', encoding: 'Encoding', verifying: 'Verifying', uploading: 'Saving',
+  done: 'Done',
 };
 
 /** Names of encoders for people; any other is shown as it is. */
