@@ -409,7 +409,8 @@ test('nothing is cut off on a phone, and motion is reduced on request', LIMIT, a
   await phone.close();
 
   await page.emulateMedia({ reducedMotion: 'reduce' });
-  const duration = await page.locator('.batch-progress .fill').evaluate((it) => getComputedStyle(it).transitionDuration);
+  const fill = page.locator('.batch-progress .fill');
+  const duration = await fill.evaluate((it) => getComputedStyle(it).transitionDuration);
   assert.equal(duration, '0s');
   await page.emulateMedia({ reducedMotion: null });
 });

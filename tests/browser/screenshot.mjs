@@ -8,10 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startFleet } from '../../deploy/functions/test/processes.js';
 import { pause } from '../support/until.mjs';
-import { ffmpeg, openVideo, startChromium, until } from './support.mjs';
+import { DESKTOP, ffmpeg, openVideo, startChromium, until } from './support.mjs';
 
 const TARGET = join(import.meta.dirname, '../../crates/console');
-const VIEWPORT = { width: 1280, height: 620 };
+/** As high as the cards, for the pictures; the editor needs more. */
+const PICTURE = { width: 1280, height: 620 };
 const SECONDS = 30;
 const CLIPS = [[0.5, 6], [5, 10], [10.5, 15], [15, 21], [20, 25], [25, 29.5]];
 const FRAME_INTERVAL_MS = 250;
@@ -23,8 +24,8 @@ const zoom = `mandelbrot=size=1280x720:rate=30:maxiter=300:end_scale=0.004:end_p
 ffmpeg(
   '-f', 'lavfi', '-i', `${zoom},trim=duration=${SECONDS}`,
   '-f', 'lavfi', '-i', `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${SECONDS}`,
-  '-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '20', '-pix_fmt', 'yuv420p', '-g', '60', '-c:a', 'aac', '-shortest',
-  source,
+  '-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '20', '-pix_fmt', 'yuv420p', '-g', '60',
+  '-c:a', 'aac', '-shortest', source,
 );
 
 /** Marks the clips by dragging on the timeline. */
@@ -44,10 +45,11 @@ async function markAll(page) {
 const fleet = await startFleet(join(folder, 'data'), 3);
 const browser = await startChromium();
 try {
-  const page = await (await browser.newContext({ viewport: VIEWPORT })).newPage();
+  const page = await (await browser.newContext({ viewport: DESKTOP })).newPage();
   await page.goto(`${fleet.api}/console/`);
   await openVideo(page, source);
   await markAll(page);
+  await page.setViewportSize(PICTURE);
   await page.locator('#export-all').click();
   await until('every clip has a picture', async () => (await page.locator('.clip canvas').count()) === CLIPS.length);
   const frames = join(folder, 'frames');
@@ -55,8 +57,8 @@ try {
   let count = 0;
   let still = false;
   const statuses = () => page.locator('.clip').evaluateAll((cards) => cards.map((card) => card.dataset.status));
-  const percents = () =>
-    page.locator('.clip[data-status=processing] .meter').evaluateAll((bars) => bars.map((bar) => Number(bar.ariaValueNow)));
+  const running = page.locator('.clip[data-status=processing] .meter');
+  const percents = () => running.evaluateAll((bars) => bars.map((bar) => Number(bar.ariaValueNow)));
   await until('every clip is complete', async () => {
     const now = await statuses();
     await page.screenshot({ path: join(frames, `${String(count++).padStart(4, '0')}.png`) });

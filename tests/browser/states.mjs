@@ -44,7 +44,8 @@ async function shootExport(name, options, offset) {
   await page.shoot(`${name}-3-help`);
   await page.keyboard.press('Escape');
   await page.locator('#export-all').click();
-  await until('some are done', async () => (await count(page, 'completed')) >= 2 && (await count(page, 'processing')) > 0);
+  const half = async () => (await count(page, 'completed')) >= 2 && (await count(page, 'processing')) > 0;
+  await until('some are done', half);
   await page.shoot(`${name}-4-exporting`);
   await page.show('#/fleet', 'tbody tr');
   await page.shoot(`${name}-5-fleet`);

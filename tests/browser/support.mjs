@@ -1,5 +1,5 @@
-// Shared code of the tests against a fleet: a source with moving pictures and audio, a fleet on its own folder, waiting,
-// and what every page is held to.
+// Shared code of the tests against a fleet: a source with moving pictures and audio, a fleet on its own folder,
+// waiting, and what every page is held to.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -21,7 +21,8 @@ export function makeSource(path, seconds) {
   const video = `testsrc2=size=1280x720:rate=30:duration=${seconds}`;
   const audio = `sine=frequency=330:beep_factor=4:sample_rate=48000:duration=${seconds}`;
   const coding = ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p', '-g', '60'];
-  ffmpeg('-f', 'lavfi', '-i', video, '-f', 'lavfi', '-i', audio, ...coding, '-c:a', 'aac', '-movflags', '+faststart', path);
+  const inputs = ['-f', 'lavfi', '-i', video, '-f', 'lavfi', '-i', audio];
+  ffmpeg(...inputs, ...coding, '-c:a', 'aac', '-movflags', '+faststart', path);
 }
 
 /** Starts Chromium without background requests; media may play without a click. */
