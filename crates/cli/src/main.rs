@@ -4,27 +4,15 @@
 //!
 //! The program contains no rules about clips: it reads settings, starts roles, and shows what the fleet reports.
 
-mod batch;
 mod client;
-mod cloud;
-mod console;
 mod doctor;
-mod emulator;
 mod exit;
 mod export;
-mod fleet;
+mod local;
 mod operate;
+mod output;
 mod plan;
-mod price;
-mod progress;
-mod ready;
 mod roles;
-mod scaling;
-mod settings;
-mod source;
-mod topology;
-mod up;
-mod workers;
 
 use clap::{Args, Command};
 use clipfleet_service::trace;
@@ -40,9 +28,9 @@ fn command() -> Command {
             export::ExportArgs::augment_args(Command::new("export"))
                 .about("Export clips of a video, on a temporary fleet or on a running one"),
         )
-        .subcommand(up::command())
+        .subcommand(local::up::command())
         .subcommand(
-            batch::BatchArgs::augment_args(Command::new("batch"))
+            operate::batch::BatchArgs::augment_args(Command::new("batch"))
                 .about("Show, watch, cancel or retry a batch on a running fleet"),
         )
         .subcommand(operate::FleetArgs::augment_args(Command::new("fleet")).about("Pause, resume or inspect a fleet"))
@@ -50,8 +38,8 @@ fn command() -> Command {
             operate::DeadLetterArgs::augment_args(Command::new("dead-letters")).about("Inspect and retry dead letters"),
         )
         .subcommand(doctor::command())
-        .subcommand(ready::command())
-        .subcommand(emulator::command())
+        .subcommand(operate::ready::command())
+        .subcommand(local::emulator::command())
         .subcommand(plan::command())
         .subcommands(roles::commands())
 }
@@ -65,13 +53,13 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         let ended = match matches.subcommand() {
             Some(("export", matches)) => export::run(matches).await,
-            Some(("up", matches)) => up::run(matches).await,
-            Some(("batch", matches)) => batch::run(matches).await,
+            Some(("up", matches)) => local::up::run(matches).await,
+            Some(("batch", matches)) => operate::batch::run(matches).await,
             Some(("fleet", matches)) => operate::fleet(matches).await,
             Some(("dead-letters", matches)) => operate::dead_letters(matches).await,
             Some(("doctor", matches)) => doctor::run(matches).await,
-            Some(("ready", matches)) => ready::run(matches).await,
-            Some(("emulator", matches)) => emulator::run(matches).await,
+            Some(("ready", matches)) => operate::ready::run(matches).await,
+            Some(("emulator", matches)) => local::emulator::run(matches).await,
             Some(("plan", matches)) => plan::run(matches),
             Some((role, matches)) => roles::run(role, matches).await,
             None => Ok(ExitCode::SUCCESS),

@@ -1,5 +1,8 @@
 //! `clipfleet fleet` and `clipfleet dead-letters`: operations on a running fleet.
 
+pub(crate) mod batch;
+pub(crate) mod ready;
+
 use crate::{client::Client, exit::Failed};
 use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
 use serde_json::Value;

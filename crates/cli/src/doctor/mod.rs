@@ -2,9 +2,9 @@
 
 use crate::{
     client::Client,
-    cloud::{self, BUCKETS, ROLE, RoleSettings},
     exit::Failed,
     roles,
+    roles::cloud::{self, BUCKETS, ROLE, RoleSettings},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clipfleet_cloud::{Cloud, ErrorKind, ObjectName};

@@ -1,10 +1,10 @@
 //! The scaler role and its settings, and the pool of worker processes on this machine.
 
 use crate::{
-    cloud::RoleSettings,
     exit::Failed,
-    settings::{SCRATCH, SLOTS, scratch, slots},
-    workers::{WorkerSpec, WorkerSupervisor},
+    local::workers::{WorkerSpec, WorkerSupervisor},
+    roles::cloud::RoleSettings,
+    roles::settings::{SCRATCH, SLOTS, scratch, slots},
 };
 use async_trait::async_trait;
 use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};

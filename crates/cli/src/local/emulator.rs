@@ -2,10 +2,10 @@
 //! elsewhere, for example in containers. `clipfleet up` runs it in its own process.
 
 use crate::{
-    cloud,
     exit::Failed,
-    topology,
-    up::{DATA, EMULATOR},
+    local::topology,
+    local::up::{DATA, EMULATOR},
+    roles::cloud,
 };
 use clap::{ArgMatches, Command};
 use clipfleet_emulator::{Config, Emulator};

@@ -1,12 +1,13 @@
 //! `clipfleet export`: exports clips of a video file, with one progress bar per clip.
 
+mod source;
+
 use crate::{
     client::Client,
-    cloud,
     exit::Failed,
-    fleet::{Fleet, FleetSpec},
-    progress::{Bars, is_terminal, table},
-    source,
+    local::fleet::{Fleet, FleetSpec},
+    output::progress::{Bars, is_terminal, table},
+    roles::cloud,
 };
 use clap::{ArgMatches, Args, FromArgMatches as _};
 use clipfleet_cloud::{Cloud, google::Endpoints};

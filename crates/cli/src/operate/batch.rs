@@ -4,7 +4,7 @@ use crate::{
     client::Client,
     exit::Failed,
     operate::Server,
-    progress::{Bars, is_terminal, table},
+    output::progress::{Bars, is_terminal, table},
 };
 use clap::{ArgMatches, Args, FromArgMatches as _, Subcommand};
 use std::{process::ExitCode, time::Duration};

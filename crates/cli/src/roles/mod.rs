@@ -1,12 +1,18 @@
 //! The roles of a deployed fleet, one process each.
 
+pub(crate) mod cloud;
+pub(crate) mod console;
+pub(crate) mod price;
+pub(crate) mod scaling;
+pub(crate) mod settings;
+
 use crate::{
-    cloud::{self, BUCKETS, ROLE, RoleSettings},
-    console::{self, ConsoleSpec},
     exit::Failed,
-    price::{self, COST},
-    scaling::{self, POLICY, SCALER},
-    settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
+    roles::cloud::{BUCKETS, ROLE, RoleSettings},
+    roles::console::ConsoleSpec,
+    roles::price::COST,
+    roles::scaling::{POLICY, SCALER},
+    roles::settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
 };
 use clap::{ArgAction, ArgMatches, Command, arg};
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};

@@ -2,9 +2,9 @@
 //! order.
 
 use crate::{
-    cloud,
     exit::Failed,
-    settings::{DIE_WITH_PARENT, WORKER_ID},
+    roles::cloud,
+    roles::settings::{DIE_WITH_PARENT, WORKER_ID},
 };
 use clipfleet_cloud::google::Endpoints;
 use clipfleet_domain::ids::WorkerId;

@@ -1,7 +1,7 @@
 //! `clipfleet ready`: checks whether a role is ready. Container health checks use it, so that images need no other
 //! program for that.
 
-use crate::{cloud::PORT, exit::Failed};
+use crate::{exit::Failed, roles::cloud::PORT};
 use clap::{Arg, ArgMatches, Command};
 use clipfleet_service::settings::{Reader, declare, required};
 use std::{process::ExitCode, time::Duration};

@@ -3,13 +3,13 @@
 //! Cloud.
 
 use crate::{
-    cloud,
-    console::{self, ConsoleSpec},
     exit::Failed,
+    local::topology,
+    local::workers::{WorkerSpec, WorkerSupervisor},
     roles,
-    scaling::{self, LocalPool},
-    topology,
-    workers::{WorkerSpec, WorkerSupervisor},
+    roles::cloud,
+    roles::console::{self, ConsoleSpec},
+    roles::scaling::{self, LocalPool},
 };
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;

@@ -1,12 +1,12 @@
 //! `clipfleet up`: runs a fleet on this machine until it is told to stop.
 
 use crate::{
-    cloud::{self, TELEMETRY, Telemetry},
     exit::Failed,
-    fleet::{Fleet, FleetSpec},
+    local::fleet::{Fleet, FleetSpec},
+    roles::cloud::{self, TELEMETRY, Telemetry},
+    roles::scaling::{self, LOCAL},
+    roles::settings::{self, SLOTS},
     roles::{self, LEGACY_MIRROR},
-    scaling::{self, LOCAL},
-    settings::{self, SLOTS},
 };
 use clap::{ArgMatches, Command};
 use clipfleet_service::{

@@ -1,0 +1,3 @@
+//! What people see of a batch in a terminal.
+
+pub(crate) mod progress;
