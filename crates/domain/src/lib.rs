@@ -15,6 +15,7 @@ pub mod cost;
 pub mod crop_path;
 pub mod failure;
 pub mod fallback;
+pub mod file_kind;
 mod geometry;
 pub mod history;
 pub mod ids;

@@ -1,9 +1,9 @@
 //! The failures of a transcode: one constructor per stable code. The text names the value and the remedy.
 
-use crate::source::container::{Remedy, UnsupportedFile};
 use clipfleet_domain::{
     clip::Window,
     failure::{Code, Failure},
+    file_kind::{Remedy, UnsupportedFile},
 };
 use std::fmt::Display;
 

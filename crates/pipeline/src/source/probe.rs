@@ -24,7 +24,7 @@ use crate::{
         tracks::{self, Candidate, Chosen, Stream, Tracks},
     },
 };
-use clipfleet_domain::failure::Failure;
+use clipfleet_domain::{failure::Failure, file_kind::HEAD_BYTES};
 use gst::prelude::*;
 use gstreamer as gst;
 use parking_lot::Mutex;
@@ -97,7 +97,7 @@ pub fn container(source: &Source) -> Result<Container, Failure> {
         });
         pieces.map(|pieces| pieces.concat())
     };
-    let head = read(container::HEAD_BYTES)?;
+    let head = read(HEAD_BYTES)?;
     let container = container::detect(&head).map_err(failure::source_not_media)?;
     let fragmented = match container::header_end(&head).filter(|_| container == Container::IsoMedia) {
         Some(end) => container::is_fragmented(&read(end)?),
