@@ -61,6 +61,7 @@ pub struct Config {
 pub struct Emulator {
     address: SocketAddr,
     store: Store,
+    storage: Arc<Storage>,
     stop: CancellationToken,
     abort: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -121,6 +122,16 @@ impl Emulator {
         self.address
     }
 
+    /// Makes a file of this machine an object without copying or reading it, if the data folder's file system can, by
+    /// a reflink or a hard link. Returns false if it cannot; the file must then be uploaded. Nobody may change the file
+    /// in place while the object is in use. The object has no checksums.
+    ///
+    /// # Errors
+    /// If the object exists already, the bucket does not, or the disk fails.
+    pub async fn adopt(&self, bucket: &str, name: &str, file: &Path) -> std::io::Result<bool> {
+        self.storage.adopt(bucket, name, file).await
+    }
+
     /// Ends streams with `UNAVAILABLE`, gives requests in progress 3 s to finish, and closes the data folder.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -154,12 +165,13 @@ impl Emulator {
         let faults = Arc::new(Faults::default());
         let pubsub =
             PubSub::start(store.clone(), ticker, Arc::clone(&faults), stop.clone()).await.map_err(store_failed)?;
-        let services = Services { pubsub, firestore, storage, faults, abort: abort.clone(), any_origin };
+        let services =
+            Services { pubsub, firestore, storage: Arc::clone(&storage), faults, abort: abort.clone(), any_origin };
         let make_service = server::router(services).into_make_service_with_connect_info::<ConnectionHandle>();
         let server = axum::serve(listener, make_service);
         let serving = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
         tracing::info!(%address, data = %data.display(), "emulator started");
-        Ok(Emulator { address, store, stop, abort, serving })
+        Ok(Emulator { address, store, storage, stop, abort, serving })
     }
 }
 

@@ -62,6 +62,11 @@ impl Files {
         upload.file.sync_all()?;
         fs::rename(&upload.path, self.path(generation))?;
         upload.committed = true;
+        self.sync_objects()
+    }
+
+    /// Syncs the names of the objects' files to disk.
+    pub(super) fn sync_objects(&self) -> io::Result<()> {
         File::open(&self.objects)?.sync_all()
     }
 
@@ -73,7 +78,8 @@ impl Files {
         }
     }
 
-    fn path(&self, generation: i64) -> PathBuf {
+    /// The file of an object.
+    pub(super) fn path(&self, generation: i64) -> PathBuf {
         self.objects.join(generation.to_string())
     }
 }

@@ -10,6 +10,7 @@
 //! bytes, and every field, parameter or header that [`unsupported`] does not list.
 
 mod account;
+mod adopt;
 mod buckets;
 mod conditions;
 mod error;
@@ -245,8 +246,20 @@ impl Storage {
             files.commit(&mut upload, generation)?;
             Ok::<_, ApiError>(summary)
         };
-        let summary = tokio::task::spawn_blocking(commit).await??;
-        let mut object = build_object(&new.bucket, new.resource, generation, summary);
+        let UploadSummary { size, crc32c, md5 } = tokio::task::spawn_blocking(commit).await??;
+        let checksums = gcs::ObjectChecksums { crc32c: Some(crc32c), md5_hash: md5 };
+        self.insert_file(new, generation, size, Some(checksums)).await
+    }
+
+    /// Makes the file of this generation, which is in its place already, an object.
+    async fn insert_file(
+        &self,
+        new: NewObject,
+        generation: i64,
+        size: u64,
+        checksums: Option<gcs::ObjectChecksums>,
+    ) -> Result<gcs::Object, ApiError> {
+        let mut object = build_object(&new.bucket, new.resource, generation, size, checksums);
         let (bucket, conditions) = (new.bucket, new.conditions);
         let inserted = self.store.write(move |transaction| {
             let Some(found_bucket) = tables::bucket(&tables::buckets_mut(transaction)?, &bucket)? else {
@@ -312,7 +325,13 @@ fn verify(expected: &gcs::ObjectChecksums, summary: &UploadSummary) -> Result<()
 }
 
 /// The object to store.
-fn build_object(bucket: &str, given: gcs::Object, generation: i64, summary: UploadSummary) -> gcs::Object {
+fn build_object(
+    bucket: &str,
+    given: gcs::Object,
+    generation: i64,
+    size: u64,
+    checksums: Option<gcs::ObjectChecksums>,
+) -> gcs::Object {
     let now = Some(clock::timestamp(u64::try_from(generation).unwrap_or(0)));
     let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
     gcs::Object {
@@ -321,13 +340,13 @@ fn build_object(bucket: &str, given: gcs::Object, generation: i64, summary: Uplo
         generation,
         metageneration: 1,
         storage_class: given.storage_class,
-        size: i64::try_from(summary.size).unwrap_or(i64::MAX),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
         content_type: or(given.content_type, "application/octet-stream"),
         create_time: now,
         update_time: now,
         finalize_time: now,
         update_storage_class_time: now,
-        checksums: Some(gcs::ObjectChecksums { crc32c: Some(summary.crc32c), md5_hash: summary.md5 }),
+        checksums,
         name: given.name,
         content_encoding: given.content_encoding,
         content_disposition: given.content_disposition,

@@ -193,15 +193,17 @@ fn read_block(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
 /// Sets the headers that the official Rust client requires for a read, and those that other clients use.
 pub(super) fn set_object_headers(object: &gcs::Object, headers: &mut HeaderMap) {
     let checksums = object.checksums.clone().unwrap_or_default();
-    let md5 = crate::json::encode_base64(&checksums.md5_hash);
-    let hash = format!("crc32c={},md5={md5}", json::crc32c_text(checksums.crc32c.unwrap_or(0)));
     let fixed = |name: &'static str| HeaderName::from_static(name);
     set(headers, fixed("x-goog-generation"), &object.generation.to_string());
     set(headers, fixed("x-goog-metageneration"), &object.metageneration.to_string());
     set(headers, fixed("x-goog-stored-content-length"), &object.size.to_string());
     set(headers, fixed("x-goog-stored-content-encoding"), or_identity(&object.content_encoding));
     set(headers, fixed("x-goog-storage-class"), &object.storage_class);
-    set(headers, fixed("x-goog-hash"), &hash);
+    // An adopted file has none: its bytes were never read.
+    if let Some(crc32c) = checksums.crc32c {
+        let md5 = crate::json::encode_base64(&checksums.md5_hash);
+        set(headers, fixed("x-goog-hash"), &format!("crc32c={},md5={md5}", json::crc32c_text(crc32c)));
+    }
     set(headers, header::ETAG, &format!("\"{}\"", object.etag));
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_TYPE, &object.content_type);
