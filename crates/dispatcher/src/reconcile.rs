@@ -54,7 +54,13 @@ const MAX_TIMEOUT_MS: i64 = 24 * 3_600_000;
 pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
     let mut after = String::new();
     loop {
-        match reconcile_page(&dispatch, &after).await {
+        // Told to stop in the middle of a page, it ends there: as after a crash, the next scan does the rest.
+        let page = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            page = reconcile_page(&dispatch, &after) => page,
+        };
+        match page {
             Ok(next) => after = next,
             Err(refusal) => tracing::warn!(?refusal, "reconciliation postponed"),
         }

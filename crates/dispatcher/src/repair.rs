@@ -20,7 +20,13 @@ const MAX_BATCHES_PER_SCAN: u32 = 50;
 pub(crate) async fn run(dispatch: Arc<Dispatch>, stop: CancellationToken) {
     let mut after = String::new();
     loop {
-        match repair_page(&dispatch, &after).await {
+        // Told to stop in the middle of a page, it ends there: as after a crash, the next scan does the rest.
+        let page = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            page = repair_page(&dispatch, &after) => page,
+        };
+        match page {
             Ok(next) => after = next,
             Err(refusal) => tracing::warn!(?refusal, "repair postponed"),
         }

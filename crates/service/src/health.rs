@@ -3,29 +3,42 @@
 use crate::telemetry;
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use serde_json::{Value, json};
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 /// Whether a process can do its work. Clones share one state.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<watch::Sender<Result<Value, String>>>);
+pub struct Readiness(Arc<watch::Sender<Result<Value, String>>>, Arc<AtomicBool>);
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(watch::channel(Err("starting".to_owned())).0))
+        Self(Arc::new(watch::channel(Err("starting".to_owned())).0), Arc::default())
     }
 }
 
 impl Readiness {
     /// Sets the state to ready, with details for `/ready`.
     pub fn ready(&self, details: Value) {
+        self.1.store(true, Ordering::Relaxed);
         self.0.send_modify(|state| *state = Ok(details));
     }
 
     /// Sets the state to not ready, with the reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.0.send_modify(|state| *state = Err(reason.into()));
+    }
+
+    /// Whether the state was ever ready.
+    pub(crate) fn has_started(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
     }
 
     /// Waits until the state is ready.
