@@ -1,13 +1,17 @@
 //! A client of the dispatcher's HTTP API.
 
-use crate::exit::Failed;
+use crate::exit::{Failed, Status, root_cause};
 use clipfleet_contract::v1::{BatchAccepted, BatchStatus, ExportBatch};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{fmt::Write as _, time::Duration};
 
 /// The longest wait for one response. Accepting a thousand clips takes about a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of one dispatcher.
 #[derive(Debug, Clone)]
@@ -17,33 +21,57 @@ pub(crate) struct Client {
     http: reqwest::Client,
 }
 
+/// What a server says about itself to the web page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConsoleSettings {
+    /// Where sources are uploaded. `None`: to Google Cloud.
+    pub(crate) storage: Option<Storage>,
+    /// Whether all of the fleet runs on one machine, on an emulator.
+    pub(crate) runs_on_one_machine: bool,
+}
+
+/// A Storage server without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Storage {
+    pub(crate) url: String,
+    pub(crate) bucket: String,
+}
+
 impl Client {
     /// `base` is the address of the server, for example `http://127.0.0.1:8080`; `token` is an identity token, if the
     /// server requires one.
     pub(crate) fn new(base: &str, token: Option<String>) -> Result<Self, Failed> {
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
+        if reqwest::Url::parse(&base).map_or(true, |url| !url.has_host()) {
+            return Err(Failed::usage(format!("--server {base:?} is not an address"))
+                .hint("give one such as http://127.0.0.1:8080"));
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| Failed::because("prepare the HTTP client", error))?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 
+    /// The address of the server.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) async fn submit(&self, batch: &ExportBatch) -> Result<BatchAccepted, Failed> {
         let body = serde_json::to_string(batch).map_err(|error| Failed::because("write the request", error))?;
-        self.call(Method::POST, "/batches", Some(body)).await.and_then(parse)
+        self.call(Method::POST, "/batches", Some(body)).await.and_then(|value| self.parse(value))
     }
 
-    pub(crate) async fn show(&self, batch: &str) -> Result<BatchStatus, Failed> {
-        self.show_raw(batch).await.and_then(parse)
-    }
-
-    pub(crate) async fn show_raw(&self, batch: &str) -> Result<Value, Failed> {
-        self.get(&format!("/batches/{batch}")).await
+    /// The status of a batch, as text for programs and parsed.
+    pub(crate) async fn show(&self, batch: &str) -> Result<(Value, BatchStatus), Failed> {
+        let value = self.get(&format!("/batches/{batch}")).await?;
+        let status = self.parse(value.clone())?;
+        Ok((value, status))
     }
 
     /// Cancels or retries clips: `verb` is `cancel` or `retry`. Returns the affected clips.
     pub(crate) async fn act(&self, batch: &str, clip: Option<&str>, verb: &str) -> Result<BatchAccepted, Failed> {
         let clip = clip.map_or(String::new(), |clip| format!("/clips/{clip}"));
-        self.post(&format!("/batches/{batch}{clip}:{verb}")).await.and_then(parse)
+        self.post(&format!("/batches/{batch}{clip}:{verb}")).await.and_then(|value| self.parse(value))
     }
 
     /// Sends a GET request to a path of the API.
@@ -56,36 +84,93 @@ impl Client {
         self.call(Method::POST, path, None).await
     }
 
+    /// What the server says about itself. A server without the web page says nothing.
+    pub(crate) async fn console_settings(&self) -> Result<ConsoleSettings, Failed> {
+        let request = self.http.get(format!("{}/console/settings.json", self.base)).timeout(CONNECT_TIMEOUT);
+        let response = self.authorized(request).send().await.map_err(|error| self.unreachable(&error))?;
+        let settings: Value = match response.status().is_success() {
+            true => response.json().await.unwrap_or_default(),
+            false => Value::Null,
+        };
+        Ok(ConsoleSettings {
+            storage: serde_json::from_value(settings["storage"].clone()).ok(),
+            runs_on_one_machine: settings["fleet"].is_object(),
+        })
+    }
+
+    /// Starts a download from a URL that a status names.
+    pub(crate) async fn download(&self, url: &str) -> Result<Response, reqwest::Error> {
+        self.http.get(url).send().await?.error_for_status()
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failed> {
-        let url = format!("{}/v1{path}", self.base);
-        let mut request = self.http.request(method, &url).header("content-type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        let unreachable = |error: reqwest::Error| Failed::because(format!("reach {url}"), error.without_url());
-        let response = request.body(body.unwrap_or_default()).send().await.map_err(unreachable)?;
+        let request = self.http.request(method, format!("{}/v1{path}", self.base)).timeout(REQUEST_TIMEOUT);
+        let request = request.header("content-type", "application/json").body(body.unwrap_or_default());
+        let response = self.authorized(request).send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.map_err(unreachable);
+            return response.json().await.map_err(|error| self.foreign(error.to_string()));
         }
-        Err(refused(status, response).await)
+        Err(self.refused(status, response).await)
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failed {
+        let base = &self.base;
+        let reason = if error.is_timeout() { "no answer".to_owned() } else { root_cause(error) };
+        Failed::new(Status::Unreachable, format!("no fleet at {base} ({reason})"))
+            .hint("start one with \"clipfleet up\", or give --server")
+    }
+
+    /// Something else listens at the address.
+    fn foreign(&self, reason: String) -> Failed {
+        Failed::new(Status::Unreachable, format!("{} does not answer like a fleet ({reason})", self.base))
+            .hint("correct --server")
+    }
+
+    fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failed> {
+        serde_json::from_value(value).map_err(|error| self.foreign(error.to_string()))
+    }
+
+    /// The server's error. Several invalid fields have a line each.
+    async fn refused(&self, status: StatusCode, response: Response) -> Failed {
+        let body: Value = response.json().await.unwrap_or_default();
+        let error = &body["error"];
+        let Some(message) = error["message"].as_str() else {
+            return match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    Failed::new(Status::Refused, format!("{} refuses access ({status})", self.base))
+                        .hint("give an identity token: --token \"$(gcloud auth print-identity-token)\"")
+                }
+                status => self.foreign(status.to_string()),
+            };
+        };
+        let mut text = message.to_owned();
+        let details: Vec<&Value> = error["details"].as_array().into_iter().flatten().collect();
+        // The message of a single field says it all.
+        for bad in details.iter().filter(|_| details.len() > 1) {
+            let part = |name: &str| bad[name].as_str().unwrap_or("?");
+            let _ = write!(text, "\n  {}: {}", part("field"), part("reason"));
+        }
+        let kind = if status.is_client_error() { Status::Refused } else { Status::Unreachable };
+        Failed::new(kind, text)
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failed> {
-    serde_json::from_value(value).map_err(|error| Failed::because("parse the response", error))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The server's error, with each invalid field on a line of its own.
-async fn refused(status: StatusCode, response: Response) -> Failed {
-    let body: Value = response.json().await.unwrap_or_default();
-    let error = &body["error"];
-    let mut text = match error["message"].as_str() {
-        Some(message) => format!("refused: {message}"),
-        None => format!("refused with status {status}"),
-    };
-    for bad in error["details"].as_array().into_iter().flatten() {
-        let _ = write!(text, "\n  {}: {}", bad["field"].as_str().unwrap_or("?"), bad["reason"].as_str().unwrap_or("?"));
+    #[test]
+    fn an_address_may_lack_its_scheme_and_nonsense_is_refused() {
+        assert_eq!(Client::new("127.0.0.1:8080/", None).unwrap().base(), "http://127.0.0.1:8080");
+        let failed = Client::new("http://", None).unwrap_err();
+        assert!(failed.text().contains("is not an address"), "{}", failed.text());
     }
-    if status.is_client_error() { Failed::usage(text) } else { Failed::because("export", text) }
 }

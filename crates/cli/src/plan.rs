@@ -18,12 +18,14 @@ use std::process::ExitCode;
 const GPU_SLOTS: Setting = Setting {
     flag: "gpu-slots",
     env: "CLIPFLEET_PLAN_GPU_SLOTS",
+    value: "N",
     default: "2",
     help: "Clips at once per L4, which has two encoders",
 };
 const CPU_SLOTS: Setting = Setting {
     flag: "cpu-slots",
     env: "CLIPFLEET_PLAN_CPU_SLOTS",
+    value: "N",
     default: "2",
     help: "Clips at once per instance without a GPU",
 };
@@ -31,6 +33,7 @@ const CPU_SLOTS: Setting = Setting {
 const GPU_RATE: Setting = Setting {
     flag: "gpu-rate",
     env: "CLIPFLEET_PLAN_GPU_RATE",
+    value: "RATE",
     default: "0.144",
     help: "Slot-seconds per second of a 1080p30 clip on an L4 (default computed from NVIDIA's figures, not measured)",
 };
@@ -38,18 +41,21 @@ const GPU_RATE: Setting = Setting {
 const CPU_RATE: Setting = Setting {
     flag: "cpu-rate",
     env: "CLIPFLEET_PLAN_CPU_RATE",
+    value: "RATE",
     default: "0.3",
     help: "Slot-seconds per second of a 1080p30 clip with four vCPUs per slot",
 };
 const GPU_COLD: Setting = Setting {
     flag: "gpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_GPU_COLD_START_SECONDS",
+    value: "SECONDS",
     default: "30",
     help: "Seconds from requesting an instance with a GPU until it leases jobs (an assumption: Google gives no figure)",
 };
 const CPU_COLD: Setting = Setting {
     flag: "cpu-cold-start-seconds",
     env: "CLIPFLEET_PLAN_CPU_COLD_START_SECONDS",
+    value: "SECONDS",
     default: "15",
     help: "Seconds from requesting an instance without a GPU until it leases jobs (an assumption)",
 };

@@ -46,6 +46,9 @@ use store::{Store, StoreError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// The database in a data folder.
+const DATABASE: &str = "state.redb";
+
 /// Where the servers keep their data and where they listen.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -181,13 +184,19 @@ impl fmt::Debug for Emulator {
     }
 }
 
+/// Whether another process uses this data folder.
+pub fn is_in_use(folder: &Path) -> bool {
+    let locked = std::fs::File::open(folder.join(DATABASE)).map(|file| file.try_lock());
+    matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock)))
+}
+
 /// Opens the database in the folder. Its lock also locks the folder.
 async fn open(folder: &Path) -> Result<Store, StartError> {
     let path = folder.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
         let invalid = |reason: String| StartError::Data { folder: path.clone(), reason };
         std::fs::create_dir_all(&path).map_err(|error| invalid(error.to_string()))?;
-        match Store::open(&path.join("state.redb")) {
+        match Store::open(&path.join(DATABASE)) {
             // The file's entry in the folder must survive a power cut, too.
             Ok(store) => match std::fs::File::open(&path).and_then(|folder| folder.sync_all()) {
                 Ok(()) => Ok(store),

@@ -14,6 +14,8 @@ pub struct Setting {
     pub flag: &'static str,
     /// Environment variable, for example `CLIPFLEET_SLOTS`.
     pub env: &'static str,
+    /// What stands for its value in `--help`, for example `N`.
+    pub value: &'static str,
     /// Value if neither is given; empty for "not set".
     pub default: &'static str,
     /// One line for `--help`.
@@ -24,9 +26,18 @@ pub struct Setting {
 #[must_use]
 pub fn declare(command: Command, settings: &[&'static [Setting]]) -> Command {
     settings.iter().copied().flatten().fold(command, |command, setting| {
-        let arg = Arg::new(setting.flag).long(setting.flag).env(setting.env).value_name("VALUE").help(setting.help);
+        let arg =
+            Arg::new(setting.flag).long(setting.flag).env(setting.env).value_name(setting.value).help(setting.help);
         command.arg(arg.default_value(setting.default).hide_default_value(setting.default.is_empty()))
     })
+}
+
+/// Adds settings that few users change: `--help` lists them, `-h` does not.
+#[must_use]
+pub fn declare_advanced(command: Command, settings: &[&'static [Setting]]) -> Command {
+    let names: Vec<&str> = settings.iter().copied().flatten().map(|setting| setting.flag).collect();
+    let command = declare(command, settings);
+    names.into_iter().fold(command, |command, name| command.mut_arg(name, |arg| arg.hide_short_help(true)))
 }
 
 /// Takes validated values from a parsed command line and collects the errors.
@@ -43,8 +54,8 @@ pub struct BadSettings(pub Vec<String>);
 impl fmt::Display for BadSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => write!(f, "a setting is invalid:")?,
-            number => write!(f, "{number} settings are invalid:")?,
+            1 => write!(f, "1 invalid setting:")?,
+            number => write!(f, "{number} invalid settings:")?,
         }
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
@@ -112,8 +123,9 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
-    const SLOTS: Setting = Setting { flag: "slots", env: "TEST_ONLY_SLOTS", default: "2", help: "" };
-    const LISTEN: Setting = Setting { flag: "listen", env: "TEST_ONLY_LISTEN", default: "", help: "" };
+    const SLOTS: Setting = Setting { flag: "slots", env: "TEST_ONLY_SLOTS", value: "N", default: "2", help: "" };
+    const LISTEN: Setting =
+        Setting { flag: "listen", env: "TEST_ONLY_LISTEN", value: "ADDRESS", default: "", help: "" };
 
     fn read(args: &[&str]) -> Result<(u32, std::net::SocketAddr), BadSettings> {
         let command = declare(Command::new("test").no_binary_name(true), &[&[SLOTS, LISTEN]]);

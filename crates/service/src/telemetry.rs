@@ -5,10 +5,16 @@ use crate::{
     trace::{self, Traces},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::{io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{
+    fs::File,
+    io::IsTerminal,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::{FilterExt as _, filter_fn},
+    fmt::writer::BoxMakeWriter,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -34,6 +40,20 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 /// Starts logging and, if an endpoint is set, tracing as `service`. Called once per process, within tokio's runtime.
 /// `default_filter` is a level or an `EnvFilter` directive; `CLIPFLEET_LOG` overrides it for log lines.
 pub fn start_logging(format: LogFormat, default_filter: &str, service: &str, traces: &Traces) {
+    log_to(None, format, default_filter, service, traces);
+}
+
+/// The same, with log lines appended to `file` instead of written to the standard error.
+pub fn start_logging_to(file: File, format: LogFormat, default_filter: &str, service: &str, traces: &Traces) {
+    log_to(Some(file), format, default_filter, service, traces);
+}
+
+fn log_to(file: Option<File>, format: LogFormat, default_filter: &str, service: &str, traces: &Traces) {
+    let colors = file.is_none() && std::io::stderr().is_terminal();
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(Arc::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
     let filter = EnvFilter::try_from_env("CLIPFLEET_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
     let (tracer, trace_error) = match trace::start(traces, service) {
         Ok(tracer) => (tracer, None),
@@ -45,12 +65,10 @@ pub fn start_logging(format: LogFormat, default_filter: &str, service: &str, tra
     let registry = tracing_subscriber::registry().with(spans);
     // Spans are not logged: each line carries its own fields.
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
     // A second start (tests, embedding) keeps the first.
     let _ = match format {
-        LogFormat::Text => {
-            registry.with(layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter)).try_init()
-        }
+        LogFormat::Text => registry.with(layer.with_ansi(colors).with_filter(filter)).try_init(),
         LogFormat::Json => registry.with(layer.event_format(CloudLog::new()).with_filter(filter)).try_init(),
     };
     if let Some(error) = trace_error {

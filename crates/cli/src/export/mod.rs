@@ -1,292 +1,281 @@
-//! `clipfleet export`: exports clips of a video file, with one progress bar per clip.
+//! `clipfleet export`: exports clips of a video, on a fleet of its own or on a running one.
+//!
+//! ```text
+//!  args ──▶ plan ──▶ source ──▶ submit ──▶ follow ──▶ report
+//!          (checks) (no copy)              (bars, downloads)
+//! ```
 
+mod args;
+mod clips;
+pub(crate) mod files;
+mod follow;
+mod plan;
+mod report;
+mod resume;
 mod source;
+mod timecode;
+
+pub(crate) use args::{EXAMPLES, ExportArgs};
+pub(crate) use report::table_of;
 
 use crate::{
     client::Client,
-    exit::Failed,
-    local::fleet::{Fleet, FleetSpec},
-    output::progress::{Bars, is_terminal, table},
-    roles::cloud,
+    desktop,
+    exit::{Failed, Status},
+    interrupt,
+    local::{
+        data,
+        fleet::{Fleet, FleetSpec},
+        running::RunningFleet,
+    },
+    output::{
+        self,
+        progress::{Mode, Progress},
+        text, view,
+    },
+    storage,
 };
-use clap::{ArgMatches, Args, FromArgMatches as _};
-use clipfleet_cloud::{Cloud, google::Endpoints};
-use clipfleet_contract::{
-    batch, names,
-    v1::{BatchStatus, Clip, ClipStatus, ExportBatch, Output, Source},
-};
+use clap::{ArgMatches, FromArgMatches as _};
+use clipfleet_contract::names;
 use clipfleet_service::{
-    shutdown,
     telemetry::{LogFormat, start_logging},
     trace::Traces,
 };
+use files::Written;
+use follow::{Ended, Export};
+use plan::Plan;
+use resume::Unfinished;
+use serde_json::json;
 use std::{
-    collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-/// The interval between two updates of the progress bars.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Arguments of `clipfleet export`.
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// The video: a file, or gs://bucket/object. Not needed if --request names it.
-    source: Option<String>,
-    /// A clip as START-END in seconds, for example 12.5-57, or NAME=START-END (repeatable).
-    /// Times are those that players show.
-    #[arg(long = "clip", value_name = "START-END", value_parser = parse_clip)]
-    clips: Vec<Clip>,
-    /// Quality: 720p, 1080p, 1440p, 2160p, or high (1080p at a higher bitrate) [default: 1080p]
-    #[arg(long, default_value = "", hide_default_value = true)]
-    quality: String,
-    /// Aspect ratio: 9:16, 1:1, 4:5 or 16:9 [default: 9:16]
-    #[arg(long, default_value = "", hide_default_value = true)]
-    aspect: String,
-    /// Directory for the results: one file per clip, named after it.
-    #[arg(long, value_name = "DIR", default_value = "clips")]
-    out: PathBuf,
-    /// A request as JSON (the body of POST /v1/batches). The arguments above override its fields.
-    #[arg(long, value_name = "FILE.json")]
-    request: Option<PathBuf>,
-    /// Use a running fleet instead of starting one, for example http://127.0.0.1:8080.
-    #[arg(long, env = "CLIPFLEET_SERVER")]
-    server: Option<String>,
-    /// Identity token, if the server requires one.
-    #[arg(long, env = "CLIPFLEET_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Print the final status as JSON instead of progress bars and a table.
-    #[arg(long)]
-    json: bool,
-    /// Data directory of the temporary fleet.
-    #[arg(long, env = "CLIPFLEET_DATA", default_value = ".clipfleet")]
-    data: PathBuf,
-    /// Worker processes of the temporary fleet.
-    #[arg(long, env = "CLIPFLEET_WORKERS", default_value_t = 1)]
-    workers: usize,
-    /// Clips per worker at once on the temporary fleet.
-    #[arg(long, env = "CLIPFLEET_SLOTS", default_value_t = 2)]
-    slots: usize,
-}
-
-/// Parses `[NAME=]START-END`, seconds with up to three decimals.
-fn parse_clip(text: &str) -> Result<Clip, String> {
-    let (name, window) = text.split_once('=').unwrap_or(("", text));
-    let (start, end) = window.split_once('-').ok_or("give START-END in seconds, for example 12.5-57")?;
-    let ms = |text: &str| match text.trim().parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds.abs() < 1e9 => Ok((seconds * 1_000.0).round() as i64),
-        _ => Err(format!("{text:?} is not a time in seconds")),
-    };
-    Ok(Clip {
-        clip_id: name.to_owned(),
-        start_ms: ms(start)?,
-        end_ms: ms(end)?,
-        reframe: None,
-        cover_at_ms: None,
-        audio: None,
-    })
-}
-
-/// The request by the arguments. Its source may be a file on this machine.
-fn request(args: &ExportArgs) -> Result<ExportBatch, Failed> {
-    let mut request = match &args.request {
-        Some(path) => {
-            let bytes = std::fs::read(path)
-                .map_err(|error| Failed::usage(format!("cannot read the request {}: {error}", path.display())))?;
-            batch::from_json(&bytes)
-                .map_err(|failure| Failed::usage(format!("the request {}: {}", path.display(), failure.message)))?
-        }
-        None => ExportBatch::default(),
-    };
-    if let Some(uri) = &args.source {
-        request.source = Some(Source { uri: uri.clone(), generation: 0 });
-    }
-    if request.source.as_ref().is_none_or(|source| source.uri.is_empty()) {
-        return Err(Failed::usage("name the source: clipfleet export VIDEO --clip START-END"));
-    }
-    if !args.clips.is_empty() {
-        request.clips.clone_from(&args.clips);
-    }
-    for (index, clip) in request.clips.iter_mut().enumerate().filter(|(_, clip)| clip.clip_id.is_empty()) {
-        clip.clip_id = format!("clip-{}", index + 1);
-    }
-    if request.clips.is_empty() {
-        return Err(Failed::usage("name at least one clip: --clip START-END, in seconds"));
-    }
-    let output = request.output.get_or_insert_with(Output::default);
-    override_with(&mut output.quality, &args.quality);
-    override_with(&mut output.aspect, &args.aspect);
-    let defaults = [
-        (&mut request.batch_id, format!("cli-{}", Uuid::now_v7().simple())),
-        (&mut request.owner_uid, "local".to_owned()),
-        (&mut request.project_id, "cli".to_owned()),
-    ];
-    for (field, default) in defaults {
-        if field.is_empty() {
-            *field = default;
-        }
-    }
-    Ok(request)
-}
-
-fn override_with(field: &mut String, argument: &str) {
-    if !argument.is_empty() {
-        argument.clone_into(field);
-    }
-}
+/// The longest wait until an earlier export is cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let args = ExportArgs::from_arg_matches(matches).map_err(|error| Failed::usage(error.to_string()))?;
-    let request = request(&args)?;
-    std::fs::create_dir_all(&args.out)
-        .map_err(|error| Failed::because(format!("create {}", args.out.display()), error))?;
-    start_logging(LogFormat::Text, "error", "clipfleet-export", &Traces::default());
-    let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
-    match &args.server {
-        Some(server) => {
-            let client = Client::new(server, args.token.clone())?;
-            let cloud = cloud::connect(&endpoints_of_environment()).await?;
-            export(&args, request, &client, &cloud, &stop).await
-        }
-        None => {
-            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let (data, workers, slots) = (args.data.clone(), args.workers.max(1), args.slots.max(1));
-            let (workers, times) = ((workers, workers), (0.0, 0.0));
-            let spec = FleetSpec {
-                data,
-                listen: any,
-                emulator: any,
-                workers,
-                slots,
-                times,
-                status: clipfleet_status::Config::default(),
-                telemetry: Vec::new(),
-                quiet: true,
-            };
-            let mut fleet = Fleet::start(spec).await?;
-            let client = Client::new(&fleet.api.to_string(), None)?;
-            let cloud = fleet.cloud.clone();
-            let ended = tokio::select! {
-                ended = export(&args, request, &client, &cloud, &stop) => ended,
-                failed = fleet.failed() => Err(failed),
-            };
-            fleet.stop().await;
-            ended
-        }
-    }
-}
+    let data = data::given(args.data.as_deref())?;
+    let level = if args.verbose { "info" } else { "error" };
+    start_logging(LogFormat::Text, level, "clipfleet-export", &Traces::default());
+    let stop = interrupt::token()?;
 
-/// The endpoints of a server: an emulator if the usual variables name one, otherwise Google Cloud.
-fn endpoints_of_environment() -> Endpoints {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    Endpoints {
-        project: variable("GOOGLE_CLOUD_PROJECT").unwrap_or_else(|| names::LOCAL_PROJECT.to_owned()),
-        pubsub: variable("PUBSUB_EMULATOR_HOST"),
-        firestore: variable("FIRESTORE_EMULATOR_HOST"),
-        storage: variable("STORAGE_EMULATOR_HOST"),
-    }
-}
-
-async fn export(
-    args: &ExportArgs,
-    mut request: ExportBatch,
-    client: &Client,
-    cloud: &Cloud,
-    stop: &CancellationToken,
-) -> Result<ExitCode, Failed> {
-    let bars = Bars::new(request.clips.iter().map(|clip| clip.clip_id.as_str()), !args.json);
-    if let Some(source) = request.source.as_mut().filter(|source| !source.uri.starts_with("gs://")) {
-        let bucket = std::env::var("CLIPFLEET_DEFAULT_BUCKET").unwrap_or_else(|_| names::LOCAL_BUCKET.to_owned());
-        source.uri = source::upload(cloud, &bucket, Path::new(&source.uri)).await?;
-    }
-    let accepted = client.submit(&request).await?;
-    let mut status = tokio::select! {
-        status = follow(client, cloud, &accepted.batch_id, args, bars) => status?,
-        () = stop.cancelled() => {
-            return Err(Failed::new(interrupted(args, &accepted.batch_id)));
-        }
+    let running = if args.server.is_none() { RunningFleet::on(&data) } else { None };
+    let server = args.server.clone().or_else(|| running.map(|fleet| format!("http://{}", fleet.api)));
+    let plan = match args.resume {
+        true => resumed(&args, server.as_deref(), &data)?,
+        false => Plan::new(&args, server.is_none())?,
     };
-    // The documents are ordered by id. The table has the order of the request.
-    let requested: Vec<&str> = accepted.clips.iter().map(|clip| clip.clip_id.as_str()).collect();
-    status.clips.sort_by_key(|clip| requested.iter().position(|id| *id == clip.clip_id));
-    if args.json {
-        let raw = client.show_raw(&accepted.batch_id).await?;
-        println!("{}", serde_json::to_string_pretty(&raw).unwrap_or_default());
+    if !args.force {
+        files::check_conflicts(&plan.files, &Written::load(&data))?;
+    }
+    if args.dry_run {
+        return Ok(dry_run(&args, &plan));
+    }
+    let failed = |error| Failed::because(format!("create {}", args.out.display()), error);
+    std::fs::create_dir_all(&plan.out).map_err(failed)?;
+
+    let mut progress = Progress::new(mode(&args));
+    let on = server.as_ref().map_or(String::new(), |server| format!(" on {server}"));
+    progress.note(&format!("Clipfleet  {}{on}", plan.title()));
+    let export = Export::new(plan, data, progress);
+    match server {
+        Some(server) => on_server(&args, &server, export, &stop).await,
+        None => on_own_fleet(&args, export, &stop).await,
+    }
+}
+
+fn mode(args: &ExportArgs) -> Mode {
+    match args.json_lines {
+        true => Mode::JsonLines,
+        false if args.json || args.quiet => Mode::Silent,
+        false => Mode::Text,
+    }
+}
+
+/// The interrupted export of a data directory.
+fn resumed(args: &ExportArgs, server: Option<&str>, data: &Path) -> Result<Plan, Failed> {
+    if args.server.is_some() {
+        return Err(Failed::usage("--resume is for exports on this machine; a server finishes its batches by itself")
+            .hint("clipfleet batch list"));
+    }
+    let unfinished = Unfinished::load(data)
+        .ok_or_else(|| Failed::usage(format!("there is no interrupted export in {}", data::show(data))))?;
+    if let Some(server) = server {
+        return Err(Failed::usage(format!("the fleet at {server} is finishing {} already", unfinished.name()))
+            .hint(format!("clipfleet batch watch {}", unfinished.batch())));
+    }
+    unfinished.plan()
+}
+
+fn dry_run(args: &ExportArgs, plan: &Plan) -> ExitCode {
+    if args.json || args.json_lines {
+        output::json(
+            &json!({"request": plan.request, "files": plan.files.iter().map(|file| &file.path).collect::<Vec<_>>()}),
+        );
     } else {
-        print!("{}", table(&status, |clip| file_of(args, clip).display().to_string()));
+        output::line(plan.title());
+        output::line(plan.table());
+        output::line("Nothing was made (--dry-run).");
     }
-    Ok(if status.status == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ExitCode::SUCCESS
 }
 
-/// The message for an interrupted export. A temporary fleet stops with this process.
-fn interrupted(args: &ExportArgs, batch: &str) -> String {
-    match &args.server {
-        Some(_) => format!("interrupted; batch {batch} continues on the server"),
-        None => {
-            "interrupted; the fleet was stopped. Run the same command again to reuse finished clips and make the rest"
-                .to_owned()
+/// Exports on a fleet that runs only as long as this process.
+async fn on_own_fleet(args: &ExportArgs, mut export: Export, stop: &CancellationToken) -> Result<ExitCode, Failed> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let workers = usize::from(args.workers);
+    let spec = FleetSpec {
+        data: export.data.clone(),
+        listen: any,
+        emulator: any,
+        workers: (workers, workers),
+        slots: usize::from(args.slots),
+        times: (0.0, 0.0),
+        status: clipfleet_status::Config::default(),
+        telemetry: Vec::new(),
+        verbose: args.verbose,
+    };
+    let earlier = Unfinished::load(&export.data).filter(|_| !args.resume);
+    export.progress.phase("starting", None);
+    let Some(mut fleet) = interrupt::unless_stopped(stop, Fleet::start(spec)).await? else {
+        return Err(Failed::interrupted("Interrupted before anything was begun."));
+    };
+    let client = Client::new(&fleet.api.to_string(), None)?;
+    let begun = interrupt::unless_stopped(stop, async {
+        if let Some(earlier) = earlier {
+            set_aside(&client, &earlier, &mut export.progress).await?;
         }
-    }
-}
-
-/// Shows progress and downloads each clip as soon as it is completed, until all clips have ended.
-async fn follow(
-    client: &Client,
-    cloud: &Cloud,
-    batch: &str,
-    args: &ExportArgs,
-    mut bars: Bars,
-) -> Result<BatchStatus, Failed> {
-    let mut downloaded = HashSet::new();
-    loop {
-        let status = client.show(batch).await?;
-        bars.show(&status);
-        for clip in status.clips.iter().filter(|clip| clip.status == "completed") {
-            if downloaded.insert(clip.clip_id.clone()) {
-                source::download(cloud, &clip.output_uri, &file_of(args, clip)).await?;
+        Unfinished::of(&export.plan).save(&export.data)?;
+        if let Some(source) = export.plan.source.clone() {
+            let (cloud, emulator, directory) = (&fleet.cloud, fleet.emulator(), export.data.clone());
+            let uri = source.place(cloud, emulator, names::LOCAL_BUCKET, &directory, &mut export.progress).await?;
+            export.plan.request.source.get_or_insert_default().uri = uri;
+        }
+        export.submit(&client, args.resume).await
+    });
+    let ended = match begun.await {
+        Err(failed) => Err(failed),
+        Ok(None) => Ok(None),
+        Ok(Some(())) => {
+            fleet.start_workers();
+            let cloud = fleet.cloud.clone();
+            tokio::select! {
+                ended = export.follow(&client, Some(&cloud)) => ended.map(Some),
+                failed = fleet.failed() => Err(failed),
+                () = stop.cancelled() => Ok(None),
             }
         }
-        if is_terminal(&status.status) {
-            return Ok(status);
+    };
+    let ended = match ended {
+        Ok(Some(ended)) => {
+            Unfinished::forget(&export.data);
+            Ok(finish(args, export, ended))
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        Ok(None) => {
+            let text = interrupted(&export);
+            // What was drawn disappears.
+            drop(export);
+            Err(Failed::interrupted(text))
+        }
+        Err(failed) => Err(failed),
+    };
+    fleet.stop().await;
+    ended
+}
+
+/// Cancels what remains of an earlier interrupted export, so that its clips do not come first.
+async fn set_aside(client: &Client, earlier: &Unfinished, progress: &mut Progress) -> Result<(), Failed> {
+    // It may have been interrupted before its batch was submitted.
+    let Ok(cancelled) = client.act(earlier.batch(), None, "cancel").await else { return Ok(()) };
+    if cancelled.clips.is_empty() {
+        return Ok(());
+    }
+    let clips = text::plural(cancelled.clips.len(), "clip");
+    progress.note(&format!("Cancelled what was left of the interrupted export of {} ({clips}).", earlier.name()));
+    let begun = Instant::now();
+    while begun.elapsed() < CANCEL_TIMEOUT {
+        let (_, status) = client.show(earlier.batch()).await?;
+        if view::is_terminal(&status.status) {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Exports on a running fleet.
+async fn on_server(
+    args: &ExportArgs,
+    server: &str,
+    mut export: Export,
+    stop: &CancellationToken,
+) -> Result<ExitCode, Failed> {
+    let client = Client::new(server, args.token.clone())?;
+    let work = async {
+        let mut cloud = None;
+        if let Some(source) = export.plan.source.clone() {
+            let storage = storage::of(&client).await?;
+            let uri = source.upload(&storage.cloud, &storage.bucket, &mut export.progress).await?;
+            export.plan.request.source.get_or_insert_default().uri = uri;
+            cloud = Some(storage.cloud);
+        }
+        export.submit(&client, false).await?;
+        export.follow(&client, cloud.as_ref()).await
+    };
+    match interrupt::unless_stopped(stop, work).await? {
+        Some(ended) => Ok(finish(args, export, ended)),
+        None => {
+            let (done, batch) = (export.done_text(), export.batch().to_owned());
+            let text = match export.is_submitted {
+                false => "Interrupted before the clips were submitted.".to_owned(),
+                true => format!(
+                    "Interrupted. {done}. Batch {batch} continues on the server.\n\
+                     Follow: clipfleet batch watch {batch}. Download: clipfleet batch download {batch}. \
+                     Cancel: clipfleet batch cancel {batch}"
+                ),
+            };
+            drop(export);
+            Err(Failed::interrupted(text))
+        }
     }
 }
 
-fn file_of(args: &ExportArgs, clip: &ClipStatus) -> PathBuf {
-    args.out.join(format!("{}.mp4", clip.clip_id))
+/// What an interrupted export on an own fleet leaves, and what to do with it.
+fn interrupted(export: &Export) -> String {
+    let option = match data::directory("").is_ok_and(|default| default == export.data) {
+        true => String::new(),
+        false => format!(" --data {}", export.data.display()),
+    };
+    format!(
+        "Interrupted. {}.\nResume: clipfleet export --resume{option}. Discard: clipfleet clean{option}",
+        export.done_text()
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_batch_on_a_server_continues_after_an_interruption() {
-        let args = |more: &[&str]| {
-            let command = ExportArgs::augment_args(clap::Command::new("export"));
-            let words = ["export", "a.mp4", "--clip", "1-2"].iter().chain(more);
-            ExportArgs::from_arg_matches(&command.get_matches_from(words)).unwrap()
+/// Prints the result, and returns the exit status.
+fn finish(args: &ExportArgs, export: Export, ended: Ended) -> ExitCode {
+    let Ended { raw, status, clips, elapsed } = ended;
+    let Export { plan, progress, .. } = export;
+    let raw = report::with_paths(raw, &plan.files);
+    progress.finish(&raw);
+    if args.json {
+        output::json(&raw);
+    } else if !args.json_lines && !args.quiet {
+        let path = |clip: &str| {
+            let file = plan.files.iter().find(|file| file.clip == clip);
+            file.map_or(String::new(), |file| file.path.display().to_string())
         };
-        let own = interrupted(&args(&[]), "b1");
-        assert!(own.contains("the fleet was stopped") && !own.contains("continues"), "{own}");
-        let of_a_server = interrupted(&args(&["--server", "http://127.0.0.1:1"]), "b1");
-        assert_eq!(of_a_server, "interrupted; batch b1 continues on the server");
+        output::line(table_of(&status, &clips, path));
+        eprintln!("{}", report::summary(&clips, &plan.out, elapsed));
     }
-
-    #[test]
-    fn clips_are_given_in_seconds() {
-        let clip = parse_clip("12.5-57").unwrap();
-        assert_eq!((clip.clip_id.as_str(), clip.start_ms, clip.end_ms), ("", 12_500, 57_000));
-        assert_eq!(parse_clip("intro=0-1.001").unwrap().clip_id, "intro");
-        assert_eq!(parse_clip("intro=0-1.001").unwrap().end_ms, 1_001);
-        for bad in ["12", "a-b", "1-inf", "1e300-2"] {
-            assert!(parse_clip(bad).is_err(), "{bad}");
-        }
+    if args.open {
+        desktop::open(&plan.out.display().to_string());
     }
+    if status.status == "completed" { ExitCode::SUCCESS } else { Status::Failed.into() }
 }

@@ -1,43 +1,175 @@
-//! Uploads files of this machine as sources, and downloads results.
+//! The source of an export: checked before anything is done, and brought into storage without a copy where possible.
 
-use crate::exit::Failed;
+use crate::{
+    exit::Failed,
+    local::data,
+    output::{progress::Progress, text},
+};
 use clipfleet_cloud::{Body, Cloud, CloudError, ErrorKind, NewObject, ObjectName};
+use clipfleet_domain::{
+    file_kind::{self, HEAD_BYTES, Remedy, UnsupportedFile},
+    limits::MAX_SOURCE_BYTES,
+};
+use clipfleet_emulator::Emulator;
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs::{File, Metadata},
-    io::{self, Write as _},
+    fs::{self, File, Metadata},
+    io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-/// Bytes of a result that are read at once.
-const CHUNK_BYTES: u64 = 8 << 20;
+/// The interval between two updates of the progress of a copy.
+const COPY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Uploads a file to a bucket, unless it was uploaded before (by its path, size and modification time), so that another
-/// export of it finds the earlier results. Returns its `gs://` URI.
-pub(crate) async fn upload(cloud: &Cloud, bucket: &str, path: &Path) -> Result<String, Failed> {
-    let failed = |error: io::Error| Failed::usage(format!("the source {} cannot be read: {error}", path.display()));
-    let path = path.canonicalize().map_err(failed)?;
-    let metadata = std::fs::metadata(&path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Failed::usage(format!("the source {} is not a file", path.display())));
+/// A file of this machine that can be a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceFile {
+    /// As the user wrote it.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    /// The name of its object. It identifies the content by path, size and time of the last change, so that another
+    /// export of the same file finds the earlier results.
+    pub(crate) object: String,
+}
+
+impl SourceFile {
+    /// Checks that a file exists, can be read, and is a video.
+    pub(crate) fn open(given: &Path) -> Result<Self, Failed> {
+        let name = given.display().to_string();
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Failed::usage(format!("{name} does not exist")),
+            _ => Failed::usage(format!("{name} cannot be read: {error}")),
+        };
+        let path = given.canonicalize().map_err(unreadable)?;
+        let metadata = fs::metadata(&path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Failed::usage(format!("{name} is not a file")));
+        }
+        if metadata.len() == 0 {
+            return Err(Failed::usage(format!("{name} is empty")));
+        }
+        if metadata.len() > MAX_SOURCE_BYTES {
+            let limit = text::size(MAX_SOURCE_BYTES);
+            return Err(Failed::usage(format!(
+                "{name} has {}; sources have at most {limit}",
+                text::size(metadata.len())
+            )));
+        }
+        let mut head = Vec::new();
+        File::open(&path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)).map_err(unreadable)?;
+        file_kind::detect(&head).map_err(|file| unsupported(&name, file))?;
+        let object = object_name(&path, &metadata);
+        Ok(Self { name, path, bytes: metadata.len(), object })
     }
-    File::open(&path).map_err(failed)?;
-    let name = ObjectName::new(bucket, object_name(&path, &metadata));
-    let new = NewObject { content_type: "application/octet-stream".into(), ..NewObject::default() };
-    let create = async {
-        match cloud.objects.stat(&name, None).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+
+    /// Brings the file into the storage of a fleet on this machine: by a reflink or a hard link; if the storage is on
+    /// another file system, by one copy. Returns the URI.
+    pub(crate) async fn place(
+        &self,
+        cloud: &Cloud,
+        emulator: &Emulator,
+        bucket: &str,
+        directory: &Path,
+        progress: &mut Progress,
+    ) -> Result<String, Failed> {
+        let object = ObjectName::new(bucket, self.object.as_str());
+        if is_stored(cloud, &object).await? {
+            return Ok(object.to_string());
         }
-        match cloud.objects.create(&name, new, Body::File(path.clone())).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            created => created.map(|_| ()),
+        let failed = |error: io::Error| Failed::because(format!("store {}", self.name), error);
+        if !emulator.adopt(bucket, &self.object, &self.path).await.map_err(failed)? {
+            let copy = self.copy_into(directory, progress).await?;
+            // The copy is beside the objects, so it can be adopted.
+            let adopted = emulator.adopt(bucket, &self.object, &copy.0).await.map_err(failed)?;
+            if !adopted {
+                self.create(cloud, &object).await?;
+            }
         }
+        Ok(object.to_string())
+    }
+
+    /// Copies the file into a directory. The copy is removed when the result is dropped.
+    async fn copy_into(&self, directory: &Path, progress: &mut Progress) -> Result<Temporary, Failed> {
+        let failed =
+            |error: io::Error| Failed::because(format!("copy {} to {}", self.name, data::show(directory)), error);
+        let copy = Temporary(directory.join(format!("incoming-{}", std::process::id())));
+        let (from, to) = (self.path.clone(), copy.0.clone());
+        let (copied, abandoned) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counter, cancelled) = (Arc::clone(&copied), Arc::clone(&abandoned));
+        // If this future is dropped, the thread ends with the next block.
+        let _abandon = SetOnDrop(abandoned);
+        let mut copying = tokio::task::spawn_blocking(move || copy_blocks(&from, &to, &counter, &cancelled));
+        loop {
+            progress.phase(&self.copying(), Some((copied.load(Ordering::Relaxed), self.bytes)));
+            tokio::select! {
+                ended = &mut copying => {
+                    ended.map_err(io::Error::other).and_then(|ended| ended).map_err(failed)?;
+                    return Ok(copy);
+                }
+                () = tokio::time::sleep(COPY_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Uploads the file to a bucket, unless it is there already. Returns the URI.
+    pub(crate) async fn upload(&self, cloud: &Cloud, bucket: &str, progress: &mut Progress) -> Result<String, Failed> {
+        let object = ObjectName::new(bucket, self.object.as_str());
+        progress.phase("looking for the source in storage", None);
+        if !is_stored(cloud, &object).await? {
+            let mut uploading = std::pin::pin!(self.create(cloud, &object));
+            loop {
+                progress.phase(&self.copying(), position(&self.path).map(|position| (position, self.bytes)));
+                tokio::select! {
+                    ended = &mut uploading => break ended?,
+                    () = tokio::time::sleep(COPY_INTERVAL) => {}
+                }
+            }
+        }
+        Ok(object.to_string())
+    }
+
+    async fn create(&self, cloud: &Cloud, object: &ObjectName) -> Result<(), Failed> {
+        let new = NewObject { content_type: "application/octet-stream".into(), ..NewObject::default() };
+        match cloud.objects.create(object, new, Body::File(self.path.clone())).await {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Failed::because("upload the source", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn copying(&self) -> String {
+        format!("copying source {} ({})", self.name, text::size(self.bytes))
+    }
+}
+
+fn unsupported(name: &str, file: UnsupportedFile) -> Failed {
+    let what = match file.name {
+        "of an unknown kind" => format!("{name} is not a video file we can read"),
+        kind => format!("{name} is {kind}"),
     };
-    create.await.map_err(|error: CloudError| Failed::because("upload the source", error))?;
-    Ok(name.to_string())
+    Failed::usage(what).hint(match file.remedy {
+        Remedy::Convert => "convert it to MP4, MOV, MKV or WebM",
+        Remedy::ChooseAnother => "use MP4, MOV, MKV or WebM",
+        Remedy::UploadAgain => "the file is incomplete; copy it again",
+    })
+}
+
+async fn is_stored(cloud: &Cloud, object: &ObjectName) -> Result<bool, Failed> {
+    match cloud.objects.stat(object, None).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(storage_failed(&error)),
+    }
+}
+
+fn storage_failed(error: &CloudError) -> Failed {
+    Failed::because("use the fleet's storage", error)
 }
 
 fn object_name(path: &Path, metadata: &Metadata) -> String {
@@ -51,83 +183,91 @@ fn object_name(path: &Path, metadata: &Metadata) -> String {
     format!("sources/{digest}{}", extension.map_or(String::new(), |extension| format!(".{extension}")))
 }
 
-/// Downloads an object to a file, completely or not at all.
-pub(crate) async fn download(cloud: &Cloud, uri: &str, to: &Path) -> Result<(), Failed> {
-    let failed = |error: &dyn std::fmt::Display| Failed::because(format!("write {}", to.display()), error);
-    let (bucket, object) = uri
-        .strip_prefix("gs://")
-        .and_then(|rest| rest.split_once('/'))
-        .ok_or_else(|| failed(&"the clip has no result"))?;
-    let name = ObjectName::new(bucket, object);
-    let info = cloud.objects.stat(&name, None).await.map_err(|error| failed(&error))?;
-    let partial = PartialFile::new(to);
-    let mut file = File::create(&partial.0).map_err(|error| failed(&error))?;
-    let mut start = 0;
-    while start < info.size {
-        let end = (start + CHUNK_BYTES).min(info.size);
-        let chunk = cloud.objects.read(&name, info.generation, start..end).await.map_err(|error| failed(&error))?;
-        file.write_all(&chunk).map_err(|error| failed(&error))?;
-        start = end;
-    }
-    std::fs::rename(&partial.0, to).map_err(|error| failed(&error))
-}
-
-/// The path of a file that is being written. Dropping this removes the file, unless it was renamed: after an error as
-/// well as after an interruption.
-struct PartialFile(PathBuf);
-
-impl PartialFile {
-    fn new(to: &Path) -> Self {
-        Self(to.with_extension("mp4.partial"))
+fn copy_blocks(from: &Path, to: &Path, copied: &AtomicU64, abandoned: &AtomicBool) -> io::Result<()> {
+    const BLOCK_BYTES: usize = 1 << 20;
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        let length = from.read(&mut block)?;
+        if length == 0 {
+            return to.sync_all();
+        }
+        if abandoned.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        to.write_all(&block[..length])?;
+        copied.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
 
-impl Drop for PartialFile {
+/// How far this process has read a file that it has open, as Linux shows it.
+fn position(path: &Path) -> Option<u64> {
+    let open = fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let mut ours = open.into_iter().filter(|file| fs::read_link(file.path()).is_ok_and(|target| target == path));
+    let information = Path::new("/proc/self/fdinfo").join(ours.next()?.file_name());
+    let information = fs::read_to_string(information).ok()?;
+    information.lines().find_map(|line| line.strip_prefix("pos:")?.trim().parse().ok())
+}
+
+/// A file that is removed when this is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        // The file may not exist, or may have been renamed.
-        let _ = std::fs::remove_file(&self.0);
+        // It may not exist.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_cloud::memory::{self, Call, Fault, Memory};
 
-    async fn stored(cloud: &Cloud) -> String {
-        cloud.objects.ensure_bucket("b").await.unwrap();
-        let name = ObjectName::new("b", "o");
-        cloud.objects.create(&name, NewObject::default(), Body::Bytes("clip".into())).await.unwrap();
-        name.to_string()
+    fn refused(name: &str, bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        SourceFile::open(&path).unwrap_err().text().to_owned()
     }
 
-    fn files(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    #[test]
+    fn what_is_no_video_is_refused_before_anything_is_copied() {
+        assert!(refused("a.pdf", b"%PDF-1.7").ends_with("a.pdf is a PDF document"));
+        assert!(refused("a.bin", &[7, 1, 2, 0x99]).ends_with("a.bin is not a video file we can read"));
+        assert!(refused("a.mp4", b"").ends_with("a.mp4 is empty"));
+        let missing = SourceFile::open(Path::new("missing.mp4")).unwrap_err();
+        assert_eq!(missing.text(), "missing.mp4 does not exist");
+        assert!(SourceFile::open(Path::new("/")).unwrap_err().text().contains("is not a file"));
     }
 
-    #[tokio::test]
-    async fn a_result_is_downloaded_completely_and_a_failed_download_leaves_no_file() {
-        let (memory, folder) = (Memory::new(), tempfile::tempdir().unwrap());
-        let (cloud, _link) = memory.connect();
-        let uri = stored(&cloud).await;
-        memory.fail_next(Call::Read, Fault::Refused(ErrorKind::Unavailable));
-        let to = folder.path().join("clip-1.mp4");
-        assert!(download(&cloud, &uri, &to).await.is_err());
-        assert_eq!(files(folder.path()), Vec::<String>::new());
-        download(&cloud, &uri, &to).await.unwrap();
-        assert_eq!(files(folder.path()), ["clip-1.mp4"]);
-        assert_eq!(std::fs::read(&to).unwrap(), b"clip");
+    #[test]
+    fn another_content_has_another_object() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.mp4");
+        fs::write(&path, b"\0\0\0\x20ftypisom").unwrap();
+        let first = SourceFile::open(&path).unwrap();
+        assert_eq!(SourceFile::open(&path).unwrap(), first);
+        fs::write(&path, b"\0\0\0\x20ftypisom and more").unwrap();
+        assert_ne!(SourceFile::open(&path).unwrap().object, first.object);
+        assert!(first.object.ends_with(".mp4"));
     }
 
-    #[tokio::test]
-    async fn a_full_disk_is_reported_and_no_file_stays_on_it() {
-        let (cloud, folder) = (memory::cloud(), tempfile::tempdir().unwrap());
-        let uri = stored(&cloud).await;
-        // Every write to this device fails because it is full.
-        std::os::unix::fs::symlink("/dev/full", folder.path().join("clip-1.mp4.partial")).unwrap();
-        let failed = download(&cloud, &uri, &folder.path().join("clip-1.mp4")).await.unwrap_err().to_string();
-        assert!(failed.contains("clip-1.mp4") && failed.contains("No space left on device"), "{failed}");
-        assert_eq!(files(folder.path()), Vec::<String>::new());
+    #[test]
+    fn the_position_of_an_open_file_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("file");
+        fs::write(&path, vec![1; 5_000]).unwrap();
+        assert_eq!(position(&path), None);
+        let mut file = File::open(&path).unwrap();
+        file.read_exact(&mut [0; 1_234]).unwrap();
+        assert_eq!(position(&path), Some(1_234));
     }
 }

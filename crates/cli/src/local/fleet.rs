@@ -2,8 +2,9 @@
 //! in this process; workers are separate processes. Every role uses the emulator through the same clients as in Google
 //! Cloud.
 
+use super::{data, port, running::RunningFleet};
 use crate::{
-    exit::Failed,
+    exit::{Failed, Status},
     local::topology,
     local::workers::{WorkerSpec, WorkerSupervisor},
     roles,
@@ -14,11 +15,13 @@ use crate::{
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
 use clipfleet_domain::batch::BucketPolicy;
-use clipfleet_emulator::{Config as EmulatorConfig, Emulator};
+use clipfleet_emulator::{Config as EmulatorConfig, Emulator, StartError};
 use clipfleet_service::health;
 use std::{
+    collections::BTreeSet,
+    io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -41,8 +44,8 @@ pub(crate) struct FleetSpec {
     pub(crate) status: clipfleet_status::Config,
     /// Environment variables of workers for the destination of traces.
     pub(crate) telemetry: Vec<(&'static str, String)>,
-    /// Whether workers log to files in the data directory instead of the standard error of this process.
-    pub(crate) quiet: bool,
+    /// Whether workers log to the standard error of this process instead of files in the data directory.
+    pub(crate) verbose: bool,
 }
 
 /// A running fleet.
@@ -54,21 +57,23 @@ pub(crate) struct Fleet {
     stop: CancellationToken,
     roles: JoinSet<std::io::Result<()>>,
     workers: Arc<WorkerSupervisor>,
+    min_workers: usize,
     failures: mpsc::Receiver<Failed>,
 }
 
 impl Fleet {
+    /// Starts a fleet, whose workers follow with [`start_workers`](Self::start_workers).
     pub(crate) async fn start(spec: FleetSpec) -> Result<Self, Failed> {
         roles::installed_pipeline()
             .map_err(|reason| Failed::because("find the media program", format!("CLIPFLEET_PIPELINE {reason}")))?;
-        let emulator = Emulator::start(EmulatorConfig { data: spec.data.clone(), listen: spec.emulator });
-        let emulator = emulator.await.map_err(|error| Failed::because("start the emulator", error))?;
+        let emulator = start_emulator(&spec.data, spec.emulator).await?;
         let endpoints = cloud::local_endpoints(emulator.address());
         let cloud = cloud::connect(&endpoints).await?;
         let scales = spec.workers.0 < spec.workers.1;
         topology::ensure(&cloud, scales).await?;
 
-        let listener = health::bind(spec.listen).await.map_err(|error| Failed::because("start the API", error))?;
+        let bound = health::bind(spec.listen).await;
+        let listener = bound.map_err(|error| listen_failed(&error, spec.listen, "--listen"))?;
         let api = listener.local_addr().map_err(|error| Failed::because("start the API", error))?;
         let status_listener = private_listener("the status service").await?;
         let stop = CancellationToken::new();
@@ -88,16 +93,26 @@ impl Fleet {
             slots: spec.slots,
             telemetry: spec.telemetry,
             scratch: spec.data.join("scratch"),
-            logs: spec.quiet.then(|| spec.data.join("logs")),
+            logs: (!spec.verbose).then(|| data::logs(&spec.data)),
         };
-        let (workers, failures) = WorkerSupervisor::start(spec.workers.0, worker_spec);
+        let (workers, failures) = WorkerSupervisor::start(0, worker_spec);
         if scales {
             let config = scaling::local_config(spec.slots, spec.workers, spec.times);
             let listener = private_listener("the scaler").await?;
             let pool = Arc::new(LocalPool(Arc::clone(&workers)));
             tasks.spawn(clipfleet_scaler::run(config, listener, cloud.clone(), pool, stop.clone()));
         }
-        Ok(Self { cloud, endpoints, api, emulator, stop, roles: tasks, workers, failures })
+        Ok(Self { cloud, endpoints, api, emulator, stop, roles: tasks, workers, min_workers: spec.workers.0, failures })
+    }
+
+    /// Starts the workers. Before that, clips that nobody wants any more can be cancelled.
+    pub(crate) fn start_workers(&self) {
+        self.workers.set(self.min_workers, &BTreeSet::new());
+    }
+
+    /// The emulator, which can adopt files.
+    pub(crate) fn emulator(&self) -> &Emulator {
+        &self.emulator
     }
 
     /// Returns when a part of the fleet has ended unexpectedly.
@@ -121,6 +136,39 @@ impl Fleet {
         drop(self.cloud);
         self.emulator.stop().await;
     }
+}
+
+/// Starts the emulator on a data directory.
+pub(crate) async fn start_emulator(directory: &Path, listen: SocketAddr) -> Result<Emulator, Failed> {
+    let started = Emulator::start(EmulatorConfig { data: directory.to_owned(), listen }).await;
+    started.map_err(|error| match error {
+        StartError::Listen { address, source } => listen_failed(&source, address, "--emulator"),
+        StartError::InUse(_) => in_use(directory),
+        other => Failed::because("start the emulator", other),
+    })
+}
+
+fn in_use(directory: &Path) -> Failed {
+    let name = data::show(directory);
+    match RunningFleet::on(directory) {
+        Some(RunningFleet { api, pid, .. }) => {
+            Failed::new(Status::Failed, format!("a fleet already runs on {name}: http://{api} (process {pid})"))
+                .hint("use that one, stop it, or give another directory with --data")
+        }
+        None => Failed::new(Status::Failed, format!("another process uses {name}, for example an export"))
+            .hint("wait for it, or give another directory with --data"),
+    }
+}
+
+/// An address that cannot be bound, with the process that has it, and how to choose another.
+fn listen_failed(error: &io::Error, address: SocketAddr, flag: &str) -> Failed {
+    let any = SocketAddr::new(address.ip(), 0);
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Failed::because(format!("listen on {address}"), error).hint(format!("use {flag} {any}"));
+    }
+    let holder = port::holder(address).map_or(String::new(), |holder| format!(" by {holder}"));
+    Failed::new(Status::Failed, format!("{address} is in use{holder}"))
+        .hint(format!("stop it, or use any free port with {flag} {any}"))
 }
 
 /// A listener on a free port, for the health checks of a role that nothing checks.

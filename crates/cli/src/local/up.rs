@@ -1,51 +1,70 @@
 //! `clipfleet up`: runs a fleet on this machine until it is told to stop.
 
+use super::{
+    data::{self, DATA},
+    fleet::{Fleet, FleetSpec},
+    logs,
+    running::RunningFleet,
+};
 use crate::{
+    desktop,
     exit::Failed,
-    local::fleet::{Fleet, FleetSpec},
-    roles::cloud::{self, TELEMETRY, Telemetry},
-    roles::scaling::{self, LOCAL},
-    roles::settings::{self, SLOTS},
-    roles::{self, LEGACY_MIRROR},
+    interrupt, output,
+    output::{style, text},
+    roles::{
+        self, LEGACY_MIRROR,
+        cloud::{self, TELEMETRY, Telemetry},
+        print_config, print_config_arg,
+        scaling::{self, LOCAL},
+        settings::{self, SLOTS},
+    },
 };
-use clap::{ArgMatches, Command};
-use clipfleet_service::{
-    settings::{Reader, Setting, declare, parsed},
-    shutdown,
-};
-use std::{path::PathBuf, process::ExitCode};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use clipfleet_service::settings::{Reader, Setting, declare, declare_advanced, parsed};
+use std::{process::ExitCode, time::Duration};
+use tokio::time::Instant;
 
-/// The directory of all persistent data.
-pub(crate) const DATA: Setting =
-    Setting { flag: "data", env: "CLIPFLEET_DATA", default: ".clipfleet", help: "Directory of all persistent data" };
 const LISTEN: Setting = Setting {
     flag: "listen",
     env: "CLIPFLEET_LISTEN",
+    value: "ADDRESS",
     default: "127.0.0.1:8080",
-    help: "Address of the HTTP API and the web console",
+    help: "Address of the web page and the HTTP API; port 0 picks a free one",
 };
 /// The address of the emulator.
 pub(crate) const EMULATOR: Setting = Setting {
     flag: "emulator",
     env: "CLIPFLEET_EMULATOR",
+    value: "ADDRESS",
     default: "127.0.0.1:8085",
     help: "Address of the emulator of Pub/Sub, Firestore and Storage",
 };
 const WORKERS: Setting = Setting {
     flag: "workers",
     env: "CLIPFLEET_WORKERS",
+    value: "N",
     default: "1",
     help: "Worker processes: a number, or a range such as 0..4, in which the fleet scales itself",
 };
 
 pub(crate) fn command() -> Command {
-    let command = Command::new("up").about("Run a fleet on this machine, without a cloud account");
-    declare(command, &[&[DATA, LISTEN, EMULATOR, WORKERS, SLOTS, LEGACY_MIRROR], LOCAL, TELEMETRY])
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let command = Command::new("up")
+        .about("Run a fleet on this machine, without a cloud account")
+        .arg(flag("open", "Open the web page in your browser"))
+        .arg(flag("verbose", "Show the logs here instead of writing them to the data directory").short('v'))
+        .arg(print_config_arg());
+    let command = declare(command, &[&[DATA, LISTEN, WORKERS, SLOTS]]);
+    declare_advanced(command, &[&[EMULATOR, LEGACY_MIRROR], LOCAL, TELEMETRY]).after_help(
+        "Examples:\n  clipfleet up --open                  start, and open the web page\n  \
+         clipfleet up --workers 0..4          start workers when there is work\n  \
+         eval \"$(clipfleet env)\"              let Google's clients use this fleet",
+    )
 }
 
-fn read(matches: &ArgMatches) -> Result<(FleetSpec, Telemetry), Failed> {
+fn read(matches: &ArgMatches) -> Result<Option<(FleetSpec, Telemetry)>, Failed> {
     let mut reader = Reader::new(matches);
-    let data = reader.take(&DATA, |text| Ok(PathBuf::from(text)));
+    let data = reader.take(&DATA, data::directory);
     let listen = reader.take(&LISTEN, parsed("an address such as 127.0.0.1:8080"));
     let emulator = reader.take(&EMULATOR, parsed("an address such as 127.0.0.1:8085"));
     let workers = reader.take(&WORKERS, worker_range);
@@ -64,11 +83,11 @@ fn read(matches: &ArgMatches) -> Result<(FleetSpec, Telemetry), Failed> {
             times: times?,
             status: status?,
             telemetry: telemetry.environment(),
-            quiet: false,
+            verbose: matches.get_flag("verbose"),
         };
         Some((spec, telemetry))
     })();
-    Ok(reader.finish(built)?)
+    print_config(matches, reader, built)
 }
 
 /// Parses a number such as `3`, or an inclusive range such as `0..4`.
@@ -86,28 +105,62 @@ fn worker_range(text: &str) -> Result<(usize, usize), String> {
 }
 
 pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
-    let (spec, telemetry) = read(matches)?;
-    telemetry.start("up");
-    let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
-    let (workers, slots, data) = (spec.workers, spec.slots, spec.data.clone());
-    let mut fleet = Fleet::start(spec).await?;
-    let workers = match workers {
-        (min, max) if min == max => min.to_string(),
-        (min, max) => format!("{min} to {max}"),
-    };
-    println!("clipfleet is up: {workers} workers with {slots} slots each; data in {}", data.display());
-    println!("  console    http://{}/", fleet.api);
-    println!("  API        http://{}/v1/batches", fleet.api);
-    for (name, value) in cloud::environment(&fleet.endpoints) {
-        println!("  export {name}={value}");
+    let Some((spec, telemetry)) = read(matches)? else { return Ok(ExitCode::SUCCESS) };
+    let started = Instant::now();
+    if spec.verbose {
+        telemetry.start("up");
+    } else {
+        let path = data::logs(&spec.data).join("fleet.log");
+        let log = logs::open(&path).map_err(|error| Failed::because(format!("write {}", path.display()), error))?;
+        telemetry.start_to(log, "up");
     }
-    println!("Stop with Ctrl-C. Unfinished clips resume on the next start.");
+    let stop = interrupt::token()?;
+    let Some(mut fleet) = interrupt::unless_stopped(&stop, Fleet::start(spec.clone())).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    fleet.start_workers();
+    let running = RunningFleet::new(fleet.api, &fleet.endpoints);
+    running.note(&spec.data).map_err(|error| Failed::because("note the fleet's addresses", error))?;
+    let page = format!("http://{}", fleet.api);
+    output::line(banner(&spec, &page, started.elapsed()));
+    if matches.get_flag("open") {
+        desktop::open(&page);
+    }
     let failed = tokio::select! {
         () = stop.cancelled() => None,
         failed = fleet.failed() => Some(failed),
     };
+    RunningFleet::forget(&spec.data);
+    if failed.is_none() {
+        output::line("Stopping. Clips in progress are handed back; Ctrl-C again ends at once.");
+    }
     fleet.stop().await;
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// What people need to know about a fleet that has started, last after everything else.
+fn banner(spec: &FleetSpec, page: &str, took: Duration) -> String {
+    let (bold, dim) = (style::stdout(style::BOLD), style::stdout(style::DIM));
+    let workers = match spec.workers {
+        (min, max) if min == max => text::plural(max, "worker"),
+        (min, max) => format!("{min} to {}", text::plural(max, "worker")),
+    };
+    let logs = if spec.verbose { String::new() } else { format!("; logs in {}", data::show(&data::logs(&spec.data))) };
+    let environment = match data::directory("").is_ok_and(|default| default == spec.data) {
+        true => "clipfleet env".to_owned(),
+        false => format!("clipfleet env --data {}", spec.data.display()),
+    };
+    format!(
+        "Ready in {:.1} s: {workers}, {} each\n  \
+         Open  {bold}{page}{bold:#}\n  \
+         API   {page}/v1\n  \
+         Data  {}{logs}\n\
+         {dim}For your own clients: eval \"$({environment})\"\n\
+         Ctrl-C stops; unfinished clips resume on the next start.{dim:#}",
+        took.as_secs_f64(),
+        text::plural(spec.slots, "slot"),
+        data::show(&spec.data),
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Supervises the worker processes of a fleet on this machine: starts them, restarts those that die, and stops them in
 //! order.
 
+use super::logs;
 use crate::{
     exit::Failed,
     roles::cloud,
@@ -10,14 +11,7 @@ use clipfleet_cloud::google::Endpoints;
 use clipfleet_domain::ids::WorkerId;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    collections::BTreeSet,
-    fs::{File, OpenOptions},
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     process::{Child, Command},
     sync::mpsc,
@@ -161,22 +155,12 @@ fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Chi
         .arg("--listen")
         .arg("127.0.0.1:0");
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-    if let Some(logs) = &spec.logs {
-        std::fs::create_dir_all(logs)?;
-        command.stderr(log_file(&logs.join(format!("worker-{number}.log")))?);
+    if let Some(directory) = &spec.logs {
+        command.stderr(logs::open(&directory.join(format!("worker-{number}.log")))?);
     }
     // The worker has its own process group, so that Ctrl-C reaches only this process, which then stops the workers in
     // order.
     command.process_group(0).spawn()
-}
-
-/// Opens a worker's log file, and appends to it. A log that is too long is renamed first.
-fn log_file(path: &Path) -> std::io::Result<File> {
-    const MAX_BYTES: u64 = 16 << 20;
-    if path.metadata().is_ok_and(|log| log.len() > MAX_BYTES) {
-        std::fs::rename(path, path.with_extension("old.log"))?;
-    }
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// Stops a worker: sends SIGTERM, and kills it after [`SHUTDOWN_TIMEOUT`].

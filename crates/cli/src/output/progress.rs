@@ -1,124 +1,178 @@
-//! Shows a batch in a terminal: one progress bar per clip, and a table at the end.
+//! Reports the progress of a batch: redrawn in a terminal, one line per change elsewhere, or as JSON for programs.
 
-use clipfleet_contract::v1::{BatchStatus, ClipStatus};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{collections::HashMap, fmt::Write as _};
+use super::{
+    frame, line,
+    screen::Screen,
+    style, text,
+    view::{ClipState, ClipView},
+};
+use clap::builder::styling::Style;
+use serde_json::{Value, json};
+use std::{collections::HashMap, time::Duration};
+use tokio::time::Instant;
 
-/// One progress bar per clip.
-pub(crate) struct Bars {
-    clips: HashMap<String, ProgressBar>,
+/// How progress is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// For people: bars in a terminal, lines elsewhere.
+    Text,
+    /// One JSON object per change, on the standard output.
+    JsonLines,
+    /// Not at all.
+    Silent,
 }
 
-impl Bars {
-    /// Bars for clips in their order. They are invisible if `visible` is false or the standard error is not a terminal.
-    pub(crate) fn new<'a>(clips: impl Iterator<Item = &'a str> + Clone, visible: bool) -> Self {
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let all = MultiProgress::with_draw_target(target);
-        let width = clips.clone().map(|clip| clip.chars().count()).max().unwrap_or(0);
-        let style = ProgressStyle::with_template("{prefix} {bar:30} {pos:>3}% {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = |clip: &str| {
-            let bar = all.add(ProgressBar::new(100).with_style(style.clone()).with_prefix(format!("{clip:<width$}")));
-            bar.set_message("queued");
-            (clip.to_owned(), bar)
+enum Sink {
+    Screen(Screen),
+    Lines,
+    JsonLines,
+    Silent,
+}
+
+/// The report of one batch.
+pub(crate) struct Progress {
+    sink: Sink,
+    started: Instant,
+    states: HashMap<String, ClipState>,
+    phase: String,
+}
+
+impl Progress {
+    pub(crate) fn new(mode: Mode) -> Self {
+        let sink = match mode {
+            Mode::Silent => Sink::Silent,
+            Mode::JsonLines => Sink::JsonLines,
+            Mode::Text => Screen::open().map_or(Sink::Lines, Sink::Screen),
         };
-        Self { clips: clips.map(bar).collect() }
+        Self { sink, started: Instant::now(), states: HashMap::new(), phase: String::new() }
     }
 
-    pub(crate) fn show(&mut self, status: &BatchStatus) {
-        for clip in &status.clips {
-            let Some(bar) = self.clips.get(&clip.clip_id) else { continue };
-            if bar.is_finished() {
-                continue;
+    /// Says something that stays.
+    pub(crate) fn note(&mut self, text: &str) {
+        match &mut self.sink {
+            Sink::Screen(screen) => {
+                let columns = screen.size().columns;
+                screen.print(&text::fit(text, columns));
             }
-            bar.set_position(u64::from(clip.progress));
-            bar.set_message(describe(clip));
-            if is_terminal(&clip.status) {
-                bar.abandon();
+            Sink::Lines => eprintln!("{text}"),
+            Sink::JsonLines | Sink::Silent => {}
+        }
+    }
+
+    /// Shows what happens before the clips: `copying source`, with the part that is done if it is known.
+    pub(crate) fn phase(&mut self, phase: &str, part: Option<(u64, u64)>) {
+        let percent = part.map(|(done, all)| if all == 0 { 100 } else { done.saturating_mul(100) / all });
+        let shown = percent.map_or_else(|| phase.to_owned(), |percent| format!("{phase}  {percent} %"));
+        // Elsewhere than in a terminal, quarters suffice.
+        let step = percent.map_or_else(|| phase.to_owned(), |percent| format!("{phase}  {} %", percent / 25 * 25));
+        let elapsed = text::clock(self.started.elapsed().as_millis() as i64);
+        match &mut self.sink {
+            Sink::Screen(screen) => {
+                let columns = screen.size().columns.saturating_sub(1);
+                screen.draw(vec![text::fit(&format!("  {shown} · {elapsed} elapsed"), columns)]);
             }
+            Sink::Lines if step != self.phase => eprintln!("{step}"),
+            Sink::JsonLines if step != self.phase => {
+                line(json!({"event": "phase", "phase": phase, "percent": percent}))
+            }
+            _ => {}
         }
+        self.phase = step;
+    }
+
+    /// Shows the clips.
+    pub(crate) fn show(&mut self, clips: &[ClipView]) {
+        let elapsed = self.started.elapsed();
+        match &mut self.sink {
+            Sink::Screen(screen) => {
+                let paint = |style: Style, text: &str| {
+                    let style = style::stderr(style);
+                    format!("{style}{text}{style:#}")
+                };
+                let tick = (elapsed.as_millis() / 100) as usize;
+                screen.draw(frame::frame(clips, elapsed, screen.size(), tick, &paint));
+            }
+            Sink::Lines => {
+                self.changes(clips, false).iter().for_each(|clip| eprintln!("{}", plain_line(clip, clips, elapsed)));
+            }
+            Sink::JsonLines => self.changes(clips, true).iter().for_each(|clip| line(event(clip))),
+            Sink::Silent => {}
+        }
+    }
+
+    /// Shows the final status to programs. What was drawn disappears when this is dropped.
+    pub(crate) fn finish(self, status: &Value) {
+        if matches!(self.sink, Sink::JsonLines) {
+            line(json!({"event": "ended", "batch": status}));
+        }
+    }
+
+    /// The clips whose state changed; every step of a running one if `fine`, otherwise only its phase.
+    fn changes(&mut self, clips: &[ClipView], fine: bool) -> Vec<ClipView> {
+        let key = |clip: &ClipView| match &clip.state {
+            ClipState::Running { phase, .. } if !fine => ClipState::Running { percent: 0, phase, eta_seconds: None },
+            state => state.clone(),
+        };
+        let changed = clips.iter().filter(|clip| self.states.get(&clip.name) != Some(&key(clip)));
+        let changed: Vec<ClipView> = changed.cloned().collect();
+        self.states.extend(changed.iter().map(|clip| (clip.name.clone(), key(clip))));
+        changed
     }
 }
 
-pub(crate) fn is_terminal(status: &str) -> bool {
-    !matches!(status, "queued" | "processing" | "")
-}
-
-fn describe(clip: &ClipStatus) -> String {
-    match clip.status.as_str() {
-        "processing" => {
-            let eta = clip.eta_seconds.map_or(String::new(), |seconds| format!(", {seconds} s left"));
-            let encoder = if clip.encoder.is_empty() { String::new() } else { format!(" with {}", clip.encoder) };
-            format!("{}{encoder}{eta}", clip.phase)
+fn plain_line(clip: &ClipView, clips: &[ClipView], elapsed: Duration) -> String {
+    let name = &clip.name;
+    match &clip.state {
+        ClipState::Queued => format!("{name}: queued"),
+        ClipState::Running { phase, .. } => format!("{name}: {phase}"),
+        ClipState::Done { bytes, work } => {
+            let (size, work) = (text::size(*bytes), work.describe());
+            format!("{name}: done, {size}, {work} ({})", frame::total(clips, elapsed))
         }
-        "failed" => format!("failed: {}", clip.error.as_ref().map_or("", |error| error.code.as_str())),
-        "completed" if clip.reused => "completed, reused".to_owned(),
-        other => other.to_owned(),
+        ClipState::Failed { code } => format!("{name}: failed: {code}"),
+        ClipState::Cancelled => format!("{name}: cancelled"),
     }
 }
 
-/// The final table. `location` returns where a clip's file is.
-pub(crate) fn table(status: &BatchStatus, location: impl Fn(&ClipStatus) -> String) -> String {
-    let header = ["clip", "status", "seconds", "encoder", "size", "file"].map(str::to_owned);
-    let rows = status.clips.iter().map(|clip| {
-        let seconds =
-            clip.timings.as_ref().map_or("-".into(), |timings| format!("{:.1}", timings.total_ms as f64 / 1_000.0));
-        let state = if clip.reused { format!("{} (reused)", clip.status) } else { clip.status.clone() };
-        let encoder = if clip.encoder.is_empty() { "-" } else { &clip.encoder };
-        let size = if clip.output_size_bytes == 0 { "-".into() } else { human_size(clip.output_size_bytes) };
-        let file =
-            clip.error.as_ref().map_or_else(|| location(clip), |error| format!("{}: {}", error.code, error.message));
-        [clip.clip_id.clone(), state, seconds, encoder.to_owned(), size, file]
-    });
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
-    let widths: [usize; 6] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let mut text = String::new();
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            let gap = if column == 0 { "" } else { "  " };
-            let width = if column == row.len() - 1 { 0 } else { widths[column] };
-            // Numbers are right-aligned.
-            let _ = if matches!(column, 2 | 4) {
-                write!(text, "{gap}{cell:>width$}")
-            } else {
-                write!(text, "{gap}{cell:<width$}")
-            };
+fn event(clip: &ClipView) -> Value {
+    let mut event = json!({"event": "clip", "clipId": clip.name});
+    match &clip.state {
+        ClipState::Queued => event["status"] = json!("queued"),
+        ClipState::Running { percent, phase, eta_seconds } => {
+            event["status"] = json!("processing");
+            event["phase"] = json!(phase);
+            event["progress"] = json!(percent);
+            event["etaSeconds"] = json!(eta_seconds);
         }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
+        ClipState::Done { bytes, work } => {
+            event["status"] = json!("completed");
+            event["outputSizeBytes"] = json!(bytes);
+            event["work"] = json!(work.describe());
+        }
+        ClipState::Failed { code } => {
+            event["status"] = json!("failed");
+            event["code"] = json!(code);
+        }
+        ClipState::Cancelled => event["status"] = json!("cancelled"),
     }
-    text
-}
-
-fn human_size(bytes: i64) -> String {
-    const MIB: f64 = 1_048_576.0;
-    format!("{:.1} MiB", bytes as f64 / MIB)
+    event
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use clipfleet_contract::v1::{Error, Timings};
+    use super::{super::view::Work, *};
 
     #[test]
-    fn the_table_is_aligned_and_shows_why_a_clip_failed() {
-        let done = ClipStatus {
-            clip_id: "clip-1".into(),
-            status: "completed".into(),
-            encoder: "x264enc".into(),
-            output_size_bytes: 10 << 20,
-            timings: Some(Timings { total_ms: 12_340, ..Timings::default() }),
-            ..ClipStatus::default()
-        };
-        let error = Error { code: "source_truncated".into(), message: "ends at 3 s".into(), ..Error::default() };
-        let failed =
-            ClipStatus { clip_id: "c2".into(), status: "failed".into(), error: Some(error), ..ClipStatus::default() };
-        let status = BatchStatus { clips: vec![done, failed], ..BatchStatus::default() };
-        let table = table(&status, |clip| format!("out/{}.mp4", clip.clip_id));
-        let expected = "clip    status     seconds  encoder      size  file\n\
-                        clip-1  completed     12.3  x264enc  10.0 MiB  out/clip-1.mp4\n\
-                        c2      failed           -  -               -  source_truncated: ends at 3 s\n";
-        assert_eq!(table, expected);
+    fn elsewhere_than_in_a_terminal_only_changes_are_reported() {
+        let mut progress = Progress { sink: Sink::Lines, ..Progress::new(Mode::Silent) };
+        let clip = |state| vec![ClipView { name: "a".to_owned(), length_ms: Some(1_000), state }];
+        let running = |percent, phase| clip(ClipState::Running { percent, phase, eta_seconds: None });
+        assert_eq!(progress.changes(&running(1, "encoding"), false).len(), 1);
+        assert_eq!(progress.changes(&running(2, "encoding"), false).len(), 0);
+        assert_eq!(progress.changes(&running(2, "verifying"), false).len(), 1);
+        let done = clip(ClipState::Done { bytes: 1_000, work: Work::Reused });
+        assert_eq!(progress.changes(&done, false).len(), 1);
+        let line = plain_line(&done[0], &done, Duration::from_secs(2));
+        assert_eq!(line, "a: done, 1.0 kB, reused (1 of 1 done · 0:02 elapsed)");
     }
 }

@@ -5,83 +5,104 @@ use clipfleet_cloud::{Cloud, google, google::Endpoints};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{
     settings::{Reader, Setting, list, optional, required},
-    telemetry::{LogFormat, log_format, start_logging},
+    telemetry::{LogFormat, log_format, start_logging, start_logging_to},
     trace::Traces,
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    fs::File,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 const PROJECT: Setting = Setting {
     flag: "project",
     env: "GOOGLE_CLOUD_PROJECT",
+    value: "PROJECT",
     default: clipfleet_contract::names::LOCAL_PROJECT,
     help: "Google Cloud project id",
 };
 const PUBSUB: Setting = Setting {
     flag: "pubsub-emulator-host",
     env: "PUBSUB_EMULATOR_HOST",
+    value: "HOST:PORT",
     default: "",
     help: "host:port of a Pub/Sub server to use instead of Google's",
 };
 const FIRESTORE: Setting = Setting {
     flag: "firestore-emulator-host",
     env: "FIRESTORE_EMULATOR_HOST",
+    value: "HOST:PORT",
     default: "",
     help: "host:port of a Firestore server to use instead of Google's",
 };
 const STORAGE: Setting = Setting {
     flag: "storage-emulator-host",
     env: "STORAGE_EMULATOR_HOST",
+    value: "HOST:PORT",
     default: "",
     help: "host:port of a Cloud Storage server to use instead of Google's",
 };
 const DEFAULT_BUCKET: Setting = Setting {
     flag: "default-bucket",
     env: "CLIPFLEET_DEFAULT_BUCKET",
+    value: "BUCKET",
     default: clipfleet_contract::names::LOCAL_BUCKET,
     help: "Bucket for the results of requests without a prefix",
 };
 const ALLOWED_BUCKETS: Setting = Setting {
     flag: "allowed-buckets",
     env: "CLIPFLEET_ALLOWED_BUCKETS",
+    value: "BUCKETS",
     default: "",
     help: "Additional buckets for sources and results, comma-separated",
 };
 const LISTEN: Setting = Setting {
     flag: "listen",
     env: "CLIPFLEET_LISTEN",
+    value: "ADDRESS",
     default: "",
     help: "Address to listen on [default: 0.0.0.0:PORT if PORT is set, otherwise 127.0.0.1 and a free port]",
 };
 /// The port that a role listens on if no address is given.
-pub(crate) const PORT: Setting =
-    Setting { flag: "port", env: "PORT", default: "", help: "Port to listen on at all addresses, as set by Cloud Run" };
-const LOG_FORMAT: Setting =
-    Setting { flag: "log-format", env: "CLIPFLEET_LOG_FORMAT", default: "text", help: "Format of logs: text or json" };
+pub(crate) const PORT: Setting = Setting {
+    flag: "port",
+    env: "PORT",
+    value: "PORT",
+    default: "",
+    help: "Port to listen on at all addresses, as set by Cloud Run",
+};
+const LOG_FORMAT: Setting = Setting {
+    flag: "log-format",
+    env: "CLIPFLEET_LOG_FORMAT",
+    value: "FORMAT",
+    default: "text",
+    help: "Format of logs: text or json",
+};
 
 const TRACES: Setting = Setting {
     flag: "otlp-endpoint",
     env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    value: "URL",
     default: "",
     help: "Collector that receives traces by OTLP over gRPC, for example http://127.0.0.1:4317",
 };
 const TRACE_SHARE: Setting = Setting {
     flag: "trace-share",
     env: "CLIPFLEET_TRACE_SHARE",
+    value: "SHARE",
     default: "1",
     help: "Share of traces that are recorded, 0 to 1",
 };
 
-/// Settings of every role.
-pub(crate) const ROLE: &[Setting] =
-    &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
-/// Settings of every process: those of [`ROLE`] that do not select the cloud.
-pub(crate) const PROCESS: &[Setting] = &[LISTEN, PORT, LOG_FORMAT, TRACES, TRACE_SHARE];
+/// Settings of every role, beside [`TELEMETRY`].
+pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT];
+/// Settings of every process that listens, beside [`TELEMETRY`].
+pub(crate) const LISTENER: &[Setting] = &[LISTEN, PORT];
 /// Settings of logs and traces.
 pub(crate) const TELEMETRY: &[Setting] = &[LOG_FORMAT, TRACES, TRACE_SHARE];
 /// Settings of roles that check buckets.
 pub(crate) const BUCKETS: &[Setting] = &[DEFAULT_BUCKET, ALLOWED_BUCKETS];
 
-/// The values of [`ROLE`].
+/// The values of [`ROLE`] and [`TELEMETRY`].
 #[derive(Debug, Clone)]
 pub(crate) struct RoleSettings {
     pub(crate) endpoints: Endpoints,
@@ -100,6 +121,11 @@ impl Telemetry {
     /// Starts logging and tracing, with `service` as the name of the service.
     pub(crate) fn start(&self, service: &str) {
         start_logging(self.log_format, "info", &format!("clipfleet-{service}"), &self.traces);
+    }
+
+    /// The same, with log lines appended to a file.
+    pub(crate) fn start_to(&self, log: File, service: &str) {
+        start_logging_to(log, self.log_format, "info", &format!("clipfleet-{service}"), &self.traces);
     }
 
     /// Environment variables that make another Clipfleet process send traces to the same collector.
@@ -123,7 +149,7 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("must be a number from 0 to 1, got {text:?}"))
 }
 
-/// Reads [`ROLE`].
+/// Reads [`ROLE`] and [`TELEMETRY`].
 pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     let project = reader.take(&PROJECT, required);
     let pubsub = reader.take(&PUBSUB, optional);
@@ -135,14 +161,14 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, telemetry })
 }
 
-/// The values of [`PROCESS`].
+/// The values of [`LISTENER`] and [`TELEMETRY`].
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) telemetry: Telemetry,
 }
 
-/// Reads [`PROCESS`].
+/// Reads [`LISTENER`] and [`TELEMETRY`].
 pub(crate) fn process(reader: &mut Reader<'_>) -> Option<ProcessSettings> {
     let port = reader.take(&PORT, |text| if text.is_empty() { Ok(None) } else { port(text).map(Some) });
     let port = port.flatten();
@@ -171,13 +197,14 @@ pub(crate) fn buckets(reader: &mut Reader<'_>) -> Option<BucketPolicy> {
 /// The endpoints of an emulator on this machine.
 pub(crate) fn local_endpoints(emulator: SocketAddr) -> Endpoints {
     let reachable = if emulator.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { emulator.ip() };
-    let host = Some(SocketAddr::from((reachable, emulator.port())).to_string());
-    Endpoints {
-        project: clipfleet_contract::names::LOCAL_PROJECT.to_owned(),
-        pubsub: host.clone(),
-        firestore: host.clone(),
-        storage: host,
-    }
+    let host = SocketAddr::from((reachable, emulator.port())).to_string();
+    all_at(host, clipfleet_contract::names::LOCAL_PROJECT)
+}
+
+/// The endpoints of an emulator that answers for all services.
+pub(crate) fn all_at(host: String, project: &str) -> Endpoints {
+    let host = Some(host);
+    Endpoints { project: project.to_owned(), pubsub: host.clone(), firestore: host.clone(), storage: host }
 }
 
 /// Environment variables that make another Clipfleet process use the same endpoints.

@@ -8,44 +8,60 @@ pub(crate) mod settings;
 
 use crate::{
     exit::Failed,
-    roles::cloud::{BUCKETS, ROLE, RoleSettings},
+    interrupt, output,
+    roles::cloud::{BUCKETS, ROLE, RoleSettings, TELEMETRY},
     roles::console::ConsoleSpec,
     roles::price::COST,
     roles::scaling::{POLICY, SCALER},
     roles::settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
 };
-use clap::{ArgAction, ArgMatches, Command, arg};
+use clap::{Arg, ArgAction, ArgMatches, Command, arg};
+use clipfleet_cloud::Cloud;
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
-    settings::{Reader, Setting, declare, number, parsed, required},
-    shutdown,
+    settings::{Reader, Setting, declare, declare_advanced, number, parsed, required},
 };
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::{path::PathBuf, process::ExitCode};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 const PIPELINE: Setting = Setting {
     flag: "pipeline",
     env: "CLIPFLEET_PIPELINE",
+    value: "PROGRAM",
     default: "",
     help: "The media program [default: clipfleet-pipeline next to this program]",
 };
-const ENCODER: Setting =
-    Setting { flag: "encoder", env: "CLIPFLEET_ENCODER", default: "auto", help: "Encoder: auto, or the name of one" };
+const ENCODER: Setting = Setting {
+    flag: "encoder",
+    env: "CLIPFLEET_ENCODER",
+    value: "NAME",
+    default: "auto",
+    help: "Encoder: auto, or the name of one",
+};
 /// Whether clips are made on a GPU.
 pub(crate) const GPU: Setting = Setting {
     flag: "gpu-enabled",
     env: "GPU_ENABLED",
+    value: "WHEN",
     default: "auto",
     help: "Use of GPUs: auto (if one passes its test), true (required) or false",
 };
-const CACHE: Setting =
-    Setting { flag: "cache-mib", env: "CLIPFLEET_CACHE_MIB", default: "128", help: "Memory for source blocks, MiB" };
+const CACHE: Setting = Setting {
+    flag: "cache-mib",
+    env: "CLIPFLEET_CACHE_MIB",
+    value: "MIB",
+    default: "128",
+    help: "Memory for source blocks, MiB",
+};
 
 /// Whether the documents of the legacy product are kept up to date, too.
 pub(crate) const LEGACY_MIRROR: Setting = Setting {
     flag: "legacy-mirror",
     env: "CLIPFLEET_LEGACY_MIRROR",
+    value: "BOOL",
     default: "false",
     help: "Update the legacy documents wizardProcessingJobs/* and wizardProjects/*, too: true or false",
 };
@@ -59,6 +75,7 @@ pub(crate) fn status_config(reader: &mut Reader<'_>) -> Option<clipfleet_status:
 const CONSOLE: Setting = Setting {
     flag: "console",
     env: "CLIPFLEET_CONSOLE",
+    value: "BOOL",
     default: "false",
     help: "Serve the web console with the HTTP API: true or false. Its users have the same access as users of the API",
 };
@@ -67,15 +84,20 @@ const CONSOLE: Setting = Setting {
 pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
 
 pub(crate) fn commands() -> Vec<Command> {
-    let print = || arg!(--"print-config" "Print the effective settings and exit").action(ArgAction::SetTrue);
-    let role = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(print());
+    let role = |name: &'static str, about: &'static str, long: &'static str| {
+        declare_advanced(Command::new(name).about(about).long_about(long).arg(print_config_arg()), &[TELEMETRY])
+    };
     vec![
         declare(
-            role("dispatcher", "Run the dispatcher, which accepts batches and dispatches their clips"),
+            role(
+                "dispatcher",
+                "Run a dispatcher",
+                "Run a dispatcher, which accepts batches and dispatches their clips",
+            ),
             &[ROLE, BUCKETS, &[CONSOLE]],
         )
         .mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true")),
-        declare(role("worker", "Run a worker, which makes clips"), &[ROLE, WORKER, COST])
+        declare(role("worker", "Run a worker", "Run a worker, which makes clips"), &[ROLE, WORKER, COST])
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
                     .long(DIE_WITH_PARENT)
@@ -90,8 +112,14 @@ pub(crate) fn commands() -> Vec<Command> {
                     .hide(true)
                     .help("Identity of the worker; must be new at each start"),
             ),
-        declare(role("scaler", "Run the scaler, which sets the number of workers"), &[ROLE, SCALER, POLICY]),
-        declare(role("status", "Run the status service, which writes status documents"), &[ROLE, &[LEGACY_MIRROR]]),
+        declare(
+            role("scaler", "Run a scaler", "Run a scaler, which sets the number of workers"),
+            &[ROLE, SCALER, POLICY],
+        ),
+        declare(
+            role("status", "Run a status service", "Run a status service, which writes status documents"),
+            &[ROLE, &[LEGACY_MIRROR]],
+        ),
     ]
 }
 
@@ -104,24 +132,31 @@ pub(crate) async fn run(role: &str, matches: &ArgMatches) -> Result<ExitCode, Fa
     }
 }
 
-/// Prints the effective settings if requested. Returns whether it did.
-fn print_config(matches: &ArgMatches, reader: &Reader<'_>) -> bool {
-    let requested = matches.get_flag("print-config");
-    if requested {
-        reader.effective().iter().for_each(|line| println!("{line}"));
+/// The flag of [`print_config`].
+pub(crate) fn print_config_arg() -> Arg {
+    arg!(--"print-config" "Print the effective settings and exit").action(ArgAction::SetTrue).hide_short_help(true)
+}
+
+/// Returns what was built from the settings, or `None` after printing them, if that was requested. Settings that
+/// cannot be used are an error either way.
+pub(crate) fn print_config<T>(matches: &ArgMatches, reader: Reader<'_>, built: Option<T>) -> Result<Option<T>, Failed> {
+    let effective = reader.effective();
+    let built = reader.finish(built)?;
+    if !matches.get_flag("print-config") {
+        return Ok(Some(built));
     }
-    requested
+    effective.iter().for_each(output::line);
+    Ok(None)
 }
 
 async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
     let console = reader.take(&CONSOLE, parsed("true or false"));
-    if print_config(matches, &reader) {
+    let Some(((role, buckets), console)) = print_config(matches, reader, role.zip(buckets).zip(console))? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    let ((role, buckets), console) = reader.finish(role.zip(buckets).zip(console))?;
-    let (stop, listener, cloud) = start("dispatcher", &role).await?;
+    };
+    let Some((stop, listener, cloud)) = start("dispatcher", &role).await? else { return Ok(ExitCode::SUCCESS) };
     let page = match console {
         true => {
             let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
@@ -135,32 +170,29 @@ async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
 async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, config) = (cloud::role(&mut reader), status_config(&mut reader));
-    if print_config(matches, &reader) {
+    let Some((role, config)) = print_config(matches, reader, role.zip(config))? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    let (role, config) = reader.finish(role.zip(config))?;
-    let (stop, listener, cloud) = start("status", &role).await?;
+    };
+    let Some((stop, listener, cloud)) = start("status", &role).await? else { return Ok(ExitCode::SUCCESS) };
     ended(clipfleet_status::run(config, listener, cloud, stop).await, "run the status service")
 }
 
 async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, settings) = (cloud::role(&mut reader), scaling::settings(&mut reader));
-    if print_config(matches, &reader) {
+    let Some((role, settings)) = print_config(matches, reader, role.zip(settings))? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    let (role, settings) = reader.finish(role.zip(settings))?;
-    let (stop, listener, cloud) = start("scaler", &role).await?;
+    };
+    let Some((stop, listener, cloud)) = start("scaler", &role).await? else { return Ok(ExitCode::SUCCESS) };
     scaling::run(settings, &role, listener, cloud, stop).await.map(|()| ExitCode::SUCCESS)
 }
 
 async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, config) = (cloud::role(&mut reader), worker_config(&mut reader));
-    if print_config(matches, &reader) {
+    let Some((role, mut config)) = print_config(matches, reader, role.zip(config))? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    let (role, mut config) = reader.finish(role.zip(config))?;
+    };
     if let Some(id) = matches.get_one::<String>(WORKER_ID) {
         let id = WorkerId::parse(id).map_err(|reason| Failed::usage(format!("--{WORKER_ID} {reason}")))?;
         config.id = Some(id);
@@ -171,7 +203,7 @@ async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         // If the parent has already ended, no signal follows.
         check_parent(*parent)?;
     }
-    let (stop, listener, cloud) = start("worker", &role).await?;
+    let Some((stop, listener, cloud)) = start("worker", &role).await? else { return Ok(ExitCode::SUCCESS) };
     ended(clipfleet_worker::run(config, listener, cloud, stop).await, "run the worker")
 }
 
@@ -221,14 +253,13 @@ pub(crate) fn installed_pipeline() -> Result<PathBuf, String> {
     if pipeline.exists() { Ok(pipeline) } else { Err(format!("must be set: {} does not exist", pipeline.display())) }
 }
 
-async fn start(
-    name: &str,
-    role: &RoleSettings,
-) -> Result<(tokio_util::sync::CancellationToken, tokio::net::TcpListener, clipfleet_cloud::Cloud), Failed> {
+/// Connects a role; `None` if it was told to stop meanwhile.
+async fn start(name: &str, role: &RoleSettings) -> Result<Option<(CancellationToken, TcpListener, Cloud)>, Failed> {
     role.telemetry.start(name);
-    let stop = shutdown::on_signal().map_err(|error| Failed::because("listen for signals", error))?;
+    let stop = interrupt::token()?;
     let listener = health::bind(role.listen).await.map_err(|error| Failed::because("start", error))?;
-    Ok((stop, listener, cloud::connect(&role.endpoints).await?))
+    let connected = interrupt::unless_stopped(&stop, cloud::connect(&role.endpoints)).await?;
+    Ok(connected.map(|cloud| (stop, listener, cloud)))
 }
 
 fn ended(result: std::io::Result<()>, doing: &str) -> Result<ExitCode, Failed> {

@@ -8,6 +8,7 @@ use clipfleet_service::settings::{Reader, Setting};
 const PRICES: Setting = Setting {
     flag: "prices",
     env: "CLIPFLEET_PRICES",
+    value: "PRICES",
     default: "vcpu=0.000011244,gib=0.000001235,gpu=0.0001867",
     help: "Prices for estimates of costs: US dollars per second of a vCPU, a GiB of memory and an L4 \
            (the default is the list price of Cloud Run worker pools in us-central1, 2026-08 to 2026-10)",
@@ -15,6 +16,7 @@ const PRICES: Setting = Setting {
 const INSTANCE: Setting = Setting {
     flag: "machine",
     env: "CLIPFLEET_MACHINE",
+    value: "RESOURCES",
     default: "vcpu=8,gib=16,gpu=0",
     help: "Resources of one worker's instance, to estimate the cost of clips",
 };

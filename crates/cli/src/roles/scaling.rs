@@ -18,74 +18,91 @@ use tokio_util::sync::CancellationToken;
 const POOL: Setting = Setting {
     flag: "scaler-pool",
     env: "CLIPFLEET_SCALER_POOL",
+    value: "POOL",
     default: "",
     help: "The pool to scale: projects/P/locations/L/workerPools/W, or `local` for processes on this machine",
 };
 const RUN_HOST: Setting = Setting {
     flag: "run-host",
     env: "CLIPFLEET_RUN_HOST",
+    value: "HOST:PORT",
     default: "",
     help: "host:port of a Cloud Run Admin API to use instead of Google's, without credentials",
 };
 const DRY_RUN: Setting = Setting {
     flag: "scaler-dry-run",
     env: "CLIPFLEET_SCALER_DRY_RUN",
+    value: "BOOL",
     default: "false",
     help: "Log decisions and do not apply them: true or false",
 };
-const MIN: Setting =
-    Setting { flag: "scaler-min", env: "CLIPFLEET_SCALER_MIN", default: "0", help: "Minimum number of workers" };
+const MIN: Setting = Setting {
+    flag: "scaler-min",
+    env: "CLIPFLEET_SCALER_MIN",
+    value: "N",
+    default: "0",
+    help: "Minimum number of workers",
+};
 const MAX: Setting = Setting {
     flag: "scaler-max",
     env: "CLIPFLEET_SCALER_MAX",
+    value: "N",
     default: "3",
     help: "Maximum number of workers (the quota)",
 };
 const MIN_SCHEDULE: Setting = Setting {
     flag: "scaler-min-schedule",
     env: "CLIPFLEET_SCALER_MIN_SCHEDULE",
+    value: "SCHEDULE",
     default: "",
     help: "Minimum by time of day in UTC, for example `mon-fri 07:00-19:00=1; sat 09:00-12:00=1`",
 };
 const BACKLOG_TARGET: Setting = Setting {
     flag: "scaler-backlog-target-seconds",
     env: "CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS",
+    value: "SECONDS",
     default: "120",
     help: "Seconds in which the backlog should be processed",
 };
 const MAX_SCALE_UP: Setting = Setting {
     flag: "scaler-max-scale-up",
     env: "CLIPFLEET_SCALER_MAX_SCALE_UP",
+    value: "N",
     default: "20",
     help: "Maximum number of workers that one decision adds",
 };
 const MAX_SCALE_DOWN: Setting = Setting {
     flag: "scaler-max-scale-down",
     env: "CLIPFLEET_SCALER_MAX_SCALE_DOWN",
+    value: "N",
     default: "5",
     help: "Maximum number of workers that one decision removes while others are busy",
 };
 const SCALE_DOWN_DELAY: Setting = Setting {
     flag: "scaler-scale-down-delay-seconds",
     env: "CLIPFLEET_SCALER_SCALE_DOWN_DELAY_SECONDS",
+    value: "SECONDS",
     default: "20",
     help: "Seconds that fewer workers must have sufficed before any is removed while others are busy",
 };
 const IDLE: Setting = Setting {
     flag: "scaler-idle-seconds",
     env: "CLIPFLEET_SCALER_IDLE_SECONDS",
+    value: "SECONDS",
     default: "10",
     help: "Seconds without work before all workers except the minimum are removed",
 };
 const MAX_LOST_WORK: Setting = Setting {
     flag: "scaler-max-lost-work",
     env: "CLIPFLEET_SCALER_MAX_LOST_WORK",
+    value: "SHARE",
     default: "0.005",
     help: "Share of all slot-seconds that may be lost by removing busy workers, 0 to 1",
 };
 const INITIAL_RATE: Setting = Setting {
     flag: "scaler-initial-rate",
     env: "CLIPFLEET_SCALER_INITIAL_RATE",
+    value: "RATE",
     default: "0.3",
     help: "Slot-seconds per second of a 1080p30 clip, until they are learned",
 };

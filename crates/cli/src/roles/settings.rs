@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 /// The number of clips that a worker makes at once.
 pub(crate) const SLOTS: Setting =
-    Setting { flag: "slots", env: "CLIPFLEET_SLOTS", default: "2", help: "Clips per worker at once" };
+    Setting { flag: "slots", env: "CLIPFLEET_SLOTS", value: "N", default: "2", help: "Clips per worker at once" };
 
 /// The directory in which workers create their own.
 pub(crate) const SCRATCH: Setting = Setting {
     flag: "scratch",
     env: "CLIPFLEET_SCRATCH",
+    value: "DIR",
     default: "",
     help: "Directory for temporary files [default: clipfleet-scratch in the system's temporary directory]",
 };
