@@ -31,7 +31,7 @@ export GOOGLE_CLOUD_PROJECT=${GOOGLE_CLOUD_PROJECT:-$(output project)}
 export CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
 [[ -n $CLIPFLEET_TOKEN ]] || unset CLIPFLEET_TOKEN
 
-"$program" doctor --cloud || fail "the deployment is incomplete" "fix what the doctor reports as BROKEN; each line above has its remedy"
+"$program" doctor --cloud || fail "the deployment is incomplete" "fix the problems that the doctor reports; each has its fix below it"
 
 clips=$(mktemp -d)
 "$program" export "$source" --clip smoke=0-10 --out "$clips" --json >"$clips/status.json" ||

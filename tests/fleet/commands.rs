@@ -1,123 +1,219 @@
-//! Tests of the command line: its output, files and exit codes.
+//! Commands that operate a fleet, and those that document the program: their output for people and for programs.
 
+use crate::cli::{clipfleet, command, json_of, output_of};
 use clipfleet_tests::{
-    fixtures::{self, Recipe},
-    fleet::{Fleet, program},
-    mp4::Probe,
+    fixtures,
+    fleet::{Fleet, request},
 };
+use serde_json::{Value, json};
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     path::Path,
-    process::{Command, Output},
+    process::Command,
+    thread,
 };
 
-fn clipfleet(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(program()).args(arguments).current_dir(directory).output().unwrap()
+#[tokio::test]
+async fn a_second_fleet_on_the_same_data_is_refused_with_the_address_of_the_first() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
+    let free = ["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"];
+    let same = clipfleet(directory.path(), &[&["up", "--data", "data"], &free[..]].concat());
+    assert_eq!(same.status.code(), Some(1));
+    assert!(output_of(&same).contains("a fleet already runs on data: http://127.0.0.1:"), "{}", output_of(&same));
+
+    let listen = fleet.api.trim_start_matches("http://");
+    let taken = ["up", "--data", "other", "--listen", listen, "--emulator", "127.0.0.1:0"];
+    let taken = clipfleet(directory.path(), &taken);
+    assert_eq!(taken.status.code(), Some(1));
+    let text = output_of(&taken);
+    assert!(text.contains(&format!("error: {listen} is in use by clipfleet (process ")), "{text}");
+    assert!(text.contains("--listen 127.0.0.1:0"), "{text}");
+
+    let cleaned = clipfleet(directory.path(), &["clean", "--yes", "--data", "data"]);
+    assert_eq!(cleaned.status.code(), Some(2));
+    assert!(output_of(&cleaned).contains("error: a fleet runs on data"), "{}", output_of(&cleaned));
 }
 
-fn output_of(output: &Output) -> String {
-    [&output.stdout[..], &output.stderr[..]].iter().map(|bytes| String::from_utf8_lossy(bytes)).collect()
+#[tokio::test]
+async fn the_variables_of_a_fleet_are_known_by_its_data_and_by_its_server() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
+    let by_data = clipfleet(directory.path(), &["env", "--data", "data"]);
+    let expected = format!("export STORAGE_EMULATOR_HOST={}", fleet.emulator);
+    assert!(output_of(&by_data).lines().any(|line| line == expected), "{}", output_of(&by_data));
+    let by_server = clipfleet(directory.path(), &["env", "--server", &fleet.api]);
+    assert_eq!(output_of(&by_server), output_of(&by_data));
+    let as_json = clipfleet(directory.path(), &["env", "--data", "data", "--json"]);
+    assert_eq!(json_of(&as_json)["CLIPFLEET_SERVER"], fleet.api);
+    assert_eq!(fleet.stop().await, Some(0));
+    assert_eq!(clipfleet(directory.path(), &["env", "--data", "data"]).status.code(), Some(4), "it was forgotten");
+}
+
+#[tokio::test]
+async fn every_command_that_prints_prints_json() {
+    let directory = fixtures::directory();
+    let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
+    let video = directory.path().join("any");
+    std::fs::write(&video, "anything").unwrap();
+    let uri = fleet.upload(&video, "any.mp4").await;
+    fleet.submit(&request("b1", &uri, &[("c1", 0, 1_000)])).await;
+    fleet.until("b1", |shown| shown["clips"].as_array().is_some_and(|clips| clips.len() == 1)).await;
+    let server = ["--json", "--server", fleet.api.as_str()];
+    let run = |arguments: &[&str]| json_of(&clipfleet(directory.path(), &[arguments, &server].concat()));
+    assert_eq!(run(&["batch", "show", "b1"])["batchId"], "b1");
+    assert_eq!(run(&["fleet", "show"])["paused"], false);
+    assert_eq!(run(&["fleet", "show"])["work"]["queuedClips"], 1);
+    assert_eq!(run(&["fleet", "pause"])["paused"], true);
+    assert_eq!(run(&["fleet", "resume"])["paused"], false);
+    assert_eq!(run(&["dead-letters", "list"]), json!({"deadLetters": []}));
+    assert_eq!(run(&["dead-letters", "redrive"]), json!({"batches": []}));
+    assert_eq!(run(&["dead-letters", "show", "b1"]), json!([]));
+    assert_eq!(run(&["batch", "cancel", "b1"]), json!({"batchId": "b1", "clips": ["c1"]}));
+    fleet.finished("b1").await;
+    assert_eq!(run(&["batch", "watch", "b1"])["status"], "cancelled");
+    assert_eq!(run(&["batch", "cancel", "b1"])["clips"], json!([]));
+    assert_eq!(run(&["batch", "download", "b1"]), json!({"batchId": "b1", "clips": []}));
+    assert_eq!(run(&["batch", "retry", "b1"])["clips"], json!(["c1"]));
+    assert!(run(&["doctor"])["checks"].as_array().is_some_and(|checks| checks.len() > 10));
+
+    let url = format!("{}/ready", fleet.api);
+    assert_eq!(json_of(&clipfleet(directory.path(), &["ready", &url, "--json"]))["ready"], true);
+    assert_eq!(fleet.stop().await, Some(0));
+    assert_eq!(json_of(&clipfleet(directory.path(), &["ready", &url, "--json"]))["ready"], false);
+    let demand = ["plan", "--batches-per-hour", "1", "--clips-per-batch", "2", "--clip-seconds", "30", "--json"];
+    assert!(json_of(&clipfleet(directory.path(), &demand))["gpu"]["monthUsd"].is_number());
+    let cleaned = json_of(&clipfleet(directory.path(), &["clean", "--data", "data", "--yes", "--json"]));
+    assert!(cleaned["freedBytes"].as_u64().is_some_and(|bytes| bytes > 0), "{cleaned}");
+    assert!(!directory.path().join("data").exists());
+}
+
+/// Answers each request with the next of these bodies. Returns its address and, at the end, the paths that were asked.
+fn canned_server(bodies: Vec<Value>) -> (String, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let answering = thread::spawn(move || {
+        let answer = |body: &Value| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+            lines.find(String::is_empty);
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+            path
+        };
+        bodies.iter().map(answer).collect()
+    });
+    (address, answering)
 }
 
 #[test]
-fn export_writes_one_file_per_clip_and_ends_with_a_table() {
+fn batches_are_listed_page_by_page() {
     let directory = fixtures::directory();
-    let source = Recipe { pictures: 90, ..Recipe::default() }.make(directory.path(), "source");
-    let source = source.to_str().unwrap();
-    let export = |extra: &[&str]| {
-        let clips = ["export", source, "--quality", "720p", "--clip", "intro=0-1", "--clip", "0.5-2"];
-        clipfleet(directory.path(), &[&clips[..], extra].concat())
+    let batch = |id: &str| {
+        json!({"batchId": id, "status": "completed", "totalClips": 3, "completedClips": 3,
+               "createdAt": "2026-11-24T12:00:00Z", "sourceUri": "gs://media/talk.mp4"})
     };
-    let first = export(&[]);
-    assert_eq!(first.status.code(), Some(0), "{}", output_of(&first));
-    let table = String::from_utf8(first.stdout).unwrap();
-    let rows: Vec<&str> = table.lines().collect();
-    assert!(rows[0].starts_with("clip ") && rows.len() == 3, "{table}");
-    assert!(rows[1].starts_with("intro ") && rows[2].starts_with("clip-2 "), "{table}");
-    assert_eq!(Probe::of(&directory.path().join("clips/intro.mp4")).picture_times.len(), 30);
-    assert_eq!(Probe::of(&directory.path().join("clips/clip-2.mp4")).picture_times.len(), 45);
-
-    let again = export(&["--json"]);
-    let status: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert!(status["clips"].as_array().unwrap().iter().all(|clip| clip["reused"] == true), "{status:#}");
-
-    let partly = export(&["--clip", "late=1-60"]);
-    assert_eq!(partly.status.code(), Some(1), "one clip failed");
-    assert!(output_of(&partly).contains("window_beyond_end"), "{}", output_of(&partly));
-}
-
-#[test]
-fn wrong_usage_exits_with_2_and_states_the_correct_usage() {
-    let directory = fixtures::directory();
-    let cases: [(&[&str], &str); 5] = [
-        (&["export", "missing.mp4", "--clip", "0-1"], "missing.mp4"),
-        (&["export", "missing.mp4"], "--clip START-END"),
-        (&["export", "missing.mp4", "--clip", "zero-1"], "not a time in seconds"),
-        (&["export"], "name the source"),
-        (&["explode"], "explode"),
+    let pages = vec![
+        json!({"batches": [batch("b2")], "nextPageToken": "after/b2"}),
+        json!({"batches": [batch("b1")], "nextPageToken": ""}),
     ];
-    for (arguments, expected) in cases {
-        let output = clipfleet(directory.path(), arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", output_of(&output));
-        assert!(output_of(&output).contains(expected), "{arguments:?}: {}", output_of(&output));
-    }
-    let source = Recipe { pictures: 30, ..Recipe::default() }.make(directory.path(), "source");
-    let reversed = clipfleet(directory.path(), &["export", source.to_str().unwrap(), "--clip", "1-0.5"]);
-    assert_eq!(reversed.status.code(), Some(2));
-    assert!(
-        output_of(&reversed).contains("clips[0].endMs: must be greater than startMs 1000, got 500"),
-        "{}",
-        output_of(&reversed)
-    );
+    let (address, asked) = canned_server(pages);
+    let listed = clipfleet(directory.path(), &["batch", "list", "--status", "completed", "--server", &address]);
+    let expected = "batch  status       done  created              source\n\
+                    b2     completed  3 of 3  2026-11-24 12:00:00  gs://media/talk.mp4\n\
+                    b1     completed  3 of 3  2026-11-24 12:00:00  gs://media/talk.mp4\n";
+    assert_eq!(output_of(&listed), expected);
+    let expected = [
+        "/v1/batches?pageSize=20&status=completed&pageToken=",
+        "/v1/batches?pageSize=19&status=completed&pageToken=after%2Fb2",
+    ];
+    assert_eq!(asked.join().unwrap(), expected);
+
+    let (address, _) = canned_server(vec![json!({"batches": []})]);
+    assert_eq!(output_of(&clipfleet(directory.path(), &["batch", "list", "--server", &address])), "No batches.\n");
+    let (address, _) = canned_server(vec![json!({"batches": [batch("b1")]})]);
+    let listed = clipfleet(directory.path(), &["batch", "list", "--json", "--server", &address]);
+    assert_eq!(json_of(&listed)["batches"][0]["batchId"], "b1");
 }
 
 #[test]
-fn bad_settings_are_reported_together_and_exit_with_64() {
+fn the_program_documents_itself() {
     let directory = fixtures::directory();
-    let output =
-        clipfleet(directory.path(), &["worker", "--slots", "0", "--cache-mib", "lots", "--gpu-enabled", "yes"]);
-    assert_eq!(output.status.code(), Some(64));
-    for name in ["CLIPFLEET_SLOTS", "CLIPFLEET_CACHE_MIB", "GPU_ENABLED"] {
-        assert!(output_of(&output).contains(name), "{}", output_of(&output));
+    let run = |arguments: &[&str]| {
+        let output = clipfleet(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", output_of(&output));
+        output_of(&output)
+    };
+    let help = run(&["--help"]);
+    for part in ["Make clips:", "Operate:", "Roles of a deployment:", "Exit status:", "130  interrupted"] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    let (short, long) = (run(&["up", "-h"]), run(&["up", "--help"]));
+    assert!(!short.contains("--otlp-endpoint") && long.contains("--otlp-endpoint"), "{short}");
+    assert!(!long.contains("[default: ]") && !long.contains("<VALUE>"), "{long}");
+    assert!(run(&["--version"]).starts_with("clipfleet 0."));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).contains("dead-letters"), "{shell}");
+    }
+    assert!(run(&["man"]).contains(".TH clipfleet 1"));
+    run(&["man", "pages"]);
+    for page in ["clipfleet.1", "clipfleet-export.1", "clipfleet-batch-download.1"] {
+        assert!(directory.path().join("pages").join(page).exists(), "{page}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let directory = fixtures::directory();
+    for arguments in [&["--help"][..], &["export"], &["doctor", "-v"]] {
+        let text = output_of(&clipfleet(directory.path(), arguments));
+        assert!(!text.contains('\x1b'), "{arguments:?}: {text}");
     }
 }
 
 #[tokio::test]
-async fn a_second_fleet_on_the_same_data_is_refused_by_name() {
-    let directory = fixtures::directory();
-    let data = directory.path().join("data");
-    let _fleet = Fleet::start(&data, 0, 1).await;
-    let output =
-        clipfleet(directory.path(), &["up", "--data", "data", "--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output_of(&output).contains("data"), "{}", output_of(&output));
-}
-
-#[tokio::test]
-async fn the_doctor_reports_what_works_and_the_remedy_for_what_does_not() {
+async fn the_doctor_reports_problems_first_and_the_remedy_for_each() {
     let directory = fixtures::directory();
     let alone = clipfleet(directory.path(), &["doctor"]);
     assert_eq!(alone.status.code(), Some(0), "{}", output_of(&alone));
-    assert!(output_of(&alone).contains("x264enc") && output_of(&alone).contains("GPU"), "{}", output_of(&alone));
+    let text = output_of(&alone);
+    assert!(text.contains("checks passed (-v lists all)") && !text.contains("x264enc"), "{text}");
+    assert!(text.ends_with("This machine can export clips.\n"), "{text}");
+    let all = output_of(&clipfleet(directory.path(), &["doctor", "-v"]));
+    for part in ["x264enc", "GPU", "CPU core", "memory", "free for"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
 
     let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
-    let doctor = |emulator: &str, more: &[&str]| {
-        let hosts = ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"];
-        Command::new(program()).arg("doctor").args(more).envs(hosts.map(|name| (name, emulator))).output().unwrap()
-    };
-    let healthy = doctor(&fleet.emulator, &[]);
+    let doctor = |emulator: &str, more: &[&str]| doctor(directory.path(), emulator, more);
+    let healthy = doctor(&fleet.emulator, &["-v"]);
     assert_eq!(healthy.status.code(), Some(0), "{}", output_of(&healthy));
     assert!(output_of(&healthy).contains(&format!("read documents at {}", fleet.emulator)), "{}", output_of(&healthy));
-    let deployed = doctor(&fleet.emulator, &["--cloud", "--server", &fleet.api]);
+    let deployed = doctor(&fleet.emulator, &["-v", "--cloud", "--server", &fleet.api]);
     assert_eq!(deployed.status.code(), Some(0), "{}", output_of(&deployed));
-    assert!(output_of(&deployed).contains(&format!("dispatcher at {}", fleet.api)), "{}", output_of(&deployed));
-    assert!(!output_of(&deployed).contains("x264enc"), "{}", output_of(&deployed));
+    let text = output_of(&deployed);
+    assert!(text.contains(&format!("dispatcher at {}", fleet.api)) && text.contains("uploads at gs://"), "{text}");
+    assert!(!text.contains("x264enc"), "{text}");
+
     let (emulator, api) = (fleet.emulator.clone(), fleet.api.clone());
     assert_eq!(fleet.stop().await, Some(0));
     let stopped = doctor(&emulator, &["--server", &api]);
     assert_eq!(stopped.status.code(), Some(1), "{}", output_of(&stopped));
-    assert!(output_of(&stopped).contains("-> start the server"), "{}", output_of(&stopped));
-    assert!(output_of(&stopped).contains("BROKEN dispatcher at"), "{}", output_of(&stopped));
+    let text = output_of(&stopped);
+    assert!(text.starts_with("problem ") && text.contains("fix: start the server"), "{text}");
+    assert!(text.contains(&format!("dispatcher: no fleet at {api} (connection refused)")), "{text}");
     let unconfigured = clipfleet(directory.path(), &["doctor", "--cloud"]);
     assert_eq!(unconfigured.status.code(), Some(1), "{}", output_of(&unconfigured));
-    assert!(output_of(&unconfigured).contains("-> set GOOGLE_CLOUD_PROJECT"), "{}", output_of(&unconfigured));
+    let text = output_of(&unconfigured);
+    assert!(text.contains("fix: set GOOGLE_CLOUD_PROJECT") && text.contains("1 problem to fix before this"), "{text}");
+}
+
+/// Runs the doctor with all services at one address.
+fn doctor(directory: &Path, emulator: &str, more: &[&str]) -> std::process::Output {
+    let mut doctor: Command = command(directory, &["doctor"]);
+    let hosts = ["PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"];
+    doctor.args(more).envs(hosts.map(|name| (name, emulator))).output().unwrap()
 }

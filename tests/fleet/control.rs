@@ -76,15 +76,15 @@ async fn cancelled_clips_stop_within_seconds_without_traces_and_a_retry_keeps_th
 
     let started = Instant::now();
     let (exit, output) = fleet.command(&["batch", "retry", "b1", "waiting-1"]);
-    assert_eq!((exit, output.trim()), (Some(0), "retry: 1 clips: waiting-1"));
+    assert_eq!((exit, output.trim()), (Some(0), "Retrying 1 clip: waiting-1"));
     let done = |id| of_clip(id, |clip| clip["status"] == "completed" && clip["generation"] == 1);
     fleet.until("b1", done("waiting-1")).await;
     println!("retry of one clip by command: completed after {} ms", started.elapsed().as_millis());
     // The whole batch: completed clips stay unchanged. The long one is cancelled again.
     let (exit, output) = fleet.command(&["batch", "retry", "b1"]);
-    assert_eq!((exit, output.trim()), (Some(0), "retry: 2 clips: running, waiting-2"));
+    assert_eq!((exit, output.trim()), (Some(0), "Retrying 2 clips: running, waiting-2"));
     let (exit, output) = fleet.command(&["batch", "cancel", "b1", "running"]);
-    assert_eq!((exit, output.trim()), (Some(0), "cancel: 1 clips: running"));
+    assert_eq!((exit, output.trim()), (Some(0), "Cancelled 1 clip: running"));
     let shown = fleet.until("b1", done("waiting-2")).await;
     let history = &clips(&shown)["waiting-2"]["history"];
     assert_eq!((history.as_array().map(Vec::len), &history[0]["status"]), (Some(1), &json!("cancelled")), "{history}");
@@ -148,7 +148,7 @@ async fn dead_letters_are_failed_within_seconds_and_can_be_listed_shown_and_redr
     let uri = fleet.upload(&video, "any.mp4").await;
     fleet.submit(&request("b1", &uri, &[("c1", 0, 1_000), ("c2", 0, 1_000)])).await;
     fleet.until("b1", |shown| shown["clips"].as_array().is_some_and(|clips| clips.len() == 2)).await;
-    assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), String::new()));
+    assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), "No dead letters.\n".to_owned()));
 
     // As the queue does after the last delivery attempt.
     let mut jobs = fleet.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, 2);
@@ -176,10 +176,11 @@ async fn dead_letters_are_failed_within_seconds_and_can_be_listed_shown_and_redr
     let (status, answer) = fleet.call("POST", "/v1/dead-letters/b1/clips/c2:redrive", "").await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("clip_not_dead_lettered")));
     let (exit, output) = fleet.command(&["dead-letters", "redrive"]);
-    assert_eq!((exit, output.trim()), (Some(0), "redrive b1: 1 clips: c1"));
+    assert_eq!((exit, output.trim()), (Some(0), "Retrying 1 clip of b1: c1"));
     let again = jobs.next().await.unwrap().unwrap();
     assert_eq!(clipfleet_contract::job::decode(&again.message.data).unwrap().generation, 1);
     let shown = fleet.until("b1", of_clip("c1", |clip| clip["generation"] == 1)).await;
     assert_eq!(clips(&shown)["c1"]["history"][0]["error"]["code"], "dead_lettered");
-    assert_eq!(fleet.command(&["dead-letters", "list"]), (Some(0), String::new()), "it is no longer a dead letter");
+    let listed = fleet.command(&["dead-letters", "list"]);
+    assert_eq!(listed, (Some(0), "No dead letters.\n".to_owned()), "it is no longer a dead letter");
 }

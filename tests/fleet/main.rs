@@ -5,14 +5,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod chaos;
+mod cli;
 mod commands;
 mod console;
 mod control;
 mod durability;
 mod export;
+mod export_command;
 mod from_python;
+mod interrupts;
 mod mirror;
 mod poison;
 mod refusals;
 mod scaling;
 mod traces;
+mod usage;

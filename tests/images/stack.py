@@ -118,7 +118,7 @@ def export(dispatcher, emulator, folder):
     server = f"http://127.0.0.1:{dispatcher.port}"
     command = [PROGRAM, "export", source, "--server", server, "--clip", "one=1-4", "--out", folder / "clips", "--json"]
     status = json.loads(output_of(*command, env={**os.environ, **hosts}))
-    file = folder / "clips" / "one.mp4"
+    file = folder / "clips" / "source-one.mp4"
     probe = json.loads(output_of("ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", file))
     picture = next(it for it in probe["streams"] if it["codec_type"] == "video")
     shape = (picture["width"], picture["height"], int(picture["nb_read_frames"]))
@@ -134,8 +134,8 @@ def main():
     try:
         running, emulator = start(services)
         worker = running["worker"]
-        doctor = worker.run("clipfleet", "doctor")
-        problems = ("lacks  decode", "lacks  encode", "BROKEN")
+        doctor = worker.run("clipfleet", "doctor", "--verbose")
+        problems = ("problem", "note     cannot decode")
         missing = [line for line in doctor.splitlines() if line.startswith(problems)]
         assert not missing, doctor
         version = next(line for line in doctor.splitlines() if "GStreamer" in line)

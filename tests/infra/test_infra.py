@@ -241,7 +241,7 @@ class Roles(unittest.TestCase):
         for role, environment in self.deployed():
             with self.subTest(role):
                 told = subprocess.run([PROGRAM, role, "--help"], capture_output=True, text=True, check=True).stdout
-                known = set(re.findall(r"\[env: (\w+)=", told))
+                known = set(re.findall(r"\[env:\s+(\w+)=", told))
                 # The one that the pipeline reads for itself; the worker passes it on.
                 if role == "worker":
                     for crate in ["worker", "pipeline"]:

@@ -171,7 +171,7 @@ def main(programs, storage):
             for name, (start, end) in CLIPS.items():
                 clip = documents.collection("clips").document(name).get().to_dict()
                 assert (clip["status"], clip["progress"]) == ("completed", 100), clip
-                got = frames(clips / f"{name}.mp4")
+                got = frames(clips / f"source-{name}.mp4")
                 assert got == (end - start) * FPS, f"{name} has {got} frames"
         wait_settled(subscriber)
     print(f"{len(CLIPS)} clips on Google's emulators: documents, files and queues are correct")

@@ -71,31 +71,29 @@ impl Fleet {
 
     async fn launch(mut command: Command, data: &Path, workers: &str, slots: usize) -> Self {
         command.arg("up").arg("--data").arg(data).args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
-        command.args(["--workers", workers, "--slots", &slots.to_string()]);
+        command.args(["--workers", workers, "--slots", &slots.to_string(), "--verbose"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("clipfleet up starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (mut api, mut emulator) = (None, None);
-        while api.is_none() || emulator.is_none() {
+        let mut api = None;
+        while api.is_none() {
             let Some(Ok(line)) = lines.next() else {
                 let mut output = String::new();
                 let _ = child.stderr.take().expect("piped").read_to_string(&mut output);
                 panic!("clipfleet up ended early: {output}");
             };
             if let Some(url) = line.trim().strip_prefix("API ") {
-                api = url.trim().strip_suffix("/v1/batches").map(ToOwned::to_owned);
-            }
-            if let Some(host) = line.trim().strip_prefix("export PUBSUB_EMULATOR_HOST=") {
-                emulator = Some(host.to_owned());
+                api = url.trim().strip_suffix("/v1").map(ToOwned::to_owned);
             }
         }
         // Its further output goes to the test's output. An unread pipe would block the process.
         std::thread::spawn(move || lines.for_each(drop));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("  fleet: {line}")));
-        let (api, emulator) = (api.expect("printed"), emulator.expect("printed"));
+        let (api, http) = (api.expect("printed"), reqwest::Client::new());
+        let emulator = emulator_of(&http, &api).await;
         let cloud = google::connect(&endpoints(&emulator)).await.expect("the emulator answers");
-        Self { child, api, emulator, cloud, http: reqwest::Client::new() }
+        Self { child, api, emulator, cloud, http }
     }
 
     /// Sends a request and returns the status and the JSON answer.
@@ -328,6 +326,13 @@ impl Drop for Fleet {
             let _ = self.child.wait();
         }
     }
+}
+
+/// host:port of a fleet's emulator, which the page's settings name.
+async fn emulator_of(http: &reqwest::Client, api: &str) -> String {
+    let answer = http.get(format!("{api}/console/settings.json")).send().await.expect("the page's settings");
+    let settings: serde_json::Value = answer.json().await.expect("JSON");
+    settings["storage"]["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an emulator").to_owned()
 }
 
 fn endpoints(emulator: &str) -> Endpoints {

@@ -47,12 +47,13 @@ function start(name, program, args, env, ready) {
 export async function startFleet(data, slots = 1) {
   const program = join(process.env.CLIPFLEET_PROGRAMS, 'clipfleet');
   const args = ['up', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
-  let api, emulator;
+  let api;
   const fleet = await start('the fleet', program, args, process.env, (line) => {
-    api ??= line.match(/^\s*API\s+(http:\S+)\/v1\/batches$/)?.[1];
-    emulator ??= line.match(/export PUBSUB_EMULATOR_HOST=(\S+)/)?.[1];
-    return api && emulator ? true : undefined;
+    api ??= line.match(/^\s*API\s+(http:\S+)\/v1$/)?.[1];
+    return api ? true : undefined;
   });
+  const { storage } = await (await fetch(`${api}/console/settings.json`)).json();
+  const emulator = new URL(storage.url).host;
   return { api, emulator, output: fleet.output, stop: fleet.stop };
 }
 
