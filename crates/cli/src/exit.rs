@@ -77,10 +77,11 @@ impl Failed {
     /// Prints the failure to the standard error.
     pub(crate) fn report(&self) -> ExitCode {
         let (error, hint) = (style::stderr(style::ERROR), style::stderr(style::HINT));
+        let text = without_numbers(&self.text);
         match self.status {
             // Not an error: the user asked for it.
-            Status::Interrupted => eprintln!("{}", self.text),
-            _ => eprintln!("{error}error:{error:#} {}", self.text),
+            Status::Interrupted => eprintln!("{text}"),
+            _ => eprintln!("{error}error:{error:#} {text}"),
         }
         if let Some(text) = &self.hint {
             eprintln!("{hint}hint:{hint:#} {text}");
@@ -101,9 +102,27 @@ pub(crate) fn root_cause(error: &dyn Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    // "Connection refused (os error 111)": the number helps nobody.
-    let text = cause.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+    let text = without_numbers(&cause.to_string());
     let mut characters = text.chars();
     characters.next().map_or(String::new(), |first| first.to_lowercase().chain(characters).collect())
+}
+
+/// A text without the numbers of the operating system's errors, as in "Connection refused (os error 111)".
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_errors_are_left_out() {
+        assert_eq!(without_numbers("a: No such file (os error 2), b"), "a: No such file, b");
+        assert_eq!(without_numbers("nothing"), "nothing");
+        let error = std::io::Error::from_raw_os_error(111);
+        assert_eq!(root_cause(&error), "connection refused");
+    }
 }

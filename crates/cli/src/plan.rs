@@ -3,6 +3,7 @@
 
 use crate::{
     exit::Failed,
+    output,
     roles::price::{self, PRICES_ONLY},
     roles::scaling::{self, POLICY},
 };
@@ -12,7 +13,7 @@ use clipfleet_scaler::{
     Policy,
     model::{Demand, Fleet, InBand, Report, run as simulate},
 };
-use clipfleet_service::settings::{Reader, Setting, declare, number};
+use clipfleet_service::settings::{Reader, Setting, declare_advanced, number};
 use std::process::ExitCode;
 
 const GPU_SLOTS: Setting = Setting {
@@ -75,17 +76,25 @@ const SECONDS: &str = "clip-seconds";
 
 pub(crate) fn command() -> Command {
     let required = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("N").required(true).help(help).value_parser(value_parser!(f64))
+        Arg::new(name)
+            .long(name)
+            .value_name("N")
+            .required(true)
+            .allow_negative_numbers(true)
+            .help(help)
+            .value_parser(value_parser!(f64))
     };
     let command = Command::new("plan")
-        .about("Simulate a fleet: instances, waiting times, utilization and monthly cost, with and without GPUs")
+        .about("Simulate a fleet and its cost")
+        .long_about("Simulate a fleet: instances, waiting times, utilization and monthly cost, with and without GPUs")
         .arg(required(BATCHES, "Batches per hour, at random times, all day"))
         .arg(required(CLIPS, "Clips per batch"))
         .arg(required(SECONDS, "Length of a clip, seconds of 1080p30"))
         .arg(arg!(--seed <N> "Seed of the random numbers").value_parser(value_parser!(u64)).default_value("1"))
         .arg(arg!(--json "Print JSON").action(ArgAction::SetTrue));
     const OWN: &[Setting] = &[GPU_SLOTS, CPU_SLOTS, GPU_RATE, CPU_RATE, GPU_COLD, CPU_COLD];
-    declare(command, &[OWN, POLICY, PRICES_ONLY])
+    declare_advanced(command, &[OWN, POLICY, PRICES_ONLY])
+        .after_help("Example:\n  clipfleet plan --batches-per-hour 20 --clips-per-batch 15 --clip-seconds 45")
 }
 
 struct Kind {
@@ -124,7 +133,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let rows = kinds.map(|kind| row(&kind, &policy, &prices, &demand, seed));
     if matches.get_flag("json") {
         let rows: serde_json::Map<_, _> = rows.iter().map(|row| (row.kind.to_owned(), row.json())).collect();
-        println!("{}", serde_json::Value::Object(rows));
+        output::line(format_args!("{}", serde_json::Value::Object(rows)));
     } else {
         print(&rows, &policy, &demand);
     }
@@ -189,8 +198,8 @@ impl Row {
 }
 
 fn print(rows: &[Row], policy: &Policy, demand: &Demand) {
-    println!("{} batches with {} clips in a simulated day", demand.batches.len(), demand.clips());
-    println!(
+    output::line(format_args!("{} batches with {} clips in a simulated day", demand.batches.len(), demand.clips()));
+    output::line(format_args!(
         "{:6}{:>10}{:>6}{:>12}{:>10}{:>12}{:>10}{:>13}{:>8}{:>8}{:>12}{:>12}",
         "pool",
         "instances",
@@ -204,9 +213,9 @@ fn print(rows: &[Row], policy: &Policy, demand: &Demand) {
         "lost",
         "USD/month",
         "USD/clip"
-    );
+    ));
     for row in rows {
-        println!(
+        output::line(format_args!(
             "{:6}{:>10.2}{:>6}{:>10.1} s{:>8.1} s{:>10.1} s{:>8.1} s{:>11.1} %{:>6.1} %{:>6.2} %{:>12.2}{:>12.5}",
             row.kind,
             row.mean_instances,
@@ -220,16 +229,16 @@ fn print(rows: &[Row], policy: &Policy, demand: &Demand) {
             100.0 * row.lost,
             row.month_usd,
             row.clip_usd
-        );
+        ));
     }
     for row in rows.iter().filter(|row| row.late_hours > 0.25) {
-        println!(
+        output::line(format_args!(
             "{}: {} workers are too few: the last clip of the day ended {:.1} h after it; raise CLIPFLEET_SCALER_MAX",
             row.kind, policy.max, row.late_hours
-        );
+        ));
     }
-    println!(
+    output::line(format_args!(
         "USD are Google's list prices for instances of worker pools, from request to termination, busy or idle.\n\
          Start-up times, speeds and prices are assumptions: see clipfleet plan --help."
-    );
+    ));
 }

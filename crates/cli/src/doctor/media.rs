@@ -74,5 +74,5 @@ fn gpu_finding(gpu: &Value) -> Finding {
 
 /// Without a GPU everything works, so this is no fault.
 fn no_gpu(reason: &str) -> Finding {
-    Finding::note("no GPU found; encoding on CPU (slower)", format!("for a GPU: {reason}"))
+    Finding::note(if reason.is_empty() { "no GPU used; encoding on CPU (slower)" } else { reason }, "")
 }

@@ -1,6 +1,7 @@
 //! The clips of an export as the command line names them: by `--clip`, or by the lines of a file.
 
 use super::timecode::{parse_time, parse_window, window};
+use crate::output::text;
 use clipfleet_contract::v1::Clip;
 use clipfleet_domain::{clip::Window, ids::ClipId, limits};
 use std::{fs, path::Path};
@@ -159,7 +160,7 @@ impl Columns {
         };
         let field = |at: usize| {
             let found = fields.get(at).map(String::as_str);
-            found.ok_or_else(|| format!("has {} columns; write name,start,end", fields.len()))
+            found.ok_or_else(|| format!("has {}; write name,start,end", text::plural(fields.len(), "column")))
         };
         let start = parse_time(field(columns.start)?)?;
         let times = window(start, field(columns.second)?, columns.is_length)?;
@@ -222,7 +223,7 @@ mod tests {
             ("intro,5,20\nend,soon,20", "cuts.csv:2: \"soon\" is not a time"),
             ("name,start\nintro,5", "cuts.csv:1: the header must name the columns start, and end or length"),
             ("my clip,5,20", "cuts.csv:1: \"my clip\" cannot be a clip's name"),
-            ("intro", "cuts.csv:1: has 1 columns"),
+            ("intro", "cuts.csv:1: has 1 column;"),
             ("\"intro,5,20", "cuts.csv:1: a quote is not closed"),
         ] {
             let error = parse_list(text, "cuts.csv").unwrap_err();

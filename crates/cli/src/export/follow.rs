@@ -17,7 +17,7 @@ use crate::{
 use clipfleet_cloud::Cloud;
 use clipfleet_contract::v1::{BatchStatus, ClipStatus};
 use serde_json::Value;
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// The interval between two updates of the progress.
@@ -64,6 +64,8 @@ impl Export {
         let accepted = client.submit(&self.plan.request).await?;
         self.plan.request.batch_id = accepted.batch_id;
         self.is_submitted = true;
+        let out = &self.plan.out;
+        fs::create_dir_all(out).map_err(|error| Failed::because(format!("create {}", out.display()), error))?;
         if again {
             let (_, status) = client.show(self.batch()).await?;
             if status.clips.iter().any(|clip| matches!(clip.status.as_str(), "cancelled" | "failed")) {

@@ -77,8 +77,6 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     if args.dry_run {
         return Ok(dry_run(&args, &plan));
     }
-    let failed = |error| Failed::because(format!("create {}", args.out.display()), error);
-    std::fs::create_dir_all(&plan.out).map_err(failed)?;
 
     let mut progress = Progress::new(mode(&args));
     let on = server.as_ref().map_or(String::new(), |server| format!(" on {server}"));

@@ -206,6 +206,13 @@ fn check(request: &ExportBatch, is_local: bool) -> Result<Batch, Failed> {
     }
     let policy = BucketPolicy { default_bucket: names::LOCAL_BUCKET.to_owned(), allowed };
     batch::check(request, &policy, &request.batch_id).map_err(|failure| {
+        if let [bad] = failure.details.as_slice()
+            && bad.field == "source.uri"
+        {
+            let uri = request.source.as_ref().map_or("", |source| source.uri.as_str());
+            return Failed::usage(format!("{uri} {}", bad.reason))
+                .hint("give a file, or use --server for other buckets");
+        }
         let mut text = failure.message.clone();
         for bad in failure.details.iter().filter(|_| failure.details.len() > 1) {
             text += &format!("\n  {}: {}", bad.field, bad.reason);
@@ -224,7 +231,7 @@ mod tests {
         let source = folder.path().join("talk.mp4");
         fs::write(&source, b"\0\0\0\x20ftypisom").unwrap();
         let command = ExportArgs::augment_args(clap::Command::new("export"));
-        let words = ["export", source.to_str().unwrap()].iter().chain(arguments);
+        let words = ["export", source.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
         let matches = command.try_get_matches_from(words).map_err(|error| error.to_string())?;
         Plan::new(&ExportArgs::from_arg_matches(&matches).unwrap(), true).map_err(|failed| failed.text().to_owned())
     }

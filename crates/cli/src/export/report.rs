@@ -66,9 +66,10 @@ fn failure(clip: &ClipStatus) -> Option<String> {
 /// What the user can do about a failure, by who is at fault.
 fn remedy(code: &Code, retryable: bool) -> &'static str {
     match code.fault() {
+        _ if *code == Code::WindowBeyondEnd => "choose an earlier end, then run the command again",
         _ if retryable => "run the same command again; clips that are done are not made again",
         Some(Fault::Request) => "correct the clip, then run the command again",
-        Some(Fault::Source) => "correct the source, then run the command again; other clips of it may still work",
+        Some(Fault::Source) => "correct the source, then run the command again",
         Some(Fault::Fleet | Fault::Instance) | None => "run `clipfleet doctor` to check this machine",
     }
 }
@@ -116,7 +117,7 @@ mod tests {
         let expected = "clip    length   took     size  file\n\
                         clip-1    0:20  0.0 s  13.7 MB  out/talk-clip-1.mp4\n\n\
                         failed: c2: ends at 3 s (source_truncated)\n  \
-                        hint: correct the source, then run the command again; other clips of it may still work";
+                        hint: correct the source, then run the command again";
         assert_eq!(text, expected);
         assert_eq!(summary(&clips, Path::new("out"), Duration::from_secs(42)), "1 of 2 clips in out/ after 42 s");
     }

@@ -112,7 +112,8 @@ fn remaining(clips: &[ClipView], elapsed: Duration) -> Option<Duration> {
     if done * 100 < all * MIN_ESTIMATE_PERCENT || done >= all {
         return None;
     }
-    Some(elapsed.mul_f64((all - done) as f64 / done as f64))
+    // Less than half a second would read as 0:00.
+    Some(elapsed.mul_f64((all - done) as f64 / done as f64)).filter(|left| left.as_millis() >= 500)
 }
 
 /// The widths of the columns.

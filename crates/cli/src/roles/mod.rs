@@ -274,7 +274,7 @@ mod tests {
     fn a_process_distinguishes_its_parent_from_one_that_has_ended() {
         let parent = std::os::unix::process::parent_id();
         assert!(check_parent(parent).is_ok());
-        let ended = check_parent(std::process::id()).unwrap_err().to_string();
+        let ended = check_parent(std::process::id()).unwrap_err().text().to_owned();
         assert!(ended.contains(&format!("the parent is {parent}")), "{ended}");
     }
 

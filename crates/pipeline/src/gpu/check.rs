@@ -162,7 +162,7 @@ fn gpu(installed: &Installed) -> Gpu {
     let enabled = installed.has_gpu();
     let self_test = enabled.then(|| self_test(installed));
     let note = match &self_test {
-        None if elements.is_empty() => "no GPU is to be seen; clips are encoded on the CPU".to_owned(),
+        None if elements.is_empty() => "no GPU found; encoding on CPU (slower)".to_owned(),
         None => format!("there is a GPU, and {GPU_ENABLED} says not to use it"),
         Some(SelfTest { passed: true, .. }) => "the GPU is used".to_owned(),
         Some(SelfTest { reason, .. }) => format!("the GPU failed its test: {reason}"),
