@@ -1,6 +1,9 @@
 //! Downloads clips: completely or not at all.
 
-use crate::{client::Client, exit::Failed};
+use crate::{
+    client::Client,
+    exit::{Failed, root_cause},
+};
 use clipfleet_cloud::{Cloud, ObjectName};
 use clipfleet_contract::v1::ClipStatus;
 use std::{
@@ -27,7 +30,7 @@ pub(crate) async fn clip(client: &Client, cloud: Option<&Cloud>, clip: &ClipStat
 }
 
 async fn from_url(client: &Client, url: &str, to: &Path) -> Result<(), String> {
-    let text = |error: reqwest::Error| crate::exit::root_cause(&error);
+    let text = |error: reqwest::Error| root_cause(&error);
     let mut response = client.download(url).await.map_err(text)?;
     let mut partial = PartialFile::create(to).map_err(|error| error.to_string())?;
     while let Some(chunk) = response.chunk().await.map_err(text)? {

@@ -4,8 +4,10 @@
 use crate::{
     exit::Failed,
     output,
-    roles::price::{self, PRICES_ONLY},
-    roles::scaling::{self, POLICY},
+    roles::{
+        price::{self, PRICES_ONLY},
+        scaling::{self, POLICY},
+    },
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, arg, value_parser};
 use clipfleet_domain::cost::{Instance, Prices};

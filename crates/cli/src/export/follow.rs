@@ -1,7 +1,7 @@
 //! An export in progress: submits it, shows it, and downloads each clip as soon as it is completed.
 
 use super::{
-    files::Written,
+    files::{ClipFile, Written},
     plan::{self, Plan},
 };
 use crate::{
@@ -122,7 +122,7 @@ impl Export {
             }
         }
         if clips.is_empty() {
-            let queued = |file: &super::files::ClipFile| ClipView {
+            let queued = |file: &ClipFile| ClipView {
                 name: file.clip.clone(),
                 length_ms: Some(file.length_ms),
                 state: ClipState::Queued,

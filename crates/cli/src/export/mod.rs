@@ -181,7 +181,13 @@ async fn on_own_fleet(args: &ExportArgs, mut export: Export, stop: &Cancellation
             drop(export);
             Err(Failed::interrupted(text))
         }
-        Err(failed) => Err(failed),
+        Err(failed) => {
+            if !export.is_submitted {
+                // Nothing was begun that could be resumed.
+                Unfinished::forget(&export.data);
+            }
+            Err(failed)
+        }
     };
     fleet.stop().await;
     ended

@@ -19,10 +19,14 @@ use clipfleet_contract::{
     v1::{Audio, ExportBatch, NormalizeLoudness, Output, Reframe, Source},
 };
 use clipfleet_domain::{
-    batch::{Batch, BucketPolicy},
+    batch::{Batch, BucketPolicy, PlannedClip},
     rendition::Rendition,
 };
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 use uuid::Uuid;
 
 /// A checked export.
@@ -65,7 +69,7 @@ impl Plan {
         // An object without a generation may have other bytes next time.
         let is_fixed = source.is_some() || batch.source.generation.is_some();
         let planned = batch.plan(batch.source.generation.unwrap_or(0)).map_err(Failed::usage)?;
-        let file = |planned: &clipfleet_domain::batch::PlannedClip| ClipFile {
+        let file = |planned: &PlannedClip| ClipFile {
             clip: planned.clip.id.to_string(),
             length_ms: planned.clip.window.length_ms(),
             path: args.out.join(files::file_name(&prefix, planned.clip.id.as_str())),
@@ -106,7 +110,7 @@ impl Plan {
 }
 
 /// A directory with its slash.
-pub(crate) fn directory(path: &std::path::Path) -> String {
+pub(crate) fn directory(path: &Path) -> String {
     format!("{}/", path.display().to_string().trim_end_matches('/'))
 }
 

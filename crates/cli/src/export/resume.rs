@@ -4,8 +4,7 @@
 use super::{files::ClipFile, plan::Plan, source::SourceFile};
 use crate::{exit::Failed, local::data};
 use clipfleet_contract::v1::ExportBatch;
-use clipfleet_domain::rendition::Rendition;
-use clipfleet_domain::wire_name::WireName;
+use clipfleet_domain::{rendition::Rendition, wire_name::WireName};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,

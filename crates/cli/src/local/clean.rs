@@ -1,7 +1,10 @@
 //! `clipfleet clean`: removes the data of the fleet on this machine.
 
 use super::{data, running::RunningFleet};
-use crate::{exit::Failed, output, output::text};
+use crate::{
+    exit::Failed,
+    output::{self, text},
+};
 use clap::{ArgMatches, Args, FromArgMatches as _};
 use serde_json::json;
 use std::{

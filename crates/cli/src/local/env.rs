@@ -1,7 +1,12 @@
 //! `clipfleet env`: the variables that let other programs, such as Google's clients, use a running fleet.
 
 use super::{data, running::RunningFleet};
-use crate::{client::Client, exit::Failed, output, roles::cloud};
+use crate::{
+    client::Client,
+    exit::{Failed, Status},
+    output,
+    roles::cloud,
+};
 use clap::{ArgMatches, Args, FromArgMatches as _};
 use clipfleet_contract::names;
 use serde_json::{Map, json};
@@ -31,7 +36,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         None => {
             let data = data::given(args.data.as_deref())?;
             let fleet = RunningFleet::on(&data).ok_or_else(|| {
-                Failed::new(crate::exit::Status::Unreachable, format!("no fleet runs on {}", data::show(&data)))
+                Failed::new(Status::Unreachable, format!("no fleet runs on {}", data::show(&data)))
                     .hint("start one with \"clipfleet up\", or give --server or --data")
             })?;
             variables(format!("http://{}", fleet.api), &fleet)

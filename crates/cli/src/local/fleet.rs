@@ -5,12 +5,15 @@
 use super::{data, port, running::RunningFleet};
 use crate::{
     exit::{Failed, Status},
-    local::topology,
-    local::workers::{WorkerSpec, WorkerSupervisor},
-    roles,
-    roles::cloud,
-    roles::console::{self, ConsoleSpec},
-    roles::scaling::{self, LocalPool},
+    local::{
+        topology,
+        workers::{WorkerSpec, WorkerSupervisor},
+    },
+    roles::{
+        self, cloud,
+        console::{self, ConsoleSpec},
+        scaling::{self, LocalPool},
+    },
 };
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;

@@ -7,7 +7,10 @@ pub(crate) fn holder(address: SocketAddr) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener(table, address.port()))?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
-    let process = processes.into_iter().find(|process| has_open(process, &link))?;
+    // Beside the processes there are aliases, such as `self`.
+    let is_process =
+        |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let process = processes.into_iter().find(|process| is_process(process) && has_open(process, &link))?;
     let name = fs::read_to_string(process.join("comm")).ok()?;
     Some(format!("{} (process {})", name.trim(), process.file_name()?.to_str()?))
 }

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     desktop,
     exit::Failed,
-    interrupt, output,
-    output::{style, text},
+    interrupt,
+    output::{self, style, text},
     roles::{
         self, LEGACY_MIRROR,
         cloud::{self, TELEMETRY, Telemetry},

@@ -4,8 +4,10 @@
 use super::logs;
 use crate::{
     exit::Failed,
-    roles::cloud,
-    roles::settings::{DIE_WITH_PARENT, WORKER_ID},
+    roles::{
+        cloud,
+        settings::{DIE_WITH_PARENT, WORKER_ID},
+    },
 };
 use clipfleet_cloud::google::Endpoints;
 use clipfleet_domain::ids::WorkerId;

@@ -168,7 +168,8 @@ fn running_line(clip: &ClipView, spinner: char, layout: &Layout, paint: &dyn Fn(
     }
     let head = format!("  {spinner} {}", layout.head(clip));
     let room = layout.columns.saturating_sub(console::measure_text_width(&head) + layout.bar + 2);
-    format!("{head}  {}{}", paint(style::HINT, &bar), text::fit(&tail, room))
+    let line = format!("{head}  {}{}", paint(style::HINT, &bar), text::fit(&tail, room));
+    text::fit(&line, layout.columns)
 }
 
 fn ended_line(clip: &ClipView, layout: &Layout, paint: &dyn Fn(Style, &str) -> String) -> String {

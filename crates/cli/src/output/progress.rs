@@ -61,7 +61,7 @@ impl Progress {
 
     /// Shows what happens before the clips: `copying source`, with the part that is done if it is known.
     pub(crate) fn phase(&mut self, phase: &str, part: Option<(u64, u64)>) {
-        let percent = part.map(|(done, all)| if all == 0 { 100 } else { done.saturating_mul(100) / all });
+        let percent = part.map(|(done, all)| done.saturating_mul(100).checked_div(all).unwrap_or(100));
         let shown = percent.map_or_else(|| phase.to_owned(), |percent| format!("{phase}  {percent} %"));
         // Elsewhere than in a terminal, quarters suffice.
         let step = percent.map_or_else(|| phase.to_owned(), |percent| format!("{phase}  {} %", percent / 25 * 25));

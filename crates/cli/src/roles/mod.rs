@@ -9,14 +9,17 @@ pub(crate) mod settings;
 use crate::{
     exit::Failed,
     interrupt, output,
-    roles::cloud::{BUCKETS, ROLE, RoleSettings, TELEMETRY},
-    roles::console::ConsoleSpec,
-    roles::price::COST,
-    roles::scaling::{POLICY, SCALER},
-    roles::settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
+    roles::{
+        cloud::{BUCKETS, ROLE, RoleSettings, TELEMETRY},
+        console::ConsoleSpec,
+        price::COST,
+        scaling::{POLICY, SCALER},
+        settings::{DIE_WITH_PARENT, SCRATCH, SLOTS, WORKER_ID, scratch, slots},
+    },
+    storage,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, arg};
-use clipfleet_cloud::Cloud;
+use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
@@ -258,8 +261,22 @@ async fn start(name: &str, role: &RoleSettings) -> Result<Option<(CancellationTo
     role.telemetry.start(name);
     let stop = interrupt::token()?;
     let listener = health::bind(role.listen).await.map_err(|error| Failed::because("start", error))?;
+    let Endpoints { pubsub, firestore, storage, .. } = &role.endpoints;
+    if [pubsub, firestore, storage].into_iter().any(Option::is_none) {
+        tokio::spawn(warn_without_credentials());
+    }
     let connected = interrupt::unless_stopped(&stop, cloud::connect(&role.endpoints)).await?;
     Ok(connected.map(|cloud| (stop, listener, cloud)))
+}
+
+/// Google's client looks for credentials for a minute before it says that there are none.
+async fn warn_without_credentials() {
+    if !storage::has_google_credentials().await {
+        tracing::warn!(
+            "no Google credentials were found; for a fleet without Google Cloud set PUBSUB_EMULATOR_HOST, \
+             FIRESTORE_EMULATOR_HOST and STORAGE_EMULATOR_HOST"
+        );
+    }
 }
 
 fn ended(result: std::io::Result<()>, doing: &str) -> Result<ExitCode, Failed> {

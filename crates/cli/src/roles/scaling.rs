@@ -3,8 +3,10 @@
 use crate::{
     exit::Failed,
     local::workers::{WorkerSpec, WorkerSupervisor},
-    roles::cloud::RoleSettings,
-    roles::settings::{SCRATCH, SLOTS, scratch, slots},
+    roles::{
+        cloud::RoleSettings,
+        settings::{SCRATCH, SLOTS, scratch, slots},
+    },
 };
 use async_trait::async_trait;
 use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};

@@ -1,8 +1,8 @@
 //! Adopting a file of this machine as an object without copying or reading its bytes: as a reflink, which shares blocks
 //! until one side changes them, or as a hard link.
 //!
-//! A hard link shares later changes, too: a program that changes the file in place changes the object. So callers name the
-//! object after what identifies the file's content, and adopt it anew when that changes.
+//! A hard link shares later changes, too: a program that changes the file in place changes the object. So callers name
+//! the object after what identifies the file's content, and adopt it anew when that changes.
 
 use super::{ApiError, Conditions, NewObject, Storage, files::Files, gcs};
 use std::{fs::File, io, path::Path, sync::Arc};
@@ -50,4 +50,35 @@ fn reflink(source: &File, to: &Path) -> io::Result<bool> {
     }
     std::fs::remove_file(to)?;
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Emulator};
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[tokio::test]
+    async fn an_adopted_file_is_read_as_it_is_and_stays_after_the_data_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file) = (folder.path().join("data"), folder.path().join("talk.mp4"));
+        std::fs::write(&file, "a long talk").unwrap();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let emulator = Emulator::start(Config { data: data.clone(), listen }).await.unwrap();
+        let base = format!("http://{}", emulator.address());
+        let missing = emulator.adopt("media", "talk.mp4", &file).await.unwrap_err();
+        assert!(missing.to_string().contains("bucket does not exist"), "{missing}");
+
+        let http = reqwest::Client::new();
+        let bucket = http.post(format!("{base}/storage/v1/b?project=p")).body(r#"{"name":"media"}"#);
+        assert!(bucket.send().await.unwrap().status().is_success());
+        assert!(emulator.adopt("media", "talk.mp4", &file).await.unwrap());
+        let read = http.get(format!("{base}/storage/v1/b/media/o/talk.mp4?alt=media")).send().await.unwrap();
+        assert_eq!(read.headers().get("x-goog-hash"), None, "its bytes were not read");
+        assert_eq!(read.text().await.unwrap(), "a long talk");
+        assert!(emulator.adopt("media", "talk.mp4", &file).await.is_err(), "it exists");
+
+        emulator.stop().await;
+        std::fs::remove_dir_all(&data).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a long talk");
+    }
 }
