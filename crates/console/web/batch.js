@@ -6,7 +6,7 @@ import { createConnection, skeletons } from './connection.js';
 import { createPlayer } from './player.js';
 import { createPosters } from './posters.js';
 import { ASPECTS, outputSize } from './reframe.js';
-import { progressLine, remembered, summarize, titleOf } from './summary.js';
+import { learnSource, progressLine, remembered, summarize, titleOf } from './summary.js';
 import { announce, button, copyButton, count, h, icon, moment, sentence, write } from './ui.js';
 import { reason } from './words.js';
 
@@ -75,6 +75,8 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     const summary = summarize(exports, batch);
     element.setAttribute('aria-busy', String(summary.total === 0 && batch === null));
     waiting.hidden = summary.total > 0 || batch !== null;
+    learnSource(batchId, batch?.sourceUri);
+    write(heading, titleOf(batchId));
     write(origin, originOf(note, batch));
     if (summary.total > 0 || batch !== null) {
       element.dataset.status = batch?.status ?? 'queued';

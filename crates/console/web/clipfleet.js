@@ -36,6 +36,7 @@
  * @property {object|null} error
  * @property {string|null} ownerUid
  * @property {string|null} createdAt
+ * @property {string|null} sourceUri gs://bucket/object; only the dispatcher's API tells it
  */
 
 /** A request that was refused or not answered. `retryable` says whether the same may succeed later. */
@@ -273,6 +274,7 @@ export function fold(known, document) {
 function foldBatch(known, document, batchId, began) {
   const whole = {
     status: 'queued', progress: 0, totalClips: null, etaSeconds: null, error: null, ownerUid: null, createdAt: null,
+    sourceUri: null,
   };
   for (const name of Object.keys(whole)) {
     whole[name] = document?.[name] ?? whole[name];

@@ -55,9 +55,18 @@ part('batch').append(batch.element);
 part('history').append(history.element);
 part('fleet').append(fleet.element);
 
+/** A link that was cut may end within an escape. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function routed() {
   const [, name = '', detail = ''] = /^#\/(\w+)(?:\/(.+))?$/.exec(location.hash) ?? [];
-  return { name: name in views ? name : 'export', detail: decodeURIComponent(detail) };
+  return { name: name in views ? name : 'export', detail: decoded(detail) };
 }
 
 function showTitle() {

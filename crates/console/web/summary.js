@@ -6,9 +6,9 @@ import { count, countdown } from './ui.js';
 /** What this browser remembers of a batch that it started; nothing of any other. */
 export const remembered = (batchId) => rememberedBatches().find((batch) => batch.batchId === batchId) ?? {};
 
-/** Sources by batch, from the history: the document of a batch does not name its source. */
+/** Sources of batches that this browser did not start, as the fleet told them. */
 const sources = new Map();
-export const learnSource = (batchId, uri) => sources.set(batchId, uri);
+export const learnSource = (batchId, uri) => uri && sources.set(batchId, uri);
 
 /** What a batch is called: the name of its video, or else its id. */
 export const titleOf = (batchId) =>

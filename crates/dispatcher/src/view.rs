@@ -6,11 +6,10 @@ use crate::{
     refusal::{Refusal, no_such_batch},
 };
 use clipfleet_contract::{
-    documents::{batch, public_json},
+    documents::{batch, request},
     names,
 };
 use clipfleet_domain::ids::BatchId;
-use serde_json::json;
 
 impl Dispatch {
     /// The batch's document with its clips' documents under `clips`, which are at least as recent. A batch that has no
@@ -21,13 +20,9 @@ impl Dispatch {
         let stored = self.cloud.documents.get_one(names::batch_document(id)).await?;
         let Some(stored) = stored else { return self.show_recorded(id).await };
         let clips = self.cloud.documents.list(&names::clip_documents(id)).await?;
-        let mut shown = public_json(&stored.fields);
-        shown.insert("batchId".into(), json!(id.as_str()));
-        shown.insert(
-            "clips".into(),
-            clips.iter().map(|clip| serde_json::Value::Object(public_json(&clip.fields))).collect(),
-        );
-        Ok(shown.into())
+        let record = self.cloud.documents.get_fields(&[names::request_document(id)], &request::LISTED).await?;
+        let source_uri = record.first().and_then(Option::as_ref).and_then(request::source_uri);
+        Ok(batch::shown_json(&stored, source_uri, &clips))
     }
 
     async fn show_recorded(&self, id: &BatchId) -> Result<serde_json::Value, Refusal> {
@@ -45,6 +40,7 @@ mod tests {
     };
     use clipfleet_domain::batch::BucketPolicy;
     use clipfleet_service::clock::Clock;
+    use serde_json::json;
     use std::{sync::Arc, time::Duration};
 
     /// A store whose `get` reads after a second.

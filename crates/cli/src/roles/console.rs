@@ -8,9 +8,10 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use clipfleet_console::{FILES, INDEX, SETTINGS, content_security_policy};
+use bytes::Bytes;
+use clipfleet_console::{FILES, File, INDEX, SETTINGS, content_security_policy};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// The origin of results in Google Cloud.
 const GOOGLE: &str = "https://storage.googleapis.com";
@@ -31,6 +32,13 @@ pub(crate) struct ConsoleSpec {
 struct Page {
     policy: HeaderValue,
     settings: Value,
+    files: HashMap<&'static str, Served>,
+}
+
+/// A file, compressed once.
+struct Served {
+    file: &'static File,
+    gzip: Option<Bytes>,
 }
 
 /// The routes of the console.
@@ -46,7 +54,8 @@ pub(crate) fn routes(spec: &ConsoleSpec) -> Router {
     });
     // The host is valid in a header, because it was parsed as an address or connected to.
     let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-    let page = Arc::new(Page { policy, settings });
+    let served = |file: &'static File| (file.name, Served { file, gzip: file.gzip().map(Bytes::from) });
+    let page = Arc::new(Page { policy, settings, files: FILES.iter().map(served).collect() });
     let (index, file) = (Arc::clone(&page), page);
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/console/") }))
@@ -63,14 +72,18 @@ impl Page {
         if name == SETTINGS {
             return ([(header::CACHE_CONTROL, "no-store")], Json(self.settings.clone())).into_response();
         }
-        let Some(file) = FILES.iter().find(|file| file.name == name) else {
+        let Some(Served { file, gzip }) = self.files.get(name) else {
             return (StatusCode::NOT_FOUND, format!("{name} not found\n")).into_response();
         };
+        let gzip = gzip.as_ref().filter(|_| accepts_gzip(request_headers));
         let tag = file.etag();
         let unchanged =
             request_headers.get(header::IF_NONE_MATCH).is_some_and(|tags| tags.as_bytes() == tag.as_bytes());
-        let mut response =
-            if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+        let mut response = match gzip {
+            _ if unchanged => StatusCode::NOT_MODIFIED.into_response(),
+            Some(gzip) => ([(header::CONTENT_ENCODING, "gzip")], gzip.clone()).into_response(),
+            None => file.bytes.into_response(),
+        };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
         headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
@@ -84,10 +97,20 @@ impl Page {
     }
 }
 
+/// Whether the client accepts gzip. A quality of 0 refuses it.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|coding| match coding.trim().split_once(';') {
+        None => coding.trim() == "gzip",
+        Some((name, quality)) => name.trim() == "gzip" && !quality.trim().trim_start_matches("q=").starts_with('0'),
+    })
+}
+
 /// Headers of every file. Browsers revalidate files, and usually receive 304. They neither guess content types nor send
 /// referrers.
-const HEADERS: [(HeaderName, &str); 3] = [
+const HEADERS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-cache"),
+    (header::VARY, "accept-encoding"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];

@@ -2,7 +2,7 @@
 
 use super::{
     ERROR, FOLD, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value, known_json,
-    selected_json,
+    public_json, selected_json,
 };
 use crate::{names, v1};
 use clipfleet_document::{Document, Fields, Order, Search, Value, fields_of};
@@ -236,6 +236,15 @@ pub fn listed_json(document: &Document, source_uri: Option<&str>) -> Map<String,
     listed
 }
 
+/// A batch as the API shows it: its document with its clips' documents, and the URI of its source if known.
+pub fn shown_json(document: &Document, source_uri: Option<&str>, clips: &[Document]) -> Json {
+    let mut shown = public_json(&document.fields);
+    shown.insert(BATCH_ID.into(), document.id().into());
+    shown.insert(SOURCE_URI.into(), source_uri.into());
+    shown.insert(CLIPS.into(), clips.iter().map(|clip| Json::Object(public_json(&clip.fields))).collect());
+    shown.into()
+}
+
 /// A batch at work as the API shows it: the part of its document that is known.
 pub fn at_work_json(document: &Document) -> Map<String, Json> {
     known_json(&document.fields, &AT_WORK)
@@ -245,6 +254,7 @@ pub fn at_work_json(document: &Document) -> Map<String, Json> {
 pub fn queued_json(request: &v1::ExportBatch) -> Json {
     json!({
         BATCH_ID: request.batch_id, OWNER_UID: request.owner_uid, PROJECT_ID: request.project_id,
+        SOURCE_URI: request.source.as_ref().map(|source| &source.uri),
         STATUS: State::Queued.name(), PROGRESS: 0, TOTAL_CLIPS: request.clips.len(),
         COMPLETED_CLIPS: 0, FAILED_CLIPS: 0, CANCELLED_CLIPS: 0, CLIPS: [],
     })
