@@ -147,11 +147,20 @@ async function countBatches(page) {
 /** The gestures: `[weight, what it may do, how]`. */
 function gesturesOn({ page, dice, batches, model, path }) {
   const key = (name, kind, weight = 3) => [weight, name, kind, () => page.keyboard.press(name)];
+  // A point of the lane that a user sees: on a phone, the sheet with Export covers a part of it.
   const onLane = async () => {
     const lane = page.locator('.lane');
-    await lane.scrollIntoViewIfNeeded();
+    await lane.evaluate((element) => element.scrollIntoView({ block: 'center' }));
     const box = await lane.boundingBox();
-    return { x: box.x + 2 + dice.share() * (box.width - 4), y: box.y + 8 + dice.share() * (box.height - 12) };
+    for (;;) {
+      const point = {
+        x: box.x + 2 + dice.share() * (box.width - 4),
+        y: box.y + 8 + dice.share() * (box.height - 12),
+      };
+      if (await page.evaluate(({ x, y }) => Boolean(document.elementFromPoint(x, y)?.closest('.lane')), point)) {
+        return point;
+      }
+    }
   };
   const typed = async (name) => {
     const inputs = page.locator(`.clips input.${name}`);

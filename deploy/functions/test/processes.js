@@ -46,7 +46,7 @@ function start(name, program, args, env, ready) {
 /** Starts a fleet of one worker on `data`. */
 export async function startFleet(data, slots = 1) {
   const program = join(process.env.CLIPFLEET_PROGRAMS, 'clipfleet');
-  const args = ['up', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
+  const args = ['up', '-v', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
   let api;
   const fleet = await start('the fleet', program, args, process.env, (line) => {
     api ??= line.match(/^\s*API\s+(http:\S+)\/v1$/)?.[1];
