@@ -136,7 +136,7 @@ class Fleet:
                 free.bind(("127.0.0.1", 0))
                 ports.append(free.getsockname()[1])
         self.pubsub = f"http://127.0.0.1:{ports[1]}/v1/projects/clipfleet-local"
-        command = [PROGRAM, "up", "--data", self.data.name, "--workers", "0..1", "--log-format", "json"]
+        command = [PROGRAM, "up", "-v", "--data", self.data.name, "--workers", "0..1", "--log-format", "json"]
         command += ["--listen", f"127.0.0.1:{ports[0]}", "--emulator", f"127.0.0.1:{ports[1]}"]
         self.log = open(Path(self.data.name) / "log", "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
