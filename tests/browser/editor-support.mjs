@@ -1,35 +1,23 @@
 // Shared code of the tests of the editor: small sources, a page that is watched, and what a user does with it.
 
-import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { until } from './support.mjs';
+import { DESKTOP, PHONE as PHONE_DEVICE, ffmpeg, until } from './support.mjs';
 
-export const DESKTOP = { width: 1440, height: 900 };
-export const PHONE = { width: 390, height: 844 };
+export { DESKTOP };
+/** The size alone: these tests use a mouse. */
+export const PHONE = PHONE_DEVICE.viewport;
 
-const ffmpeg = (...args) => execFileSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', '-y', ...args]);
+/** Options of a small encoding with a key frame in each second. */
+const encoding = (crf) =>
+  `-c:v libx264 -preset ultrafast -crf ${crf} -g 30 -bf 0 -pix_fmt yuv420p`.split(' ');
 
 /** Makes a small video with audio, at 30 pictures per second. */
 export function makeSmallSource(path, seconds) {
   const video = `testsrc2=size=320x180:rate=30:duration=${seconds}`;
   const audio = `sine=frequency=330:beep_factor=4:duration=${seconds}`;
   const inputs = ['-f', 'lavfi', '-i', video, '-f', 'lavfi', '-i', audio];
-  const coding = [
-    '-c:v',
-    'libx264',
-    '-preset',
-    'ultrafast',
-    '-crf',
-    '44',
-    '-g',
-    '30',
-    '-bf',
-    '0',
-    '-pix_fmt',
-    'yuv420p',
-  ];
-  ffmpeg(...inputs, ...coding, '-c:a', 'aac', '-b:a', '16k', '-movflags', '+faststart', path);
+  ffmpeg(...inputs, ...encoding(44), '-c:a', 'aac', '-b:a', '16k', '-movflags', '+faststart', path);
   return path;
 }
 
@@ -56,21 +44,7 @@ export function makeTwoHours(folder) {
     return hours;
   }
   const video = 'testsrc2=size=160x90:rate=30:duration=60';
-  const coding = [
-    '-c:v',
-    'libx264',
-    '-preset',
-    'ultrafast',
-    '-crf',
-    '51',
-    '-g',
-    '30',
-    '-bf',
-    '0',
-    '-pix_fmt',
-    'yuv420p',
-  ];
-  ffmpeg('-f', 'lavfi', '-i', video, ...coding, minute);
+  ffmpeg('-f', 'lavfi', '-i', video, ...encoding(51), minute);
   ffmpeg('-stream_loop', '119', '-i', minute, '-c', 'copy', '-movflags', '+faststart', hours);
   return hours;
 }
