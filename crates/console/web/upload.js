@@ -15,7 +15,8 @@ function objectName(file) {
     .replace(/[^A-Za-z0-9]+/g, '-')
     .slice(0, 60);
   const version = `${file.size.toString(36)}-${file.lastModified.toString(36)}`;
-  return `sources/${stem || 'video'}-${version}${extension.toLowerCase()}`;
+  // Its last part is the file's own name, because clips are named after it.
+  return `sources/${version}/${stem || 'video'}${extension.toLowerCase()}`;
 }
 
 /** Dispatches `change` when `state`, `share`, `problem` or `file` changed. */

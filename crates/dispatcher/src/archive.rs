@@ -78,13 +78,15 @@ async fn look_up(cloud: Cloud, name: String, object: ObjectName) -> Result<File,
     }
 }
 
-/// The name of a source without its folder and extension.
-fn source_name(uri: &ObjectUri) -> &str {
+/// The name of a source without its folder and extension, as a part of file names on every system: where `\` separates
+/// folders, an archive must not reach into others.
+fn source_name(uri: &ObjectUri) -> String {
     let name = uri.object().rsplit('/').next().unwrap_or_default();
-    match name.rsplit_once('.') {
+    let stem = match name.rsplit_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,
         _ => name,
-    }
+    };
+    stem.replace(['\\', ':', '*', '?', '"', '<', '>', '|'], "_")
 }
 
 impl Archive {
@@ -145,5 +147,18 @@ impl Write for Pending {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gives_its_name_but_no_folder() {
+        let name = |uri: &str| source_name(&ObjectUri::parse(uri).unwrap());
+        assert_eq!(name("gs://media/talks/Überblick 1.2.mp4"), "Überblick 1.2");
+        assert_eq!(name("gs://media/.hidden"), ".hidden");
+        assert_eq!(name(r"gs://media/a/..\..\C:x?.mp4"), ".._.._C_x_");
     }
 }

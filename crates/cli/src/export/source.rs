@@ -172,15 +172,12 @@ fn storage_failed(error: &CloudError) -> Failed {
     Failed::because("use the fleet's storage", error)
 }
 
+/// The same file has the same name. Its last part is the file's own, because clips are named after it.
 fn object_name(path: &Path, metadata: &Metadata) -> String {
     let identity = format!("{}\n{}\n{}.{}", path.display(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     let digest = hex::encode(&Sha256::digest(identity)[..8]);
-    // The extension is only for people who browse the bucket.
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .filter(|text| text.chars().all(|c| c.is_ascii_alphanumeric()));
-    format!("sources/{digest}{}", extension.map_or(String::new(), |extension| format!(".{extension}")))
+    let name = path.file_name().map(|name| name.to_string_lossy().replace(char::is_control, "_"));
+    format!("sources/{digest}/{}", name.as_deref().unwrap_or("video"))
 }
 
 fn copy_blocks(from: &Path, to: &Path, copied: &AtomicU64, abandoned: &AtomicBool) -> io::Result<()> {
