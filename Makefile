@@ -37,7 +37,7 @@ clients: setup
 demo: setup
 	$(CARGO) build --bin clipfleet --bin clipfleet-pipeline
 	@deploy/demo-source.sh $(DEMO)/source.mp4
-	$(PROGRAMS)/clipfleet export $(DEMO)/source.mp4 --data $(DEMO)/data --out demo-output --quality 1080p \
+	$(PROGRAMS)/clipfleet export $(DEMO)/source.mp4 --data $(DEMO)/data --out demo-output --force --quality 1080p \
 	  --clip intro=0-6 --clip overlap=4-10 --clip typical=10-20 --clip mid=15.5-20.25 --clip late=24-30 --clip end=27-33.5
 
 # Programs and tests are built together, so that they share dependencies and the tests can start the programs.
