@@ -41,8 +41,12 @@ after(async () => {
 /** A page of its own browser context, closed when the test ends. */
 async function open(t, hash, { options = { viewport: DESKTOP }, mayFail = false, prepare } = {}) {
   const context = await browser.newContext(options);
-  t.after(() => context.close());
   const page = await context.newPage();
+  t.after(async () => {
+    // Requests that are being changed end with the page.
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+    await context.close();
+  });
   const complaints = [];
   recordComplaints(page, { ...record, complaints });
   t.after(() => record.complaints.push(...complaints.filter((it) => !(mayFail && FAILED_REQUEST.test(it)))));
@@ -241,7 +245,11 @@ test('a failure says why in plain words; Retry is offered only where it can help
   const other = await open(t, '', {
     prepare: (prepared) => prepared.route(`**/v1/batches/${batchId}`, async (route) => {
       const answer = await (await route.fetch()).json();
-      Object.assign(answer.clips.find(({ clipId }) => clipId === 'b').error, { code: 'unavailable', retryable: true });
+      // It has no error any more once it is retried.
+      const { error } = answer.clips.find(({ clipId }) => clipId === 'b');
+      if (error) {
+        Object.assign(error, { code: 'unavailable', retryable: true });
+      }
       await route.fulfill({ json: answer });
     }),
   });
