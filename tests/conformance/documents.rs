@@ -214,7 +214,7 @@ pub(crate) async fn the_latest_documents_come_first(backend: &Backend) {
     }
     put(backend, &format!("{collection}/undated"), Fields::new()).await;
     let find = async |filters: &[(&'static str, &str)], after, limit| {
-        let filters = filters.iter().map(|(name, value)| (*name, Value::text(*value))).collect();
+        let filters = filters.iter().map(|(name, value)| (*name, Value::text(value))).collect();
         let search = Search { filters, order: Order::LatestFirst { field: "at", after }, limit };
         let found = documents.find(&collection, search).await.unwrap();
         found.iter().map(|it| it.id().to_owned()).collect::<Vec<_>>()
