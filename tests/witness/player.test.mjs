@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { draftOf } from '../browser/editor-support.mjs';
 import { colourDistance } from './chart.mjs';
 import { pictures, timed } from './decode.mjs';
 import { NAMES, make } from './sources.mjs';
@@ -170,7 +171,7 @@ test(
         await Promise.all([seeked, presented]);
       }, at);
       await consolePage.keyboard.press('n');
-      const draft = await consolePage.evaluate(() => JSON.parse(localStorage.getItem('clipfleet.draft')));
+      const draft = await draftOf(consolePage);
       assert.equal(draft.clips[0].startMs, Math.round(at * 1_000), name);
       const { duration } = await open(name);
       assert.equal(draft.source.durationMs, Math.floor(duration * 1_000), name);
