@@ -21,18 +21,19 @@ def matches(text, entry):
 
 
 def _any(tokens, entry):
-    value, tokens = _all(tokens, entry)
-    while tokens and tokens[0][1] == "OR":
-        other, tokens = _all(tokens[1:], entry)
-        value = value or other
-    return value, tokens
+    return _joined(tokens, entry, "OR", _all, any)
 
 
 def _all(tokens, entry):
-    value, tokens = _one(tokens, entry)
-    while tokens and tokens[0][1] == "AND":
-        other, tokens = _one(tokens[1:], entry)
-        value = value and other
+    return _joined(tokens, entry, "AND", _one, all)
+
+
+def _joined(tokens, entry, word, part, join):
+    """The value of parts that a word joins, and the tokens after them."""
+    value, tokens = part(tokens, entry)
+    while tokens and tokens[0][1] == word:
+        other, tokens = part(tokens[1:], entry)
+        value = join((value, other))
     return value, tokens
 
 
@@ -55,7 +56,7 @@ def _field(entry, path):
 def _literal(text):
     if text.startswith('"'):
         return re.sub(r"\\(.)", r"\1", text[1:-1])
-    return {"true": True, "false": False}.get(text) if text in ("true", "false") else float(text)
+    return text == "true" if text in ("true", "false") else float(text)
 
 
 def _compare(actual, operator, expected):
