@@ -52,6 +52,7 @@ apt() {
 
 # The Debian archive among this machine's sources is the one that serves the installed release.
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
+# shellcheck disable=SC2016 # apt-get replaces these names
 mirror=$(apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
   awk -F'|' -v release="$codename" '$1 == release && $2 == "main" && !found++ { print $3 }')
 [[ -n $mirror ]] || fail "no source of $codename main among this machine's apt sources"
@@ -76,8 +77,9 @@ done
 
 version=$(dpkg-deb -f "$work"/apt/cache/archives/libgstreamer1.0-0_*.deb Version)
 dpkg --compare-versions "$version" ge "$minimum" || fail "$suite has GStreamer $version, $minimum is needed"
-say "unpacking GStreamer $version and $(ls "$work"/apt/cache/archives/*.deb | wc -l) packages"
-for deb in "$work"/apt/cache/archives/*.deb; do
+debs=("$work"/apt/cache/archives/*.deb)
+say "unpacking GStreamer $version and ${#debs[@]} packages"
+for deb in "${debs[@]}"; do
   # Only files that a program may load: no documentation, no data, no other programs.
   dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$stage" --wildcards --no-wildcards-match-slash \
     "./usr/lib/$triplet/*.so*" "./usr/lib/$triplet/*/*.so*" "./usr/lib/$triplet/*/*/gst-plugin-scanner" \
