@@ -6,9 +6,10 @@
 #   deploy/images.sh build   build clipfleet-worker and clipfleet-services here
 #   deploy/images.sh push    check, build and push both to $REPOSITORY with an SBOM, and print their digests
 #
-# REPOSITORY  REGION-docker.pkg.dev/PROJECT/clipfleet, the output of `terraform output image_repository`
+# REPOSITORY  REGION-docker.pkg.dev/PROJECT/clipfleet, the output of `terraform output image_repository` in infra/global
 # VERSION     tag of the images; default: the output of git describe
 # REVISION    commit that the images are built from; default: the current commit
+# IMAGES      what to build or push; default: worker services
 # BUILDER     docker or buildah; default: docker if it is installed
 #
 # build and push pass further arguments to the builder, for example --build-arg NVRTC_PACKAGE= for instances without
@@ -17,6 +18,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lock=docker/bases.lock
+read -ra images <<<"${IMAGES:-worker services}"
 builder=${BUILDER:-$(command -v docker >/dev/null && echo docker || echo buildah)}
 
 fail() {
@@ -29,7 +31,8 @@ fail() {
 bases() { sed -n 's/^ARG \([A-Z]*_BASE\)=\(.*\)$/\1=\2/p' docker/Dockerfile; }
 
 pin() {
-  command -v docker >/dev/null || fail "docker is not installed" "install docker with buildx; it queries the registry and downloads nothing"
+  command -v docker >/dev/null ||
+    fail "docker is not installed" "install docker with buildx; it queries the registry and downloads nothing"
   local pinned=()
   while IFS='=' read -r name image; do
     digest=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$image") ||
@@ -68,7 +71,7 @@ arguments() {
 build() {
   local common
   read -ra common <<<"$(arguments | tr '\n' ' ')"
-  for image in worker services; do
+  for image in "${images[@]}"; do
     case $builder in
     docker) docker buildx build --load "${common[@]}" --target "$image" --tag "clipfleet-$image" "$@" . ;;
     # Only the docker format keeps health checks.
@@ -79,18 +82,25 @@ build() {
 }
 
 push() {
-  [[ -n ${REPOSITORY:-} ]] || fail "REPOSITORY is not set" "REPOSITORY=\$(terraform -chdir=infra output -raw image_repository)"
-  [[ $builder == docker ]] || fail "only docker buildx can push images, because it adds the SBOM" "install it, or use deploy/deploy.sh --builder cloud"
+  [[ -n ${REPOSITORY:-} ]] ||
+    fail "REPOSITORY is not set" "REPOSITORY=\$(terraform -chdir=infra/global output -raw image_repository)"
+  [[ $builder == docker ]] ||
+    fail "only docker buildx can push images, because it adds the SBOM" \
+      "install it, or use deploy/deploy.sh release --builder cloud"
   check
   local common version
   read -ra common <<<"$(arguments | tr '\n' ' ')"
-  version=${VERSION:-$(git describe --always --dirty 2>/dev/null)} || fail "VERSION is not set, and this is not a git checkout" "VERSION=1.2.3"
+  version=${VERSION:-$(git describe --always --dirty)} ||
+    fail "VERSION is not set, and this is not a git checkout" "VERSION=1.2.3"
   # The engine's default builder creates no attestations.
-  docker buildx inspect clipfleet >/dev/null 2>&1 || docker buildx create --name clipfleet --driver docker-container >/dev/null
-  for image in worker services; do
+  docker buildx inspect clipfleet >/dev/null 2>&1 ||
+    docker buildx create --name clipfleet --driver docker-container >/dev/null
+  for image in "${images[@]}"; do
     tag=$REPOSITORY/$image:$version
-    docker buildx build --builder clipfleet --push --sbom=true --provenance=mode=max "${common[@]}" --target "$image" --tag "$tag" "$@" .
-    echo "${image}_image = \"$REPOSITORY/$image@$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$tag")\""
+    docker buildx build --builder clipfleet --push --sbom=true --provenance=mode=max "${common[@]}" \
+      --target "$image" --tag "$tag" "$@" .
+    digest=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$tag")
+    echo "${image}_image = \"$REPOSITORY/$image@$digest\""
   done
 }
 

@@ -22,16 +22,27 @@ fail() {
   exit 1
 }
 
-[[ $source == gs://*/* ]] || fail "${source:-no video} is not an object" "deploy/smoke.sh gs://SOURCE_BUCKET/some-video.mp4"
-command -v "$program" >/dev/null || fail "$program does not exist" "cargo build --release --bin clipfleet, or set CLIPFLEET"
-output() { terraform -chdir=infra output -raw "$1"; }
-export CLIPFLEET_SERVER=${CLIPFLEET_SERVER:-$(output dispatcher_url)}
-export CLIPFLEET_DEFAULT_BUCKET=${CLIPFLEET_DEFAULT_BUCKET:-$(output results_bucket)}
-export GOOGLE_CLOUD_PROJECT=${GOOGLE_CLOUD_PROJECT:-$(output project)}
-export CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
+[[ $source == gs://*/* ]] ||
+  fail "${source:-no video} is not an object" "deploy/smoke.sh gs://SOURCE_BUCKET/some-video.mp4"
+command -v "$program" >/dev/null ||
+  fail "$program does not exist" "cargo build --release --bin clipfleet, or set CLIPFLEET"
+# `set -e` does not see a failure within `export NAME=$(...)`.
+output() {
+  local value
+  value=$(terraform "-chdir=infra/$1" output -raw "$2") ||
+    fail "infra/$1 has no output $2" "deploy/deploy.sh release, or set the variable"
+  [[ -n $value ]] || fail "the output $2 of infra/$1 is empty" "set the variable; see the top of deploy/smoke.sh"
+  echo "$value"
+}
+CLIPFLEET_SERVER=${CLIPFLEET_SERVER:-$(output region dispatcher_url)}
+CLIPFLEET_DEFAULT_BUCKET=${CLIPFLEET_DEFAULT_BUCKET:-$(output global results_bucket)}
+GOOGLE_CLOUD_PROJECT=${GOOGLE_CLOUD_PROJECT:-$(output global project)}
+CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
+export CLIPFLEET_SERVER CLIPFLEET_DEFAULT_BUCKET GOOGLE_CLOUD_PROJECT CLIPFLEET_TOKEN
 [[ -n $CLIPFLEET_TOKEN ]] || unset CLIPFLEET_TOKEN
 
-"$program" doctor --cloud || fail "the deployment is incomplete" "fix the problems that the doctor reports; each has its fix below it"
+"$program" doctor --cloud ||
+  fail "the deployment is incomplete" "fix the problems that the doctor reports; each has its fix below it"
 
 clips=$(mktemp -d)
 "$program" export "$source" --clip smoke=0-10 --out "$clips" --json >"$clips/status.json" ||

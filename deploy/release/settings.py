@@ -1,0 +1,57 @@
+"""Project, region and files: from the variables files of Terraform and the environment."""
+
+import os
+import re
+from pathlib import Path
+
+from .failure import Failure
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_POOLS = "clipfleet-worker-gpu clipfleet-worker-cpu"
+
+# The default of `services` in infra/region.
+DEFAULT_SERVICES = ("dispatcher", "status", "scaler")
+
+
+class Settings:
+    def __init__(self, environment=os.environ):
+        self.environment = environment
+        self.state_bucket = environment.get("STATE_BUCKET", "")
+        self.approved_in_advance = environment.get("APPROVE", "yes") == "no"
+        self.pools = environment.get("POOLS", DEFAULT_POOLS).split()
+
+    def root(self, name):
+        """The folder of a root module of Terraform, `global` or `region`."""
+        return ROOT / "infra" / name
+
+    def variables_file(self, name):
+        path = Path(self.environment.get(f"{name.upper()}_VARS") or self.root(name) / "my.tfvars").absolute()
+        if not path.is_file():
+            raise Failure(
+                f"{path} does not exist",
+                f"cp infra/{name}/example.tfvars infra/{name}/my.tfvars, then adapt it; or set {name.upper()}_VARS",
+            )
+        return path
+
+    @property
+    def project(self):
+        return self.environment.get("GOOGLE_CLOUD_PROJECT") or self._variable("project")
+
+    @property
+    def region(self):
+        return self.environment.get("GOOGLE_CLOUD_REGION") or self._variable("region")
+
+    @property
+    def services(self):
+        """Services of this region: a second region has none, or the scaler only."""
+        listed = re.search(r"^ *services *= *\[([^\]]*)\]", self.variables_file("region").read_text(), re.MULTILINE)
+        roles = re.findall(r'"([^"]+)"', listed[1]) if listed else DEFAULT_SERVICES
+        return [f"clipfleet-{role}" for role in roles]
+
+    def _variable(self, name):
+        """The value of a string variable of infra/region."""
+        path = self.variables_file("region")
+        found = re.search(rf'^ *{name} *= *"([^"]+)"', path.read_text(), re.MULTILINE)
+        if not found:
+            raise Failure(f"{path} names no {name}", f'add: {name} = "...", as in infra/region/example.tfvars')
+        return found[1]
