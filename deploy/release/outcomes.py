@@ -28,7 +28,7 @@ MAX_DELAY = datetime.timedelta(minutes=5)
 
 
 class OutcomeLog:
-    """Reads the entries of one pool since the start of a canary, each once."""
+    """Reads the entries of one pool since the start of a canary. An entry that is read twice counts once."""
 
     def __init__(self, api, clock, project, region, pool, revisions, since):
         self.api = api
@@ -36,7 +36,6 @@ class OutcomeLog:
         self.project = project
         self.since = since
         self.next = since
-        self.seen = set()
         self.clips = {revision: {} for revision in revisions}
         names = " OR ".join(f'resource.labels.revision_name="{revision}"' for revision in revisions)
         self.filter = (
@@ -66,9 +65,6 @@ class OutcomeLog:
         return {revision: count(clips.values()) for revision, clips in self.clips.items()}
 
     def _add(self, entry):
-        if entry["insertId"] in self.seen:
-            return
-        self.seen.add(entry["insertId"])
         line = entry["jsonPayload"]
         clips = self.clips[entry["resource"]["labels"]["revision_name"]]
         outcomes = clips.setdefault((line.get("batch"), line.get("clip")), set())

@@ -263,15 +263,17 @@ class Rollout:
         records = [pool.record for pool in self.read_pools().values()]
         left = [it for it in records if it and it.previous and it.phase in phases and version in (None, it.version)]
         if not left:
+            what = f"canary of {version}" if version else "release"
             raise Failure(
-                "there is no release to roll back: none was made, or it was rolled back already",
+                f"there is no {what} to roll back: none was made, or somebody has decided already",
                 "release the commit that you want to run; deploy/deploy.sh status shows what runs",
             )
         target = max(left, key=lambda record: record.since).version
         for name in reversed(SERVICES):
             self._roll_back_service(name, target)
-        for name in self.read_pools():
-            self._roll_back_pool(name, target, phases)
+        went_back = [name for name in self.read_pools() if self._roll_back_pool(name, target, phases)]
+        if not went_back:
+            raise superseded(", ".join(self.pools), target, self.current())
         return target
 
     def _roll_back_service(self, name, version):
@@ -289,6 +291,8 @@ class Rollout:
         self._check_service(service, service.record.version)
 
     def _roll_back_pool(self, name, version, phases):
+        """Whether the pool went back: somebody else may be faster."""
+
         def decide(pool):
             record = pool.record
             if not record or record.version != version or record.phase not in phases or not record.previous:
@@ -298,10 +302,13 @@ class Rollout:
             return Change({"instanceSplits": splits, "annotations": pool.with_record(new)})
 
         if decide(self.cloud.pool(name)) is None:
-            return
+            return False
         pool = self.cloud.change_pool(name, decide)
+        if pool.record.phase != ROLLED_BACK:
+            return False
         self.log(f"{name}: all instances run {pool.running()} of {pool.record.version}")
         self.restore_template(name)
+        return True
 
     def _rolled_back(self, record):
         before = record.previous
@@ -362,4 +369,4 @@ class Rollout:
 
 def superseded(name, version, record):
     now = f"{record.version} is {record.phase}, by {record.by}" if record else "it has no record of a release"
-    return Superseded(f"{name} is not at {version} any more: {now}", "deploy/deploy.sh status shows what runs")
+    return Superseded(f"{name}: somebody else has decided about {version}: {now}", "deploy/deploy.sh status shows what runs")

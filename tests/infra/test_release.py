@@ -15,7 +15,7 @@ import urllib.parse
 from pathlib import Path
 from unittest import mock
 
-from cloud_double import CPU, GPU, PARENT, PROJECT, REGION, SERVICES, HttpError, Project
+from cloud_double import CPU, GPU, PARENT, PROJECT, REGION, SERVICES, HttpError, Project, serve
 from terraform import INFRA, ROOT
 
 sys.path.insert(0, str(ROOT / "deploy"))
@@ -119,13 +119,13 @@ class ReleaseCase(unittest.TestCase):
                 self.assertNotIn("scaling", body)
                 self.assertLessEqual(set(body), {"name", "etag", *query["updateMask"].split(",")})
 
-    def call(self, *arguments, version="v1", by="alice@example.com"):
+    def call(self, *arguments, version="v1", by="alice@example.com", images_of=None):
         """(exit status, what was said) of deploy.sh at a commit, by an operator with nothing but a fresh checkout."""
 
         def connect(options):
             return deploy.Deployment(options, self.clock, LocalApi(self.project, self.clock), self.terraform, by)
 
-        names = {"worker": image("worker", version), "services": image("services", version)}
+        names = {role: image(role, images_of or version) for role in ("worker", "services")}
         said = io.StringIO()
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), \
                 mock.patch.object(images, "commit", lambda: (version, f"{version}-commit")), \
@@ -212,7 +212,7 @@ class Releases(ReleaseCase):
         self.deployed("v1", "v2")
         self.done("rollback")
         self.fails("rollback")
-        self.assertIn("rolled back already", self.said)
+        self.assertIn("there is no release to roll back", self.said)
         self.runs("v1")
 
     def test_the_first_release_cannot_be_rolled_back(self):
@@ -234,6 +234,17 @@ class Releases(ReleaseCase):
         self.done("release", version="v2")
         self.assertEqual(self.writes(), [])
         self.assertEqual(self.record(GPU).previous.version, "v1")
+
+    def test_a_commit_with_the_images_of_the_one_before_is_a_release_too(self):
+        self.deployed("v1", "v2")
+        self.done("release", "--canary", "25", "--watch", "no", version="v3", images_of="v2")
+        self.assertEqual(sorted(resources.Pool(self.project.pool(GPU)).shares().values()), [25, 75])
+        self.done("promote")
+        self.runs("v2")
+        self.assertEqual((self.record(GPU).version, self.record(GPU).previous.version), ("v3", "v2"))
+        self.done("rollback")
+        self.assertEqual(self.record(GPU).version, "v2")
+        self.runs("v2")
 
     def test_a_second_region_has_the_scaler_only(self):
         with self.variables.open("a") as file:
@@ -402,6 +413,26 @@ class Conflicts(ReleaseCase):
         self.assertIn("409", self.said)
 
 
+class Tokens(ReleaseCase):
+    def test_a_token_that_has_expired_is_replaced(self):
+        self.deployed("v1")
+        server, endpoints = serve(self.project)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        tokens = iter(("expired", "token"))
+        with mock.patch.dict(os.environ, endpoints):
+            found = api.Api(self.clock, lambda: next(tokens)).get("run", f"v2/{PARENT}/workerPools/{GPU}")
+        self.assertEqual(found["name"], f"{PARENT}/workerPools/{GPU}")
+        self.assertEqual(list(tokens), [])
+
+    def test_an_address_that_does_not_answer_is_tried_again(self):
+        start = self.clock.now()
+        with mock.patch.dict(os.environ, {"CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "http://127.0.0.1:9/"}):
+            with self.assertRaises(api.Unavailable):
+                api.Api(self.clock, lambda: "token").get("run", "v2/x")
+        self.assertEqual((self.clock.now() - start).total_seconds(), 1 + 2 + 4 + 8)
+
+
 class Canaries(ReleaseCase):
     def test_three_releases_one_bad_one_overridden(self):
         self.deployed("v1")
@@ -436,6 +467,26 @@ class Canaries(ReleaseCase):
         self.assertIn("v1 is rolled_back, by bob@example.com", self.said)
         self.runs("v1")
 
+    def test_a_promotion_just_before_the_verdict_stands(self):
+        for decided in ("before the verdict", "during the rollback"):
+            self.start_anew()
+            self.deployed("v1")
+            self.project.failing[image("worker", "v2")] = "encode_frozen"
+            promoted = []
+
+            def before(method, path):
+                during = method == "PATCH" and path.endswith(GPU) and self.record(GPU).phase == record.CANARY
+                early = path.startswith("/logging")
+                if (during if decided == "during the rollback" else early) and not promoted:
+                    promoted.append(True)
+                    self.assertEqual(self.other("promote"), 0)
+
+            self.project.before = before
+            self.fails("release", "--canary", "25", version="v2")
+            self.assertTrue(promoted)
+            self.runs("v2")
+            self.assertNotIn("was rolled back", self.said)
+
     def test_services_follow_at_the_promotion_only(self):
         self.deployed("v1")
         self.done("release", "--canary", "25", "--watch", "no", version="v2")
@@ -444,6 +495,20 @@ class Canaries(ReleaseCase):
         self.assertEqual(self.project.service_image(DISPATCHER), image("services", "v1"))
         self.done("promote", version="(none)")
         self.runs("v2")
+
+    def test_a_pool_that_follows_its_latest_revision_never_runs_more_than_the_canary(self):
+        self.project.create_pool(GPU, image("worker", "v1"), instances=4)
+        for name in SERVICES:
+            self.project.create_service(name, image("services", "v1"))
+        shares = []
+
+        def after(method, path):
+            shares.append(self.project.running_images(GPU).get(image("worker", "v2"), 0))
+
+        self.project.after = after
+        with mock.patch.dict(os.environ, {"POOLS": GPU}):
+            self.done("release", "--canary", "25", "--watch", "no", version="v2")
+        self.assertEqual(max(shares), 25)
 
     def test_a_canary_can_be_watched_later(self):
         self.deployed("v1")
@@ -758,6 +823,18 @@ class OutcomesOfRevisions(ReleaseCase):
         self.clock.sleep(600)
         self.project.log(GPU, "new")
         self.assertEqual(log.read()["new"], Outcomes(4, 1, 1))
+
+    def test_an_entry_that_arrives_late_counts(self):
+        log = self.log()
+        self.clock.sleep(60)
+        self.assertEqual(log.read()["new"], Outcomes())
+        self.project.log(GPU, "new")
+        self.clock.sleep(60)
+        log.read()
+        self.project.log(GPU, "new")
+        self.project.entries[-1]["timestamp"] -= datetime.timedelta(minutes=1)
+        self.clock.sleep(60)
+        self.assertEqual(log.read()["new"], Outcomes(2, 0, 0))
 
     def test_a_clip_that_fails_again_and_again_is_one_clip(self):
         for _ in range(5):
