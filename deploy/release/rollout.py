@@ -369,4 +369,5 @@ class Rollout:
 
 def superseded(name, version, record):
     now = f"{record.version} is {record.phase}, by {record.by}" if record else "it has no record of a release"
-    return Superseded(f"{name}: somebody else has decided about {version}: {now}", "deploy/deploy.sh status shows what runs")
+    text = f"{name}: somebody else has decided about {version}: {now}"
+    return Superseded(text, "deploy/deploy.sh status shows what runs")

@@ -860,5 +860,26 @@ class OutcomesOfRevisions(ReleaseCase):
         self.assertEqual(set(re.findall(r'"(\w+)"', listed)), set(outcomes.FLEET_CODES))
 
 
+class Documents(unittest.TestCase):
+    def options(self):
+        """{verb: {option: default}}"""
+        verbs = next(it for it in deploy.parser()._actions if it.choices)
+        return {name: {it.option_strings[-1]: it.default for it in verb._actions if it.option_strings}
+                for name, verb in verbs.choices.items()}
+
+    def test_options_of_a_canary_are_in_the_readme_with_their_defaults(self):
+        readme = (ROOT / "deploy/README.md").read_text().split("### Canary")[1].split("\n### ")[0]
+        listed = dict(re.findall(r"^\| `(--[a-z-]+)` \| `?(\w+)`? \|", readme, re.MULTILINE))
+        bounds = {name: default for name, default in self.options()["watch"].items() if name != "--help"}
+        self.assertEqual({name: str(default).removesuffix(".0") for name, default in bounds.items()}, listed)
+
+    def test_verbs_are_in_the_script_and_the_readme(self):
+        script = (ROOT / "deploy/deploy.sh").read_text()
+        readme = (ROOT / "deploy/README.md").read_text()
+        self.assertEqual(set(re.findall(r"^#   deploy/deploy.sh (\w+)", script, re.MULTILINE)), set(self.options()))
+        for verb in self.options():
+            self.assertIn(f"deploy.sh {verb}", readme)
+
+
 if __name__ == "__main__":
     unittest.main()
