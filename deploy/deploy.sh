@@ -14,7 +14,7 @@
 # REGION_VARS    variables of infra/region; default: infra/region/my.tfvars
 # GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_REGION
 #                project and region, instead of those in REGION_VARS; enough for watch, promote, rollback and status
-# POOLS          worker pools; default: clipfleet-worker-gpu clipfleet-worker-cpu
+# POOLS          worker pools; default: clipfleet-worker-gpu (unless l4_quota is 0) clipfleet-worker-cpu
 # APPROVE=no     Terraform applies without asking for approval
 # CANARY_...     bounds of the verdict on a canary; see release --help
 #

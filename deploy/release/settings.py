@@ -7,7 +7,7 @@ from pathlib import Path
 from .failure import Failure
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_POOLS = "clipfleet-worker-gpu clipfleet-worker-cpu"
+GPU_POOL, CPU_POOL = "clipfleet-worker-gpu", "clipfleet-worker-cpu"
 
 # The default of `services` in infra/region.
 DEFAULT_SERVICES = ("dispatcher", "status", "scaler")
@@ -18,7 +18,6 @@ class Settings:
         self.environment = environment
         self.state_bucket = environment.get("STATE_BUCKET", "")
         self.approved_in_advance = environment.get("APPROVE", "yes") == "no"
-        self.pools = environment.get("POOLS", DEFAULT_POOLS).split()
 
     def root(self, name):
         """The folder of a root module of Terraform, `global` or `region`."""
@@ -42,16 +41,31 @@ class Settings:
         return self.environment.get("GOOGLE_CLOUD_REGION") or self._variable("region")
 
     @property
+    def pools(self):
+        """Pools of this region. Without an L4 quota, infra/region has no GPU pool."""
+        if "POOLS" in self.environment:
+            return self.environment["POOLS"].split()
+        return [CPU_POOL] if self._find(r"l4_quota *= *0\b") else [GPU_POOL, CPU_POOL]
+
+    @property
     def services(self):
         """Services of this region: a second region has none, or the scaler only."""
-        listed = re.search(r"^ *services *= *\[([^\]]*)\]", self.variables_file("region").read_text(), re.MULTILINE)
+        listed = self._find(r"services *= *\[([^\]]*)\]")
         roles = re.findall(r'"([^"]+)"', listed[1]) if listed else DEFAULT_SERVICES
         return [f"clipfleet-{role}" for role in roles]
 
     def _variable(self, name):
         """The value of a string variable of infra/region."""
         path = self.variables_file("region")
-        found = re.search(rf'^ *{name} *= *"([^"]+)"', path.read_text(), re.MULTILINE)
+        found = self._find(rf'{name} *= *"([^"]+)"')
         if not found:
             raise Failure(f"{path} names no {name}", f'add: {name} = "...", as in infra/region/example.tfvars')
         return found[1]
+
+    def _find(self, pattern):
+        """Where a variable of infra/region is set; None if it is not, or if there is no variables file."""
+        try:
+            text = self.variables_file("region").read_text()
+        except Failure:
+            return None
+        return re.search(rf"^ *{pattern}", text, re.MULTILINE)

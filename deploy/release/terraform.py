@@ -24,24 +24,26 @@ class Terraform:
         self.ask = ask
 
     def init(self, root):
-        """Connects a root module to its state. Each has its own, so that regions are applied apart."""
-        folder = self.settings.root(root)
-        options = []
-        if self.settings.state_bucket:
-            name = GLOBAL if root == GLOBAL else self.settings.region
-            options = [
-                f"-backend-config=bucket={self.settings.state_bucket}",
-                f"-backend-config=prefix=clipfleet-{name}",
-            ]
-        elif not (folder / ".terraform").is_dir():
+        """Connects a root module to its state. Each has its own, and infra/region one for each region.
+
+        A folder remembers the state that it used last, which may be another region's: that is replaced, not used.
+        """
+        used = self._used_state(root)
+        bucket = self.settings.state_bucket or used.get("bucket")
+        if not bucket:
             raise Failure(
-                "STATE_BUCKET is not set, and this checkout has not used Terraform yet",
+                f"STATE_BUCKET is not set, and infra/{root} of this checkout has not used Terraform yet",
                 "set the bucket of Terraform's state: STATE_BUCKET=... deploy/deploy.sh init",
             )
-        else:
-            return
-        # -reconfigure: a folder that was used for another region forgets its state's place, and copies nothing.
-        self._run(root, "init", "-input=false", "-reconfigure", *options)
+        prefix = f"clipfleet-{GLOBAL if root == GLOBAL else self.settings.region}"
+        if (used.get("bucket"), used.get("prefix")) != (bucket, prefix):
+            state = (f"-backend-config=bucket={bucket}", f"-backend-config=prefix={prefix}")
+            self._run(root, "init", "-input=false", "-reconfigure", *state)
+
+    def _used_state(self, root):
+        """Bucket and prefix of the state that the folder is connected to; empty if there is none."""
+        file = self.settings.root(root) / ".terraform" / "terraform.tfstate"
+        return json.loads(file.read_text())["backend"]["config"] if file.is_file() else {}
 
     def output(self, root, name):
         told = self._run(root, "output", "-raw", name, capture=True)

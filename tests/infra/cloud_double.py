@@ -27,10 +27,6 @@ LATEST = "INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST"
 NAMED = "INSTANCE_SPLIT_ALLOCATION_TYPE_REVISION"
 TRAFFIC_LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 
-# How often an operation is read before it is done.
-OPERATION_READS = 2
-
-
 class HttpError(Exception):
     def __init__(self, code, status, message):
         super().__init__(message)
@@ -58,6 +54,7 @@ class Project:
         self.denied = set()  # (method, what its path contains)
         self.failing = {}  # image: code of failure, or None for clips that complete
         self.clips_per_read = 10
+        self.operation_reads = 2  # how often an operation is read until it is done
         self.before = lambda method, path: None  # is called before each request is handled,
         self.after = lambda method, path: None  # and before it is answered
         self.lock = threading.RLock()
@@ -235,7 +232,7 @@ class Project:
     def _operation(self, name):
         state = self.operations[name]
         state["reads"] += 1
-        if state["reads"] < OPERATION_READS:
+        if state["reads"] < self.operation_reads:
             return {"name": name, "done": False}
         if state["error"]:
             return {"name": name, "done": True, "error": {"code": 3, "message": state["error"]}}
@@ -346,7 +343,7 @@ def serve(project):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     services = ("run", "logging", "artifactregistry", "storage")
     return server, {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{it.upper()}": f"{address}/{it}/" for it in services}

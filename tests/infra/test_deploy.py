@@ -79,9 +79,10 @@ class Cloud(Project):
             self.tags[image, version] = "sha256:" + f"{len(self.tags) + 1:064x}"
         else:
             newest = {image: f"{REPOSITORY}/{image}@{digest}" for (image, _), digest in self.tags.items()}
-            self.create_pool(GPU, newest["worker"])
-            self.create_pool(CPU, newest["worker"])
-            for name in SERVICES:
+            existing = {name.rsplit("/", 1)[-1] for name in self.resources}
+            for name in {GPU, CPU} - existing:
+                self.create_pool(name, newest["worker"])
+            for name in set(SERVICES) - existing:
                 self.create_service(name, newest["services"])
         return {}
 
@@ -144,6 +145,7 @@ class Scripts(unittest.TestCase):
             (self.bin / name).write_text(text)
             (self.bin / name).chmod(0o755)
         self.cloud = Cloud()
+        self.cloud.operation_reads = 1  # each further one is waited for
         server, self.endpoints = serve(self.cloud)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
@@ -267,6 +269,20 @@ class Scripts(unittest.TestCase):
         self.cloud.buckets["states"]["versioning"] = {"enabled": False}
         self.done("init")
         self.assertEqual(self.cloud.buckets["states"]["versioning"], {"enabled": True})
+
+    def test_a_folder_that_was_used_for_another_region_gets_its_own_state(self):
+        self.with_variables()
+        for root, prefix in (("global", "clipfleet-global"), ("region", "clipfleet-us-east4")):
+            state = self.tree / "infra" / root / ".terraform" / "terraform.tfstate"
+            state.parent.mkdir()
+            config = {"bucket": "states", "prefix": prefix}
+            state.write_text(json.dumps({"version": 3, "backend": {"type": "gcs", "config": config}}))
+        self.cloud.tags = {("worker", "v1"): DIGEST, ("services", "v1"): DIGEST}
+        self.cloud._control("POST", "create", {}, {})
+        told, called = self.call("deploy", "apply", APPROVE="no")
+        self.assertEqual(told.returncode, 0, told.stderr)
+        self.assertEqual([call for call in called if " init " in call and "/infra/global " in call], [])
+        self.place(called, "/infra/region init .*-reconfigure .*bucket=states .*prefix=clipfleet-europe-west4")
 
     def test_init_does_not_use_somebody_elses_bucket(self):
         self.with_variables()

@@ -71,6 +71,7 @@ class LocalTerraform:
 
     def __init__(self, project):
         self.project = project
+        self.pools = (GPU, CPU)
         self.services = SERVICES
         self.applied = []
 
@@ -85,7 +86,7 @@ class LocalTerraform:
         if root != "region":
             return
         existing = {name.rsplit("/", 1)[-1] for name in self.project.resources}
-        for name in {GPU, CPU} - existing:
+        for name in set(self.pools) - existing:
             self.project.create_pool(name, variables["worker_image"])
         for name in set(self.services) - existing:
             self.project.create_service(name, variables["services_image"])
@@ -257,6 +258,17 @@ class Releases(ReleaseCase):
         self.assertEqual(self.project.service_image("clipfleet-scaler"), image("services", "v2"))
         self.done("rollback")
         self.assertEqual(self.project.service_image("clipfleet-scaler"), image("services", "v1"))
+
+    def test_a_region_without_gpus_has_the_cpu_pool_only(self):
+        with self.variables.open("a") as file:
+            file.write("l4_quota = 0\n")
+        self.terraform.pools = (CPU,)
+        self.done("release", version="v1")
+        self.done("release", version="v2")
+        self.assertEqual(len(self.terraform.applied), 1)
+        self.assertEqual(self.project.running_images(CPU), {image("worker", "v2"): 100})
+        self.done("rollback")
+        self.assertEqual(self.project.running_images(CPU), {image("worker", "v1"): 100})
 
     def test_a_service_that_terraform_did_not_get_to_create_is_created(self):
         self.terraform.services = ()
