@@ -11,7 +11,7 @@
 | `rollout` | release, promote, roll back: what changes in which order |
 | `outcomes` | how clips ended on a revision, from the log |
 | `verdict` | whether a canary is promoted or rolled back: a function without effects |
-| `watch` | asks for outcomes until there is a verdict, or a person decides |
+| `watch` | polls outcomes until there is a verdict, or a person decides |
 | `images` | builds and pushes what the registry does not have yet |
 | `terraform` | plan, approval, and apply of the approved changes |
 | `bootstrap` | a project's first steps: APIs, the bucket of Terraform's state, the first apply |

@@ -188,7 +188,7 @@ def current_images(deployment):
     pools = deployment.rollout.read_pools()
     services = [existing(deployment.cloud.service, name) for name in SERVICES]
     services = [service.image for service in services if service]
-    # A region without services has still heard of their image, by its release.
+    # A region without services still has their image in the records of its pools.
     services += [pool.record.services_image for pool in pools.values() if pool.record and pool.record.services_image]
     if not pools or not services:
         raise Failure("nothing is deployed in this region yet", "deploy/deploy.sh release, which creates it")
@@ -213,8 +213,8 @@ def bounds(options):
 
 
 def operator():
-    told = subprocess.run(["gcloud", "config", "get-value", "account"], capture_output=True, text=True)
-    return told.stdout.strip() or "unknown"
+    result = subprocess.run(["gcloud", "config", "get-value", "account"], capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
 
 
 def ask(question):
@@ -270,7 +270,7 @@ def add_bounds(added):
     bound("max-excess", positive(float), default.max_excess * 100, "percent by which the canary may be worse")
     bound("min-minutes", positive(float), default.min_minutes, "minutes before a promotion")
     bound("max-minutes", positive(float), default.max_minutes, "minutes before the deadline")
-    bound("poll-seconds", positive(float), 30, "seconds between two looks at the log")
+    bound("poll-seconds", positive(float), 30, "seconds between two polls of the log")
     bound("at-deadline", at_deadline, default.at_deadline, "without a verdict until then: rollback, promote or keep")
 
 

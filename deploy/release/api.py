@@ -32,7 +32,7 @@ class Conflict(Failure):
 
 
 class Unavailable(Failure):
-    """The service did not answer, however often it was asked."""
+    """The service did not answer, in any of the attempts."""
 
 
 class Api:
@@ -58,14 +58,14 @@ class Api:
                 self.clock.sleep(2 ** (attempt - 1))
 
     def _send(self, method, url, body):
-        status, said = self._request(method, url, body)
+        status, answer = self._request(method, url, body)
         if status == 401:
             # A token lives for an hour, and a canary may be watched for longer.
             self._token = None
-            status, said = self._request(method, url, body)
+            status, answer = self._request(method, url, body)
         if status >= 400:
-            raise failure(f"{method} {url}", status, said)
-        return json.loads(said or "{}")
+            raise failure(f"{method} {url}", status, answer)
+        return json.loads(answer or "{}")
 
     def _request(self, method, url, body):
         """(HTTP status, text of the answer)"""
@@ -74,8 +74,8 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
         except OSError as error:
@@ -88,19 +88,19 @@ def endpoint(service):
 
 
 def gcloud_token():
-    told = subprocess.run(["gcloud", "auth", "print-access-token"], capture_output=True, text=True)
-    if told.returncode:
-        raise Denied(f"gcloud has no access token: {told.stderr.strip()}", "gcloud auth login")
-    return told.stdout.strip()
+    result = subprocess.run(["gcloud", "auth", "print-access-token"], capture_output=True, text=True)
+    if result.returncode:
+        raise Denied(f"gcloud has no access token: {result.stderr.strip()}", "gcloud auth login")
+    return result.stdout.strip()
 
 
-def failure(call, status, said):
+def failure(call, status, answer):
     """The error of an HTTP status, with the service's own words."""
     try:
-        said = json.loads(said)["error"]["message"]
+        answer = json.loads(answer)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         pass
-    text = f"failed to {call}: {status} {said}"
+    text = f"failed to {call}: {status} {answer}"
     if status == 404:
         return NotFound(text, "check project, region and name")
     if status in (401, 403):

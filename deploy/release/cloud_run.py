@@ -73,7 +73,7 @@ class CloudRun:
 
     def _change(self, read, name, decide):
         """The resource after a change. `decide` gets the resource as it is now and returns a `Change`, or None if
-        there is nothing to do. It is asked again when another writer was faster, so it decides on what is true."""
+        there is nothing to do. It is called again when another writer was faster, so it decides on what is true."""
         for attempt in range(1, MAX_CONFLICTS + 1):
             resource = read()
             change = decide(resource)

@@ -81,14 +81,14 @@ def digest(api, repository, image, version):
 
 
 def git(*arguments):
-    told = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    if told.returncode:
-        raise Failure(f"git {arguments[0]} failed: {told.stderr.strip()}", "release from a git checkout")
-    return told.stdout.strip()
+    result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    if result.returncode:
+        raise Failure(f"git {arguments[0]} failed: {result.stderr.strip()}", "release from a git checkout")
+    return result.stdout.strip()
 
 
 def run(*command, environment=None):
     # Output of builds is for the operator, and stdout is for results.
-    told = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=2)
-    if told.returncode:
+    result = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=2)
+    if result.returncode:
         raise Failure(f"{' '.join(command[:3])} failed", "see its output above")

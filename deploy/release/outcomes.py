@@ -47,7 +47,7 @@ class OutcomeLog:
 
     def read(self):
         """{revision: Outcomes} of all entries so far."""
-        asked = self.clock.now()
+        started = self.clock.now()
         body = {
             "resourceNames": [f"projects/{self.project}"],
             "filter": f'timestamp>="{timestamp(self.next)}" AND {self.filter}',
@@ -61,7 +61,7 @@ class OutcomeLog:
             if not answer.get("nextPageToken"):
                 break
             body["pageToken"] = answer["nextPageToken"]
-        self.next = max(self.since, asked - MAX_DELAY)
+        self.next = max(self.since, started - MAX_DELAY)
         return {revision: count(clips.values()) for revision, clips in self.clips.items()}
 
     def _add(self, entry):

@@ -108,7 +108,7 @@ class Pool(Resource):
         found = sorted(revision for revision, percent in shares.items() if percent == largest)
         if len(found) > 1:
             raise Failure(
-                f"{self.name} runs {' and '.join(found)} on equal shares, so which one is stable cannot be told",
+                f"{self.name} runs {' and '.join(found)} on equal shares, so it is unknown which one is stable",
                 f"gcloud run worker-pools update-instance-split {self.name} --to-revisions=REVISION=100",
             )
         return found[0]

@@ -99,19 +99,23 @@ class Rollout:
         pool = self.cloud.change_pool(name, decide)
         if pool.record.phase != PREPARED:
             return
-        revision = pool.latest_created
-        image = self.cloud.revision_image(name, revision)
-        if image != release.worker_image:
-            raise Failure(
-                f"{revision}, the newest revision of {name}, has the image {image} and not {release.worker_image}: "
-                "somebody else changes the pool",
-                "agree on who releases, then run it again",
-            )
+        revision = self._new_revision(pool, release)
         complaint = self.cloud.revision_complaint(name, revision)
         if complaint:
             remedy = "correct what the message names, then release again"
             raise ChangeFailed(f"{revision} does not start: {complaint}", remedy)
         self.log(f"{name}: {revision} of {release.version} is prepared, {pool.running()} runs")
+
+    def _new_revision(self, pool, release):
+        """The revision that was prepared: the newest one, unless somebody else has made another."""
+        image = self.cloud.revision_image(pool.name, pool.latest_created)
+        if image != release.worker_image:
+            raise Failure(
+                f"{pool.latest_created}, the newest revision of {pool.name}, has the image {image} and not "
+                f"{release.worker_image}: somebody else changes the pool",
+                "agree on who releases, then run it again",
+            )
+        return pool.latest_created
 
     def _does_not_start(self, pool, record):
         """Whether the revision that an earlier run prepared has failed."""
@@ -163,19 +167,19 @@ class Rollout:
 
     def start_canary(self, release, shares):
         for name, percent in shares.items():
-            self._split(name, release.version, CANARY, percent)
+            self._split(name, release, CANARY, percent)
             self.log(f"{name}: {percent} % of the instances run {release.version}")
 
-    def _split(self, name, version, phase, percent):
+    def _split(self, name, release, phase, percent):
         """Gives the new revision a share of the instances."""
 
         def decide(pool):
             record = pool.record
-            if not record or record.version != version or record.phase == ROLLED_BACK:
-                raise superseded(name, version, record)
+            if not record or record.version != release.version or record.phase == ROLLED_BACK:
+                raise superseded(name, release.version, record)
             if record.phase == RELEASED or (record.phase, record.percent) == (phase, percent):
                 return None
-            revision = record.revision or pool.latest_created
+            revision = record.revision or self._new_revision(pool, release)
             new = record.replace(
                 phase=phase, revision=revision, percent=percent if phase == CANARY else 0,
                 since=self._now(), by=self.operator,
@@ -192,7 +196,7 @@ class Rollout:
 
     def finish_pools(self, release):
         for name in self.read_pools():
-            self._split(name, release.version, RELEASED, 100)
+            self._split(name, release, RELEASED, 100)
             self.log(f"{name}: all instances run {release.version}")
 
     def finish_services(self, release):

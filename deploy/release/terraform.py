@@ -46,8 +46,8 @@ class Terraform:
         return json.loads(file.read_text())["backend"]["config"] if file.is_file() else {}
 
     def output(self, root, name):
-        told = self._run(root, "output", "-raw", name, capture=True)
-        return told.strip()
+        result = self._run(root, "output", "-raw", name, capture=True)
+        return result.strip()
 
     def apply(self, root, **variables):
         """Plans, asks, plans again, and applies if both plans change the same."""
@@ -76,10 +76,10 @@ class Terraform:
 
     def _run(self, root, *arguments, capture=False):
         command = ["terraform", f"-chdir={self.settings.root(root)}", *arguments]
-        told = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True)
-        if told.returncode:
+        result = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True)
+        if result.returncode:
             raise Failure(f"terraform {arguments[0]} of infra/{root} failed", "see its output above")
-        return told.stdout if capture else ""
+        return result.stdout if capture else ""
 
 
 def changes(plan):

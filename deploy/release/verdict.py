@@ -61,7 +61,7 @@ def judge(canary, stable, minutes, bounds):
     """
     known = stable.clips >= bounds.min_clips
     excess = canary.failed_share - stable.failed_share
-    said = (
+    summary = (
         f"{canary.failed} of {canary.clips} clips failed on the canary, "
         f"{stable.failed} of {stable.clips} on the stable revision"
     )
@@ -69,7 +69,7 @@ def judge(canary, stable, minutes, bounds):
     # With little to compare with, the absolute bound must be exceeded, too.
     worse = excess > bounds.max_excess and (known or canary.failed_share > bounds.max_failed_share)
     if canary.failed >= bounds.min_failures and worse:
-        return Verdict(ROLL_BACK, said)
+        return Verdict(ROLL_BACK, summary)
     rejects_more = known and canary.rejected_share - stable.rejected_share > bounds.max_rejected_excess
     if canary.rejected >= bounds.min_failures and canary.clips >= bounds.min_clips and rejects_more:
         return Verdict(
@@ -81,14 +81,14 @@ def judge(canary, stable, minutes, bounds):
     enough = canary.clips >= bounds.min_clips
     good = not worse and not rejects_more and canary.failed_share <= bounds.max_failed_share
     if enough and good and minutes >= bounds.min_minutes:
-        return Verdict(PROMOTE, said)
+        return Verdict(PROMOTE, summary)
     if minutes >= bounds.max_minutes:
-        return Verdict(bounds.at_deadline, f"no verdict after {bounds.max_minutes:g} minutes: {said}")
+        return Verdict(bounds.at_deadline, f"no verdict after {bounds.max_minutes:g} minutes: {summary}")
     if not enough:
-        return Verdict(WAIT, f"{said}; a verdict needs {bounds.min_clips} clips on the canary")
+        return Verdict(WAIT, f"{summary}; a verdict needs {bounds.min_clips} clips on the canary")
     if not good:
-        return Verdict(WAIT, f"{said}; too many to promote, and not clearly the canary's fault")
-    return Verdict(WAIT, f"{said}; promoted after {bounds.min_minutes:g} minutes")
+        return Verdict(WAIT, f"{summary}; too many to promote, and not clearly the canary's fault")
+    return Verdict(WAIT, f"{summary}; promoted after {bounds.min_minutes:g} minutes")
 
 
 def combine(verdicts):

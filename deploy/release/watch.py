@@ -37,7 +37,7 @@ class Watch:
     def run(self, version):
         """The verdict on the canary of a version."""
         trials, since = self._start(version)
-        said = None
+        logged = None
         while True:
             pools = self.rollout.read_pools()
             override = overridden(trials, pools, version)
@@ -53,9 +53,9 @@ class Watch:
                     verdict = Verdict(self.bounds.at_deadline, f"no outcomes can be read: {error.message}")
             if verdict.decision != WAIT:
                 return verdict
-            if verdict.reason != said:
-                said = verdict.reason
-                self.log(f"{minutes:.0f} min: {said}")
+            if verdict.reason != logged:
+                logged = verdict.reason
+                self.log(f"{minutes:.0f} min: {logged}")
             self.clock.sleep(self.poll_seconds)
 
     def _start(self, version):

@@ -303,6 +303,22 @@ class Releases(ReleaseCase):
         self.done("rollback")
         self.runs("v1")
 
+    def test_a_revision_that_somebody_else_made_meanwhile_gets_no_instance(self):
+        self.deployed("v1")
+        others = []
+
+        def before(method, path):
+            # Between the revision and its instances.
+            if method == "PATCH" and path.endswith(CPU) and not others:
+                raw = self.project.pool(GPU)
+                raw["template"]["containers"][0]["image"] = image("worker", "other")
+                others.append(self.project._written(raw, new_revision=True))
+
+        self.project.before = before
+        self.fails("release", version="v2")
+        self.assertIn("somebody else changes the pool", self.said)
+        self.assertEqual(self.project.running_images(GPU), {image("worker", "v1"): 100})
+
     def test_a_template_with_a_named_revision_is_no_obstacle(self):
         self.deployed("v1")
         name = next(iter(self.project.revision_images(GPU)))
