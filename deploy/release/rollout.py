@@ -21,8 +21,8 @@ from .record import CANARY, PREPARED, RELEASED, ROLLED_BACK, UNKNOWN_VERSION, Pr
 # In the order of a release. A region may have none of them.
 SERVICES = ("clipfleet-status", "clipfleet-scaler", "clipfleet-dispatcher")
 
-# Google: "the number of manual instances must be greater than the number of instance splits"
-# (run/docs/managing/workerpool-instance-splits-rollbacks). A canary has two splits.
+# A pool must have more instances than splits, by a translation of Google's page on instance splits
+# (run/docs/managing/workerpool-instance-splits-rollbacks; the English page was not found to say it). A canary has two.
 MIN_CANARY_INSTANCES = 3
 
 
