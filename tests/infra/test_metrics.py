@@ -1,5 +1,5 @@
 """Every role as a process of its own that has worked: its `/metrics` against Prometheus's own linter, and the lines that
-it logged against the filters of infra/metrics.tf."""
+it logged against the filters of infra/global/metrics.tf."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from log_filter import matches
-from terraform import IMAGES, ROOT, TOOLS, Workspace, resources
+from terraform import ROOT, TOOLS, Workspace, resources
 
 PROGRAM = os.environ["CLIPFLEET"]
 TIMEOUT_SECONDS = 120  # seconds, for anything
@@ -24,9 +24,9 @@ TIMEOUT_SECONDS = 120  # seconds, for anything
 def setUpModule():
     global counted
     with tempfile.TemporaryDirectory() as folder:
-        plan, complaint = Workspace(folder).plan(**IMAGES)
+        plan, complaint = Workspace(folder, "global").plan()
     assert plan, complaint
-    # The metrics that are counted from log lines, by their names in infra/metrics.tf.
+    # The metrics that are counted from log lines, by their names in infra/global/metrics.tf.
     metrics = resources(plan, "google_logging_metric").values()
     counted = {it["name"].removeprefix("clipfleet/"): it for it in metrics}
 

@@ -5,7 +5,7 @@
 Hand-written checks are in `firestore_checks.py` and `firestore_listen.py`, generated ones, from a seed, in
 `firestore_generated.py`. A difference fails unless `firestore_differences.py` lists it with its reason, and a listed
 difference that no longer differs fails, too.
-Without --theirs, Google's emulator is started. It is also started again with the rules of `infra/firestore.rules`.
+Without --theirs, Google's emulator is started. It is also started again with the rules of `infra/global/firestore.rules`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Tests the rules of `infra/firestore.rules` on Google's emulator.
+"""Tests the rules of `infra/global/firestore.rules` on Google's emulator.
 
 Our emulator has no rules, so these are not comparisons: each request has its expected status.
 """
@@ -11,7 +11,7 @@ import pathlib
 import emulators
 from firestore_peer import Peer, encoded
 
-RULES = pathlib.Path(__file__).resolve().parent.parent.parent / "infra/firestore.rules"
+RULES = pathlib.Path(__file__).resolve().parent.parent.parent / "infra/global/firestore.rules"
 PROJECT = "rules"
 GRANTED, REFUSED = http.client.OK, http.client.FORBIDDEN
 OWNER, STRANGER, ANONYMOUS = "owner", "stranger", None

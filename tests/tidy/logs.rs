@@ -1,5 +1,5 @@
-//! What a log line says is its text: Cloud Logging knows it as `message`, and infra/metrics.tf counts by it. A field of
-//! that name would replace it.
+//! What a log line says is its text: Cloud Logging knows it as `message`, and infra/global/metrics.tf counts by it.
+//! A field of that name would replace it.
 
 use super::{root, shipped, sources};
 

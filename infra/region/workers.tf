@@ -20,7 +20,7 @@ locals {
 }
 
 resource "google_cloud_run_v2_worker_pool" "worker" {
-  for_each = { for name, pool in local.pools : name => pool if local.deployed == 1 }
+  for_each = local.pools
 
   name                = "clipfleet-worker-${each.key}"
   location            = var.region
@@ -33,7 +33,7 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
   }
 
   template {
-    service_account = google_service_account.role["worker"].email
+    service_account = local.email["worker"]
     # The outage of a zone delays clips by a minute and loses no batch. Redundancy costs half as much again, and has its
     # own quota.
     gpu_zonal_redundancy_disabled = each.value.accelerator ? true : null
@@ -108,31 +108,15 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
       client_version,
     ]
   }
-
-  depends_on = [
-    google_project_iam_member.database,
-    google_pubsub_subscription_iam_member.reader,
-    google_pubsub_topic_iam_member.publisher,
-    google_storage_bucket_iam_member.worker_results,
-  ]
 }
 
-# Setting the count changes the pool, and changing a pool requires permission to act as its service account.
 resource "google_cloud_run_v2_worker_pool_iam_member" "operator" {
   for_each = {
-    for pair in setproduct(keys(local.pools), var.operators) : "${pair[0]} ${pair[1]}" => { pool = pair[0], member = pair[1] } if local.deployed == 1
+    for pair in setproduct(keys(local.pools), var.operators) : "${pair[0]} ${pair[1]}" => { pool = pair[0], member = pair[1] }
   }
 
   name     = google_cloud_run_v2_worker_pool.worker[each.value.pool].name
   location = var.region
   role     = "roles/run.developer"
   member   = each.value.member
-}
-
-resource "google_service_account_iam_member" "operator_acts_as_worker" {
-  for_each = var.operators
-
-  service_account_id = google_service_account.role["worker"].name
-  role               = "roles/iam.serviceAccountUser"
-  member             = each.value
 }

@@ -4,8 +4,9 @@
 locals {
   services = {
     dispatcher = {
+      description = "Accepts batches, publishes jobs"
       environment = {
-        CLIPFLEET_DEFAULT_BUCKET  = google_storage_bucket.results.name
+        CLIPFLEET_DEFAULT_BUCKET  = local.results_bucket
         CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
       }
       # Several instances may pull at once, so a second one takes over immediately when Cloud Run moves the first.
@@ -14,6 +15,7 @@ locals {
       memory        = "512Mi"
     }
     status = {
+      description = "Folds events into documents"
       environment = {
         CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
       }
@@ -24,6 +26,7 @@ locals {
       memory        = "1Gi"
     }
     scaler = {
+      description = "Sets the size of a worker pool"
       environment = {
         CLIPFLEET_SCALER_POOL                   = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
         CLIPFLEET_SCALER_MAX                    = tostring(var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
@@ -47,18 +50,18 @@ locals {
 
 resource "google_cloud_run_v2_service" "role" {
   for_each = {
-    for role, service in local.services : role => service if local.deployed == 1 && contains(keys(local.roles), role)
+    for role, service in local.services : role => service if contains(var.services, role)
   }
 
   name                = "clipfleet-${each.key}"
   location            = var.region
-  description         = local.roles[each.key]
+  description         = each.value.description
   deletion_protection = var.deletion_protection
   # IAM authenticates callers. Cloud Functions call the dispatcher from outside the network; no client calls status.
   ingress = each.key == "dispatcher" ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
   template {
-    service_account                  = google_service_account.role[each.key].email
+    service_account                  = local.email[each.key]
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     timeout                          = "60s"
     max_instance_request_concurrency = 80
@@ -121,16 +124,10 @@ resource "google_cloud_run_v2_service" "role" {
   lifecycle {
     ignore_changes = [traffic, client, client_version]
   }
-
-  depends_on = [
-    google_project_iam_member.database,
-    google_pubsub_subscription_iam_member.reader,
-    google_pubsub_topic_iam_member.publisher,
-  ]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for key, invoker in local.invokers : key => invoker if local.deployed == 1 }
+  for_each = { for key, invoker in local.invokers : key => invoker if contains(var.services, invoker.service) }
 
   name     = google_cloud_run_v2_service.role[each.value.service].name
   location = var.region

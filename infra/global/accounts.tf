@@ -54,3 +54,21 @@ resource "google_service_account_iam_member" "worker_signs" {
   role               = "roles/iam.serviceAccountTokenCreator"
   member             = local.account["worker"]
 }
+
+# Setting the count of a pool changes the pool, and changing a pool requires permission to act as its service account.
+# The permission to change the pool itself is bound on the pool, in ../region.
+resource "google_service_account_iam_member" "operator_acts_as_worker" {
+  for_each = var.operators
+
+  service_account_id = google_service_account.role["worker"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}
+
+resource "google_service_account_iam_member" "scaler_acts_as_worker" {
+  count = var.scaler_enabled ? 1 : 0
+
+  service_account_id = google_service_account.role["worker"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = local.account["scaler"]
+}

@@ -9,7 +9,7 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region of all resources. It must offer L4 on Cloud Run."
+  description = "Region of the pools and services. It must offer L4 on Cloud Run."
   type        = string
   default     = "europe-west4"
 
@@ -20,53 +20,39 @@ variable "region" {
   }
 }
 
-variable "firestore_location" {
-  description = "Location of the Firestore database. It cannot be changed later. Null: the region."
-  type        = string
-  default     = null
-}
+variable "services" {
+  description = "Services to run in this region. A second region needs at most the scaler, because the dispatcher and status service of the first one serve it, too."
+  type        = set(string)
+  default     = ["dispatcher", "status", "scaler"]
 
-variable "create_database" {
-  description = "Whether to create the (default) database. Set to false if the product already has one: then only indexes and TTL are added to it."
-  type        = bool
-  default     = true
-}
-
-variable "release_firestore_rules" {
-  description = "Whether to release firestore.rules as the rules of the database. A database has one ruleset: if the product has its own, merge the file into it by hand and leave this false."
-  type        = bool
-  default     = false
+  validation {
+    condition     = length(setsubtract(var.services, ["dispatcher", "status", "scaler"])) == 0
+    error_message = "Services are dispatcher, status and scaler."
+  }
 }
 
 variable "services_image" {
-  description = "Image of dispatcher, status and scaler, by digest. Null: services and pools are not created yet (first apply, before any image was pushed)."
+  description = "Image of dispatcher, status and scaler, by digest."
   type        = string
-  default     = null
 
   validation {
-    condition     = var.services_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.services_image))
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.services_image))
     error_message = "An image must be named by digest (NAME@sha256:...), because a tag may point to another image between plan and start."
   }
 }
 
 variable "worker_image" {
-  description = "Image of the workers, by digest. Null: same as for services_image."
+  description = "Image of the workers, by digest."
   type        = string
-  default     = null
 
   validation {
-    condition     = var.worker_image == null || can(regex("@sha256:[0-9a-f]{64}$", var.worker_image))
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.worker_image))
     error_message = "An image must be named by digest (NAME@sha256:...), because a tag may point to another image between plan and start."
-  }
-
-  validation {
-    condition     = (var.worker_image == null) == (var.services_image == null)
-    error_message = "Set both images or neither: all roles must be deployed from one build."
   }
 }
 
 variable "source_buckets" {
-  description = "Existing buckets that hold sources. Workers and dispatcher get read access; nothing else about the buckets is managed here."
+  description = "Buckets that the dispatcher accepts sources from: the same as in ../global, which grants the access."
   type        = set(string)
   default     = []
 
@@ -77,21 +63,9 @@ variable "source_buckets" {
 }
 
 variable "results_bucket" {
-  description = "Name of the bucket of results, which is created here. Null: PROJECT-clips."
+  description = "Name of the bucket of results, as in ../global. Null: PROJECT-clips."
   type        = string
   default     = null
-}
-
-variable "results_retention_days" {
-  description = "Days after which results are deleted. Null: never."
-  type        = number
-  default     = null
-
-  # A status document is kept for 30 days and names its result.
-  validation {
-    condition     = var.results_retention_days == null || try(var.results_retention_days >= 30, false)
-    error_message = "Results must be kept at least as long as the documents that name them: 30 days."
-  }
 }
 
 variable "legacy_mirror" {
@@ -100,19 +74,8 @@ variable "legacy_mirror" {
   default     = false
 }
 
-variable "browser_origins" {
-  description = "Origins of pages that play or download results."
-  type        = list(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for origin in var.browser_origins : can(regex("^https://[^/*]+$|^http://localhost(:[0-9]+)?$", origin))])
-    error_message = "An origin is https://HOST or http://localhost:PORT, without path or asterisk."
-  }
-}
-
 variable "requesters" {
-  description = "Members that may request exports, by topic or HTTP: the accounts of Cloud Functions, for example serviceAccount:web@PROJECT.iam.gserviceaccount.com."
+  description = "Members that may request exports over HTTP: the same as in ../global."
   type        = set(string)
   default     = []
 
@@ -123,7 +86,7 @@ variable "requesters" {
 }
 
 variable "operators" {
-  description = "Members that may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools."
+  description = "Members that may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools: the same as in ../global."
   type        = set(string)
   default     = []
 
@@ -205,12 +168,6 @@ variable "cpu_worker" {
   }
 }
 
-variable "scaler_enabled" {
-  description = "Whether to create the service, account and subscription of the scaler. Without it, operators set the sizes of the pools."
-  type        = bool
-  default     = true
-}
-
 variable "scaler" {
   description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is l4_quota, or max_cpu_instances for the CPU pool."
   type = object({
@@ -235,7 +192,7 @@ variable "scaler" {
   }
 
   validation {
-    condition     = var.scaler.pool == "cpu" || !var.scaler_enabled || var.l4_quota >= 1
+    condition     = var.scaler.pool == "cpu" || !contains(var.services, "scaler") || var.l4_quota >= 1
     error_message = "The GPU pool needs an l4_quota of at least one; without any, scale the CPU pool."
   }
 
@@ -270,68 +227,8 @@ variable "traces" {
   }
 }
 
-variable "notification_emails" {
-  description = "Recipients of alerts and budget notifications."
-  type        = set(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for address in var.notification_emails : can(regex("^[^@ ]+@[^@ ]+$", address))])
-    error_message = "Use e-mail addresses."
-  }
-}
-
-variable "notification_channels" {
-  description = "Full names of further notification channels. Create pagers by hand, because they hold secrets."
-  type        = set(string)
-  default     = []
-}
-
-variable "runbook_url" {
-  description = "Address of deploy/runbook.md, as operators can read it. Alerts link to its sections."
-  type        = string
-
-  validation {
-    condition     = can(regex("^https://[^#]+$", var.runbook_url))
-    error_message = "Use an https address without fragment."
-  }
-}
-
-variable "queue_age_alert_minutes" {
-  description = "Age of the oldest unfinished clip job at which an alert fires. It includes waiting and encoding, so it must be well above the duration of the longest usual batch."
-  type        = number
-  default     = 30
-
-  validation {
-    condition     = var.queue_age_alert_minutes >= 5 && var.queue_age_alert_minutes <= 1440
-    error_message = "Use 5 to 1440 minutes (one day)."
-  }
-}
-
-variable "billing_account" {
-  description = "Billing account in which to create the budget. Null: no budget."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
-    error_message = "A billing account looks like 012345-6789AB-CDEF01."
-  }
-}
-
-variable "monthly_budget" {
-  description = "Monthly budget, in whole units of the billing account's currency. One L4 worker that never stops costs about 830 USD."
-  type        = number
-  default     = 1000
-
-  validation {
-    condition     = var.monthly_budget > 0 && floor(var.monthly_budget) == var.monthly_budget
-    error_message = "Use a whole number above 0."
-  }
-}
-
 variable "deletion_protection" {
-  description = "Whether the database, the bucket of results, the services and the pools are protected from `terraform destroy`."
+  description = "Whether the services and the pools are protected from `terraform destroy`."
   type        = bool
   default     = true
 }

@@ -1,4 +1,4 @@
-# Values that several files use, and the APIs that all resources need.
+# The APIs that all resources need, those of ../region included.
 
 data "google_project" "this" {
   project_id = var.project
@@ -19,17 +19,6 @@ locals {
     "run.googleapis.com",
     "storage.googleapis.com",
   ])
-
-  deployed = var.services_image != null && var.worker_image != null ? 1 : 0
-
-  # Settings of every role; see `clipfleet ROLE --help`.
-  role_environment = merge({
-    GOOGLE_CLOUD_PROJECT = var.project
-    CLIPFLEET_LOG_FORMAT = "json" # log-based metrics and alerts read its fields
-    }, var.traces == null ? {} : {
-    OTEL_EXPORTER_OTLP_ENDPOINT = var.traces.endpoint
-    CLIPFLEET_TRACE_SHARE       = tostring(var.traces.share)
-  })
 }
 
 resource "google_project_service" "api" {

@@ -13,16 +13,6 @@ output "request_topic" {
   value       = google_pubsub_topic.this["export-requests"].id
 }
 
-output "dispatcher_url" {
-  description = "Address of the HTTP API. Callers send an ID token with this audience. Null before the images exist."
-  value       = one([for role, service in google_cloud_run_v2_service.role : service.uri if role == "dispatcher"])
-}
-
-output "worker_pools" {
-  description = "Names of the pools, for `gcloud run worker-pools update --instances`."
-  value       = { for name, pool in google_cloud_run_v2_worker_pool.worker : name => pool.name }
-}
-
 output "service_accounts" {
   description = "Account of each role."
   value       = { for role, account in google_service_account.role : role => account.email }

@@ -1,0 +1,167 @@
+variable "project" {
+  description = "ID of the Google Cloud project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project ID has 6 to 30 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "region" {
+  description = "Region of the results, the images and, unless firestore_location differs, the database."
+  type        = string
+  default     = "europe-west4"
+}
+
+variable "firestore_location" {
+  description = "Location of the Firestore database. It cannot be changed later. Null: the region."
+  type        = string
+  default     = null
+}
+
+variable "create_database" {
+  description = "Whether to create the (default) database. Set to false if the product already has one: then only indexes and TTL are added to it."
+  type        = bool
+  default     = true
+}
+
+variable "release_firestore_rules" {
+  description = "Whether to release firestore.rules as the rules of the database. A database has one ruleset: if the product has its own, merge the file into it by hand and leave this false."
+  type        = bool
+  default     = false
+}
+
+variable "source_buckets" {
+  description = "Existing buckets that hold sources. Workers and dispatcher get read access; nothing else about the buckets is managed here."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for bucket in var.source_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", bucket))])
+    error_message = "Use bucket names without gs://."
+  }
+}
+
+variable "results_bucket" {
+  description = "Name of the bucket of results, which is created here. Null: PROJECT-clips."
+  type        = string
+  default     = null
+}
+
+variable "results_retention_days" {
+  description = "Days after which results are deleted. Null: never."
+  type        = number
+  default     = null
+
+  # A status document is kept for 30 days and names its result.
+  validation {
+    condition     = var.results_retention_days == null || try(var.results_retention_days >= 30, false)
+    error_message = "Results must be kept at least as long as the documents that name them: 30 days."
+  }
+}
+
+variable "browser_origins" {
+  description = "Origins of pages that play or download results."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.browser_origins : can(regex("^https://[^/*]+$|^http://localhost(:[0-9]+)?$", origin))])
+    error_message = "An origin is https://HOST or http://localhost:PORT, without path or asterisk."
+  }
+}
+
+variable "requesters" {
+  description = "Members that may request exports, by topic: the accounts of Cloud Functions, for example serviceAccount:web@PROJECT.iam.gserviceaccount.com."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.requesters : can(regex("^(serviceAccount|group|user):", member))])
+    error_message = "A requester is serviceAccount:..., group:... or user:...; never allUsers."
+  }
+}
+
+variable "operators" {
+  description = "Members that may act as the worker's account, which setting the size of a pool requires. ../region grants them the rest."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.operators : can(regex("^(serviceAccount|group|user):", member))])
+    error_message = "An operator is serviceAccount:..., group:... or user:...; never allUsers."
+  }
+}
+
+variable "scaler_enabled" {
+  description = "Whether to create the account and subscription of the scaler. Without it, operators set the sizes of the pools."
+  type        = bool
+  default     = true
+}
+
+variable "notification_emails" {
+  description = "Recipients of alerts and budget notifications."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for address in var.notification_emails : can(regex("^[^@ ]+@[^@ ]+$", address))])
+    error_message = "Use e-mail addresses."
+  }
+}
+
+variable "notification_channels" {
+  description = "Full names of further notification channels. Create pagers by hand, because they hold secrets."
+  type        = set(string)
+  default     = []
+}
+
+variable "runbook_url" {
+  description = "Address of deploy/runbook.md, as operators can read it. Alerts link to its sections."
+  type        = string
+
+  validation {
+    condition     = can(regex("^https://[^#]+$", var.runbook_url))
+    error_message = "Use an https address without fragment."
+  }
+}
+
+variable "queue_age_alert_minutes" {
+  description = "Age of the oldest unfinished clip job at which an alert fires. It includes waiting and encoding, so it must be well above the duration of the longest usual batch."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.queue_age_alert_minutes >= 5 && var.queue_age_alert_minutes <= 1440
+    error_message = "Use 5 to 1440 minutes (one day)."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account in which to create the budget. Null: no budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "A billing account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "monthly_budget" {
+  description = "Monthly budget, in whole units of the billing account's currency. One L4 worker that never stops costs about 830 USD."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.monthly_budget > 0 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "Use a whole number above 0."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether the database and the bucket of results are protected from `terraform destroy`."
+  type        = bool
+  default     = true
+}

@@ -1,0 +1,14 @@
+# The permissions of the scaler: it sets the instance count of one pool. Its service is in services.tf, its subscription
+# and its account in ../global.
+
+# `run.developer` also allows changing the pool's image; no narrower role exists. It is bound on this one pool only.
+resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
+  for_each = {
+    for name, pool in local.pools : name => pool if contains(var.services, "scaler") && name == var.scaler.pool
+  }
+
+  name     = google_cloud_run_v2_worker_pool.worker[each.key].name
+  location = var.region
+  role     = "roles/run.developer"
+  member   = "serviceAccount:${local.email["scaler"]}"
+}

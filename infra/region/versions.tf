@@ -1,0 +1,24 @@
+terraform {
+  # Validation of a variable against other variables needs 1.9.
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source = "hashicorp/google"
+      # The first version with stable worker pools and all their scaling fields.
+      version = "~> 7.0"
+    }
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+  # Calls to the budget and quota APIs count against this project, not against the caller's own project.
+  user_project_override = true
+  billing_project       = var.project
+
+  default_labels = {
+    application = "clipfleet"
+  }
+}
