@@ -13,6 +13,8 @@ locals {
 
   account = { for role, account in google_service_account.role : role => account.member }
 
+  worker_account = "projects/${var.project}/serviceAccounts/${google_service_account.role["worker"].email}"
+
   # Access to documents. Workers only read whether their clip was cancelled or superseded.
   database_roles = merge(
     {
@@ -50,7 +52,7 @@ resource "google_project_iam_member" "database" {
 
 # Workers have no key files: they sign URLs by calling IAM as their own account.
 resource "google_service_account_iam_member" "worker_signs" {
-  service_account_id = google_service_account.role["worker"].name
+  service_account_id = local.worker_account
   role               = "roles/iam.serviceAccountTokenCreator"
   member             = local.account["worker"]
 }
@@ -60,7 +62,7 @@ resource "google_service_account_iam_member" "worker_signs" {
 resource "google_service_account_iam_member" "operator_acts_as_worker" {
   for_each = var.operators
 
-  service_account_id = google_service_account.role["worker"].name
+  service_account_id = local.worker_account
   role               = "roles/iam.serviceAccountUser"
   member             = each.value
 }
@@ -68,7 +70,7 @@ resource "google_service_account_iam_member" "operator_acts_as_worker" {
 resource "google_service_account_iam_member" "scaler_acts_as_worker" {
   count = var.scaler_enabled ? 1 : 0
 
-  service_account_id = google_service_account.role["worker"].name
+  service_account_id = local.worker_account
   role               = "roles/iam.serviceAccountUser"
   member             = local.account["scaler"]
 }

@@ -7,7 +7,7 @@ resource "google_billing_budget" "monthly" {
   display_name    = "Clipfleet"
 
   budget_filter {
-    projects = ["projects/${data.google_project.this.number}"]
+    projects = ["projects/${local.project_number}"]
   }
 
   amount {

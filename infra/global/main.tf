@@ -1,10 +1,10 @@
 # The APIs that all resources need, those of ../region included.
 
-data "google_project" "this" {
-  project_id = var.project
-}
-
 locals {
+  # Taken from that account's address, and not from a data source: the plan would have to read the project, which a
+  # project refuses whose Resource Manager API is off.
+  project_number = regex("^service-([0-9]+)@", google_project_service_identity.pubsub.email)[0]
+
   apis = toset([
     "artifactregistry.googleapis.com",
     "billingbudgets.googleapis.com",
@@ -26,4 +26,14 @@ resource "google_project_service" "api" {
 
   service            = each.value
   disable_on_destroy = false
+}
+
+# Pub/Sub's own account, which moves dead letters. In a new project it does not exist before its first use, and a
+# binding to an account that does not exist is refused.
+resource "google_project_service_identity" "pubsub" {
+  provider = google-beta
+
+  service = "pubsub.googleapis.com"
+
+  depends_on = [google_project_service.api]
 }

@@ -10,7 +10,7 @@ output "results_bucket" {
 
 output "request_topic" {
   description = "Topic to publish requests to."
-  value       = google_pubsub_topic.this["export-requests"].id
+  value       = "projects/${var.project}/topics/${google_pubsub_topic.this["export-requests"].name}"
 }
 
 output "service_accounts" {

@@ -47,7 +47,6 @@ locals {
     "worker to progress-events"     = { role = "worker", topic = "progress-events" }
   }
 
-  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 resource "google_pubsub_topic" "this" {
@@ -67,7 +66,7 @@ resource "google_pubsub_subscription" "this" {
   for_each = local.subscriptions
 
   name                 = each.key
-  topic                = google_pubsub_topic.this[each.value.topic].id
+  topic                = google_pubsub_topic.this[each.value.topic].name
   ack_deadline_seconds = each.value.ack_deadline
   # Seven days, so that an outage over a long weekend loses no clip.
   message_retention_duration = "604800s"
@@ -85,7 +84,7 @@ resource "google_pubsub_subscription" "this" {
   dynamic "dead_letter_policy" {
     for_each = each.value.dead_letter == null ? [] : [each.value.dead_letter]
     content {
-      dead_letter_topic     = google_pubsub_topic.this[dead_letter_policy.value].id
+      dead_letter_topic     = "projects/${var.project}/topics/${google_pubsub_topic.this[dead_letter_policy.value].name}"
       max_delivery_attempts = local.max_delivery_attempts
     }
   }
@@ -122,7 +121,7 @@ resource "google_pubsub_topic_iam_member" "dead_letter_agent" {
 
   topic  = google_pubsub_topic.this[each.value.dead_letter].name
   role   = "roles/pubsub.publisher"
-  member = local.pubsub_agent
+  member = google_project_service_identity.pubsub.member
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letter_agent" {
@@ -130,5 +129,5 @@ resource "google_pubsub_subscription_iam_member" "dead_letter_agent" {
 
   subscription = google_pubsub_subscription.this[each.key].name
   role         = "roles/pubsub.subscriber"
-  member       = local.pubsub_agent
+  member       = google_project_service_identity.pubsub.member
 }

@@ -8,6 +8,11 @@ terraform {
       # The first version with stable worker pools and all their scaling fields.
       version = "~> 7.0"
     }
+    # For google_project_service_identity.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = "~> 7.0"
+    }
   }
 }
 
@@ -21,4 +26,10 @@ provider "google" {
   default_labels = {
     application = "clipfleet"
   }
+}
+
+provider "google-beta" {
+  project               = var.project
+  user_project_override = true
+  billing_project       = var.project
 }

@@ -1,7 +1,8 @@
-"""A stand-in for Terraform's Google provider: it knows the schemas and plans what it is told, and reaches nothing.
+"""A stand-in for Terraform's Google providers: it has their schemas, checks and plans with them, and reaches nothing.
 
-With it `terraform validate` and `terraform plan` run in full (types, references, conditions of variables, for_each), without registry, account or
-network. It knows nothing of what Google's servers refuse.
+With it `terraform validate` and `terraform plan` run in full: types, references, conditions of variables, for_each. What
+Google's servers would fill in is unknown in a plan, as with the real provider, so that a configuration whose plan
+depends on it fails here, too. It cannot apply, and knows nothing of what Google's servers refuse.
 """
 
 import json
@@ -14,17 +15,15 @@ from tf.gen import tfplugin_pb2 as pb
 from tf.types import Unknown
 from tf.utils import read_dynamic_value, to_dynamic_value
 
-PROJECT_NUMBER = "123456789012"
 
-
-def to_block(schema, described=pb.Schema.Attribute):
+def to_block(schema):
     attributes = [
-        described(
+        pb.Schema.Attribute(
             name=name,
             type=json.dumps(it["type"]).encode(),
             required=it["required"],
-            optional=not it["required"] and not it.get("read_only", False),
-            computed=it["computed"] and not it["required"],
+            optional=it["optional"],
+            computed=it["computed"],
         )
         for name, it in schema["attributes"].items()
     ]
@@ -32,24 +31,57 @@ def to_block(schema, described=pb.Schema.Attribute):
         pb.Schema.NestedBlock(
             type_name=name,
             block=to_block(it["schema"]),
-            nesting=pb.Schema.NestedBlock.LIST,
+            nesting=getattr(pb.Schema.NestedBlock, it["nesting"]),
             min_items=1 if it["required"] else 0,
-            max_items=1 if it["single"] else 0,
+            max_items=1 if it["single"] and it["nesting"] != "SINGLE" else 0,
         )
         for name, it in schema["blocks"].items()
     ]
     return pb.Schema.Block(attributes=attributes, block_types=blocks)
 
 
-def known(kind, planned, project):
-    """What the real provider fills in from the name alone, so that plans show who may do what to which."""
-    if kind == "google_service_account":
-        email = f"{planned['account_id']}@{project}.iam.gserviceaccount.com"
-        name = f"projects/{project}/serviceAccounts/{email}"
-        return {"email": email, "member": f"serviceAccount:{email}", "name": name, "id": name}
-    if kind in ("google_pubsub_topic", "google_pubsub_subscription"):
-        return {"id": f"projects/{project}/{kind.removeprefix('google_pubsub_')}s/{planned['name']}"}
-    return {}
+def bodies(value):
+    """The bodies of a nested block, which is one body, or a list or set of them; none where they are unknown."""
+    return [body for body in (value if isinstance(value, list) else [value]) if isinstance(body, dict)]
+
+
+def complaints(schema, value, place):
+    """What the provider's own validation has against a body."""
+    for name, it in schema["attributes"].items():
+        given = value.get(name)
+        if given is None or given is Unknown:
+            continue
+        if not it["optional"] and not it["required"]:
+            yield f"{place}{name} can only be read"
+        elif it["values"] and isinstance(given, str) and given not in it["values"]:
+            yield f"{place}{name} is {given}: it must be one of {', '.join(it['values'])}"
+    for name, it in schema["blocks"].items():
+        for body in bodies(value.get(name)):
+            yield from complaints(it["schema"], body, f"{place}{name}.")
+
+
+def broken(rules, value):
+    """Rules on which attributes go together that a body breaks."""
+    for path, rule, names in rules:
+        inside = [value]
+        for step in path.split(".") if path else []:
+            inside = [body for outer in inside for body in bodies(outer.get(step))]
+        for body in inside:
+            given = [body[name] for name in names if body.get(name) is not None and body[name] != []]
+            count = len(given)
+            wrong = {"exactly one": count != 1, "at least one": count == 0, "at most one": count > 1}[rule]
+            if wrong and Unknown not in given:
+                yield f"{path or 'the resource'} needs {rule} of {', '.join(names)}"
+
+
+def plan(schema, value):
+    """Makes unknown what a configuration leaves to the server."""
+    for name, it in schema["attributes"].items():
+        if it["computed"] and value.get(name) is None:
+            value[name] = Unknown
+    for name, it in schema["blocks"].items():
+        for body in bodies(value.get(name)):
+            plan(it["schema"], body)
 
 
 class Servicer:
@@ -60,22 +92,14 @@ class Servicer:
     def GetMetadata(self, request, context):
         return pb.GetMetadata.Response(
             resources=[pb.GetMetadata.ResourceMetadata(type_name=name) for name in self.schemas["resources"]],
-            data_sources=[pb.GetMetadata.DataSourceMetadata(type_name="google_project")],
+            data_sources=[pb.GetMetadata.DataSourceMetadata(type_name=name) for name in self.schemas["sources"]],
         )
 
     def GetProviderSchema(self, request, context):
-        project = {
-            "attributes": {
-                "project_id": {"type": "string", "required": False, "computed": True},
-                "number": {"type": "string", "required": False, "computed": True, "read_only": True},
-                "id": {"type": "string", "required": False, "computed": True, "read_only": True},
-            },
-            "blocks": {},
-        }
         return pb.GetProviderSchema.Response(
             provider=pb.Schema(block=to_block(self.schemas["provider"])),
             resource_schemas={name: pb.Schema(block=to_block(it)) for name, it in self.schemas["resources"].items()},
-            data_source_schemas={"google_project": pb.Schema(block=to_block(project))},
+            data_source_schemas={name: pb.Schema(block=to_block(it)) for name, it in self.schemas["sources"].items()},
         )
 
     def ValidateProviderConfig(self, request, context):
@@ -83,12 +107,10 @@ class Servicer:
 
     def ValidateResourceConfig(self, request, context):
         config = read_dynamic_value(request.config)
-        attributes = self.schemas["resources"][request.type_name]["attributes"]
-        set_though = [name for name, it in attributes.items() if it.get("read_only") and config.get(name) is not None]
-        wrong = [
-            pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=f"{request.type_name}: {name} can only be read") for name in set_though
-        ]
-        return pb.ValidateResourceConfig.Response(diagnostics=wrong)
+        schema = self.schemas["resources"][request.type_name]
+        wrong = [*complaints(schema, config, ""), *broken(schema["rules"], config)]
+        found = [pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=f"{request.type_name}: {it}") for it in wrong]
+        return pb.ValidateResourceConfig.Response(diagnostics=found)
 
     def ValidateDataResourceConfig(self, request, context):
         return pb.ValidateDataResourceConfig.Response()
@@ -99,24 +121,21 @@ class Servicer:
 
     def PlanResourceChange(self, request, context):
         planned = read_dynamic_value(request.proposed_new_state)
-        attributes = self.schemas["resources"][request.type_name]["attributes"]
-        for name, value in known(request.type_name, planned, self.project).items():
-            planned[name] = value
-        for name, it in attributes.items():
-            if it["computed"] and planned.get(name) is None:
-                planned[name] = Unknown
+        schema = self.schemas["resources"][request.type_name]
+        # What the provider plans by itself: the default project, and an account's names, which follow from its id.
+        if "project" in schema["attributes"] and planned["project"] is None:
+            planned["project"] = self.project
+        if request.type_name == "google_service_account":
+            planned["email"] = f"{planned['account_id']}@{planned['project']}.iam.gserviceaccount.com"
+            planned["member"] = f"serviceAccount:{planned['email']}"
+        plan(schema, planned)
         return pb.PlanResourceChange.Response(planned_state=to_dynamic_value(planned), legacy_type_system=True)
-
-    def ReadDataSource(self, request, context):
-        asked = read_dynamic_value(request.config)
-        state = {"project_id": asked["project_id"], "number": PROJECT_NUMBER, "id": f"projects/{asked['project_id']}"}
-        return pb.ReadDataSource.Response(state=to_dynamic_value(state))
 
     def StopProvider(self, request, context):
         return pb.StopProvider.Response()
 
     def __getattr__(self, name):
-        # Applying, importing and the like: nothing here may ask for them.
+        # Applying, importing and reading: nothing here may ask for them.
         if name.startswith("_"):
             raise AttributeError(name)
 
@@ -127,7 +146,10 @@ class Servicer:
 
 
 if __name__ == "__main__":
+    which, *arguments = sys.argv[1:]
     with open(os.environ["INFRA_SCHEMAS"], encoding="utf-8") as file:
         schemas = json.load(file)
+    if which == "google-beta":
+        schemas = schemas | {"resources": schemas["beta"], "sources": {}}
     tf.provider.ProviderServicer = lambda provider: provider
-    tf.runner.run_provider(Servicer(schemas), sys.argv)
+    tf.runner.run_provider(Servicer(schemas), [sys.argv[0], *arguments])

@@ -1,133 +1,162 @@
-"""Resource schemas of Terraform's Google provider, read from the typings of @pulumi/gcp.
+"""Resource schemas of Terraform's Google provider, read from the bindings that CDK Terrain generates from them.
 
-The provider itself is to be had from Terraform's registry only. Pulumi's package is generated from the same schemas: what can be set, what has
-to be, of what type, and what can be read. Two things differ. Names are in camel case, and lists are in the plural there, so a list is known
-here by both forms; and a list in Terraform may be a set, which no check here depends on.
+The provider itself can only be fetched from Terraform's registry. Its bindings are in Python's package index, and keep
+what the provider declares: the names of attributes and blocks as Terraform spells them, what is required, optional or
+computed, lists apart from sets, single blocks apart from repeated ones, and the values of enums, which the generator
+copies from the descriptions.
+
+They do not keep which attributes exclude or need one another, so RULES has those of the resources that infra/ uses, and
+google-beta is a package of its own, so BETA has the one resource of it.
 """
 
+import io
 import re
-from functools import cache
-from pathlib import Path
+import tarfile
+import zipfile
 
-# Where Pulumi keeps what Terraform calls so.
-RESOURCES = {
-    "google_artifact_registry_repository": ("artifactregistry/repository", "Repository"),
-    "google_billing_budget": ("billing/budget", "Budget"),
-    "google_cloud_run_v2_service": ("cloudrunv2/service", "Service"),
-    "google_cloud_run_v2_service_iam_member": ("cloudrunv2/serviceIamMember", "ServiceIamMember"),
-    "google_cloud_run_v2_worker_pool": ("cloudrunv2/workerPool", "WorkerPool"),
-    "google_cloud_run_v2_worker_pool_iam_member": ("cloudrunv2/workerPoolIamMember", "WorkerPoolIamMember"),
-    "google_firebaserules_release": ("firebaserules/release", "Release"),
-    "google_firebaserules_ruleset": ("firebaserules/ruleset", "Ruleset"),
-    "google_firestore_database": ("firestore/database", "Database"),
-    "google_firestore_field": ("firestore/field", "Field"),
-    "google_firestore_index": ("firestore/index_", "Index"),
-    "google_logging_metric": ("logging/metric", "Metric"),
-    "google_monitoring_alert_policy": ("monitoring/alertPolicy", "AlertPolicy"),
-    "google_monitoring_dashboard": ("monitoring/dashboard", "Dashboard"),
-    "google_monitoring_notification_channel": ("monitoring/notificationChannel", "NotificationChannel"),
-    "google_project_iam_member": ("projects/iammember", "IAMMember"),
-    "google_project_service": ("projects/service", "Service"),
-    "google_pubsub_subscription": ("pubsub/subscription", "Subscription"),
-    "google_pubsub_subscription_iam_member": ("pubsub/subscriptionIAMMember", "SubscriptionIAMMember"),
-    "google_pubsub_topic": ("pubsub/topic", "Topic"),
-    "google_pubsub_topic_iam_member": ("pubsub/topicIAMMember", "TopicIAMMember"),
-    "google_service_account": ("serviceaccount/account", "Account"),
-    "google_service_account_iam_member": ("serviceaccount/iammember", "IAMMember"),
-    "google_storage_bucket": ("storage/bucket", "Bucket"),
-    "google_storage_bucket_iam_member": ("storage/bucketIAMMember", "BucketIAMMember"),
+# Attributes of which exactly one, or at least one, must be set where their block is. From the provider's source, 7.45.
+RULES = {
+    "google_billing_budget": [
+        ("all_updates_rule", "at least one", ["pubsub_topic", "monitoring_notification_channels"]),
+        ("budget_filter", "at least one", ["calendar_period", "custom_period", "labels", "projects", "services", "subaccounts"]),
+    ],
+    "google_logging_metric": [
+        ("bucket_options", "at least one", ["explicit_buckets", "exponential_buckets", "linear_buckets"]),
+    ],
+    "google_monitoring_alert_policy": [
+        ("documentation", "at least one", ["content", "links", "mime_type", "subject"]),
+    ],
+    "google_monitoring_slo": [
+        ("", "exactly one", ["calendar_period", "rolling_period_days"]),
+        ("", "exactly one", ["basic_sli", "request_based_sli", "windows_based_sli"]),
+        ("request_based_sli", "exactly one", ["distribution_cut", "good_total_ratio"]),
+        ("request_based_sli.distribution_cut.range", "at least one", ["max", "min"]),
+        ("request_based_sli.good_total_ratio", "at least one", ["bad_service_filter", "good_service_filter", "total_service_filter"]),
+        (
+            "windows_based_sli",
+            "exactly one",
+            ["good_bad_metric_filter", "good_total_ratio_threshold", "metric_mean_in_range", "metric_sum_in_range"],
+        ),
+        ("windows_based_sli.metric_mean_in_range.range", "at least one", ["max", "min"]),
+        ("windows_based_sli.metric_sum_in_range.range", "at least one", ["max", "min"]),
+    ],
+    "google_pubsub_subscription": [
+        ("", "at most one", ["bigquery_config", "cloud_storage_config", "push_config"]),
+    ],
 }
 
+COMPUTED = {"required": False, "optional": False, "computed": True, "type": "string", "values": None}
+BETA = {
+    "google_project_service_identity": {
+        "attributes": {
+            "service": {"required": True, "optional": False, "computed": False, "type": "string", "values": None},
+            "project": {"required": False, "optional": True, "computed": True, "type": "string", "values": None},
+            "email": COMPUTED,
+            "member": COMPUTED,
+            "id": COMPUTED,
+        },
+        "blocks": {},
+    },
+}
 
-def snake(name):
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
-
-
-def singular(name):
-    if name.endswith("ies"):
-        return name[:-3] + "y"
-    return name[:-1] if name.endswith("s") else name
-
-
-def without_comments(text):
-    return re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-
-
-@cache
-def nested_types(package):
-    """Every nested input type: {'cloudrunv2.WorkerPoolTemplate': its body}."""
-    text = without_comments((Path(package) / "types/input.d.ts").read_text())
-    found = {name: body for name, body in re.findall(r"^export interface (\w+) \{\n(.*?)^\}", text, re.S | re.M)}
-    for namespace in re.finditer(r"^export declare namespace (\w+) \{\n(.*?)^\}", text, re.S | re.M):
-        for nested in re.finditer(r"^    interface (\w+) \{\n(.*?)^    \}", namespace[2], re.S | re.M):
-            found[f"{namespace[1]}.{nested[1]}"] = nested[2]
-        # Namespaces lie in namespaces where an API has versions.
-        for inner in re.finditer(r"^    namespace (\w+) \{\n(.*?)^    \}", namespace[2], re.S | re.M):
-            for nested in re.finditer(r"^        interface (\w+) \{\n(.*?)^        \}", inner[2], re.S | re.M):
-                found[f"{namespace[1]}.{inner[1]}.{nested[1]}"] = nested[2]
-    return found
+SIMPLE = {"string": "string", "number": "number", "boolean": "bool"}
 
 
-def properties(body):
-    """(name, whether it has to be set, type without Pulumi's wrappings) of each property."""
-    for name, optional, kind in re.findall(r"^\s*(?:readonly )?(\w+)(\?)?: ((?:[^;{]|\{[^}]*\})*);", body, re.M):
-        kind = re.sub(r"pulumi\.(Input|Output)<|>|\| undefined|\s", "", kind)
-        yield name, not optional, kind
+def folder_of(kind):
+    """Where the bindings keep a resource, a data source (data_...) or the provider."""
+    return re.sub("^(data_)?google_", lambda found: "data-google-" if found[1] else "", kind).replace("_", "-")
 
 
-def attribute_type(kind):
-    simple = {"string": "string", "number": "number", "boolean": "bool"}
-    if kind in simple:
-        return simple[kind]
-    if kind.endswith("[]") and kind[:-2] in simple:
-        return ["list", simple[kind[:-2]]]
-    mapped = re.fullmatch(r"\{\[key:string\]:(\w+);?\}", kind)
-    if mapped:
-        return ["map", simple.get(mapped[1], "string")]
-    return None
+def read(wheel, kinds):
+    """{kind: (JavaScript, typings)} of the bindings in a wheel."""
+    wanted = {f"package/lib/{folder_of(kind)}/index.{end}": (kind, end) for kind in kinds for end in ("js", "d.ts")}
+    found = {}
+    with zipfile.ZipFile(wheel) as packed:
+        name = next(name for name in packed.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(packed.read(name))) as archive:
+            for member in archive:
+                if member.name in wanted:
+                    found[wanted[member.name]] = archive.extractfile(member).read().decode()
+    return {kind: (found[kind, "js"], found[kind, "d.ts"]) for kind in kinds}
 
 
-def block(package, body, computed=()):
-    """A schema: attributes {name: {type, required, computed}} and blocks {name: {schema, single, required}}."""
-    attributes, blocks = {}, {}
-    for camel, required, kind in properties(body):
-        name = snake(camel)
-        nested = re.fullmatch(r"inputs\.([\w.]+?)(\[\])?", kind)
-        many = kind.endswith("[]")
-        names = {name, singular(name)} if many else {name}
-        # In one of two forms: neither can be demanded.
-        required = required and not many
-        for name in names:
-            if nested:
-                inner = block(package, nested_types(package)[nested[1]])
-                blocks[name] = {"schema": inner, "single": not many, "required": required}
-            else:
-                # What is no simple type is a union that includes text.
-                kind_here = attribute_type(kind) or "string"
-                attributes[name] = {"type": kind_here, "required": required, "computed": name in computed}
-    return {"attributes": attributes, "blocks": blocks}
+class Bindings:
+    """What the bindings say of a resource, a data source or the provider."""
+
+    def __init__(self, script, typings):
+        script = script.split("//# sourceMappingURL")[0]
+        # {type: its attributes}. A function for a nested type, a method for the outermost one, which ends a class.
+        self.attributes = {
+            name[0].upper() + name[1:]: body
+            for name, body in re.findall(r"^function (\w+)ToHclTerraform\(struct\) \{\n(.*?)^\}", script, re.S | re.M)
+        }
+        self.classes = {}
+        for name, body in re.findall(r"^class (\w+) extends cdktn\.\w+ \{\n(.*?)^\}", script, re.S | re.M):
+            self.classes[name.removesuffix("OutputReference")] = body
+            outermost = re.search(r"^    synthesizeHclAttributes\(\) \{\n(.*?)^    \}", body, re.S | re.M)
+            if outermost:
+                self.outermost = name
+                self.attributes[name] = outermost[1]
+        self.interfaces = {
+            name.removesuffix("Config"): body
+            for name, body in re.findall(r"^export interface (\w+)(?: extends [\w.]+)? \{\n(.*?)^\}", typings, re.S | re.M)
+        }
+
+    def flags(self, kind):
+        """{attribute: whether it is required, optional, computed}."""
+        # The provider's own blocks have no class, and no computed attributes.
+        settable = re.findall(r"#(\w+) \w+#\w+\}\s+\*/\s+readonly \w+(\??):", self.interfaces.get(kind, ""))
+        found = {name: {"computed": False, "optional": bool(mark), "required": not mark} for name, mark in settable}
+        comment = r"// (\w+) - computed: (\w+), optional: (\w+), required: (\w+)"
+        for name, *values in re.findall(comment, self.classes.get(kind, "")):
+            found[name] = {flag: value == "true" for flag, value in zip(("computed", "optional", "required"), values)}
+        return found
+
+    def values(self, kind):
+        """{attribute: values that are allowed} of a type's enums."""
+        found = {}
+        for text, name in re.findall(r"/\*\*(.*?)#(\w+) \w+#\w+\}", self.interfaces.get(kind, ""), re.S):
+            listed = re.search(r"Possible values: \[([^\]]*)\]", text)
+            if listed:
+                found[name] = re.findall(r'"([^"]*)"', listed[1])
+        return found
+
+    def block(self, kind):
+        """A schema: attributes {name: {type, required, optional, computed, values}} and blocks {name: {...}}."""
+        flags = self.flags(kind)
+        values = self.values(kind)
+        attributes, blocks = {}, {}
+        entry = r"(\w+): \{\s+value: (.*?),\s+isBlock: (\w+),\s+type: \"(\w+)\",\s+storageClassType: \"(\w+)\","
+        for name, value, is_block, nesting, storage in re.findall(entry, self.attributes.get(kind, ""), re.S):
+            if is_block == "true":
+                nested = re.search(r"(\w+)ToHclTerraform", value)[1]
+                blocks[name] = {
+                    "schema": self.block(nested[0].upper() + nested[1:]),
+                    "nesting": {"list": "LIST", "set": "SET", "struct": "SINGLE"}[nesting],
+                    "single": "listMapper" not in value,
+                    "required": flags[name]["required"],
+                }
+                continue
+            element = SIMPLE[re.sub(r"(List|Map)$", "", storage)]
+            attributes[name] = flags[name] | {"type": element if nesting == "simple" else [nesting, element], "values": values.get(name)}
+        # What can only be read has a getter and nothing else. Lists of objects are left out: infra/ reads none.
+        for getter, name in re.findall(r"return this\.get(String|Number|Boolean)Attribute\('(\w+)'\)", self.classes.get(kind, "")):
+            if name in flags and name not in attributes and not flags[name]["optional"]:
+                attributes[name] = flags[name] | {"type": SIMPLE[getter.lower()], "values": None}
+        return {"attributes": attributes, "blocks": blocks}
 
 
-def resource(package, path, name):
-    text = without_comments((Path(package) / f"{path}.d.ts").read_text())
-    arguments = re.search(rf"^export interface {name}Args \{{\n(.*?)^\}}", text, re.S | re.M)[1]
-    outputs = re.search(rf"^export declare class {name} .*?\{{\n(.*?)^\}}", text, re.S | re.M)[1]
-    outputs = [line for line in re.findall(r"^    readonly .*?;$", outputs, re.M | re.S) if "urn" not in line]
-    settable = {name for name, _, _ in properties(arguments)}
-    readable = list(properties("\n".join(outputs)))
-    schema = block(package, arguments, {snake(name) for name, _, _ in readable})
-    for camel, _, kind in readable:
-        # What only the provider fills in: simple values are enough, nothing here reads others.
-        if camel not in settable and attribute_type(kind):
-            schema["attributes"][snake(camel)] = {"type": attribute_type(kind), "required": False, "computed": True, "read_only": True}
-    schema["attributes"]["id"] = {"type": "string", "required": False, "computed": True, "read_only": True}
-    return schema
-
-
-def resources(package):
-    return {kind: resource(package, path, name) for kind, (path, name) in RESOURCES.items()}
-
-
-def provider(package):
-    text = without_comments((Path(package) / "provider.d.ts").read_text())
-    return block(package, re.search(r"^export interface ProviderArgs \{\n(.*?)^\}", text, re.S | re.M)[1])
+def schemas(wheel, resources, sources):
+    """Of the provider, and of the resources and data sources of these types."""
+    kept = sorted(set(resources) - set(BETA))
+    sources = [f"data_{kind}" for kind in sorted(sources)]
+    found = {}
+    for kind, text in read(wheel, ["provider", *kept, *sources]).items():
+        bindings = Bindings(*text)
+        found[kind] = bindings.block(bindings.outermost) | {"rules": RULES.get(kind, [])}
+    return {
+        "provider": found["provider"],
+        "resources": {kind: found[kind] for kind in kept},
+        "sources": {kind.removeprefix("data_"): found[kind] for kind in sources},
+        "beta": {kind: schema | {"rules": []} for kind, schema in BETA.items()},
+    }

