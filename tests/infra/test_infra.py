@@ -423,6 +423,17 @@ class Documents(unittest.TestCase):
             text = (ROOT / f"crates/contract/src/documents/{document}.rs").read_text()
             self.assertIn("(EXPIRES_AT, ", text, document)
 
+    def test_indexes_are_changed_one_at_a_time(self):
+        """Firestore refuses the second of two changes at once."""
+        changes = [it for it in planned["configuration"]["root_module"]["resources"] if it["type"] in ("google_firestore_field", "google_firestore_index")]
+        self.assertTrue(all("for_each_expression" not in it and "count_expression" not in it for it in changes))
+        waits_for = {it["address"]: it["depends_on"] for it in changes}
+        chain = ["google_firestore_database.this"]
+        while after := [address for address, before in waits_for.items() if before == [chain[-1]]]:
+            self.assertEqual(len(after), 1, f"at the same time, after {chain[-1]}")
+            chain += after
+        self.assertEqual(set(chain[1:]), set(waits_for))
+
     def test_indexed_and_unindexed_fields_exist(self):
         named = {it["field"] for it in resources(planned, "google_firestore_field").values()}
         for index in resources(planned, "google_firestore_index").values():
