@@ -50,6 +50,42 @@ resource "google_project_iam_member" "database" {
   }
 }
 
+# Cloud Build runs as this account (deploy.sh --builder cloud). Its default account is Compute Engine's, which may have
+# no rights at all, or an editor's.
+resource "google_service_account" "build" {
+  account_id   = "clipfleet-build"
+  display_name = "Clipfleet build"
+  description  = "Builds images and pushes them"
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_artifact_registry_repository_iam_member" "build_pushes" {
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = google_service_account.build.member
+}
+
+resource "google_project_iam_member" "build_logs" {
+  project = var.project
+  role    = "roles/logging.logWriter"
+  member  = google_service_account.build.member
+}
+
+# `gcloud builds submit` uploads the source there.
+resource "google_project_iam_member" "build_reads_source" {
+  project = var.project
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+
+  condition {
+    title       = "clipfleet-build-source"
+    description = "Only the bucket that gcloud uploads sources to."
+    expression  = "resource.name.startsWith(\"projects/_/buckets/${var.project}_cloudbuild/\")"
+  }
+}
+
 # Workers have no key files: they sign URLs by calling IAM as their own account.
 resource "google_service_account_iam_member" "worker_signs" {
   service_account_id = local.worker_account

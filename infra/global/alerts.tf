@@ -161,6 +161,16 @@ resource "google_monitoring_notification_channel" "email" {
   depends_on = [google_project_service.api]
 }
 
+# A metric can be named in an alert up to ten minutes after it was made ("cannot find metric"). On later applies, this
+# waits only where a metric is new.
+resource "time_sleep" "metrics_appear" {
+  create_duration = "10m"
+
+  triggers = { for name, metric in local.metric : name => metric }
+
+  depends_on = [google_logging_metric.counted, google_logging_metric.clip_milliseconds]
+}
+
 resource "google_monitoring_alert_policy" "this" {
   for_each = local.alerts
 
@@ -205,6 +215,8 @@ resource "google_monitoring_alert_policy" "this" {
   alert_strategy {
     auto_close = "1800s"
   }
+
+  depends_on = [time_sleep.metrics_appear]
 
   documentation {
     subject   = "Clipfleet: ${each.value.title}"

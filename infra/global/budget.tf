@@ -29,7 +29,8 @@ resource "google_billing_budget" "monthly" {
   }
 
   all_updates_rule {
-    monitoring_notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+    # At most five, which is all that the API takes.
+    monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
     disable_default_iam_recipients   = false
   }
 

@@ -18,6 +18,11 @@ output "service_accounts" {
   value       = { for role, account in google_service_account.role : role => account.email }
 }
 
+output "build_account" {
+  description = "Account for Cloud Build, for `gcloud builds submit --service-account`."
+  value       = "projects/${var.project}/serviceAccounts/${google_service_account.build.email}"
+}
+
 output "project" {
   description = "Id of the project."
   value       = var.project

@@ -147,6 +147,11 @@ variable "billing_account" {
     condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
     error_message = "A billing account looks like 012345-6789AB-CDEF01."
   }
+
+  validation {
+    condition     = var.billing_account == null || length(var.notification_emails) + length(var.notification_channels) > 0
+    error_message = "A budget needs somebody to notify: set notification_emails or notification_channels, or billing_account = null."
+  }
 }
 
 variable "monthly_budget" {

@@ -5,8 +5,8 @@ terraform {
   required_providers {
     google = {
       source = "hashicorp/google"
-      # The first version with stable worker pools and all their scaling fields.
-      version = "~> 7.0"
+      # 7.5.0 brought the probes of worker pools. Before 7.18.0, every plan wanted to change scaling_mode.
+      version = ">= 7.18, < 8"
     }
   }
 }

@@ -1,4 +1,4 @@
-"""A stand-in for Terraform's Google providers: it has their schemas, checks and plans with them, and reaches nothing.
+"""A stand-in for the providers that infra/ uses: it has their schemas, checks and plans with them, and reaches nothing.
 
 With it `terraform validate` and `terraform plan` run in full: types, references, conditions of variables, for_each. What
 Google's servers would fill in is unknown in a plan, as with the real provider, so that a configuration whose plan
@@ -116,7 +116,7 @@ class Servicer:
         return pb.ValidateDataResourceConfig.Response()
 
     def ConfigureProvider(self, request, context):
-        self.project = read_dynamic_value(request.config)["project"]
+        self.project = read_dynamic_value(request.config).get("project")
         return pb.ConfigureProvider.Response()
 
     def PlanResourceChange(self, request, context):
@@ -148,8 +148,6 @@ class Servicer:
 if __name__ == "__main__":
     which, *arguments = sys.argv[1:]
     with open(os.environ["INFRA_SCHEMAS"], encoding="utf-8") as file:
-        schemas = json.load(file)
-    if which == "google-beta":
-        schemas = schemas | {"resources": schemas["beta"], "sources": {}}
+        schemas = json.load(file)[which]
     tf.provider.ProviderServicer = lambda provider: provider
     tf.runner.run_provider(Servicer(schemas), [sys.argv[0], *arguments])

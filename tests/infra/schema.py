@@ -5,8 +5,8 @@ what the provider declares: the names of attributes and blocks as Terraform spel
 computed, lists apart from sets, single blocks apart from repeated ones, and the values of enums, which the generator
 copies from the descriptions.
 
-They do not keep which attributes exclude or need one another, so RULES has those of the resources that infra/ uses, and
-google-beta is a package of its own, so BETA has the one resource of it.
+They do not keep which attributes exclude or need one another, so RULES has those of the resources that infra/ uses.
+google-beta and time are packages of their own, so OTHERS has the one resource of each.
 """
 
 import io
@@ -45,17 +45,28 @@ RULES = {
     ],
 }
 
-COMPUTED = {"required": False, "optional": False, "computed": True, "type": "string", "values": None}
-BETA = {
-    "google_project_service_identity": {
-        "attributes": {
-            "service": {"required": True, "optional": False, "computed": False, "type": "string", "values": None},
-            "project": {"required": False, "optional": True, "computed": True, "type": "string", "values": None},
-            "email": COMPUTED,
-            "member": COMPUTED,
-            "id": COMPUTED,
+
+def attribute(kind, required=False, optional=False, computed=False):
+    return {"type": kind, "required": required, "optional": optional, "computed": computed, "values": None}
+
+
+OTHERS = {
+    "google-beta": {
+        "google_project_service_identity": {
+            "service": attribute("string", required=True),
+            "project": attribute("string", optional=True, computed=True),
+            "email": attribute("string", computed=True),
+            "member": attribute("string", computed=True),
+            "id": attribute("string", computed=True),
         },
-        "blocks": {},
+    },
+    "time": {
+        "time_sleep": {
+            "create_duration": attribute("string", optional=True),
+            "destroy_duration": attribute("string", optional=True),
+            "triggers": attribute(["map", "string"], optional=True),
+            "id": attribute("string", computed=True),
+        },
     },
 }
 
@@ -147,16 +158,24 @@ class Bindings:
 
 
 def schemas(wheel, resources, sources):
-    """Of the provider, and of the resources and data sources of these types."""
-    kept = sorted(set(resources) - set(BETA))
+    """Of each provider: itself, and its resources and data sources among these types."""
+    kept = sorted(set(resources) - {kind for others in OTHERS.values() for kind in others})
     sources = [f"data_{kind}" for kind in sorted(sources)]
     found = {}
     for kind, text in read(wheel, ["provider", *kept, *sources]).items():
         bindings = Bindings(*text)
         found[kind] = bindings.block(bindings.outermost) | {"rules": RULES.get(kind, [])}
-    return {
+    google = {
         "provider": found["provider"],
         "resources": {kind: found[kind] for kind in kept},
         "sources": {kind.removeprefix("data_"): found[kind] for kind in sources},
-        "beta": {kind: schema | {"rules": []} for kind, schema in BETA.items()},
     }
+    others = {
+        name: {
+            "provider": found["provider"] if name == "google-beta" else {"attributes": {}, "blocks": {}},
+            "resources": {kind: {"attributes": attributes, "blocks": {}, "rules": []} for kind, attributes in kinds.items()},
+            "sources": {},
+        }
+        for name, kinds in OTHERS.items()
+    }
+    return {"google": google, **others}

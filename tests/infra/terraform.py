@@ -24,7 +24,7 @@ IMAGES = {"services_image": f"registry.example/services{DIGEST}", "worker_image"
 def schemas():
     """Of the resources and data sources that infra/ uses."""
     text = "\n".join(file.read_text() for file in INFRA.glob("*/*.tf"))
-    used = {kind: set(re.findall(rf'^{kind} "(google_\w+)"', text, re.MULTILINE)) for kind in ("resource", "data")}
+    used = {kind: set(re.findall(rf'^{kind} "(\w+)"', text, re.MULTILINE)) for kind in ("resource", "data")}
     return schema.schemas(next(TOOLS.glob("cdktn_provider_google-*.whl")), used["resource"] | set(schema.RULES), used["data"])
 
 
@@ -44,7 +44,7 @@ class Workspace:
         stand_in.mkdir()
         here = Path(__file__).parent
         overrides = ""
-        for name in ("google", "google-beta"):
+        for name in schemas():
             program = stand_in / f"terraform-provider-{name}"
             # Its home is where the certificate for the connection to Terraform is kept.
             program.write_text(f'#!/bin/sh\nHOME="{stand_in}" exec "{sys.executable}" "{here}/provider.py" {name} "$@"\n')
@@ -70,7 +70,8 @@ class Workspace:
         files = ["-var-file=example.tfvars", "-var-file=given.tfvars.json"]
         code, out, err = self.run("plan", "-input=false", "-no-color", "-lock=false", "-refresh=false", "-out=plan", *files)
         if code:
-            return None, out + err
+            # Without what could be planned.
+            return None, (out + err).partition("Error: ")[2]
         code, out, err = self.run("show", "-json", "plan")
         assert code == 0, out + err
         return json.loads(out[out.index("{"):]), ""
