@@ -1,4 +1,4 @@
-# A budget sends notifications and stops nothing. The limit on costs is l4_quota.
+# A budget sends notifications and stops nothing. The limit on costs is the largest size of the pools, in ../region.
 
 resource "google_billing_budget" "monthly" {
   count = var.billing_account == null ? 0 : 1

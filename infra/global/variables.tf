@@ -155,7 +155,7 @@ variable "billing_account" {
 }
 
 variable "monthly_budget" {
-  description = "Monthly budget, in whole units of the billing account's currency. One L4 worker that never stops costs about 830 USD."
+  description = "Monthly budget, in whole units of the billing account's currency. One L4 worker that never stops costs about 660 USD."
   type        = number
   default     = 1000
 

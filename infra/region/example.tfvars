@@ -8,7 +8,11 @@ source_buckets = ["example-uploads"]
 requesters     = ["serviceAccount:web@example-project.iam.gserviceaccount.com"]
 operators      = ["group:clipfleet-operators@example.com"]
 
-l4_quota   = 3
-gpu_worker = { cpu = 8, memory_gib = 32, slots = 2 }
-cpu_worker = { cpu = 8, memory_gib = 16, slots = 2 }
+# What the region grants to the project. These are what new projects were seen with; `clipfleet doctor` shows yours.
+l4_quota         = 3
+cpu_quota        = 20
+memory_quota_gib = 40
+
+gpu_worker = { cpu = 4, memory_gib = 16, slots = 2, max = 2 }
+cpu_worker = { cpu = 6, memory_gib = 16, slots = 2, max = 2 }
 scaler     = { pool = "gpu", backlog_target_seconds = 120, min_schedule = "mon-fri 07:00-19:00=1" }

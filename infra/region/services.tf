@@ -23,18 +23,18 @@ locals {
       # and have to read them again after each conflict.
       max_instances = 1
       cpu           = "1"
-      memory        = "1Gi"
+      memory        = "1024Mi"
     }
     scaler = {
       description = "Sets the size of a worker pool"
       environment = {
         CLIPFLEET_SCALER_POOL                   = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
-        CLIPFLEET_SCALER_MAX                    = tostring(var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
+        CLIPFLEET_SCALER_MAX                    = tostring(local.every_pool[var.scaler.pool].shape.max)
         CLIPFLEET_SCALER_MIN                    = tostring(var.scaler.min)
         CLIPFLEET_SCALER_MIN_SCHEDULE           = var.scaler.min_schedule
         CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS = tostring(var.scaler.backlog_target_seconds)
         CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
-        CLIPFLEET_SLOTS                         = tostring(local.pools[var.scaler.pool].shape.slots)
+        CLIPFLEET_SLOTS                         = tostring(local.every_pool[var.scaler.pool].shape.slots)
       }
       # One instance leads and any other waits. During a rollout there are briefly two.
       max_instances = 1
@@ -42,6 +42,10 @@ locals {
       memory        = "512Mi"
     }
   }
+
+  # What the services of this region take at most, for the check against the quotas.
+  services_cpu        = sum(concat([0], [for role in var.services : local.services[role].max_instances * tonumber(local.services[role].cpu)]))
+  services_memory_gib = sum(concat([0], [for role in var.services : local.services[role].max_instances * tonumber(trimsuffix(local.services[role].memory, "Mi")) / 1024]))
 
   invokers = {
     for pair in setproduct(["dispatcher"], setunion(var.requesters, var.operators)) : "${pair[0]} ${pair[1]}" => { service = pair[0], member = pair[1] }

@@ -9,14 +9,19 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region of the pools and services. It must offer L4 on Cloud Run."
+  description = "Region of the pools and services. It must offer L4 on Cloud Run, unless l4_quota is 0."
   type        = string
   default     = "europe-west4"
 
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region is such as europe-west4."
+  }
+
   # us-central1 and asia-south1 offer L4 by invitation only.
   validation {
-    condition     = contains(["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "us-central1", "asia-south1"], var.region)
-    error_message = "Cloud Run offers L4 in us-east4, europe-west1, europe-west4, asia-southeast1 and, by invitation, in us-central1 and asia-south1."
+    condition     = var.l4_quota == 0 || contains(["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "us-central1", "asia-south1"], var.region)
+    error_message = "Cloud Run offers L4 in us-east4, europe-west1, europe-west4, asia-southeast1 and, by invitation, in us-central1 and asia-south1. In another region, set l4_quota = 0 and use the CPU pool."
   }
 }
 
@@ -97,9 +102,10 @@ variable "operators" {
 }
 
 variable "l4_quota" {
-  description = "L4 quota that Google granted to the project in the region (without zonal redundancy). The pool is never set to more instances."
+  description = "L4 quota that Google granted to the project in this region (without zonal redundancy); a new project has 3. With 0, there is no GPU pool."
   type        = number
   default     = 3
+  nullable    = false
 
   validation {
     condition     = var.l4_quota >= 0 && var.l4_quota <= 1000 && floor(var.l4_quota) == var.l4_quota
@@ -107,13 +113,40 @@ variable "l4_quota" {
   }
 }
 
+variable "cpu_quota" {
+  description = "Quota of vCPUs of Cloud Run in this region (CpuAllocPerProjectRegion). New projects were seen with 20."
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.cpu_quota >= 1
+    error_message = "cpu_quota is the number of vCPUs that Cloud Run grants in the region: at least 1."
+  }
+}
+
+variable "memory_quota_gib" {
+  description = "Quota of memory of Cloud Run in this region, in GiB (MemAllocPerProjectRegion). New projects were seen with 40."
+  type        = number
+  default     = 40
+  nullable    = false
+
+  validation {
+    condition     = var.memory_quota_gib >= 1
+    error_message = "memory_quota_gib is the memory that Cloud Run grants in the region, in GiB: at least 1."
+  }
+}
+
+# The disk of a Cloud Run instance is memory. A slot takes up to 4 GiB for its process, and twice the size of its clip,
+# at most 2 GiB (see domain::limits). The worker itself, with its cache of sources, takes up to 2 GiB.
 variable "gpu_worker" {
-  description = "Shape of a worker with an L4. `slots` is the number of clips at once: one H.264 session uses one of the GPU's two encoders, so fewer than 2 slots leave one idle."
+  description = "Shape of a worker with an L4, and the largest number of them. `slots` is the number of clips at once: one H.264 session uses one of the GPU's two encoders, so fewer than 2 slots leave one idle. With the quota for it, 8 vCPU, 32 GiB and 3 slots verify faster."
   type = object({
-    cpu           = optional(number, 8)
-    memory_gib    = optional(number, 32)
+    cpu           = optional(number, 4)
+    memory_gib    = optional(number, 16)
     slots         = optional(number, 2)
     cache_mib     = optional(number, 512)
+    max           = optional(number, 2)
     initial_count = optional(number, 0)
     # If the GPU fails its self-test, `auto` continues without it, at a CPU's speed and a GPU's price, and an alert
     # fires; `true` refuses to start.
@@ -123,15 +156,18 @@ variable "gpu_worker" {
   nullable = false
 
   validation {
-    condition     = contains([4, 8], var.gpu_worker.cpu) && var.gpu_worker.memory_gib >= 16 && var.gpu_worker.memory_gib <= 32
-    error_message = "An L4 needs at least 4 vCPU and 16 GiB; Cloud Run offers up to 8 vCPU and 32 GiB."
+    condition     = lookup({ 4 = 16, 6 = 24, 8 = 32 }, var.gpu_worker.cpu, 0) >= var.gpu_worker.memory_gib && var.gpu_worker.memory_gib >= 16
+    error_message = "An L4 needs at least 4 vCPU and 16 GiB, and Cloud Run gives a worker pool at most 16 GiB with 4 vCPU, 24 with 6 and 32 with 8."
   }
 
-  # The disk of a Cloud Run instance is memory. A slot takes up to 4 GiB for its process, and twice the size of its
-  # clip, at most 2 GiB (see domain::limits).
   validation {
     condition     = var.gpu_worker.slots >= 1 && var.gpu_worker.slots * 6 <= var.gpu_worker.memory_gib - 2
     error_message = "Each slot takes up to 6 GiB (process and scratch files), and the worker itself needs 2 GiB: use fewer slots or more memory."
+  }
+
+  validation {
+    condition     = var.gpu_worker.cache_mib >= 16 && var.gpu_worker.cache_mib <= 1024
+    error_message = "cache_mib is 16 to 1024: the cache is part of the 2 GiB of the worker itself."
   }
 
   validation {
@@ -140,43 +176,58 @@ variable "gpu_worker" {
   }
 
   validation {
-    condition     = var.gpu_worker.initial_count >= 0 && var.gpu_worker.initial_count <= var.l4_quota
-    error_message = "Not more instances than GPUs: initial_count is at most l4_quota."
+    condition     = var.l4_quota == 0 || var.gpu_worker.max >= 1 && var.gpu_worker.max <= var.l4_quota
+    error_message = "Not more instances than GPUs: gpu_worker.max is 1 to l4_quota."
+  }
+
+  validation {
+    condition     = var.gpu_worker.initial_count >= 0 && var.gpu_worker.initial_count <= var.gpu_worker.max
+    error_message = "gpu_worker.initial_count is 0 to gpu_worker.max."
   }
 }
 
 variable "cpu_worker" {
-  description = "Shape of a worker without a GPU. The pool starts with no instance; raise its count when GPUs run out."
+  description = "Shape of a worker without a GPU, and the largest number of them. The pool starts with no instance; raise its count when GPUs run out."
   type = object({
-    cpu           = optional(number, 8)
+    cpu           = optional(number, 6)
     memory_gib    = optional(number, 16)
     slots         = optional(number, 2)
     cache_mib     = optional(number, 256)
+    max           = optional(number, 2)
     initial_count = optional(number, 0)
   })
   default  = {}
   nullable = false
 
   validation {
-    condition     = contains([2, 4, 6, 8], var.cpu_worker.cpu) && var.cpu_worker.memory_gib >= 8 && var.cpu_worker.memory_gib <= 32
-    error_message = "Use 2, 4, 6 or 8 vCPU and 8 to 32 GiB."
+    condition     = lookup({ 2 = 8, 4 = 16, 6 = 24, 8 = 32 }, var.cpu_worker.cpu, 0) >= var.cpu_worker.memory_gib && var.cpu_worker.memory_gib >= 8
+    error_message = "Use 8 GiB or more. Cloud Run gives a worker pool at most 8 GiB with 2 vCPU, 16 with 4, 24 with 6 and 32 with 8."
   }
 
   validation {
     condition     = var.cpu_worker.slots >= 1 && var.cpu_worker.slots * 6 <= var.cpu_worker.memory_gib - 2
     error_message = "Each slot takes up to 6 GiB (process and scratch files), and the worker itself needs 2 GiB: use fewer slots or more memory."
   }
+
+  validation {
+    condition     = var.cpu_worker.cache_mib >= 16 && var.cpu_worker.cache_mib <= 1024
+    error_message = "cache_mib is 16 to 1024: the cache is part of the 2 GiB of the worker itself."
+  }
+
+  validation {
+    condition     = var.cpu_worker.max >= 1 && var.cpu_worker.initial_count >= 0 && var.cpu_worker.initial_count <= var.cpu_worker.max
+    error_message = "cpu_worker.max is at least 1, and cpu_worker.initial_count 0 to cpu_worker.max."
+  }
 }
 
 variable "scaler" {
-  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is l4_quota, or max_cpu_instances for the CPU pool."
+  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is that of the pool: gpu_worker.max or cpu_worker.max."
   type = object({
     pool                   = optional(string, "gpu")
     dry_run                = optional(bool, false)
     min                    = optional(number, 0)
     min_schedule           = optional(string, "")
     backlog_target_seconds = optional(number, 120)
-    max_cpu_instances      = optional(number, 10)
   })
   default  = {}
   nullable = false
@@ -187,8 +238,8 @@ variable "scaler" {
   }
 
   validation {
-    condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "gpu" ? var.l4_quota : var.scaler.max_cpu_instances)
-    error_message = "Not more workers always than the maximum: scaler.min is at most l4_quota, or max_cpu_instances for the CPU pool."
+    condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "gpu" ? var.gpu_worker.max : var.cpu_worker.max)
+    error_message = "Not more workers always than the maximum: scaler.min is at most gpu_worker.max, or cpu_worker.max for the CPU pool."
   }
 
   validation {
@@ -197,8 +248,8 @@ variable "scaler" {
   }
 
   validation {
-    condition     = var.scaler.backlog_target_seconds >= 1 && var.scaler.backlog_target_seconds <= 86400 && var.scaler.max_cpu_instances >= 1
-    error_message = "backlog_target_seconds is 1 to 86400, max_cpu_instances at least 1."
+    condition     = var.scaler.backlog_target_seconds >= 1 && var.scaler.backlog_target_seconds <= 86400
+    error_message = "backlog_target_seconds is 1 to 86400."
   }
 
   validation {

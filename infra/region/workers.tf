@@ -3,7 +3,9 @@
 # count; Terraform only sets the initial one.
 
 locals {
-  pools = {
+  pools = { for name, pool in local.every_pool : name => pool if name != "gpu" || var.l4_quota > 0 }
+
+  every_pool = {
     gpu = {
       shape       = var.gpu_worker
       accelerator = true
@@ -99,6 +101,16 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
   }
 
   lifecycle {
+    # Cloud Run refuses instances beyond these quotas, and a pool would stay below its maximum for ever.
+    precondition {
+      condition     = each.value.shape.max * each.value.shape.cpu + local.services_cpu <= var.cpu_quota
+      error_message = "${each.value.shape.max} workers of ${each.value.shape.cpu} vCPU and the services' ${local.services_cpu} exceed cpu_quota, ${var.cpu_quota}: lower ${each.key}_worker.max, or request quota and raise cpu_quota."
+    }
+    precondition {
+      condition     = each.value.shape.max * each.value.shape.memory_gib + local.services_memory_gib <= var.memory_quota_gib
+      error_message = "${each.value.shape.max} workers of ${each.value.shape.memory_gib} GiB and the services' ${local.services_memory_gib} exceed memory_quota_gib, ${var.memory_quota_gib}: lower ${each.key}_worker.max, or request quota and raise memory_quota_gib."
+    }
+
     ignore_changes = [
       # The scaler or an operator sets the count. An apply in the middle of a batch must not reset it.
       scaling[0].manual_instance_count,

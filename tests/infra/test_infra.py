@@ -118,6 +118,53 @@ class Configuration(unittest.TestCase):
                 self.assertIsNone(plan)
                 self.assertIn("Invalid for_each argument", complaint)
 
+    def test_a_pool_has_the_memory_that_its_cpus_may_have(self):
+        """Cloud Run's table for worker pools: 2 vCPU up to 8 GiB, 4 up to 16, 6 up to 24, 8 up to 32."""
+        for cpu, memory_gib in [(2, 12), (4, 20), (6, 32)]:
+            with self.subTest(cpu=cpu, memory_gib=memory_gib):
+                shape = {"cpu": cpu, "memory_gib": memory_gib, "slots": 1}
+                plan, complaint = roots["region"].plan(**IMAGES, gpu_worker=shape, cpu_worker=shape, cpu_quota=100, memory_quota_gib=200)
+                self.assertIsNone(plan)
+                complaint = " ".join(complaint.replace("│", " ").split())
+                self.assertIn("at most 16 GiB with 4 vCPU, 24 with 6 and 32 with 8", complaint)
+                self.assertIn("at most 8 GiB with 2 vCPU, 16 with 4, 24 with 6 and 32 with 8", complaint)
+
+    def test_the_largest_pools_are_within_the_quotas(self):
+        for variables, complaint in [
+            ({"gpu_worker": {"max": 3}}, "3 workers of 16 GiB and the services' 3 exceed memory_quota_gib, 40"),
+            ({"gpu_worker": {"cpu": 8, "max": 2}, "memory_quota_gib": 100}, "2 workers of 8 vCPU and the services' 5 exceed cpu_quota, 20"),
+            ({"cpu_worker": {"cpu": 8, "max": 2}}, "2 workers of 8 vCPU and the services' 5 exceed cpu_quota, 20"),
+        ]:
+            with self.subTest(complaint):
+                plan, told = roots["region"].plan(**IMAGES, **variables)
+                self.assertIsNone(plan)
+                self.assertIn(complaint, " ".join(told.replace("│", " ").split()))
+
+    def test_a_region_without_l4_has_the_cpu_pool(self):
+        for region, expected in [("europe-north1", "Cloud Run offers L4 in"), ("Europe", "A region is such as")]:
+            plan, complaint = roots["region"].plan(**IMAGES, region=region)
+            self.assertIn(expected, complaint)
+        variables = {"region": "europe-north1", "services": []}
+        plan = must(roots["region"].plan(**IMAGES, **variables, l4_quota=0, scaler={"pool": "cpu"}))
+        self.assertEqual(set(resources(plan, "google_cloud_run_v2_worker_pool")), {"cpu"})
+        self.assertEqual(resources(plan, "google_cloud_run_v2_service"), {})
+
+    def test_the_defaults_are_what_a_new_project_grants(self):
+        """20 vCPU, 40 GiB and three L4 in a region, for the pool at its largest and all services."""
+        plan = must(roots["region"].plan(**IMAGES, **{name: None for name in ("l4_quota", "cpu_quota", "memory_quota_gib")}, gpu_worker={}, cpu_worker={}))
+        services = [it["template"][0] for it in resources(plan, "google_cloud_run_v2_service").values()]
+        sizes = {"cpu": 0.0, "memory": 0.0}
+        for it in services:
+            limits = it["containers"][0]["resources"][0]["limits"]
+            sizes["cpu"] += it["scaling"][0]["max_instance_count"] * float(limits["cpu"])
+            sizes["memory"] += it["scaling"][0]["max_instance_count"] * float(limits["memory"].removesuffix("Mi")) / 1024
+        scaler = resources(plan, "google_cloud_run_v2_service")["scaler"]["template"][0]["containers"][0]["env"]
+        largest = int(next(it["value"] for it in scaler if it["name"] == "CLIPFLEET_SCALER_MAX"))
+        limits = resources(plan, "google_cloud_run_v2_worker_pool")["gpu"]["template"][0]["containers"][0]["resources"][0]["limits"]
+        self.assertLessEqual(largest, 3)
+        self.assertLessEqual(sizes["cpu"] + largest * float(limits["cpu"]), 20)
+        self.assertLessEqual(sizes["memory"] + largest * float(limits["memory"].removesuffix("Gi")), 40)
+
     def test_every_api_that_is_called_is_on(self):
         on = {it["service"].removesuffix(".googleapis.com") for it in resources(planned, "google_project_service").values()}
         # Of each kind of resource, and what belongs to no resource: signing, scanning, Cloud Build, the provider's quota.
@@ -183,11 +230,12 @@ class Configuration(unittest.TestCase):
             },
             "region": shared
             | {
-                "region": "europe-north1",
                 "services": ["worker"],
                 "services_image": "registry.example/services:latest",
                 "worker_image": "registry.example/worker:latest",
                 "l4_quota": 1.5,
+                "cpu_quota": 0,
+                "memory_quota_gib": 0,
                 "cpu_worker": {"memory_gib": 8, "slots": 2},
             },
         }
@@ -200,12 +248,13 @@ class Configuration(unittest.TestCase):
                     self.assertRegex(complaint, rf"│ var\.{name}\b", f"{name} = {value!r} was taken")
 
     def test_workers_have_what_they_need(self):
-        unfit = {"pool": "tpu", "min": 11, "min_schedule": "weekdays", "backlog_target_seconds": 0}
-        wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "gpu_enabled": "false", "initial_count": 9}
-        plan, complaint = roots["region"].plan(**IMAGES, gpu_worker=wrong, scaler=unfit)
-        self.assertIsNone(plan)
-        complaint = " ".join(complaint.replace("│", " ").split())
-        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "One pool has one scaler", "Not more workers always", "min_schedule is such as", "backlog_target_seconds is"]:
+        unfit = {"pool": "tpu", "min": 3, "min_schedule": "weekdays", "backlog_target_seconds": 0}
+        wrong = {"cpu": 2, "memory_gib": 8, "slots": 3, "cache_mib": 2048, "gpu_enabled": "false", "max": 4, "initial_count": 9}
+        # A variable that is checked against another one is checked only once the other is good.
+        _, of_workers = roots["region"].plan(**IMAGES, gpu_worker=wrong)
+        _, of_scaler = roots["region"].plan(**IMAGES, scaler=unfit)
+        complaint = " ".join((of_workers + of_scaler).replace("│", " ").split())
+        for reason in ["at least 4 vCPU", "Each slot takes", "auto or true", "Not more instances than GPUs", "initial_count is 0 to", "the cache is part of", "One pool has one scaler", "Not more workers always", "min_schedule is such as", "backlog_target_seconds is"]:
             with self.subTest(reason):
                 self.assertIn(reason, complaint)
 
@@ -364,10 +413,10 @@ class Roles(unittest.TestCase):
         environment = next(it for role, it in self.deployed() if role == "scaler")
         pool = resources(planned, "google_cloud_run_v2_worker_pool")["gpu"]
         self.assertEqual(environment["CLIPFLEET_SCALER_POOL"], f"projects/{PROJECT}/locations/europe-west4/workerPools/{pool['name']}")
-        self.assertEqual(environment["CLIPFLEET_SCALER_MAX"], "3", "the quota")
+        self.assertEqual(environment["CLIPFLEET_SCALER_MAX"], "2", "what the quotas allow")
         of_pool = {it["name"]: it["value"] for it in pool["template"][0]["containers"][0]["env"]}
         self.assertEqual(environment["CLIPFLEET_SLOTS"], of_pool["CLIPFLEET_SLOTS"])
-        self.assertEqual(of_pool["CLIPFLEET_MACHINE"], "vcpu=8,gib=32,gpu=1")
+        self.assertEqual(of_pool["CLIPFLEET_MACHINE"], "vcpu=4,gib=16,gpu=1")
         self.assertEqual(pool["scaling"][0]["manual_instance_count"], 0, "the scaler starts from nothing")
 
     def test_the_mirror_is_off_unless_asked_for(self):
@@ -381,7 +430,7 @@ class Roles(unittest.TestCase):
         gpu, cpu = pools["gpu"]["template"][0], pools["cpu"]["template"][0]
         self.assertEqual(gpu["node_selector"], [{"accelerator": "nvidia-l4"}])
         self.assertTrue(gpu["gpu_zonal_redundancy_disabled"])
-        self.assertEqual(gpu["containers"][0]["resources"][0]["limits"], {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"})
+        self.assertEqual(gpu["containers"][0]["resources"][0]["limits"], {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"})
         self.assertEqual(cpu["node_selector"], [])
         self.assertNotIn("nvidia.com/gpu", cpu["containers"][0]["resources"][0]["limits"])
         for name, pool in pools.items():
