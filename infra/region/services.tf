@@ -124,9 +124,9 @@ resource "google_cloud_run_v2_service" "role" {
     }
   }
 
-  # The rollout decides how much traffic a new revision gets.
+  # deploy.sh sets the image and the traffic.
   lifecycle {
-    ignore_changes = [traffic, client, client_version]
+    ignore_changes = [template[0].containers[0].image, traffic, client, client_version]
   }
 }
 

@@ -1,6 +1,10 @@
 # Two pools that lease from the same subscription: one with a GPU, one without. Neither pool scales itself: Cloud Run
 # does not scale pools with GPUs, and it stops any instance, busy or idle. The scaler or an operator sets the instance
-# count; Terraform only sets the initial one.
+# count, and deploy/deploy.sh the image and the instance split. Terraform makes a pool, and changes its shape.
+#
+# `ignore_changes` keeps those three out of a plan, but not out of an update: the provider sends the whole pool, with
+# the values that it read when it planned. A count that the scaler set since then is set back. So an apply must follow
+# its plan at once: deploy.sh plans again right before it applies and does not wait for an answer in between.
 
 locals {
   pools = { for name, pool in local.every_pool : name => pool if name != "gpu" || var.l4_quota > 0 }
@@ -112,10 +116,9 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
     }
 
     ignore_changes = [
-      # The scaler or an operator sets the count. An apply in the middle of a batch must not reset it.
-      scaling[0].manual_instance_count,
-      # The rollout decides how many instances run a new revision.
-      instance_splits,
+      scaling[0].manual_instance_count, # the scaler's or an operator's
+      template[0].containers[0].image,  # deploy.sh's
+      instance_splits,                  # deploy.sh's
       client,
       client_version,
     ]

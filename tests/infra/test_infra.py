@@ -165,6 +165,16 @@ class Configuration(unittest.TestCase):
         self.assertLessEqual(sizes["cpu"] + largest * float(limits["cpu"]), 20)
         self.assertLessEqual(sizes["memory"] + largest * float(limits["memory"].removesuffix("Gi")), 40)
 
+    def test_terraform_leaves_rollouts_and_sizes_alone(self):
+        """No plan shows what is ignored, so this reads the text."""
+        for file, ignored in [
+            ("workers.tf", {"scaling[0].manual_instance_count", "template[0].containers[0].image", "instance_splits"}),
+            ("services.tf", {"template[0].containers[0].image", "traffic"}),
+        ]:
+            text = re.sub(r"#.*", "", (INFRA / "region" / file).read_text())
+            found = re.search(r"ignore_changes = \[([^=]*?)\n?\s*\]\n", text)[1]
+            self.assertLessEqual(ignored, {it.strip() for it in found.split(",")}, file)
+
     def test_every_api_that_is_called_is_on(self):
         on = {it["service"].removesuffix(".googleapis.com") for it in resources(planned, "google_project_service").values()}
         # Of each kind of resource, and what belongs to no resource: signing, scanning, Cloud Build, the provider's quota.
