@@ -93,14 +93,64 @@ resource "google_service_account_iam_member" "worker_signs" {
   member             = local.account["worker"]
 }
 
-# Setting the count of a pool changes the pool, and changing a pool requires permission to act as its service account.
-# The permission to change the pool itself is bound on the pool, in ../region.
-resource "google_service_account_iam_member" "operator_acts_as_worker" {
-  for_each = var.operators
+# What the scaler may do to a pool. `roles/run.developer` would also let it delete the pool and change who may use it.
+# Setting the count is an update of the pool, and no narrower permission exists, so it could also set an image: only
+# Binary Authorization, which is the project's own decision, would prevent that. ../region binds it on the pool.
+resource "google_project_iam_custom_role" "pool_size" {
+  role_id     = "clipfleetPoolSize"
+  title       = "Clipfleet pool size"
+  description = "Read and update a worker pool"
+  permissions = ["run.workerpools.get", "run.workerpools.update"]
 
-  service_account_id = local.worker_account
+  depends_on = [google_project_service.api]
+}
+
+# What an operator may do to a pool or service: set its size, its image and its split of revisions (deploy.sh promote,
+# rollback and status). ../region binds it on each.
+resource "google_project_iam_custom_role" "operator" {
+  role_id     = "clipfleetOperator"
+  title       = "Clipfleet operator"
+  description = "Read and update worker pools and services, and read their revisions"
+  permissions = [
+    "run.revisions.get",
+    "run.revisions.list",
+    "run.services.get",
+    "run.services.update",
+    "run.workerpools.get",
+    "run.workerpools.update",
+  ]
+
+  depends_on = [google_project_service.api]
+}
+
+# An operation belongs to its location and not to the pool, so that reading it cannot be granted on the pool.
+resource "google_project_iam_custom_role" "operations" {
+  role_id     = "clipfleetOperations"
+  title       = "Clipfleet operations"
+  description = "Read the operations of Cloud Run"
+  permissions = ["run.operations.get"]
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "operations" {
+  for_each = merge(
+    { for member in var.operators : member => member },
+    var.scaler_enabled ? { scaler = local.account["scaler"] } : {},
+  )
+
+  project = var.project
+  role    = "projects/${var.project}/roles/${google_project_iam_custom_role.operations.role_id}"
+  member  = each.value
+}
+
+# An update of a pool or service requires permission to act as its account.
+resource "google_service_account_iam_member" "operator_acts_as" {
+  for_each = { for pair in setproduct(keys(local.roles), var.operators) : "${pair[0]} ${pair[1]}" => pair }
+
+  service_account_id = "projects/${var.project}/serviceAccounts/${google_service_account.role[each.value[0]].email}"
   role               = "roles/iam.serviceAccountUser"
-  member             = each.value
+  member             = each.value[1]
 }
 
 resource "google_service_account_iam_member" "scaler_acts_as_worker" {

@@ -84,7 +84,7 @@ variable "requesters" {
 }
 
 variable "operators" {
-  description = "Members that may act as the worker's account, which setting the size of a pool requires. ../region grants them the rest."
+  description = "Members that may act as the accounts of the roles, which an update of a pool or service requires. ../region grants them the rest."
   type        = set(string)
   default     = []
 

@@ -1,7 +1,7 @@
 # The permissions of the scaler: it sets the instance count of one pool. Its service is in services.tf, its subscription
 # and its account in ../global.
 
-# `run.developer` also allows changing the pool's image; no narrower role exists. It is bound on this one pool only.
+# On this one pool only.
 resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
   for_each = {
     for name, pool in local.pools : name => pool if contains(var.services, "scaler") && name == var.scaler.pool
@@ -9,6 +9,6 @@ resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
 
   name     = google_cloud_run_v2_worker_pool.worker[each.key].name
   location = var.region
-  role     = "roles/run.developer"
+  role     = "projects/${var.project}/roles/clipfleetPoolSize"
   member   = "serviceAccount:${local.email["scaler"]}"
 }

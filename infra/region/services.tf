@@ -138,3 +138,12 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   role     = "roles/run.invoker"
   member   = each.value.member
 }
+
+resource "google_cloud_run_v2_service_iam_member" "operator" {
+  for_each = { for pair in setproduct(var.services, var.operators) : "${pair[0]} ${pair[1]}" => { service = pair[0], member = pair[1] } }
+
+  name     = google_cloud_run_v2_service.role[each.value.service].name
+  location = var.region
+  role     = "projects/${var.project}/roles/clipfleetOperator"
+  member   = each.value.member
+}

@@ -91,7 +91,7 @@ variable "requesters" {
 }
 
 variable "operators" {
-  description = "Members that may call the dispatcher's API (pause, cancel, retry, redrive) and set the size of the pools: the same as in ../global."
+  description = "Members that may call the dispatcher's API (pause, cancel, retry, redrive), set the size of the pools, and promote or roll back a release: the same as in ../global."
   type        = set(string)
   default     = []
 

@@ -132,6 +132,6 @@ resource "google_cloud_run_v2_worker_pool_iam_member" "operator" {
 
   name     = google_cloud_run_v2_worker_pool.worker[each.value.pool].name
   location = var.region
-  role     = "roles/run.developer"
+  role     = "projects/${var.project}/roles/clipfleetOperator"
   member   = each.value.member
 }

@@ -497,7 +497,8 @@ class Rights(unittest.TestCase):
     SCALER = {
         ("scaler", "roles/pubsub.subscriber", "progress-events-scaler"),
         ("scaler", "roles/datastore.user", "project"),
-        ("scaler", "roles/run.developer", "clipfleet-worker-gpu"),
+        ("scaler", f"projects/{PROJECT}/roles/clipfleetPoolSize", "clipfleet-worker-gpu"),
+        ("scaler", f"projects/{PROJECT}/roles/clipfleetOperations", "project"),
         ("scaler", "roles/iam.serviceAccountUser", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
     }
 
@@ -507,7 +508,9 @@ class Rights(unittest.TestCase):
 
     def test_what_is_granted_on_the_project_has_a_condition(self):
         for it in rights(planned):
-            if it["kind"] == "google_project_iam_member" and it["role"] != "roles/logging.logWriter":
+            # Of these, one reads operations and one writes logs: neither reads data.
+            harmless = {"roles/logging.logWriter", f"projects/{PROJECT}/roles/clipfleetOperations"}
+            if it["kind"] == "google_project_iam_member" and it["role"] not in harmless:
                 conditions = {
                     "roles/datastore.user": "/databases/(default)",
                     "roles/datastore.viewer": "/databases/(default)",
@@ -515,10 +518,26 @@ class Rights(unittest.TestCase):
                 }
                 self.assertIn(conditions[it["role"]], it["condition"][0]["expression"])
 
+    def test_our_own_roles_have_what_they_need_and_no_more(self):
+        roles = {it["role_id"]: set(it["permissions"]) for it in resources(planned, "google_project_iam_custom_role").values()}
+        pool = {"run.workerpools.get", "run.workerpools.update"}
+        service = {"run.services.get", "run.services.update", "run.revisions.get", "run.revisions.list"}
+        self.assertEqual(roles, {"clipfleetPoolSize": pool, "clipfleetOperator": pool | service, "clipfleetOperations": {"run.operations.get"}})
+        bound = {it["role"] for it in rights(planned) if it["role"].startswith("projects/")}
+        self.assertEqual(bound, {f"projects/{PROJECT}/roles/{name}" for name in roles})
+
+    def test_operators_may_roll_back_what_runs(self):
+        found = {(it["kind"], it.get("name")) for it in rights(planned) if it["role"].endswith("/clipfleetOperator")}
+        runs = {("google_cloud_run_v2_service_iam_member", it["name"]) for it in resources(planned, "google_cloud_run_v2_service").values()}
+        runs |= {("google_cloud_run_v2_worker_pool_iam_member", it["name"]) for it in resources(planned, "google_cloud_run_v2_worker_pool").values()}
+        self.assertEqual(found, runs)
+        acts_as = {last(it["service_account_id"]).split("@")[0] for it in rights(planned) if it.get("member") == "group:clipfleet-operators@example.com" and it["role"] == "roles/iam.serviceAccountUser"}
+        self.assertEqual(acts_as, {"clipfleet-dispatcher", "clipfleet-worker", "clipfleet-status", "clipfleet-scaler"})
+
     def test_nobody_unnamed_may_anything(self):
         for it in rights(planned):
             self.assertNotIn(it.get("member"), {"allUsers", "allAuthenticatedUsers"})
-            self.assertNotIn(it["role"], {"roles/owner", "roles/editor"})
+            self.assertNotIn(it["role"], {"roles/owner", "roles/editor", "roles/run.admin", "roles/run.developer"})
 
 
 class Documents(unittest.TestCase):
