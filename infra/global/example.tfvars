@@ -1,7 +1,11 @@
 # Copy to my.tfvars, adapt, and give with -var-file.
 
-project     = "example-project"
-region      = "europe-west4"
+project = "example-project"
+region  = "europe-west4"
+# A second region to store messages in. To survive the loss of a region as a whole, also choose, before the first apply:
+# results_location = "EUR4" and firestore_location = "eur3".
+message_regions = ["europe-west4", "europe-west1"]
+
 runbook_url = "https://example.com/clipfleet/deploy/runbook.md"
 
 source_buckets  = ["example-uploads"]

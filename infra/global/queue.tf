@@ -54,9 +54,10 @@ resource "google_pubsub_topic" "this" {
 
   name = each.value
 
-  # Messages name people's videos, so they are stored in the region, wherever they are published from.
+  # Messages name people's videos, so they are stored only in these regions, wherever they are published from. With a
+  # single one, nothing could be published while it is down.
   message_storage_policy {
-    allowed_persistence_regions = [var.region]
+    allowed_persistence_regions = var.message_regions
   }
 
   depends_on = [google_project_service.api]

@@ -6,7 +6,7 @@ locals {
 
 resource "google_storage_bucket" "results" {
   name                        = local.results_bucket
-  location                    = var.region
+  location                    = coalesce(var.results_location, var.region)
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection

@@ -14,8 +14,24 @@ variable "region" {
   default     = "europe-west4"
 }
 
+variable "message_regions" {
+  description = "Regions in which Pub/Sub may store messages: `region`, and at least one more, so that batches are accepted while the first is down."
+  type        = set(string)
+
+  validation {
+    condition     = length(var.message_regions) >= 2 && contains(var.message_regions, var.region)
+    error_message = "Name at least two regions, `region` among them."
+  }
+}
+
+variable "results_location" {
+  description = "Location of the bucket of results: a region, or a pair or continent of them (EUR4, EU), which stays readable and writable while a region is down. It cannot be changed later. Null: the region."
+  type        = string
+  default     = null
+}
+
 variable "firestore_location" {
-  description = "Location of the Firestore database. It cannot be changed later. Null: the region."
+  description = "Location of the Firestore database: a region, or several of them (eur3). It cannot be changed later. Null: the region."
   type        = string
   default     = null
 }

@@ -26,7 +26,7 @@ variable "region" {
 }
 
 variable "services" {
-  description = "Services to run in this region. A second region needs at most the scaler, because the dispatcher and status service of the first one serve it, too."
+  description = "Services to run in this region. A second region has none while the first one runs them (deploy/README.md, Another region)."
   type        = set(string)
   default     = ["dispatcher", "status", "scaler"]
 

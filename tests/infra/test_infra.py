@@ -175,6 +175,23 @@ class Configuration(unittest.TestCase):
             found = re.search(r"ignore_changes = \[([^=]*?)\n?\s*\]\n", text)[1]
             self.assertLessEqual(ignored, {it.strip() for it in found.split(",")}, file)
 
+    def test_a_second_region_is_a_second_apply(self):
+        plan = must(roots["region"].plan(**IMAGES, region="europe-west1", services=[]))
+        found = plan["planned_values"]["root_module"]["resources"]
+        # Nothing in it has a name that is one for the whole project, except by its location.
+        self.assertEqual({it["values"]["location"] for it in found}, {"europe-west1"}, found)
+        self.assertEqual(set(resources(plan, "google_cloud_run_v2_worker_pool")), {"gpu", "cpu"})
+        self.assertEqual(resources(plan, "google_cloud_run_v2_service"), {})
+        for root in roots:
+            self.assertRegex((INFRA / root / "backend.tf").read_text(), r'backend "gcs" \{\}', "both would share a state")
+
+    def test_messages_can_be_published_while_a_region_is_down(self):
+        for topic in resources(planned, "google_pubsub_topic").values():
+            self.assertGreaterEqual(len(topic["message_storage_policy"][0]["allowed_persistence_regions"]), 2, topic["name"])
+        plan, complaint = roots["global"].plan(message_regions=["europe-west4"])
+        self.assertIsNone(plan)
+        self.assertIn("at least two regions", complaint)
+
     def test_every_api_that_is_called_is_on(self):
         on = {it["service"].removesuffix(".googleapis.com") for it in resources(planned, "google_project_service").values()}
         # Of each kind of resource, and what belongs to no resource: signing, scanning, Cloud Build, the provider's quota.
