@@ -1,152 +1,203 @@
 # Alerts. Each links to the section of the runbook that has the alert's title as its heading.
 
 locals {
-  backlog_of = { for name, subscription in google_pubsub_subscription.this : name =>
-    "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${subscription.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+  pubsub_metric = { for name, subscription in google_pubsub_subscription.this : name =>
+    "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${subscription.name}\" AND metric.type=\"pubsub.googleapis.com/subscription"
+  }
+  age_of = { for name, metric in local.pubsub_metric : name => "${metric}/oldest_unacked_message_age\"" }
+
+  of_workers    = { for name, metric in local.metric : name => "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${metric}\"" }
+  of_roles      = { for name, metric in local.metric : name => "resource.type=\"cloud_run_revision\" AND metric.type=\"${metric}\"" }
+  of_gpu_pool   = "resource.labels.worker_pool_name=\"clipfleet-worker-gpu\""
+  of_dispatcher = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"clipfleet-dispatcher\""
+
+  # A condition. With a denominator, the threshold is a share. `window` is the alignment period and `duration` is how long
+  # the condition has to hold, both in seconds. An idle fleet reports no data, and that is no alert.
+  condition = {
+    denominator = null
+    aligner     = "ALIGN_DELTA"
+    reducer     = "REDUCE_SUM"
+    comparison  = "COMPARISON_GT"
+    window      = 300
+    threshold   = 0
+    duration    = 0
+    missing     = "EVALUATION_MISSING_DATA_INACTIVE"
   }
 
-  # With a denominator, the threshold is a share. `window` is the alignment period and `duration` is how long the
-  # condition has to hold, both in seconds.
-  alerts = merge(local.alerts_of_scaler, {
+  # Beside a share: of few clips, a single one would be a large share.
+  least_clips    = { filter = local.of_workers["clips_ended"], threshold = 20 }
+  least_encoded  = { filter = "${local.of_workers["clips_encoded"]} AND ${local.of_gpu_pool}", threshold = 20 }
+  requests       = "${local.of_dispatcher} AND metric.type=\"run.googleapis.com/request_count\""
+  least_requests = { filter = local.requests, threshold = 20 }
+
+  # All conditions of an alert must hold.
+  fleet_alerts = merge(local.scaler_alerts, {
     requests-wait = {
-      title       = "Requests wait"
-      filter      = local.backlog_of["export-requests-dispatcher"]
-      denominator = null
-      aligner     = "ALIGN_MAX"
-      window      = 60
-      threshold   = 120
-      duration    = 120
+      title      = "Requests wait"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.age_of["export-requests-dispatcher"], aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", window = 60, threshold = 120, duration = 120 }]
     }
     clips-wait = {
-      title       = "Clips wait"
-      filter      = local.backlog_of["clip-jobs-worker"]
-      denominator = null
-      aligner     = "ALIGN_MAX"
-      window      = 60
-      threshold   = var.queue_age_alert_minutes * 60
-      duration    = 300
+      title      = "Clips wait"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.age_of["clip-jobs-worker"], aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", window = 60, threshold = var.queue_age_alert_minutes * 60, duration = 300 }]
     }
     documents-lag = {
-      title       = "Documents lag"
-      filter      = local.backlog_of["progress-events-status"]
-      denominator = null
-      aligner     = "ALIGN_MAX"
-      window      = 60
-      threshold   = 120
-      duration    = 120
+      title      = "Documents lag"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.age_of["progress-events-status"], aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", window = 60, threshold = 120, duration = 120 }]
+    }
+    documents-are-not-written = {
+      title      = "Documents are not written"
+      severity   = "WARNING"
+      conditions = [{ filter = local.of_roles["documents_not_written"], threshold = 5 }]
     }
     clips-are-dead-lettered = {
-      title       = "Clips are dead-lettered"
-      filter      = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.this["clip-jobs-worker"].name}\" AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 300
-      threshold   = 0
-      duration    = 0
+      title      = "Clips are dead-lettered"
+      severity   = "WARNING"
+      conditions = [{ filter = "${local.pubsub_metric["clip-jobs-worker"]}/dead_letter_message_count\"" }]
     }
     dead-letters-stay = {
-      title       = "Dead letters stay"
-      filter      = local.backlog_of["clip-jobs-dead-letter-status"]
-      denominator = null
-      aligner     = "ALIGN_MAX"
-      window      = 60
-      threshold   = 300
-      duration    = 300
+      title      = "Dead letters stay"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.age_of["clip-jobs-dead-letter-status"], aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", window = 60, threshold = 300, duration = 300 }]
+    }
+    leases-expire = {
+      title      = "Leases expire"
+      severity   = "WARNING"
+      conditions = [{ filter = "${local.pubsub_metric["clip-jobs-worker"]}/expired_ack_deadlines_count\"", window = 900, threshold = 5 }]
     }
     clips-fail = {
-      title       = "Clips fail"
-      filter      = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["clips_failed_by_fleet"]}\""
-      denominator = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["clips_ended"]}\""
-      aligner     = "ALIGN_DELTA"
-      window      = 900
-      threshold   = 0.05
-      duration    = 0
+      title    = "Clips fail"
+      severity = "CRITICAL"
+      conditions = [
+        { filter = local.of_workers["clips_failed_by_fleet"], denominator = local.of_workers["clips_ended"], window = 900, threshold = 0.05 },
+        merge(local.least_clips, { window = 900 }),
+      ]
+    }
+    urls-are-not-signed = {
+      title      = "URLs are not signed"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_workers["urls_not_signed"], window = 900, threshold = 3 }]
     }
     gpus-are-not-used = {
-      title       = "GPUs are not used"
-      filter      = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["clips_encoded_without_gpu"]}\""
-      denominator = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=\"clipfleet-worker-gpu\" AND metric.type=\"${local.metric["clips_encoded"]}\""
-      aligner     = "ALIGN_DELTA"
-      window      = 900
-      threshold   = 0.1
-      duration    = 0
+      title    = "GPUs are not used"
+      severity = "WARNING"
+      conditions = [
+        { filter = local.of_workers["clips_encoded_without_gpu"], denominator = local.least_encoded.filter, window = 3600, threshold = 0.1 },
+        merge(local.least_encoded, { window = 3600 }),
+      ]
     }
     clips-are-stuck = {
-      title       = "Clips are stuck"
-      filter      = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["batches_stuck"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 3600
-      threshold   = 2
-      duration    = 0
+      title      = "Clips are stuck"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_roles["batches_stuck"], window = 3600, threshold = 2 }]
     }
     instances-fail-their-clips = {
-      title       = "Instances fail their clips"
-      filter      = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["worker_cooldowns"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 900
-      threshold   = 3
-      duration    = 0
+      title      = "Instances fail their clips"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_workers["worker_cooldowns"], window = 900, threshold = 3 }]
+    }
+    workers-run-out-of-memory = {
+      title      = "Workers run out of memory"
+      severity   = "WARNING"
+      conditions = [{ filter = local.of_workers["instances_out_of_memory"], window = 900 }]
+    }
+    workers-exit = {
+      title      = "Workers exit"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_workers["containers_exited"], window = 900, threshold = 3 }]
+    }
+    services-exit = {
+      title      = "Services exit"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_roles["containers_exited"], window = 900, threshold = 3 }]
+    }
+    services-run-out-of-memory = {
+      title      = "Services run out of memory"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_roles["instances_out_of_memory"], window = 900 }]
+    }
+    requests-fail = {
+      title    = "Requests fail"
+      severity = "CRITICAL"
+      conditions = [
+        { filter = "${local.requests} AND metric.labels.response_code_class=\"5xx\"", denominator = local.requests, window = 900, threshold = 0.05 },
+        merge(local.least_requests, { window = 900 }),
+      ]
+    }
+    requests-are-slow = {
+      title    = "Requests are slow"
+      severity = "WARNING"
+      conditions = [
+        # Milliseconds.
+        { filter = "${local.of_dispatcher} AND metric.type=\"run.googleapis.com/request_latencies\"", reducer = "REDUCE_PERCENTILE_95", window = 900, threshold = 5000 },
+        merge(local.least_requests, { window = 900 }),
+      ]
     }
     folding-stopped = {
-      title       = "Folding stopped"
-      filter      = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["folding_stopped"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 300
-      threshold   = 0
-      duration    = 0
+      title      = "Folding stopped"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_roles["folding_stopped"] }]
     }
     documents-are-refused = {
-      title       = "Documents are refused"
-      filter      = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["documents_refused"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 300
-      threshold   = 0
-      duration    = 0
+      title      = "Documents are refused"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_roles["documents_refused"] }]
     }
     messages-are-dropped = {
-      title       = "Messages are dropped"
-      filter      = "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["messages_dropped"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 300
-      threshold   = 0
-      duration    = 0
+      title      = "Messages are dropped"
+      severity   = "WARNING"
+      conditions = [{ filter = local.of_roles["messages_dropped"] }]
     }
     # A rollout hands some jobs back. Half an hour of it means that no worker of the right version runs.
     jobs-are-handed-back = {
-      title       = "Jobs are handed back"
-      filter      = "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${local.metric["jobs_handed_back"]}\""
-      denominator = null
-      aligner     = "ALIGN_DELTA"
-      window      = 300
-      threshold   = 0
-      duration    = 1800
+      title      = "Jobs are handed back"
+      severity   = "CRITICAL"
+      conditions = [{ filter = local.of_workers["jobs_handed_back"], duration = 1800 }]
     }
     gpus-run-out = {
-      title       = "GPUs run out"
-      filter      = "resource.type=\"consumer_quota\" AND resource.labels.service=\"run.googleapis.com\" AND metric.type=\"serviceruntime.googleapis.com/quota/exceeded\" AND metric.labels.quota_metric=\"run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy\""
-      denominator = null
-      aligner     = "ALIGN_COUNT_TRUE"
-      window      = 300
-      threshold   = 0
-      duration    = 0
+      title      = "GPUs run out"
+      severity   = "WARNING"
+      conditions = [{ filter = "resource.type=\"consumer_quota\" AND resource.labels.service=\"run.googleapis.com\" AND metric.type=\"serviceruntime.googleapis.com/quota/exceeded\" AND metric.labels.quota_metric=\"run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy\"", aligner = "ALIGN_COUNT_TRUE" }]
+    }
+    # Billed, and without a job for an hour: neither waiting nor leased.
+    workers-are-idle = {
+      title    = "Workers are idle"
+      severity = "WARNING"
+      conditions = [
+        { filter = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\" AND metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MIN", window = 3600, threshold = var.idle_workers },
+        { filter = "${local.pubsub_metric["clip-jobs-worker"]}/num_undelivered_messages\"", aligner = "ALIGN_MAX", window = 3600, comparison = "COMPARISON_LT", threshold = 1 },
+      ]
     }
   })
 
   # Only the leader receives events, so without a leader they accumulate.
-  alerts_of_scaler = { for name, backlog in local.backlog_of : "scaling-stopped" => {
-    title       = "Scaling stopped"
-    filter      = backlog
-    denominator = null
-    aligner     = "ALIGN_MAX"
-    window      = 60
-    threshold   = 120
-    duration    = 120
-  } if name == "progress-events-scaler" }
+  scaler_alerts = merge([
+    for name, age in local.age_of : {
+      scaling-stopped = {
+        title      = "Scaling stopped"
+        severity   = "CRITICAL"
+        conditions = [{ filter = age, aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", window = 60, threshold = 120, duration = 120 }]
+      }
+      # A conflict is another change at the same time, and the next attempt succeeds.
+      pool-sizes-are-refused = {
+        title      = "Pool sizes are refused"
+        severity   = "WARNING"
+        conditions = [{ filter = "${local.of_roles["pool_sizes_refused"]} AND metric.labels.reason!=\"conflict\"", window = 900 }]
+      }
+      pool-sizes-are-not-set = {
+        title      = "Pool sizes are not set"
+        severity   = "CRITICAL"
+        conditions = [{ filter = local.of_roles["pool_sizes_not_set"], window = 900, threshold = 3 }]
+      }
+    } if name == "progress-events-scaler"
+  ]...)
+
+  alerts = merge(
+    { for name, alert in local.fleet_alerts : name => merge({ anchor = name, suffix = "" }, alert) },
+    local.slo_alerts,
+  )
 
   channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.notification_channels))
 }
@@ -174,40 +225,47 @@ resource "time_sleep" "metrics_appear" {
 resource "google_monitoring_alert_policy" "this" {
   for_each = local.alerts
 
-  display_name          = "Clipfleet: ${each.value.title}"
-  combiner              = "OR"
-  severity              = contains(["clips-are-dead-lettered", "gpus-are-not-used", "gpus-run-out", "messages-are-dropped"], each.key) ? "WARNING" : "CRITICAL"
+  display_name          = "Clipfleet: ${each.value.title}${each.value.suffix}"
+  combiner              = "AND"
+  severity              = each.value.severity
   notification_channels = local.channels
 
-  conditions {
-    display_name = each.value.title
+  dynamic "conditions" {
+    for_each = [for condition in each.value.conditions : merge(local.condition, condition)]
+    iterator = it
+    content {
+      display_name = "${each.value.title}, ${it.key + 1} of ${length(each.value.conditions)}"
 
-    condition_threshold {
-      filter             = each.value.filter
-      denominator_filter = each.value.denominator
-      comparison         = "COMPARISON_GT"
-      threshold_value    = each.value.threshold
-      duration           = "${each.value.duration}s"
-      # An idle fleet reports no data. That is not an alert.
-      evaluation_missing_data = each.value.duration == 0 ? null : "EVALUATION_MISSING_DATA_INACTIVE"
+      condition_threshold {
+        filter                  = it.value.filter
+        denominator_filter      = it.value.denominator
+        comparison              = it.value.comparison
+        threshold_value         = it.value.threshold
+        duration                = "${it.value.duration}s"
+        evaluation_missing_data = it.value.duration == 0 ? null : it.value.missing
 
-      aggregations {
-        alignment_period     = "${each.value.window}s"
-        per_series_aligner   = each.value.aligner
-        cross_series_reducer = each.value.aligner == "ALIGN_MAX" ? "REDUCE_MAX" : "REDUCE_SUM"
-      }
-
-      dynamic "denominator_aggregations" {
-        for_each = each.value.denominator == null ? [] : [each.value.window]
-        content {
-          alignment_period     = "${denominator_aggregations.value}s"
-          per_series_aligner   = each.value.aligner
-          cross_series_reducer = "REDUCE_SUM"
+        # A burn rate is a figure of its own, and takes none.
+        dynamic "aggregations" {
+          for_each = it.value.window == null ? [] : [it.value.window]
+          content {
+            alignment_period     = "${aggregations.value}s"
+            per_series_aligner   = it.value.aligner
+            cross_series_reducer = it.value.reducer
+          }
         }
-      }
 
-      trigger {
-        count = 1
+        dynamic "denominator_aggregations" {
+          for_each = it.value.denominator == null ? [] : [it.value.window]
+          content {
+            alignment_period     = "${denominator_aggregations.value}s"
+            per_series_aligner   = it.value.aligner
+            cross_series_reducer = it.value.reducer
+          }
+        }
+
+        trigger {
+          count = 1
+        }
       }
     }
   }
@@ -216,16 +274,20 @@ resource "google_monitoring_alert_policy" "this" {
     auto_close = "1800s"
   }
 
-  depends_on = [time_sleep.metrics_appear]
-
   documentation {
     subject   = "Clipfleet: ${each.value.title}"
     mime_type = "text/markdown"
-    content   = "What it means and what to do: ${var.runbook_url}#${each.key}"
+    content   = "What it means and what to do: ${var.runbook_url}#${each.value.anchor}"
 
     links {
       display_name = "Runbook: ${each.value.title}"
-      url          = "${var.runbook_url}#${each.key}"
+      url          = "${var.runbook_url}#${each.value.anchor}"
+    }
+    links {
+      display_name = "Dashboard"
+      url          = "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", google_monitoring_dashboard.this.id))[0]}?project=${var.project}"
     }
   }
+
+  depends_on = [time_sleep.metrics_appear]
 }

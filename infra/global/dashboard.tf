@@ -1,18 +1,17 @@
 # One dashboard, in the order of the flow: what waits, what is encoded and how, what fails.
 
 locals {
-  pubsub_of = { for name, subscription in google_pubsub_subscription.this : name => "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${subscription.name}\"" }
-  in_pools  = "resource.type=\"cloud_run_worker_pool\""
+  in_pools = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\""
 
   # The lines of a tile: legend, filter, aligner, reducer, fields to group by.
   tiles = [
     {
       title = "Age of the oldest message, by subscription (s)"
-      lines = [for name, filter in local.pubsub_of : [name, "${filter} AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", "ALIGN_MAX", "REDUCE_MAX", []]]
+      lines = [for name, age in local.age_of : [name, age, "ALIGN_MAX", "REDUCE_MAX", []]]
     },
     {
       title = "Unacknowledged messages, by subscription (includes clip jobs that are leased)"
-      lines = [for name, filter in local.pubsub_of : [name, "${filter} AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", "ALIGN_MAX", "REDUCE_SUM", []]]
+      lines = [for name, metric in local.pubsub_metric : [name, "${metric}/num_undelivered_messages\"", "ALIGN_MAX", "REDUCE_SUM", []]]
     },
     {
       title = "Clips encoded, by encoder and pool"
@@ -33,13 +32,30 @@ locals {
     {
       title = "Dead letters and republished batches"
       lines = [
-        ["dead letters", "${local.pubsub_of["clip-jobs-worker"]} AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\"", "ALIGN_DELTA", "REDUCE_SUM", []],
+        ["dead letters", "${local.pubsub_metric["clip-jobs-worker"]}/dead_letter_message_count\"", "ALIGN_DELTA", "REDUCE_SUM", []],
         ["republished", "resource.type=\"cloud_run_revision\" AND metric.type=\"${local.metric["batches_stuck"]}\"", "ALIGN_DELTA", "REDUCE_SUM", []],
       ]
     },
     {
-      title = "GPU utilization"
-      lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/gpu/utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_50", ["resource.label.worker_pool_name"]]]
+      title = "Clips ended, and those in time"
+      lines = [for name in ["clips_ended", "clips_in_time"] : [name, "${local.in_pools} AND metric.type=\"${local.metric[name]}\"", "ALIGN_DELTA", "REDUCE_SUM", []]]
+    },
+    {
+      title = "Instances, by pool and region"
+      lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/instance_count\"", "ALIGN_MAX", "REDUCE_SUM", ["resource.label.worker_pool_name", "resource.label.location"]]]
+    },
+    {
+      title = "Requests, by class of response"
+      lines = [["", local.requests, "ALIGN_DELTA", "REDUCE_SUM", ["metric.label.response_code_class"]]]
+    },
+    # Worker pools have no metric of GPU utilization.
+    {
+      title = "GPU memory in use, median share"
+      lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/gpu/memory_utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_50", ["resource.label.worker_pool_name"]]]
+    },
+    {
+      title = "Memory in use, 95th percentile of shares"
+      lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/memory/utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_95", ["resource.label.worker_pool_name"]]]
     },
   ]
 }

@@ -15,5 +15,6 @@ operators       = ["group:clipfleet-operators@example.com"]
 
 notification_emails     = ["oncall@example.com"]
 queue_age_alert_minutes = 30
+idle_workers            = 1 # the scaler's min_schedule, in ../region/example.tfvars
 billing_account         = "000000-000000-000000"
 monthly_budget          = 1000

@@ -1,6 +1,9 @@
 # Metrics counted from log lines. The roles also serve /metrics for Prometheus, but Cloud Run scrapes no worker pool by
 # itself. A line that is logged once per clip is exact, needs no sidecar container next to a GPU, and outlives the
 # instance. tests/infra checks that the programs log every message and field that is named here.
+#
+# Cloud Run's own lines have no JSON: their text is textPayload. Their wording was taken from Google's troubleshooting
+# pages, and is unproven for worker pools.
 
 locals {
   from_workers = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\""
@@ -20,6 +23,11 @@ locals {
     clips_ended = {
       description = "Clips that completed or failed"
       filter      = "${local.from_workers} AND (jsonPayload.message=\"clip completed\" OR jsonPayload.message=~\"^clip failed: \")"
+      labels      = {}
+    }
+    clips_in_time = {
+      description = "Clips that ended within a minute and their own length of their acceptance"
+      filter      = "${local.from_workers} AND (jsonPayload.message=\"clip completed\" OR jsonPayload.message=~\"^clip failed: \") AND jsonPayload.on_time=true"
       labels      = {}
     }
     clips_failed = {
@@ -75,6 +83,36 @@ locals {
     jobs_handed_back = {
       description = "Jobs that a worker of another version handed back"
       filter      = "${local.from_workers} AND jsonPayload.message=~\"^job handed back: \""
+      labels      = {}
+    }
+    pool_sizes_refused = {
+      description = "Sizes that Cloud Run refused to a scaler, by pool and reason: quota, capacity, conflict or denied"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"pool size refused\""
+      labels      = { pool = "jsonPayload.pool", reason = "jsonPayload.reason" }
+    }
+    pool_sizes_not_set = {
+      description = "Sizes that a scaler could not set for another reason"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"pool size not set\""
+      labels      = { pool = "jsonPayload.pool" }
+    }
+    documents_not_written = {
+      description = "Commits of status documents that failed and are tried again"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"documents not written, trying again\""
+      labels      = {}
+    }
+    urls_not_signed = {
+      description = "Attempts whose result exists, but whose URL could not be signed"
+      filter      = "${local.from_workers} AND jsonPayload.message=~\"sign a url for \" AND jsonPayload.code=~\"^output_\""
+      labels      = { code = "jsonPayload.code" }
+    }
+    instances_out_of_memory = {
+      description = "Instances that Cloud Run stopped because they exceeded their memory"
+      filter      = "(${local.from_workers} OR ${local.from_roles}) AND textPayload=~\"^Memory limit of .* exceeded\""
+      labels      = {}
+    }
+    containers_exited = {
+      description = "Containers that ended with an error"
+      filter      = "(${local.from_workers} OR ${local.from_roles}) AND textPayload=~\"^Container called exit.[1-9]\""
       labels      = {}
     }
   }

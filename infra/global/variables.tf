@@ -154,6 +154,17 @@ variable "queue_age_alert_minutes" {
   }
 }
 
+variable "idle_workers" {
+  description = "Workers that may run for an hour without a clip before an alert fires: as many as the scaler's `min` or `min_schedule` keeps."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.idle_workers >= 0
+    error_message = "idle_workers is 0 or more."
+  }
+}
+
 variable "billing_account" {
   description = "Billing account in which to create the budget. Null: no budget."
   type        = string

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,6 +134,13 @@ class Metrics(unittest.TestCase):
                 self.assertEqual(there, {name: kinds.get((role, name)) for name in there})
                 self.assertEqual(set(re.findall(r"^# HELP (\w+) .", text, re.MULTILINE)), set(there))
 
+    def test_the_rules_name_a_bucket_that_there_is(self):
+        rules = (ROOT / "deploy/prometheus/slo.rules.yaml").read_text()
+        bounds = set(re.findall(r'clipfleet_clip_seconds_bucket\{le="([^"]+)"', rules))
+        found = set(re.findall(r'^clipfleet_clip_seconds_bucket\{.*le="([^"]+)"', self.scraped("worker"), re.MULTILINE))
+        self.assertEqual(len(bounds), 1)
+        self.assertLessEqual(bounds, found)
+
     RESOURCES = {
         "worker": ("cloud_run_worker_pool", {"worker_pool_name": "clipfleet-worker-cpu"}),
         "dispatcher": ("cloud_run_revision", {"service_name": "clipfleet-dispatcher"}),
@@ -173,6 +181,39 @@ class Metrics(unittest.TestCase):
                     for label, extractor in (it["label_extractors"] or {}).items():
                         field = extractor.removeprefix("EXTRACT(jsonPayload.").removesuffix(")")
                         self.assertTrue(entry["jsonPayload"].get(field), f"{name}: {label} of {entry}")
+
+
+class Rules(unittest.TestCase):
+    """The rules for a Prometheus that scrapes /metrics."""
+
+    FOLDER = ROOT / "deploy/prometheus"
+
+    def run_tests(self, rules):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "slo.rules.yaml").write_text(rules)
+            shutil.copy(self.FOLDER / "slo.test.yaml", folder)
+            return subprocess.run([TOOLS / "promtool", "test", "rules", "slo.test.yaml"], cwd=folder, capture_output=True, text=True)
+
+    def test_they_fire_on_a_burn_and_not_at_low_volume(self):
+        rules = (self.FOLDER / "slo.rules.yaml").read_text()
+        told = subprocess.run([TOOLS / "promtool", "check", "rules", self.FOLDER / "slo.rules.yaml"], capture_output=True, text=True)
+        self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
+        told = self.run_tests(rules)
+        self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
+        # Each part of a rule is one that a test holds.
+        for part in [r" and sum\(increase\(\w+(?:\{[^}]*\})?\[\w+\]\)\) > 20", r" and clipfleet:clips_late:ratio_rate5m > 14.4 \* 0.01"]:
+            without = re.sub(part, "", re.sub(r"\n +and", " and", rules))
+            self.assertNotEqual(without, re.sub(r"\n +and", " and", rules), part)
+            self.assertNotEqual(self.run_tests(without).returncode, 0, f"no test needs {part}")
+
+    def test_they_name_metrics_that_there_are(self):
+        rules = (self.FOLDER / "slo.rules.yaml").read_text()
+        named = set(re.findall(r"\bclipfleet_\w+", rules))
+        series = {name + end for (_, name), kind in listed().items() for end in ({"histogram": ("_bucket", "_count", "_sum")}.get(kind, ("",)))}
+        self.assertLessEqual(named, series)
+        runbook = (ROOT / "deploy/runbook.md").read_text()
+        for anchor in re.findall(r"runbook\.md#([\w-]+)", rules):
+            self.assertIn(anchor, re.sub(r"[^\w#\n-]", "", runbook.lower().replace(" ", "-")))
 
 
 class Filters(unittest.TestCase):
