@@ -199,7 +199,8 @@ locals {
     local.slo_alerts,
   )
 
-  channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.notification_channels))
+  emails   = [for channel in google_monitoring_notification_channel.email : channel.id]
+  channels = concat(local.emails, tolist(var.notification_channels))
 }
 
 resource "google_monitoring_notification_channel" "email" {

@@ -29,8 +29,8 @@ resource "google_billing_budget" "monthly" {
   }
 
   all_updates_rule {
-    # At most five, which is all that the API takes.
-    monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
+    # A budget takes channels of e-mail only, and at most five.
+    monitoring_notification_channels = slice(local.emails, 0, min(5, length(local.emails)))
     disable_default_iam_recipients   = false
   }
 

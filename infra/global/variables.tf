@@ -176,8 +176,8 @@ variable "billing_account" {
   }
 
   validation {
-    condition     = var.billing_account == null || length(var.notification_emails) + length(var.notification_channels) > 0
-    error_message = "A budget needs somebody to notify: set notification_emails or notification_channels, or billing_account = null."
+    condition     = var.billing_account == null || length(var.notification_emails) > 0
+    error_message = "A budget needs somebody to notify, by e-mail: set notification_emails, or billing_account = null."
   }
 }
 
