@@ -102,11 +102,12 @@ resource "google_cloud_run_v2_service" "role" {
       }
 
       # A role is ready once it has reached the services that it needs. A revision that cannot (for example without
-      # permissions) never replaces a working one.
+      # permissions) never replaces a working one. Cloud Run waits at most 4 minutes, and new permissions take some
+      # minutes to act.
       startup_probe {
-        period_seconds    = 2
-        timeout_seconds   = 1
-        failure_threshold = 60
+        period_seconds    = 4
+        timeout_seconds   = 3
+        failure_threshold = 58
         http_get {
           path = "/ready"
         }

@@ -445,6 +445,13 @@ class Roles(unittest.TestCase):
             probe = pool["template"][0]["containers"][0]["startup_probe"][0]
             self.assertLessEqual(probe["period_seconds"] * probe["failure_threshold"], 240, "Cloud Run waits no longer for a start")
 
+    def test_services_may_wait_for_new_permissions(self):
+        """IAM takes minutes to act on a binding, and Cloud Run waits for at most four."""
+        for name, it in resources(planned, "google_cloud_run_v2_service").items():
+            probe = it["template"][0]["containers"][0]["startup_probe"][0]
+            waits = probe["period_seconds"] * probe["failure_threshold"]
+            self.assertTrue(200 <= waits <= 240, f"{name}: {waits} s")
+
     def test_who_pulls_always_runs(self):
         for name, it in resources(planned, "google_cloud_run_v2_service").items():
             template = it["template"][0]
