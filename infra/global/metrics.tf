@@ -4,6 +4,8 @@
 #
 # Cloud Run's own lines have no JSON: their text is textPayload. Their wording was taken from Google's troubleshooting
 # pages, and is unproven for worker pools.
+#
+# In a filter, OR binds tighter than AND.
 
 locals {
   from_workers = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\""
@@ -107,12 +109,12 @@ locals {
     }
     instances_out_of_memory = {
       description = "Instances that Cloud Run stopped because they exceeded their memory"
-      filter      = "(${local.from_workers} OR ${local.from_roles}) AND textPayload=~\"^Memory limit of .* exceeded\""
+      filter      = "((${local.from_workers}) OR (${local.from_roles})) AND textPayload=~\"^Memory limit of .* exceeded\""
       labels      = {}
     }
     containers_exited = {
       description = "Containers that ended with an error"
-      filter      = "(${local.from_workers} OR ${local.from_roles}) AND textPayload=~\"^Container called exit.[1-9]\""
+      filter      = "((${local.from_workers}) OR (${local.from_roles})) AND textPayload=~\"^Container called exit.[1-9]\""
       labels      = {}
     }
   }

@@ -1,4 +1,4 @@
-"""Filters of Cloud Logging, as far as infra/ uses them: comparisons with AND, OR and parentheses."""
+"""Filters of Cloud Logging, as far as infra/ uses them: comparisons with AND, OR and parentheses. OR binds tighter."""
 
 import re
 
@@ -14,18 +14,18 @@ def matches(text, entry):
             raise ValueError(f"not understood from here: {text[end:]}")
         tokens.append(found)
         end = found.end()
-    value, rest = _any(tokens, entry)
+    value, rest = _all(tokens, entry)
     if rest:
         raise ValueError(f"left over: {rest[0][0]}")
     return value
 
 
-def _any(tokens, entry):
-    return _joined(tokens, entry, "OR", _all, any)
-
-
 def _all(tokens, entry):
-    return _joined(tokens, entry, "AND", _one, all)
+    return _joined(tokens, entry, "AND", _any, all)
+
+
+def _any(tokens, entry):
+    return _joined(tokens, entry, "OR", _one, any)
 
 
 def _joined(tokens, entry, word, part, join):
@@ -40,7 +40,7 @@ def _joined(tokens, entry, word, part, join):
 def _one(tokens, entry):
     first = tokens[0]
     if first[1] == "(":
-        value, tokens = _any(tokens[1:], entry)
+        value, tokens = _all(tokens[1:], entry)
         if not tokens or tokens[0][1] != ")":
             raise ValueError("a parenthesis is not closed")
         return value, tokens[1:]

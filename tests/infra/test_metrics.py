@@ -220,6 +220,9 @@ class Filters(unittest.TestCase):
         for text, expected in [
             ('resource.type="a"', True),
             ('resource.type="b" OR jsonPayload.reused=false', True),
+            # OR before AND, other than in most languages.
+            ('resource.type="a" OR resource.type="b" AND jsonPayload.reused=true', False),
+            ('(resource.type="a") OR (resource.type="b" AND jsonPayload.reused=true)', True),
             ('(resource.type="b" OR resource.type="a") AND jsonPayload.message=~"^clip failed: "', True),
             ('resource.type="a" AND jsonPayload.message="clip failed"', False),
             ('jsonPayload.encoder!~"^nv"', True),
