@@ -1,6 +1,6 @@
 # Indexes, exemptions from them and TTL. Firestore changes one of these at a time, and refuses the others with "too much
 # contention" or "underlying data changed", of which the provider retries only some. So each waits for the one before:
-# they form one chain, to whose end a new one is added. The first apply takes a minute or so for each.
+# they form one chain, to whose end a new one is added. The first apply is slow for that.
 
 # Most of the programs' own queries filter by one field and sort by document name, which needs no composite index. The
 # list of batches (GET /v1/batches) filters by any of owner, project and status, latest first: Firestore merges these

@@ -26,7 +26,7 @@ variable "region" {
 }
 
 variable "services" {
-  description = "Services to run in this region. A second region has none while the first one runs them (deploy/README.md, Another region)."
+  description = "Services to run in this region. A second region has none while the first one runs them (deploy/README.md, Another region). The scaler needs scaler_enabled = true in ../global, the default."
   type        = set(string)
   default     = ["dispatcher", "status", "scaler"]
 
