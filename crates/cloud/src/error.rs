@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Invalid,
     /// The caller lacks a permission or its credentials.
     Denied,
+    /// The project's quota, or the capacity of the region, does not allow this size; a smaller one may be allowed.
+    Quota,
     /// The service is overloaded or unreachable, or the call was interrupted; the same call may succeed later.
     Unavailable,
 }
@@ -54,6 +56,12 @@ impl CloudError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         self.kind == ErrorKind::Unavailable
+    }
+
+    /// Whether the service refuses for want of a permission or a resource, which an operator, or the propagation of a
+    /// change, may provide later.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.kind, ErrorKind::Denied | ErrorKind::NotFound)
     }
 }
 

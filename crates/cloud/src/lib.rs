@@ -8,6 +8,8 @@ mod documents;
 mod error;
 mod objects;
 mod queue;
+mod refusal;
+mod subscription;
 
 pub mod google;
 pub mod memory;
@@ -20,6 +22,8 @@ pub use documents::{
 pub use error::{CloudError, ErrorKind};
 pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
 pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
+pub use refusal::{REFUSAL_LIMIT, RefusalRetry, until_answered};
+pub use subscription::Subscription;
 
 /// One connected cloud: the three services that a role uses.
 #[derive(Clone)]

@@ -74,6 +74,10 @@ pub trait Queue: Send + Sync {
     /// [`Deliveries::next`].
     fn subscribe(&self, subscription: &str, outstanding: usize) -> Deliveries;
 
+    /// Asks whether this process may receive from the subscription: a stream shows it only by staying open. Fails with
+    /// `Denied` or `NotFound` if not. A service that cannot tell (an emulator without IAM) allows it.
+    async fn check_access(&self, subscription: &str) -> Result<(), CloudError>;
+
     /// Creates the topic unless it exists.
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError>;
 

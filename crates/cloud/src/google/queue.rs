@@ -3,9 +3,9 @@
 use super::{Target, errors, retry, subscription};
 use crate::{CloudError, Deliveries, ErrorKind, Message, Queue, SubscriptionSpec};
 use async_trait::async_trait;
-use google_cloud_gax::{options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
+use google_cloud_gax::{error::rpc::Code, options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
 use google_cloud_pubsub::{
-    client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
+    client::{BasePublisher, Publisher, SchemaService, Subscriber, SubscriptionAdmin, TopicAdmin},
     model::{self, DeadLetterPolicy, RetryPolicy},
     retry_policy::RetryableErrors,
 };
@@ -23,6 +23,9 @@ const BATCH_DELAY: Duration = Duration::from_millis(1);
 /// megabytes of jobs, and more than a connection needs to stay busy.
 const MAX_MESSAGES_IN_FLIGHT: usize = 1000;
 
+/// The permission to receive from a subscription.
+const CONSUME: &str = "pubsub.subscriptions.consume";
+
 /// Pub/Sub of one project.
 pub(super) struct Pubsub {
     project: String,
@@ -33,6 +36,8 @@ pub(super) struct Pubsub {
     subscriber: Subscriber,
     topics: TopicAdmin,
     subscriptions: SubscriptionAdmin,
+    /// The only client that can ask for permissions, those on subscriptions among them.
+    permissions: SchemaService,
 }
 
 impl Pubsub {
@@ -41,12 +46,14 @@ impl Pubsub {
         let mut base = BasePublisher::builder().with_credentials(credentials.clone());
         let mut subscriber = Subscriber::builder().with_credentials(credentials.clone());
         let mut topics = TopicAdmin::builder().with_credentials(credentials.clone());
-        let mut subscriptions = SubscriptionAdmin::builder().with_credentials(credentials);
+        let mut subscriptions = SubscriptionAdmin::builder().with_credentials(credentials.clone());
+        let mut permissions = SchemaService::builder().with_credentials(credentials);
         if let Some(url) = emulator {
             base = base.with_endpoint(&url);
             subscriber = subscriber.with_endpoint(&url);
             topics = topics.with_endpoint(&url);
             subscriptions = subscriptions.with_endpoint(&url);
+            permissions = permissions.with_endpoint(&url);
         }
         let policy = || RetryableErrors.with_time_limit(retry::RETRY_LIMIT);
         let failed = |error| errors::build("pub/sub", error);
@@ -68,6 +75,12 @@ impl Pubsub {
                 .await
                 .map_err(failed)?,
             subscriptions: subscriptions
+                .with_retry_policy(policy())
+                .with_backoff_policy(retry::backoff())
+                .build()
+                .await
+                .map_err(failed)?,
+            permissions: permissions
                 .with_retry_policy(policy())
                 .with_backoff_policy(retry::backoff())
                 .build()
@@ -108,6 +121,23 @@ impl Queue for Pubsub {
 
     fn subscribe(&self, subscription: &str, outstanding: usize) -> Deliveries {
         subscription::open(self.subscriber.clone(), self.subscription(subscription), outstanding)
+    }
+
+    async fn check_access(&self, subscription: &str) -> Result<(), CloudError> {
+        let doing = format!("receive from {}", self.subscription(subscription));
+        let request = self.permissions.test_iam_permissions();
+        let request = request.set_resource(self.subscription(subscription)).set_permissions([CONSUME]);
+        match request.with_idempotency(true).with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await {
+            Ok(granted) if granted.permissions.iter().any(|permission| permission == CONSUME) => Ok(()),
+            // The call answers alike for a resource that does not exist.
+            Ok(_) => {
+                let cause = format!("it does not exist, or this account lacks {CONSUME} on it");
+                Err(CloudError::new(ErrorKind::Denied, format!("{doing}: {cause}")))
+            }
+            // As Google's emulator answers.
+            Err(error) if error.status().is_some_and(|status| status.code == Code::Unimplemented) => Ok(()),
+            Err(error) => Err(errors::call(&doing, error)),
+        }
     }
 
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {

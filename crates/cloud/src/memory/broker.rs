@@ -54,6 +54,12 @@ impl Broker {
         Ok(id)
     }
 
+    /// Fails if there is no such subscription.
+    pub(super) fn check_subscription(&self, name: &str) -> Result<(), CloudError> {
+        let found = self.subscriptions.get(name).map(|_| ());
+        found.ok_or_else(|| missing(&format!("receive from {name}"), "subscription", name))
+    }
+
     pub(super) fn take(&mut self, name: &str, link: u64, now: Instant) -> Result<Taken, CloudError> {
         let not_found = || missing(&format!("receive from {name}"), "subscription", name);
         let expired = self.subscriptions.get_mut(name).ok_or_else(not_found)?.expire(now);

@@ -37,6 +37,7 @@ struct State {
     documents: documents::Store,
     links: u64,
     faults: BTreeMap<Call, VecDeque<Fault>>,
+    refused: BTreeMap<Call, ErrorKind>,
 }
 
 /// A call that can be made to fail.
@@ -44,6 +45,8 @@ struct State {
 pub enum Call {
     /// `Queue::publish`
     Publish,
+    /// `Queue::check_access`, and each delivery of `Queue::subscribe`
+    Receive,
     /// `Objects::stat`
     Stat,
     /// `Objects::read`
@@ -89,6 +92,16 @@ impl Memory {
         self.lock().faults.entry(call).or_default().push_back(fault);
     }
 
+    /// Makes all such calls of all processes fail until [`allow`](Self::allow).
+    pub fn refuse(&self, call: Call, kind: ErrorKind) {
+        self.lock().refused.insert(call, kind);
+    }
+
+    /// Ends [`refuse`](Self::refuse).
+    pub fn allow(&self, call: Call) {
+        self.lock().refused.remove(&call);
+    }
+
     /// The number of a subscription's messages that are waiting or leased.
     pub fn unsettled(&self, subscription: &str) -> usize {
         self.lock().broker.unsettled(subscription)
@@ -128,10 +141,15 @@ impl Client {
         run: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
         let failed = |kind, cause| Err(CloudError::new(kind, format!("{doing}: {cause}")));
+        // The cut is checked under the lock: it precedes the abandonment of the process's leases, so no lease is created
+        // after that.
+        let mut state = self.memory.lock();
         if self.cut.is_cancelled() {
             return failed(ErrorKind::Unavailable, "the process was cut off");
         }
-        let mut state = self.memory.lock();
+        if let Some(kind) = state.refused.get(&call) {
+            return failed(*kind, "refused by request of the test");
+        }
         match state.faults.get_mut(&call).and_then(VecDeque::pop_front) {
             None => run(&mut state),
             Some(Fault::Refused(kind)) => failed(kind, "refused by request of the test"),

@@ -37,6 +37,11 @@ impl Queue for Arc<Client> {
         Deliveries::new(receiver, closing, closed)
     }
 
+    async fn check_access(&self, subscription: &str) -> Result<(), CloudError> {
+        let doing = format!("receive from {subscription}");
+        self.call(Call::Receive, &doing, |state| state.broker.check_subscription(subscription))
+    }
+
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
         self.memory.lock().broker.add_topic(topic)
     }
@@ -96,15 +101,10 @@ impl Feed {
         }
     }
 
-    /// The cut is checked under the lock: it precedes the abandonment of the process's leases, so no lease is created
-    /// after that.
     fn take(&self) -> Result<Taken, CloudError> {
-        let mut state = self.client.memory.lock();
-        if self.client.cut.is_cancelled() {
-            let cause = format!("receive from {}: the process was cut off", self.subscription);
-            return Err(CloudError::new(crate::ErrorKind::Unavailable, cause));
-        }
-        state.broker.take(&self.subscription, self.client.link, Instant::now())
+        let doing = format!("receive from {}", self.subscription);
+        let link = self.client.link;
+        self.client.call(Call::Receive, &doing, |state| state.broker.take(&self.subscription, link, Instant::now()))
     }
 }
 

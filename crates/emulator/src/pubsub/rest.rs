@@ -77,6 +77,13 @@ pub(crate) async fn handle(
             let (found, next) = service.list_subscriptions(&format!("projects/{project}"), size, token)?;
             Ok(list("subscriptions", found.iter().map(json::subscription).collect(), &next))
         }
+        // There is no IAM: everyone has every permission on a subscription that exists, and none on another.
+        ("POST", ["projects", _, "subscriptions", _], "testIamPermissions") => {
+            let body = json::members(&fields::parse(body)?, &["permissions"])?;
+            let exists = service.get_subscription(path).is_ok();
+            let granted = if exists { fields::texts(&body, "permissions")? } else { Vec::new() };
+            Ok(json!({"permissions": granted}))
+        }
         ("POST", ["projects", _, "subscriptions", _], verb) => {
             deliver(service, path, verb, &fields::parse(body)?).await
         }
