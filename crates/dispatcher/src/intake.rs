@@ -2,7 +2,7 @@
 //! because a service is unavailable. No request is dropped, and none is redelivered forever.
 
 use crate::{accept, dispatch::Dispatch, record, refusal::Refusal};
-use clipfleet_cloud::{CloudError, Delivery};
+use clipfleet_cloud::{CloudError, Delivery, Subscription};
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_domain::{
     failure::{Code, Failure},
@@ -27,7 +27,10 @@ pub(crate) async fn run(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut requests = dispatch.cloud.queue.subscribe(names::EXPORT_REQUESTS_DISPATCHER, MAX_REQUESTS_IN_FLIGHT);
+    let received = readiness.condition(names::EXPORT_REQUESTS_DISPATCHER);
+    let report = move |state: Result<(), &CloudError>| received.set(state);
+    let queue = Arc::clone(&dispatch.cloud.queue);
+    let mut requests = Subscription::open(queue, names::EXPORT_REQUESTS_DISPATCHER, MAX_REQUESTS_IN_FLIGHT, report);
     readiness.ready(json!({"role": "dispatcher"}));
     let mut handlers = JoinSet::new();
     let ended = loop {
@@ -48,7 +51,7 @@ pub(crate) async fn run(
         }
     };
     if let Err(error) = &ended {
-        readiness.not_ready(error.to_string());
+        tracing::error!(%error, "no requests are received any more");
     }
     while handlers.join_next().await.is_some() {}
     requests.close().await;

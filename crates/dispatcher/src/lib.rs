@@ -36,7 +36,7 @@ pub use http::routes;
 pub use refusal::Refusal;
 
 use axum::Router;
-use clipfleet_cloud::{Cloud, CloudError};
+use clipfleet_cloud::{Cloud, CloudError, until_answered};
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{clock::Clock, health, role};
 use std::{io, sync::Arc};
@@ -66,11 +66,25 @@ pub async fn run_background(
     readiness: health::Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut repairs = JoinSet::new();
-    repairs.spawn(repair::run(Arc::clone(&dispatch), stop.clone()));
-    repairs.spawn(reconcile::run(Arc::clone(&dispatch), stop.clone()));
-    let result = intake::run(dispatch, readiness, stop.clone()).await;
-    // Repairs continue even if the intake failed: they finish what it left unfinished.
+    let (mut repairs, repairing) = (JoinSet::new(), stop.child_token());
+    repairs.spawn(repair::run(Arc::clone(&dispatch), repairing.clone()));
+    repairs.spawn(reconcile::run(Arc::clone(&dispatch), repairing.clone()));
+    let documents = check_documents(Arc::clone(&dispatch), readiness.condition("documents"), stop.clone());
+    let result = tokio::try_join!(documents, intake::run(dispatch, readiness, stop)).map(|_| ());
+    repairing.cancel();
     while repairs.join_next().await.is_some() {}
     result
+}
+
+/// Returns once the database has answered, or after a stop.
+async fn check_documents(
+    dispatch: Arc<Dispatch>,
+    condition: health::Condition,
+    stop: CancellationToken,
+) -> Result<(), CloudError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        answered = until_answered(|| dispatch.fleet_control(), |state| condition.set(state)) => answered.map(drop),
+    }
 }

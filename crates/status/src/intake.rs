@@ -1,14 +1,15 @@
 //! Merges the two subscriptions of the service into one stream: events, and dead-lettered jobs, which become events.
 
-use clipfleet_cloud::{Cloud, CloudError, Deliveries, Delivery, Message};
+use clipfleet_cloud::{Cloud, CloudError, Delivery, Message, Subscription};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
     failure::Failure,
     job::{Event, EventKind},
     lifecycle::{ClipEvent, ClipEventKind},
 };
-use clipfleet_service::{clock::Clock, trace};
-use tokio::{sync::mpsc, task::JoinSet};
+use clipfleet_service::{clock::Clock, health::Readiness, trace};
+use std::sync::Arc;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -25,6 +26,7 @@ const DELIVERY_COUNT: &str = "CloudPubSubDeadLetterSourceDeliveryCount";
 pub(crate) struct Leased {
     pub(crate) event: Event,
     pub(crate) delivery: Delivery,
+    pub(crate) received_at: Instant,
     /// Ends when the documents that the event changed are written.
     pub(crate) span: Span,
 }
@@ -43,11 +45,16 @@ impl Intake {
 pub(crate) fn start(
     cloud: &Cloud,
     clock: Clock,
+    readiness: &Readiness,
     stop: CancellationToken,
 ) -> (mpsc::Receiver<Result<Leased, CloudError>>, Intake) {
     let (sender, receiver) = mpsc::channel(MAX_UNSETTLED_EVENTS);
-    let events = cloud.queue.subscribe(names::PROGRESS_EVENTS_STATUS, MAX_UNSETTLED_EVENTS);
-    let dead_letters = cloud.queue.subscribe(names::CLIP_JOBS_DEAD_LETTER_STATUS, MAX_UNSETTLED_DEAD_LETTERS);
+    let open = |name, outstanding| {
+        let condition = readiness.condition(name);
+        Subscription::open(Arc::clone(&cloud.queue), name, outstanding, move |state| condition.set(state))
+    };
+    let events = open(names::PROGRESS_EVENTS_STATUS, MAX_UNSETTLED_EVENTS);
+    let dead_letters = open(names::CLIP_JOBS_DEAD_LETTER_STATUS, MAX_UNSETTLED_DEAD_LETTERS);
     let mut tasks = JoinSet::new();
     tasks.spawn(forward(
         events,
@@ -60,7 +67,7 @@ pub(crate) fn start(
 }
 
 async fn forward(
-    mut deliveries: Deliveries,
+    mut deliveries: Subscription,
     decode: impl Fn(&Message) -> Result<Event, String>,
     sender: mpsc::Sender<Result<Leased, CloudError>>,
     stop: CancellationToken,
@@ -75,7 +82,7 @@ async fn forward(
             Some(Ok(delivery)) => match decode(&delivery.message) {
                 Ok(event) => {
                     let span = span(&event, &delivery.message);
-                    Ok(Leased { event, delivery, span })
+                    Ok(Leased { event, delivery, received_at: Instant::now(), span })
                 }
                 Err(reason) => {
                     // Redelivery could never succeed: the message is acked, counted and logged.

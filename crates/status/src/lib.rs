@@ -43,7 +43,7 @@ pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: Canc
     role::run(metrics::METRICS, listener, Router::new(), stop.clone(), folding).await
 }
 
-/// Folds events until told to stop, or until a permanent error (a missing subscription).
+/// Folds events until told to stop, or until an error that a retry does not fix (a missing subscription).
 pub async fn fold(
     config: Config,
     cloud: Cloud,
@@ -51,13 +51,14 @@ pub async fn fold(
     readiness: health::Readiness,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let (events, intake) = intake::start(&cloud, clock, stop.clone());
+    let (events, intake) = intake::start(&cloud, clock, &readiness, stop.clone());
+    let documents = readiness.condition("documents");
     readiness.ready(serde_json::json!({"role": "status"}));
     let mirror = config.legacy_mirror.then(|| mirror::Mirror::start(cloud.clone()));
-    let folded = writer::run(cloud, mirror, events, stop).await;
+    let folded = writer::run(cloud, mirror, events, documents, stop.clone()).await;
     if let Err(error) = &folded {
         tracing::error!(%error, "no events are folded any more");
-        readiness.not_ready(error.to_string());
+        stop.cancel();
     }
     intake.close().await;
     folded

@@ -8,12 +8,14 @@ use clipfleet_domain::{
     lifecycle::{ClipEvent, ClipEventKind},
 };
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::time::Instant;
 use tracing::Span;
 
 /// The delivery of an event, and the span of its way into documents.
 pub(crate) struct PendingAck {
     pub(crate) delivery: Delivery,
     pub(crate) span: Span,
+    pub(crate) received_at: Instant,
 }
 
 /// Shared by the documents that the event changed. The event is acked when the last of them is written.
@@ -84,7 +86,8 @@ impl DocumentAcks {
 
 /// Releases one share of a pending ack. Releasing the last share acks the event.
 fn release(shared: Shared) {
-    if let Some(PendingAck { delivery, span }) = Arc::into_inner(shared) {
+    if let Some(PendingAck { delivery, span, received_at }) = Arc::into_inner(shared) {
+        metrics::histogram!("clipfleet_status_delay_seconds").record(received_at.elapsed().as_secs_f64());
         delivery.ack();
         drop(span);
     }

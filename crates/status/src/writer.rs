@@ -18,13 +18,14 @@ use crate::{
     mirror::Mirror,
     pending_acks::{PendingAck, PendingAcks},
 };
-use clipfleet_cloud::{Cloud, CloudError, ErrorKind, Write};
-use clipfleet_contract::names;
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind, RefusalRetry, Write, until_answered};
+use clipfleet_contract::{documents::fleet_control, names};
 use clipfleet_domain::{
     failure::{Code, Failure},
     ids::{BatchId, ClipId},
     job::BatchContext,
 };
+use clipfleet_service::health::Condition;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -62,16 +63,32 @@ struct Writer {
     mirror: Option<Mirror>,
     /// When the store last accepted a commit.
     accepted_at: Option<Instant>,
+    /// Whether the store answers.
+    documents: Condition,
+    retry: RefusalRetry,
 }
 
 pub(crate) async fn run(
     cloud: Cloud,
     mirror: Option<Mirror>,
     mut events: mpsc::Receiver<Result<Leased, CloudError>>,
+    documents: Condition,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
-    let mut writer =
-        Writer { cloud, cache: BatchCache::default(), pending_acks: PendingAcks::default(), mirror, accepted_at: None };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        answered = until_answered(|| probe(&cloud), |state| documents.set(state)) => answered?,
+    }
+    let mut writer = Writer {
+        cloud,
+        cache: BatchCache::default(),
+        pending_acks: PendingAcks::default(),
+        mirror,
+        accepted_at: None,
+        documents,
+        retry: RefusalRetry::default(),
+    };
     loop {
         let next_due = writer.cache.next_due();
         let mut burst = Vec::new();
@@ -83,30 +100,68 @@ pub(crate) async fn run(
             received = events.recv_many(&mut burst, MAX_BURST) => if received == 0 { return writer.finish().await },
             () = tokio::time::sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
         }
-        for leased in burst {
-            writer.handle(leased?).await;
-        }
-        if let Err(error) = writer.write_due().await {
-            tracing::warn!(%error, "documents not written, trying again");
-            metrics::counter!("clipfleet_status_write_failures_total").increment(1);
-            tokio::time::sleep(RETRY_DELAY).await;
+        // An error of a subscription is one that no retry has fixed.
+        let burst = burst.into_iter().collect::<Result<Vec<Leased>, CloudError>>()?;
+        if let Err(error) = writer.step(burst).await {
+            let delay = writer.failed(error)?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(delay) => {}
+            }
         }
     }
 }
 
+/// Asks the store for a document, which need not exist.
+async fn probe(cloud: &Cloud) -> Result<(), CloudError> {
+    cloud.documents.get_one(fleet_control::PATH.to_owned()).await.map(drop)
+}
+
 impl Writer {
+    /// Folds events, and writes documents that are due. After an error, the rest is nacked or tried again later.
+    async fn step(&mut self, events: Vec<Leased>) -> Result<(), CloudError> {
+        for leased in events {
+            self.handle(leased).await?;
+        }
+        self.write_due().await.inspect_err(|error| {
+            tracing::warn!(%error, "documents not written, trying again");
+            metrics::counter!("clipfleet_status_write_failures_total").increment(1);
+        })?;
+        Ok(())
+    }
+
+    /// Returns how long to wait after a failed call; the error if it is permanent or the store has refused for too
+    /// long.
+    fn failed(&mut self, error: CloudError) -> Result<Duration, CloudError> {
+        if !error.is_refusal() {
+            return if error.is_transient() { Ok(RETRY_DELAY) } else { Err(error) };
+        }
+        self.documents.set(Err(&error));
+        self.retry.failed(&error).ok_or(error)
+    }
+
+    /// Records that the store answered a call.
+    fn answered(&mut self) {
+        self.retry.answered();
+        self.documents.set(Ok::<_, &CloudError>(()));
+    }
+
     /// Folds an event into its batch, which is loaded if it is not in memory.
-    async fn handle(&mut self, leased: Leased) {
-        let Leased { event, delivery, span } = leased;
+    async fn handle(&mut self, leased: Leased) -> Result<(), CloudError> {
+        let Leased { event, delivery, received_at, span } = leased;
         if !self.cache.contains(&event.batch.id)
             && let Err(error) = self.load(&event.batch).await
         {
             tracing::warn!(batch = %event.batch.id, %error, "event nacked: its batch could not be loaded");
-            return delivery.nack();
+            delivery.nack();
+            // Other batches can be loaded, unless the store refuses this process.
+            return if error.is_refusal() { Err(error) } else { Ok(()) };
         }
         let documents = self.cache.fold(&event, Instant::now());
         metrics::counter!("clipfleet_events_folded_total").increment(1);
-        self.pending_acks.add(event, PendingAck { delivery, span }, documents);
+        self.pending_acks.add(event, PendingAck { delivery, span, received_at }, documents);
+        Ok(())
     }
 
     async fn load(&mut self, context: &BatchContext) -> Result<(), CloudError> {
@@ -178,6 +233,7 @@ impl Writer {
                 metrics::counter!("clipfleet_documents_written_total").increment(versions.len() as u64);
                 let now = Instant::now();
                 self.accepted_at = Some(now);
+                self.answered();
                 for (key, version) in keys.iter().zip(versions) {
                     self.cache.written(key, version, now);
                     self.pending_acks.written(key);

@@ -7,9 +7,9 @@ use crate::{
     outcome::Outcome,
     pause_watch::PauseWatch,
 };
-use clipfleet_cloud::{CloudError, Deliveries, Delivery};
+use clipfleet_cloud::{CloudError, Delivery, Subscription};
 use clipfleet_contract::{job, names};
-use clipfleet_service::trace;
+use clipfleet_service::{health::Condition, trace};
 use std::{fmt::Display, future::pending, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -21,10 +21,15 @@ use tracing::Instrument as _;
 /// The longest wait for attempts to hand back their clips once told to stop: Cloud Run kills after 10 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Calls `on_pause` with whether the worker is paused, at the start and after each change.
+/// The state of the subscription while nothing is leased: it does not matter then whether it could be used.
+const NOT_NEEDED: Result<(), &str> = Ok(());
+
+/// Calls `on_pause` with whether the worker is paused, at the start and after each change, and sets `leasing` to
+/// whether jobs can be leased.
 pub(crate) async fn run(
     worker: Arc<Worker>,
     on_pause: impl Fn(bool) + Send,
+    leasing: &Condition,
     stop: CancellationToken,
 ) -> Result<(), CloudError> {
     let mut pause = PauseWatch::start(&worker.cloud).await;
@@ -32,7 +37,7 @@ pub(crate) async fn run(
     let (mut running, mut closing) = (JoinSet::new(), JoinSet::new());
     let ended = loop {
         let (paused, cooldown) = (pause.is_paused(), worker.cooldown.until());
-        open_or_close(&worker, paused || cooldown.is_some(), &mut jobs, &mut closing);
+        open_or_close(&worker, paused || cooldown.is_some(), &mut jobs, &mut closing, leasing);
         if last_paused.replace(paused) != Some(paused) {
             on_pause(paused);
         }
@@ -71,14 +76,25 @@ pub(crate) async fn run(
 
 /// Opens the stream of jobs, or closes it: an open one would receive jobs that then wait. Running clips keep their
 /// leases either way.
-fn open_or_close(worker: &Worker, idle: bool, jobs: &mut Option<Deliveries>, closing: &mut JoinSet<()>) {
+fn open_or_close(
+    worker: &Worker,
+    idle: bool,
+    jobs: &mut Option<Subscription>,
+    closing: &mut JoinSet<()>,
+    leasing: &Condition,
+) {
     match (idle, jobs.take()) {
         (true, Some(open)) => {
             tracing::info!("leasing stopped");
             closing.spawn(open.close());
+            leasing.set(NOT_NEEDED);
         }
-        (true, None) => {}
-        (false, None) => *jobs = Some(worker.cloud.queue.subscribe(names::CLIP_JOBS_WORKER, worker.slots)),
+        (true, None) => leasing.set(NOT_NEEDED),
+        (false, None) => {
+            let (queue, leasing) = (Arc::clone(&worker.cloud.queue), leasing.clone());
+            let report = move |state: Result<(), &CloudError>| leasing.set(state);
+            *jobs = Some(Subscription::open(queue, names::CLIP_JOBS_WORKER, worker.slots, report));
+        }
         (false, open) => *jobs = open,
     }
 }
@@ -91,7 +107,7 @@ async fn end_of(cooldown: Option<Instant>) {
     }
 }
 
-async fn next(jobs: Option<&mut Deliveries>) -> Option<Result<Delivery, CloudError>> {
+async fn next(jobs: Option<&mut Subscription>) -> Option<Result<Delivery, CloudError>> {
     match jobs {
         Some(jobs) => jobs.next().await,
         None => pending().await,

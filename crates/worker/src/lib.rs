@@ -40,8 +40,13 @@ pub use program::{GpuMode, Program};
 
 use axum::Router;
 use clipfleet_cloud::Cloud;
+use clipfleet_contract::names;
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
-use clipfleet_service::{clock::Clock, health::Readiness, role};
+use clipfleet_service::{
+    clock::Clock,
+    health::{Condition, Readiness},
+    role,
+};
 use context::Worker;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::net::TcpListener;
@@ -75,15 +80,7 @@ pub struct Config {
 pub async fn run(config: Config, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
     let listen = listener.local_addr()?;
     let end = stop.clone();
-    let working = |readiness: Readiness| async move {
-        let worked = start(config, cloud, readiness.clone(), end.clone(), listen).await;
-        if let Err(error) = &worked {
-            readiness.not_ready(error.to_string());
-        }
-        // If the worker fails, its supervisor restarts it.
-        end.cancel();
-        worked
-    };
+    let working = |readiness: Readiness| start(config, cloud, readiness, end, listen);
     role::run(metrics::METRICS, listener, Router::new(), stop, working).await
 }
 
@@ -101,6 +98,7 @@ async fn start(
     let (capabilities, gpu) = gpu::detect(&program).await?;
     let gpu = Arc::new(gpu);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
+    let leasing = readiness.condition(names::CLIP_JOBS_WORKER);
     let details = serde_json::json!({"role": "worker", "worker": id.as_str(), "slots": slots, "media": capabilities});
     let status = Arc::new(ready::ReadyStatus::new(readiness, details, Arc::clone(&gpu)));
     let media = Arc::new(pipeline::Pipelines::new(program, encoder, Arc::clone(&gpu)));
@@ -122,7 +120,7 @@ async fn start(
     };
     let worked = tokio::select! {
         biased;
-        worked = consume(dependencies, directory, on_pause, stop.clone()) => worked,
+        worked = consume(dependencies, directory, on_pause, leasing, stop.clone()) => worked,
         () = watching_gpu => Ok(()),
     };
     gpu.fatal().map_or(worked, |reason| Err(io::Error::other(reason)))
@@ -131,17 +129,19 @@ async fn start(
 /// Leases jobs and makes their clips until told to stop. This is the whole worker, apart from its process.
 pub async fn make_clips(dependencies: Dependencies, stop: CancellationToken) -> io::Result<()> {
     let directory = scratch::Scratch::open(&dependencies.scratch, dependencies.id.as_str())?;
-    consume(dependencies, directory, |_| {}, stop).await
+    let leasing = Readiness::default().condition(names::CLIP_JOBS_WORKER);
+    consume(dependencies, directory, |_| {}, leasing, stop).await
 }
 
 async fn consume(
     dependencies: Dependencies,
     scratch: scratch::Scratch,
     on_pause: impl Fn(bool) + Send,
+    leasing: Condition,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let (worker, _ticker) = Worker::new(dependencies, scratch);
-    consume::run(Arc::new(worker), on_pause, stop).await.map_err(io::Error::other)
+    consume::run(Arc::new(worker), on_pause, &leasing, stop).await.map_err(io::Error::other)
 }
 
 /// A worker identity, new at each start: a restarted worker must not be mistaken for its predecessor.
