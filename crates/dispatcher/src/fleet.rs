@@ -2,12 +2,28 @@
 
 use crate::{dispatch::Dispatch, refusal::Refusal};
 use clipfleet_cloud::{CloudError, Document, Precondition, Write};
-use clipfleet_contract::documents::fleet_control::{self, FleetControl};
+use clipfleet_contract::{
+    documents::{
+        fleet_control::{self, FleetControl},
+        leadership::LeadershipDocument,
+    },
+    rfc3339,
+};
+use serde_json::{Value as Json, json};
 
 impl Dispatch {
     /// The operators' current request.
     pub async fn fleet_control(&self) -> Result<FleetControl, CloudError> {
         Ok(FleetControl::from_document(self.fleet_document().await?.as_ref()))
+    }
+
+    /// What operators request, and the pools that a scaler sizes, for `GET /v1/fleet`.
+    pub(crate) async fn show_fleet(&self) -> Result<Json, CloudError> {
+        let documents = self.cloud.documents.list(fleet_control::COLLECTION).await?;
+        let control = documents.iter().find(|document| document.path == fleet_control::PATH);
+        let mut shown = control_json(FleetControl::from_document(control));
+        shown["pools"] = documents.iter().filter_map(pool_json).collect();
+        Ok(shown)
     }
 
     pub(crate) async fn fleet_document(&self) -> Result<Option<Document>, CloudError> {
@@ -42,4 +58,18 @@ impl Dispatch {
         tracing::warn!(paused, "fleet control changed");
         Ok(control)
     }
+}
+
+/// What operators request, as JSON.
+pub(crate) fn control_json(control: FleetControl) -> Json {
+    json!({"paused": control.paused, "since": control.changed_at_ms.map(rfc3339)})
+}
+
+/// A pool that a scaler sizes: `workers` as last set, and why; `limit` while the platform refuses more.
+fn pool_json(document: &Document) -> Option<Json> {
+    let pool = LeadershipDocument::pool(document)?;
+    let LeadershipDocument { target, reason, limit, renewed_at_ms, .. } = LeadershipDocument::from_document(document);
+    Some(json!({
+        "pool": pool, "workers": target, "reason": reason, "limit": limit, "seenAt": rfc3339(renewed_at_ms),
+    }))
 }

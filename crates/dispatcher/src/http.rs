@@ -10,12 +10,12 @@
 //! GET  /v1/dead-letters?after={batch}        200 a page of dead letters
 //! GET  /v1/dead-letters/{batch}              200 the dead letters of a batch
 //! POST /v1/dead-letters/{batch}:redrive      202 · 404; /clips/{clip}:redrive for one, 409 if it is not a dead letter
-//! GET  /v1/fleet                             200 whether the fleet is paused
+//! GET  /v1/fleet                             200 whether the fleet is paused, and the pools that scale themselves
 //! GET  /v1/fleet/work                        200 queued clips, clips in progress, and their workers
 //! POST /v1/fleet:pause|resume                200
 //! ```
 
-use crate::{accept, control::RetryFilter, dispatch::Dispatch, refusal::Refusal, work::WorkCache};
+use crate::{accept, control::RetryFilter, dispatch::Dispatch, fleet::control_json, refusal::Refusal, work::WorkCache};
 use axum::{
     Extension, Json, Router,
     body::Body,
@@ -25,12 +25,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use clipfleet_contract::{batch, documents::fleet_control::FleetControl, list::PageRequest, rfc3339};
+use clipfleet_contract::{batch, documents::fleet_control::FleetControl, list::PageRequest};
 use clipfleet_domain::{
     failure::{Code, Failure, FieldViolation},
     ids::{BatchId, ClipId},
     limits::MAX_REQUEST_BYTES,
 };
+use clipfleet_service::trace;
 use futures::StreamExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -68,7 +69,8 @@ pub fn routes(dispatch: Arc<Dispatch>) -> Router {
 async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     // The semaphore is never closed, so a permit always comes.
     let _permit = permits.acquire().await;
-    next.run(request).await
+    let headers = request.headers().clone();
+    trace::within_request(&headers, next.run(request)).await
 }
 
 async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
@@ -221,7 +223,7 @@ fn no_action(action: &str, known: &str) -> Refusal {
 }
 
 async fn fleet(State(dispatch): State<Arc<Dispatch>>) -> ApiResult {
-    Ok(fleet_response(dispatch.fleet_control().await.map_err(Refusal::from)?))
+    Ok(Json(dispatch.show_fleet().await.map_err(Refusal::from)?).into_response())
 }
 
 async fn work(State(dispatch): State<Arc<Dispatch>>, Extension(cache): Extension<Arc<WorkCache>>) -> ApiResult {
@@ -237,7 +239,7 @@ async fn resume(State(dispatch): State<Arc<Dispatch>>) -> ApiResult {
 }
 
 fn fleet_response(control: FleetControl) -> Response {
-    Json(json!({"paused": control.paused, "since": control.changed_at_ms.map(rfc3339)})).into_response()
+    Json(control_json(control)).into_response()
 }
 
 fn parse<T, E: ToString>(field: &str, text: &str, parser: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Refusal> {

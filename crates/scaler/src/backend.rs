@@ -8,6 +8,9 @@ use std::{collections::BTreeSet, time::Duration};
 /// A pool of workers whose size can be set.
 #[async_trait]
 pub trait Backend: Send + Sync {
+    /// The short name of the pool.
+    fn name(&self) -> &str;
+
     /// Whether a smaller size stops idle workers first, given which ones are busy. Otherwise it may stop any.
     fn ends_idle(&self) -> bool;
 
@@ -21,6 +24,10 @@ pub trait Backend: Send + Sync {
 /// Cloud Run takes a size and chooses itself which instances stop.
 #[async_trait]
 impl Backend for WorkerPool {
+    fn name(&self) -> &str {
+        self.short_name()
+    }
+
     fn ends_idle(&self) -> bool {
         false
     }

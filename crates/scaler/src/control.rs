@@ -2,14 +2,15 @@
 
 use crate::{
     Scaler,
-    decide::{Decision, Load, Pool, decide},
+    decide::{Decision, Load, Policy, Pool, decide},
     documents::{self, OpenBatchScan},
     fleet_state::FleetState,
     leadership::{LeaderState, Leadership, RENEW_INTERVAL},
-    pool_control::PoolControl,
+    overflow::Overflow,
+    pool_control::{CallOutcome, PoolControl},
     work::Speed,
 };
-use clipfleet_cloud::{CloudError, Deliveries, Delivery, ErrorKind};
+use clipfleet_cloud::{CloudError, Delivery, ErrorKind, Subscription};
 use clipfleet_contract::{event, names};
 use clipfleet_domain::job::EventKind;
 use std::{sync::Arc, time::Duration};
@@ -54,6 +55,8 @@ struct Control<'a> {
     fleet: FleetState,
     scan: OpenBatchScan,
     pool: PoolControl,
+    /// The pool that helps out while the platform refuses the size that this one needs.
+    overflow: Option<Overflow>,
     /// The last target and its reason.
     state: LeaderState,
     /// The target that a dry run logged last, so that it logs each once.
@@ -73,14 +76,18 @@ pub(crate) async fn lead(
         leadership,
         fleet: FleetState::new(speed),
         scan: OpenBatchScan::new(),
-        pool: PoolControl::new(Arc::clone(&scaler.backend)),
+        pool: PoolControl::new(Arc::clone(&scaler.backend), scaler.readable.clone()),
+        overflow: scaler.overflow.as_ref().map(Overflow::new),
         state,
         logged_target: None,
     };
     // Subscribed before any document is read: otherwise, changes during the reading would be missed.
-    let mut events = scaler.cloud.queue.subscribe(names::PROGRESS_EVENTS_SCALER, MAX_OUTSTANDING_EVENTS);
+    let (queue, condition) = (Arc::clone(&scaler.cloud.queue), scaler.receiving.clone());
+    let report = move |state: Result<(), &CloudError>| condition.set(state);
+    let mut events = Subscription::open(queue, names::PROGRESS_EVENTS_SCALER, MAX_OUTSTANDING_EVENTS, report);
     let ended = control.run(&mut events, stop).await;
     control.pool.abort_call();
+    control.overflow.iter_mut().for_each(|overflow| overflow.pool.abort_call());
     let state = control.leader_state();
     leadership.resign(&state).await;
     events.close().await;
@@ -88,7 +95,7 @@ pub(crate) async fn lead(
 }
 
 impl Control<'_> {
-    async fn run(&mut self, events: &mut Deliveries, stop: &CancellationToken) -> Result<TermEnd, CloudError> {
+    async fn run(&mut self, events: &mut Subscription, stop: &CancellationToken) -> Result<TermEnd, CloudError> {
         let mut renew_at = Instant::now() + RENEW_INTERVAL;
         let (mut poll_at, mut read_size_at) = (Instant::now(), Instant::now());
         let (mut decide_at, mut decided_at) = (Instant::now(), Instant::now());
@@ -98,7 +105,8 @@ impl Control<'_> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(TermEnd::Stopped),
-                outcome = self.pool.completed_call() => self.pool.apply(outcome),
+                outcome = self.pool.completed_call() => self.pool.apply(outcome)?,
+                outcome = overflow_call(self.overflow.as_mut()) => self.apply_overflow(outcome)?,
                 () = sleep_until(wake) => {}
                 delivery = events.next() => received = Some(delivery),
             }
@@ -123,9 +131,13 @@ impl Control<'_> {
                 // The term is renewed between two polls; a scan continues where it stopped.
                 poll_at = if self.poll_documents().await { now } else { now + DOCUMENT_POLL_INTERVAL };
             }
-            if now >= read_size_at && !self.pool.is_calling() {
+            if now >= read_size_at {
                 read_size_at = now + SIZE_POLL_INTERVAL;
-                self.pool.read_size();
+                for pool in std::iter::once(&mut self.pool).chain(self.overflow.as_mut().map(|it| &mut it.pool)) {
+                    if !pool.is_calling() {
+                        pool.read_size();
+                    }
+                }
             }
             if now >= decide_at {
                 (decide_at, decided_at) = (now + DECISION_INTERVAL, now);
@@ -202,61 +214,100 @@ impl Control<'_> {
         let now_ms = self.scaler.clock.now_ms();
         let policy = &self.scaler.policy;
         let served = self.fleet.take_served();
-        let load = self.fleet.current_load(now_ms);
+        let mut load = self.fleet.current_load(now_ms);
+        let helpers = self.overflow.as_mut().map_or(0, Overflow::size);
+        // Events do not say which pool a worker belongs to. As many as help out are not taken for this pool's.
+        load.busy_workers = load.busy_workers.saturating_sub(helpers);
+        let ceiling = self.pool.limit().map(|limit| limit.ceiling());
+        let must_correct = self.pool.must_be_corrected();
         let Some(pool) = self.pool.state() else { return true };
         pool.add_served(served, policy);
-        let decision = decide(&load, pool, policy, now_ms);
+        let allowed = Policy { max: policy.max.min(ceiling.unwrap_or(policy.max)), ..policy.clone() };
+        let decision = decide(&load, pool, &allowed, now_ms);
         pool.track_excess(&decision, now_ms);
-        export_gauges(&load, pool, &decision);
+        export_gauges(&load, pool, &decision, &allowed);
+        let missing = ceiling.map_or(0, |_| decide(&load, pool, policy, now_ms).desired - decision.desired);
         let current = pool.target;
-        if decision.target == current {
-            self.logged_target = None;
-            return true;
-        }
         if self.scaler.dry_run {
-            if self.logged_target.replace(decision.target) != Some(decision.target) {
-                log_decision(&load, current, &decision, true);
+            let repeated = decision.target == current || self.logged_target == Some(decision.target);
+            self.logged_target = (decision.target != current).then_some(decision.target);
+            if !repeated {
+                log_decision(self.scaler.backend.name(), &load, current, &decision, true);
             }
             return true;
         }
-        if !self.pool.accepts_change() {
-            return true;
+        if (decision.target != current || must_correct) && self.pool.accepts_change() {
+            return self.set_size(&load, &decision, now_ms).await;
         }
-        self.set_size(&load, &decision, now_ms).await
+        self.help_out(&load, missing).await
     }
 
     async fn set_size(&mut self, load: &Load, decision: &Decision, now_ms: i64) -> bool {
         self.state.target = Some(decision.target);
         self.state.reason = decision.reason.name();
+        let Some(within) = self.time_to_set().await else { return !self.leadership.remaining().is_zero() };
+        let Some(pool) = self.pool.state() else { return true };
+        let from = pool.target;
+        log_decision(self.scaler.backend.name(), load, from, decision, false);
+        pool.apply(decision, now_ms);
+        self.pool.set_size(from, decision.target, self.fleet.busy_workers(now_ms), within);
+        true
+    }
+
+    /// Sets the size of the overflow pool. Returns whether this scaler still leads.
+    async fn help_out(&mut self, load: &Load, missing: u32) -> bool {
+        let Some((from, target)) = self.overflow.as_mut().and_then(|overflow| overflow.change(load, missing)) else {
+            return true;
+        };
+        let Some(within) = self.time_to_set().await else { return !self.leadership.remaining().is_zero() };
+        let Some(overflow) = &mut self.overflow else { return true };
+        tracing::info!(pool = overflow.name(), from, to = target, missing, "scaling the overflow pool");
+        overflow.set(from, target, within);
+        true
+    }
+
+    fn apply_overflow(&mut self, outcome: CallOutcome) -> Result<(), CloudError> {
+        self.overflow.as_mut().map_or(Ok(()), |overflow| overflow.pool.apply(outcome))
+    }
+
+    /// Confirms leadership, and returns the time within which a size may be set; `None` if none may be.
+    async fn time_to_set(&mut self) -> Option<Duration> {
         let state = self.leader_state();
         // Only the leader's write can succeed, so a scaler that was replaced stops here.
         if let Err(error) = self.leadership.confirm(&state).await {
             tracing::warn!(%error, "size not set: leadership not confirmed");
-            return !self.leadership.remaining().is_zero();
+            return None;
         }
         let within = self.leadership.remaining().saturating_sub(TERM_MARGIN);
-        let Some(pool) = self.pool.state().filter(|_| within >= MIN_SET_TIME) else { return true };
-        log_decision(load, pool.target, decision, false);
-        pool.apply(decision, now_ms);
-        self.pool.set_size(decision.target, self.fleet.busy_workers(now_ms), within);
-        true
+        (within >= MIN_SET_TIME).then_some(within)
     }
 
     /// The state to write, with what was learned by now.
-    fn leader_state(&self) -> LeaderState {
+    fn leader_state(&mut self) -> LeaderState {
+        let limit = self.pool.limit().map(|limit| limit.ceiling());
         let speed = self.fleet.speed().learned();
         LeaderState {
+            limit,
             speed: speed.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect(),
             ..self.state.clone()
         }
     }
 }
 
-fn log_decision(load: &Load, target: u32, decision: &Decision, dry_run: bool) {
+/// Waits for the overflow pool's call; forever if there is none.
+async fn overflow_call(overflow: Option<&mut Overflow>) -> CallOutcome {
+    match overflow {
+        Some(overflow) => overflow.pool.completed_call().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_decision(pool: &str, load: &Load, target: u32, decision: &Decision, dry_run: bool) {
     let direction = if decision.target > target { "out" } else { "in" };
     metrics::counter!("clipfleet_scaler_decisions_total", "direction" => direction, "reason" => decision.reason.name())
         .increment(1);
     tracing::info!(
+        pool,
         from = target,
         to = decision.target,
         reason = decision.reason.name(),
@@ -271,12 +322,13 @@ fn log_decision(load: &Load, target: u32, decision: &Decision, dry_run: bool) {
     );
 }
 
-fn export_gauges(load: &Load, pool: &Pool, decision: &Decision) {
+fn export_gauges(load: &Load, pool: &Pool, decision: &Decision, allowed: &Policy) {
     metrics::gauge!("clipfleet_scaler_waiting_clips").set(f64::from(load.waiting));
     metrics::gauge!("clipfleet_scaler_clips_at_work").set(f64::from(load.at_work));
     metrics::gauge!("clipfleet_scaler_outstanding_seconds").set(load.outstanding_seconds);
     metrics::gauge!("clipfleet_scaler_busy_workers").set(f64::from(load.busy_workers));
     metrics::gauge!("clipfleet_scaler_workers_desired").set(f64::from(decision.desired));
     metrics::gauge!("clipfleet_scaler_workers_target").set(f64::from(pool.target));
+    metrics::gauge!("clipfleet_scaler_workers_allowed").set(f64::from(allowed.max));
     metrics::gauge!("clipfleet_scaler_loss_allowance_seconds").set(pool.allowance_seconds);
 }

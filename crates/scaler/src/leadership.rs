@@ -58,6 +58,8 @@ pub(crate) struct LeaderState {
     pub(crate) target: Option<u32>,
     /// Why.
     pub(crate) reason: &'static str,
+    /// The largest size that the platform is believed to allow, if it refused one a short while ago.
+    pub(crate) limit: Option<u32>,
     /// Learned slot-seconds per second of clip, by quality.
     pub(crate) speed: BTreeMap<String, f64>,
 }
@@ -179,6 +181,7 @@ impl Leadership {
             resigned,
             target: state.target,
             reason: state.reason.to_owned(),
+            limit: state.limit,
             slot_seconds_per_clip_second: state.speed.clone(),
             renewed_at_ms: self.clock.now_ms(),
         };
@@ -197,7 +200,7 @@ fn is_lost(error: &CloudError) -> bool {
 
 impl LeaderState {
     fn from_document(document: LeadershipDocument) -> Self {
-        Self { target: document.target, reason: "", speed: document.slot_seconds_per_clip_second }
+        Self { target: document.target, reason: "", limit: None, speed: document.slot_seconds_per_clip_second }
     }
 }
 
@@ -216,7 +219,8 @@ mod tests {
     async fn one_leads_and_another_waits_until_its_term_is_over() {
         let [mut one, mut two] = scalers(&memory::cloud());
         assert!(one.acquire().await.unwrap());
-        let state = LeaderState { target: Some(3), reason: "backlog", speed: [("1080p".to_owned(), 0.14)].into() };
+        let state =
+            LeaderState { target: Some(3), reason: "backlog", limit: None, speed: [("1080p".to_owned(), 0.14)].into() };
         for _ in 0..20 {
             assert!(one.renew(&state).await && !two.acquire().await.unwrap());
             tokio::time::sleep(RENEW_INTERVAL).await;

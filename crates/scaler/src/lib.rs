@@ -18,7 +18,9 @@ mod fleet_state;
 mod leadership;
 mod metrics;
 pub mod model;
+mod overflow;
 mod pool_control;
+mod quota;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -26,12 +28,13 @@ mod work;
 
 pub use backend::Backend;
 pub use decide::{Decision, Load, Policy, Pool, Reason, decide};
+pub use overflow::OverflowConfig;
 pub use schedule::Schedule;
 pub use work::{FIXED_SECONDS, INITIAL_RATE, Speed, Work};
 
 use axum::Router;
-use clipfleet_cloud::{Cloud, CloudError};
-use clipfleet_contract::documents::leadership::LeadershipDocument;
+use clipfleet_cloud::{Cloud, CloudError, RefusalRetry};
+use clipfleet_contract::{documents::leadership::LeadershipDocument, names};
 use clipfleet_service::{clock::Clock, health, role};
 use control::TermEnd;
 use leadership::Leadership;
@@ -44,7 +47,7 @@ use uuid::Uuid;
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The configuration of a scaler.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Short name of the pool. Of all scalers of one pool, one leads.
     pub pool: String,
@@ -54,6 +57,8 @@ pub struct Config {
     pub initial_rate: f64,
     /// Decides and logs, but does not set the size.
     pub dry_run: bool,
+    /// The pool that helps out while the platform refuses the size that is needed.
+    pub overflow: Option<OverflowConfig>,
 }
 
 /// The dependencies of every part of a scaler.
@@ -64,7 +69,15 @@ pub(crate) struct Scaler {
     policy: Policy,
     initial_rate: f64,
     dry_run: bool,
+    overflow: Option<OverflowConfig>,
+    /// Whether the leader may receive events.
+    receiving: health::Condition,
+    /// Whether the leader can read the size of the pool.
+    readable: health::Condition,
 }
+
+/// The state of a condition that only the leader needs, while another scaler leads.
+const NOT_NEEDED: Result<(), &str> = Ok(());
 
 /// Runs with health endpoints until told to stop.
 pub async fn run(
@@ -91,8 +104,12 @@ pub async fn scale(
 ) -> Result<(), CloudError> {
     let id = format!("s-{}", Uuid::now_v7().simple());
     let mut leadership = Leadership::new(cloud.clone(), clock, LeadershipDocument::path(&config.pool), id.clone());
-    let Config { policy, initial_rate, dry_run, pool } = config;
-    let scaler = Scaler { cloud, clock, backend, policy, initial_rate, dry_run };
+    let Config { policy, initial_rate, dry_run, pool, overflow } = config;
+    let receiving = readiness.condition(names::PROGRESS_EVENTS_SCALER);
+    let readable = readiness.condition("pool size");
+    let scaler = Scaler { cloud, clock, backend, policy, initial_rate, dry_run, overflow, receiving, readable };
+    let follow = || [&scaler.receiving, &scaler.readable].into_iter().for_each(|condition| condition.set(NOT_NEEDED));
+    let mut retry = RefusalRetry::default();
     let report = |leads: bool| {
         ::metrics::gauge!("clipfleet_scaler_leader").set(f64::from(u8::from(leads)));
         let status =
@@ -103,21 +120,30 @@ pub async fn scale(
         match leadership.acquire().await {
             Ok(true) => {
                 tracing::info!(scaler = id, pool, "leadership acquired");
+                retry.answered();
                 report(true);
                 let ended = control::lead(&scaler, &mut leadership, &stop).await;
+                follow();
                 report(false);
                 match ended {
                     Ok(TermEnd::Stopped) => return Ok(()),
                     Ok(TermEnd::Lost) => tracing::warn!(scaler = id, pool, "leadership lost"),
                     Err(error) => {
                         tracing::error!(%error, "scaling stopped after an error");
-                        readiness.not_ready(error.to_string());
                         return Err(error);
                     }
                 }
             }
-            Ok(false) => report(false),
-            Err(error) => tracing::warn!(%error, "leadership check failed"),
+            Ok(false) => {
+                retry.answered();
+                follow();
+                report(false);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "leadership check failed");
+                readiness.not_ready(error.to_string());
+                retry.failed(&error).ok_or(error)?;
+            }
         }
         tokio::select! {
             biased;

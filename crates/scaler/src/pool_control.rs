@@ -1,9 +1,10 @@
-//! The worker pool as the leader sees it: the size it was last set to, and the one backend call that may be in
-//! progress.
+//! A worker pool as the leader sees it: the size it was last set to, what the platform refused, and the one backend call
+//! that may be in progress.
 
-use crate::{backend::Backend, decide::Pool};
-use clipfleet_cloud::{CloudError, ErrorKind};
+use crate::{backend::Backend, decide::Pool, quota::SizeLimit};
+use clipfleet_cloud::{CloudError, ErrorKind, RefusalRetry};
 use clipfleet_domain::ids::WorkerId;
+use clipfleet_service::health::Condition;
 use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -15,7 +16,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// The result of a backend call.
 pub(crate) enum CallOutcome {
     SizeRead(Result<u32, CloudError>),
-    SizeSet { target: u32, result: Result<(), CloudError> },
+    SizeSet { from: u32, target: u32, result: Result<(), CloudError> },
 }
 
 /// The pool and its backend. At most one call is in progress.
@@ -27,16 +28,43 @@ pub(crate) struct PoolControl {
     /// After a failure, no size is set before this time.
     retry_at: Instant,
     retry_delay: Duration,
+    /// The size that the platform has on record, which after a refusal may be the refused one.
+    recorded: Option<u32>,
+    limit: Option<SizeLimit>,
+    refusals: RefusalRetry,
+    /// Whether the size can be read.
+    readable: Condition,
 }
 
 impl PoolControl {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, state: None, call: None, retry_at: Instant::now(), retry_delay: MIN_RETRY_DELAY }
+    pub(crate) fn new(backend: Arc<dyn Backend>, readable: Condition) -> Self {
+        Self {
+            backend,
+            state: None,
+            call: None,
+            retry_at: Instant::now(),
+            retry_delay: MIN_RETRY_DELAY,
+            recorded: None,
+            limit: None,
+            refusals: RefusalRetry::default(),
+            readable,
+        }
     }
 
     /// What is known of the pool; `None` while its size is unknown.
     pub(crate) fn state(&mut self) -> Option<&mut Pool> {
         self.state.as_mut()
+    }
+
+    /// What the platform was found to allow, if it refused a size a short while ago.
+    pub(crate) fn limit(&mut self) -> Option<SizeLimit> {
+        self.limit = self.limit.filter(|limit| !limit.is_over());
+        self.limit
+    }
+
+    /// Whether the platform has another size on record than the one that runs: one that it refused.
+    pub(crate) fn must_be_corrected(&self) -> bool {
+        self.state.as_ref().is_some_and(|pool| self.recorded.is_some_and(|recorded| recorded != pool.target))
     }
 
     pub(crate) fn is_calling(&self) -> bool {
@@ -55,10 +83,10 @@ impl PoolControl {
     }
 
     /// Starts to set the pool's size.
-    pub(crate) fn set_size(&mut self, target: u32, busy: BTreeSet<WorkerId>, within: Duration) {
+    pub(crate) fn set_size(&mut self, from: u32, target: u32, busy: BTreeSet<WorkerId>, within: Duration) {
         let backend = Arc::clone(&self.backend);
         self.call = Some(tokio::spawn(async move {
-            CallOutcome::SizeSet { target, result: backend.set(target, &busy, within).await }
+            CallOutcome::SizeSet { from, target, result: backend.set(target, &busy, within).await }
         }));
     }
 
@@ -73,36 +101,83 @@ impl PoolControl {
         outcome
     }
 
-    pub(crate) fn apply(&mut self, outcome: CallOutcome) {
+    /// Fails if the platform has refused for too long to let this scaler read or set the size.
+    pub(crate) fn apply(&mut self, outcome: CallOutcome) -> Result<(), CloudError> {
         match outcome {
             CallOutcome::SizeRead(Ok(count)) => {
-                let ends_idle = self.backend.ends_idle();
-                let pool = self.state.get_or_insert_with(|| {
-                    tracing::info!(workers = count, "pool size read");
-                    Pool { target: count, ends_idle, ..Pool::default() }
-                });
-                if pool.target != count {
-                    tracing::warn!(workers = count, target = pool.target, "pool size differs from the target");
-                    pool.target = count;
-                }
+                self.answered();
+                self.record_size(count);
             }
-            CallOutcome::SizeRead(Err(error)) => tracing::warn!(%error, "failed to read the pool size"),
-            CallOutcome::SizeSet { result: Ok(()), .. } => {
+            CallOutcome::SizeRead(Err(error)) => {
+                tracing::warn!(%error, "failed to read the pool size");
+                self.readable.set(Err(&error));
+                self.refusals.failed(&error).ok_or(error)?;
+            }
+            CallOutcome::SizeSet { target, result: Ok(()), .. } => {
                 metrics::counter!("clipfleet_scaler_writes_total", "outcome" => "done").increment(1);
+                self.answered();
                 self.retry_delay = MIN_RETRY_DELAY;
+                self.recorded = Some(target);
+                self.limit = self.limit.and_then(|limit| limit.after_acceptance(target));
             }
-            CallOutcome::SizeSet { target, result: Err(error) } => {
-                let outcome = if error.kind() == ErrorKind::Conflict { "conflict" } else { "failed" };
-                metrics::counter!("clipfleet_scaler_writes_total", "outcome" => outcome).increment(1);
-                let wait_seconds = self.retry_delay.as_secs();
-                tracing::warn!(%error, target, wait_seconds, "failed to set the pool size");
-                self.retry_at = Instant::now() + self.retry_delay;
-                self.retry_delay = (self.retry_delay * 2).min(MAX_RETRY_DELAY);
+            CallOutcome::SizeSet { from, target, result: Err(error) } => {
+                self.record_failure(from, target, &error);
                 // The call may have taken effect, so the size is read before the next decision.
                 self.state = None;
                 self.read_size();
+                if error.is_refusal() {
+                    self.refusals.failed(&error).ok_or(error)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    fn answered(&mut self) {
+        self.refusals.answered();
+        self.readable.set(Ok::<_, &CloudError>(()));
+    }
+
+    fn record_size(&mut self, recorded: u32) {
+        self.recorded = Some(recorded);
+        // A refused size may stay on record, although it never ran.
+        let count = self.limit().filter(|limit| recorded > limit.ceiling()).map_or(recorded, |limit| limit.good());
+        let ends_idle = self.backend.ends_idle();
+        let pool = self.state.get_or_insert_with(|| {
+            tracing::info!(workers = count, "pool size read");
+            Pool { target: count, ends_idle, ..Pool::default() }
+        });
+        if pool.target != count {
+            tracing::warn!(workers = count, target = pool.target, "pool size differs from the target");
+            pool.target = count;
+        }
+    }
+
+    fn record_failure(&mut self, from: u32, target: u32, error: &CloudError) {
+        let reason = match error.kind() {
+            // Fewer workers need no quota.
+            ErrorKind::Quota if target > from => {
+                self.limit = Some(SizeLimit::after_refusal(self.limit(), from, target));
+                // Another size is tried next, so this is no repeated failure.
+                self.retry_delay = MIN_RETRY_DELAY;
+                "quota"
+            }
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::Denied | ErrorKind::NotFound => "denied",
+            _ => "failed",
+        };
+        metrics::counter!("clipfleet_scaler_writes_total", "outcome" => reason).increment(1);
+        let pool = self.backend.name();
+        let wait_seconds = self.retry_delay.as_secs();
+        match reason {
+            "failed" => tracing::error!(pool, target, wait_seconds, %error, "pool size not set"),
+            _ => {
+                let ceiling = self.limit.map(|limit| limit.ceiling());
+                tracing::warn!(pool, target, ceiling, reason, wait_seconds, %error, "pool size refused");
+            }
+        }
+        self.retry_at = Instant::now() + self.retry_delay;
+        self.retry_delay = (self.retry_delay * 2).min(MAX_RETRY_DELAY);
     }
 
     pub(crate) fn abort_call(&mut self) {

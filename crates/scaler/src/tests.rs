@@ -30,15 +30,30 @@ struct Recorder {
     calls: Mutex<Vec<u32>>,
     busy: Mutex<usize>,
     failures: Mutex<u32>,
+    /// The largest size that is not refused.
+    quota: Mutex<Option<u32>>,
+    /// Whether a refused size stays on record.
+    keeps_refused: bool,
+    /// How many of the next reads are denied.
+    denied_reads: Mutex<u32>,
 }
 
 #[async_trait]
 impl Backend for Recorder {
+    fn name(&self) -> &str {
+        "test"
+    }
+
     fn ends_idle(&self) -> bool {
         true
     }
 
     async fn count(&self) -> Result<u32, CloudError> {
+        let mut denied = self.denied_reads.lock();
+        if *denied > 0 {
+            *denied -= 1;
+            return Err(CloudError::new(ErrorKind::Denied, "read it: permission denied"));
+        }
         Ok(*self.count.lock())
     }
 
@@ -50,6 +65,12 @@ impl Backend for Recorder {
             *failures -= 1;
             return Err(CloudError::new(ErrorKind::Unavailable, "set it: overloaded"));
         }
+        if self.quota.lock().is_some_and(|quota| count > quota) {
+            if self.keeps_refused {
+                *self.count.lock() = count;
+            }
+            return Err(CloudError::new(ErrorKind::Quota, "set it: quota exceeded"));
+        }
         *self.count.lock() = count;
         Ok(())
     }
@@ -58,6 +79,7 @@ impl Backend for Recorder {
 struct Stage {
     cloud: Cloud,
     pool: Arc<Recorder>,
+    overflow: Option<Arc<Recorder>>,
 }
 
 impl Stage {
@@ -72,12 +94,13 @@ impl Stage {
             backoff: None,
         };
         cloud.queue.ensure_subscription(&spec).await.unwrap();
-        Self { cloud, pool: Arc::default() }
+        Self { cloud, pool: Arc::default(), overflow: None }
     }
 
     fn scaler(&self, dry_run: bool) -> (CancellationToken, JoinHandle<Result<(), CloudError>>) {
         let policy = Policy { slots: 1, backlog_target_seconds: 60.0, max: 10, ..Policy::default() };
-        let config = Config { pool: "test".into(), policy, initial_rate: 0.3, dry_run };
+        let overflow = self.overflow.clone().map(|backend| OverflowConfig { backend, max: 4 });
+        let config = Config { pool: "test".into(), policy, initial_rate: 0.3, dry_run, overflow };
         let (stop, readiness) = (CancellationToken::new(), health::Readiness::default());
         let (cloud, backend): (_, Arc<dyn Backend>) = (self.cloud.clone(), self.pool.clone());
         let clock = Clock::starting_at(1_000_000);
@@ -332,4 +355,76 @@ async fn malformed_messages_and_unknown_batches_do_no_harm() {
     stage.submit("b1", 30).await;
     stage.until(&[5]).await;
     assert!(!scaling.is_finished());
+}
+
+/// The document that `/v1/fleet` shows.
+async fn leadership(stage: &Stage) -> LeadershipDocument {
+    let found = stage.cloud.documents.get_one(LeadershipDocument::path("test")).await.unwrap();
+    LeadershipDocument::from_document(&found.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_that_the_quota_refuses_is_halved_towards_the_last_good_one() {
+    for keeps_refused in [false, true] {
+        let pool = Recorder { quota: Mutex::new(Some(2)), keeps_refused, ..Recorder::default() };
+        let stage = Stage { pool: Arc::new(pool), ..Stage::new().await };
+        let (_stop, _scaling) = stage.scaler(false);
+        stage.submit("b1", 30).await;
+        // A refused size that is still on record is corrected; otherwise there is nothing more to set.
+        let calls: &[u32] = if keeps_refused { &[5, 2, 3, 2] } else { &[5, 2, 3] };
+        let took = stage.until(calls).await;
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(stage.pool.count().await.unwrap(), 2);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(stage.calls(), calls, "it is remembered");
+        assert_eq!(leadership(&stage).await.limit, Some(2), "and said");
+        // Minutes later, more is granted.
+        *stage.pool.quota.lock() = None;
+        sleep(Duration::from_secs(5 * 60)).await;
+        assert_eq!(stage.pool.count().await.unwrap(), 5);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(leadership(&stage).await.limit, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_pool_helps_out_until_the_fleet_is_idle() {
+    let pool = Recorder { quota: Mutex::new(Some(3)), ..Recorder::default() };
+    let stage = Stage { pool: Arc::new(pool), overflow: Some(Arc::default()), ..Stage::new().await };
+    let helpers = stage.overflow.clone().unwrap();
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(stage.pool.count().await.unwrap(), 3);
+    // Two of five workers are missing, and each is replaced by two.
+    assert_eq!(helpers.calls.lock().last(), Some(&4));
+    *stage.pool.quota.lock() = None;
+    sleep(Duration::from_secs(6 * 60)).await;
+    assert_eq!((stage.pool.count().await.unwrap(), helpers.count().await.unwrap()), (5, 4));
+    for clip in 0..30 {
+        stage.complete("b1", clip).await;
+    }
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!((stage.pool.count().await.unwrap(), helpers.count().await.unwrap()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_comes_late_is_waited_for() {
+    let pool = Recorder { denied_reads: Mutex::new(10), ..Recorder::default() };
+    let stage = Stage { pool: Arc::new(pool), ..Stage::new().await };
+    let (_stop, scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(330)).await;
+    assert_eq!(stage.calls(), [5]);
+    assert!(!scaling.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaler_that_may_not_read_its_pool_ends_with_the_error() {
+    let pool = Recorder { denied_reads: Mutex::new(u32::MAX), ..Recorder::default() };
+    let stage = Stage { pool: Arc::new(pool), ..Stage::new().await };
+    let (_stop, scaling) = stage.scaler(false);
+    sleep(Duration::from_secs(12 * 60)).await;
+    assert!(scaling.is_finished());
+    assert_eq!(scaling.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
 }

@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};
 use clipfleet_domain::ids::WorkerId;
-use clipfleet_scaler::{Backend, Config, Policy};
+use clipfleet_scaler::{Backend, Config, OverflowConfig, Policy};
 use clipfleet_service::settings::{Reader, Setting, number, optional, parsed, required};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -108,6 +108,20 @@ const INITIAL_RATE: Setting = Setting {
     default: "0.3",
     help: "Slot-seconds per second of a 1080p30 clip, until they are learned",
 };
+const OVERFLOW_POOL: Setting = Setting {
+    flag: "scaler-overflow-pool",
+    env: "CLIPFLEET_SCALER_OVERFLOW_POOL",
+    value: "POOL",
+    default: "",
+    help: "A pool that helps out while quota or capacity for the other is missing: projects/P/locations/L/workerPools/W",
+};
+const OVERFLOW_MAX: Setting = Setting {
+    flag: "scaler-overflow-max",
+    env: "CLIPFLEET_SCALER_OVERFLOW_MAX",
+    value: "N",
+    default: "4",
+    help: "Maximum number of workers of the overflow pool",
+};
 /// [`BACKLOG_TARGET`] for workers on this machine, which start within a second and cost nothing.
 const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET };
 
@@ -115,7 +129,8 @@ const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET }
 pub(crate) const POLICY: &[Setting] =
     &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
 /// Settings of the scaler role.
-pub(crate) const SCALER: &[Setting] = &[POOL, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
+pub(crate) const SCALER: &[Setting] =
+    &[POOL, OVERFLOW_POOL, OVERFLOW_MAX, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
 /// Settings of a fleet on this machine that scales itself.
 pub(crate) const LOCAL: &[Setting] = &[LOCAL_BACKLOG_TARGET, IDLE];
 
@@ -130,6 +145,8 @@ pub(crate) struct ScalerSettings {
     initial_rate: f64,
     policy: Policy,
     scratch: PathBuf,
+    overflow: Option<String>,
+    overflow_max: u32,
 }
 
 /// Reads [`SCALER`] and [`POLICY`].
@@ -141,6 +158,8 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     let slots = slots(reader).and_then(|slots| u32::try_from(slots).ok());
     let scratch = scratch(reader);
     let policy = slots.and_then(|slots| policy(reader, slots));
+    let overflow = reader.take(&OVERFLOW_POOL, optional);
+    let overflow_max = reader.take(&OVERFLOW_MAX, number(1_u32, 10_000));
     Some(ScalerSettings {
         pool: pool?,
         run_host: run_host?,
@@ -148,6 +167,8 @@ pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
         initial_rate: initial_rate?,
         policy: policy?,
         scratch: scratch?,
+        overflow: overflow?,
+        overflow_max: overflow_max?,
     })
 }
 
@@ -197,16 +218,21 @@ pub(crate) async fn run(
     cloud: Cloud,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
-    let ScalerSettings { pool, run_host, dry_run, initial_rate, policy, scratch } = settings;
+    let ScalerSettings { pool, run_host, dry_run, initial_rate, policy, scratch, overflow, overflow_max } = settings;
     let slots = policy.slots;
     let name = pool.rsplit('/').next().unwrap_or_default().to_owned();
-    let config = Config { pool: name, policy, initial_rate, dry_run };
     let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
+    let connect = async |pool: &str| {
+        WorkerPool::connect(pool, run_host.as_deref()).await.map(Arc::new).map_err(|error| failed(&error))
+    };
+    let overflow = match overflow {
+        Some(overflow) => Some(OverflowConfig { backend: connect(&overflow).await?, max: overflow_max }),
+        None => None,
+    };
+    let config = Config { pool: name, policy, initial_rate, dry_run, overflow };
     if pool != LOCAL_POOL {
-        let pool = WorkerPool::connect(&pool, run_host.as_deref()).await.map_err(|error| failed(&error))?;
-        return clipfleet_scaler::run(config, listener, cloud, Arc::new(pool), stop)
-            .await
-            .map_err(|error| failed(&error));
+        let pool = connect(&pool).await?;
+        return clipfleet_scaler::run(config, listener, cloud, pool, stop).await.map_err(|error| failed(&error));
     }
     let (endpoints, telemetry) = (role.endpoints.clone(), role.telemetry.environment());
     let spec = WorkerSpec { endpoints, slots: slots as usize, telemetry, scratch, logs: None };
@@ -238,7 +264,13 @@ pub(crate) fn local_config(
         scale_down_delay_seconds: idle_seconds,
         ..Policy::default()
     };
-    Config { pool: LOCAL_POOL.to_owned(), policy, initial_rate: clipfleet_scaler::INITIAL_RATE, dry_run: false }
+    Config {
+        pool: LOCAL_POOL.to_owned(),
+        policy,
+        initial_rate: clipfleet_scaler::INITIAL_RATE,
+        dry_run: false,
+        overflow: None,
+    }
 }
 
 /// A pool of worker processes on this machine. Only idle workers are stopped.
@@ -246,6 +278,10 @@ pub(crate) struct LocalPool(pub(crate) Arc<WorkerSupervisor>);
 
 #[async_trait]
 impl Backend for LocalPool {
+    fn name(&self) -> &str {
+        LOCAL_POOL
+    }
+
     fn ends_idle(&self) -> bool {
         true
     }

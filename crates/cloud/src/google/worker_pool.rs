@@ -52,6 +52,11 @@ impl WorkerPool {
         Ok(Self { client, name: name.to_owned(), watch_timeout: WATCH_TIMEOUT })
     }
 
+    /// The last part of the name.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The number of instances that was set last.
     pub async fn instances(&self) -> Result<u32, CloudError> {
         let doing = format!("read the size of {}", self.name);
@@ -62,7 +67,7 @@ impl WorkerPool {
 
     /// Sets the number of instances, and watches for a while whether the operation fails. No change is sent after
     /// `within` has passed. Fails with `Conflict` if another writer changed the pool meanwhile: read the size and
-    /// decide again.
+    /// decide again. Fails with `Quota` if this size is too large.
     pub async fn set_instances(&self, instances: u32, within: Duration) -> Result<(), CloudError> {
         let doing = format!("set the size of {} to {instances}", self.name);
         let request = async {
@@ -95,6 +100,8 @@ impl WorkerPool {
         request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT).send().await.map_err(|error| refused(doing, error))
     }
 
+    /// Waits for the end of an operation, and fails if it failed. An operation that cannot be read (which takes a
+    /// permission on the location, not on the pool) has been accepted all the same: the next read of the size tells.
     async fn wait_done(&self, doing: &str, mut operation: Operation) -> Result<(), CloudError> {
         while !operation.done {
             sleep(POLL_INTERVAL).await;
@@ -103,24 +110,53 @@ impl WorkerPool {
                 let request = request.with_attempt_timeout(retry::ATTEMPT_TIMEOUT);
                 request.send().await.map_err(|error| errors::call(doing, error))
             };
-            operation = retry::with_retries(retry::RETRY_LIMIT, read).await?;
+            operation = match retry::with_retries(retry::RETRY_LIMIT, read).await {
+                Ok(operation) => operation,
+                Err(error) => {
+                    tracing::info!(pool = self.name, %error, "operation not watched");
+                    return Ok(());
+                }
+            };
         }
         match operation.error() {
             None => Ok(()),
             Some(status) => {
                 let status = google_cloud_gax::error::rpc::Status::from(status.as_ref());
-                Err(errors::call(doing, Error::service(status)))
+                Err(refused(doing, Error::service(status)))
             }
         }
     }
 }
 
-/// A change that the service refused. 409 means that the pool has another etag, or that another change is in progress.
+/// A change that the service refused.
 fn refused(doing: &str, error: Error) -> CloudError {
-    let conflict = error.http_status_code() == Some(409)
-        || error.status().is_some_and(|status| matches!(status.code, Code::Aborted | Code::FailedPrecondition));
+    let code = error.status().map(|status| status.code);
+    let kind = match (code, error.http_status_code()) {
+        _ if names_quota(&error) => Some(ErrorKind::Quota),
+        // The pool has another etag, or another change is in progress.
+        (Some(Code::Aborted), _) | (_, Some(409)) => Some(ErrorKind::Conflict),
+        // The state of the pool or the project forbids the change, which another read of the pool does not alter.
+        (Some(Code::FailedPrecondition), _) => Some(ErrorKind::Invalid),
+        _ => None,
+    };
     let error = errors::call(doing, error);
-    if conflict { CloudError::new(ErrorKind::Conflict, error.to_string()).because(error) } else { error }
+    match kind {
+        Some(kind) => CloudError::new(kind, error.to_string()).because(error),
+        None => error,
+    }
+}
+
+/// Whether an error says that quota or capacity is missing. Cloud Run does not document its code: a quota of the
+/// project was reported with RESOURCE_EXHAUSTED, FAILED_PRECONDITION and INVALID_ARGUMENT, always naming the quota. A
+/// limit on the rate of calls has the code RESOURCE_EXHAUSTED, too, and is over after a minute.
+fn names_quota(error: &Error) -> bool {
+    let Some(status) = error.status() else { return false };
+    let text = status.message.to_ascii_lowercase();
+    let is_rate =
+        ["per minute", "per second", "rate limit", "too many requests"].iter().any(|rate| text.contains(rate));
+    let codes = [Code::ResourceExhausted, Code::FailedPrecondition, Code::InvalidArgument];
+    let names = ["quota", "capacity", "allowable", "resources available", "stockout"];
+    codes.contains(&status.code) && !is_rate && names.iter().any(|name| text.contains(name))
 }
 
 /// Refuses a string that is not a worker pool's full name.

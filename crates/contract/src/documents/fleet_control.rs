@@ -2,6 +2,9 @@
 
 use clipfleet_document::{Document, Fields, Value, fields_of};
 
+/// Collection of this document, and of the leadership of each pool's scaler.
+pub const COLLECTION: &str = "fleetControl";
+
 /// Path of the document.
 pub const PATH: &str = "fleetControl/fleet";
 

@@ -1,12 +1,17 @@
 //! Which scaler leads a pool, and what it leaves to the next leader: `fleetControl/scaler-{pool}`. Not for clients.
 
+use super::fleet_control;
 use clipfleet_document::{Document, Fields, Value, fields_of};
 use std::collections::BTreeMap;
+
+/// What the name of such a document begins with.
+const PREFIX: &str = "scaler-";
 
 const LEADER: &str = "leader";
 const RESIGNED: &str = "resigned";
 const TARGET: &str = "target";
 const REASON: &str = "reason";
+const LIMIT: &str = "sizeLimit";
 const SLOT_SECONDS_PER_CLIP_SECOND: &str = "slotSecondsPerClipSecond";
 const RENEWED_AT: &str = "renewedAt";
 
@@ -21,6 +26,8 @@ pub struct LeadershipDocument {
     pub target: Option<u32>,
     /// Why, for people.
     pub reason: String,
+    /// The largest size that the platform is believed to allow, if it refused one a short while ago.
+    pub limit: Option<u32>,
     /// Slot-seconds per second of clip that were learned, by quality.
     pub slot_seconds_per_clip_second: BTreeMap<String, f64>,
     /// Last renewal, by the leader's clock; Unix time, milliseconds. For people: no clocks are compared.
@@ -30,7 +37,12 @@ pub struct LeadershipDocument {
 impl LeadershipDocument {
     /// Path of the document.
     pub fn path(pool: &str) -> String {
-        format!("fleetControl/scaler-{pool}")
+        format!("{}/{PREFIX}{pool}", fleet_control::COLLECTION)
+    }
+
+    /// The pool of a document in the collection of the fleet's controls, if it is one of these.
+    pub fn pool(document: &Document) -> Option<&str> {
+        document.id().strip_prefix(PREFIX)
     }
 
     /// The document's fields.
@@ -42,6 +54,7 @@ impl LeadershipDocument {
             (RESIGNED, Value::Bool(self.resigned)),
             (TARGET, Value::optional(self.target.map(Value::integer))),
             (REASON, Value::text(&self.reason)),
+            (LIMIT, Value::optional(self.limit.map(Value::integer))),
             (SLOT_SECONDS_PER_CLIP_SECOND, Value::Map(rates)),
             (RENEWED_AT, Value::instant(self.renewed_at_ms)),
         ])
@@ -56,6 +69,7 @@ impl LeadershipDocument {
             resigned: document.field(RESIGNED).is_true(),
             target: document.field(TARGET).as_integer().and_then(|target| target.try_into().ok()),
             reason: text(REASON),
+            limit: document.field(LIMIT).as_integer().and_then(|limit| limit.try_into().ok()),
             slot_seconds_per_clip_second: rates
                 .filter_map(|(quality, rate)| Some((quality.to_owned(), rate.as_double()?)))
                 .collect(),

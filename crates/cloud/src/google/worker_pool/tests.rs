@@ -25,6 +25,10 @@ struct Fake {
     etag: u64,
     /// Statuses of the changes that are refused before one is accepted.
     refusals: VecDeque<u16>,
+    /// The error of every change.
+    change_error: Option<(u16, &'static str, &'static str)>,
+    /// Whether operations may not be read.
+    operations_denied: bool,
     /// The error of the next change's operation.
     operation_error: Option<Value>,
     /// Reads of an operation until it is done.
@@ -75,6 +79,10 @@ async fn change(
     if let Some(status) = fake.refusals.pop_front() {
         return refusal(status);
     }
+    if let Some((status, code, message)) = fake.change_error {
+        let body = json!({"error": {"code": status, "message": message, "status": code}});
+        return (StatusCode::from_u16(status).unwrap(), Json(body)).into_response();
+    }
     if body["etag"].as_str() != Some(fake.etag.to_string().as_str()) {
         return refusal(409);
     }
@@ -83,18 +91,22 @@ async fn change(
     Json(json!({"name": "projects/p/locations/europe-west4/operations/o1", "done": false})).into_response()
 }
 
-async fn operation(State(fake): State<Shared>) -> Json<Value> {
+async fn operation(State(fake): State<Shared>) -> Response {
     let mut fake = fake.lock();
+    if fake.operations_denied {
+        return refusal(403);
+    }
     let name = "projects/p/locations/europe-west4/operations/o1";
     if fake.pending_reads > 0 {
         fake.pending_reads -= 1;
-        return Json(json!({"name": name}));
+        return Json(json!({"name": name})).into_response();
     }
     Json(match fake.operation_error.take() {
         Some(error) => json!({"name": name, "done": true, "error": error}),
         None => json!({"name": name, "done": true, "response":
                        {"@type": "type.googleapis.com/google.cloud.run.v2.WorkerPool", "name": NAME}}),
     })
+    .into_response()
 }
 
 async fn start(fake: Fake) -> (WorkerPool, Shared) {
@@ -177,6 +189,45 @@ async fn a_failed_operation_returns_its_error() {
     let (pool, _) = start(Fake { operation_error: Some(error), ..Fake::default() }).await;
     let error = pool.set_instances(9, WITHIN).await.unwrap_err();
     assert!(error.to_string().ends_with("Quota exceeded for total allowable GPUs"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Quota);
+}
+
+#[tokio::test]
+async fn an_operation_that_may_not_be_read_has_been_accepted() {
+    let (pool, fake) = start(Fake { operations_denied: true, ..Fake::default() }).await;
+    pool.set_instances(2, WITHIN).await.unwrap();
+    assert_eq!(state(&fake), (2, 1));
+}
+
+#[tokio::test]
+async fn quota_conflict_and_precondition_are_told_apart() {
+    let cases = [
+        // As reported by users of new projects.
+        (
+            400,
+            "INVALID_ARGUMENT",
+            "Max instances must be set to 2 or fewer in order to set the requested total GPUs. Quota violated: \
+             NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion requested: 3 allowed: 2",
+            ErrorKind::Quota,
+        ),
+        (400, "FAILED_PRECONDITION", "Quota violated: MemAllocPerProjectRegion", ErrorKind::Quota),
+        (429, "RESOURCE_EXHAUSTED", "Quota exceeded for total allowable CPU per project per region.", ErrorKind::Quota),
+        (400, "FAILED_PRECONDITION", "The revision is not ready.", ErrorKind::Invalid),
+        (400, "INVALID_ARGUMENT", "Unknown field.", ErrorKind::Invalid),
+        (409, "ABORTED", "Conflict for resource: version '1' was specified.", ErrorKind::Conflict),
+        (
+            429,
+            "RESOURCE_EXHAUSTED",
+            "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute'.",
+            ErrorKind::Unavailable,
+        ),
+    ];
+    for (status, code, message, kind) in cases {
+        let (pool, fake) = start(Fake { change_error: Some((status, code, message)), ..Fake::default() }).await;
+        let error = pool.set_instances(3, Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{code} {message}: {error}");
+        assert_eq!(fake.lock().count, 0);
+    }
 }
 
 #[tokio::test]
