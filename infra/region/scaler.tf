@@ -1,10 +1,16 @@
-# The permissions of the scaler: it sets the instance count of one pool. Its service is in services.tf, its subscription
+# The permissions of the scaler: it sets the instance count of its pool, and of the one that helps out. Its service is in services.tf, its subscription
 # and its account in ../global.
 
-# On this one pool only.
+locals {
+  # CPUs help out while GPUs are missing.
+  overflow_pool = var.scaler.overflow && var.scaler.pool == "gpu" && var.cpu_worker.max > 0 ? "cpu" : null
+  scaled_pools  = compact([var.scaler.pool, local.overflow_pool])
+}
+
+# On these pools only.
 resource "google_cloud_run_v2_worker_pool_iam_member" "scaler" {
   for_each = {
-    for name, pool in local.pools : name => pool if contains(var.services, "scaler") && name == var.scaler.pool
+    for name, pool in local.pools : name => pool if contains(var.services, "scaler") && contains(local.scaled_pools, name)
   }
 
   name     = google_cloud_run_v2_worker_pool.worker[each.key].name

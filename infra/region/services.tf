@@ -33,6 +33,8 @@ locals {
         CLIPFLEET_SCALER_MIN                    = tostring(var.scaler.min)
         CLIPFLEET_SCALER_MIN_SCHEDULE           = var.scaler.min_schedule
         CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS = tostring(var.scaler.backlog_target_seconds)
+        CLIPFLEET_SCALER_OVERFLOW_POOL          = local.overflow_pool == null ? "" : "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${local.overflow_pool}"
+        CLIPFLEET_SCALER_OVERFLOW_MAX           = local.overflow_pool == null ? "" : tostring(var.cpu_worker.max)
         CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
         CLIPFLEET_SLOTS                         = tostring(local.every_pool[var.scaler.pool].shape.slots)
       }

@@ -221,13 +221,14 @@ variable "cpu_worker" {
 }
 
 variable "scaler" {
-  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is that of the pool: gpu_worker.max or cpu_worker.max."
+  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is that of the pool: gpu_worker.max or cpu_worker.max. With `overflow`, the CPU pool helps the GPU pool out while the platform refuses its size for want of quota or GPUs."
   type = object({
     pool                   = optional(string, "gpu")
     dry_run                = optional(bool, false)
     min                    = optional(number, 0)
     min_schedule           = optional(string, "")
     backlog_target_seconds = optional(number, 120)
+    overflow               = optional(bool, true)
   })
   default  = {}
   nullable = false

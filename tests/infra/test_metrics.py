@@ -132,12 +132,11 @@ class Metrics(unittest.TestCase):
                 self.assertEqual(there, {name: kinds.get((role, name)) for name in there})
                 self.assertEqual(set(re.findall(r"^# HELP (\w+) .", text, re.MULTILINE)), set(there))
 
-    def test_the_rules_name_a_bucket_that_there_is(self):
+    def test_the_rules_name_series_that_there_are(self):
         rules = (ROOT / "deploy/prometheus/slo.rules.yaml").read_text()
-        bounds = set(re.findall(r'clipfleet_clip_seconds_bucket\{le="([^"]+)"', rules))
-        found = set(re.findall(r'^clipfleet_clip_seconds_bucket\{.*le="([^"]+)"', self.scraped("worker"), re.MULTILINE))
-        self.assertEqual(len(bounds), 1)
-        self.assertLessEqual(bounds, found)
+        named = set(re.findall(r"(clipfleet_\w+\{[^}]+\})", rules))
+        self.assertIn('clipfleet_clips_ended_total{on_time="false"}', named)
+        self.assertLessEqual(named, set(re.findall(r"^(clipfleet_\w+\{[^}]+\})", self.scraped("worker"), re.MULTILINE)))
 
     RESOURCES = {
         "worker": ("cloud_run_worker_pool", {"worker_pool_name": "clipfleet-worker-cpu"}),
@@ -158,6 +157,7 @@ class Metrics(unittest.TestCase):
             ("clips_ended", "worker"),
             ("clips_failed", "worker"),
             ("clips_encoded", "worker"),
+            ("clips_in_time", "worker"),
             ("clip_milliseconds", "worker"),
             ("jobs_handed_back", "worker"),
             ("messages_dropped", "status"),

@@ -26,10 +26,6 @@ def thresholds(alert):
     return [it["condition_threshold"][0] for it in alert["conditions"]]
 
 
-# Lines that are counted and that no role writes yet, each with its fields. Take an entry out once a role writes it.
-PENDING = {"pool size refused": {"pool", "reason"}, "pool size not set": {"pool"}}
-PENDING_FIELDS = {"on_time"}
-
 # What is counted by something else than the message of an event: an entry that is, and one that is not.
 OTHER_ENTRIES = {
     # As Google's documentation shows it.
@@ -53,16 +49,10 @@ class Watching(unittest.TestCase):
             fields.discard("message")
             for message in messages:
                 matching = [event for event in events if f'"{message}' in event]
-                if message in PENDING:
-                    self.assertEqual((matching, fields - PENDING[message]), ([], set()), f"{message!r} is written now: take it out of PENDING")
-                    continue
                 self.assertTrue(matching, f"{name}: no role logs {message!r}")
                 for field in fields:
                     said = [event for event in matching if re.search(rf"\b{field} =|%{field}\b|(^|, ){field}, ", event)]
-                    if field in PENDING_FIELDS:
-                        self.assertFalse(said, f"{message!r} has {field} now: take it out of PENDING_FIELDS")
-                    else:
-                        self.assertTrue(said, f"{name}: {message!r} has no field {field}")
+                    self.assertTrue(said, f"{name}: {message!r} has no field {field}")
 
     def test_what_cloud_run_itself_logs_is_counted(self):
         metrics = {it["name"].removeprefix("clipfleet/"): it["filter"] for it in resources(planned, "google_logging_metric").values()}
@@ -162,7 +152,7 @@ class Watching(unittest.TestCase):
                         self.assertEqual(known.returncode, 0, call)
                     # What a line is searched by is what a role writes.
                     for message in re.findall(r'jsonPayload\.message=~?"\^?([^"]+)"', call):
-                        self.assertTrue(message in PENDING or message in sources("worker", "dispatcher", "status", "scaler", "cloud"), message)
+                        self.assertTrue(message in sources("worker", "dispatcher", "status", "scaler", "cloud"), message)
 
     def test_alerts_and_tiles_watch_what_there_is(self):
         subscriptions = set(resources(planned, "google_pubsub_subscription"))

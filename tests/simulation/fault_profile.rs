@@ -1,6 +1,7 @@
 //! The setup that a seed selects: the size of the run, and which faults it injects, at which rates. Each kind of fault
 //! is left out of half of the seeds, so that every combination occurs and none hides another.
 
+use crate::process::Role;
 use clipfleet_domain::limits::MAX_DELIVERY_ATTEMPTS;
 use fastrand::Rng;
 use std::time::Duration;
@@ -38,6 +39,21 @@ pub(crate) struct FaultProfile {
     pub(crate) skew_ms: i64,
     /// How long faults are injected.
     pub(crate) fault_period: Duration,
+    /// A permission that one role lacks for a while.
+    pub(crate) denial: Option<Denial>,
+    /// The largest size of the pool that the platform allows during the fault period.
+    pub(crate) quota: Option<u32>,
+    /// Whether a refused size stays on the platform's record.
+    pub(crate) keeps_refused_size: bool,
+}
+
+/// A time in which the cloud refuses the queue and the documents to every process of one role.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Denial {
+    pub(crate) role: Role,
+    /// Counted from the start of the run.
+    pub(crate) from: Duration,
+    pub(crate) until: Duration,
 }
 
 /// The size of a run.
@@ -101,6 +117,15 @@ impl FaultProfile {
         let process_faults = !fault_free && rng.bool();
         let mean_fault_interval = process_faults.then(|| Duration::from_millis(rng.u64(5_000..60_000)));
         let skew_ms = if fault_free || rng.bool() { 0 } else { rng.i64(1..=20_000) };
+        // Rare, because it may last longer than all other faults. Some are longer than a process waits.
+        let denial = (!fault_free && rng.u8(..10) == 0).then(|| {
+            let role = [Role::Dispatcher, Role::Worker, Role::Status, Role::Scaler][rng.usize(..4)];
+            let from = if rng.bool() { 0 } else { rng.u64(..20_000) };
+            let lasts = if rng.bool() { rng.u64(10_000..120_000) } else { rng.u64(120_000..900_000) };
+            Denial { role, from: Duration::from_millis(from), until: Duration::from_millis(from + lasts) }
+        });
+        let quota = (!fault_free && rng.u8(..3) == 0).then(|| rng.u32(0..=2));
+        let keeps_refused_size = rng.bool();
         Self {
             refused,
             answer_lost,
@@ -117,6 +142,9 @@ impl FaultProfile {
             mean_fault_interval,
             skew_ms,
             fault_period,
+            denial,
+            quota,
+            keeps_refused_size,
         }
     }
 
@@ -136,10 +164,11 @@ impl FaultProfile {
             self.crash,
             self.job_lost,
         ];
-        rates.iter().all(|rate| *rate == 0.0) && self.mean_fault_interval.is_none() && self.skew_ms == 0
+        let others = self.mean_fault_interval.is_some() || self.denial.is_some() || self.quota.is_some();
+        rates.iter().all(|rate| *rate == 0.0) && !others && self.skew_ms == 0
     }
 
-    /// The profile after the fault period. The effects of earlier faults remain, and the fleet must recover from them.
+    /// The profile after the fault period: only a denial lasts as long as it lasts. The effects of earlier faults remain, and the fleet must recover from them.
     pub(crate) fn without_faults(&self) -> Self {
         Self {
             refused: 0.0,
@@ -155,6 +184,7 @@ impl FaultProfile {
             crash: 0.0,
             job_lost: 0.0,
             mean_fault_interval: None,
+            quota: None,
             ..self.clone()
         }
     }

@@ -21,12 +21,14 @@ pub(crate) const POOL: &str = "sim";
 /// The target number of workers. As on Cloud Run, the scaler does not choose which worker ends when the number falls.
 pub(crate) struct Pool {
     size: AtomicU32,
+    /// The size that the platform shows: the one that was requested last, even if it was refused.
+    recorded: AtomicU32,
     changed: Notify,
 }
 
 impl Pool {
     pub(crate) fn new(size: u32) -> Self {
-        Self { size: AtomicU32::new(size), changed: Notify::new() }
+        Self { size: AtomicU32::new(size), recorded: AtomicU32::new(size), changed: Notify::new() }
     }
 
     pub(crate) fn size(&self) -> u32 {
@@ -35,6 +37,7 @@ impl Pool {
 
     /// Returns the previous size.
     fn set(&self, size: u32) -> u32 {
+        self.recorded.store(size, Ordering::Relaxed);
         let before = self.size.swap(size, Ordering::Relaxed);
         // Waiters are woken in the order of their arrival.
         self.changed.notify_waiters();
@@ -67,12 +70,16 @@ pub(crate) struct SimPool(pub(crate) Arc<Process>);
 
 #[async_trait]
 impl Backend for SimPool {
+    fn name(&self) -> &str {
+        POOL
+    }
+
     fn ends_idle(&self) -> bool {
         false
     }
 
     async fn count(&self) -> Result<u32, CloudError> {
-        self.0.call("read the pool's size", async { Ok(self.0.world.pool.size()) }).await
+        self.0.call("read the pool's size", async { Ok(self.0.world.pool.recorded.load(Ordering::Relaxed)) }).await
     }
 
     async fn set(&self, count: u32, _: &BTreeSet<WorkerId>, within: Duration) -> Result<(), CloudError> {
@@ -82,6 +89,18 @@ impl Backend for SimPool {
                 return Err(CloudError::new(ErrorKind::Unavailable, "set the pool's size: not in time"));
             }
             let world = &process.world;
+            let (quota, keeps) = {
+                let faults = &world.lock().faults;
+                (faults.quota, faults.keeps_refused_size)
+            };
+            if quota.is_some_and(|quota| count > quota) {
+                world.count("the pool's size was refused for want of quota");
+                world.trace(&process.name, format_args!("may not set the pool to {count}"));
+                if keeps {
+                    world.pool.recorded.store(count, Ordering::Relaxed);
+                }
+                return Err(CloudError::new(ErrorKind::Quota, "set the pool's size: quota exceeded"));
+            }
             world.trace(&process.name, format_args!("sets the pool to {count}"));
             world.observe(|checker, _| checker.pool_set(&process.name));
             let before = world.pool.set(count);

@@ -192,6 +192,12 @@ impl Process {
     ) -> Result<T, CloudError> {
         let called_at = Instant::now();
         self.transmit(caller_gone).await;
+        // Storage is not denied: a source or a bucket without permission is a failure of the clip.
+        let is_storage = name.ends_with("an object") || name == "sign a URL";
+        if !is_storage && self.is_denied() {
+            self.world.count("a call was denied");
+            return Err(CloudError::new(ErrorKind::Denied, format!("{name}: denied by the simulation")));
+        }
         let fault = self.draw_fault();
         let failed = |cause| CloudError::new(ErrorKind::Unavailable, format!("{name}: {cause}"));
         match fault {
@@ -216,6 +222,24 @@ impl Process {
                 Err(failed("answer lost by the simulation"))
             }
             _ => done,
+        }
+    }
+
+    /// Whether the cloud refuses this process at present.
+    pub(crate) fn is_denied(&self) -> bool {
+        let now = self.world.started.elapsed();
+        let denial = self.world.lock().faults.denial;
+        denial.is_some_and(|denial| denial.role == self.role && (denial.from..denial.until).contains(&now))
+    }
+
+    /// Returns when the cloud begins to refuse this process.
+    pub(crate) async fn wait_until_denied(&self) {
+        let denial = self.world.lock().faults.denial.filter(|denial| denial.role == self.role);
+        let until_then = denial.and_then(|denial| denial.from.checked_sub(self.world.started.elapsed()));
+        match until_then {
+            Some(time) => sleep(time).await,
+            None if self.is_denied() => {}
+            None => std::future::pending().await,
         }
     }
 

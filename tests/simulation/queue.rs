@@ -2,7 +2,7 @@
 
 use crate::{mutation::Mutation, process::Process, topology, version};
 use async_trait::async_trait;
-use clipfleet_cloud::{CloudError, Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
+use clipfleet_cloud::{CloudError, Deliveries, Delivery, ErrorKind, Lease, Message, Queue, SubscriptionSpec};
 use clipfleet_contract::names;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -45,6 +45,10 @@ impl Queue for SimQueue {
             drop(done);
         });
         Deliveries::new(receiver, closing, closed)
+    }
+
+    async fn check_access(&self, subscription: &str) -> Result<(), CloudError> {
+        self.0.call("check access", self.0.world.cloud.queue.check_access(subscription)).await
     }
 
     async fn ensure_topic(&self, topic: &str) -> Result<(), CloudError> {
@@ -92,6 +96,12 @@ impl Feed {
                 biased;
                 () = self.closing.cancelled() => break,
                 () = self.process.wait_until_dead() => break,
+                () = self.process.wait_until_denied() => {
+                    self.process.world.count("a stream was denied");
+                    let denied = CloudError::new(ErrorKind::Denied, "receive: denied by the simulation");
+                    let _ = self.sender.send(Err(denied)).await;
+                    break;
+                }
                 delivery = inner.next() => match delivery {
                     Some(Ok(delivery)) => self.schedule(delivery),
                     Some(Err(error)) => { let _ = self.sender.send(Err(error)).await; }

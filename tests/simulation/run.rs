@@ -129,8 +129,10 @@ async fn play(world: &Arc<World>, scale: Scale) {
     // repeated work.
     let fault_free = world.lock().faults.is_fault_free() && scale.scalers == 0;
     let fault_period = world.lock().faults.fault_period;
+    let denied_until = world.lock().faults.denial.map(|denial| denial.until);
     sleep(fault_period).await;
     world.stop_faults();
+    sleep(denied_until.unwrap_or_default().saturating_sub(fault_period)).await;
     world.trace("faults", format_args!("stopped"));
     while clients.join_next().await.is_some() {}
     world.trace("clients", format_args!("finished"));

@@ -143,6 +143,10 @@ impl ProcessSupervisor {
         self.world.trace(&process.name, format_args!("ended {result:?}"));
         match result {
             Ok(Ok(())) => {}
+            // A process gives up after a long denial, and the platform starts another.
+            Ok(Err(error)) if process.is_denied() && error.contains("denied by the simulation") => {
+                self.world.count("a process ended because it was denied for too long");
+            }
             Ok(Err(error)) => self.world.violated(format!("{} failed: {error}", process.name)),
             Err(error) if error.is_panic() => self.world.violated(format!("{} panicked: {error}", process.name)),
             Err(_) => {}
@@ -202,8 +206,13 @@ impl ProcessSupervisor {
                     backlog_target_seconds: BACKLOG_TARGET_SECONDS,
                     ..Policy::default()
                 };
-                let config =
-                    clipfleet_scaler::Config { pool: POOL.into(), policy, initial_rate: INITIAL_RATE, dry_run: false };
+                let config = clipfleet_scaler::Config {
+                    pool: POOL.into(),
+                    policy,
+                    initial_rate: INITIAL_RATE,
+                    dry_run: false,
+                    overflow: None,
+                };
                 let pool = Arc::new(SimPool(Arc::clone(process)));
                 let scaling = clipfleet_scaler::scale(config, cloud, clock, pool, Readiness::default(), stop);
                 tokio::spawn(async { scaling.await.map_err(|error| error.to_string()) })

@@ -4,7 +4,7 @@ use clipfleet_service::telemetry::Metric;
 
 pub(crate) const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_batches_accepted_total", "Batches accepted over HTTP or from the topic."),
-    Metric::counter("clipfleet_batches_refused_total", "Batches from the topic that were refused, by code."),
+    Metric::open_counter("clipfleet_batches_refused_total", "Batches from the topic that were refused, by code."),
     Metric::counter("clipfleet_clips_dispatched_total", "Clips whose jobs were published."),
     Metric::histogram(
         "clipfleet_dispatch_seconds",

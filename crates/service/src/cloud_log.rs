@@ -1,6 +1,7 @@
 //! Log lines as Cloud Logging reads them: one JSON object per line, with its names for time, severity and place in the
 //! source. <https://docs.cloud.google.com/logging/docs/structured-logging>
 
+use crate::trace;
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -50,12 +51,16 @@ where
         let context = Context::current();
         let span = context.span().span_context().clone();
         if span.is_valid() {
-            let trace = span.trace_id().to_string();
-            let trace =
-                self.project.as_ref().map_or(trace.clone(), |project| format!("projects/{project}/traces/{trace}"));
-            line.0.insert("logging.googleapis.com/trace".into(), trace.into());
             line.0.insert("logging.googleapis.com/spanId".into(), span.span_id().to_string().into());
             line.0.insert("logging.googleapis.com/trace_sampled".into(), span.is_sampled().into());
+        }
+        let trace = if span.is_valid() { Some(span.trace_id().to_string()) } else { trace::of_request() };
+        if let Some(trace) = trace {
+            let name = match &self.project {
+                Some(project) => format!("projects/{project}/traces/{trace}"),
+                None => trace,
+            };
+            line.0.insert("logging.googleapis.com/trace".into(), name.into());
         }
         writeln!(writer, "{}", Value::Object(line.0))
     }
@@ -145,5 +150,23 @@ mod tests {
         assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
         assert!(line["logging.googleapis.com/sourceLocation"]["file"].as_str().unwrap().ends_with(".rs"), "{line}");
         assert_eq!(parsed[1]["severity"], "ERROR");
+    }
+
+    #[tokio::test]
+    async fn a_line_about_a_request_names_its_trace() {
+        let lines = Lines::default();
+        let log = CloudLog { project: Some("p".into()) };
+        let layer = tracing_subscriber::fmt::layer().event_format(log).with_writer(lines.clone());
+        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-cloud-trace-context", "4bf92f3577b34da6a3ce929d0e0e4736/1;o=1".parse().unwrap());
+        trace::within_request(&headers, async { tracing::info!("inside") }).await;
+        tracing::info!("outside");
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let traces: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["logging.googleapis.com/trace"].clone())
+            .collect();
+        assert_eq!(traces, [json!("projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736"), Value::Null]);
     }
 }

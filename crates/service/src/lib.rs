@@ -3,6 +3,7 @@
 //! It knows nothing of clips, queues or Google.
 
 mod cloud_log;
+mod otlp;
 
 pub mod clock;
 pub mod health;

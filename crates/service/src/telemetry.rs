@@ -1,10 +1,12 @@
-//! Logs to standard error, metrics for `/metrics`.
+//! Logs to standard error, metrics for `/metrics` and for a collector.
 
 use crate::{
     cloud_log::CloudLog,
+    otlp,
     trace::{self, Traces},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::FanoutBuilder;
 use std::{
     fs::File,
     io::IsTerminal,
@@ -55,7 +57,8 @@ fn log_to(file: Option<File>, format: LogFormat, default_filter: &str, service: 
         None => BoxMakeWriter::new(std::io::stderr),
     };
     let filter = EnvFilter::try_from_env("CLIPFLEET_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let (tracer, trace_error) = match trace::start(traces, service) {
+    let started = otlp::start(traces, service).and_then(|()| trace::start(traces, service));
+    let (tracer, otlp_error) = match started {
         Ok(tracer) => (tracer, None),
         Err(error) => (None, Some(error)),
     };
@@ -71,10 +74,20 @@ fn log_to(file: Option<File>, format: LogFormat, default_filter: &str, service: 
         LogFormat::Text => registry.with(layer.with_ansi(colors).with_filter(filter)).try_init(),
         LogFormat::Json => registry.with(layer.event_format(CloudLog::new()).with_filter(filter)).try_init(),
     };
-    if let Some(error) = trace_error {
-        tracing::warn!(%error, endpoint = traces.endpoint, "failed to start tracing");
+    if let Some(error) = otlp_error {
+        tracing::warn!(%error, endpoint = traces.endpoint, "failed to start the export of traces and metrics");
     }
 }
+
+/// The bounds of histograms of seconds: from the latency of the emulator's Pub/Sub to the wait in a queue that grew over
+/// night.
+pub(crate) const SECONDS: [f64; 18] = [
+    0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0,
+    43_200.0,
+];
+
+/// The bounds of histograms of rates, for example frames: from an overloaded CPU to an otherwise idle GPU.
+pub(crate) const PER_SECOND: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0];
 
 /// A metric of a role, with its description in `/metrics`. Names follow Prometheus: base units, `_total` for counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +101,41 @@ pub struct Metric {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Counter,
+    Counter(Series),
     Gauge,
     Histogram,
 }
 
+/// The series of a counter that are zero from the start. A series that begins with its first event hides that event
+/// from `rate()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Series {
+    Unlabelled,
+    /// One for each of these values of a label.
+    Labelled(&'static str, &'static [&'static str]),
+    /// They are not known.
+    Open,
+}
+
 impl Metric {
-    /// A value that only grows.
+    /// A value that only grows, without labels.
     pub const fn counter(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, kind: Kind::Counter }
+        Self { name, help, kind: Kind::Counter(Series::Unlabelled) }
+    }
+
+    /// Such a value for each of the values of a label.
+    pub const fn counter_by(
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: &'static [&'static str],
+    ) -> Self {
+        Self { name, help, kind: Kind::Counter(Series::Labelled(label, values)) }
+    }
+
+    /// Such a value with labels whose values are not all known before they occur.
+    pub const fn open_counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Counter(Series::Open) }
     }
 
     /// A value that goes up and down.
@@ -115,7 +154,16 @@ pub fn start_metrics(of_role: &[Metric]) {
     metrics();
     for Metric { name, help, kind } in of_role {
         match kind {
-            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Counter(series) => {
+                metrics::describe_counter!(*name, *help);
+                match series {
+                    Series::Unlabelled => metrics::counter!(*name).increment(0),
+                    Series::Labelled(label, values) => {
+                        values.iter().for_each(|value| metrics::counter!(*name, *label => *value).increment(0));
+                    }
+                    Series::Open => {}
+                }
+            }
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
             Kind::Histogram => metrics::describe_histogram!(*name, *help),
         }
@@ -125,10 +173,6 @@ pub fn start_metrics(of_role: &[Metric]) {
 /// The process's metrics in Prometheus's text format.
 pub(crate) fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    // From the latency of the emulator's Pub/Sub to the longest plausible time of a clip.
-    const SECONDS: [f64; 14] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0];
-    // For example frames: from an overloaded CPU to an otherwise idle GPU.
-    const PER_SECOND: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0];
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new();
         let builder = builder
@@ -137,7 +181,13 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
         // Fails only if an embedding program has set a recorder already; then that one receives the values.
-        let _ = metrics::set_global_recorder(recorder);
+        let _ = match otlp::recorder() {
+            None => metrics::set_global_recorder(recorder).map_err(drop),
+            Some(exported) => {
+                let both = FanoutBuilder::default().add_recorder(recorder).add_recorder(exported).build();
+                metrics::set_global_recorder(both).map_err(drop)
+            }
+        };
         handle
     })
 }

@@ -1,6 +1,7 @@
 //! Traces from request to document. The spans of different processes form one trace because each message carries the
 //! W3C Trace Context of its sender's span in its attributes.
 
+use crate::otlp;
 use opentelemetry::{
     global,
     propagation::{Extractor, Injector},
@@ -16,13 +17,14 @@ use std::{collections::BTreeMap, error::Error, sync::OnceLock, time::Duration};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Timeout for the export of a batch of spans, and of the last spans when the process ends.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout for one export, also for the last one when the process ends.
+pub(crate) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where spans are exported to.
+/// Where spans and metrics are exported to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traces {
-    /// Address of an OTLP collector (gRPC), for example `http://127.0.0.1:4317`. Without one, no spans are recorded.
+    /// Address of an OTLP collector (gRPC), for example `http://127.0.0.1:4317`. Without one, no spans are recorded and
+    /// metrics are only served.
     pub endpoint: Option<String>,
     /// The share of traces that is sampled, 0 to 1. It is decided where a trace begins and holds in every process.
     pub share: f64,
@@ -48,15 +50,48 @@ pub(crate) fn start(traces: &Traces, service: &str) -> Result<Option<SdkTracer>,
     Ok(Some(tracer))
 }
 
-/// Exports the remaining spans, in a few seconds at most. Must be the last call of a process.
+/// Exports the remaining spans and metrics, in a few seconds at most. Must be the last call of a process.
 pub async fn end() {
-    if let Some(provider) = PROVIDER.get() {
-        // The call blocks, and its exporter needs the runtime meanwhile.
-        let flushed = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
-        if let Ok(Err(error)) = flushed {
-            tracing::debug!(%error, "failed to export the last spans");
-        }
+    // The calls block, and their exporters need the runtime meanwhile.
+    let metrics = tokio::task::spawn_blocking(otlp::end);
+    let spans = tokio::task::spawn_blocking(|| match PROVIDER.get() {
+        Some(provider) => provider.shutdown_with_timeout(EXPORT_TIMEOUT),
+        None => Ok(()),
+    });
+    if let Ok(Err(error)) = spans.await {
+        tracing::debug!(%error, "failed to export the last spans");
     }
+    let _ = metrics.await;
+}
+
+tokio::task_local! {
+    /// The trace of the request that a task answers, where no spans are recorded.
+    static REQUEST_TRACE: String;
+}
+
+/// Answers a request within the trace that its headers name, so that its log lines stand beside it in Cloud Logging,
+/// also where no spans are recorded.
+pub async fn within_request<T>(headers: &http::HeaderMap, answer: impl Future<Output = T>) -> T {
+    match trace_of(headers) {
+        Some(trace) => REQUEST_TRACE.scope(trace, answer).await,
+        None => answer.await,
+    }
+}
+
+/// The trace of the request that this task answers.
+pub(crate) fn of_request() -> Option<String> {
+    REQUEST_TRACE.try_with(Clone::clone).ok()
+}
+
+/// The trace in the headers that Cloud Run gives to every request: W3C's `traceparent` (VERSION-TRACE-SPAN-FLAGS), or
+/// Google's older `x-cloud-trace-context` (TRACE/SPAN;o=FLAGS).
+fn trace_of(headers: &http::HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let w3c = text("traceparent").and_then(|value| value.split('-').nth(1));
+    let google = || text("x-cloud-trace-context").and_then(|value| value.split('/').next());
+    let trace = w3c.or_else(google)?.to_ascii_lowercase();
+    let is_valid = trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()) && trace != "0".repeat(32);
+    is_valid.then_some(trace)
 }
 
 /// The attributes that let a message continue the current span's trace; none if there is no trace.
@@ -106,5 +141,27 @@ impl Extractor for Carrier {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_of_a_request_is_read_from_either_header() {
+        const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (header, value, expected) in [
+            ("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"), Some(TRACE)),
+            ("x-cloud-trace-context", format!("{TRACE}/1234;o=1"), Some(TRACE)),
+            ("x-cloud-trace-context", TRACE.to_uppercase(), Some(TRACE)),
+            ("traceparent", format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), None),
+            ("traceparent", "\"}injected".to_owned(), None),
+            ("x-other", TRACE.to_owned(), None),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(header, value.parse().unwrap());
+            assert_eq!(trace_of(&headers).as_deref(), expected, "{header}: {value}");
+        }
     }
 }

@@ -11,9 +11,15 @@ pub(crate) const METRICS: &[Metric] = &[
         "clipfleet_mirror_left_out_total",
         "Changes that the legacy mirror dropped because too many were pending.",
     ),
-    Metric::counter(
+    Metric::histogram(
+        "clipfleet_status_delay_seconds",
+        "Seconds from the receipt of an event until the documents that it changed are written.",
+    ),
+    Metric::counter_by(
         "clipfleet_status_documents_refused_total",
         "Status documents that the database refused permanently, by outcome.",
+        "outcome",
+        &["reduced", "read_again", "given_up", "postponed"],
     ),
     Metric::counter(
         "clipfleet_status_write_failures_total",

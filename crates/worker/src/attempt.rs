@@ -85,7 +85,7 @@ async fn run(
     let lost = earlier.counts.lost + u32::from(earlier.active().is_some());
     let earlier = AttemptCounts { lost, ..earlier.counts };
     if let Some(failure) = retry_policy::before_attempt(earlier) {
-        return conclude(job, reporter, ClipEventKind::Failed(failure), &stop).await;
+        return conclude(worker, job, reporter, ClipEventKind::Failed(failure), &stop).await;
     }
     let result = tokio::select! {
         biased;
@@ -98,7 +98,8 @@ async fn run(
         Ok((output, encoding)) => {
             crate::metrics::record_completion(job, &output, &encoding);
             let (encoder, reused, total_ms) = (&encoding.encoder, output.reused, output.timings.total_ms);
-            tracing::info!(%batch, %clip, encoder, reused, total_ms, "clip completed");
+            let on_time = crate::metrics::record_end(job, worker.clock.now_ms());
+            tracing::info!(%batch, %clip, encoder, reused, total_ms, on_time, "clip completed");
             worker.cooldown.record_success();
             ClipEventKind::Completed { output, encoding }
         }
@@ -122,7 +123,7 @@ async fn run(
             return Outcome::LeaseLost;
         }
     };
-    conclude(job, reporter, event, &stop).await
+    conclude(worker, job, reporter, event, &stop).await
 }
 
 async fn announce_and_transcode(
@@ -220,11 +221,18 @@ async fn current_counts(worker: &Worker, job: &Job, known: AttemptCounts) -> Att
 
 /// Publishes the final event. If that fails, the job is nacked; the next attempt finds the result (or fails the same
 /// way) and reports it.
-async fn conclude(job: &Job, reporter: &Reporter, event: ClipEventKind, stop: &CancellationToken) -> Outcome {
+async fn conclude(
+    worker: &Worker,
+    job: &Job,
+    reporter: &Reporter,
+    event: ClipEventKind,
+    stop: &CancellationToken,
+) -> Outcome {
     let (batch, clip) = (&job.batch.id, &job.clip.id);
     let ends_clip = match &event {
         ClipEventKind::Failed(failure) => {
-            tracing::warn!(%batch, %clip, code = failure.code.as_str(), "clip failed: {}", failure.message);
+            let on_time = crate::metrics::record_end(job, worker.clock.now_ms());
+            tracing::warn!(%batch, %clip, code = failure.code.as_str(), on_time, "clip failed: {}", failure.message);
             true
         }
         ClipEventKind::Crashed(failure) | ClipEventKind::FailedTransiently(failure) => {

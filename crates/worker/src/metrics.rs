@@ -7,13 +7,21 @@ use clipfleet_domain::{
 use clipfleet_service::telemetry::Metric;
 
 pub(crate) const METRICS: &[Metric] = &[
-    Metric::counter(
+    Metric::counter_by(
         "clipfleet_attempts_total",
         "Attempts that ended, by outcome: done, obsolete, requeue, lease_lost.",
+        "outcome",
+        &["done", "obsolete", "requeue", "lease_lost"],
     ),
     Metric::gauge("clipfleet_busy_slots", "Clips that are processed now."),
     Metric::histogram("clipfleet_clip_seconds", "Seconds from the acceptance of a clip to its completion."),
-    Metric::counter(
+    Metric::counter_by(
+        "clipfleet_clips_ended_total",
+        "Clips that completed or failed, by whether that was within 60 s and their own length.",
+        "on_time",
+        &["true", "false"],
+    ),
+    Metric::open_counter(
         "clipfleet_clips_made_total",
         "Clips encoded, by encoder and decoder. Results that already existed do not count.",
     ),
@@ -21,12 +29,17 @@ pub(crate) const METRICS: &[Metric] = &[
         "clipfleet_encode_frames_per_second",
         "Frames of a clip per second of decoding, reframing and encoding, by encoder.",
     ),
-    Metric::counter(
+    Metric::open_counter(
         "clipfleet_fallbacks_total",
         "Clips that did not use the best route of the instance, by kind of reason.",
     ),
     Metric::gauge("clipfleet_gpu_quarantined", "1 while the GPU is not used because it failed clips or its test."),
-    Metric::counter("clipfleet_gpu_retests_total", "Tests of the GPU after clips failed on it, by outcome."),
+    Metric::counter_by(
+        "clipfleet_gpu_retests_total",
+        "Tests of the GPU after clips failed on it, by outcome.",
+        "outcome",
+        &["passed", "failed"],
+    ),
     Metric::counter("clipfleet_jobs_not_understood_total", "Jobs of another version, which were handed back."),
     Metric::histogram(
         "clipfleet_phase_seconds",
@@ -38,9 +51,11 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     Metric::counter("clipfleet_source_bytes_served_total", "Bytes of sources passed to media processes."),
     Metric::counter("clipfleet_source_bytes_total", "Bytes of sources fetched from storage."),
-    Metric::counter(
+    Metric::counter_by(
         "clipfleet_source_rereads_total",
         "Sources that were read a second time because they looked damaged, by the result of that reading.",
+        "outcome",
+        &["intact", "same"],
     ),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
@@ -49,6 +64,18 @@ pub(crate) const METRICS: &[Metric] = &[
         "Stalls of the worker process after which its leases may be lost. It gave up every clip that it held.",
     ),
 ];
+
+/// The time from the acceptance of a clip, or of its retry, to its end that the service level objective allows, beside
+/// the length of the clip.
+const TIME_OBJECTIVE_MS: i64 = 60_000;
+
+/// Records that a clip ends now. Returns whether that is on time.
+pub(crate) fn record_end(job: &Job, now_ms: i64) -> bool {
+    let length_ms = job.clip.window.length_ms();
+    let on_time = now_ms - job.queued_at_ms <= TIME_OBJECTIVE_MS + length_ms;
+    metrics::counter!("clipfleet_clips_ended_total", "on_time" => if on_time { "true" } else { "false" }).increment(1);
+    on_time
+}
 
 /// Records how long a clip waited for this attempt.
 pub(crate) fn record_start(job: &Job, now_ms: i64) {
