@@ -33,6 +33,7 @@ mod work;
 pub use control::RetryFilter;
 pub use dispatch::Dispatch;
 pub use http::routes;
+pub use metrics::METRICS;
 pub use refusal::Refusal;
 
 use axum::Router;

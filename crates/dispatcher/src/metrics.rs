@@ -2,7 +2,8 @@
 
 use clipfleet_service::telemetry::Metric;
 
-pub(crate) const METRICS: &[Metric] = &[
+/// The metrics of this role.
+pub const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_batches_accepted_total", "Batches accepted over HTTP or from the topic."),
     Metric::open_counter("clipfleet_batches_refused_total", "Batches from the topic that were refused, by code."),
     Metric::counter("clipfleet_clips_dispatched_total", "Clips whose jobs were published."),

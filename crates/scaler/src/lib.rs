@@ -28,6 +28,7 @@ mod work;
 
 pub use backend::Backend;
 pub use decide::{Decision, Load, Policy, Pool, Reason, decide};
+pub use metrics::METRICS;
 pub use overflow::OverflowConfig;
 pub use schedule::Schedule;
 pub use work::{FIXED_SECONDS, INITIAL_RATE, Speed, Work};

@@ -2,7 +2,8 @@
 
 use clipfleet_service::telemetry::Metric;
 
-pub(crate) const METRICS: &[Metric] = &[
+/// The metrics of this role.
+pub const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be decoded and were dropped."),
     Metric::gauge("clipfleet_scaler_busy_workers", "Workers that process clips."),
     Metric::gauge("clipfleet_scaler_clips_at_work", "Clips that are processed."),

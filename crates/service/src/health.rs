@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Readiness(Arc<watch::Sender<State>>);
 
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     /// Details for `/ready`, or why the process is not ready.
     own: Result<Value, String>,
     /// Why each condition does not hold; `None` if it does.
@@ -69,14 +69,33 @@ impl Readiness {
         });
     }
 
-    /// Whether the process was ever ready.
+    /// The details if the process is ready, or why it is not.
+    pub(crate) fn state(&self) -> Result<Value, String> {
+        let state = self.0.borrow();
+        state.reason().map_or(state.own.clone(), Err)
+    }
+
+    /// Notices changes of the state.
+    pub(crate) fn changes(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+
+    /// Notes that a part of the process was ready, so that it has something to finish.
+    pub(crate) fn mark_started(&self) {
+        self.modify(|state| state.has_started = true);
+    }
+
+    /// Whether the process was ever ready, or has an error to end with.
     pub(crate) fn has_started(&self) -> bool {
         self.0.borrow().has_started
     }
 
     /// Makes `/health` fail, with the reason why the work ended.
     pub(crate) fn end(&self, reason: impl Into<String>) {
-        self.modify(|state| state.ended = Some(reason.into()));
+        self.modify(|state| {
+            state.ended = Some(reason.into());
+            state.has_started = true;
+        });
     }
 
     /// Waits until the process is ready.

@@ -21,6 +21,8 @@ mod pending_acks;
 mod write_state;
 mod writer;
 
+pub use metrics::METRICS;
+
 use axum::Router;
 use clipfleet_cloud::{Cloud, CloudError};
 use clipfleet_service::{clock::Clock, health, role};

@@ -2,7 +2,8 @@
 
 use clipfleet_service::telemetry::Metric;
 
-pub(crate) const METRICS: &[Metric] = &[
+/// The metrics of this role.
+pub const METRICS: &[Metric] = &[
     Metric::counter("clipfleet_documents_written_total", "Writes of status documents."),
     Metric::counter("clipfleet_events_folded_total", "Events folded into documents."),
     Metric::counter("clipfleet_malformed_messages_total", "Messages that could not be decoded and were dropped."),
