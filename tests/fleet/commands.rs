@@ -148,7 +148,7 @@ fn the_program_documents_itself() {
         output_of(&output)
     };
     let help = run(&["--help"]);
-    for part in ["Make clips:", "Operate:", "Roles of a deployment:", "Exit status:", "130  interrupted"] {
+    for part in ["Make clips:", "Operate:", "Roles of a deployment:", "Exit status:", "130  interrupted", "serve "] {
         assert!(help.contains(part), "{part}: {help}");
     }
     let (short, long) = (run(&["up", "-h"]), run(&["up", "--help"]));
@@ -160,7 +160,7 @@ fn the_program_documents_itself() {
     }
     assert!(run(&["man"]).contains(".TH clipfleet 1"));
     run(&["man", "pages"]);
-    for page in ["clipfleet.1", "clipfleet-export.1", "clipfleet-batch-download.1"] {
+    for page in ["clipfleet.1", "clipfleet-export.1", "clipfleet-serve.1", "clipfleet-batch-download.1"] {
         assert!(directory.path().join("pages").join(page).exists(), "{page}");
     }
 }

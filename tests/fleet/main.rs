@@ -18,5 +18,6 @@ mod mirror;
 mod poison;
 mod refusals;
 mod scaling;
+mod serve;
 mod traces;
 mod usage;

@@ -273,14 +273,7 @@ impl Fleet {
     /// If it does not stop.
     pub async fn stop(mut self) -> Option<i32> {
         signal(self.child.id(), "-TERM");
-        let started = Instant::now();
-        while started.elapsed() < WAIT_TIMEOUT {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                return status.code();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the fleet did not stop");
+        exit_status(&mut self.child).await
     }
 
     /// The process ids of the workers.
@@ -310,12 +303,31 @@ impl Role {
     pub fn id(&self) -> u32 {
         self.0.id()
     }
+
+    /// Tells the process to stop, and returns its exit status.
+    ///
+    /// # Panics
+    /// If it does not stop.
+    pub async fn stop(&mut self) -> Option<i32> {
+        signal(self.0.id(), "-TERM");
+        self.ended().await
+    }
+
+    /// Waits for the end of the process, and returns its exit status.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub async fn ended(&mut self) -> Option<i32> {
+        exit_status(&mut self.0).await
+    }
 }
 
 impl Drop for Role {
     fn drop(&mut self) {
-        kill_tree(self.0.id());
-        let _ = self.0.wait();
+        if matches!(self.0.try_wait(), Ok(None)) {
+            kill_tree(self.0.id());
+            let _ = self.0.wait();
+        }
     }
 }
 
@@ -338,6 +350,18 @@ async fn emulator_of(http: &reqwest::Client, api: &str) -> String {
 fn endpoints(emulator: &str) -> Endpoints {
     let host = Some(emulator.to_owned());
     Endpoints { project: "clipfleet-local".into(), pubsub: host.clone(), firestore: host.clone(), storage: host }
+}
+
+/// Waits for the end of a process.
+async fn exit_status(child: &mut Child) -> Option<i32> {
+    let started = Instant::now();
+    while started.elapsed() < WAIT_TIMEOUT {
+        if let Some(status) = child.try_wait().expect("it can be waited for") {
+            return status.code();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("process {} did not stop", child.id());
 }
 
 /// Sends a signal to a process.

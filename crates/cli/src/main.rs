@@ -1,6 +1,6 @@
 //! The `clipfleet` program: exports clips (`export`, `batch`), runs a fleet on this machine (`up`), operates a running
-//! one (`fleet`, `dead-letters`, `doctor`), and runs the roles of a deployed one (`dispatcher`, `worker`, `status`,
-//! `scaler`).
+//! one (`fleet`, `dead-letters`, `doctor`), and runs the roles of a deployed one (`serve`, `dispatcher`, `worker`,
+//! `status`, `scaler`).
 //!
 //! The program contains no rules about clips: it reads settings, starts roles, and shows what the fleet reports.
 

@@ -13,21 +13,23 @@ use crate::{
         self, cloud,
         console::{self, ConsoleSpec},
         scaling::{self, LocalPool},
+        serve::ControlPlane,
     },
 };
 use clipfleet_cloud::{Cloud, google::Endpoints};
 use clipfleet_contract::names;
 use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_emulator::{Config as EmulatorConfig, Emulator, StartError};
+use clipfleet_scaler::Backend;
 use clipfleet_service::health;
 use std::{
     collections::BTreeSet,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// The settings of a fleet.
@@ -58,7 +60,7 @@ pub(crate) struct Fleet {
     pub(crate) api: SocketAddr,
     emulator: Emulator,
     stop: CancellationToken,
-    roles: JoinSet<std::io::Result<()>>,
+    roles: JoinHandle<io::Result<()>>,
     workers: Arc<WorkerSupervisor>,
     min_workers: usize,
     failures: mpsc::Receiver<Failed>,
@@ -78,7 +80,6 @@ impl Fleet {
         let bound = health::bind(spec.listen).await;
         let listener = bound.map_err(|error| listen_failed(&error, spec.listen, "--listen"))?;
         let api = listener.local_addr().map_err(|error| Failed::because("start the API", error))?;
-        let status_listener = private_listener("the status service").await?;
         let stop = CancellationToken::new();
         let bucket = names::LOCAL_BUCKET.to_owned();
         let console = ConsoleSpec {
@@ -88,9 +89,6 @@ impl Fleet {
         };
         let page = console::routes(&console);
         let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(clipfleet_dispatcher::run(buckets, listener, page, cloud.clone(), stop.clone()));
-        tasks.spawn(clipfleet_status::run(spec.status, status_listener, cloud.clone(), stop.clone()));
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,
@@ -99,13 +97,14 @@ impl Fleet {
             logs: (!spec.verbose).then(|| data::logs(&spec.data)),
         };
         let (workers, failures) = WorkerSupervisor::start(0, worker_spec);
-        if scales {
-            let config = scaling::local_config(spec.slots, spec.workers, spec.times);
-            let listener = private_listener("the scaler").await?;
-            let pool = Arc::new(LocalPool(Arc::clone(&workers)));
-            tasks.spawn(clipfleet_scaler::run(config, listener, cloud.clone(), pool, stop.clone()));
-        }
-        Ok(Self { cloud, endpoints, api, emulator, stop, roles: tasks, workers, min_workers: spec.workers.0, failures })
+        let scaler = scales.then(|| {
+            let pool: Arc<dyn Backend> = Arc::new(LocalPool(Arc::clone(&workers)));
+            (scaling::local_config(spec.slots, spec.workers, spec.times), pool)
+        });
+        let control_plane = ControlPlane { buckets, page, status: spec.status, scaler };
+        let roles = tokio::spawn(control_plane.run(listener, cloud.clone(), stop.clone()));
+        let min_workers = spec.workers.0;
+        Ok(Self { cloud, endpoints, api, emulator, stop, roles, workers, min_workers, failures })
     }
 
     /// Starts the workers. Before that, clips that nobody wants any more can be cancelled.
@@ -121,8 +120,8 @@ impl Fleet {
     /// Returns when a part of the fleet has ended unexpectedly.
     pub(crate) async fn failed(&mut self) -> Failed {
         tokio::select! {
-            Some(role) = self.roles.join_next() => match role {
-                Ok(Ok(())) => Failed::because("keep the fleet running", "a role ended by itself"),
+            role = &mut self.roles => match role {
+                Ok(Ok(())) => Failed::because("keep the fleet running", "it was told to stop"),
                 Ok(Err(error)) => Failed::because("keep the fleet running", error),
                 Err(error) => Failed::because("keep the fleet running", error),
             },
@@ -132,10 +131,12 @@ impl Fleet {
 
     /// Stops the fleet in order: first the workers, whose clips are requeued, then the other roles, and the emulator
     /// last.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
         self.workers.stop().await;
         self.stop.cancel();
-        while self.roles.join_next().await.is_some() {}
+        if !self.roles.is_finished() {
+            let _ = self.roles.await;
+        }
         drop(self.cloud);
         self.emulator.stop().await;
     }
@@ -172,10 +173,4 @@ fn listen_failed(error: &io::Error, address: SocketAddr, flag: &str) -> Failed {
     let holder = port::holder(address).map_or(String::new(), |holder| format!(" by {holder}"));
     Failed::new(Status::Failed, format!("{address} is in use{holder}"))
         .hint(format!("stop it, or use any free port with {flag} {any}"))
-}
-
-/// A listener on a free port, for the health checks of a role that nothing checks.
-async fn private_listener(role: &str) -> Result<TcpListener, Failed> {
-    let bound = health::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
-    bound.map_err(|error| Failed::because(format!("start {role}"), error))
 }

@@ -1,9 +1,10 @@
-//! The roles of a deployed fleet, one process each.
+//! The roles of a deployed fleet: one process each, or `serve` for all but the workers.
 
 pub(crate) mod cloud;
 pub(crate) mod console;
 pub(crate) mod price;
 pub(crate) mod scaling;
+pub(crate) mod serve;
 pub(crate) mod settings;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, arg};
 use clipfleet_cloud::{Cloud, google::Endpoints};
-use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
+use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     health,
     settings::{Reader, Setting, declare, declare_advanced, number, parsed, required},
@@ -91,15 +92,15 @@ pub(crate) fn commands() -> Vec<Command> {
         declare_advanced(Command::new(name).about(about).long_about(long).arg(print_config_arg()), &[TELEMETRY])
     };
     vec![
-        declare(
+        serve::command(role),
+        console_arg(declare(
             role(
                 "dispatcher",
                 "Run a dispatcher",
                 "Run a dispatcher, which accepts batches and dispatches their clips",
             ),
             &[ROLE, BUCKETS, &[CONSOLE]],
-        )
-        .mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true")),
+        )),
         declare(role("worker", "Run a worker", "Run a worker, which makes clips"), &[ROLE, WORKER, COST])
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
@@ -126,8 +127,14 @@ pub(crate) fn commands() -> Vec<Command> {
     ]
 }
 
+/// Lets `--console` stand alone.
+fn console_arg(command: Command) -> Command {
+    command.mut_arg(CONSOLE.flag, |console| console.num_args(0..=1).default_missing_value("true"))
+}
+
 pub(crate) async fn run(role: &str, matches: &ArgMatches) -> Result<ExitCode, Failed> {
     match role {
+        "serve" => serve::run(matches).await,
         "dispatcher" => dispatcher(matches).await,
         "worker" => worker(matches).await,
         "scaler" => scaler(matches).await,
@@ -152,21 +159,29 @@ pub(crate) fn print_config<T>(matches: &ArgMatches, reader: Reader<'_>, built: O
     Ok(None)
 }
 
+/// Reads [`CONSOLE`].
+fn console(reader: &mut Reader<'_>) -> Option<bool> {
+    reader.take(&CONSOLE, parsed("true or false"))
+}
+
+/// The web console, if it is enabled.
+fn page(enabled: bool, role: &RoleSettings, buckets: &BucketPolicy) -> axum::Router {
+    if !enabled {
+        return axum::Router::new();
+    }
+    let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
+    console::routes(&ConsoleSpec { storage, bucket, workers: None })
+}
+
 async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
     let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
-    let console = reader.take(&CONSOLE, parsed("true or false"));
+    let console = console(&mut reader);
     let Some(((role, buckets), console)) = print_config(matches, reader, role.zip(buckets).zip(console))? else {
         return Ok(ExitCode::SUCCESS);
     };
     let Some((stop, listener, cloud)) = start("dispatcher", &role).await? else { return Ok(ExitCode::SUCCESS) };
-    let page = match console {
-        true => {
-            let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
-            console::routes(&ConsoleSpec { storage, bucket, workers: None })
-        }
-        false => axum::Router::new(),
-    };
+    let page = page(console, &role, &buckets);
     ended(clipfleet_dispatcher::run(buckets, listener, page, cloud, stop).await, "run the dispatcher")
 }
 
@@ -187,7 +202,10 @@ async fn scaler(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         return Ok(ExitCode::SUCCESS);
     };
     let Some((stop, listener, cloud)) = start("scaler", &role).await? else { return Ok(ExitCode::SUCCESS) };
-    scaling::run(settings, &role, listener, cloud, stop).await.map(|()| ExitCode::SUCCESS)
+    let scaling::Connected { config, backend, workers } = scaling::connect(settings, &role).await?;
+    let running =
+        async { ended(clipfleet_scaler::run(config, listener, cloud, backend, stop).await, "run the scaler") };
+    scaling::until_workers_fail(workers, running).await
 }
 
 async fn worker(matches: &ArgMatches) -> Result<ExitCode, Failed> {

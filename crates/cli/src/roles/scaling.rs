@@ -9,13 +9,12 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use clipfleet_cloud::{Cloud, CloudError, google::WorkerPool};
+use clipfleet_cloud::{CloudError, google::WorkerPool};
 use clipfleet_domain::ids::WorkerId;
 use clipfleet_scaler::{Backend, Config, OverflowConfig, Policy};
 use clipfleet_service::settings::{Reader, Setting, number, optional, parsed, required};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
 const POOL: Setting = Setting {
     flag: "scaler-pool",
@@ -152,6 +151,17 @@ pub(crate) struct ScalerSettings {
 /// Reads [`SCALER`] and [`POLICY`].
 pub(crate) fn settings(reader: &mut Reader<'_>) -> Option<ScalerSettings> {
     let pool = reader.take(&POOL, required);
+    of_pool(reader, pool)
+}
+
+/// As [`settings`]; without a pool there is nothing to scale, which gives `Some(None)`.
+pub(crate) fn optional_settings(reader: &mut Reader<'_>) -> Option<Option<ScalerSettings>> {
+    let pool = reader.take(&POOL, optional).map(Option::unwrap_or_default);
+    let settings = of_pool(reader, pool)?;
+    Some(Some(settings).filter(|settings| !settings.pool.is_empty()))
+}
+
+fn of_pool(reader: &mut Reader<'_>, pool: Option<String>) -> Option<ScalerSettings> {
     let run_host = reader.take(&RUN_HOST, optional);
     let dry_run = reader.take(&DRY_RUN, parsed("true or false"));
     let initial_rate = reader.take(&INITIAL_RATE, number(0.001, 1_000.0));
@@ -210,20 +220,25 @@ pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
     backlog_target_seconds.zip(idle_seconds)
 }
 
-/// Runs the scaler until told to stop.
-pub(crate) async fn run(
-    settings: ScalerSettings,
-    role: &RoleSettings,
-    listener: TcpListener,
-    cloud: Cloud,
-    stop: CancellationToken,
-) -> Result<(), Failed> {
+/// A scaler that can run.
+pub(crate) struct Connected {
+    pub(crate) config: Config,
+    pub(crate) backend: Arc<dyn Backend>,
+    /// The pool, if it consists of processes on this machine.
+    pub(crate) workers: Option<LocalWorkers>,
+}
+
+/// Worker processes on this machine, and the error if one cannot be started.
+type LocalWorkers = (Arc<WorkerSupervisor>, mpsc::Receiver<Failed>);
+
+/// Connects to the pool, and to the one that helps out.
+pub(crate) async fn connect(settings: ScalerSettings, role: &RoleSettings) -> Result<Connected, Failed> {
     let ScalerSettings { pool, run_host, dry_run, initial_rate, policy, scratch, overflow, overflow_max } = settings;
     let slots = policy.slots;
     let name = pool.rsplit('/').next().unwrap_or_default().to_owned();
-    let failed = |error: &dyn std::fmt::Display| Failed::because("run the scaler", error);
     let connect = async |pool: &str| {
-        WorkerPool::connect(pool, run_host.as_deref()).await.map(Arc::new).map_err(|error| failed(&error))
+        let connected = WorkerPool::connect(pool, run_host.as_deref()).await;
+        connected.map(Arc::new).map_err(|error| Failed::because("run the scaler", error))
     };
     let overflow = match overflow {
         Some(overflow) => Some(OverflowConfig { backend: connect(&overflow).await?, max: overflow_max }),
@@ -231,15 +246,25 @@ pub(crate) async fn run(
     };
     let config = Config { pool: name, policy, initial_rate, dry_run, overflow };
     if pool != LOCAL_POOL {
-        let pool = connect(&pool).await?;
-        return clipfleet_scaler::run(config, listener, cloud, pool, stop).await.map_err(|error| failed(&error));
+        let backend = connect(&pool).await?;
+        return Ok(Connected { config, backend, workers: None });
     }
     let (endpoints, telemetry) = (role.endpoints.clone(), role.telemetry.environment());
     let spec = WorkerSpec { endpoints, slots: slots as usize, telemetry, scratch, logs: None };
-    let (workers, mut failures) = WorkerSupervisor::start(0, spec);
+    let (workers, failures) = WorkerSupervisor::start(0, spec);
     let backend = Arc::new(LocalPool(Arc::clone(&workers)));
+    Ok(Connected { config, backend, workers: Some((workers, failures)) })
+}
+
+/// Runs a process with a scaler until it ends, or until one of its workers on this machine cannot be started. Then the
+/// workers are stopped.
+pub(crate) async fn until_workers_fail<T>(
+    workers: Option<LocalWorkers>,
+    running: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    let Some((workers, mut failures)) = workers else { return running.await };
     let ended = tokio::select! {
-        ended = clipfleet_scaler::run(config, listener, cloud, backend, stop) => ended.map_err(|error| failed(&error)),
+        ended = running => ended,
         Some(failure) = failures.recv() => Err(failure),
     };
     workers.stop().await;
