@@ -166,6 +166,42 @@ fn the_program_documents_itself() {
 }
 
 #[test]
+fn a_plan_names_its_prices_its_fixed_costs_and_the_quotas_that_a_new_project_lacks() {
+    let directory = fixtures::directory();
+    let demand = ["plan", "--batches-per-hour", "20", "--clips-per-batch", "15", "--clip-seconds", "45"];
+    let plan = |more: &[&str]| clipfleet(directory.path(), &[&demand, more].concat());
+    let text = output_of(&plan(&[]));
+    for part in [
+        "as one `clipfleet serve`  USD 52.56 (1 vCPU, 1 GiB, always on)",
+        "as three services         USD 152.42",
+        "Not included: database, queue, storage, egress and logs.",
+        "quota in europe-west4",
+        "gpu: request 6 L4 without zonal redundancy (NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion).",
+        "gpu: request 98 GiB of memory (MemAllocPerProjectRegion).",
+        "Google's list prices in europe-west4 (https://cloud.google.com/run/pricing, read 2026-",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+
+    let unknown = plan(&["--region", "asia-south1"]);
+    assert_eq!(unknown.status.code(), Some(64), "{}", output_of(&unknown));
+    let text = output_of(&unknown);
+    assert!(
+        text.contains("CLIPFLEET_PRICES (--prices) must be set for asia-south1, whose prices are not known"),
+        "{text}"
+    );
+    let priced = plan(&["--region", "asia-south1", "--prices", "vcpu=0.00002,gib=0.000002,gpu=0.0003"]);
+    let text = output_of(&priced);
+    assert!(text.contains("an unknown price (1 vCPU") && text.contains("\nthose of --prices."), "{text}");
+
+    let usd = |region: &str| json_of(&plan(&["--region", region, "--json"]))["gpu"]["monthUsd"].as_f64().unwrap();
+    let ratio = usd("asia-southeast1") / usd("europe-west4");
+    assert!((ratio - 1.2).abs() < 0.001, "Singapore is a fifth dearer: {ratio}");
+    let json = json_of(&plan(&["--json"]));
+    assert_eq!((&json["region"], &json["gpu"]["quotas"][0]["needInRollout"]), (&json!("europe-west4"), &json!(6.0)));
+}
+
+#[test]
 fn colours_are_for_terminals() {
     let directory = fixtures::directory();
     for arguments in [&["--help"][..], &["export"], &["doctor", "-v"]] {

@@ -17,6 +17,7 @@ mod local;
 mod operate;
 mod output;
 mod plan;
+mod quota;
 mod roles;
 mod storage;
 

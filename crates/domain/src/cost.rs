@@ -13,11 +13,54 @@ pub struct Prices {
 }
 
 impl Default for Prices {
-    /// List prices of Cloud Run worker pools in us-central1, read between August and October 2026 at
-    /// <https://cloud.google.com/run/pricing>.
+    /// The list prices of [`DEFAULT_REGION`].
     fn default() -> Self {
-        Self { vcpu: 11.244, gib: 1.235, gpu: 186.7 }
+        TIER_1.pool
     }
+}
+
+/// The region that this repository deploys to by default.
+pub const DEFAULT_REGION: &str = "europe-west4";
+
+/// When the list prices were read.
+pub const PRICES_READ: &str = "2026-08 to 2026-10";
+
+/// List prices of Cloud Run in a region; millionths of a US dollar per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ListPrices {
+    /// Instances of worker pools.
+    pub pool: Prices,
+    /// One vCPU of a service whose CPU is always allocated.
+    pub service_vcpu: f64,
+    /// One GiB of memory of such a service.
+    pub service_gib: f64,
+}
+
+/// <https://cloud.google.com/run/pricing>
+const TIER_1: ListPrices =
+    ListPrices { pool: Prices { vcpu: 11.244, gib: 1.235, gpu: 186.7 }, service_vcpu: 18.0, service_gib: 2.0 };
+/// The same page for Singapore, as two readers quote it. A third quotes more for the vCPU and the memory of a pool.
+const TIER_2: ListPrices =
+    ListPrices { pool: Prices { vcpu: 13.493, gib: 1.482, gpu: 224.04 }, service_vcpu: 21.6, service_gib: 2.4 };
+
+/// The regions whose prices are known, of those that offer L4, by their tiers
+/// (<https://cloud.google.com/run/docs/locations>). No source was found for an L4 in asia-south1.
+const REGIONS: [(&str, ListPrices); 5] = [
+    ("europe-west4", TIER_1),
+    ("europe-west1", TIER_1),
+    ("us-east4", TIER_1),
+    ("us-central1", TIER_1),
+    ("asia-southeast1", TIER_2),
+];
+
+/// The list prices of a region, if they are known.
+pub fn list_prices(region: &str) -> Option<ListPrices> {
+    REGIONS.iter().find(|(name, _)| *name == region).map(|(_, prices)| *prices)
+}
+
+/// The regions that [`list_prices`] knows.
+pub fn priced_regions() -> [&'static str; 5] {
+    REGIONS.map(|(name, _)| name)
 }
 
 /// The instance that a worker runs on.
@@ -84,6 +127,12 @@ mod tests {
         let instance = Instance { vcpus: 4.0, gib: 16.0, gpus: 1.0 };
         let hour = instance.price(&Prices::default()) * 3_600.0 / 1e6;
         assert!((hour - 0.905).abs() < 0.001, "{hour}");
+    }
+
+    #[test]
+    fn the_default_prices_are_those_of_the_default_region() {
+        assert_eq!(list_prices(DEFAULT_REGION).map(|prices| prices.pool), Some(Prices::default()));
+        assert_eq!(list_prices("asia-south1"), None);
     }
 
     #[test]

@@ -1,17 +1,30 @@
-//! Settings for the estimation of costs: the table of prices, and the instance that a worker runs on.
+//! Settings for the estimation of costs: the region, the prices, and the instance that a worker runs on.
 
-use clipfleet_domain::cost::{Instance, Prices};
+use clipfleet_domain::cost::{DEFAULT_REGION, Instance, ListPrices, Prices, list_prices, priced_regions};
 use clipfleet_service::settings::{Reader, Setting};
 
-/// List prices. The defaults are those of Cloud Run worker pools in us-central1, read between August and October 2026
-/// at <https://cloud.google.com/run/pricing>.
 const PRICES: Setting = Setting {
     flag: "prices",
     env: "CLIPFLEET_PRICES",
     value: "PRICES",
     default: "vcpu=0.000011244,gib=0.000001235,gpu=0.0001867",
     help: "Prices for estimates of costs: US dollars per second of a vCPU, a GiB of memory and an L4 \
-           (the default is the list price of Cloud Run worker pools in us-central1, 2026-08 to 2026-10)",
+           (the default is the list price of Cloud Run worker pools in europe-west4, 2026-08 to 2026-10)",
+};
+/// [`PRICES`] of a command that knows the region.
+const REGIONAL_PRICES: Setting = Setting {
+    default: "",
+    help: "US dollars per second of a vCPU, a GiB of memory and an L4 of a worker pool, such as \
+           vcpu=0.000011244,gib=0.000001235,gpu=0.0001867 [default: the list prices of the region]",
+    ..PRICES
+};
+/// The region of the fleet.
+pub(crate) const REGION: Setting = Setting {
+    flag: "region",
+    env: "CLIPFLEET_REGION",
+    value: "REGION",
+    default: DEFAULT_REGION,
+    help: "Region of Google Cloud",
 };
 const INSTANCE: Setting = Setting {
     flag: "machine",
@@ -23,8 +36,8 @@ const INSTANCE: Setting = Setting {
 
 /// Settings of commands that estimate the cost of clips.
 pub(crate) const COST: &[Setting] = &[PRICES, INSTANCE];
-/// Settings of commands that have other settings for instances.
-pub(crate) const PRICES_ONLY: &[Setting] = &[PRICES];
+/// Settings of commands that have other settings for instances, beside [`REGION`].
+pub(crate) const PRICES_ONLY: &[Setting] = &[REGIONAL_PRICES];
 
 /// Reads [`COST`].
 pub(crate) fn cost(reader: &mut Reader<'_>) -> Option<(Prices, Instance)> {
@@ -36,11 +49,49 @@ pub(crate) fn cost(reader: &mut Reader<'_>) -> Option<(Prices, Instance)> {
     prices.zip(instance)
 }
 
-/// Reads [`PRICES_ONLY`].
-pub(crate) fn prices(reader: &mut Reader<'_>) -> Option<Prices> {
-    reader.take(&PRICES, |text| {
-        let [vcpu, gib, gpu] = amounts(text, 1.0)?.map(|dollars| dollars * 1e6);
-        Ok(Prices { vcpu, gib, gpu })
+fn prices(reader: &mut Reader<'_>) -> Option<Prices> {
+    reader.take(&PRICES, parse_prices)
+}
+
+fn parse_prices(text: &str) -> Result<Prices, String> {
+    let [vcpu, gib, gpu] = amounts(text, 1.0)?.map(|dollars| dollars * 1e6);
+    Ok(Prices { vcpu, gib, gpu })
+}
+
+/// A region with the prices of its worker pools.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Region {
+    pub(crate) name: String,
+    pub(crate) prices: Prices,
+    /// The list prices of the region, if they are known.
+    pub(crate) list: Option<ListPrices>,
+}
+
+/// Reads [`REGION`] and [`PRICES_ONLY`].
+pub(crate) fn region(reader: &mut Reader<'_>) -> Option<Region> {
+    let name = region_name(reader)?;
+    let list = list_prices(&name);
+    let prices = reader.take(&REGIONAL_PRICES, |text| match list {
+        _ if !text.is_empty() => parse_prices(text),
+        Some(list) => Ok(list.pool),
+        None => Err(format!(
+            "must be set for {name}, whose prices are not known here (only those of {}): see \
+             https://cloud.google.com/run/pricing",
+            priced_regions().join(", ")
+        )),
+    })?;
+    Some(Region { name, prices, list })
+}
+
+/// Reads [`REGION`].
+pub(crate) fn region_name(reader: &mut Reader<'_>) -> Option<String> {
+    reader.take(&REGION, |text| {
+        let valid = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
+        match text.trim() {
+            "" => Err("must be set, for example to europe-west4".to_owned()),
+            name if name.chars().all(valid) => Ok(name.to_owned()),
+            name => Err(format!("must be the name of a region such as europe-west4, got {name:?}")),
+        }
     })
 }
 
@@ -65,10 +116,12 @@ fn amounts(text: &str, max: f64) -> Result<[f64; 3], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipfleet_domain::cost::PRICES_READ;
 
     #[test]
     fn the_defaults_are_those_of_the_domain() {
-        let [vcpu, gib, gpu] = amounts(PRICES.default, 1.0).unwrap().map(|dollars| dollars * 1e6);
+        let Prices { vcpu, gib, gpu } = parse_prices(PRICES.default).unwrap();
+        assert!(PRICES.help.contains(&format!("{DEFAULT_REGION}, {PRICES_READ}")), "{}", PRICES.help);
         let Prices { vcpu: by_vcpu, gib: by_gib, gpu: by_gpu } = Prices::default();
         for (ours, theirs) in [(vcpu, by_vcpu), (gib, by_gib), (gpu, by_gpu)] {
             assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
