@@ -4,6 +4,7 @@
 //! Pub/Sub and Cloud Storage use the official clients. Firestore, which has none for Rust, uses a thin client over the
 //! published message types. All share one set of credentials and one retry policy.
 
+mod authorization;
 mod documents;
 mod errors;
 mod objects;
@@ -15,7 +16,8 @@ mod subscription;
 mod values;
 mod worker_pool;
 
-pub use worker_pool::WorkerPool;
+pub use authorization::authorization_headers;
+pub use worker_pool::{PoolShape, WorkerPool};
 
 use crate::{Cloud, CloudError};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};

@@ -175,5 +175,8 @@ fn check_name(name: &str) -> Result<(), CloudError> {
     }
 }
 
+mod shape;
 #[cfg(test)]
 mod tests;
+
+pub use shape::PoolShape;
