@@ -16,6 +16,7 @@ mod from_python;
 mod interrupts;
 mod mirror;
 mod poison;
+mod quotas;
 mod refusals;
 mod scaling;
 mod serve;

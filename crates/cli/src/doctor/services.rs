@@ -6,7 +6,7 @@ use crate::{
     roles::cloud::{self, RoleSettings},
     storage,
 };
-use clipfleet_cloud::{Cloud, CloudError, ErrorKind, ObjectName};
+use clipfleet_cloud::{Cloud, CloudError, ErrorKind, ObjectName, google::Endpoints};
 use clipfleet_contract::names;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -43,6 +43,12 @@ pub(super) async fn endpoints(settings: &RoleSettings, bucket: &str, needed: boo
         objects(&cloud, bucket, &address(&endpoints.storage, "storage.googleapis.com")).await,
         queue(&cloud, &address(&endpoints.pubsub, "pubsub.googleapis.com")).await,
     ]
+}
+
+/// Whether any service is Google's own, in a project.
+pub(super) fn uses_google(endpoints: &Endpoints) -> bool {
+    let hosts = [&endpoints.pubsub, &endpoints.firestore, &endpoints.storage];
+    endpoints.project != names::LOCAL_PROJECT && hosts.iter().any(|host| host.is_none())
 }
 
 /// Looks up an object; a missing one is a valid response.

@@ -127,6 +127,8 @@ const LOCAL_BACKLOG_TARGET: Setting = Setting { default: "5", ..BACKLOG_TARGET }
 /// Settings of a pool's policy.
 pub(crate) const POLICY: &[Setting] =
     &[MIN, MAX, MIN_SCHEDULE, BACKLOG_TARGET, MAX_SCALE_UP, MAX_SCALE_DOWN, SCALE_DOWN_DELAY, IDLE, MAX_LOST_WORK];
+/// Settings of commands that need to know how large the pool may become.
+pub(crate) const POOL_SIZE: &[Setting] = &[POOL, RUN_HOST, MAX];
 /// Settings of the scaler role.
 pub(crate) const SCALER: &[Setting] =
     &[POOL, OVERFLOW_POOL, OVERFLOW_MAX, RUN_HOST, DRY_RUN, INITIAL_RATE, SLOTS, SCRATCH];
@@ -184,7 +186,7 @@ fn of_pool(reader: &mut Reader<'_>, pool: Option<String>) -> Option<ScalerSettin
 
 /// Reads [`POLICY`], for workers with `slots` slots.
 pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
-    let max = reader.take(&MAX, number(1_u32, 10_000));
+    let max = max(reader);
     let limit = max.unwrap_or(10_000);
     let min = reader.take(&MIN, number(0, limit));
     let min_schedule = reader.take(&MIN_SCHEDULE, |text| match text.parse::<clipfleet_scaler::Schedule>() {
@@ -213,11 +215,30 @@ pub(crate) fn policy(reader: &mut Reader<'_>, slots: u32) -> Option<Policy> {
     })
 }
 
+fn max(reader: &mut Reader<'_>) -> Option<u32> {
+    reader.take(&MAX, number(1_u32, 10_000))
+}
+
 /// Reads [`LOCAL`]: the backlog target and the idle time, seconds.
 pub(crate) fn local_times(reader: &mut Reader<'_>) -> Option<(f64, f64)> {
     let backlog_target_seconds = reader.take(&LOCAL_BACKLOG_TARGET, number(1.0, 86_400.0));
     let idle_seconds = reader.take(&IDLE, number(0.0, 86_400.0));
     backlog_target_seconds.zip(idle_seconds)
+}
+
+/// The values of [`POOL_SIZE`].
+pub(crate) struct PoolSize {
+    /// The full name of a worker pool of Cloud Run.
+    pub(crate) pool: Option<String>,
+    pub(crate) run_host: Option<String>,
+    pub(crate) max: u32,
+}
+
+/// Reads [`POOL_SIZE`].
+pub(crate) fn pool_size(reader: &mut Reader<'_>) -> Option<PoolSize> {
+    let (pool, run_host) = (reader.take(&POOL, optional), reader.take(&RUN_HOST, optional));
+    let max = max(reader)?;
+    Some(PoolSize { pool: pool?.filter(|pool| pool != LOCAL_POOL), run_host: run_host?, max })
 }
 
 /// A scaler that can run.
