@@ -52,27 +52,70 @@ fn media_findings(report: &Value) -> Vec<Finding> {
             findings.push(Finding::passed(name));
         }
     }
-    findings.push(gpu_finding(&report["gpu"]));
+    findings.extend(gpu_findings(&report["gpu"]));
     findings
 }
 
-fn gpu_finding(gpu: &Value) -> Finding {
+fn gpu_findings(gpu: &Value) -> Vec<Finding> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let found: Vec<&str> = gpu["elements"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let texts = |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().map(text).collect() };
+    let (elements, libraries) = (texts(&gpu["elements"]), texts(&gpu["libraries"]));
     let test = &gpu["selfTest"];
-    if test.is_null() {
-        return no_gpu(&text(&gpu["note"]));
+    if test.is_null() && elements.is_empty() && libraries.is_empty() {
+        return vec![no_gpu(&text(&gpu["note"]))];
     }
-    let driver = gpu["driver"].as_str().map(|driver| format!(" (driver {driver})")).unwrap_or_default();
-    if test["passed"] == true {
-        let elements = found.join(", ");
-        return Finding::passed(format!("GPU{driver}: tested in {} ms; {elements}", test["milliseconds"]));
+    let driver = gpu["driver"].as_str().map_or("of unknown version".to_owned(), ToOwned::to_owned);
+    let mut findings = vec![Finding::passed(format!("GPU driver {driver}: {}", libraries.join(", ")))];
+    if !libraries.iter().any(|library| library.contains("libnvidia-encode")) {
+        let remedy =
+            "in a container, give it the driver's video libraries (NVIDIA_DRIVER_CAPABILITIES must include video)";
+        findings.push(Finding::note(
+            "GPU driver: libnvidia-encode was not loaded, so nothing is encoded on the GPU",
+            remedy,
+        ));
     }
-    let remedy = "clips are encoded on the CPU; see what the driver says (nvidia-smi), then start the worker again";
-    Finding::problem(format!("GPU{driver}: {}", text(&test["reason"])), remedy)
+    findings.push(if test.is_null() {
+        no_gpu(&text(&gpu["note"]))
+    } else if test["passed"] == true {
+        let encoder = elements.iter().find(|element| element.contains("264enc"));
+        let did = encoder.map_or("scaled".to_owned(), |encoder| format!("encoded with {encoder}"));
+        let (milliseconds, elements) = (&test["milliseconds"], elements.join(", "));
+        Finding::passed(format!("GPU: a second of video was {did} and compared, in {milliseconds} ms; {elements}"))
+    } else {
+        let remedy = "clips are encoded on the CPU; see what the driver says (nvidia-smi), then start the worker again";
+        Finding::problem(format!("GPU: nothing could be encoded: {}", text(&test["reason"])), remedy)
+    });
+    findings
 }
 
 /// Without a GPU everything works, so this is no fault.
 fn no_gpu(reason: &str) -> Finding {
     Finding::note(if reason.is_empty() { "no GPU used; encoding on CPU (slower)" } else { reason }, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_gpu_is_reported_with_its_driver_its_libraries_and_whether_it_encoded() {
+        let path = "/usr/local/nvidia/lib64/libnvidia-encode.so.535.129.03";
+        let mut gpu = json!({
+            "driver": "535.129.03", "libraries": ["/usr/lib/libcuda.so.1", path], "elements": ["nvh264enc"],
+            "selfTest": {"passed": true, "milliseconds": 412},
+        });
+        let report = |gpu: &Value| format!("{:?}", gpu_findings(gpu));
+        let passed = report(&gpu);
+        for part in ["GPU driver 535.129.03", path, "was encoded with nvh264enc and compared, in 412 ms"] {
+            assert!(passed.contains(part), "{part}: {passed}");
+        }
+        gpu["selfTest"] = json!({"passed": false, "reason": "out of memory"});
+        gpu["libraries"] = json!(["/usr/lib/libcuda.so.1"]);
+        let failed = report(&gpu);
+        assert!(failed.contains("nothing could be encoded: out of memory"), "{failed}");
+        assert!(failed.contains("libnvidia-encode was not loaded"), "{failed}");
+        let none = report(&json!({"elements": [], "libraries": [], "selfTest": null, "note": "no GPU found"}));
+        assert!(none.contains("no GPU found") && !none.contains("driver"), "{none}");
+    }
 }

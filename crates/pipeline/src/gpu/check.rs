@@ -2,7 +2,7 @@
 
 use crate::{
     failure,
-    gpu::{driver_log, selftest},
+    gpu::{driver, driver_log, selftest},
     plan::{
         catalog::{AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_SCALER, Kind, VERIFICATION_DECODER},
         installed::{GPU_ENABLED, Installed, exists},
@@ -64,6 +64,8 @@ pub struct Gpu {
     pub elements: Vec<&'static str>,
     /// Version of its driver, if the kernel reports it.
     pub driver: Option<String>,
+    /// Files of the driver's libraries that were loaded.
+    pub libraries: Vec<String>,
     /// Result of processing one second of moving pictures with its encoder, or with its scaler if it has no encoder.
     pub self_test: Option<SelfTest>,
     /// The conclusion.
@@ -167,7 +169,8 @@ fn gpu(installed: &Installed) -> Gpu {
         Some(SelfTest { passed: true, .. }) => "the GPU is used".to_owned(),
         Some(SelfTest { reason, .. }) => format!("the GPU failed its test: {reason}"),
     };
-    Gpu { enabled, elements, driver: installed.gpu_driver().map(str::to_owned), self_test, note }
+    let driver = installed.gpu_driver().map(str::to_owned);
+    Gpu { enabled, elements, driver, libraries: driver::libraries(), self_test, note }
 }
 
 /// Tests the GPU's encoder, and its scaler if it can crop.
