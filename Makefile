@@ -5,7 +5,7 @@ DEMO := target/demo
 PROGRAMS := target/debug
 
 .PHONY: help demo test audit test-double test-gpu soak bench setup clients format clean test-infra test-functions \
-  test-images test-firebase screenshot test-browser test-peers test-witness
+  test-images test-firebase screenshot test-browser test-peers test-witness package test-package
 
 help:
 	@echo "make demo            export six clips of a generated video on this machine"
@@ -16,6 +16,8 @@ help:
 	@echo "make test-infra      Terraform, images and release scripts, without an account or engine"
 	@echo "make test-functions  the Cloud Functions of deploy/functions in the Functions Framework, against a fleet"
 	@echo "make test-images     the images of docker/, built with buildah, and their stack (root; after make test-infra)"
+	@echo "make package         a Debian package of a release build, in target/package (PROFILE=dev: of the debug build)"
+	@echo "make test-package    the package, installed, used and removed in a bare Debian root (root; after make package)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the emulator and a fleet"
 	@echo "make test-browser    the console in Chromium and its client, against a fleet"
 	@echo "make test-peers      our emulator compared with Google's, call by call, and a fleet on Google's"
@@ -85,6 +87,22 @@ endif
 test-images:
 	@deploy/setup.sh buildah mmdebstrap
 	@tests/images/run.sh
+
+# PROFILE=dev packages the programs of make test, for a test of the package without a release build.
+package: setup
+	@deploy/setup.sh dpkg-dev
+ifeq ($(PROFILE),dev)
+	$(CARGO) build --locked --workspace --bins --tests
+	deploy/package.sh $(PROGRAMS)
+else
+	$(CARGO) build --release --locked --workspace --bins
+	deploy/package.sh target/release
+endif
+
+# Says that it was skipped where it cannot run.
+test-package:
+	@[ "$$(id -u)" != 0 ] || deploy/setup.sh mmdebstrap curl lintian
+	@tests/package/run.sh
 
 # CLIPFLEET_PROGRAMS as above. CHROMIUM names a browser other than Debian's.
 test-firebase: clients

@@ -29,12 +29,7 @@ export BUILDAH_ISOLATION=chroot
 cd "$root"
 
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
-  # The mirror of this machine's apt. It may be older than the release's own date.
-  codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  # shellcheck disable=SC2016 # apt's own placeholders
-  mirror=$(apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
-    awk -F'|' -v release="$codename" '$1 == release && $2 == "main" && !found++ { print $3 }')
-  [[ -n $mirror ]] || fail "no source of $codename main among this machine's apt sources" "run it on Debian"
+  mirror=$(tests/support/debian-mirror.sh) || exit 1
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   echo "building a base image of Debian testing's packages"

@@ -36,7 +36,7 @@ const PIPELINE: Setting = Setting {
     env: "CLIPFLEET_PIPELINE",
     value: "PROGRAM",
     default: "",
-    help: "The media program [default: clipfleet-pipeline next to this program]",
+    help: "The media program [default: clipfleet-pipeline next to this program, or where its package installs it]",
 };
 const ENCODER: Setting = Setting {
     flag: "encoder",
@@ -266,12 +266,15 @@ pub(crate) fn gpu_mode(text: &str) -> Result<clipfleet_worker::GpuMode, String> 
     text.parse().map_err(|reason| format!("{reason}, got {text:?}"))
 }
 
-/// The media program in the directory of this program.
+/// The media program: in the directory of this program, or where the Debian package installs it.
 pub(crate) fn installed_pipeline() -> Result<PathBuf, String> {
+    const PACKAGED: &str = "../libexec/clipfleet/clipfleet-pipeline";
     let program = std::env::current_exe();
     let program = program.map_err(|error| format!("must be set: the path of this program is unknown: {error}"))?;
-    let pipeline = program.with_file_name("clipfleet-pipeline");
-    if pipeline.exists() { Ok(pipeline) } else { Err(format!("must be set: {} does not exist", pipeline.display())) }
+    let beside = program.with_file_name("clipfleet-pipeline");
+    let packaged = program.with_file_name(PACKAGED);
+    let found = [&beside, &packaged].into_iter().find(|path| path.exists());
+    found.cloned().ok_or_else(|| format!("must be set: {} does not exist", beside.display()))
 }
 
 /// Connects a role; `None` if it was told to stop meanwhile.
