@@ -266,7 +266,7 @@ variable "prices" {
 }
 
 variable "traces" {
-  description = "Destination of traces: the endpoint of a collector for OTLP over gRPC (see deploy/README.md), and the share of traces that is kept. Null: no traces."
+  description = "Destination of traces and metrics: the endpoint of a collector for OTLP over gRPC (see deploy/README.md), and the share of traces that is kept. Null: neither."
   type = object({
     endpoint = string
     share    = optional(number, 0.1)

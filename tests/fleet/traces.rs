@@ -1,15 +1,23 @@
-//! One trace covers everything from the request to the last document, as a local collector receives it.
+//! One trace covers everything from the request to the last document, and metrics arrive, too, as a local collector
+//! receives both.
 
 use clipfleet_tests::{
     fixtures::{self, Recipe},
     fleet::{Fleet, request},
 };
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
+    collector::{
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
     common::v1::any_value::Value,
+    metrics::v1::{Metric, metric::Data, number_data_point},
     trace::v1::Span,
 };
 use parking_lot::Mutex;
@@ -24,9 +32,12 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-/// The collected spans, each with its service.
+/// The collected spans and metrics, each with its service.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
+struct Collector {
+    spans: Arc<Mutex<Vec<(String, Span)>>>,
+    metrics: Arc<Mutex<Vec<(String, Metric)>>>,
+}
 
 fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
@@ -45,9 +56,24 @@ impl TraceService for Collector {
         for of_resource in request.into_inner().resource_spans {
             let service = of_resource.resource.and_then(|it| text(&it.attributes, "service.name")).unwrap_or_default();
             let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0.lock().extend(spans.map(|span| (service.clone(), span)));
+            self.spans.lock().extend(spans.map(|span| (service.clone(), span)));
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        for of_resource in request.into_inner().resource_metrics {
+            let service = of_resource.resource.and_then(|it| text(&it.attributes, "service.name")).unwrap_or_default();
+            let metrics = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+            self.metrics.lock().extend(metrics.map(|metric| (service.clone(), metric)));
+        }
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -55,14 +81,31 @@ impl Collector {
     async fn listen(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::builder().add_service(TraceServiceServer::new(self.clone()));
+        let server = Server::builder()
+            .add_service(TraceServiceServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         address
     }
 
     /// The spans of one trace.
     fn of(&self, trace: &[u8]) -> Vec<(String, Span)> {
-        self.0.lock().iter().filter(|(_, span)| span.trace_id == trace).cloned().collect()
+        self.spans.lock().iter().filter(|(_, span)| span.trace_id == trace).cloned().collect()
+    }
+
+    /// The last value of one series of a counter.
+    fn count(&self, service: &str, name: &str, label: (&str, &str)) -> Option<i64> {
+        let metrics = self.metrics.lock();
+        let of_service = metrics.iter().filter(|(of, metric)| of == service && metric.name == name);
+        let points = of_service.filter_map(|(_, metric)| match metric.data.as_ref()? {
+            Data::Sum(sum) => Some(&sum.data_points),
+            _ => None,
+        });
+        let labelled = points.flatten().filter(|point| text(&point.attributes, label.0).as_deref() == Some(label.1));
+        match labelled.last()?.value? {
+            number_data_point::Value::AsInt(value) => Some(value),
+            number_data_point::Value::AsDouble(_) => None,
+        }
     }
 }
 
@@ -127,4 +170,18 @@ async fn a_trace_follows_a_request_to_its_last_document() {
         spans.iter().filter(|(_, span)| text(&span.attributes, "event").as_deref() == Some("clip_progressed"));
     assert_eq!(progress.count(), 0, "progress events are too frequent to be traced");
     println!("{} spans of one trace", spans.len());
+    let attempts = |outcome| collector.count("clipfleet-worker", "clipfleet_attempts_total", ("outcome", outcome));
+    assert_eq!((attempts("done"), attempts("lease_lost")), (Some(2), Some(0)), "the last values are sent at the end");
+    let bounds: BTreeSet<usize> = collector
+        .metrics
+        .lock()
+        .iter()
+        .filter_map(|(_, metric)| match (metric.name.as_str(), metric.data.as_ref()?) {
+            ("clipfleet_clip_seconds", Data::Histogram(histogram)) => Some(&histogram.data_points),
+            _ => None,
+        })
+        .flatten()
+        .map(|point| point.explicit_bounds.len())
+        .collect();
+    assert_eq!(bounds, BTreeSet::from([18]), "as in /metrics");
 }

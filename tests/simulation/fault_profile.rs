@@ -41,7 +41,7 @@ pub(crate) struct FaultProfile {
     pub(crate) fault_period: Duration,
     /// A permission that one role lacks for a while.
     pub(crate) denial: Option<Denial>,
-    /// The largest size of the pool that the platform allows during the fault period.
+    /// The largest size of the pool that the platform allows.
     pub(crate) quota: Option<u32>,
     /// Whether a refused size stays on the platform's record.
     pub(crate) keeps_refused_size: bool,
@@ -168,7 +168,8 @@ impl FaultProfile {
         rates.iter().all(|rate| *rate == 0.0) && !others && self.skew_ms == 0
     }
 
-    /// The profile after the fault period: only a denial lasts as long as it lasts. The effects of earlier faults remain, and the fleet must recover from them.
+    /// The profile after the fault period: only a denial and a quota last. The effects of earlier faults remain, and the
+    /// fleet must recover from them.
     pub(crate) fn without_faults(&self) -> Self {
         Self {
             refused: 0.0,
@@ -184,7 +185,8 @@ impl FaultProfile {
             crash: 0.0,
             job_lost: 0.0,
             mean_fault_interval: None,
-            quota: None,
+            // A fleet must get by with what it is allowed, as long as that is not nothing.
+            quota: self.quota.filter(|quota| *quota > 0),
             ..self.clone()
         }
     }

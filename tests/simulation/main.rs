@@ -52,9 +52,10 @@ const SEED_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEED";
 const SOAK_SEEDS_VARIABLE: &str = "CLIPFLEET_SIMULATION_SEEDS";
 
 /// Situations that a run over many seeds must reach. A simulation that never reaches them proves nothing about them.
-const REQUIRED_SITUATIONS: [&str; 38] = [
+const REQUIRED_SITUATIONS: [&str; 42] = [
     "a batch was sent twice at once",
     "a call lost its answer",
+    "a call was denied",
     "a call was refused",
     "a call was slow",
     "a delivery was delayed",
@@ -68,11 +69,13 @@ const REQUIRED_SITUATIONS: [&str; 38] = [
     "a lease of clip-jobs-worker outlived its process",
     "a lease of progress-events-status expired in a running process",
     "a process died at a call",
+    "a process ended because it was denied for too long",
     "a process was frozen",
     "a process was killed",
     "a process was asked to stop",
     "a settlement was lost",
     "a stalled batch was repaired",
+    "a stream was denied",
     "a worker of an earlier version received a job",
     "a worker was removed from the pool",
     "another scaler became the leader",
@@ -86,6 +89,7 @@ const REQUIRED_SITUATIONS: [&str; 38] = [
     "the fleet was resumed",
     "the pool grew",
     "the pool shrank",
+    "the pool's size was refused for want of quota",
     "processing -> cancelled",
     "processing -> completed",
     "processing -> failed",
@@ -237,4 +241,9 @@ fn a_worker_that_does_not_check_for_later_attempts_is_detected() {
 #[test]
 fn a_worker_that_makes_jobs_of_another_version_is_detected() {
     assert_detected(Mutation::NoVersionCheck);
+}
+
+#[test]
+fn a_scaler_that_does_not_step_down_at_a_quota_is_detected() {
+    assert_detected(Mutation::QuotaAsOutage);
 }

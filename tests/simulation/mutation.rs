@@ -38,4 +38,6 @@ pub(crate) enum Mutation {
     /// A refused document delays no other document: a permanent refusal looks like a transient one, so the write is
     /// retried forever.
     RefusalsAsTransient,
+    /// The step down at a quota: a size that the quota refuses looks like an outage, so the same size is tried forever.
+    QuotaAsOutage,
 }

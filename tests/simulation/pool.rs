@@ -1,6 +1,6 @@
 //! The pool of workers whose size the scalers set: its target size, and the access of one process to it.
 
-use crate::process::Process;
+use crate::{mutation::Mutation, process::Process};
 use async_trait::async_trait;
 use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_domain::ids::WorkerId;
@@ -99,7 +99,9 @@ impl Backend for SimPool {
                 if keeps {
                     world.pool.recorded.store(count, Ordering::Relaxed);
                 }
-                return Err(CloudError::new(ErrorKind::Quota, "set the pool's size: quota exceeded"));
+                let outage = world.has(Mutation::QuotaAsOutage);
+                let kind = if outage { ErrorKind::Unavailable } else { ErrorKind::Quota };
+                return Err(CloudError::new(kind, "set the pool's size: quota exceeded"));
             }
             world.trace(&process.name, format_args!("sets the pool to {count}"));
             world.observe(|checker, _| checker.pool_set(&process.name));

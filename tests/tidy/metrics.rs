@@ -35,8 +35,10 @@ fn recorded(text: &str) -> BTreeSet<(String, String)> {
 /// Metrics as their role describes them: name and kind, and the help.
 fn described(text: &str) -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for kind in ["counter", "gauge", "histogram"] {
-        for after in text.split(&format!("Metric::{kind}(")).skip(1) {
+    let constructors = ["counter", "counter_by", "open_counter", "gauge", "histogram"];
+    for constructor in constructors {
+        let kind = if constructor.contains("counter") { "counter" } else { constructor };
+        for after in text.split(&format!("Metric::{constructor}(")).skip(1) {
             let [name, help] = literals(after);
             found.insert((name.to_owned(), kind.to_owned()), help.to_owned());
         }

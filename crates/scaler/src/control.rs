@@ -32,6 +32,10 @@ const DOCUMENT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Stale batches read per poll. Each costs a list of its clips.
 const MAX_RELOADS_PER_POLL: usize = 10;
 
+/// How long clips wait without any busy worker until a size that an earlier leader set is set again: twice the time that
+/// an instance takes to start.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// How often the pool's size is read, to notice changes by others.
 const SIZE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -59,6 +63,8 @@ struct Control<'a> {
     overflow: Option<Overflow>,
     /// The last target and its reason.
     state: LeaderState,
+    /// Since when clips have waited although no worker has one.
+    stalled_since: Option<Instant>,
     /// The target that a dry run logged last, so that it logs each once.
     logged_target: Option<u32>,
 }
@@ -71,14 +77,16 @@ pub(crate) async fn lead(
 ) -> Result<TermEnd, CloudError> {
     let speed = Speed::with_initial_rate(scaler.initial_rate).with_learned(leadership.previous.speed.clone());
     let state = LeaderState { reason: "", ..leadership.previous.clone() };
+    let pool = PoolControl::new(Arc::clone(&scaler.backend), scaler.readable.clone(), leadership.previous.limit);
     let mut control = Control {
         scaler,
         leadership,
         fleet: FleetState::new(speed),
         scan: OpenBatchScan::new(),
-        pool: PoolControl::new(Arc::clone(&scaler.backend), scaler.readable.clone()),
+        pool,
         overflow: scaler.overflow.as_ref().map(Overflow::new),
         state,
+        stalled_since: None,
         logged_target: None,
     };
     // Subscribed before any document is read: otherwise, changes during the reading would be missed.
@@ -219,7 +227,7 @@ impl Control<'_> {
         // Events do not say which pool a worker belongs to. As many as help out are not taken for this pool's.
         load.busy_workers = load.busy_workers.saturating_sub(helpers);
         let ceiling = self.pool.limit().map(|limit| limit.ceiling());
-        let must_correct = self.pool.must_be_corrected();
+        let must_correct = self.pool.must_be_corrected() || self.is_stalled(&load);
         let Some(pool) = self.pool.state() else { return true };
         pool.add_served(served, policy);
         let allowed = Policy { max: policy.max.min(ceiling.unwrap_or(policy.max)), ..policy.clone() };
@@ -240,6 +248,16 @@ impl Control<'_> {
             return self.set_size(&load, &decision, now_ms).await;
         }
         self.help_out(&load, missing).await
+    }
+
+    /// Whether the size on record may never have come into effect: the platform may have refused it to an earlier leader
+    /// and kept it.
+    fn is_stalled(&mut self, load: &Load) -> bool {
+        let stalled = load.waiting > 0 && load.busy_workers == 0 && !load.paused;
+        self.stalled_since = stalled.then(|| self.stalled_since.unwrap_or_else(Instant::now));
+        let has_size = self.pool.state().is_some_and(|pool| pool.target > 0);
+        let long = self.stalled_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT);
+        has_size && long && !self.pool.is_confirmed()
     }
 
     async fn set_size(&mut self, load: &Load, decision: &Decision, now_ms: i64) -> bool {

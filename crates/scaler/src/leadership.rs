@@ -200,7 +200,12 @@ fn is_lost(error: &CloudError) -> bool {
 
 impl LeaderState {
     fn from_document(document: LeadershipDocument) -> Self {
-        Self { target: document.target, reason: "", limit: None, speed: document.slot_seconds_per_clip_second }
+        Self {
+            target: document.target,
+            reason: "",
+            limit: document.limit,
+            speed: document.slot_seconds_per_clip_second,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ impl Overflow {
     pub(crate) fn new(config: &OverflowConfig) -> Self {
         // The fleet works without its help, so its state is no condition of readiness.
         let readable = Readiness::default().condition("overflow pool size");
-        Self { config: config.clone(), pool: PoolControl::new(Arc::clone(&config.backend), readable) }
+        Self { config: config.clone(), pool: PoolControl::new(Arc::clone(&config.backend), readable, None) }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -1,5 +1,5 @@
-//! A worker pool as the leader sees it: the size it was last set to, what the platform refused, and the one backend call
-//! that may be in progress.
+//! A worker pool as the leader sees it: the size it was last set to, what the platform refused, and the one backend
+//! call that may be in progress.
 
 use crate::{backend::Backend, decide::Pool, quota::SizeLimit};
 use clipfleet_cloud::{CloudError, ErrorKind, RefusalRetry};
@@ -31,13 +31,17 @@ pub(crate) struct PoolControl {
     /// The size that the platform has on record, which after a refusal may be the refused one.
     recorded: Option<u32>,
     limit: Option<SizeLimit>,
+    /// Whether the platform accepted a size in this term. Otherwise the size on record may be one that it refused to an
+    /// earlier leader.
+    confirmed: bool,
     refusals: RefusalRetry,
     /// Whether the size can be read.
     readable: Condition,
 }
 
 impl PoolControl {
-    pub(crate) fn new(backend: Arc<dyn Backend>, readable: Condition) -> Self {
+    /// `limit` is the ceiling of the earlier leader, if it had one.
+    pub(crate) fn new(backend: Arc<dyn Backend>, readable: Condition, limit: Option<u32>) -> Self {
         Self {
             backend,
             state: None,
@@ -45,7 +49,8 @@ impl PoolControl {
             retry_at: Instant::now(),
             retry_delay: MIN_RETRY_DELAY,
             recorded: None,
-            limit: None,
+            limit: limit.map(SizeLimit::of_predecessor),
+            confirmed: false,
             refusals: RefusalRetry::default(),
             readable,
         }
@@ -65,6 +70,11 @@ impl PoolControl {
     /// Whether the platform has another size on record than the one that runs: one that it refused.
     pub(crate) fn must_be_corrected(&self) -> bool {
         self.state.as_ref().is_some_and(|pool| self.recorded.is_some_and(|recorded| recorded != pool.target))
+    }
+
+    /// Whether the platform accepted a size in this term.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     pub(crate) fn is_calling(&self) -> bool {
@@ -118,6 +128,7 @@ impl PoolControl {
                 self.answered();
                 self.retry_delay = MIN_RETRY_DELAY;
                 self.recorded = Some(target);
+                self.confirmed = true;
                 self.limit = self.limit.and_then(|limit| limit.after_acceptance(target));
             }
             CallOutcome::SizeSet { from, target, result: Err(error) } => {
@@ -156,8 +167,9 @@ impl PoolControl {
     fn record_failure(&mut self, from: u32, target: u32, error: &CloudError) {
         let reason = match error.kind() {
             // Fewer workers need no quota.
-            ErrorKind::Quota if target > from => {
-                self.limit = Some(SizeLimit::after_refusal(self.limit(), from, target));
+            ErrorKind::Quota if target > from || !self.confirmed => {
+                let running = if self.confirmed { from } else { 0 };
+                self.limit = Some(SizeLimit::after_refusal(self.limit(), running, target));
                 // Another size is tried next, so this is no repeated failure.
                 self.retry_delay = MIN_RETRY_DELAY;
                 "quota"

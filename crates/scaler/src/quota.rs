@@ -32,6 +32,11 @@ impl SizeLimit {
         Self { good, refused, until: Instant::now() + MEMORY }
     }
 
+    /// The limit of an earlier leader, which had got as far as `ceiling`.
+    pub(crate) fn of_predecessor(ceiling: u32) -> Self {
+        Self { good: ceiling, refused: ceiling.saturating_add(1), until: Instant::now() + MEMORY }
+    }
+
     /// The limit after `accepted` was accepted; `None` if it shows that the refusal is over.
     pub(crate) fn after_acceptance(self, accepted: u32) -> Option<Self> {
         (accepted < self.refused).then_some(Self { good: self.good.max(accepted), ..self })

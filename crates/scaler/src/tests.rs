@@ -428,3 +428,33 @@ async fn a_scaler_that_may_not_read_its_pool_ends_with_the_error() {
     assert!(scaling.is_finished());
     assert_eq!(scaling.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_size_that_stayed_on_record_does_not_deceive_the_next_leader() {
+    // The leader before died between the refusal and its next write.
+    let pool = Recorder { quota: Mutex::new(Some(2)), keeps_refused: true, ..Recorder::default() };
+    *pool.count.lock() = 5;
+    let stage = Stage { pool: Arc::new(pool), ..Stage::new().await };
+    let (_stop, _scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    sleep(Duration::from_secs(110)).await;
+    assert_eq!(stage.calls(), Vec::<u32>::new(), "five instances may be about to start");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(stage.calls(), [5, 2, 3, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_leader_knows_the_limit() {
+    let pool = Recorder { quota: Mutex::new(Some(2)), keeps_refused: true, ..Recorder::default() };
+    let stage = Stage { pool: Arc::new(pool), ..Stage::new().await };
+    let (stop, scaling) = stage.scaler(false);
+    stage.submit("b1", 30).await;
+    stage.until(&[5, 2, 3, 2]).await;
+    sleep(Duration::from_secs(5)).await;
+    stop.cancel();
+    scaling.await.unwrap().unwrap();
+    *stage.pool.count.lock() = 5;
+    let (_stop, _scaling) = stage.scaler(false);
+    let took = stage.until(&[5, 2, 3, 2, 2]).await;
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}

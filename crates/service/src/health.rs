@@ -116,8 +116,13 @@ impl Condition {
     /// Sets whether the condition holds, or why not.
     pub fn set(&self, state: Result<(), impl Display>) {
         let reason = state.err().map(|reason| reason.to_string());
-        self.readiness.modify(|state| {
-            state.conditions.insert(self.name.clone(), reason);
+        self.readiness.0.send_if_modified(|state| {
+            let changed = state.conditions.get(&self.name) != Some(&reason);
+            if changed {
+                state.conditions.insert(self.name.clone(), reason);
+                state.has_started |= state.reason().is_none();
+            }
+            changed
         });
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of clips, queues or Google.
 
+mod bounds;
 mod cloud_log;
 mod otlp;
 

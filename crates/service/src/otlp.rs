@@ -1,9 +1,6 @@
 //! Metrics for a collector, beside those for `/metrics`: nobody scrapes the instances of a worker pool.
 
-use crate::{
-    telemetry::{PER_SECOND, SECONDS},
-    trace::{EXPORT_TIMEOUT, Traces},
-};
+use crate::bounds::{PER_SECOND, SECONDS};
 use metrics_exporter_opentelemetry::Recorder;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{
@@ -12,16 +9,19 @@ use opentelemetry_sdk::{
 };
 use std::{error::Error, sync::OnceLock, time::Duration};
 
+/// Timeout for one export, also for the last one when the process ends.
+pub(crate) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How often metrics are exported: the resolution of Cloud Monitoring.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Kept to export the last values when the process ends.
 static METERS: OnceLock<(SdkMeterProvider, Recorder)> = OnceLock::new();
 
-/// Starts the export as `service`, if there is an endpoint. Must be called within tokio's runtime, before the first
-/// metric.
-pub(crate) fn start(traces: &Traces, service: &str) -> Result<(), Box<dyn Error>> {
-    let Some(endpoint) = &traces.endpoint else { return Ok(()) };
+/// Starts the export as `service` to an endpoint, if there is one. Must be called within tokio's runtime, before the
+/// first metric.
+pub(crate) fn start(endpoint: Option<&str>, service: &str) -> Result<(), Box<dyn Error>> {
+    let Some(endpoint) = endpoint else { return Ok(()) };
     let exporter = opentelemetry_otlp::MetricExporter::builder().with_tonic();
     let exporter = exporter.with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
     let reader = PeriodicReader::builder(exporter).with_interval(EXPORT_INTERVAL).build();

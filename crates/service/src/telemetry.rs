@@ -1,6 +1,7 @@
 //! Logs to standard error, metrics for `/metrics` and for a collector.
 
 use crate::{
+    bounds::{PER_SECOND, SECONDS},
     cloud_log::CloudLog,
     otlp,
     trace::{self, Traces},
@@ -57,7 +58,7 @@ fn log_to(file: Option<File>, format: LogFormat, default_filter: &str, service: 
         None => BoxMakeWriter::new(std::io::stderr),
     };
     let filter = EnvFilter::try_from_env("CLIPFLEET_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let started = otlp::start(traces, service).and_then(|()| trace::start(traces, service));
+    let started = otlp::start(traces.endpoint.as_deref(), service).and_then(|()| trace::start(traces, service));
     let (tracer, otlp_error) = match started {
         Ok(tracer) => (tracer, None),
         Err(error) => (None, Some(error)),
@@ -78,16 +79,6 @@ fn log_to(file: Option<File>, format: LogFormat, default_filter: &str, service: 
         tracing::warn!(%error, endpoint = traces.endpoint, "failed to start the export of traces and metrics");
     }
 }
-
-/// The bounds of histograms of seconds: from the latency of the emulator's Pub/Sub to the wait in a queue that grew over
-/// night.
-pub(crate) const SECONDS: [f64; 18] = [
-    0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0,
-    43_200.0,
-];
-
-/// The bounds of histograms of rates, for example frames: from an overloaded CPU to an otherwise idle GPU.
-pub(crate) const PER_SECOND: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1_920.0];
 
 /// A metric of a role, with its description in `/metrics`. Names follow Prometheus: base units, `_total` for counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Traces from request to document. The spans of different processes form one trace because each message carries the
 //! W3C Trace Context of its sender's span in its attributes.
 
-use crate::otlp;
+use crate::otlp::{self, EXPORT_TIMEOUT};
 use opentelemetry::{
     global,
     propagation::{Extractor, Injector},
@@ -13,12 +13,9 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
-use std::{collections::BTreeMap, error::Error, sync::OnceLock, time::Duration};
+use std::{collections::BTreeMap, error::Error, sync::OnceLock};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-
-/// Timeout for one export, also for the last one when the process ends.
-pub(crate) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where spans and metrics are exported to.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -83,7 +83,7 @@ const TRACES: Setting = Setting {
     env: "OTEL_EXPORTER_OTLP_ENDPOINT",
     value: "URL",
     default: "",
-    help: "Collector that receives traces by OTLP over gRPC, for example http://127.0.0.1:4317",
+    help: "Collector that receives traces and metrics by OTLP over gRPC, for example http://127.0.0.1:4317",
 };
 const TRACE_SHARE: Setting = Setting {
     flag: "trace-share",

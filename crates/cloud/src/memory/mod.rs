@@ -141,8 +141,8 @@ impl Client {
         run: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
         let failed = |kind, cause| Err(CloudError::new(kind, format!("{doing}: {cause}")));
-        // The cut is checked under the lock: it precedes the abandonment of the process's leases, so no lease is created
-        // after that.
+        // The cut is checked under the lock: it precedes the abandonment of the process's leases, so that no lease is
+        // created after it.
         let mut state = self.memory.lock();
         if self.cut.is_cancelled() {
             return failed(ErrorKind::Unavailable, "the process was cut off");

@@ -1,3 +1,5 @@
+//! Refusals at start, later, for a while and for good, in virtual time.
+
 use super::*;
 use crate::{
     ErrorKind, Message, REFUSAL_LIMIT, SubscriptionSpec,

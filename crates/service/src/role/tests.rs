@@ -9,6 +9,7 @@ use tokio::{
     net::TcpStream,
     sync::oneshot,
     task::JoinHandle,
+    time::timeout,
 };
 
 const COUNTERS: [&[Metric]; 2] =
