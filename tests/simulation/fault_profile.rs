@@ -168,8 +168,8 @@ impl FaultProfile {
         rates.iter().all(|rate| *rate == 0.0) && !others && self.skew_ms == 0
     }
 
-    /// The profile after the fault period: only a denial and a quota last. The effects of earlier faults remain, and the
-    /// fleet must recover from them.
+    /// The profile after the fault period: only a denial and a quota last. The effects of earlier faults remain, and
+    /// the fleet must recover from them.
     pub(crate) fn without_faults(&self) -> Self {
         Self {
             refused: 0.0,

@@ -32,7 +32,7 @@ const DOCUMENT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Stale batches read per poll. Each costs a list of its clips.
 const MAX_RELOADS_PER_POLL: usize = 10;
 
-/// How long clips wait without any busy worker until a size that an earlier leader set is set again: twice the time that
+/// How long clips wait without any busy worker until a size that an earlier leader set is set again: several times what
 /// an instance takes to start.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -250,8 +250,8 @@ impl Control<'_> {
         self.help_out(&load, missing).await
     }
 
-    /// Whether the size on record may never have come into effect: the platform may have refused it to an earlier leader
-    /// and kept it.
+    /// Whether the size on record may never have come into effect: the platform may have refused it to an earlier
+    /// leader and kept it.
     fn is_stalled(&mut self, load: &Load) -> bool {
         let stalled = load.waiting > 0 && load.busy_workers == 0 && !load.paused;
         self.stalled_since = stalled.then(|| self.stalled_since.unwrap_or_else(Instant::now));
