@@ -15,6 +15,7 @@ mod export_command;
 mod from_python;
 mod interrupts;
 mod mirror;
+mod permissions;
 mod poison;
 mod quotas;
 mod refusals;

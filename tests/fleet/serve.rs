@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Waits until `/ready` at an address answers as expected.
-async fn until_ready(address: &str, expected: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until_ready(address: &str, expected: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
         if let Ok(answer) = reqwest::get(format!("http://{address}/ready")).await {
@@ -34,7 +34,7 @@ async fn until_ready(address: &str, expected: impl Fn(&Value) -> bool) -> Value 
 }
 
 /// Starts an emulator. Returns its address, too.
-async fn emulator(directory: &Path) -> (Role, String) {
+pub(crate) async fn emulator(directory: &Path) -> (Role, String) {
     let (address, listen) = (free_address(), free_address());
     let data = directory.join("data").display().to_string();
     let process = role(&address, &["emulator", "--data", &data, "--emulator", &address, "--listen", &listen]);
@@ -49,7 +49,7 @@ async fn serve(emulator: &str, more: &[&str]) -> (Role, String) {
 }
 
 /// Exports a clip of a video of this directory on the fleet of a server.
-fn export(directory: &Path, server: &str) {
+pub(crate) fn export(directory: &Path, server: &str) {
     Recipe { pictures: 90, ..Recipe::default() }.make(directory, "talk");
     let source = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let source = source.into_iter().find(|path| path.is_file()).unwrap();
