@@ -44,13 +44,14 @@ const GPU_RATE: Setting = Setting {
     default: "0.144",
     help: "Slot-seconds per second of a 1080p30 clip on an L4 (default computed from NVIDIA's figures, not measured)",
 };
-/// Measured: 26 s of CPU time for 45 s of 1080p30, so 0.145 with four cores per slot. A vCPU is half a core.
+/// Measured: 26 s of CPU time for 45 s of 1080p30, so 0.145 with four cores per slot. A vCPU is half a core, and a slot
+/// has three.
 const CPU_RATE: Setting = Setting {
     flag: "cpu-rate",
     env: "CLIPFLEET_PLAN_CPU_RATE",
     value: "RATE",
-    default: "0.3",
-    help: "Slot-seconds per second of a 1080p30 clip with four vCPUs per slot",
+    default: "0.4",
+    help: "Slot-seconds per second of a 1080p30 clip with three vCPUs per slot",
 };
 const GPU_COLD: Setting = Setting {
     flag: "gpu-cold-start-seconds",
@@ -68,7 +69,7 @@ const CPU_COLD: Setting = Setting {
 };
 
 const GPU_INSTANCE: Instance = Instance { vcpus: 4.0, gib: 16.0, gpus: 1.0 };
-const CPU_INSTANCE: Instance = Instance { vcpus: 8.0, gib: 16.0, gpus: 0.0 };
+const CPU_INSTANCE: Instance = Instance { vcpus: 6.0, gib: 16.0, gpus: 0.0 };
 
 /// Hours to simulate: long enough that one unusual hour does not matter.
 const HOURS: u32 = 24;
