@@ -1,15 +1,23 @@
-# One account per role. Every permission is bound on the single resource that needs it, next to the definition of that
-# resource. Firestore roles can only be bound on the project, so they carry a condition on the database.
+# One account per role, and one for the process that runs dispatcher, status and scaler (`clipfleet serve`). Every
+# permission is bound on the single resource that needs it, next to the definition of that resource. Firestore roles can
+# only be bound on the project, so they carry a condition on the database.
 
 locals {
   roles = merge(
     {
+      control    = "Runs dispatcher, status and scaler in one process"
       dispatcher = "Accepts batches, publishes jobs"
       worker     = "Encodes clips"
       status     = "Folds events into documents"
     },
     var.scaler_enabled ? { scaler = "Sets the size of a worker pool" } : {},
   )
+
+  # The accounts that do the work of a role. That of one process for three roles has what each of theirs has, and no
+  # more: so the two layouts of ../region can run side by side.
+  accounts_of = { for role in keys(local.roles) : role => role == "worker" ? [role] : [role, "control"] if role != "control" }
+
+  scaler_accounts = lookup(local.accounts_of, "scaler", [])
 
   account = { for role, account in google_service_account.role : role => account.member }
 
@@ -18,6 +26,7 @@ locals {
   # Access to documents. Workers only read whether their clip was cancelled or superseded.
   database_roles = merge(
     {
+      control    = "roles/datastore.user"
       dispatcher = "roles/datastore.user"
       worker     = "roles/datastore.viewer"
       status     = "roles/datastore.user"
@@ -136,7 +145,7 @@ resource "google_project_iam_custom_role" "operations" {
 resource "google_project_iam_member" "operations" {
   for_each = merge(
     { for member in var.operators : member => member },
-    var.scaler_enabled ? { scaler = local.account["scaler"] } : {},
+    { for account in local.scaler_accounts : account => local.account[account] },
   )
 
   project = var.project
@@ -154,9 +163,9 @@ resource "google_service_account_iam_member" "operator_acts_as" {
 }
 
 resource "google_service_account_iam_member" "scaler_acts_as_worker" {
-  count = var.scaler_enabled ? 1 : 0
+  for_each = toset(local.scaler_accounts)
 
   service_account_id = local.worker_account
   role               = "roles/iam.serviceAccountUser"
-  member             = local.account["scaler"]
+  member             = local.account[each.key]
 }

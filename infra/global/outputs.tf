@@ -14,7 +14,7 @@ output "request_topic" {
 }
 
 output "service_accounts" {
-  description = "Account of each role."
+  description = "Account of each role, and of the process that runs several."
   value       = { for role, account in google_service_account.role : role => account.email }
 }
 

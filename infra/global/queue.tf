@@ -41,12 +41,17 @@ locals {
   # The maximum that Pub/Sub accepts. The limits in domain::limits end a clip long before.
   max_delivery_attempts = 100
 
-  publishers = {
-    "dispatcher to clip-jobs"       = { role = "dispatcher", topic = "clip-jobs" }
-    "dispatcher to progress-events" = { role = "dispatcher", topic = "progress-events" }
-    "worker to progress-events"     = { role = "worker", topic = "progress-events" }
-  }
+  readers = merge([
+    for name, subscription in local.subscriptions : {
+      for account in local.accounts_of[subscription.reader] : "${account} from ${name}" => { account = account, subscription = name }
+    }
+  ]...)
 
+  publishers = merge([
+    for topic, roles in { clip-jobs = ["dispatcher"], progress-events = ["dispatcher", "worker"] } : {
+      for account in flatten([for role in roles : local.accounts_of[role]]) : "${account} to ${topic}" => { account = account, topic = topic }
+    }
+  ]...)
 }
 
 resource "google_pubsub_topic" "this" {
@@ -92,11 +97,11 @@ resource "google_pubsub_subscription" "this" {
 }
 
 resource "google_pubsub_subscription_iam_member" "reader" {
-  for_each = local.subscriptions
+  for_each = local.readers
 
-  subscription = google_pubsub_subscription.this[each.key].name
+  subscription = google_pubsub_subscription.this[each.value.subscription].name
   role         = "roles/pubsub.subscriber"
-  member       = local.account[each.value.reader]
+  member       = local.account[each.value.account]
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
@@ -104,7 +109,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
 
   topic  = google_pubsub_topic.this[each.value.topic].name
   role   = "roles/pubsub.publisher"
-  member = local.account[each.value.role]
+  member = local.account[each.value.account]
 }
 
 resource "google_pubsub_topic_iam_member" "requester" {

@@ -82,13 +82,15 @@ resource "google_storage_bucket_iam_member" "worker_results" {
 
 # The bucket of results may also hold sources: the result of one export can be the source of the next.
 resource "google_storage_bucket_iam_member" "dispatcher_results" {
+  for_each = toset(local.accounts_of["dispatcher"])
+
   bucket = google_storage_bucket.results.name
   role   = "roles/storage.objectViewer"
-  member = local.account["dispatcher"]
+  member = local.account[each.key]
 }
 
 resource "google_storage_bucket_iam_member" "source" {
-  for_each = { for pair in setproduct(["dispatcher", "worker"], var.source_buckets) : "${pair[0]} ${pair[1]}" => pair }
+  for_each = { for pair in setproduct(concat(local.accounts_of["dispatcher"], local.accounts_of["worker"]), var.source_buckets) : "${pair[0]} ${pair[1]}" => pair }
 
   bucket = each.value[1]
   role   = "roles/storage.objectViewer"

@@ -3,7 +3,7 @@
 locals {
   results_bucket = coalesce(var.results_bucket, "${var.project}-clips")
 
-  email = { for role in ["dispatcher", "worker", "status", "scaler"] : role => "clipfleet-${role}@${var.project}.iam.gserviceaccount.com" }
+  email = { for role in ["control", "dispatcher", "worker", "status", "scaler"] : role => "clipfleet-${role}@${var.project}.iam.gserviceaccount.com" }
 
   # Settings of every role; see `clipfleet ROLE --help`.
   role_environment = merge({

@@ -1,6 +1,6 @@
 output "dispatcher_url" {
-  description = "Address of the HTTP API. Callers send an ID token with this audience. Null where the region has no dispatcher."
-  value       = one([for role, service in google_cloud_run_v2_service.role : service.uri if role == "dispatcher"])
+  description = "Address of the HTTP API. Callers send an ID token with this audience. Null where no service of the region serves it."
+  value       = one([for name, service in google_cloud_run_v2_service.role : service.uri if name == local.api_service])
 }
 
 output "worker_pools" {

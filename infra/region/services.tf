@@ -1,14 +1,45 @@
-# Dispatcher, status and, where it is enabled, the scaler. All of them pull from Pub/Sub and serve HTTP. So each always
-# has an instance whose CPU is always allocated: a service at zero instances receives no messages.
+# Dispatcher, status and, where it is enabled, the scaler: as one service, `clipfleet-control`, or as one each. All of
+# them pull from Pub/Sub and serve HTTP. So each always has an instance whose CPU is always allocated: a service at zero
+# instances receives no messages.
 
 locals {
+  # Settings of each role besides those of every role.
+  settings = {
+    dispatcher = {
+      CLIPFLEET_DEFAULT_BUCKET  = local.results_bucket
+      CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
+    }
+    status = {
+      CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
+    }
+    # Without a pool, `clipfleet serve` runs no scaler.
+    scaler = var.scaler.pool == "none" ? {} : {
+      CLIPFLEET_SCALER_POOL                   = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
+      CLIPFLEET_SCALER_MAX                    = tostring(local.every_pool[var.scaler.pool].shape.max)
+      CLIPFLEET_SCALER_MIN                    = tostring(var.scaler.min)
+      CLIPFLEET_SCALER_MIN_SCHEDULE           = var.scaler.min_schedule
+      CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS = tostring(var.scaler.backlog_target_seconds)
+      CLIPFLEET_SCALER_OVERFLOW_POOL          = local.overflow_pool == null ? "" : "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${local.overflow_pool}"
+      CLIPFLEET_SCALER_OVERFLOW_MAX           = local.overflow_pool == null ? "" : tostring(var.cpu_worker.max)
+      CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
+      CLIPFLEET_SLOTS                         = tostring(local.every_pool[var.scaler.pool].shape.slots)
+    }
+  }
+
   services = {
+    control = {
+      description = "Accepts batches, publishes jobs, folds events, sets the size of a worker pool"
+      command     = "serve"
+      environment = merge(values(local.settings)...)
+      # One, since of its roles only the dispatcher gains from a second one.
+      max_instances = 1
+      cpu           = "1"
+      memory        = "1024Mi"
+    }
     dispatcher = {
       description = "Accepts batches, publishes jobs"
-      environment = {
-        CLIPFLEET_DEFAULT_BUCKET  = local.results_bucket
-        CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
-      }
+      command     = "dispatcher"
+      environment = local.settings["dispatcher"]
       # Several instances may pull at once, so a second one takes over immediately when Cloud Run moves the first.
       max_instances = 3
       cpu           = "1"
@@ -16,9 +47,8 @@ locals {
     }
     status = {
       description = "Folds events into documents"
-      environment = {
-        CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
-      }
+      command     = "status"
+      environment = local.settings["status"]
       # One instance folds 10,000 events a second. Two would be correct, too, but they would write the same documents
       # and have to read them again after each conflict.
       max_instances = 1
@@ -27,17 +57,8 @@ locals {
     }
     scaler = {
       description = "Sets the size of a worker pool"
-      environment = {
-        CLIPFLEET_SCALER_POOL                   = "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${var.scaler.pool}"
-        CLIPFLEET_SCALER_MAX                    = tostring(local.every_pool[var.scaler.pool].shape.max)
-        CLIPFLEET_SCALER_MIN                    = tostring(var.scaler.min)
-        CLIPFLEET_SCALER_MIN_SCHEDULE           = var.scaler.min_schedule
-        CLIPFLEET_SCALER_BACKLOG_TARGET_SECONDS = tostring(var.scaler.backlog_target_seconds)
-        CLIPFLEET_SCALER_OVERFLOW_POOL          = local.overflow_pool == null ? "" : "projects/${var.project}/locations/${var.region}/workerPools/clipfleet-worker-${local.overflow_pool}"
-        CLIPFLEET_SCALER_OVERFLOW_MAX           = local.overflow_pool == null ? "" : tostring(var.cpu_worker.max)
-        CLIPFLEET_SCALER_DRY_RUN                = tostring(var.scaler.dry_run)
-        CLIPFLEET_SLOTS                         = tostring(local.every_pool[var.scaler.pool].shape.slots)
-      }
+      command     = "scaler"
+      environment = local.settings["scaler"]
       # One instance leads and any other waits. During a rollout there are briefly two.
       max_instances = 1
       cpu           = "1"
@@ -45,13 +66,14 @@ locals {
     }
   }
 
+  # The service that serves the HTTP API, if any.
+  api_service = one(setintersection(var.services, ["control", "dispatcher"]))
+
   # What the services of this region take at most, for the check against the quotas.
   services_cpu        = sum(concat([0], [for role in var.services : local.services[role].max_instances * tonumber(local.services[role].cpu)]))
   services_memory_gib = sum(concat([0], [for role in var.services : local.services[role].max_instances * tonumber(trimsuffix(local.services[role].memory, "Mi")) / 1024]))
 
-  invokers = {
-    for pair in setproduct(["dispatcher"], setunion(var.requesters, var.operators)) : "${pair[0]} ${pair[1]}" => { service = pair[0], member = pair[1] }
-  }
+  invokers = local.api_service == null ? [] : setunion(var.requesters, var.operators)
 }
 
 resource "google_cloud_run_v2_service" "role" {
@@ -63,8 +85,8 @@ resource "google_cloud_run_v2_service" "role" {
   location            = var.region
   description         = each.value.description
   deletion_protection = var.deletion_protection
-  # IAM authenticates callers. Cloud Functions call the dispatcher from outside the network; no client calls status.
-  ingress = each.key == "dispatcher" ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  # IAM authenticates callers. Cloud Functions call the API from outside the network; no client calls status.
+  ingress = each.key == local.api_service ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
   template {
     service_account                  = local.email[each.key]
@@ -79,7 +101,7 @@ resource "google_cloud_run_v2_service" "role" {
 
     containers {
       image = var.services_image
-      args  = [each.key]
+      args  = [each.value.command]
 
       # Cloud Run sets PORT, and the role listens there.
       ports {
@@ -134,12 +156,12 @@ resource "google_cloud_run_v2_service" "role" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for key, invoker in local.invokers : key => invoker if contains(var.services, invoker.service) }
+  for_each = { for member in local.invokers : "${local.api_service} ${member}" => member }
 
-  name     = google_cloud_run_v2_service.role[each.value.service].name
+  name     = google_cloud_run_v2_service.role[local.api_service].name
   location = var.region
   role     = "roles/run.invoker"
-  member   = each.value.member
+  member   = each.value
 }
 
 resource "google_cloud_run_v2_service_iam_member" "operator" {

@@ -26,18 +26,24 @@ variable "region" {
 }
 
 variable "services" {
-  description = "Services to run in this region. A second region has none while the first one runs them (deploy/README.md, Another region). The scaler needs scaler_enabled = true in ../global, the default."
+  description = "Services to run in this region: `control`, one process with the three roles, or any of `dispatcher`, `status` and `scaler`, each with an account of its own (infra/README.md, One service or three). A second region has none while the first one runs them (deploy/README.md, Another region). The scaler needs scaler_enabled = true in ../global, the default."
   type        = set(string)
-  default     = ["dispatcher", "status", "scaler"]
+  default     = ["control"]
+  nullable    = false
 
   validation {
-    condition     = length(setsubtract(var.services, ["dispatcher", "status", "scaler"])) == 0
-    error_message = "Services are dispatcher, status and scaler."
+    condition     = length(setsubtract(var.services, ["control", "dispatcher", "status", "scaler"])) == 0
+    error_message = "Services are control, or any of dispatcher, status and scaler."
+  }
+
+  validation {
+    condition     = !contains(var.services, "control") || length(var.services) == 1
+    error_message = "control runs dispatcher, status and scaler itself, so none of them may be named beside it: two status services would write the same documents, and the API would have two addresses. Use [\"control\"], or the others without it."
   }
 }
 
 variable "services_image" {
-  description = "Image of dispatcher, status and scaler, by digest."
+  description = "Image of the services, by digest."
   type        = string
 
   validation {
@@ -221,7 +227,7 @@ variable "cpu_worker" {
 }
 
 variable "scaler" {
-  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is that of the pool: gpu_worker.max or cpu_worker.max. With `overflow`, the CPU pool helps the GPU pool out while the platform refuses its size for want of quota or GPUs."
+  description = "Settings of the scaler; deploy/scaling.md has the formula. It sets the size of `pool`; with `none`, `control` runs no scaler. With `dry_run` it decides and logs only. `min_schedule` is a minimum by the hour in UTC, such as `mon-fri 07:00-19:00=1`. The maximum is that of the pool: gpu_worker.max or cpu_worker.max. With `overflow`, the CPU pool helps the GPU pool out while the platform refuses its size for want of quota or GPUs."
   type = object({
     pool                   = optional(string, "gpu")
     dry_run                = optional(bool, false)
@@ -234,18 +240,23 @@ variable "scaler" {
   nullable = false
 
   validation {
-    condition     = contains(["gpu", "cpu"], var.scaler.pool)
-    error_message = "One pool has one scaler: gpu or cpu."
+    condition     = contains(["gpu", "cpu", "none"], var.scaler.pool)
+    error_message = "One pool has one scaler: gpu or cpu; none runs no scaler."
   }
 
   validation {
-    condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "gpu" ? var.gpu_worker.max : var.cpu_worker.max)
+    condition     = var.scaler.pool != "none" || !contains(var.services, "scaler")
+    error_message = "The service scaler needs a pool to scale: scaler.pool is gpu or cpu. To run no scaler, leave it out of services."
+  }
+
+  validation {
+    condition     = var.scaler.min >= 0 && var.scaler.min <= (var.scaler.pool == "cpu" ? var.cpu_worker.max : var.gpu_worker.max)
     error_message = "Not more workers always than the maximum: scaler.min is at most gpu_worker.max, or cpu_worker.max for the CPU pool."
   }
 
   validation {
-    condition     = var.scaler.pool == "cpu" || !contains(var.services, "scaler") || var.l4_quota >= 1
-    error_message = "The GPU pool needs an l4_quota of at least one; without any, scale the CPU pool."
+    condition     = var.scaler.pool != "gpu" || length(setintersection(var.services, ["control", "scaler"])) == 0 || var.l4_quota >= 1
+    error_message = "The GPU pool needs an l4_quota of at least one; without any, scale the CPU pool: scaler = { pool = \"cpu\" }."
   }
 
   validation {
@@ -260,7 +271,7 @@ variable "scaler" {
 }
 
 variable "prices" {
-  description = "Prices in US dollars per second for the estimated costs of clips, such as `vcpu=0.000011244,gib=0.000001235,gpu=0.0001867`. Null: the program's default, list prices of us-central1."
+  description = "Prices in US dollars per second for the estimated costs of clips, such as `vcpu=0.000011244,gib=0.000001235,gpu=0.0001867`. Null: the program's default, list prices of europe-west4."
   type        = string
   default     = null
 }

@@ -23,9 +23,18 @@ def planned():
     return merged(must(roots()["global"].plan()), must(roots()["region"].plan(**IMAGES)))
 
 
+THREE = ["dispatcher", "status", "scaler"]  # instead of the one service that is the default
+
+
+@cache
+def separate():
+    """A service of its own for each role of the control plane."""
+    return merged(must(roots()["global"].plan()), must(roots()["region"].plan(**IMAGES, services=THREE)))
+
+
 @cache
 def unscaled():
-    """Without the scaler, and with everything that is off by default."""
+    """Without the scaler, with a service for each role, and with everything that is off by default."""
     whole = must(roots()["global"].plan(scaler_enabled=False, release_firestore_rules=True, results_retention_days=90))
     services = ["dispatcher", "status"]
     traces = {"endpoint": "http://collector:4317"}

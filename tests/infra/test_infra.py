@@ -22,13 +22,23 @@ PROGRAM = os.environ["CLIPFLEET"]
 
 
 def setUpModule():
-    global roots, planned, unscaled
-    roots, planned, unscaled = fleet.roots(), fleet.planned(), fleet.unscaled()
+    global roots, planned, separate, unscaled
+    roots, planned, separate, unscaled = fleet.roots(), fleet.planned(), fleet.separate(), fleet.unscaled()
 
 
 def last(name):
     """The last part of a resource's full name."""
     return name.rsplit("/", 1)[-1]
+
+
+def environment(service_or_pool):
+    """{name: value} of its container."""
+    return {it["name"]: it["value"] for it in service_or_pool["template"][0]["containers"][0]["env"]}
+
+
+def unframed(complaint):
+    """What Terraform says, without its frame."""
+    return " ".join(complaint.replace("│", " ").split())
 
 
 class Configuration(unittest.TestCase):
@@ -106,20 +116,43 @@ class Configuration(unittest.TestCase):
                 shape = {"cpu": cpu, "memory_gib": memory_gib, "slots": 1}
                 plan, complaint = roots["region"].plan(**IMAGES, gpu_worker=shape, cpu_worker=shape, cpu_quota=100, memory_quota_gib=200)
                 self.assertIsNone(plan)
-                complaint = " ".join(complaint.replace("│", " ").split())
+                complaint = unframed(complaint)
                 self.assertIn("at most 16 GiB with 4 vCPU, 24 with 6 and 32 with 8", complaint)
                 self.assertIn("at most 8 GiB with 2 vCPU, 16 with 4, 24 with 6 and 32 with 8", complaint)
 
     def test_the_largest_pools_are_within_the_quotas(self):
         for variables, complaint in [
-            ({"gpu_worker": {"max": 3}}, "3 workers of 16 GiB and the services' 3 exceed memory_quota_gib, 40"),
-            ({"gpu_worker": {"cpu": 8, "max": 2}, "memory_quota_gib": 100}, "2 workers of 8 vCPU and the services' 5 exceed cpu_quota, 20"),
-            ({"cpu_worker": {"cpu": 8, "max": 2}}, "2 workers of 8 vCPU and the services' 5 exceed cpu_quota, 20"),
+            ({"gpu_worker": {"max": 3}}, "3 workers of 16 GiB and the services' 1 exceed memory_quota_gib, 40"),
+            ({"gpu_worker": {"max": 3}, "services": fleet.THREE}, "3 workers of 16 GiB and the services' 3 exceed memory_quota_gib, 40"),
+            ({"gpu_worker": {"cpu": 8, "max": 3}, "memory_quota_gib": 100}, "3 workers of 8 vCPU and the services' 1 exceed cpu_quota, 20"),
+            ({"cpu_worker": {"cpu": 8, "max": 2}, "services": fleet.THREE}, "2 workers of 8 vCPU and the services' 5 exceed cpu_quota, 20"),
         ]:
             with self.subTest(complaint):
                 plan, told = roots["region"].plan(**IMAGES, **variables)
                 self.assertIsNone(plan)
-                self.assertIn(complaint, " ".join(told.replace("│", " ").split()))
+                self.assertIn(complaint, unframed(told))
+
+    def test_one_process_runs_all_roles_or_none_beside_others(self):
+        for other in fleet.THREE:
+            plan, complaint = roots["region"].plan(**IMAGES, services=["control", other])
+            self.assertIsNone(plan, f"control beside {other}")
+            self.assertIn("control runs dispatcher, status and scaler itself", unframed(complaint))
+        for services in (["control"], ["dispatcher"], ["status", "scaler"], []):
+            plan = must(roots["region"].plan(**IMAGES, services=services))
+            self.assertEqual(set(resources(plan, "google_cloud_run_v2_service")), set(services))
+
+    def test_a_service_that_scales_has_a_pool_to_scale(self):
+        for variables, reason in [
+            ({"scaler": {"pool": "none"}, "services": ["scaler"]}, "The service scaler needs a pool to scale"),
+            ({"l4_quota": 0, "gpu_worker": {"max": 1}}, "The GPU pool needs an l4_quota of at least one"),
+        ]:
+            plan, complaint = roots["region"].plan(**IMAGES, **variables)
+            self.assertIsNone(plan, reason)
+            self.assertIn(reason, unframed(complaint))
+        plan = must(roots["region"].plan(**IMAGES, scaler={"pool": "none"}))
+        names = environment(resources(plan, "google_cloud_run_v2_service")["control"])
+        self.assertEqual([name for name in names if "SCALER" in name or name == "CLIPFLEET_SLOTS"], [])
+        self.assertEqual([it for it in rights(plan) if it["role"].endswith("/clipfleetPoolSize")], [])
 
     def test_a_region_without_l4_has_the_cpu_pool(self):
         for region, expected in [("europe-north1", "Cloud Run offers L4 in"), ("Europe", "A region is such as")]:
@@ -131,16 +164,22 @@ class Configuration(unittest.TestCase):
         self.assertEqual(resources(plan, "google_cloud_run_v2_service"), {})
 
     def test_the_defaults_are_what_a_new_project_grants(self):
-        """20 vCPU, 40 GiB and three L4 in a region, for the pool at its largest and all services."""
-        plan = must(roots["region"].plan(**IMAGES, **{name: None for name in ("l4_quota", "cpu_quota", "memory_quota_gib")}, gpu_worker={}, cpu_worker={}))
+        """20 vCPU, 40 GiB and three L4 in a region, for the pool at its largest and all services, one or three."""
+        for services in (None, fleet.THREE):
+            with self.subTest(services=services):
+                self.defaults_are_what_a_new_project_grants(services)
+
+    def defaults_are_what_a_new_project_grants(self, services):
+        defaults = {name: None for name in ("l4_quota", "cpu_quota", "memory_quota_gib")}
+        plan = must(roots["region"].plan(**IMAGES, **defaults, services=services, gpu_worker={}, cpu_worker={}))
+        runs_scaler = resources(plan, "google_cloud_run_v2_service")["scaler" if services else "control"]
         services = [it["template"][0] for it in resources(plan, "google_cloud_run_v2_service").values()]
         sizes = {"cpu": 0.0, "memory": 0.0}
         for it in services:
             limits = it["containers"][0]["resources"][0]["limits"]
             sizes["cpu"] += it["scaling"][0]["max_instance_count"] * float(limits["cpu"])
             sizes["memory"] += it["scaling"][0]["max_instance_count"] * float(limits["memory"].removesuffix("Mi")) / 1024
-        scaler = resources(plan, "google_cloud_run_v2_service")["scaler"]["template"][0]["containers"][0]["env"]
-        largest = int(next(it["value"] for it in scaler if it["name"] == "CLIPFLEET_SCALER_MAX"))
+        largest = int(environment(runs_scaler)["CLIPFLEET_SCALER_MAX"])
         limits = resources(plan, "google_cloud_run_v2_worker_pool")["gpu"]["template"][0]["containers"][0]["resources"][0]["limits"]
         self.assertLessEqual(largest, 3)
         self.assertLessEqual(sizes["cpu"] + largest * float(limits["cpu"]), 20)
@@ -374,17 +413,46 @@ class Queue(unittest.TestCase):
 
 
 class Roles(unittest.TestCase):
-    def deployed(self):
-        """(role, environment) of every container."""
-        for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
-            for it in resources(planned, kind).values():
-                container = it["template"][0]["containers"][0]
-                self.assertEqual(len(container["args"]), 1)
-                yield container["args"][0], {variable["name"]: variable["value"] for variable in container["env"]}
+    def deployed(self, *plans):
+        """(command, environment) of every container."""
+        for plan in plans:
+            for kind in ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"]:
+                for it in resources(plan, kind).values():
+                    container = it["template"][0]["containers"][0]
+                    self.assertEqual(len(container["args"]), 1)
+                    yield container["args"][0], environment(it)
+
+    def test_one_process_has_the_settings_of_the_three(self):
+        one, three = dict(self.deployed(planned)), dict(self.deployed(separate))
+        self.assertEqual((set(one), set(three)), ({"serve", "worker"}, {"dispatcher", "status", "scaler", "worker"}))
+        self.assertEqual(one["serve"], {**three["dispatcher"], **three["status"], **three["scaler"]})
+
+    def test_one_process_runs_once_and_serves_the_api(self):
+        services = {name: it for plan in (planned, separate) for name, it in resources(plan, "google_cloud_run_v2_service").items()}
+        control, dispatcher, status = services["control"], services["dispatcher"], services["status"]
+        self.assertEqual(control["name"], "clipfleet-control")
+        scaling = control["template"][0]["scaling"][0]
+        self.assertEqual((scaling["min_instance_count"], scaling["max_instance_count"]), (1, 1))
+        limits = control["template"][0]["containers"][0]["resources"][0]["limits"]
+        self.assertEqual(limits, {"cpu": "1", "memory": "1024Mi"})
+        for part in ("ingress", "deletion_protection"):
+            self.assertEqual(control[part], dispatcher[part])
+        self.assertNotEqual(control["ingress"], status["ingress"])
+        for part in ("timeout", "max_instance_request_concurrency", "execution_environment"):
+            self.assertEqual(control["template"][0][part], dispatcher["template"][0][part])
+        for part, path in [("startup_probe", "/ready"), ("liveness_probe", "/health")]:
+            probes = [it["template"][0]["containers"][0][part] for it in (control, dispatcher)]
+            self.assertEqual(probes[0], probes[1])
+            self.assertEqual(probes[0][0]["http_get"][0]["path"], path)
+        for plan, name in [(planned, "clipfleet-control"), (separate, "clipfleet-dispatcher")]:
+            invoked = {(it["name"], it["member"]) for it in rights(plan) if it["role"] == "roles/run.invoker"}
+            callers = {f"serviceAccount:web@{PROJECT}.iam.gserviceaccount.com", "group:clipfleet-operators@example.com"}
+            self.assertEqual(invoked, {(name, caller) for caller in callers})
 
     def test_roles_and_their_settings_exist_and_are_good(self):
-        self.assertEqual({role for role, _ in self.deployed()}, {"dispatcher", "status", "scaler", "worker"})
-        for role, environment in self.deployed():
+        deployed = list(self.deployed(planned, separate))
+        self.assertEqual({role for role, _ in deployed}, {"serve", "dispatcher", "status", "scaler", "worker"})
+        for role, given in deployed:
             with self.subTest(role):
                 told = subprocess.run([PROGRAM, role, "--help"], capture_output=True, text=True, check=True).stdout
                 known = set(re.findall(r"\[env:\s+(\w+)=", told))
@@ -393,10 +461,10 @@ class Roles(unittest.TestCase):
                     for crate in ["worker", "pipeline"]:
                         self.assertIn('"GPU_ENABLED"', sources(crate))
                     known.add("GPU_ENABLED")
-                self.assertLessEqual(set(environment), known)
+                self.assertLessEqual(set(given), known)
                 command = [PROGRAM, role, "--print-config"]
                 # The media program is the image's affair.
-                settings = {"CLIPFLEET_PIPELINE": "/bin/true", "PATH": os.environ["PATH"], **environment}
+                settings = {"CLIPFLEET_PIPELINE": "/bin/true", "PATH": os.environ["PATH"], **given}
                 printed = subprocess.run(command, capture_output=True, text=True, env=settings)
                 self.assertEqual(printed.returncode, 0, printed.stderr)
                 bare = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "CLIPFLEET_PIPELINE": "/bin/true"})
@@ -406,30 +474,29 @@ class Roles(unittest.TestCase):
         for kind in ("google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool"):
             for plan, expected in [(planned, None), (unscaled, ("http://collector:4317", "0.1"))]:
                 for name, it in resources(plan, kind).items():
-                    told = {variable["name"]: variable["value"] for variable in it["template"][0]["containers"][0]["env"]}
+                    told = environment(it)
                     found = (told.get("OTEL_EXPORTER_OTLP_ENDPOINT"), told.get("CLIPFLEET_TRACE_SHARE"))
                     self.assertEqual(found, expected or (None, None), name)
 
     def test_the_scaler_can_be_left_out(self):
-        names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [planned, unscaled]]
+        names = [{it["name"] for it in resources(plan, "google_cloud_run_v2_service").values()} for plan in [separate, unscaled]]
         self.assertEqual(names[0] - names[1], {"clipfleet-scaler"})
         self.assertNotIn("progress-events-scaler", resources(unscaled, "google_pubsub_subscription"))
         self.assertNotIn("scaler", resources(unscaled, "google_service_account"))
 
     def test_the_scaler_knows_its_pool(self):
-        environment = next(it for role, it in self.deployed() if role == "scaler")
+        told = next(it for role, it in self.deployed(planned) if role == "serve")
         pool = resources(planned, "google_cloud_run_v2_worker_pool")["gpu"]
-        self.assertEqual(environment["CLIPFLEET_SCALER_POOL"], f"projects/{PROJECT}/locations/europe-west4/workerPools/{pool['name']}")
-        self.assertEqual(environment["CLIPFLEET_SCALER_MAX"], "2", "what the quotas allow")
-        of_pool = {it["name"]: it["value"] for it in pool["template"][0]["containers"][0]["env"]}
-        self.assertEqual(environment["CLIPFLEET_SLOTS"], of_pool["CLIPFLEET_SLOTS"])
+        self.assertEqual(told["CLIPFLEET_SCALER_POOL"], f"projects/{PROJECT}/locations/europe-west4/workerPools/{pool['name']}")
+        self.assertEqual(told["CLIPFLEET_SCALER_MAX"], "2", "what the quotas allow")
+        of_pool = environment(pool)
+        self.assertEqual(told["CLIPFLEET_SLOTS"], of_pool["CLIPFLEET_SLOTS"])
         self.assertEqual(of_pool["CLIPFLEET_MACHINE"], "vcpu=4,gib=16,gpu=1")
         self.assertEqual(pool["scaling"][0]["manual_instance_count"], 0, "the scaler starts from nothing")
 
     def test_the_mirror_is_off_unless_asked_for(self):
-        for plan, expected in [(planned, "false"), (unscaled, "true")]:
-            status = resources(plan, "google_cloud_run_v2_service")["status"]["template"][0]["containers"][0]
-            told = {variable["name"]: variable["value"] for variable in status["env"]}
+        for plan, name, expected in [(planned, "control", "false"), (separate, "status", "false"), (unscaled, "status", "true")]:
+            told = environment(resources(plan, "google_cloud_run_v2_service")[name])
             self.assertEqual(told["CLIPFLEET_LEGACY_MIRROR"], expected)
 
     def test_pools_have_their_machines(self):
@@ -447,13 +514,13 @@ class Roles(unittest.TestCase):
 
     def test_services_may_wait_for_new_permissions(self):
         """IAM takes minutes to act on a binding, and Cloud Run waits for at most four."""
-        for name, it in resources(planned, "google_cloud_run_v2_service").items():
+        for name, it in [*resources(planned, "google_cloud_run_v2_service").items(), *resources(separate, "google_cloud_run_v2_service").items()]:
             probe = it["template"][0]["containers"][0]["startup_probe"][0]
             waits = probe["period_seconds"] * probe["failure_threshold"]
             self.assertTrue(200 <= waits <= 240, f"{name}: {waits} s")
 
     def test_who_pulls_always_runs(self):
-        for name, it in resources(planned, "google_cloud_run_v2_service").items():
+        for name, it in [*resources(planned, "google_cloud_run_v2_service").items(), *resources(separate, "google_cloud_run_v2_service").items()]:
             template = it["template"][0]
             self.assertGreaterEqual(template["scaling"][0]["min_instance_count"], 1, name)
             self.assertFalse(template["containers"][0]["resources"][0]["cpu_idle"], name)
@@ -486,6 +553,14 @@ class Rights(unittest.TestCase):
         ("status", "roles/pubsub.subscriber", "progress-events-status"),
         ("status", "roles/pubsub.subscriber", "clip-jobs-dead-letter-status"),
         ("status", "roles/datastore.user", "project"),
+        ("control", "roles/pubsub.subscriber", "export-requests-dispatcher"),
+        ("control", "roles/pubsub.subscriber", "progress-events-status"),
+        ("control", "roles/pubsub.subscriber", "clip-jobs-dead-letter-status"),
+        ("control", "roles/pubsub.publisher", "clip-jobs"),
+        ("control", "roles/pubsub.publisher", "progress-events"),
+        ("control", "roles/datastore.user", "project"),
+        ("control", "roles/storage.objectViewer", f"{PROJECT}-clips"),
+        ("control", "roles/storage.objectViewer", "example-uploads"),
     }
     BUILD = {
         ("build", "roles/artifactregistry.writer", "clipfleet"),
@@ -495,14 +570,29 @@ class Rights(unittest.TestCase):
     SCALER = {
         ("scaler", "roles/pubsub.subscriber", "progress-events-scaler"),
         ("scaler", "roles/datastore.user", "project"),
-        ("scaler", f"projects/{PROJECT}/roles/clipfleetPoolSize", "clipfleet-worker-gpu"),
         ("scaler", f"projects/{PROJECT}/roles/clipfleetOperations", "project"),
         ("scaler", "roles/iam.serviceAccountUser", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
+        ("control", "roles/pubsub.subscriber", "progress-events-scaler"),
+        ("control", f"projects/{PROJECT}/roles/clipfleetOperations", "project"),
+        ("control", "roles/iam.serviceAccountUser", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
     }
 
+    def of_pools(self, account):
+        """What only the account of the service that scales has."""
+        return {(account, f"projects/{PROJECT}/roles/clipfleetPoolSize", f"clipfleet-worker-{name}") for name in ("gpu", "cpu")}
+
     def test_each_role_may_do_this_and_no_more(self):
-        self.assertEqual(set(of_role(planned)), self.EXPECTED | self.BUILD | self.SCALER)
+        self.assertEqual(set(of_role(planned)), self.EXPECTED | self.BUILD | self.SCALER | self.of_pools("control"))
+        self.assertEqual(set(of_role(separate)), self.EXPECTED | self.BUILD | self.SCALER | self.of_pools("scaler"))
         self.assertEqual(set(of_role(unscaled)), self.EXPECTED | self.BUILD)
+
+    def test_one_process_may_do_what_its_three_roles_may(self):
+        for plan in (planned, separate, unscaled):
+            of = {}
+            for role, right, on in of_role(plan):
+                if not right.endswith("/clipfleetPoolSize"):
+                    of.setdefault(role, set()).add((right, on))
+            self.assertEqual(of["control"], of["dispatcher"] | of["status"] | of.get("scaler", set()))
 
     def test_what_is_granted_on_the_project_has_a_condition(self):
         for it in rights(planned):
@@ -525,12 +615,13 @@ class Rights(unittest.TestCase):
         self.assertEqual(bound, {f"projects/{PROJECT}/roles/{name}" for name in roles})
 
     def test_operators_may_roll_back_what_runs(self):
-        found = {(it["kind"], it.get("name")) for it in rights(planned) if it["role"].endswith("/clipfleetOperator")}
-        runs = {("google_cloud_run_v2_service_iam_member", it["name"]) for it in resources(planned, "google_cloud_run_v2_service").values()}
-        runs |= {("google_cloud_run_v2_worker_pool_iam_member", it["name"]) for it in resources(planned, "google_cloud_run_v2_worker_pool").values()}
-        self.assertEqual(found, runs)
+        for plan in (planned, separate):
+            found = {(it["kind"], it.get("name")) for it in rights(plan) if it["role"].endswith("/clipfleetOperator")}
+            runs = {("google_cloud_run_v2_service_iam_member", it["name"]) for it in resources(plan, "google_cloud_run_v2_service").values()}
+            runs |= {("google_cloud_run_v2_worker_pool_iam_member", it["name"]) for it in resources(plan, "google_cloud_run_v2_worker_pool").values()}
+            self.assertEqual(found, runs)
         acts_as = {last(it["service_account_id"]).split("@")[0] for it in rights(planned) if it.get("member") == "group:clipfleet-operators@example.com" and it["role"] == "roles/iam.serviceAccountUser"}
-        self.assertEqual(acts_as, {"clipfleet-dispatcher", "clipfleet-worker", "clipfleet-status", "clipfleet-scaler"})
+        self.assertEqual(acts_as, {"clipfleet-control", "clipfleet-dispatcher", "clipfleet-worker", "clipfleet-status", "clipfleet-scaler"})
 
     def test_nobody_unnamed_may_anything(self):
         for it in rights(planned):
