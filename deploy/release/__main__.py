@@ -196,7 +196,7 @@ def current_images(deployment):
 
 
 def show_status(deployment, _options):
-    for line in status.lines(deployment.cloud, deployment.settings.pools):
+    for line in status.lines(deployment.cloud, deployment.settings.pools, deployment.settings.services):
         print(line)
 
 

@@ -117,8 +117,9 @@ class Pool(Resource):
 class Service(Resource):
     def __init__(self, raw):
         super().__init__(raw)
-        # clipfleet-dispatcher runs `clipfleet dispatcher`.
-        self.role = self.name.rsplit("-", 1)[-1]
+        # clipfleet-dispatcher runs `clipfleet dispatcher`, and clipfleet-control all roles but the workers.
+        role = self.name.rsplit("-", 1)[-1]
+        self.role = "serve" if role == "control" else role
 
 
 def splits(shares):

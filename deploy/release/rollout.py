@@ -3,8 +3,9 @@
 Workers first, services after them, the dispatcher last. A dispatcher publishes jobs of its own version. A worker that
 does not know a setting of a job hands it back, and the clip waits; jobs of an earlier version are known to every later
 worker. So whenever a dispatcher publishes a setting, all workers must know it already. Status and scaler go before the
-dispatcher for the same reason: they read what new workers and dispatchers write. A rollback goes the other way, so that
-no new settings are published when the first worker goes back.
+dispatcher for the same reason: they read what new workers and dispatchers write. One service that runs all three is
+rolled in the dispatcher's place. A rollback goes the other way, so that no new settings are published when the first
+worker goes back.
 
 Each step reads what is there and does what is missing. A release that was killed is run again, or rolled back.
 """
@@ -18,8 +19,9 @@ from .cloud_run import Change, ChangeFailed, existing
 from .failure import Failure
 from .record import CANARY, PREPARED, RELEASED, ROLLED_BACK, UNKNOWN_VERSION, Previous, Record
 
-# In the order of a release. A region may have none of them.
-SERVICES = ("clipfleet-status", "clipfleet-scaler", "clipfleet-dispatcher")
+# In the order of a release. A region has the last one, or some of the others, or none. All that exist are rolled: while
+# it moves from one layout to the other, both may run.
+SERVICES = ("clipfleet-status", "clipfleet-scaler", "clipfleet-dispatcher", "clipfleet-control")
 
 # A pool must have more instances than splits, by a translation of Google's page on instance splits
 # (run/docs/managing/workerpool-instance-splits-rollbacks; the English page was not found to say it). A canary has two.
@@ -220,7 +222,6 @@ class Rollout:
             return Change(self._service_fields(service, image, new))
 
         if existing(self.cloud.service, name) is None:
-            self.log(f"{name}: does not exist in this region, left out")
             return
         self._check_service(self.cloud.change_service(name, decide), release.version)
 
@@ -289,7 +290,12 @@ class Rollout:
             return Change(self._service_fields(service, record.previous.image, new))
 
         before = existing(self.cloud.service, name)
-        if before is None or decide(before) is None:
+        if before is None:
+            return
+        if decide(before) is None:
+            record = before.record
+            if record and (record.version, record.phase) == (version, RELEASED):
+                self.log(f"{name}: nothing ran there before {version}, so it keeps its image")
             return
         service = self.cloud.change_service(name, decide)
         self._check_service(service, service.record.version)

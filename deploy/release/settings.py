@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GPU_POOL, CPU_POOL = "clipfleet-worker-gpu", "clipfleet-worker-cpu"
 
 # The default of `services` in infra/region.
-DEFAULT_SERVICES = ("dispatcher", "status", "scaler")
+DEFAULT_SERVICES = ("control",)
 
 
 class Settings:
@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def services(self):
-        """Services of this region: a second region has none, or the scaler only."""
+        """Services of this region: one for all roles, one for each, or none in a second region."""
         listed = self._find(r"services *= *\[([^\]]*)\]")
         roles = re.findall(r'"([^"]+)"', listed[1]) if listed else DEFAULT_SERVICES
         return [f"clipfleet-{role}" for role in roles]

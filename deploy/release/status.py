@@ -5,7 +5,8 @@ from .record import CANARY, PREPARED, ROLLED_BACK
 from .rollout import SERVICES
 
 
-def lines(cloud, pools):
+def lines(cloud, pools, services):
+    """Of all pools, and of the services that exist or that `services` names."""
     versions = set()
     for name in pools:
         pool = existing(cloud.pool, name)
@@ -19,7 +20,8 @@ def lines(cloud, pools):
     for name in SERVICES:
         service = existing(cloud.service, name)
         if service is None:
-            yield f"{name}: does not exist"
+            if name in services:
+                yield f"{name}: does not exist"
             continue
         yield f"{name}: {service.latest_ready or 'no revision is ready'}"
         yield from describe(service)

@@ -21,7 +21,10 @@ PROJECT = "example-project"
 REGION = "europe-west4"
 PARENT = f"projects/{PROJECT}/locations/{REGION}"
 GPU, CPU = "clipfleet-worker-gpu", "clipfleet-worker-cpu"
-SERVICES = ("clipfleet-dispatcher", "clipfleet-status", "clipfleet-scaler")
+# What infra/region makes by default, and what it makes if each role has a service of its own.
+CONTROL = "clipfleet-control"
+SERVICES = (CONTROL,)
+SEPARATE_SERVICES = ("clipfleet-dispatcher", "clipfleet-status", "clipfleet-scaler")
 
 LATEST = "INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST"
 NAMED = "INSTANCE_SPLIT_ALLOCATION_TYPE_REVISION"
@@ -80,7 +83,7 @@ class Project:
         template = {
             "serviceAccount": f"{name}@{PROJECT}.iam.gserviceaccount.com", "timeout": "60s",
             "scaling": {"minInstanceCount": 1, "maxInstanceCount": 1},
-            "containers": [{"image": image, "args": [name.rsplit("-", 1)[-1]]}],
+            "containers": [{"image": image, "args": ["serve" if name == CONTROL else name.rsplit("-", 1)[-1]]}],
         }
         self._create({"name": f"{PARENT}/services/{name}", "template": template})
 

@@ -15,7 +15,7 @@ import urllib.parse
 from pathlib import Path
 from unittest import mock
 
-from cloud_double import CPU, GPU, PARENT, PROJECT, REGION, SERVICES, HttpError, Project, serve
+from cloud_double import CONTROL, CPU, GPU, PARENT, PROJECT, REGION, SEPARATE_SERVICES, SERVICES, HttpError, Project, serve
 from terraform import INFRA, ROOT
 
 sys.path.insert(0, str(ROOT / "deploy"))
@@ -69,10 +69,10 @@ class LocalApi(api.Api):
 class LocalTerraform:
     """Creates what is missing, with the images that it is given."""
 
-    def __init__(self, project):
+    def __init__(self, project, services):
         self.project = project
         self.pools = (GPU, CPU)
-        self.services = SERVICES
+        self.services = services
         self.applied = []
 
     def init(self, root):
@@ -88,6 +88,9 @@ class LocalTerraform:
         existing = {name.rsplit("/", 1)[-1] for name in self.project.resources}
         for name in set(self.pools) - existing:
             self.project.create_pool(name, variables["worker_image"])
+        known = {*SERVICES, *SEPARATE_SERVICES}
+        for name in known & existing - set(self.services):
+            del self.project.resources[f"{PARENT}/services/{name}"]
         for name in set(self.services) - existing:
             self.project.create_service(name, variables["services_image"])
 
@@ -101,14 +104,21 @@ class ReleaseCase(unittest.TestCase):
         patch = mock.patch.dict(os.environ, {"REGION_VARS": str(self.variables)})
         patch.start()
         self.addCleanup(patch.stop)
+        self.services = SERVICES
         self.start_anew()
 
     def start_anew(self):
         """An empty project."""
         self.clock = TestClock()
         self.project = Project(self.clock.now)
-        self.terraform = LocalTerraform(self.project)
+        self.terraform = LocalTerraform(self.project, self.services)
         self.addCleanup(self.check_requests, self.project)
+
+    def use_services(self, *roles):
+        """What `services` of infra/region says from now on."""
+        text = re.sub(r"services = .*\n", "", self.variables.read_text())
+        self.variables.write_text(text + f"services = {json.dumps(roles)}\n")
+        self.services = self.terraform.services = tuple(f"clipfleet-{role}" for role in roles)
 
     def check_requests(self, project):
         """Whatever a test does: no change without mask and etag, and none of the instance count."""
@@ -154,7 +164,7 @@ class ReleaseCase(unittest.TestCase):
         for pool in (GPU, CPU):
             self.assertEqual(self.project.running_images(pool), {image("worker", version): 100}, pool)
             self.assertEqual(self.project.pool(pool)["template"]["containers"][0]["image"], image("worker", version))
-        for name in SERVICES:
+        for name in self.terraform.services:
             self.assertEqual(self.project.service_image(name), image("services", services or version), name)
 
     def record(self, name):
@@ -173,7 +183,7 @@ class Releases(ReleaseCase):
         self.assertEqual(self.terraform.applied, [("region", expected)])
         self.runs("v1")
         self.assertEqual(self.record(GPU).phase, record.RELEASED)
-        self.assertEqual(self.record(DISPATCHER).version, "v1")
+        self.assertEqual(self.record(CONTROL).version, "v1")
 
     def test_a_later_release_needs_no_terraform_and_keeps_the_rest_of_the_template(self):
         self.deployed("v1")
@@ -187,20 +197,81 @@ class Releases(ReleaseCase):
         self.assertEqual(after, before)
         self.assertEqual(self.project.pool(GPU)["scaling"], {"manualInstanceCount": 4})
 
+    # By the roles that a region runs as services of their own: their order in a release.
+    ORDERS = {
+        ("control",): [CONTROL],
+        ("dispatcher", "status", "scaler"): ["clipfleet-status", "clipfleet-scaler", DISPATCHER],
+    }
+
     def test_workers_roll_before_the_services_and_the_dispatcher_last(self):
-        self.deployed("v1")
-        self.project.requests.clear()
-        self.done("release", version="v2")
-        order = [name for name, _ in itertools.groupby(self.writes())]
-        self.assertEqual(order, [GPU, CPU, GPU, CPU, "clipfleet-status", "clipfleet-scaler", DISPATCHER])
+        for roles, services in self.ORDERS.items():
+            with self.subTest(roles=roles):
+                self.start_anew()
+                self.use_services(*roles)
+                self.deployed("v1")
+                self.project.requests.clear()
+                self.done("release", version="v2")
+                self.runs("v2")
+                order = [name for name, _ in itertools.groupby(self.writes())]
+                self.assertEqual(order, [GPU, CPU, GPU, CPU, *services])
 
     def test_a_rollback_goes_the_other_way(self):
-        self.deployed("v1", "v2")
-        self.project.requests.clear()
-        self.done("rollback")
-        self.runs("v1")
-        order = [name for name, _ in itertools.groupby(self.writes())]
-        self.assertEqual(order, [DISPATCHER, "clipfleet-scaler", "clipfleet-status", GPU, CPU])
+        for roles, services in self.ORDERS.items():
+            with self.subTest(roles=roles):
+                self.start_anew()
+                self.use_services(*roles)
+                self.deployed("v1", "v2")
+                self.project.requests.clear()
+                self.done("rollback")
+                self.runs("v1")
+                order = [name for name, _ in itertools.groupby(self.writes())]
+                self.assertEqual(order, [*reversed(services), GPU, CPU])
+
+    def test_what_runs_side_by_side_is_all_rolled(self):
+        """While a fleet moves from three services to one, or back."""
+        self.use_services("dispatcher", "status", "scaler")
+        self.deployed("v1")
+        self.project.create_service(CONTROL, image("services", "v1"))
+        self.done("release", version="v2")
+        for name in (CONTROL, *SEPARATE_SERVICES):
+            self.assertEqual(self.project.service_image(name), image("services", "v2"), name)
+        self.done("status")
+        for name in (CONTROL, *SEPARATE_SERVICES):
+            self.assertIn(f"{name}: {name}-", self.said)
+
+    def test_status_names_what_is_missing_and_not_what_belongs_to_the_other_layout(self):
+        self.deployed("v1")
+        self.done("status")
+        self.assertNotIn("does not exist", self.said)
+        del self.project.resources[f"{PARENT}/services/{CONTROL}"]
+        self.done("status")
+        self.assertEqual(re.findall("(.*): does not exist", self.said), [CONTROL])
+
+    def test_from_three_services_to_one_and_back(self):
+        for before, after in itertools.permutations(self.ORDERS):
+            with self.subTest(before=before):
+                self.start_anew()
+                self.use_services(*before)
+                self.deployed("v1", "v2")
+                self.use_services(*after)
+                self.done("apply", "region")
+                self.runs("v2")
+                # What was created runs no release yet: nothing ran before that a rollback could bring back.
+                self.done("release", version="v2")
+                self.done("rollback")
+                self.runs("v1", services="v2")
+                for name in self.terraform.services:
+                    self.assertIn(f"{name}: nothing ran there before v2, so it keeps its image", self.said)
+                self.done("release", version="v3")
+                self.done("rollback")
+                self.runs("v1", services="v2")
+
+    def test_the_default_service_is_that_of_terraform(self):
+        text = (INFRA / "region/variables.tf").read_text()
+        default = re.search(r'variable "services" \{.*?default *= *(\[[^\]]*\])', text, re.DOTALL)[1]
+        self.assertEqual(json.loads(default), [name.removeprefix("clipfleet-") for name in SERVICES])
+        with mock.patch.dict(os.environ, {"REGION_VARS": str(self.variables)}):
+            self.assertEqual(deploy.Settings().services, list(SERVICES))
 
     def test_workers_go_back_to_the_revision_that_still_exists(self):
         self.deployed("v1")
@@ -248,13 +319,12 @@ class Releases(ReleaseCase):
         self.runs("v2")
 
     def test_a_second_region_has_the_scaler_only(self):
-        with self.variables.open("a") as file:
-            file.write('services = ["scaler"]\n')
-        self.terraform.services = ("clipfleet-scaler",)
+        self.use_services("scaler")
         self.deployed("v1")
         self.done("release", version="v2")
         self.assertEqual(len(self.terraform.applied), 1)
-        self.assertIn("clipfleet-dispatcher: does not exist in this region, left out", self.said)
+        self.assertNotIn("clipfleet-dispatcher", self.said)
+        self.assertNotIn(CONTROL, self.said)
         self.assertEqual(self.project.service_image("clipfleet-scaler"), image("services", "v2"))
         self.done("rollback")
         self.assertEqual(self.project.service_image("clipfleet-scaler"), image("services", "v1"))
@@ -299,7 +369,7 @@ class Releases(ReleaseCase):
         self.project.broken.add(image("services", "v2"))
         self.fails("release", version="v2")
         self.assertIn("startup probe", self.said)
-        self.assertEqual(self.project.service_image(DISPATCHER), image("services", "v1"))
+        self.assertEqual(self.project.service_image(CONTROL), image("services", "v1"))
         self.done("rollback")
         self.runs("v1")
 
@@ -329,9 +399,9 @@ class Releases(ReleaseCase):
     def test_sidecars_stay(self):
         self.deployed("v1")
         sidecar = {"name": "collector", "image": "collector@sha256:1"}
-        self.project.service(DISPATCHER)["template"]["containers"].insert(0, sidecar)
+        self.project.service(CONTROL)["template"]["containers"].insert(0, sidecar)
         self.done("release", version="v2")
-        containers = self.project.service(DISPATCHER)["template"]["containers"]
+        containers = self.project.service(CONTROL)["template"]["containers"]
         self.assertEqual([it["image"] for it in containers], ["collector@sha256:1", image("services", "v2")])
 
 
@@ -520,7 +590,7 @@ class Canaries(ReleaseCase):
         self.done("release", "--canary", "25", "--watch", "no", version="v2")
         self.assertEqual(self.project.running_images(GPU), {image("worker", "v1"): 75, image("worker", "v2"): 25})
         self.assertEqual(self.project.running_images(CPU), {image("worker", "v1"): 100}, "it has no instances")
-        self.assertEqual(self.project.service_image(DISPATCHER), image("services", "v1"))
+        self.assertEqual(self.project.service_image(CONTROL), image("services", "v1"))
         self.done("promote", version="(none)")
         self.runs("v2")
 
@@ -653,7 +723,12 @@ class Canaries(ReleaseCase):
 
 
 class Killings(ReleaseCase):
-    """A process that ends at any change, before or after the change took effect, can be run again."""
+    """A process that ends at any change, before or after the change took effect, can be run again. With a service for
+    each role, since these are the most changes."""
+
+    def setUp(self):
+        super().setUp()
+        self.use_services("dispatcher", "status", "scaler")
 
     def each_moment(self, prepare, arguments, version, check):
         """Runs `arguments` with a death at its first, second, ... change, and then again."""
