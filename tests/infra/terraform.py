@@ -1,5 +1,6 @@
 """Terraform on a copy of infra/global or infra/region, with the stand-in for Google's provider."""
 
+import contextlib
 import json
 import os
 import re
@@ -63,18 +64,39 @@ class Workspace:
         code, out, err = TerraformCommand.run(command, args=rest, chdir=str(self.folder))
         return code, out, err
 
-    def plan(self, **variables):
+    def plan(self, options=(), **variables):
         """The plan of example.tfvars with these variables in its place: as Terraform shows it in JSON, or its complaint."""
         given = self.folder / "given.tfvars.json"
         given.write_text(json.dumps(variables))
         files = ["-var-file=example.tfvars", "-var-file=given.tfvars.json"]
-        code, out, err = self.run("plan", "-input=false", "-no-color", "-lock=false", "-refresh=false", "-out=plan", *files)
+        code, out, err = self.run("plan", "-input=false", "-no-color", "-lock=false", "-refresh=false", "-out=plan", *files, *options)
         if code:
             # Without what could be planned.
             return None, (out + err).partition("Error: ")[2]
         code, out, err = self.run("show", "-json", "plan")
         assert code == 0, out + err
         return json.loads(out[out.index("{"):]), ""
+
+
+    @contextlib.contextmanager
+    def applied(self, plan):
+        """Within it, the resources of a plan exist."""
+        found = {}
+        for it in plan["planned_values"]["root_module"]["resources"]:
+            address = (it["type"], it["name"])
+            found.setdefault(address, {
+                "mode": it["mode"], "type": it["type"], "name": it["name"],
+                "provider": f'provider["{it["provider_name"]}"]', "instances": [],
+            })
+            key = {"index_key": it["index"]} if "index" in it else {}
+            found[address]["instances"].append({**key, "schema_version": it["schema_version"], "attributes": it["values"]})
+        state = {"version": 4, "serial": 1, "lineage": "test", "outputs": {}, "resources": list(found.values())}
+        file = self.folder / "terraform.tfstate"
+        file.write_text(json.dumps(state))
+        try:
+            yield
+        finally:
+            file.unlink()
 
 
 def merged(*plans):

@@ -195,6 +195,32 @@ class Configuration(unittest.TestCase):
             found = re.search(r"ignore_changes = \[([^=]*?)\n?\s*\]\n", text)[1]
             self.assertLessEqual(ignored, {it.strip() for it in found.split(",")}, file)
 
+    def test_one_service_and_three_can_be_created_beside_each_other(self):
+        """By the options that README.md gives; then the next apply leaves only the new ones."""
+        text = (INFRA / "README.md").read_text().split("## One service or three")[1].split("\n## ")[0]
+        targets = re.findall(r"-target='([^']*)'", text)
+        self.assertEqual(len(targets), 4)
+        back = [name for name in re.findall(r'`((?:role|scaler)\["[^`]*\])`', text)]
+        kinds = {"role": "google_cloud_run_v2_service", "scaler": "google_cloud_run_v2_worker_pool_iam_member"}
+        back = [f"{kinds[name.split('[')[0]]}.{name}" for name in back]
+        self.assertEqual(len(back), 4)
+        caller = "group:clipfleet-operators@example.com"
+        layouts = {"one": ["control"], "three": fleet.THREE}
+        for before, after, options in [("three", "one", targets), ("one", "three", back)]:
+            existing = must(roots["region"].plan(**IMAGES, services=layouts[before]))
+            with self.subTest(after=after), roots["region"].applied(existing):
+                options = [option.replace("MEMBER", caller) for option in options]
+                beside = must(roots["region"].plan([f"-target={it}" for it in options], **IMAGES, services=layouts[after]))
+                changes = {it["address"]: it["change"]["actions"] for it in beside["resource_changes"]}
+                self.assertEqual({address for address, actions in changes.items() if actions == ["create"]}, set(options))
+                self.assertEqual({tuple(actions) for address, actions in changes.items() if address not in options}, {("no-op",)})
+                whole = must(roots["region"].plan(**IMAGES, services=layouts[after]))
+                gone = [it["address"] for it in whole["resource_changes"] if it["change"]["actions"] == ["delete"]]
+                services = {re.search(r'role\["(\w+)"', it)[1] for it in gone if it.startswith("google_cloud_run_v2_service.role[")}
+                self.assertEqual(services, set(layouts[before]))
+                pools = [it["change"]["actions"] for it in whole["resource_changes"] if it["type"] == "google_cloud_run_v2_worker_pool"]
+                self.assertEqual(pools, [["no-op"], ["no-op"]])
+
     def test_a_second_region_is_a_second_apply(self):
         plan = must(roots["region"].plan(**IMAGES, region="europe-west1", services=[]))
         found = plan["planned_values"]["root_module"]["resources"]
