@@ -166,7 +166,7 @@ locals {
       title    = "Workers are idle"
       severity = "WARNING"
       conditions = [
-        { filter = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\" AND metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MIN", window = 3600, threshold = var.idle_workers },
+        { filter = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=starts_with(\"clipfleet-worker-\") AND metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MIN", window = 3600, threshold = var.idle_workers },
         { filter = "${local.pubsub_metric["clip-jobs-worker"]}/num_undelivered_messages\"", aligner = "ALIGN_MAX", window = 3600, comparison = "COMPARISON_LT", threshold = 1 },
       ]
     }

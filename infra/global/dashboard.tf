@@ -1,7 +1,7 @@
 # One dashboard, in the order of the flow: what waits, what is encoded and how, what fails.
 
 locals {
-  in_pools = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=~\"^clipfleet-worker-\""
+  in_pools = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=starts_with(\"clipfleet-worker-\")"
 
   # The lines of a tile: legend, filter, aligner, reducer, fields to group by.
   tiles = [

@@ -154,6 +154,22 @@ class Watching(unittest.TestCase):
                     for message in re.findall(r'jsonPayload\.message=~?"\^?([^"]+)"', call):
                         self.assertTrue(message in sources("worker", "dispatcher", "status", "scaler", "cloud"), message)
 
+    def monitoring_filters(self):
+        """Of alerts and of the dashboard's tiles."""
+        conditions = [condition for it in resources(planned, "google_monitoring_alert_policy").values() for condition in thresholds(it)]
+        filters = [text for it in conditions for text in [it["filter"], it["denominator_filter"]] if text]
+        dashboard = json.loads(resources(planned, "google_monitoring_dashboard")["this"]["dashboard_json"])
+        sets = [it for tile in dashboard["mosaicLayout"]["tiles"] for it in tile["widget"]["xyChart"]["dataSets"]]
+        return filters + [it["timeSeriesQuery"]["timeSeriesFilter"]["filter"] for it in sets]
+
+    def test_filters_of_metrics_have_the_operators_of_cloud_monitoring(self):
+        """It knows functions, such as starts_with, where Cloud Logging has =~ and !~."""
+        value = r'("[^"]*"|(starts_with|one_of)\("[^"]*"(, "[^"]*")*\))'
+        comparison = rf"(resource|metric)\.(type|labels\.\w+)(=|!=){value}"
+        for text in self.monitoring_filters():
+            if not text.startswith("select_slo_burn_rate("):
+                self.assertRegex(text, rf"^{comparison}( AND {comparison})*$")
+
     def test_alerts_and_tiles_watch_what_there_is(self):
         subscriptions = set(resources(planned, "google_pubsub_subscription"))
         metrics = {f"logging.googleapis.com/user/{it['name']}" for it in resources(planned, "google_logging_metric").values()}
