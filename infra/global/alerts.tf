@@ -6,10 +6,11 @@ locals {
   }
   age_of = { for name, metric in local.pubsub_metric : name => "${metric}/oldest_unacked_message_age\"" }
 
-  of_workers    = { for name, metric in local.metric : name => "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${metric}\"" }
-  of_roles      = { for name, metric in local.metric : name => "resource.type=\"cloud_run_revision\" AND metric.type=\"${metric}\"" }
-  of_gpu_pool   = "resource.labels.worker_pool_name=\"clipfleet-worker-gpu\""
-  of_dispatcher = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"clipfleet-dispatcher\""
+  of_workers  = { for name, metric in local.metric : name => "resource.type=\"cloud_run_worker_pool\" AND metric.type=\"${metric}\"" }
+  of_roles    = { for name, metric in local.metric : name => "resource.type=\"cloud_run_revision\" AND metric.type=\"${metric}\"" }
+  of_gpu_pool = "resource.labels.worker_pool_name=\"clipfleet-worker-gpu\""
+  # Whichever service of ../region serves the API.
+  of_api = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=one_of(\"clipfleet-control\", \"clipfleet-dispatcher\")"
 
   # A condition. With a denominator, the threshold is a share. `window` is the alignment period and `duration` is how long
   # the condition has to hold, both in seconds. An idle fleet reports no data, and that is no alert.
@@ -27,7 +28,7 @@ locals {
   # Beside a share: of few clips, a single one would be a large share.
   least_clips    = { filter = local.of_workers["clips_ended"], threshold = 20 }
   least_encoded  = { filter = "${local.of_workers["clips_encoded"]} AND ${local.of_gpu_pool}", threshold = 20 }
-  requests       = "${local.of_dispatcher} AND metric.type=\"run.googleapis.com/request_count\""
+  requests       = "${local.of_api} AND metric.type=\"run.googleapis.com/request_count\""
   least_requests = { filter = local.requests, threshold = 20 }
 
   # All conditions of an alert must hold.
@@ -131,7 +132,7 @@ locals {
       severity = "WARNING"
       conditions = [
         # Milliseconds.
-        { filter = "${local.of_dispatcher} AND metric.type=\"run.googleapis.com/request_latencies\"", reducer = "REDUCE_PERCENTILE_95", window = 900, threshold = 5000 },
+        { filter = "${local.of_api} AND metric.type=\"run.googleapis.com/request_latencies\"", reducer = "REDUCE_PERCENTILE_95", window = 900, threshold = 5000 },
         merge(local.least_requests, { window = 900 }),
       ]
     }

@@ -145,9 +145,12 @@ class Metrics(unittest.TestCase):
         "scaler": ("cloud_run_revision", {"service_name": "clipfleet-scaler"}),
     }
 
-    def entries(self):
-        """Everything that was logged, as Cloud Run hands it to Cloud Logging, and its role."""
+    def entries(self, service=None):
+        """Everything that was logged, as Cloud Run hands it to Cloud Logging, and its role. `service` is the one that runs
+        all roles but the workers, if they have none of their own."""
         for role, (kind, labels) in self.RESOURCES.items():
+            if service and role != "worker":
+                labels = {"service_name": service}
             for line in (self.folder / f"{role}.log").read_text().splitlines():
                 if line.startswith("{"):
                     yield role, {"resource": {"type": kind, "labels": labels}, "jsonPayload": json.loads(line)}
@@ -171,6 +174,8 @@ class Metrics(unittest.TestCase):
                 break
             time.sleep(0.3)
         self.assertEqual(found, expected)
+        of_one = {(name, role) for role, entry in self.entries("clipfleet-control") for name, text in filters.items() if matches(text, entry)}
+        self.assertEqual(of_one, expected)
 
     def test_the_labels_of_counted_lines_have_values(self):
         for name, it in counted.items():

@@ -59,6 +59,7 @@ class Watching(unittest.TestCase):
         kinds = [
             {"type": "cloud_run_worker_pool", "labels": {"worker_pool_name": "clipfleet-worker-gpu"}},
             {"type": "cloud_run_revision", "labels": {"service_name": "clipfleet-status"}},
+            {"type": "cloud_run_revision", "labels": {"service_name": "clipfleet-control"}},
         ]
         for name, texts in OTHER_ENTRIES.items():
             for kind in kinds:
@@ -154,6 +155,24 @@ class Watching(unittest.TestCase):
                     for message in re.findall(r'jsonPayload\.message=~?"\^?([^"]+)"', call):
                         self.assertTrue(message in sources("worker", "dispatcher", "status", "scaler", "cloud"), message)
 
+    def test_logs_of_a_role_are_found_in_both_layouts(self):
+        text = (ROOT / "deploy/runbook.md").read_text()
+        setup = re.search(r"```bash\n(export PROJECT=.*?)```", text, re.S)[1]
+        own = {"dispatcher": "clipfleet-dispatcher", "status": "clipfleet-status", "scaler": "clipfleet-scaler"}
+        services = {*own.values(), "clipfleet-control", "web"}
+        expected = {role: {name, "clipfleet-control"} for role, name in own.items()}
+        expected |= {"dispatcher|status|scaler": services - {"web"}, "worker": {"clipfleet-worker-cpu", "clipfleet-worker-gpu"}}
+        used = set(re.findall(r"^logs ('[^']+'|\S+) ", text, re.M))
+        self.assertEqual({role.strip("'") for role in used}, set(expected))
+        for role, names in expected.items():
+            command = "gcloud() { echo \"$3\"; }\n" + setup + f"logs '{role}' 'jsonPayload.message=\"x\"'"
+            told = subprocess.run(["bash", "-euc", command], capture_output=True, text=True, check=True).stdout
+            resources = [{"type": "cloud_run_revision", "labels": {"service_name": name}} for name in services]
+            resources += [{"type": "cloud_run_worker_pool", "labels": {"worker_pool_name": f"clipfleet-worker-{name}"}} for name in ("cpu", "gpu")]
+            found = [it for it in resources if matches(told, {"resource": it, "jsonPayload": {"message": "x"}})]
+            self.assertEqual({name for it in found for name in it["labels"].values()}, names, role)
+            self.assertFalse(any(matches(told, {"resource": it, "jsonPayload": {"message": "y"}}) for it in resources))
+
     def monitoring_filters(self):
         """Of alerts and of the dashboard's tiles."""
         conditions = [condition for it in resources(planned, "google_monitoring_alert_policy").values() for condition in thresholds(it)]
@@ -169,6 +188,16 @@ class Watching(unittest.TestCase):
         for text in self.monitoring_filters():
             if not text.startswith("select_slo_burn_rate("):
                 self.assertRegex(text, rf"^{comparison}( AND {comparison})*$")
+
+    def test_requests_are_watched_whichever_service_answers_them(self):
+        answering = [text for text in self.monitoring_filters() if "run.googleapis.com/request_" in text]
+        self.assertGreaterEqual(len(answering), 5)
+        for text in answering:
+            self.assertIn('resource.labels.service_name=one_of("clipfleet-control", "clipfleet-dispatcher")', text)
+        others = [text for text in self.monitoring_filters() if "cloud_run_revision" in text and text not in answering]
+        self.assertTrue(others)
+        for text in others:
+            self.assertNotIn("service_name", text, "what a role logs is counted wherever it runs")
 
     def test_alerts_and_tiles_watch_what_there_is(self):
         subscriptions = set(resources(planned, "google_pubsub_subscription"))
