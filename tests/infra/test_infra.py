@@ -154,6 +154,22 @@ class Configuration(unittest.TestCase):
         self.assertEqual([name for name in names if "SCALER" in name or name == "CLIPFLEET_SLOTS"], [])
         self.assertEqual([it for it in rights(plan) if it["role"].endswith("/clipfleetPoolSize")], [])
 
+    def test_the_cpu_pool_can_be_scaled_by_its_cpu(self):
+        """As deploy/scaling.md describes it, where the provider knows what it names, and no scaler sets the pool's size."""
+        text = (ROOT / "deploy/scaling.md").read_text().split("### CPU autoscaling")[1].split("\n### ")[0]
+        scaling = re.search(r"```\n(scaling \{.*?\n\}\n)```", text, re.S)[1]
+        file = roots["region"].folder / "workers.tf"
+        before = file.read_text()
+        self.addCleanup(file.write_text, before)
+        manual = re.search(r"  scaling \{.*?\n  \}\n", before, re.S)[0]
+        file.write_text(before.replace(manual, scaling))
+        self.assertIn("`scaler = { pool = \"gpu\", overflow = false }`, or `pool = \"none\"`", text)
+        for scaler, sized in [({"pool": "gpu", "overflow": False}, {"clipfleet-worker-gpu"}), ({"pool": "none"}, set())]:
+            plan = must(roots["region"].plan(**IMAGES, scaler=scaler))
+            scaled = resources(plan, "google_cloud_run_v2_worker_pool")["cpu"]["scaling"][0]
+            self.assertEqual((scaled["scaling_mode"], scaled["max_instance_count"]), ("AUTOMATIC", 2))
+            self.assertEqual({it["name"] for it in rights(plan) if it["role"].endswith("/clipfleetPoolSize")}, sized)
+
     def test_a_region_without_l4_has_the_cpu_pool(self):
         for region, expected in [("europe-north1", "Cloud Run offers L4 in"), ("Europe", "A region is such as")]:
             plan, complaint = roots["region"].plan(**IMAGES, region=region)
