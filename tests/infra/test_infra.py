@@ -154,6 +154,11 @@ class Configuration(unittest.TestCase):
         self.assertEqual([name for name in names if "SCALER" in name or name == "CLIPFLEET_SLOTS"], [])
         self.assertEqual([it for it in rights(plan) if it["role"].endswith("/clipfleetPoolSize")], [])
 
+    def test_prices_are_described_as_the_program_has_them(self):
+        region = re.search(r'DEFAULT_REGION: &str = "([\w-]+)"', sources("domain"))[1]
+        described = re.search(r'variable "prices" \{\s+description = "([^"]+)"', (INFRA / "region/variables.tf").read_text())[1]
+        self.assertTrue(described.endswith(f"list prices of {region}."), described)
+
     def test_the_cpu_pool_can_be_scaled_by_its_cpu(self):
         """As deploy/scaling.md describes it, where the provider knows what it names, and no scaler sets the pool's size."""
         text = (ROOT / "deploy/scaling.md").read_text().split("### CPU autoscaling")[1].split("\n### ")[0]

@@ -64,9 +64,9 @@ impl Quota {
     }
 }
 
-/// The control plane as one `clipfleet serve`: one instance with one vCPU, always on.
+/// The control plane of `infra/` by default, one `clipfleet serve`: one instance with one vCPU, always on.
 pub(crate) const SERVE: Instance = Instance { vcpus: 1.0, gib: 1.0, gpus: 0.0 };
-/// The control plane of `infra/`: dispatcher, status and scaler, with one vCPU each, always on.
+/// The control plane as three services: dispatcher, status and scaler, with one vCPU each, always on.
 pub(crate) const SERVICES: Instance = Instance { vcpus: 3.0, gib: 2.0, gpus: 0.0 };
 
 /// What a fleet uses at most.
