@@ -123,16 +123,16 @@ async fn the_doctor_compares_the_quotas_of_a_project_with_what_its_pools_need() 
     let fleet = Fleet::start(&directory.path().join("data"), 0, 1).await;
     let doctor = |answers: Answers, more: &[&str]| doctor(directory.path(), &fleet.emulator, &google(answers), more);
 
-    // A new project: three L4, but memory for two workers with 16 GiB beside the services.
+    // A new project: three L4, but memory for two workers with 16 GiB beside the control plane.
     let mut new = quotas([3, 0, 20, 40]);
     new.extend([pool("clipfleet-worker-gpu", 1)]);
     let (_, text) = doctor(new, &["--scaler-max", "3"]);
     let memory =
-        "note     quota in europe-west4: memory, GiB: 40; the fleet needs 50, in a rollout 100: room for 2 of 3";
+        "note     quota in europe-west4: memory, GiB: 40; the fleet needs 49, in a rollout 98: room for 2 of 3";
     assert!(text.contains(memory), "{text}");
     assert!(
         text.contains(
-            "fix: request 100 GiB of memory (MemAllocPerProjectRegion) in europe-west4 at https://console.cloud"
+            "fix: request 98 GiB of memory (MemAllocPerProjectRegion) in europe-west4 at https://console.cloud"
         ),
         "{text}"
     );
@@ -147,7 +147,7 @@ async fn the_doctor_compares_the_quotas_of_a_project_with_what_its_pools_need() 
     let mut enough = quotas([6, 0, 40, 120]);
     enough.extend([pool("clipfleet-worker-gpu", 0)]);
     let (_, text) = doctor(enough, &[]);
-    assert!(text.contains("ok       quota in europe-west4: vCPU: 40; the fleet needs 15, in a rollout 30"), "{text}");
+    assert!(text.contains("ok       quota in europe-west4: vCPU: 40; the fleet needs 13, in a rollout 26"), "{text}");
     assert!(!text.contains("request"), "{text}");
 
     // Not even one worker can start.

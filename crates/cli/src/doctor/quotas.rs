@@ -6,7 +6,7 @@
 use super::finding::Finding;
 use crate::{
     exit::root_cause,
-    quota::{Need, Quota, SERVICES},
+    quota::{Need, Quota, SERVE},
 };
 use clipfleet_cloud::{
     ErrorKind,
@@ -92,7 +92,7 @@ async fn pools(deployment: &Deployment) -> (Vec<Finding>, Fleet) {
     let Deployment { project, region, pool, max, .. } = deployment;
     let full_name = |name: &str| format!("projects/{project}/locations/{region}/workerPools/{name}");
     let scaled = pool.clone().unwrap_or_else(|| full_name(POOLS[0]));
-    let mut fleet = Fleet { shape: DEFAULT_SHAPE, max: *max, rest: Need::always(&SERVICES) };
+    let mut fleet = Fleet { shape: DEFAULT_SHAPE, max: *max, rest: Need::always(&SERVE) };
     let mut findings = Vec::new();
     match read_pool(&scaled, deployment).await {
         Ok(shape) => {
