@@ -196,6 +196,7 @@ impl Process {
         let is_storage = name.ends_with("an object") || name == "sign a URL";
         if !is_storage && self.is_denied() {
             self.world.count("a call was denied");
+            self.reset_reaction_time();
             return Err(CloudError::new(ErrorKind::Denied, format!("{name}: denied by the simulation")));
         }
         let fault = self.draw_fault();

@@ -21,11 +21,14 @@ pub struct Subscription {
     queue: Arc<dyn Queue>,
     name: String,
     outstanding: usize,
-    /// Called with every change: `Ok` once the service allows to receive, otherwise the reason why not.
-    report: Box<dyn Fn(Result<(), &CloudError>) + Send + Sync>,
+    /// Called with every change.
+    report: Report,
     state: State,
     retry: RefusalRetry,
 }
+
+/// Whether the service allows to receive, or why not.
+type Report = Box<dyn Fn(Result<(), &CloudError>) + Send + Sync>;
 
 enum State {
     Waiting {
