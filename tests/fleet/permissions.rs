@@ -51,8 +51,7 @@ impl Roles {
     async fn until_refused(&self) {
         for (address, name) in self.subscriptions() {
             let reason = |answer: &Value| answer["reason"].as_str().unwrap_or_default().to_owned();
-            let refused =
-                |answer: &Value| answer["ready"] == false && reason(answer).contains("refused on purpose");
+            let refused = |answer: &Value| answer["ready"] == false && reason(answer).contains("refused on purpose");
             let answer = until_ready(address, refused).await;
             assert!(reason(&answer).contains(name), "{answer}");
             assert!(is_alive(address).await, "{name}");

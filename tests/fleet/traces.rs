@@ -101,8 +101,9 @@ impl Collector {
             Data::Sum(sum) => Some(&sum.data_points),
             _ => None,
         });
-        let labelled = points.flatten().filter(|point| text(&point.attributes, label.0).as_deref() == Some(label.1));
-        match labelled.last()?.value? {
+        let mut labelled =
+            points.flatten().filter(|point| text(&point.attributes, label.0).as_deref() == Some(label.1));
+        match labelled.next_back()?.value? {
             number_data_point::Value::AsInt(value) => Some(value),
             number_data_point::Value::AsDouble(_) => None,
         }
