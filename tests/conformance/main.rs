@@ -87,6 +87,7 @@ suite! {
             stat_missing_is_not_found,
             a_large_object_round_trips_from_memory,
             a_large_object_round_trips_from_a_file,
+            a_large_object_round_trips_from_an_open_file,
             names_can_be_any_text;
         documents:
             every_value_reads_back,

@@ -135,6 +135,21 @@ pub(crate) async fn a_large_object_round_trips_from_a_file(backend: &Backend) {
     assert_large(backend, &name, made, &bytes).await;
 }
 
+pub(crate) async fn a_large_object_round_trips_from_an_open_file(backend: &Backend) {
+    let name = backend.object("large").await;
+    let bytes = noise(LARGE);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clip.mp4");
+    std::fs::write(&path, &bytes).unwrap();
+    let mut file = std::fs::File::open(&path).unwrap();
+    // What the name stands for afterwards does not matter, nor how far the file was read.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "another file").unwrap();
+    std::io::Read::read_exact(&mut file, &mut [0; 100]).unwrap();
+    let made = backend.cloud.objects.create(&name, video(), Body::Opened(file.into())).await.unwrap();
+    assert_large(backend, &name, made, &bytes).await;
+}
+
 async fn assert_large(backend: &Backend, name: &ObjectName, made: ObjectInfo, bytes: &Bytes) {
     let objects = &backend.cloud.objects;
     assert_eq!(made.size, LARGE as u64);

@@ -39,12 +39,9 @@ impl Objects for SimObjects {
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
         // Read before the request is sent: a request in flight arrives even if its sender and the sender's directory
         // are gone by then.
-        let body = match body {
-            Body::File(path) => Bytes::from(std::fs::read(&path).map_err(|error| {
-                CloudError::new(ErrorKind::Unavailable, format!("create {name}: {}: {error}", path.display()))
-            })?),
-            Body::Bytes(bytes) => bytes,
-        };
+        let body = body.read().map_err(|error| {
+            CloudError::new(ErrorKind::Unavailable, format!("create {name}: its source file: {error}"))
+        })?;
         let (process, name, called_at) = (Arc::clone(&self.0), name.clone(), Instant::now());
         let effect = async move {
             let store = &process.world.cloud.objects;

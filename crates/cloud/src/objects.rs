@@ -3,7 +3,17 @@
 use crate::CloudError;
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The bucket and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +66,26 @@ pub enum Body {
     Bytes(Bytes),
     /// From a file, streamed.
     File(PathBuf),
+    /// From a file that is open, streamed from its beginning. For files whose names another process can give to
+    /// something else.
+    Opened(Arc<File>),
+}
+
+impl Body {
+    /// All bytes, read by the calling thread. For stores in memory: tokio's file reads take real time, which would make
+    /// a run under a paused clock irreproducible.
+    pub fn read(self) -> io::Result<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::File(path) => fs::read(path).map(Bytes::from),
+            Self::Opened(file) => {
+                let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, 0)?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 /// An object store.

@@ -15,7 +15,7 @@ use google_cloud_storage::{
     streaming_source::{Seek, StreamingSource},
 };
 use std::{ops::Range, time::Duration};
-use tokio::time::timeout;
+use tokio::{io::AsyncSeekExt as _, time::timeout};
 
 /// How often an interrupted read is resumed. A resumption costs little, but a connection that breaks more often within
 /// one range will not deliver it.
@@ -109,6 +109,13 @@ impl Objects for Storage {
             }
             Body::File(path) => {
                 let file = tokio::fs::File::open(path).await.map_err(local)?;
+                let size = file.metadata().await.map_err(local)?.len();
+                send(self.data.write_object(bucket(name), &name.object, file), new, size).await
+            }
+            Body::Opened(file) => {
+                let mut file = tokio::fs::File::from_std(file.try_clone().map_err(local)?);
+                // Both handles have one position, and an earlier attempt may have read.
+                file.rewind().await.map_err(local)?;
                 let size = file.metadata().await.map_err(local)?.len();
                 send(self.data.write_object(bucket(name), &name.object, file), new, size).await
             }

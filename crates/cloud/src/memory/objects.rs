@@ -70,13 +70,9 @@ impl Objects for Arc<Client> {
 
     async fn create(&self, name: &ObjectName, new: NewObject, body: Body) -> Result<ObjectInfo, CloudError> {
         let doing = format!("create {name}");
-        let bytes = match body {
-            Body::Bytes(bytes) => bytes,
-            // Blocking: tokio's file reads take real time, which would make a run under a paused clock irreproducible.
-            Body::File(path) => Bytes::from(std::fs::read(path).map_err(|error| {
-                CloudError::new(ErrorKind::Unavailable, format!("{doing}: its source file: {error}")).because(error)
-            })?),
-        };
+        let bytes = body.read().map_err(|error| {
+            CloudError::new(ErrorKind::Unavailable, format!("{doing}: its source file: {error}")).because(error)
+        })?;
         self.call(Call::Create, &doing, |state| state.buckets.create(name, new, bytes, &doing))
     }
 
