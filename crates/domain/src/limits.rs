@@ -47,6 +47,15 @@ pub const MAX_BATCH_KEYFRAMES: usize = 10_000;
 /// source that needs more has false metadata. Beyond the limit only this process dies.
 pub const MAX_PIPELINE_BYTES: u64 = 4 << 30;
 
+/// Bytes of the largest file that an attempt may write, for a clip of this length. The highest cap of a rendition is
+/// 84 Mbit/s (2160p60), which is 10.5 MB a second; 16 MiB leaves room for audio, for the header, and for an encoder
+/// that exceeds its cap for a while. The constant is for clips of a few frames. Beyond the limit only this process dies.
+pub fn max_output_bytes(clip_ms: i64) -> u64 {
+    const BASE: u64 = 64 << 20;
+    const PER_SECOND: u64 = 16 << 20;
+    BASE + clip_ms.clamp(0, MAX_CLIP_MS).unsigned_abs().div_ceil(1_000) * PER_SECOND
+}
+
 /// Seconds without progress after which an attempt is ended and another follows. The longest steps between two reports
 /// are a frame of 2160p, which takes well under a second, and a range of the source that Cloud Storage retries.
 pub const MAX_STALL_SECONDS: u64 = 120;
@@ -124,6 +133,15 @@ pub const RETENTION_DAYS: u64 = 30;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_may_be_larger_than_any_rendition_and_not_much_larger() {
+        assert_eq!(max_output_bytes(0), 64 << 20);
+        assert_eq!(max_output_bytes(1), 80 << 20);
+        let (hour, of_cap) = (max_output_bytes(MAX_CLIP_MS), 84_000_000 / 8 * 3_600);
+        assert!(of_cap < hour && hour < 2 * of_cap, "{hour}");
+        assert_eq!(max_output_bytes(i64::MAX), hour);
+    }
 
     #[test]
     fn the_deadline_follows_the_length_of_the_clip_and_is_shorter_than_a_lease() {

@@ -1,7 +1,7 @@
 //! Makes an attempt's result visible: created once, by whichever attempt is first, with its sidecars; or adopted, if it
 //! exists.
 
-use crate::{context::Worker, report::Reporter, sidecars};
+use crate::{context::Worker, report::Reporter, scratch, sidecars};
 use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
 use clipfleet_contract::{documents::clip::manifest_usage_json, v1::TranscodeFinished};
 use clipfleet_domain::{
@@ -9,11 +9,15 @@ use clipfleet_domain::{
     failure::{Code, Failure},
     job::Job,
     lifecycle::{Encoding, Output, Timings},
+    limits::max_output_bytes,
     progress::Phase,
 };
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -89,10 +93,12 @@ impl<'a> Publication<'a> {
             gpu_driver: finished.gpu_driver.clone(),
         };
         reporter.progress(Phase::Uploading, 0.0, encoding.clone());
-        let cover = directory.join(&finished.cover);
+        // Synchronously, like everything in the scratch directory: it takes microseconds.
+        let max_bytes = max_output_bytes(job.clip.window.length_ms());
+        let left = |name: &str| scratch::open_left(directory, name, max_bytes).map(Arc::new);
+        let (clip, cover) = (left(&finished.file)?, left(&finished.cover)?);
         reporter.guard().ensure_held().await;
-        // Read synchronously, like everything in the scratch directory: it takes microseconds.
-        let cover_bytes = std::fs::metadata(&cover).map_or(0, |cover| cover.len());
+        let cover_bytes = cover.metadata().map_or(0, |cover| cover.len());
         let manifest = with_usage(finished.manifest, &self.usage(bytes_read, 0));
         let sidecar_bytes = manifest.len() as u64 + cover_bytes;
         let stored = sidecars::store(worker, output, reporter.attempt_id(), manifest, cover).await;
@@ -108,7 +114,7 @@ impl<'a> Publication<'a> {
         ]);
         let new = NewObject { content_type: "video/mp4".into(), metadata };
         reporter.guard().ensure_held().await;
-        let info = match worker.cloud.objects.create(output, new, Body::File(directory.join(&finished.file))).await {
+        let info = match worker.cloud.objects.create(output, new, Body::Opened(clip)).await {
             Ok(info) => info,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let found = worker.cloud.objects.stat(output, None).await.map_err(|error| storage_failure(&error))?;

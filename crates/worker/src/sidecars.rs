@@ -9,7 +9,7 @@ use clipfleet_domain::{
     source::ObjectUri,
 };
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 const MANIFEST: &str = "clipfleet-manifest";
 const MANIFEST_SHA256: &str = "clipfleet-manifest-sha256";
@@ -24,14 +24,14 @@ pub(crate) async fn store(
     clip: &ObjectName,
     attempt: &AttemptId,
     manifest: String,
-    cover: PathBuf,
+    cover: Arc<File>,
 ) -> Result<BTreeMap<String, String>, CloudError> {
     let names = [MANIFEST_SUFFIX, COVER_SUFFIX].map(|suffix| sidecar_name(clip, attempt, suffix));
     let sha256 = hex::encode(Sha256::digest(&manifest));
     let [manifest_name, cover_name] = &names;
     tokio::try_join!(
         create(worker, manifest_name, "application/json", Body::Bytes(manifest.into())),
-        create(worker, cover_name, "image/jpeg", Body::File(cover)),
+        create(worker, cover_name, "image/jpeg", Body::Opened(cover)),
     )?;
     let labels = [(MANIFEST, manifest_name.to_string()), (MANIFEST_SHA256, sha256), (COVER, cover_name.to_string())];
     Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())

@@ -62,6 +62,8 @@ enum Action {
     ReadAndCrash,
     /// Report the source as damaged, whether it is or not.
     BlameSource,
+    /// Report a clip, and leave a link to a file of the worker under its name.
+    LeaveLink,
     /// Never finish, but report progress.
     Hang,
 }
@@ -134,9 +136,13 @@ impl Media for FakeMedia {
                 sleep(Duration::from_secs(1)).await;
                 progress(Phase::Encoding, 0.6, Encoding::default());
             },
-            Action::Finish(seconds) => {
-                sleep(Duration::from_secs(seconds)).await;
-                std::fs::write(directory.join("clip.mp4"), "clip").unwrap();
+            Action::Finish(_) | Action::LeaveLink => {
+                if let Action::Finish(seconds) = action {
+                    sleep(Duration::from_secs(seconds)).await;
+                    std::fs::write(directory.join("clip.mp4"), "clip").unwrap();
+                } else {
+                    std::os::unix::fs::symlink("/proc/self/environ", directory.join("clip.mp4")).unwrap();
+                }
                 std::fs::write(directory.join("cover.jpg"), "cover").unwrap();
                 let (file, cover) = ("clip.mp4".to_owned(), "cover.jpg".to_owned());
                 MediaResult::Finished(TranscodeFinished {
@@ -317,6 +323,15 @@ async fn the_third_crash_ends_the_clip_and_the_job_is_gone() {
     assert_eq!((code(&document), counts(&document), stage.made()), ("pipeline_crashed", [3, 0, 0, 0], 3));
     sleep(Duration::from_secs(200)).await;
     assert_eq!((stage.memory.unsettled(names::CLIP_JOBS_WORKER), stage.made()), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_the_media_process_left_is_never_uploaded() {
+    let stage = Stage::new(|_| Action::LeaveLink).await;
+    let _worker = stage.worker();
+    let document = stage.ended().await;
+    assert_eq!((code(&document), counts(&document), stage.made()), ("pipeline_crashed", [3, 0, 0, 0], 3));
+    assert!(!stage.exists(".mp4").await);
 }
 
 #[tokio::test(start_paused = true)]
