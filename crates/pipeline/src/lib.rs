@@ -4,7 +4,7 @@
 //! This is the only crate that uses GStreamer. It runs as a process of its own, one per attempt, so that a crash or a
 //! hang in a decoder costs only that attempt. It knows nothing of networks, clouds, queues or credentials. Its only
 //! connection is a socket to its worker, over which it requests bytes of the source and reports. Every file that it
-//! writes is in the attempt's directory.
+//! writes is in the attempt's directory. A sandbox holds it to that, as far as the kernel allows (see [`sandbox`]).
 //!
 //! ```text
 //! worker ⇄ worker_link ── source::blocks ── elements::RangeSource ─┐
@@ -28,6 +28,7 @@ pub mod mp4;
 pub mod picture;
 pub mod plan;
 pub mod progress;
+pub mod sandbox;
 pub mod source;
 pub mod timing;
 pub mod transcode;

@@ -2,8 +2,8 @@
 //! worker. The first message is the order.
 //!
 //! `clipfleet-pipeline --check` instead prints a report on this installation as JSON, and exits with 1 if the
-//! installation is not usable. `--test-gpu [FILE]...` tests a GPU on real pictures, prints a table, and exits with 1
-//! unless all tests passed.
+//! installation is not usable. For this it runs itself as `--check-sandbox`, which puts the sandbox on and encodes in
+//! it. `--test-gpu [FILE]...` tests a GPU on real pictures, prints a table, and exits with 1 unless all tests passed.
 
 use clipfleet_contract::{
     pipeline,
@@ -12,10 +12,11 @@ use clipfleet_contract::{
 use clipfleet_domain::{failure::Failure, limits::MAX_PIPELINE_BYTES};
 use clipfleet_pipeline::{
     failure,
-    gpu::{acceptance::Trial, check},
+    gpu::{acceptance::Trial, check, sandbox_check},
     graph::bus::{self, StallDetector},
     plan::installed::Installed,
     progress::Progress,
+    sandbox::{self, Bounds, Mode},
     source::blocks::Source,
     transcode,
     worker_link::WorkerLink,
@@ -24,6 +25,7 @@ use rustix::process::{Resource, Rlimit};
 use std::{
     io::{self, IsTerminal as _},
     os::{fd::AsFd as _, unix::net::UnixStream},
+    path::Path,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => serve(),
         ["--check"] => report(),
+        ["--check-sandbox"] => report_sandbox(),
         ["--test-gpu", sources @ ..] => {
             let passed = Trial::of(sources.iter().copied()).run();
             if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -69,26 +72,68 @@ fn report() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
+    let mode = match Mode::from_environment() {
+        Ok(mode) => mode,
+        Err(reason) => {
+            println!("{}", serde_json::json!({ "usable": false, "missing": [reason] }));
+            return ExitCode::FAILURE;
+        }
+    };
     let report = check::check(&Installed::detect());
-    println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    let mut json = serde_json::to_value(&report).unwrap_or_default();
+    json["sandbox"] = serde_json::to_value(sandbox_check::run(mode)).unwrap_or_default();
+    println!("{json:#}");
     if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report_sandbox() -> ExitCode {
+    limit_memory();
+    match Installed::start() {
+        Ok(installed) => {
+            installed.preload();
+            println!("{}", serde_json::to_string(&sandbox_check::enter(&installed)).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("GStreamer does not start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn serve() -> ExitCode {
     limit_memory();
+    let mode = match Mode::from_environment() {
+        Ok(mode) => mode,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return ExitCode::from(USAGE);
+        }
+    };
     // Before the order arrives: a worker starts this process in advance.
     let installed = Installed::start().map(Arc::new);
     if let Ok(installed) = &installed {
         installed.preload();
     }
-    let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|fd| WorkerLink::open(UnixStream::from(fd)));
-    let (link, start) = match opened {
+    let opened = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from).and_then(|mut stream| {
+        let order = WorkerLink::receive_order(&mut stream)?;
+        Ok(order.map(|order| (stream, order)))
+    });
+    let (stream, start) = match opened {
         Ok(Some(opened)) => opened,
         // The worker is shutting down and has no order.
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("clipfleet-pipeline is started by a worker, with a socket as its standard input: {error}");
             return ExitCode::from(USAGE);
+        }
+    };
+    let sandboxed = enter_sandbox(mode, &start, installed.as_ref().is_ok_and(|installed| installed.has_gpu()));
+    let link = match WorkerLink::start(stream, &start) {
+        Ok(link) => link,
+        Err(error) => {
+            eprintln!("failed to start a thread: {error}");
+            return ExitCode::FAILURE;
         }
     };
     let (progress, source) = (Progress::default(), Arc::new(Source::new(Arc::clone(&link) as Arc<_>)));
@@ -105,9 +150,8 @@ fn serve() -> ExitCode {
                 }
             });
         });
-        let outcome = installed
-            .map_err(|error| failure::internal(format!("GStreamer does not start: {error}")))
-            .and_then(|installed| make(start, &source, &installed, &progress));
+        let installed = installed.map_err(|error| failure::internal(format!("GStreamer does not start: {error}")));
+        let outcome = sandboxed.and(installed).and_then(|installed| make(start, &source, &installed, &progress));
         progress.stop();
         outcome
     });
@@ -119,6 +163,21 @@ fn serve() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Puts the sandbox on. Without it nothing of the source is read if it is required.
+fn enter_sandbox(mode: Mode, order: &v1::StartTranscode, gpu: bool) -> Result<(), Failure> {
+    if mode == Mode::Off {
+        return Ok(());
+    }
+    let clip_ms = order.clip.as_ref().map_or(0, |clip| clip.end_ms.saturating_sub(clip.start_ms));
+    let report = sandbox::enter(&Bounds::of_clip(Path::new(&order.directory), clip_ms, gpu));
+    tracing::debug!(complete = report.complete, missing = report.missing(), "sandbox put on");
+    if mode == Mode::Required && !report.complete {
+        let remedy = "run on a kernel that has them, or set CLIPFLEET_SANDBOX=auto";
+        return Err(failure::internal(format!("the sandbox lacks parts ({}); {remedy}", report.missing())));
+    }
+    Ok(())
 }
 
 fn make(

@@ -27,25 +27,28 @@ struct Pending {
 }
 
 impl WorkerLink {
-    /// Waits for the order on a new connection, then starts the receiving thread. `None` if the worker closes the
-    /// connection without an order.
-    pub fn open(stream: UnixStream) -> io::Result<Option<(Arc<Self>, StartTranscode)>> {
+    /// Waits for the order on a new connection. `None` if the worker closes the connection without an order.
+    pub fn receive_order(stream: &mut UnixStream) -> io::Result<Option<StartTranscode>> {
         // Only sockets have a peer address.
         stream.peer_addr()?;
-        let mut reader = stream.try_clone()?;
-        let start = match read_message::<ToPipeline>(&mut reader)?.and_then(|message| message.message) {
-            Some(to_pipeline::Message::Start(start)) => start,
-            Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "expected an order first")),
-            None => return Ok(None),
-        };
+        match read_message::<ToPipeline>(stream)?.map(|message| message.message) {
+            Some(Some(to_pipeline::Message::Start(start))) => Ok(Some(start)),
+            Some(Some(_)) => Err(io::Error::new(io::ErrorKind::InvalidData, "expected an order first")),
+            Some(None) | None => Ok(None),
+        }
+    }
+
+    /// Starts the receiving thread. Follows the order, so that the sandbox precedes this process's first thread.
+    pub fn start(stream: UnixStream, order: &StartTranscode) -> io::Result<Arc<Self>> {
+        let reader = stream.try_clone()?;
         let link = Arc::new(Self {
             writer: Mutex::new(stream),
             pending: Mutex::default(),
-            source_size: start.source_size_bytes,
+            source_size: order.source_size_bytes,
         });
         let receiver = Arc::clone(&link);
         std::thread::Builder::new().name("worker-link".into()).spawn(move || receiver.receive(reader))?;
-        Ok(Some((link, start)))
+        Ok(link)
     }
 
     /// Sends one report.

@@ -4,4 +4,5 @@ pub mod acceptance;
 pub mod check;
 pub mod driver;
 pub mod driver_log;
+pub mod sandbox_check;
 pub mod selftest;
