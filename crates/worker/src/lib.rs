@@ -9,7 +9,9 @@
 //! ```
 //!
 //! A worker writes no status documents. It reads those of its clips, to check whether they still have to be made. It
-//! links no media code: only the pipeline process, which has no credentials and no network, parses media files.
+//! links no media code: only the pipeline process parses media files. It receives no credentials, and a sandbox keeps it
+//! from the network, from other processes and from all files but its own, as far as the kernel allows; what is in force
+//! is in the log, in `/ready` and in a metric. Of what it leaves, only regular files are read, through handles.
 
 mod attempt;
 mod blocks;
@@ -28,6 +30,7 @@ mod program;
 mod publication;
 mod ready;
 mod report;
+mod sandbox;
 mod scratch;
 mod sidecars;
 #[cfg(test)]
@@ -36,7 +39,7 @@ mod tests;
 pub use blocks::SourceReader;
 pub use context::Dependencies;
 pub use media::{Media, MediaResult, Progress};
-pub use program::{GpuMode, Program};
+pub use program::{GpuMode, Program, SandboxMode};
 
 use axum::Router;
 use clipfleet_cloud::Cloud;
@@ -65,6 +68,8 @@ pub struct Config {
     pub pipeline: PathBuf,
     /// Whether clips are made on GPUs.
     pub gpu: GpuMode,
+    /// Whether the media processes put a sandbox on themselves.
+    pub sandbox: SandboxMode,
     /// `auto`, or the name of one encoder.
     pub encoder: String,
     /// Directory in which the worker creates its own.
@@ -91,11 +96,13 @@ async fn start(
     stop: CancellationToken,
     listen: SocketAddr,
 ) -> io::Result<()> {
-    let Config { id, slots, pipeline, gpu, encoder, scratch, cache_mib, price } = config;
+    let Config { id, slots, pipeline, gpu, sandbox, encoder, scratch, cache_mib, price } = config;
     let id = id.map_or_else(new_identity, Ok)?;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
-    let program = Program::new(pipeline, gpu, directory.path());
+    sandbox::hide_memory();
+    let program = Program::new(pipeline, gpu, directory.path()).with_sandbox(sandbox);
     let (capabilities, gpu) = gpu::detect(&program).await?;
+    let program = sandbox::decide(program, &capabilities)?;
     let gpu = Arc::new(gpu);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
     let leasing = readiness.condition(names::CLIP_JOBS_WORKER);

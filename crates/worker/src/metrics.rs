@@ -59,6 +59,7 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
+    Metric::gauge("clipfleet_worker_sandboxed", "1 if the media processes of this instance run in a complete sandbox."),
     Metric::counter(
         "clipfleet_worker_stalls_total",
         "Stalls of the worker process after which its leases may be lost. It gave up every clip that it held.",

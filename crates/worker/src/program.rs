@@ -28,6 +28,9 @@ const PASSED_VARIABLES: [&str; 8] = [
 /// The variable that selects the use of GPUs.
 const GPU_ENABLED: &str = "GPU_ENABLED";
 
+/// The variable that selects the use of the sandbox.
+const SANDBOX: &str = "CLIPFLEET_SANDBOX";
+
 /// Files that exist where a GPU driver is installed: on Linux, in containers, and in the Windows Subsystem for Linux.
 const GPU_DRIVER_FILES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg"];
 
@@ -65,11 +68,43 @@ impl FromStr for GpuMode {
     }
 }
 
+/// Whether the media process puts a sandbox on itself: the values of `CLIPFLEET_SANDBOX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SandboxMode {
+    /// As far as the kernel allows.
+    #[default]
+    Auto,
+    /// Completely: the worker does not run where a part is missing.
+    Required,
+    /// Not at all.
+    Off,
+}
+
+impl SandboxMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl FromStr for SandboxMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::Auto, Self::Required, Self::Off];
+        known.into_iter().find(|mode| mode.name() == text.trim()).ok_or_else(|| "must be auto, required or off".into())
+    }
+}
+
 /// The program, and how it is started.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
     gpu: GpuMode,
+    sandbox: SandboxMode,
     registry: Option<PathBuf>,
 }
 
@@ -80,7 +115,18 @@ impl Program {
     pub fn new(path: PathBuf, gpu: GpuMode, directory: &Path) -> Self {
         let is_set = REGISTRY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
         let registry = (may_have_gpu(gpu) && !is_set).then(|| directory.join("gstreamer-registry.bin"));
-        Self { path, gpu, registry }
+        Self { path, gpu, sandbox: SandboxMode::default(), registry }
+    }
+
+    /// The same program, with this mode of its sandbox.
+    #[must_use]
+    pub fn with_sandbox(self, sandbox: SandboxMode) -> Self {
+        Self { sandbox, ..self }
+    }
+
+    /// The mode of its sandbox.
+    pub(crate) fn sandbox(&self) -> SandboxMode {
+        self.sandbox
     }
 
     /// The same program, without the use of a GPU.
@@ -105,7 +151,12 @@ impl Program {
                 PASSED_VARIABLES.contains(&name) || name.starts_with("GST_") || name.starts_with("LC_")
             })
         });
-        command.env_clear().envs(passed).env(GPU_ENABLED, self.gpu.name()).kill_on_drop(true);
+        command
+            .env_clear()
+            .envs(passed)
+            .env(GPU_ENABLED, self.gpu.name())
+            .env(SANDBOX, self.sandbox.name())
+            .kill_on_drop(true);
         command.envs(self.registry.iter().map(|path| (REGISTRY_VARIABLES[0], path)));
         command
     }
@@ -159,6 +210,18 @@ mod tests {
         assert!(of(GpuMode::False).registry.is_none(), "without a GPU the machine's registry is used");
         // All processes of a worker share its registry.
         assert_eq!(environment(&of(GpuMode::True).without_gpu(), "GST_REGISTRY"), registry);
+    }
+
+    #[test]
+    fn the_mode_of_the_sandbox_is_passed_to_the_program() {
+        let program = || Program::new("p".into(), GpuMode::False, Path::new(""));
+        assert_eq!(environment(&program(), SANDBOX).as_deref(), Some("auto"));
+        for text in ["auto", "required", "off"] {
+            let program = program().with_sandbox(text.parse().unwrap());
+            assert_eq!(environment(&program, SANDBOX).as_deref(), Some(text));
+            assert_eq!(environment(&program.without_gpu(), SANDBOX).as_deref(), Some(text));
+        }
+        assert_eq!("no".parse::<SandboxMode>(), Err("must be auto, required or off".into()));
     }
 
     #[test]

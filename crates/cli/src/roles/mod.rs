@@ -53,6 +53,13 @@ pub(crate) const GPU: Setting = Setting {
     default: "auto",
     help: "Use of GPUs: auto (if one passes its test), true (required) or false",
 };
+const SANDBOX: Setting = Setting {
+    flag: "sandbox",
+    env: "CLIPFLEET_SANDBOX",
+    value: "WHEN",
+    default: "auto",
+    help: "Sandbox of media processes: auto (as far as the kernel allows), required or off",
+};
 const CACHE: Setting = Setting {
     flag: "cache-mib",
     env: "CLIPFLEET_CACHE_MIB",
@@ -85,7 +92,7 @@ const CONSOLE: Setting = Setting {
 };
 
 /// Settings of the worker role alone.
-pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, ENCODER, SCRATCH, CACHE];
+pub(crate) const WORKER: &[Setting] = &[SLOTS, PIPELINE, GPU, SANDBOX, ENCODER, SCRATCH, CACHE];
 
 pub(crate) fn commands() -> Vec<Command> {
     let role = |name: &'static str, about: &'static str, long: &'static str| {
@@ -243,6 +250,9 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
     let pipeline =
         reader.take(&PIPELINE, |text| if text.is_empty() { installed_pipeline() } else { Ok(PathBuf::from(text)) });
     let gpu = reader.take(&GPU, gpu_mode);
+    let sandbox = reader.take(&SANDBOX, |text: &str| -> Result<clipfleet_worker::SandboxMode, String> {
+        text.parse().map_err(|reason| format!("{reason}, got {text:?}"))
+    });
     let encoder = reader.take(&ENCODER, required);
     let scratch = scratch(reader);
     let cache_mib = reader.take(&CACHE, number(16_u64, 65_536));
@@ -254,6 +264,7 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
         slots,
         pipeline: pipeline?,
         gpu: gpu?,
+        sandbox: sandbox?,
         encoder: encoder?,
         scratch: scratch?,
         cache_mib: cache_mib?,
