@@ -3,7 +3,7 @@
 use clipfleet_contract::v1::{RangeBytes, from_pipeline, to_pipeline};
 use clipfleet_tests::{
     fixtures::{H264_LARGE, Recipe, directory},
-    pipeline_process::{Order, binary, start, transcode},
+    pipeline_process::{Order, STRICT, binary, start, start_in, start_with_env, transcode},
 };
 use std::{
     collections::BTreeSet,
@@ -115,6 +115,94 @@ fn a_process_whose_worker_is_gone_exits_immediately() {
         }
         started.socket.shutdown(std::net::Shutdown::Both).expect("closing");
         assert_eq!(started.wait(), None, "it exits immediately, and does not finish work that it cannot report");
+    }
+}
+
+/// The part of a report about the sandbox, as `--check` prints it.
+fn sandbox_report() -> serde_json::Value {
+    let output = Command::new(binary()).arg("--check").stdin(Stdio::null()).output().expect("the pipeline");
+    let mut report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    report["sandbox"].take()
+}
+
+/// The lines of a process's status about the sandbox while it encodes, and its exit code.
+fn status_while_encoding(mode: &str) -> (Vec<String>, Option<i32>) {
+    let directory = directory();
+    let source = Recipe::default().make(directory.path(), "source");
+    let bytes = std::fs::read(source).expect("the source");
+    let order = Order { quality: "1080p", aspect: "9:16", ..Order::of(0, 8_000) };
+    let environment = [STRICT[0], ("CLIPFLEET_SANDBOX", mode)];
+    let mut started = start_with_env(&order, bytes.len() as u64, &environment);
+    let mut lines = Vec::new();
+    loop {
+        match started.receive().expect("a message") {
+            from_pipeline::Message::ReadRange(range) => {
+                let data = bytes[range.offset as usize..(range.offset + range.length) as usize].to_vec().into();
+                started.send(to_pipeline::Message::RangeBytes(RangeBytes { id: range.id, data }));
+            }
+            from_pipeline::Message::Progressed(report) if report.phase == "encoding" && lines.is_empty() => {
+                // Every thread: a filter binds threads.
+                for thread in
+                    std::fs::read_dir(format!("/proc/{}/task", started.child.id())).expect("threads").flatten()
+                {
+                    // A thread may have ended meanwhile.
+                    let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+                    let known = |line: &&str| line.starts_with("NoNewPrivs:") || line.starts_with("Seccomp:");
+                    lines.extend(status.lines().filter(known).map(|line| line.replace('\t', " ")));
+                }
+            }
+            from_pipeline::Message::Progressed(_) => {}
+            from_pipeline::Message::Finished(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    (lines, started.wait())
+}
+
+#[test]
+fn every_thread_is_sandboxed_while_a_clip_is_encoded() {
+    let report = sandbox_report();
+    let in_force = report["inForce"].to_string();
+    if !in_force.contains("seccomp:") || !in_force.contains("no_new_privs:") {
+        eprintln!("skipped: this machine lacks parts of the sandbox: {report}");
+        return;
+    }
+    assert_eq!(report["works"], true, "{report}");
+    let (lines, exit) = status_while_encoding("auto");
+    assert_eq!(exit, Some(0));
+    assert!(lines.len() >= 8, "{lines:?}");
+    assert!(lines.iter().all(|line| line == "NoNewPrivs: 1" || line == "Seccomp: 2"), "{lines:?}");
+    // Without it, to see that the test can fail.
+    let (lines, _) = status_while_encoding("off");
+    assert!(lines.iter().all(|line| line == "NoNewPrivs: 0" || line == "Seccomp: 0"), "{lines:?}");
+}
+
+#[test]
+fn a_required_sandbox_that_is_incomplete_makes_no_clip_and_names_what_is_missing() {
+    // A directory that does not exist cannot be the only one that may be written.
+    let directory = directory();
+    let source = Recipe::default().make(directory.path(), "source");
+    let size = std::fs::metadata(&source).expect("the source").len();
+    let environment = [STRICT[0], ("CLIPFLEET_SANDBOX", "required")];
+    let mut started = start_in(directory.path().join("nothing"), &Order::of(0, 1_000), size, &environment);
+    let failed = loop {
+        match started.receive().expect("a message") {
+            from_pipeline::Message::Failed(failed) => break failed.error.expect("an error"),
+            from_pipeline::Message::Progressed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(failed.message.contains("landlock") && failed.message.contains("CLIPFLEET_SANDBOX"), "{failed:?}");
+}
+
+#[test]
+fn a_mode_of_the_sandbox_that_does_not_exist_is_refused() {
+    for arguments in [&["--check"][..], &[]] {
+        let mut command = Command::new(binary());
+        let output = command.args(arguments).env("CLIPFLEET_SANDBOX", "yes").stdin(Stdio::null()).output();
+        let output = output.expect("the pipeline");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains("must be auto, required or off"), "{text}");
     }
 }
 

@@ -158,7 +158,23 @@ pub fn start_with_env(order: &Order, source_size_bytes: u64, environment: &[(&st
 }
 
 /// As [`start`], with another program.
-pub fn start_command(mut command: Command, order: &Order, source_size_bytes: u64) -> RunningProcess {
+pub fn start_command(command: Command, order: &Order, source_size_bytes: u64) -> RunningProcess {
+    launch(command, order, source_size_bytes, None)
+}
+
+/// As [`start_with_env`], with another directory in the order.
+pub fn start_in(
+    directory: PathBuf,
+    order: &Order,
+    source_size_bytes: u64,
+    environment: &[(&str, &str)],
+) -> RunningProcess {
+    let mut command = Command::new(binary());
+    command.envs(environment.iter().copied());
+    launch(command, order, source_size_bytes, Some(directory))
+}
+
+fn launch(mut command: Command, order: &Order, source_size_bytes: u64, ordered: Option<PathBuf>) -> RunningProcess {
     let directory = tempfile::Builder::new().prefix("clipfleet-attempt-").tempdir().expect("a directory");
     let (ours, theirs) = UnixStream::pair().expect("a socket");
     let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
@@ -186,7 +202,7 @@ pub fn start_command(mut command: Command, order: &Order, source_size_bytes: u64
         source_size_bytes,
         clip: Some(clip),
         output: Some(output),
-        directory: started.directory.path().to_string_lossy().into_owned(),
+        directory: ordered.as_deref().unwrap_or(started.directory.path()).to_string_lossy().into_owned(),
         encoder: order.encoder.into(),
         ..StartTranscode::default()
     }));
