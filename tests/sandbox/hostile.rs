@@ -1,11 +1,12 @@
 //! A hostile media process: what runs if a file takes over `clipfleet-pipeline`. It puts the same sandbox on itself,
 //! unless told not to, and tries one thing.
 //!
-//! `hostile-pipeline MODE ATTEMPT DIRECTORY TARGET` prints one line of JSON: the parts of the sandbox that are in force,
-//! and the result of the attempt. `MODE` is `sandboxed`, `gpu` (as a process that uses a GPU) or `free`.
+//! `hostile-pipeline MODE ATTEMPT DIRECTORY TARGET` prints one line: the parts of the sandbox that are in force, those
+//! that are not, and the result of the attempt (`done` or an error number), with tabs between them. `MODE` is
+//! `sandboxed`, `gpu` (as a process that uses a GPU) or `free`.
 //!
-//! Each attempt is a call that does no harm where it is not refused. Its arguments are such that the kernel would answer
-//! something else than a refusal, so that a refusal can be told from any other failure.
+//! Each attempt is a call that does no harm where it is not refused. Its arguments are such that the kernel would
+//! answer something else than a refusal, so that a refusal can be told from any other failure.
 #![allow(unsafe_code, reason = "it makes system calls that no safe wrapper offers")]
 
 use clipfleet_pipeline::sandbox::{Bounds, enter};

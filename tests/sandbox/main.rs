@@ -1,12 +1,13 @@
-//! The sandbox of the media process, from inside: a hostile program in the real one's place puts the same sandbox on and
-//! tries what a file that takes over the process would try. Each attempt is a test of its own.
+//! The sandbox of the media process, from inside: a hostile program in the real one's place puts the same sandbox on
+//! and tries what a file that takes over the process would try. Each attempt is a test of its own.
 //!
-//! Each attempt also runs without the sandbox, and must not be refused there: otherwise the test could not fail. Where
-//! something else than the sandbox refuses it (a container's own filter, an ordinary user), or where the kernel lacks the
-//! part that refuses it, the test says `skipped` aloud.
+//! Each attempt also runs without the sandbox, and must be possible there: otherwise the test could not fail. Where
+//! something else than the sandbox refuses it (a container's own filter, an ordinary user), or where the kernel lacks
+//! the part that refuses it, the test says `skipped` aloud.
 
 use clipfleet_tests::fixtures;
 use std::{
+    io::{self, Write as _},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -75,14 +76,17 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_hostile-pipeline"))
 }
 
+/// Not by `eprintln!`, which the test harness hides when a test passes.
+fn skipped(attempt: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "{attempt}: skipped: {reason}");
+}
+
 /// Checks that a part of the sandbox refuses an attempt that is possible without it.
 fn refused(mode: &str, attempt: &str, by: &str) {
     let stage = Stage::new();
     let sandboxed = stage.attempt(mode, attempt);
     if !sandboxed.parts.iter().any(|part| part == by) {
-        // What is in force must still not break anything; there is nothing else to check.
-        eprintln!("{attempt}: skipped: this machine does not have the part that refuses it: {}", sandboxed.missing);
-        return;
+        return skipped(attempt, &format!("this machine lacks the part that refuses it: {}", sandboxed.missing));
     }
     let secret = std::fs::read_to_string(&stage.secret).ok();
     assert_eq!(secret.as_deref(), Some("of another attempt"), "{attempt}");
@@ -91,7 +95,7 @@ fn refused(mode: &str, attempt: &str, by: &str) {
     assert_eq!(sandboxed.outcome, expected, "{attempt}");
     match Stage::new().attempt("free", attempt).outcome {
         Outcome::Possible(_) => {}
-        refused => eprintln!("{attempt}: skipped: without the sandbox it is {refused:?}, too"),
+        refused => skipped(attempt, &format!("without the sandbox it is {refused:?}, too")),
     }
 }
 

@@ -8,8 +8,8 @@ use landlock::{
 };
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-/// The version of Landlock whose rights are refused; the latest that was tested. Of an older kernel's version all rights
-/// are refused that it knows.
+/// The version of Landlock whose rights are refused; the latest that was tested. A kernel with an older version refuses
+/// the rights that it knows.
 const VERSION: ABI = ABI::V7;
 
 /// What may be done in the attempt's directory: no links, no devices, no sockets and no programs.

@@ -1,8 +1,8 @@
 //! Seccomp: which system calls this process may still make.
 //!
 //! Without a GPU a list says what is allowed, and everything else is answered as an old kernel would answer it, with
-//! `ENOSYS`. Libraries have a second way for old kernels, so that a later version of one of them still works if it calls
-//! something that the list does not have; a list of refusals would let the next dangerous call pass. The list is what
+//! `ENOSYS`. Libraries have a second way for old kernels, so a later version of one of them still works if it calls
+//! something that the list does not have. A list of refusals would let the next dangerous call pass. The list is what
 //! GStreamer 1.22 and its codecs were seen to call, and calls of the same kind: about the process's own memory, its own
 //! threads, the time, and files, which Landlock restricts.
 //!

@@ -1,7 +1,7 @@
 //! The GPU monitor, alone and in a whole worker whose media program is this test program.
 
 use super::*;
-use crate::{Config, run};
+use crate::{Config, SandboxMode, run};
 use clipfleet_cloud::{Body, Cloud, Message, NewObject, ObjectName, SubscriptionSpec, memory::Memory};
 use clipfleet_contract::{
     batch, event, job, names,
@@ -175,6 +175,7 @@ impl Stage {
             slots: 2,
             pipeline: media_program(directory.path()),
             gpu,
+            sandbox: SandboxMode::Auto,
             encoder: "auto".into(),
             scratch: directory.path().join("scratch"),
             cache_mib: 16,
