@@ -49,7 +49,8 @@ pub const MAX_PIPELINE_BYTES: u64 = 4 << 30;
 
 /// Bytes of the largest file that an attempt may write, for a clip of this length. The highest cap of a rendition is
 /// 84 Mbit/s (2160p60), which is 10.5 MB a second; 16 MiB leaves room for audio, for the header, and for an encoder
-/// that exceeds its cap for a while. The constant is for clips of a few frames. Beyond the limit only this process dies.
+/// that exceeds its cap for a while. The constant is for clips of a few frames. Beyond the limit only the media process
+/// dies.
 pub fn max_output_bytes(clip_ms: i64) -> u64 {
     const BASE: u64 = 64 << 20;
     const PER_SECOND: u64 = 16 << 20;

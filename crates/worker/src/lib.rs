@@ -10,8 +10,8 @@
 //!
 //! A worker writes no status documents. It reads those of its clips, to check whether they still have to be made. It
 //! links no media code: only the pipeline process parses media files. It receives no credentials. A sandbox keeps it
-//! from the network, from other processes and from all files but its own, as far as the kernel allows. The log, `/ready`
-//! and a metric say what is in force. Of what it leaves, only regular files are read, through handles.
+//! from the network, from other processes and from all files but its own, as far as the kernel allows. The log,
+//! `/ready` and a metric say what is in force. Of what it leaves, only regular files are read, through handles.
 
 mod attempt;
 mod blocks;

@@ -20,7 +20,7 @@ const WRITABLE: BitFlags<AccessFs> =
 const READABLE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 
 /// What may be read. All of it is public, and nothing of it belongs to an attempt.
-const READABLE_PATHS: [&str; 14] = [
+const READABLE_PATHS: [&str; 16] = [
     // Libraries that plugins load when a codec is opened, and how the loader finds them.
     "/usr/lib",
     "/usr/lib64",
@@ -28,6 +28,9 @@ const READABLE_PATHS: [&str; 14] = [
     "/lib",
     "/lib64",
     "/etc/ld.so.cache",
+    // Nix and Guix install each library into a directory of its own.
+    "/nix/store",
+    "/gnu/store",
     // Codecs ask for the number and kind of processors, allocators for the memory policy.
     "/sys/devices/system",
     "/sys/fs/cgroup",
@@ -38,6 +41,15 @@ const READABLE_PATHS: [&str; 14] = [
     // Hash tables are seeded.
     "/dev/urandom",
     "/dev/null",
+];
+
+/// Variables with the directories in which an operator put libraries and plugins.
+const LIBRARY_PATHS: [&str; 5] = [
+    "LD_LIBRARY_PATH",
+    "GST_PLUGIN_PATH",
+    "GST_PLUGIN_PATH_1_0",
+    "GST_PLUGIN_SYSTEM_PATH",
+    "GST_PLUGIN_SYSTEM_PATH_1_0",
 ];
 
 /// The variable that names a directory for graphs of failed pipelines. An operator who sets it wants them written.
@@ -68,10 +80,14 @@ pub(super) fn restrict(bounds: &Bounds<'_>) -> Result<String, String> {
 }
 
 /// For people: [`READABLE_PATHS`] without the libraries.
-const READABLE_OTHER: &str = "facts about the machine and itself";
+const READABLE_OTHER: &str = "what describes the machine and itself";
 
 fn apply(bounds: &Bounds<'_>) -> Result<RestrictionStatus, RulesetError> {
-    let readable = READABLE_PATHS.iter().map(PathBuf::from).chain(library_directories());
+    let named = LIBRARY_PATHS.iter().filter_map(std::env::var_os);
+    let named: Vec<PathBuf> = named.flat_map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>()).collect();
+    // An empty part of such a variable means the current directory, which may be any.
+    let named = named.into_iter().filter(|path| path.is_absolute());
+    let readable = READABLE_PATHS.iter().map(PathBuf::from).chain(named).chain(library_directories());
     let writable = std::env::var_os(GRAPHS).map(PathBuf::from).into_iter().chain([bounds.directory.to_owned()]);
     Ruleset::default()
         .handle_access(AccessFs::from_all(VERSION))?

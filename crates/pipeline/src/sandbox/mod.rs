@@ -1,6 +1,6 @@
 //! The sandbox that this process puts on itself, after the order arrived and before the first byte of the source.
 //!
-//! Demuxers and decoders read files of strangers. Whoever takes over this process gets the rights that remain here: to
+//! Demuxers and decoders read files of strangers. A file that takes over this process gets the rights that remain: to
 //! compute, to read public libraries, to write into the attempt's directory, and to talk to the worker over the socket
 //! that is already open. There is no way to the network, to another process, to another attempt, or to a new program.
 //!
