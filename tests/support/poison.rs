@@ -26,6 +26,8 @@ if b"poison-full" in order:
         open(once, "w").close()
         for name in (b"clip.media", b"clip.mp4"):
             os.symlink("/dev/full", os.path.join(directory, name))
+        # The sandbox would refuse to follow these links, and a real full disk needs a file system of its own.
+        os.environ["CLIPFLEET_SANDBOX"] = "off"
 os.execv(REAL, [REAL])
 "#;
 
