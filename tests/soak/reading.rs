@@ -17,7 +17,7 @@ use clipfleet_domain::{
     source::ObjectUri,
 };
 use clipfleet_tests::{fixtures::directory, pipeline_process::binary};
-use clipfleet_worker::{Config, GpuMode};
+use clipfleet_worker::{Config, GpuMode, SandboxMode};
 use std::{
     fs::File,
     ops::Range,
@@ -209,6 +209,7 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
         slots: 2,
         pipeline: binary(),
         gpu: GpuMode::default(),
+        sandbox: SandboxMode::default(),
         encoder: "auto".into(),
         scratch: scratch.path().to_owned(),
         cache_mib: 256,
