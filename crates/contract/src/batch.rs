@@ -2,7 +2,8 @@
 
 use crate::{Malformed, audio, json, reframe, v1, violations::Violations};
 use clipfleet_domain::{
-    batch::{Batch, BucketPolicy, Prefix, check_clip_ids},
+    access::AccessPolicy,
+    batch::{Batch, Prefix, check_clip_ids},
     clip::{Clip, Window, check_cover_at},
     crop_path::check_batch_keyframes,
     failure::{Code, Failure, FieldViolation},
@@ -64,31 +65,31 @@ fn check_length(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// Checks a request. `generated_id` becomes the batch's id if the client gave none. The error names all invalid fields.
-pub fn check(request: &v1::ExportBatch, policy: &BucketPolicy, generated_id: &str) -> Result<Batch, Failure> {
+pub fn check(request: &v1::ExportBatch, policy: &AccessPolicy, generated_id: &str) -> Result<Batch, Failure> {
     let id = if request.batch_id.is_empty() { generated_id } else { &request.batch_id };
     parse(request, id, Some(policy)).map_err(|violations| Failure::invalid(violations.0))
 }
 
-/// The batch of a request that was accepted and recorded. Its buckets were allowed then and are not checked again, so
-/// that an accepted batch can be finished and retried after the policy has changed.
+/// The batch of a request that was accepted and recorded. Its places were allowed then and are not checked again, so
+/// that an accepted batch can be shown and cancelled after the policy has changed. Workers check them before each attempt.
 pub fn recorded(request: &v1::ExportBatch) -> Result<Batch, Malformed> {
     parse(request, &request.batch_id, None).map_err(|violations| violations.malformed())
 }
 
-fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&BucketPolicy>) -> Result<Batch, Violations> {
+fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&AccessPolicy>) -> Result<Batch, Violations> {
     let mut violations = Violations::default();
     let id = violations.check("batchId", BatchId::parse(id));
     let owner = violations.check("ownerUid", OwnerUid::parse(&request.owner_uid));
     let project = violations.check("projectId", ProjectId::parse(&request.project_id));
-    let source = source(request.source.as_ref(), policy, &mut violations);
+    // Whose places are checked is unknown while the owner is invalid, which is reported by itself.
+    let access = policy.zip(owner.as_ref());
+    let source = source(request.source.as_ref(), access, &mut violations);
     let output = request.output.clone().unwrap_or_default();
     let rendition = rendition(&output, "output.", &mut violations);
-    let prefix = match (output.prefix.as_str(), &owner) {
-        ("", owner) => owner
-            .as_ref()
-            .zip(policy)
-            .and_then(|(owner, policy)| violations.check("output.prefix", Prefix::of_owner(policy, owner))),
-        (given, _) => violations.check("output.prefix", allowed_prefix(given, policy)),
+    let prefix = match (output.prefix.as_str(), access) {
+        ("", Some((policy, owner))) => violations.check("output.prefix", policy.default_prefix(owner)),
+        ("", None) if policy.is_some() => None,
+        (given, access) => violations.check("output.prefix", allowed_prefix(given, access)),
     };
     violations.0.extend(check_clip_ids(request.clips.iter().map(|clip| clip.clip_id.as_str())));
     let keyframes = request.clips.iter().flat_map(|clip| &clip.reframe).map(|reframe| reframe.keyframes.len()).sum();
@@ -108,20 +109,22 @@ fn parse(request: &v1::ExportBatch, id: &str, policy: Option<&BucketPolicy>) -> 
     }
 }
 
-fn allowed_prefix(text: &str, policy: Option<&BucketPolicy>) -> Result<Prefix, String> {
+type Access<'a> = Option<(&'a AccessPolicy, &'a OwnerUid)>;
+
+fn allowed_prefix(text: &str, access: Access<'_>) -> Result<Prefix, String> {
     let prefix = Prefix::parse(text)?;
-    policy.map_or(Ok(()), |policy| policy.check(prefix.bucket()))?;
+    access.map_or(Ok(()), |(policy, owner)| policy.check_output(owner, prefix.as_uri()))?;
     Ok(prefix)
 }
 
-fn allowed_uri(text: &str, policy: Option<&BucketPolicy>) -> Result<ObjectUri, String> {
+fn allowed_source(text: &str, access: Access<'_>) -> Result<ObjectUri, String> {
     let uri = ObjectUri::parse(text).map_err(|bad| bad.to_string())?;
-    policy.map_or(Ok(()), |policy| policy.check(uri.bucket()))?;
+    access.map_or(Ok(()), |(policy, owner)| policy.check_source(owner, &uri))?;
     Ok(uri)
 }
 
-fn source(message: Option<&v1::Source>, policy: Option<&BucketPolicy>, violations: &mut Violations) -> Option<Source> {
-    let uri = violations.check("source.uri", allowed_uri(message.map_or("", |source| &source.uri), policy));
+fn source(message: Option<&v1::Source>, access: Access<'_>, violations: &mut Violations) -> Option<Source> {
+    let uri = violations.check("source.uri", allowed_source(message.map_or("", |source| &source.uri), access));
     let generation = match message.map_or(0, |source| source.generation) {
         negative @ ..0 => violations.check("source.generation", Err(format!("must not be negative, got {negative}"))),
         0 => Some(None),
@@ -232,8 +235,8 @@ mod tests {
                   "reframe":{"mode":"auto_center","position":50,"zoom":100}},
                  {"clipId":"c2","startMs":"1000","endMs":2000,"audio":{"normalizeLoudness":{}}}]}"#;
 
-    fn policy() -> BucketPolicy {
-        BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
+    fn policy() -> AccessPolicy {
+        AccessPolicy::of_buckets("media", &[])
     }
 
     fn checked(json: &str) -> Result<Batch, Failure> {

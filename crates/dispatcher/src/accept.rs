@@ -32,7 +32,7 @@ impl Dispatch {
     /// Accepts a request. Repeating a request returns the same response and dispatches nothing new.
     pub async fn accept(&self, request: &v1::ExportBatch) -> Result<v1::BatchAccepted, Refusal> {
         let generated_id = format!("b-{}", Uuid::now_v7().simple());
-        let batch = batch::check(request, &self.policy, &generated_id).map_err(Refusal::Invalid)?;
+        let batch = batch::check(request, &self.access, &generated_id).map_err(Refusal::Invalid)?;
         Span::current().record("batch", batch.id.as_str());
         if let Some(known) = record::load(&self.cloud, &batch.id).await? {
             return accepted_before(&batch, &known.record);

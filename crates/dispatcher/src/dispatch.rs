@@ -1,9 +1,10 @@
 //! What all actions of the dispatcher share: its dependencies, and the publication of jobs and events.
 
-use clipfleet_cloud::{Cloud, CloudError, Message};
+use clipfleet_cloud::{Cloud, CloudError, LinkKind, Links, Message};
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
-    batch::{Batch, BucketPolicy},
+    access::AccessPolicy,
+    batch::Batch,
     ids::ClipId,
     job::{BatchContext, Event, EventKind, Job},
     lifecycle::{ClipEvent, ClipEventKind},
@@ -18,13 +19,21 @@ pub(crate) const MAX_PUBLISHES_IN_FLIGHT: usize = 256;
 pub struct Dispatch {
     pub(crate) cloud: Cloud,
     pub(crate) clock: Clock,
-    pub(crate) policy: BucketPolicy,
+    pub(crate) access: AccessPolicy,
+    pub(crate) links: Links,
 }
 
 impl Dispatch {
-    /// A dispatcher on a cloud, with the buckets that requests may use.
-    pub fn new(cloud: Cloud, policy: BucketPolicy, clock: Clock) -> Self {
-        Self { cloud, clock, policy }
+    /// A dispatcher on a cloud, with what owners may use. The kind of links to results follows from their bucket.
+    pub fn new(cloud: Cloud, access: AccessPolicy, clock: Clock) -> Self {
+        let links = Links::new(cloud.objects.clone(), None);
+        Self { cloud, clock, access, links }
+    }
+
+    /// The same with links of one kind; `None` chooses by bucket.
+    #[must_use]
+    pub fn with_links(self, kind: Option<LinkKind>) -> Self {
+        Self { links: Links::new(self.cloud.objects.clone(), kind), ..self }
     }
 
     /// Publishes a clip's job.

@@ -16,25 +16,6 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// Which buckets may be read and written, and where results are stored by default.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketPolicy {
-    /// Bucket of the default output prefix.
-    pub default_bucket: String,
-    /// Buckets that sources and prefixes may be in, including the default bucket.
-    pub allowed: Vec<String>,
-}
-
-impl BucketPolicy {
-    /// Checks that a bucket may be used. The error reads after the field's name.
-    pub fn check(&self, bucket: &str) -> Result<(), String> {
-        if self.allowed.iter().any(|allowed| allowed == bucket) {
-            return Ok(());
-        }
-        Err(format!("must lie in one of the allowed buckets ({}), got bucket {bucket:?}", self.allowed.join(", ")))
-    }
-}
-
 /// The `gs://bucket/path/` under which results are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(ObjectUri);
@@ -50,16 +31,6 @@ impl Prefix {
             return Err(format!("must be at most {MAX_PREFIX_BYTES} bytes long, got {}", uri.object().len()));
         }
         Ok(Self(uri))
-    }
-
-    /// Where an owner's results are stored by default.
-    pub fn of_owner(policy: &BucketPolicy, owner: &OwnerUid) -> Result<Self, String> {
-        Self::parse(&format!("gs://{}/processed-clips/{owner}/", policy.default_bucket))
-    }
-
-    /// The bucket.
-    pub fn bucket(&self) -> &str {
-        self.0.bucket()
     }
 
     /// The URI, which ends in a slash.
@@ -184,10 +155,6 @@ mod tests {
         ids::ClipId,
     };
 
-    fn policy() -> BucketPolicy {
-        BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] }
-    }
-
     fn clip(id: &str, start_ms: i64, end_ms: i64) -> Clip {
         Clip {
             id: ClipId::parse(id).unwrap(),
@@ -202,7 +169,7 @@ mod tests {
         let owner = OwnerUid::parse("u1").unwrap();
         Batch {
             id: BatchId::parse("b1").unwrap(),
-            prefix: Prefix::of_owner(&policy(), &owner).unwrap(),
+            prefix: Prefix::parse("gs://media/processed-clips/u1/").unwrap(),
             owner,
             project: ProjectId::parse("p1").unwrap(),
             source: Source { uri: ObjectUri::parse(source).unwrap(), generation: None },

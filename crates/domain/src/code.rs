@@ -97,6 +97,12 @@ codes! {
     NoCompletedClips, "no_completed_clips", Permanent, Request;
     OutputDeleted, "output_deleted", Permanent, Request;
     NoSuchRoute, "no_such_route", Permanent, Request;
+    Unauthenticated, "unauthenticated", Permanent, Request;
+    Forbidden, "forbidden", Permanent, Request;
+    ClipNotCompleted, "clip_not_completed", Permanent, Request;
+    LinksDisabled, "links_disabled", Permanent, Request;
+    SourceForbidden, "source_forbidden", Permanent, Request;
+    OutputForbidden, "output_forbidden", Permanent, Request;
     SourceEmpty, "source_empty", Permanent, Source;
     SourceNotMedia, "source_not_media", Permanent, Source;
     SourceTruncated, "source_truncated", Permanent, Source;

@@ -4,6 +4,7 @@
 //! This crate reads no clock, environment, file or network, and does not know JSON, protobuf or Google. Times are
 //! arguments. Requests are converted and checked by `clipfleet-contract`. Every limit is defined in [`limits`].
 
+pub mod access;
 pub mod attempt;
 pub mod attempt_stats;
 pub mod audio;

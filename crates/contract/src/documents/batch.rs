@@ -223,6 +223,11 @@ pub fn latest<'a>(filter: &BatchFilter, after: Option<(i64, &'a str)>, limit: u3
     Search { filters, order: Order::LatestFirst { field: CREATED_AT, after }, limit }
 }
 
+/// The owner that a document names.
+pub fn owner_uid(document: &Document) -> Option<String> {
+    document.field(OWNER_UID).as_text().map(str::to_owned)
+}
+
 /// When a batch was created, by its document; Unix time, milliseconds.
 pub fn created_at_ms(document: &Document) -> Option<i64> {
     document.field(CREATED_AT).as_instant()

@@ -340,6 +340,11 @@ pub fn completed_file(document: &Document) -> Option<&str> {
     is_completed.then(|| document.field(OUTPUT_URI).as_text()).flatten()
 }
 
+/// The URI of a clip's cover; `None` if the clip has none.
+pub fn cover_file(document: &Document) -> Option<&str> {
+    document.field(COVER_URI).as_text().filter(|uri| !uri.is_empty())
+}
+
 /// A clip at work as the API shows it: the part of its document that is known.
 pub fn at_work_json(document: &Document) -> Map<String, Json> {
     known_json(&document.fields, &AT_WORK)
