@@ -50,7 +50,7 @@ impl Server {
     pub(crate) async fn connect(&self) -> Cloud {
         let address = Some(self.address.clone());
         let (pubsub, firestore, storage) = (address.clone(), address.clone(), address);
-        let endpoints = Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage };
+        let endpoints = Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage, database: None };
         google::connect(&endpoints).await.unwrap()
     }
 

@@ -26,7 +26,7 @@ async fn start(data: &Path, listen: SocketAddr) -> Emulator {
 async fn connect(address: SocketAddr) -> Cloud {
     let address = Some(address.to_string());
     let (pubsub, firestore, storage) = (address.clone(), address.clone(), address);
-    let endpoints = Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage };
+    let endpoints = Endpoints { project: "clipfleet-local".into(), pubsub, firestore, storage, database: None };
     let cloud = google::connect(&endpoints).await.unwrap();
     cloud.queue.ensure_topic(TOPIC).await.unwrap();
     let (name, topic, ack_deadline) = (SUBSCRIPTION.to_owned(), TOPIC.to_owned(), Duration::from_secs(10));

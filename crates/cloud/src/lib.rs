@@ -6,6 +6,7 @@
 
 mod documents;
 mod error;
+mod links;
 mod objects;
 mod queue;
 mod refusal;
@@ -20,6 +21,7 @@ pub use documents::{
     Amendment, Document, Documents, Fields, Order, Precondition, Search, Value, Version, Write, fields_of,
 };
 pub use error::{CloudError, ErrorKind};
+pub use links::{DOWNLOAD_TOKENS, Hosts, Link, LinkKind, Links, SIGNED_LINK_LIFETIME};
 pub use objects::{Body, NewObject, ObjectInfo, ObjectName, Objects};
 pub use queue::{Deliveries, Delivery, Lease, Message, Queue, SubscriptionSpec};
 pub use refusal::{REFUSAL_LIMIT, RefusalRetry, until_answered};

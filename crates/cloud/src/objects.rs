@@ -1,6 +1,6 @@
 //! Objects in buckets: read by range, pinned to a generation, and created only if absent.
 
-use crate::CloudError;
+use crate::{CloudError, links::Hosts};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -44,6 +44,8 @@ pub struct ObjectInfo {
     pub size: u64,
     /// Changes with every overwrite.
     pub generation: i64,
+    /// Changes with every change of the metadata of one generation.
+    pub metageneration: i64,
     /// Media type.
     pub content_type: String,
     /// The writer's own metadata.
@@ -105,9 +107,20 @@ pub trait Objects: Send + Sync {
     /// Deletes the live object. Fails with `NotFound` if there is none.
     async fn delete(&self, name: &ObjectName) -> Result<(), CloudError>;
 
-    /// A URL with which anyone can download the object for a while (at most 7 days): signed for Google's store,
-    /// unsigned for an emulator.
-    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError>;
+    /// Replaces the writer's own metadata of the object that was found. Fails with `Conflict` if the object or its
+    /// metadata has changed since.
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError>;
+
+    /// A URL with which anyone can download the object for a while (at most 7 days).
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError>;
+
+    /// Where browsers find objects.
+    fn hosts(&self) -> &Hosts;
 
     /// Creates the bucket unless it exists. Only for emulators: infrastructure code creates real buckets.
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError>;

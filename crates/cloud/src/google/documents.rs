@@ -19,19 +19,22 @@ use googleapis_tonic_google_firestore_v1::google::firestore::v1::{
 use std::collections::HashMap;
 use tonic::Response;
 
+/// The id of the database that a project has unless others are named.
+const DEFAULT_DATABASE: &str = "(default)";
+
 /// Documents per read call: a response of a few hundred kilobytes, far below any limit.
 const MAX_READS_PER_CALL: usize = 300;
 
-/// Firestore's default database of one project.
+/// A Firestore database of one project.
 pub(super) struct Firestore {
     rpc: Rpc,
-    /// `projects/P/databases/(default)`.
+    /// `projects/P/databases/D`.
     database: String,
 }
 
 impl Firestore {
-    pub(super) fn connect(project: &str, target: Target) -> Result<Self, CloudError> {
-        let database = format!("projects/{project}/databases/(default)");
+    pub(super) fn connect(project: &str, database: Option<&str>, target: Target) -> Result<Self, CloudError> {
+        let database = format!("projects/{project}/databases/{}", database.unwrap_or(DEFAULT_DATABASE));
         Ok(Self { rpc: Rpc::connect(&database, target)?, database })
     }
 

@@ -33,6 +33,8 @@ pub struct Endpoints {
     pub pubsub: Option<String>,
     /// Firestore.
     pub firestore: Option<String>,
+    /// The Firestore database, by id; `None` is `(default)`.
+    pub database: Option<String>,
     /// Cloud Storage.
     pub storage: Option<String>,
 }
@@ -44,7 +46,11 @@ pub async fn connect(endpoints: &Endpoints) -> Result<Cloud, CloudError> {
     let project = &endpoints.project;
     let queue = queue::Pubsub::connect(project, access.target(endpoints.pubsub.as_deref())).await?;
     let objects = objects::Storage::connect(project, access.target(endpoints.storage.as_deref())).await?;
-    let documents = documents::Firestore::connect(project, access.target(endpoints.firestore.as_deref()))?;
+    let documents = documents::Firestore::connect(
+        project,
+        endpoints.database.as_deref(),
+        access.target(endpoints.firestore.as_deref()),
+    )?;
     Ok(Cloud { queue: Arc::new(queue), objects: Arc::new(objects), documents: Arc::new(documents) })
 }
 

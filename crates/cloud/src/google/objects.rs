@@ -1,7 +1,7 @@
 //! [`Objects`] on Cloud Storage: data over its HTTP API, everything else over gRPC.
 
 use super::{Target, errors, queue::ignore_existing, retry, signed_urls::SignedUrls};
-use crate::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
+use crate::{Body, CloudError, ErrorKind, Hosts, NewObject, ObjectInfo, ObjectName, Objects};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use google_cloud_gax::{options::RequestOptionsBuilder as _, retry_policy::RetryPolicyExt as _};
@@ -14,7 +14,8 @@ use google_cloud_storage::{
     retry_policy::RetryableErrors,
     streaming_source::{Seek, StreamingSource},
 };
-use std::{ops::Range, time::Duration};
+use google_cloud_wkt::FieldMask;
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 use tokio::{io::AsyncSeekExt as _, time::timeout};
 
 /// How often an interrupted read is resumed. A resumption costs little, but a connection that breaks more often within
@@ -30,6 +31,7 @@ pub(super) struct Storage {
     data: client::Storage,
     control: StorageControl,
     signed_urls: SignedUrls,
+    hosts: Hosts,
 }
 
 impl Storage {
@@ -59,6 +61,7 @@ impl Storage {
                 .build()
                 .await
                 .map_err(failed)?,
+            hosts: emulator.as_deref().map_or_else(Hosts::google, Hosts::emulator),
             signed_urls: SignedUrls::new(emulator),
         })
     }
@@ -139,8 +142,29 @@ impl Objects for Storage {
         request.send().await.map_err(|error| errors::call(&format!("delete {name}"), error))
     }
 
-    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError> {
+        let object = Object::new().set_bucket(bucket(name)).set_name(&name.object).set_metadata(metadata);
+        let request = self.control.update_object().set_object(object);
+        let request = request.set_update_mask(FieldMask::default().set_paths(["metadata"]));
+        let request = request
+            .set_if_generation_match(found.generation)
+            .set_if_metageneration_match(found.metageneration)
+            .with_idempotency(true);
+        let doing = format!("change the metadata of {name}");
+        request.send().await.map(info).map_err(|error| errors::call(&doing, error))
+    }
+
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
         self.signed_urls.create(name, lifetime).await
+    }
+
+    fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
@@ -175,6 +199,7 @@ fn info(object: Object) -> ObjectInfo {
     ObjectInfo {
         size: u64::try_from(object.size).unwrap_or_default(),
         generation: object.generation,
+        metageneration: object.metageneration,
         content_type: object.content_type,
         metadata: object.metadata.into_iter().collect(),
     }

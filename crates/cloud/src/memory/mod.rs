@@ -53,6 +53,8 @@ pub enum Call {
     Read,
     /// `Objects::create`
     Create,
+    /// `Objects::set_metadata`
+    SetMetadata,
     /// `Documents::get`, `list` and `find`
     Get,
     /// `Documents::commit`

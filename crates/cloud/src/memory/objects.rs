@@ -1,10 +1,15 @@
 //! [`Objects`] in memory.
 
 use super::{Call, Client};
-use crate::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
+use crate::{Body, CloudError, ErrorKind, Hosts, NewObject, ObjectInfo, ObjectName, Objects};
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 #[derive(Default)]
 pub(super) struct Buckets {
@@ -43,11 +48,34 @@ impl Buckets {
             return Err(CloudError::new(ErrorKind::AlreadyExists, format!("{doing}: there is one")));
         }
         let NewObject { content_type, metadata } = new;
-        let info = ObjectInfo { size: bytes.len() as u64, generation, content_type, metadata };
+        let info = ObjectInfo { size: bytes.len() as u64, generation, metageneration: 1, content_type, metadata };
         bucket.insert(name.object.clone(), Object { info: info.clone(), bytes });
         Ok(info)
     }
+
+    fn set_metadata(
+        &mut self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+        doing: &str,
+    ) -> Result<ObjectInfo, CloudError> {
+        self.object(name, Some(found.generation), doing)?;
+        let object = self.bucket(name, doing)?.get_mut(&name.object);
+        match object.filter(|object| object.info.metageneration == found.metageneration) {
+            Some(Object { info, .. }) => {
+                info.metadata = metadata;
+                info.metageneration += 1;
+                Ok(info.clone())
+            }
+            None => Err(CloudError::new(ErrorKind::Conflict, format!("{doing}: its metadata has changed"))),
+        }
+    }
 }
+
+/// No browser reaches these.
+static HOSTS: LazyLock<Hosts> =
+    LazyLock::new(|| Hosts { storage: "memory:".into(), firebase: "memory:".into(), is_emulator: false });
 
 #[async_trait]
 impl Objects for Arc<Client> {
@@ -83,8 +111,22 @@ impl Objects for Arc<Client> {
         removed.map(drop).ok_or_else(|| CloudError::new(ErrorKind::NotFound, format!("{doing}: no such object")))
     }
 
-    async fn download_url(&self, name: &ObjectName, _lifetime: Duration) -> Result<String, CloudError> {
-        Ok(format!("memory://{}/{}", name.bucket, name.object))
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError> {
+        let doing = format!("change the metadata of {name}");
+        self.call(Call::SetMetadata, &doing, |state| state.buckets.set_metadata(name, found, metadata, &doing))
+    }
+
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        Ok(format!("memory://{}/{}?lifetime={}", name.bucket, name.object, lifetime.as_secs()))
+    }
+
+    fn hosts(&self) -> &Hosts {
+        &HOSTS
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
