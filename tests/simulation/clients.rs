@@ -10,7 +10,7 @@ use clipfleet_cloud::Message;
 use clipfleet_contract::{batch, names, v1};
 use clipfleet_dispatcher::{Dispatch, Refusal, RetryFilter};
 use clipfleet_domain::{
-    batch::BucketPolicy,
+    access::AccessPolicy,
     ids::{BatchId, ClipId},
 };
 use prost::Message as _;
@@ -23,9 +23,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// The source of every clip.
 pub(crate) const SOURCE: &str = "source.mp4";
 
-/// The buckets of every request.
-pub(crate) fn policy() -> BucketPolicy {
-    BucketPolicy { default_bucket: BUCKET.into(), allowed: vec![BUCKET.into()] }
+/// The places of every request.
+pub(crate) fn policy() -> AccessPolicy {
+    AccessPolicy::of_buckets(BUCKET, &[])
 }
 
 /// One client and its batch.

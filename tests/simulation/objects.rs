@@ -6,8 +6,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName, Objects};
-use std::{ops::Range, sync::Arc, time::Duration};
+use clipfleet_cloud::{Body, CloudError, ErrorKind, Hosts, NewObject, ObjectInfo, ObjectName, Objects};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// See the module.
@@ -67,8 +67,21 @@ impl Objects for SimObjects {
         self.0.send("delete an object", effect).await
     }
 
-    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
-        self.0.call("sign a URL", self.store().download_url(name, lifetime)).await
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError> {
+        self.0.call("change an object's metadata", self.store().set_metadata(name, found, metadata)).await
+    }
+
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.0.call("sign a URL", self.store().signed_url(name, lifetime)).await
+    }
+
+    fn hosts(&self) -> &Hosts {
+        self.store().hosts()
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {

@@ -15,7 +15,7 @@ use crate::{
     queue::SimQueue,
     world::World,
 };
-use clipfleet_cloud::Cloud;
+use clipfleet_cloud::{Cloud, LinkKind};
 use clipfleet_dispatcher::Dispatch;
 use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_scaler::{INITIAL_RATE, Policy};
@@ -195,6 +195,9 @@ impl ProcessSupervisor {
                     scratch: self.world.scratch.clone(),
                     cache_mib: CACHE_MIB,
                     price: SlotPrice::default(),
+                    // Without tokens, which are random.
+                    links: Some(LinkKind::Public),
+                    access: Some(clients::policy()),
                 };
                 let working = clipfleet_worker::make_clips(dependencies, stop);
                 tokio::spawn(async { working.await.map_err(|error| error.to_string()) })

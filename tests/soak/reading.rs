@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_cloud::{
-    Body, Cloud, CloudError, Message, NewObject, ObjectInfo, ObjectName, Objects, SubscriptionSpec, memory,
+    Body, Cloud, CloudError, Hosts, Message, NewObject, ObjectInfo, ObjectName, Objects, SubscriptionSpec, memory,
 };
 use clipfleet_contract::{event, job, names};
 use clipfleet_domain::{
@@ -19,6 +19,7 @@ use clipfleet_domain::{
 use clipfleet_tests::{fixtures::directory, pipeline_process::binary};
 use clipfleet_worker::{Config, GpuMode, SandboxMode};
 use std::{
+    collections::BTreeMap,
     fs::File,
     ops::Range,
     os::unix::fs::FileExt as _,
@@ -87,8 +88,21 @@ impl Objects for CountingObjects {
         self.others.delete(name).await
     }
 
-    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
-        self.others.download_url(name, lifetime).await
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError> {
+        self.others.set_metadata(name, found, metadata).await
+    }
+
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.others.signed_url(name, lifetime).await
+    }
+
+    fn hosts(&self) -> &Hosts {
+        self.others.hosts()
     }
 
     async fn ensure_bucket(&self, bucket: &str) -> Result<(), CloudError> {
@@ -213,6 +227,8 @@ async fn read_by_twenty_clips(path: &Path, what: &str) {
         encoder: "auto".into(),
         scratch: scratch.path().to_owned(),
         cache_mib: 256,
+        links: None,
+        access: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let stop = CancellationToken::new();

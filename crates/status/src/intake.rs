@@ -148,7 +148,7 @@ mod tests {
                           "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
         let request = clipfleet_contract::batch::from_json(request.as_bytes()).unwrap();
         let policy =
-            clipfleet_domain::batch::BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+            clipfleet_domain::access::AccessPolicy::of_buckets("media", &[]);
         let batch = clipfleet_contract::batch::check(&request, &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);

@@ -142,6 +142,7 @@ async fn transcode(
     job: &Job,
     reporter: &Reporter,
 ) -> Result<Made, Failure> {
+    worker.check_access(job)?;
     if let Some(made) = publication.existing().await? {
         return Ok(made);
     }

@@ -42,9 +42,9 @@ pub use media::{Media, MediaResult, Progress};
 pub use program::{GpuMode, Program, SandboxMode};
 
 use axum::Router;
-use clipfleet_cloud::Cloud;
+use clipfleet_cloud::{Cloud, LinkKind};
 use clipfleet_contract::names;
-use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
+use clipfleet_domain::{access::AccessPolicy, cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
     clock::Clock,
     health::{Condition, Readiness},
@@ -78,6 +78,10 @@ pub struct Config {
     pub cache_mib: u64,
     /// The price of a slot.
     pub price: SlotPrice,
+    /// The kind of links to results; `None` chooses by bucket.
+    pub links: Option<LinkKind>,
+    /// What owners may use; `None` if only the dispatcher checks it.
+    pub access: Option<AccessPolicy>,
 }
 
 /// Runs with health endpoints until told to stop. The worker is not ready until the pipeline program has passed its
@@ -96,7 +100,7 @@ async fn start(
     stop: CancellationToken,
     listen: SocketAddr,
 ) -> io::Result<()> {
-    let Config { id, slots, pipeline, gpu, sandbox, encoder, scratch, cache_mib, price } = config;
+    let Config { id, slots, pipeline, gpu, sandbox, encoder, scratch, cache_mib, price, links, access } = config;
     let id = id.map_or_else(new_identity, Ok)?;
     let directory = scratch::Scratch::open(&scratch, id.as_str())?;
     sandbox::hide_memory();
@@ -114,7 +118,8 @@ async fn start(
         move |paused: bool| status.set_paused(paused)
     };
     let (clock, sleep_clock) = (Clock::system(), Arc::new(lease::time_asleep));
-    let dependencies = Dependencies { id, cloud, clock, sleep_clock, media, slots, scratch, cache_mib, price };
+    let dependencies =
+        Dependencies { id, cloud, clock, sleep_clock, media, slots, scratch, cache_mib, price, links, access };
     let stop = stop.child_token();
     let watching_gpu = async {
         gpu.wait_disabled().await;

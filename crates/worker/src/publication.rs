@@ -8,7 +8,7 @@ use clipfleet_domain::{
     cost::Usage,
     failure::{Code, Failure},
     job::Job,
-    lifecycle::{Encoding, Output, Timings},
+    lifecycle::{CoverRef, Encoding, Output, Timings},
     limits::max_output_bytes,
     progress::Phase,
 };
@@ -24,9 +24,6 @@ use tokio::time::Instant;
 
 /// A clip that is visible, and how it was encoded.
 pub(crate) type Made = (Output, Encoding);
-
-/// How long a result's URL is valid: the longest a signed URL may be.
-const URL_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 // Names in the metadata of a result.
 const SETTINGS_HASH: &str = "clipfleet-settings";
@@ -101,8 +98,11 @@ impl<'a> Publication<'a> {
         let cover_bytes = cover.metadata().map_or(0, |cover| cover.len());
         let manifest = with_usage(finished.manifest, &self.usage(bytes_read, 0));
         let sidecar_bytes = manifest.len() as u64 + cover_bytes;
-        let stored = sidecars::store(worker, output, reporter.attempt_id(), manifest, cover).await;
+        // One token for both: they are revoked one by one all the same.
+        let link = worker.links.new_metadata(&output.bucket);
+        let stored = sidecars::store(worker, output, reporter.attempt_id(), manifest, cover, link.clone()).await;
         let mut metadata = stored.map_err(|error| storage_failure(&error))?;
+        metadata.extend(link);
         metadata.extend([
             (SETTINGS_HASH.to_owned(), job.settings_hash.clone()),
             (BATCH.to_owned(), job.batch.id.to_string()),
@@ -131,7 +131,9 @@ impl<'a> Publication<'a> {
             upload_ms: i64::try_from(started.elapsed().as_millis()).unwrap_or(0),
             total_ms: reporter.total_ms(),
         };
-        let described = self.describe(&info, finished.duration_ms).await.map_err(|error| storage_failure(&error))?;
+        let link = |name: &ObjectName| worker.links.permanent(name, &info.metadata).unwrap_or_default();
+        let cover = sidecars::cover_named_in(&info.metadata).map(|name| (link(&name), name));
+        let described = self.describe(&info, link(output), cover, finished.duration_ms);
         let usage = self.usage(bytes_read, info.size + sidecar_bytes);
         Ok((Output { timings, usage, ..described }, encoding))
     }
@@ -155,21 +157,41 @@ impl<'a> Publication<'a> {
             decoder: label(DECODER_NAME).to_owned(),
             gpu_driver: label(DRIVER).to_owned(),
         };
-        let metadata = sidecars::existing(self.worker, found.metadata.clone());
-        let metadata = metadata.await.map_err(|error| storage_failure(&error))?;
+        let existing = sidecars::existing(self.worker, found.metadata.clone()).await;
+        let sidecars::Existing { metadata, cover } = existing.map_err(|error| storage_failure(&error))?;
+        let url = self.link(&self.name, found).await;
+        let cover = match cover {
+            Some((name, info)) => Some((self.link(&name, &info).await, name)),
+            None => None,
+        };
         let found = ObjectInfo { metadata, ..found.clone() };
-        let described = self.describe(&found, duration_ms).await.map_err(|error| storage_failure(&error))?;
+        let described = self.describe(&found, url, cover, duration_ms);
         let reused = label(BATCH) != job.batch.id.as_str();
         Ok((Output { reused, timings, usage: self.usage(0, 0), ..described }, encoding))
     }
 
-    async fn describe(&self, info: &ObjectInfo, duration_ms: i64) -> Result<Output, CloudError> {
-        let url = self.worker.cloud.objects.download_url(&self.name, URL_LIFETIME).await?;
+    /// The link to an object that was found; empty if there is none for now. A clip that is stored has not failed
+    /// because of its link: readers can ask the dispatcher for one.
+    async fn link(&self, name: &ObjectName, found: &ObjectInfo) -> String {
+        let link = self.worker.links.ensure_permanent(name, found).await.unwrap_or_else(|error| {
+            tracing::warn!(object = %name, %error, "no link made for a result");
+            None
+        });
+        link.unwrap_or_default()
+    }
+
+    /// A result with its links, that of the cover with the cover's name.
+    fn describe(
+        &self,
+        info: &ObjectInfo,
+        url: String,
+        cover: Option<(String, ObjectName)>,
+        duration_ms: i64,
+    ) -> Output {
         let manifest = sidecars::manifest_named_in(&info.metadata);
-        let sign = async |name: ObjectName| self.worker.cloud.objects.download_url(&name, URL_LIFETIME).await;
-        let cover = sidecars::cover_named_in(&info.metadata, sign).await?;
+        let cover = cover.map(|(url, name)| CoverRef { uri: name.to_string(), url }).unwrap_or_default();
         let (uri, size_bytes) = (self.job.output.to_string(), i64::try_from(info.size).unwrap_or(i64::MAX));
-        Ok(Output { uri, url, size_bytes, duration_ms, manifest, cover, ..Output::default() })
+        Output { uri, url, size_bytes, duration_ms, manifest, cover, ..Output::default() }
     }
 
     /// What the attempt has used so far.

@@ -2,12 +2,8 @@
 //! metadata names them, so that a visible clip always has the manifest and the cover of the same attempt.
 
 use crate::context::Worker;
-use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectName};
-use clipfleet_domain::{
-    ids::AttemptId,
-    lifecycle::{CoverRef, ManifestRef},
-    source::ObjectUri,
-};
+use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
+use clipfleet_domain::{ids::AttemptId, lifecycle::ManifestRef, source::ObjectUri};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 
@@ -18,27 +14,35 @@ const COVER: &str = "clipfleet-cover";
 const MANIFEST_SUFFIX: &str = "manifest.json";
 const COVER_SUFFIX: &str = "jpg";
 
-/// Stores the sidecars of a clip before it becomes visible. Returns the metadata that names them.
+/// Stores the sidecars of a clip before it becomes visible; the cover with `link`, the metadata of its link. Returns the
+/// metadata that names them.
 pub(crate) async fn store(
     worker: &Worker,
     clip: &ObjectName,
     attempt: &AttemptId,
     manifest: String,
     cover: Arc<File>,
+    link: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, CloudError> {
     let names = [MANIFEST_SUFFIX, COVER_SUFFIX].map(|suffix| sidecar_name(clip, attempt, suffix));
     let sha256 = hex::encode(Sha256::digest(&manifest));
     let [manifest_name, cover_name] = &names;
     tokio::try_join!(
-        create(worker, manifest_name, "application/json", Body::Bytes(manifest.into())),
-        create(worker, cover_name, "image/jpeg", Body::Opened(cover)),
+        create(worker, manifest_name, "application/json", BTreeMap::new(), Body::Bytes(manifest.into())),
+        create(worker, cover_name, "image/jpeg", link, Body::Opened(cover)),
     )?;
     let labels = [(MANIFEST, manifest_name.to_string()), (MANIFEST_SHA256, sha256), (COVER, cover_name.to_string())];
     Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())
 }
 
-async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Body) -> Result<(), CloudError> {
-    let new = NewObject { content_type: content_type.into(), metadata: BTreeMap::new() };
+async fn create(
+    worker: &Worker,
+    name: &ObjectName,
+    content_type: &str,
+    metadata: BTreeMap<String, String>,
+    body: Body,
+) -> Result<(), CloudError> {
+    let new = NewObject { content_type: content_type.into(), metadata };
     match worker.cloud.objects.create(name, new, body).await {
         Ok(_) => Ok(()),
         // An attempt stores each sidecar once, so it is its own: the call was repeated because a response was lost.
@@ -47,18 +51,25 @@ async fn create(worker: &Worker, name: &ObjectName, content_type: &str, body: Bo
     }
 }
 
-/// A clip's metadata without the names of missing sidecars. A cancelled request may have created the clip after its
-/// attempt removed the sidecars, and no document may name an object that does not exist.
-pub(crate) async fn existing(
-    worker: &Worker,
-    mut metadata: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, CloudError> {
+/// What is known of a clip's sidecars.
+pub(crate) struct Existing {
+    /// The clip's metadata without the names of missing sidecars.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// The cover.
+    pub(crate) cover: Option<(ObjectName, ObjectInfo)>,
+}
+
+/// Looks the sidecars of a clip up. A cancelled request may have created the clip after its attempt removed the
+/// sidecars, and no document may name an object that does not exist.
+pub(crate) async fn existing(worker: &Worker, mut metadata: BTreeMap<String, String>) -> Result<Existing, CloudError> {
+    let mut cover = None;
     for label in [MANIFEST, COVER] {
-        let Some(uri) = metadata.get(label).and_then(|uri| ObjectUri::parse(uri).ok()) else { continue };
-        match worker.cloud.objects.stat(&ObjectName::new(uri.bucket(), uri.object()), None).await {
+        let Some(name) = object_named_in(&metadata, label) else { continue };
+        match worker.cloud.objects.stat(&name, None).await {
+            Ok(found) if label == COVER => cover = Some((name, found)),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                tracing::warn!(%uri, "missing sidecar of a clip");
+                tracing::warn!(%name, "missing sidecar of a clip");
                 metadata.remove(label);
                 if label == MANIFEST {
                     metadata.remove(MANIFEST_SHA256);
@@ -67,7 +78,12 @@ pub(crate) async fn existing(
             Err(error) => return Err(error),
         }
     }
-    Ok(metadata)
+    Ok(Existing { metadata, cover })
+}
+
+fn object_named_in(metadata: &BTreeMap<String, String>, label: &str) -> Option<ObjectName> {
+    let uri = ObjectUri::parse(metadata.get(label)?).ok()?;
+    Some(ObjectName::new(uri.bucket(), uri.object()))
 }
 
 /// The manifest that a clip's metadata names; empty for clips made before manifests existed.
@@ -76,16 +92,9 @@ pub(crate) fn manifest_named_in(metadata: &BTreeMap<String, String>) -> Manifest
     ManifestRef { uri: label(MANIFEST), sha256: label(MANIFEST_SHA256) }
 }
 
-/// The cover that a clip's metadata names, with a URL made by `sign`; empty for clips made before covers existed.
-pub(crate) async fn cover_named_in(
-    metadata: &BTreeMap<String, String>,
-    sign: impl AsyncFnOnce(ObjectName) -> Result<String, CloudError>,
-) -> Result<CoverRef, CloudError> {
-    let Some(uri) = metadata.get(COVER).and_then(|uri| ObjectUri::parse(uri).ok()) else {
-        return Ok(CoverRef::default());
-    };
-    let url = sign(ObjectName::new(uri.bucket(), uri.object())).await?;
-    Ok(CoverRef { uri: uri.to_string(), url })
+/// The cover that a clip's metadata names; `None` for clips made before covers existed.
+pub(crate) fn cover_named_in(metadata: &BTreeMap<String, String>) -> Option<ObjectName> {
+    object_named_in(metadata, COVER)
 }
 
 /// Removes an attempt's sidecars, unless the `visible` clip (if there is one) names them: this attempt may have created
@@ -116,23 +125,19 @@ fn sidecar_name(clip: &ObjectName, attempt: &AttemptId, suffix: &str) -> ObjectN
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clipfleet_cloud::memory;
 
-    #[tokio::test]
-    async fn sidecars_are_stored_next_to_their_clip_and_found_in_its_metadata() {
+    #[test]
+    fn sidecars_are_stored_next_to_their_clip_and_found_in_its_metadata() {
         let attempt = AttemptId::parse("a1").unwrap();
         let clip = ObjectName::new("media", "clips/u/c1-0123.mp4");
         let name = sidecar_name(&clip, &attempt, MANIFEST_SUFFIX);
         assert_eq!(name.to_string(), "gs://media/clips/u/c1-0123.a1.manifest.json");
         assert_eq!(manifest_named_in(&BTreeMap::new()), ManifestRef::default());
-        let objects = memory::cloud().objects;
-        let sign = async |name: ObjectName| objects.download_url(&name, std::time::Duration::from_secs(1)).await;
-        assert_eq!(cover_named_in(&BTreeMap::new(), sign).await.unwrap(), CoverRef::default());
+        assert_eq!(cover_named_in(&BTreeMap::new()), None);
         let cover = sidecar_name(&clip, &attempt, COVER_SUFFIX).to_string();
         let metadata = [(MANIFEST, "gs://b/m"), (MANIFEST_SHA256, "ab"), (COVER, &cover)];
         let metadata = metadata.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
         assert_eq!(manifest_named_in(&metadata), ManifestRef { uri: "gs://b/m".into(), sha256: "ab".into() });
-        let named = cover_named_in(&metadata, async |name: ObjectName| Ok(format!("https://{}", name.object))).await;
-        assert_eq!(named.unwrap().url, "https://clips/u/c1-0123.a1.jpg");
+        assert_eq!(cover_named_in(&metadata).unwrap().object, "clips/u/c1-0123.a1.jpg");
     }
 }

@@ -5,8 +5,8 @@ use crate::{Dependencies, Media, MediaResult, Progress, SourceReader, make_clips
 use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_cloud::{
-    Body, Cloud, CloudError, Document, Fields, Message, NewObject, ObjectInfo, ObjectName, Objects, Precondition,
-    SubscriptionSpec, Value, Write,
+    Body, Cloud, CloudError, DOWNLOAD_TOKENS, Document, Fields, Hosts, LinkKind, Message, NewObject, ObjectInfo,
+    ObjectName, Objects, Precondition, SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Link, Memory},
 };
 use clipfleet_contract::{
@@ -16,7 +16,7 @@ use clipfleet_contract::{
     v1::{ClipJob, TranscodeFinished},
 };
 use clipfleet_domain::{
-    batch::BucketPolicy,
+    access::AccessPolicy,
     cost::{Instance, Prices, SlotPrice},
     failure::{Code, Failure},
     ids::WorkerId,
@@ -28,6 +28,7 @@ use clipfleet_domain::{
 use clipfleet_service::{clock::Clock, health::Readiness};
 use prost::Message as _;
 use std::{
+    collections::BTreeMap,
     io,
     ops::Range,
     path::Path,
@@ -99,8 +100,21 @@ impl Objects for DamagedReads {
         self.objects.delete(name).await
     }
 
-    async fn download_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
-        self.objects.download_url(name, lifetime).await
+    async fn set_metadata(
+        &self,
+        name: &ObjectName,
+        found: &ObjectInfo,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<ObjectInfo, CloudError> {
+        self.objects.set_metadata(name, found, metadata).await
+    }
+
+    async fn signed_url(&self, name: &ObjectName, lifetime: Duration) -> Result<String, CloudError> {
+        self.objects.signed_url(name, lifetime).await
+    }
+
+    fn hosts(&self) -> &Hosts {
+        self.objects.hosts()
     }
 }
 
@@ -165,6 +179,9 @@ struct Stage {
     workers: AtomicU32,
     /// Reads of sources that are still to be damaged.
     damaged: Arc<AtomicU32>,
+    /// Of the next workers.
+    links: Option<LinkKind>,
+    access: Option<AccessPolicy>,
     _status: JoinHandle<()>,
 }
 
@@ -208,13 +225,14 @@ impl Stage {
         let media = Arc::new(FakeMedia { script, made: AtomicU32::new(0) });
         let scratch = tempfile::tempdir().unwrap();
         let (workers, damaged) = (AtomicU32::new(0), Arc::default());
-        Self { memory, cloud, clock, media, scratch, workers, damaged, _status }
+        let (links, access) = (Some(LinkKind::Firebase), None);
+        Self { memory, cloud, clock, media, scratch, workers, damaged, links, access, _status }
     }
 
     fn job(&self) -> Job {
         let request = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
                           "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
-        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let policy = AccessPolicy::of_buckets("media", &[]);
         let batch = batch::check(&batch::from_json(request.as_bytes()).unwrap(), &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 0, self.clock.now_ms())
@@ -239,8 +257,20 @@ impl Stage {
         let id = WorkerId::parse(&format!("w-{number:03}")).unwrap();
         let (clock, sleep_clock) = (self.clock, Arc::new(|| Duration::ZERO));
         let price = SlotPrice::of(&Instance::default(), &Prices::default(), 2);
-        let dependencies =
-            Dependencies { id, cloud, clock, sleep_clock, media, slots: 2, scratch, cache_mib: 16, price };
+        let (links, access) = (self.links, self.access.clone());
+        let dependencies = Dependencies {
+            id,
+            cloud,
+            clock,
+            sleep_clock,
+            media,
+            slots: 2,
+            scratch,
+            cache_mib: 16,
+            price,
+            links,
+            access,
+        };
         let stop = CancellationToken::new();
         (link, stop.clone(), tokio::spawn(make_clips(dependencies, stop)))
     }

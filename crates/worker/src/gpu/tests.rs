@@ -8,7 +8,7 @@ use clipfleet_contract::{
     v1::{FromPipeline, ToPipeline, from_pipeline, to_pipeline},
 };
 use clipfleet_domain::{
-    batch::BucketPolicy,
+    access::AccessPolicy,
     cost::SlotPrice,
     job::{EventKind, Job, PinnedSource},
     lifecycle::{ClipEventKind, Encoding},
@@ -199,7 +199,7 @@ impl Stage {
             r#"{{"batchId":"b-{clip}","ownerUid":"u1","projectId":"p1","source":{{"uri":"gs://media/a.mp4"}},
                 "clips":[{{"clipId":"{clip}","startMs":0,"endMs":1000}}]}}"#
         );
-        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let policy = AccessPolicy::of_buckets("media", &[]);
         let batch = batch::check(&batch::from_json(request.as_bytes()).unwrap(), &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 0, 0);
