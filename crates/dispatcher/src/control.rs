@@ -3,7 +3,7 @@
 use crate::{
     dispatch::{Dispatch, MAX_PUBLISHES_IN_FLIGHT},
     record::{self, Stored, recorded},
-    refusal::{Refusal, no_such_batch, record_refused},
+    refusal::{Refusal, no_such_batch, no_such_clip, record_refused},
 };
 use clipfleet_cloud::CloudError;
 use clipfleet_contract::{documents::clip::ClipStatus, names};
@@ -128,8 +128,7 @@ impl Dispatch {
             .filter(|known| clip.is_none_or(|one| one == known))
             .collect();
         if let (Some(clip), true) = (clip, ids.is_empty()) {
-            let message = format!("batch {:?} has no clip {:?}", id.as_str(), clip.as_str());
-            return Err(Refusal::NotFound(Failure::new(Code::ClipNotFound, message)));
+            return Err(no_such_clip(id, clip));
         }
         let paths: Vec<String> = ids.iter().map(|clip| names::clip_document(id, clip)).collect();
         let documents = self.cloud.documents.get(&paths).await?;

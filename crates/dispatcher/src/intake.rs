@@ -67,10 +67,14 @@ pub(crate) async fn handle(dispatch: Arc<Dispatch>, delivery: Delivery) {
             }
             match dispatch.accept(&request).await {
                 Ok(_) => Ok(()),
-                Err(Refusal::Conflict(failure) | Refusal::Invalid(failure) | Refusal::NotFound(failure)) => {
-                    refuse(&dispatch, &request, &delivery.message_id, failure).await
-                }
                 Err(Refusal::Unavailable(error)) => Err(error),
+                Err(
+                    Refusal::Conflict(failure)
+                    | Refusal::Invalid(failure)
+                    | Refusal::NotFound(failure)
+                    | Refusal::Unauthenticated(failure)
+                    | Refusal::Forbidden(failure),
+                ) => refuse(&dispatch, &request, &delivery.message_id, failure).await,
             }
         }
         Err(failure) => {

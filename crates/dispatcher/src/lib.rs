@@ -13,12 +13,14 @@
 
 mod accept;
 mod archive;
+mod authentication;
 mod control;
 mod dead_letters;
 mod dispatch;
 mod fleet;
 mod http;
 mod intake;
+mod links;
 mod list;
 mod metrics;
 mod reconcile;
@@ -30,16 +32,16 @@ mod tests;
 mod view;
 mod work;
 
+pub use authentication::{Authentication, Callers};
 pub use control::RetryFilter;
 pub use dispatch::Dispatch;
-pub use http::routes;
+pub use http::{Api, Surface, routes};
 pub use metrics::METRICS;
 pub use refusal::Refusal;
 
 use axum::Router;
-use clipfleet_cloud::{Cloud, CloudError, until_answered};
-use clipfleet_domain::batch::BucketPolicy;
-use clipfleet_service::{clock::Clock, health, role};
+use clipfleet_cloud::{CloudError, until_answered};
+use clipfleet_service::{health, role};
 use std::{io, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -47,14 +49,14 @@ use tokio_util::sync::CancellationToken;
 /// Runs until told to stop. `listener` is already bound, so that the caller knows the address before the first request.
 /// `extra_routes` are the caller's own, such as a web page.
 pub async fn run(
-    buckets: BucketPolicy,
+    dispatch: Dispatch,
+    api: Api,
     listener: TcpListener,
     extra_routes: Router,
-    cloud: Cloud,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let dispatch = Arc::new(Dispatch::new(cloud, buckets, Clock::system()));
-    let router = http::routes(Arc::clone(&dispatch)).merge(extra_routes);
+    let dispatch = Arc::new(dispatch);
+    let router = http::routes(Arc::clone(&dispatch), api).merge(extra_routes);
     tracing::info!(listen = %listener.local_addr()?, "dispatcher listens");
     let background = |readiness| run_background(dispatch, readiness, stop.clone());
     role::run(metrics::METRICS, listener, router, stop.clone(), background).await

@@ -3,7 +3,7 @@
 use clipfleet_cloud::{CloudError, ErrorKind};
 use clipfleet_domain::{
     failure::{Code, Failure},
-    ids::BatchId,
+    ids::{BatchId, ClipId},
 };
 
 /// Why a request is refused.
@@ -15,6 +15,10 @@ pub enum Refusal {
     Conflict(Failure),
     /// The batch or clip does not exist.
     NotFound(Failure),
+    /// The caller is unknown.
+    Unauthenticated(Failure),
+    /// The caller has no right to this.
+    Forbidden(Failure),
     /// A dependency is unavailable; the same request may succeed later.
     Unavailable(CloudError),
 }
@@ -42,4 +46,10 @@ pub(crate) fn record_refused(error: CloudError) -> Refusal {
 pub(crate) fn no_such_batch(batch: &BatchId) -> Refusal {
     let message = format!("batch {:?} does not exist", batch.as_str());
     Refusal::NotFound(Failure::new(Code::BatchNotFound, message))
+}
+
+/// A refusal for a clip that its batch does not have.
+pub(crate) fn no_such_clip(batch: &BatchId, clip: &ClipId) -> Refusal {
+    let message = format!("batch {:?} has no clip {:?}", batch.as_str(), clip.as_str());
+    Refusal::NotFound(Failure::new(Code::ClipNotFound, message))
 }

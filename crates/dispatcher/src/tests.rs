@@ -13,7 +13,7 @@ use clipfleet_cloud::{
 };
 use clipfleet_contract::{batch, event, job, list::PageRequest, names, v1};
 use clipfleet_domain::{
-    batch::BucketPolicy,
+    access::AccessPolicy,
     failure::Code,
     ids::{BatchId, ClipId},
     job::{Event, EventKind},
@@ -53,7 +53,7 @@ impl Stage {
         cloud.objects.ensure_bucket("media").await.unwrap();
         let source = ObjectName::new("media", "a.mp4");
         cloud.objects.create(&source, NewObject::default(), Body::Bytes("video".into())).await.unwrap();
-        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let policy = AccessPolicy::of_buckets("media", &[]);
         let dispatch = Arc::new(Dispatch::new(cloud.clone(), policy, Clock::starting_at(1_000_000)));
         Self { memory, cloud, dispatch, work: WorkCache::default() }
     }

@@ -38,7 +38,7 @@ mod tests {
     use clipfleet_cloud::{
         Amendment, Cloud, CloudError, Document, Documents, Fields, Precondition, Search, Value, Version, Write, memory,
     };
-    use clipfleet_domain::batch::BucketPolicy;
+    use clipfleet_domain::access::AccessPolicy;
     use clipfleet_service::clock::Clock;
     use serde_json::json;
     use std::{sync::Arc, time::Duration};
@@ -81,7 +81,7 @@ mod tests {
         };
         write("processing").await;
         let slow = Cloud { documents: Arc::new(Slow(cloud.documents.clone())), ..cloud.clone() };
-        let policy = BucketPolicy { default_bucket: "media".into(), allowed: vec!["media".into()] };
+        let policy = AccessPolicy::of_buckets("media", &[]);
         let dispatch = Dispatch::new(slow, policy, Clock::starting_at(0));
         let id = BatchId::parse("b1").unwrap();
         let (shown, ()) = tokio::join!(dispatch.show(&id), async {
