@@ -77,6 +77,19 @@ impl<'a> Reader<'a> {
         parsed.map_err(|reason| self.problems.push(format!("{} (--{}) {reason}", setting.env, setting.flag))).ok()
     }
 
+    /// The same for a secret, which is not printed.
+    pub fn take_secret<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let parsed = self.take(setting, parse);
+        if let Some((_, value)) = self.effective.last_mut().filter(|(_, value)| !value.is_empty()) {
+            "***".clone_into(value);
+        }
+        parsed
+    }
+
     /// The effective value of every setting read so far, as `NAME=value`, in the order of reading.
     pub fn effective(&self) -> Vec<String> {
         self.effective.iter().map(|(name, value)| format!("{name}={value}")).collect()

@@ -62,7 +62,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
         findings.extend(media::check(gpu).await);
         findings.extend(host::check(&data));
     }
-    findings.extend(services::endpoints(&settings, &buckets.default_bucket, is_deployment).await);
+    findings.extend(services::endpoints(&settings, &buckets.default, is_deployment).await);
     // An emulator has no quotas.
     if is_deployment && (quotas_host.is_some() || services::uses_google(&settings.endpoints)) {
         let PoolSize { pool, run_host, max } = size;

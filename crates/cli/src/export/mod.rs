@@ -137,6 +137,8 @@ async fn on_own_fleet(args: &ExportArgs, mut export: Export, stop: &Cancellation
         times: (0.0, 0.0),
         status: clipfleet_status::Config::default(),
         telemetry: Vec::new(),
+        links: (None, "auto".to_owned()),
+        token: None,
         verbose: args.verbose,
     };
     let earlier = Unfinished::load(&export.data).filter(|_| !args.resume);

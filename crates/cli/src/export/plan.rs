@@ -19,7 +19,8 @@ use clipfleet_contract::{
     v1::{Audio, ExportBatch, NormalizeLoudness, Output, Reframe, Source},
 };
 use clipfleet_domain::{
-    batch::{Batch, BucketPolicy, PlannedClip},
+    access::AccessPolicy,
+    batch::{Batch, PlannedClip},
     rendition::Rendition,
 };
 use std::{
@@ -202,13 +203,13 @@ fn override_with<T: Clone>(field: &mut T, argument: Option<&T>) {
 
 /// Checks the request as a server does. Which buckets a server allows, only the server knows.
 fn check(request: &ExportBatch, is_local: bool) -> Result<Batch, Failed> {
-    let mut allowed = vec![names::LOCAL_BUCKET.to_owned()];
+    let mut others = Vec::new();
     if !is_local {
         let uris = [request.source.as_ref().map(|source| &source.uri), request.output.as_ref().map(|out| &out.prefix)];
         let buckets = uris.into_iter().flatten().filter_map(|uri| uri.strip_prefix("gs://")?.split('/').next());
-        allowed.extend(buckets.map(ToOwned::to_owned));
+        others.extend(buckets.map(ToOwned::to_owned));
     }
-    let policy = BucketPolicy { default_bucket: names::LOCAL_BUCKET.to_owned(), allowed };
+    let policy = AccessPolicy::of_buckets(names::LOCAL_BUCKET, &others);
     batch::check(request, &policy, &request.batch_id).map_err(|failure| {
         if let [bad] = failure.details.as_slice()
             && bad.field == "source.uri"

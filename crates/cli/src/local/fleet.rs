@@ -10,18 +10,22 @@ use crate::{
         workers::{WorkerSpec, WorkerSupervisor},
     },
     roles::{
-        self, cloud,
+        self,
+        access::{OUTPUT_LINKS, OUTPUTS, SOURCES},
+        cloud,
         console::{self, ConsoleSpec},
         scaling::{self, LocalPool},
         serve::ControlPlane,
+        token::SharedToken,
     },
 };
-use clipfleet_cloud::{Cloud, google::Endpoints};
+use clipfleet_cloud::{Cloud, LinkKind, google::Endpoints};
 use clipfleet_contract::names;
-use clipfleet_domain::batch::BucketPolicy;
+use clipfleet_dispatcher::{Api, Dispatch};
+use clipfleet_domain::access::AccessPolicy;
 use clipfleet_emulator::{Config as EmulatorConfig, Emulator, StartError};
 use clipfleet_scaler::Backend;
-use clipfleet_service::health;
+use clipfleet_service::{clock::Clock, health};
 use std::{
     collections::BTreeSet,
     io,
@@ -49,6 +53,10 @@ pub(crate) struct FleetSpec {
     pub(crate) status: clipfleet_status::Config,
     /// Environment variables of workers for the destination of traces.
     pub(crate) telemetry: Vec<(&'static str, String)>,
+    /// The kind of links to results, and its name.
+    pub(crate) links: (Option<LinkKind>, String),
+    /// What every request must contain, if anything.
+    pub(crate) token: Option<SharedToken>,
     /// Whether workers log to the standard error of this process instead of files in the data directory.
     pub(crate) verbose: bool,
 }
@@ -84,15 +92,21 @@ impl Fleet {
         let bucket = names::LOCAL_BUCKET.to_owned();
         let console = ConsoleSpec {
             storage: endpoints.storage.clone(),
+            same_origin: spec.token.is_some(),
             bucket: bucket.clone(),
             workers: Some((spec.workers.1, spec.slots)),
         };
-        let page = console::routes(&console);
-        let buckets = BucketPolicy { default_bucket: bucket.clone(), allowed: vec![bucket] };
+        let mut page = console::routes(&console);
+        if spec.token.is_some() {
+            page = page.merge(emulator.storage_routes());
+        }
+        let (links, links_name) = spec.links;
+        let access = AccessPolicy::of_buckets(&bucket, &[]);
+        let dispatch = Dispatch::new(cloud.clone(), access, Clock::system()).with_links(links);
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,
-            telemetry: spec.telemetry,
+            environment: spec.telemetry.into_iter().chain(of_this_fleet(links_name)).collect(),
             scratch: spec.data.join("scratch"),
             logs: (!spec.verbose).then(|| data::logs(&spec.data)),
         };
@@ -101,7 +115,8 @@ impl Fleet {
             let pool: Arc<dyn Backend> = Arc::new(LocalPool(Arc::clone(&workers)));
             (scaling::local_config(spec.slots, spec.workers, spec.times), pool)
         });
-        let control_plane = ControlPlane { buckets, page, status: spec.status, scaler };
+        let control_plane =
+            ControlPlane { dispatch, api: Api::default(), page, token: spec.token, status: spec.status, scaler };
         let roles = tokio::spawn(control_plane.run(listener, cloud.clone(), stop.clone()));
         let min_workers = spec.workers.0;
         Ok(Self { cloud, endpoints, api, emulator, stop, roles, workers, min_workers, failures })
@@ -140,6 +155,12 @@ impl Fleet {
         drop(self.cloud);
         self.emulator.stop().await;
     }
+}
+
+/// Environment variables of workers, which must not inherit those of another deployment.
+fn of_this_fleet(links: String) -> [(&'static str, String); 4] {
+    let database = (cloud::DATABASE.env, cloud::DATABASE.default.to_owned());
+    [(OUTPUT_LINKS.env, links), (SOURCES.env, String::new()), (OUTPUTS.env, String::new()), database]
 }
 
 /// Starts the emulator on a data directory.

@@ -13,10 +13,12 @@ use crate::{
     output::{self, style, text},
     roles::{
         self, LEGACY_MIRROR,
+        access::{self, OUTPUT_LINKS},
         cloud::{self, TELEMETRY, Telemetry},
         print_config, print_config_arg,
         scaling::{self, LOCAL},
         settings::{self, SLOTS},
+        token::{SharedToken, TOKEN_VARIABLE},
     },
 };
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -39,6 +41,13 @@ pub(crate) const EMULATOR: Setting = Setting {
     default: "127.0.0.1:8085",
     help: "Address of the emulator of Pub/Sub, Firestore and Storage",
 };
+const TOKEN: Setting = Setting {
+    flag: "token",
+    env: TOKEN_VARIABLE,
+    value: "TOKEN",
+    default: "",
+    help: "Token that every request must contain, for a fleet that several people use",
+};
 const WORKERS: Setting = Setting {
     flag: "workers",
     env: "CLIPFLEET_WORKERS",
@@ -54,10 +63,12 @@ pub(crate) fn command() -> Command {
         .arg(flag("open", "Open the web page in your browser"))
         .arg(flag("verbose", "Show the logs here instead of writing them to the data directory").short('v'))
         .arg(print_config_arg());
-    let command = declare(command, &[&[DATA, LISTEN, WORKERS, SLOTS]]);
-    declare_advanced(command, &[&[EMULATOR, LEGACY_MIRROR], LOCAL, TELEMETRY]).after_help(
+    let command = declare(command, &[&[DATA, LISTEN, TOKEN, WORKERS, SLOTS]]);
+    let command = command.mut_arg(TOKEN.flag, |token| token.hide_env_values(true));
+    declare_advanced(command, &[&[EMULATOR, LEGACY_MIRROR, OUTPUT_LINKS], LOCAL, TELEMETRY]).after_help(
         "Examples:\n  clipfleet up --open                  start, and open the web page\n  \
          clipfleet up --workers 0..4          start workers when there is work\n  \
+         clipfleet up --listen 0.0.0.0:8080 --token \"$(openssl rand -hex 16)\"   for a team\n  \
          eval \"$(clipfleet env)\"              let Google's clients use this fleet",
     )
 }
@@ -71,6 +82,9 @@ fn read(matches: &ArgMatches) -> Result<Option<(FleetSpec, Telemetry)>, Failed> 
     let slots = settings::slots(&mut reader);
     let times = scaling::local_times(&mut reader);
     let status = roles::status_config(&mut reader);
+    let links = access::links(&mut reader);
+    let links_name = matches.get_one::<String>(OUTPUT_LINKS.flag).cloned().unwrap_or_default();
+    let token = reader.take_secret(&TOKEN, SharedToken::parse);
     let telemetry = cloud::telemetry(&mut reader);
     let built = (|| {
         let telemetry = telemetry?;
@@ -83,6 +97,8 @@ fn read(matches: &ArgMatches) -> Result<Option<(FleetSpec, Telemetry)>, Failed> 
             times: times?,
             status: status?,
             telemetry: telemetry.environment(),
+            links: (links?, links_name),
+            token: token?,
             verbose: matches.get_flag("verbose"),
         };
         Some((spec, telemetry))
@@ -150,8 +166,15 @@ fn banner(spec: &FleetSpec, page: &str, took: Duration) -> String {
         true => "clipfleet env".to_owned(),
         false => format!("clipfleet env --data {}", spec.data.display()),
     };
+    let warning = match (&spec.token, spec.listen.ip().is_loopback()) {
+        (None, false) => format!(
+            "Everyone who reaches {} can use this fleet and see its videos; set --token to prevent that.\n",
+            spec.listen
+        ),
+        _ => String::new(),
+    };
     format!(
-        "Ready in {:.1} s: {workers}, {} each\n  \
+        "{warning}Ready in {:.1} s: {workers}, {} each\n  \
          Open  {bold}{page}{bold:#}\n  \
          API   {page}/v1\n  \
          Data  {}{logs}\n\

@@ -7,6 +7,7 @@ use crate::{
     roles::{
         cloud,
         settings::{DIE_WITH_PARENT, WORKER_ID},
+        token::TOKEN_VARIABLE,
     },
 };
 use clipfleet_cloud::google::Endpoints;
@@ -35,8 +36,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct WorkerSpec {
     pub(crate) endpoints: Endpoints,
     pub(crate) slots: usize,
-    /// Environment variables for the destination of traces.
-    pub(crate) telemetry: Vec<(&'static str, String)>,
+    /// More environment variables: the destination of traces, the kind of links.
+    pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) scratch: PathBuf,
     /// Directory for one log file per worker. `None` lets them log to the standard error of this process.
     pub(crate) logs: Option<PathBuf>,
@@ -148,7 +149,9 @@ fn spawn(number: usize, id: &WorkerId, spec: &WorkerSpec) -> std::io::Result<Chi
         .arg(format!("--{DIE_WITH_PARENT}={}", std::process::id()))
         .arg(format!("--{WORKER_ID}={id}"))
         .envs(cloud::environment(&spec.endpoints))
-        .envs(spec.telemetry.iter().cloned());
+        .envs(spec.environment.iter().cloned());
+    // No business of a worker.
+    command.env_remove(TOKEN_VARIABLE);
     command
         .arg("--slots")
         .arg(spec.slots.to_string())

@@ -2,7 +2,6 @@
 
 use crate::exit::Failed;
 use clipfleet_cloud::{Cloud, google, google::Endpoints};
-use clipfleet_domain::batch::BucketPolicy;
 use clipfleet_service::{
     settings::{Reader, Setting, list, optional, required},
     telemetry::{LogFormat, log_format, start_logging, start_logging_to},
@@ -33,6 +32,14 @@ const FIRESTORE: Setting = Setting {
     value: "HOST:PORT",
     default: "",
     help: "host:port of a Firestore server to use instead of Google's",
+};
+/// The Firestore database.
+pub(crate) const DATABASE: Setting = Setting {
+    flag: "database",
+    env: "CLIPFLEET_DATABASE",
+    value: "DATABASE",
+    default: "(default)",
+    help: "Firestore database, by id",
 };
 const STORAGE: Setting = Setting {
     flag: "storage-emulator-host",
@@ -94,7 +101,7 @@ const TRACE_SHARE: Setting = Setting {
 };
 
 /// Settings of every role, beside [`TELEMETRY`].
-pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, STORAGE, LISTEN, PORT];
+pub(crate) const ROLE: &[Setting] = &[PROJECT, PUBSUB, FIRESTORE, DATABASE, STORAGE, LISTEN, PORT];
 /// Settings of every process that listens, beside [`TELEMETRY`].
 pub(crate) const LISTENER: &[Setting] = &[LISTEN, PORT];
 /// Settings of logs and traces.
@@ -154,11 +161,31 @@ pub(crate) fn role(reader: &mut Reader<'_>) -> Option<RoleSettings> {
     let project = reader.take(&PROJECT, required);
     let pubsub = reader.take(&PUBSUB, optional);
     let firestore = reader.take(&FIRESTORE, optional);
+    let database = reader.take(&DATABASE, database);
     let storage = reader.take(&STORAGE, optional);
     let process = process(reader);
     let (project, pubsub, firestore, storage) = (project?, pubsub?, firestore?, storage?);
+    let endpoints = Endpoints { project, pubsub, firestore, database: database?, storage };
     let ProcessSettings { listen, telemetry } = process?;
-    Some(RoleSettings { endpoints: Endpoints { project, pubsub, firestore, storage }, listen, telemetry })
+    Some(RoleSettings { endpoints, listen, telemetry })
+}
+
+/// Parses the id of a database; `None` is the default one.
+fn database(text: &str) -> Result<Option<String>, String> {
+    if text == DATABASE.default {
+        return Ok(None);
+    }
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let valid = (4..=63).contains(&text.len())
+        && text.chars().all(letters)
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-');
+    if valid {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(format!(
+        "must be (default), or 4 to 63 lower-case letters, digits and hyphens, first a letter, last no hyphen, got {text:?}"
+    ))
 }
 
 /// The values of [`LISTENER`] and [`TELEMETRY`].
@@ -185,13 +212,17 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("must be a port number, got {text:?}"))
 }
 
+/// The values of [`BUCKETS`].
+pub(crate) struct Buckets {
+    pub(crate) default: String,
+    pub(crate) others: Vec<String>,
+}
+
 /// Reads [`BUCKETS`].
-pub(crate) fn buckets(reader: &mut Reader<'_>) -> Option<BucketPolicy> {
-    let default_bucket = reader.take(&DEFAULT_BUCKET, required);
-    let allowed = reader.take(&ALLOWED_BUCKETS, list);
-    let (default_bucket, mut allowed) = (default_bucket?, allowed?);
-    allowed.insert(0, default_bucket.clone());
-    Some(BucketPolicy { default_bucket, allowed })
+pub(crate) fn buckets(reader: &mut Reader<'_>) -> Option<Buckets> {
+    let default = reader.take(&DEFAULT_BUCKET, required);
+    let others = reader.take(&ALLOWED_BUCKETS, list);
+    Some(Buckets { default: default?, others: others? })
 }
 
 /// The endpoints of an emulator on this machine.
@@ -204,7 +235,13 @@ pub(crate) fn local_endpoints(emulator: SocketAddr) -> Endpoints {
 /// The endpoints of an emulator that answers for all services.
 pub(crate) fn all_at(host: String, project: &str) -> Endpoints {
     let host = Some(host);
-    Endpoints { project: project.to_owned(), pubsub: host.clone(), firestore: host.clone(), storage: host }
+    Endpoints {
+        project: project.to_owned(),
+        pubsub: host.clone(),
+        firestore: host.clone(),
+        database: None,
+        storage: host,
+    }
 }
 
 /// Environment variables that make another Clipfleet process use the same endpoints.
@@ -212,7 +249,8 @@ pub(crate) fn environment(endpoints: &Endpoints) -> Vec<(&'static str, String)> 
     let hosts =
         [(PUBSUB.env, &endpoints.pubsub), (FIRESTORE.env, &endpoints.firestore), (STORAGE.env, &endpoints.storage)];
     let hosts = hosts.into_iter().filter_map(|(name, host)| host.clone().map(|host| (name, host)));
-    hosts.chain([(PROJECT.env, endpoints.project.clone())]).collect()
+    let database = endpoints.database.clone().map(|database| (DATABASE.env, database));
+    hosts.chain([(PROJECT.env, endpoints.project.clone())]).chain(database).collect()
 }
 
 pub(crate) async fn connect(endpoints: &Endpoints) -> Result<Cloud, Failed> {

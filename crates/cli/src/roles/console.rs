@@ -13,8 +13,9 @@ use clipfleet_console::{FILES, File, INDEX, SETTINGS, content_security_policy};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
 
-/// The origin of results in Google Cloud.
+/// The origins of links to results in Google Cloud.
 const GOOGLE: &str = "https://storage.googleapis.com";
+const FIREBASE: &str = "https://firebasestorage.googleapis.com";
 
 /// The settings of the console.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct ConsoleSpec {
     /// host:port of a Storage server on this machine, which accepts uploads from browsers. Google's server requires
     /// credentials, which the console does not have, so that users give the URI of a source instead.
     pub(crate) storage: Option<String>,
+    /// Whether that storage is served at the console's own origin, too, for browsers on other machines.
+    pub(crate) same_origin: bool,
     /// The bucket for uploads.
     pub(crate) bucket: String,
     /// The maximum number of workers and the slots of each, if known.
@@ -46,9 +49,18 @@ pub(crate) fn routes(spec: &ConsoleSpec) -> Router {
     // Google's clients accept the variable with and without a scheme.
     let url = |host: &String| if host.contains("://") { host.clone() } else { format!("http://{host}") };
     let storage = spec.storage.as_ref().map(url);
-    let policy = content_security_policy(&[storage.as_deref().unwrap_or(GOOGLE)]);
+    let origins = [storage.as_deref().unwrap_or(GOOGLE), FIREBASE];
+    let policy = content_security_policy(match (spec.same_origin, &storage) {
+        (true, _) => &[],
+        (false, Some(_)) => &origins[..1],
+        (false, None) => &origins,
+    });
+    // Links in documents name the storage's own origin, which the page replaces by its own.
     let settings = json!({
-        "storage": storage.map(|url| json!({"url": url, "bucket": spec.bucket})),
+        "storage": storage.map(|origin| match spec.same_origin {
+            true => json!({"url": "", "origin": origin, "bucket": spec.bucket}),
+            false => json!({"url": origin, "bucket": spec.bucket}),
+        }),
         "fleet": spec.workers.map(|(workers, slots)| json!({"workers": workers, "slots": slots})),
         "version": env!("CARGO_PKG_VERSION"),
     });

@@ -1,16 +1,19 @@
 //! The roles of a deployed fleet: one process each, or `serve` for all but the workers.
 
+pub(crate) mod access;
 pub(crate) mod cloud;
 pub(crate) mod console;
 pub(crate) mod price;
 pub(crate) mod scaling;
 pub(crate) mod serve;
 pub(crate) mod settings;
+pub(crate) mod token;
 
 use crate::{
     exit::Failed,
     interrupt, output,
     roles::{
+        access::{ACCESS, API, ApiSettings},
         cloud::{BUCKETS, ROLE, RoleSettings, TELEMETRY},
         console::ConsoleSpec,
         price::COST,
@@ -21,8 +24,10 @@ use crate::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, arg};
 use clipfleet_cloud::{Cloud, google::Endpoints};
-use clipfleet_domain::{batch::BucketPolicy, cost::SlotPrice, ids::WorkerId};
+use clipfleet_dispatcher::Dispatch;
+use clipfleet_domain::{cost::SlotPrice, ids::WorkerId};
 use clipfleet_service::{
+    clock::Clock,
     health,
     settings::{Reader, Setting, declare, declare_advanced, number, parsed, required},
 };
@@ -106,9 +111,9 @@ pub(crate) fn commands() -> Vec<Command> {
                 "Run a dispatcher",
                 "Run a dispatcher, which accepts batches and dispatches their clips",
             ),
-            &[ROLE, BUCKETS, &[CONSOLE]],
+            &[ROLE, BUCKETS, ACCESS, API, &[CONSOLE]],
         )),
-        declare(role("worker", "Run a worker", "Run a worker, which makes clips"), &[ROLE, WORKER, COST])
+        declare(role("worker", "Run a worker", "Run a worker, which makes clips"), &[ROLE, WORKER, ACCESS, COST])
             .arg(
                 clap::Arg::new(DIE_WITH_PARENT)
                     .long(DIE_WITH_PARENT)
@@ -172,24 +177,26 @@ fn console(reader: &mut Reader<'_>) -> Option<bool> {
 }
 
 /// The web console, if it is enabled.
-fn page(enabled: bool, role: &RoleSettings, buckets: &BucketPolicy) -> axum::Router {
+fn page(enabled: bool, role: &RoleSettings, bucket: &str) -> axum::Router {
     if !enabled {
         return axum::Router::new();
     }
-    let (storage, bucket) = (role.endpoints.storage.clone(), buckets.default_bucket.clone());
-    console::routes(&ConsoleSpec { storage, bucket, workers: None })
+    let (storage, bucket) = (role.endpoints.storage.clone(), bucket.to_owned());
+    console::routes(&ConsoleSpec { storage, bucket, ..ConsoleSpec::default() })
 }
 
 async fn dispatcher(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
+    let (role, api) = (cloud::role(&mut reader), access::api(&mut reader));
     let console = console(&mut reader);
-    let Some(((role, buckets), console)) = print_config(matches, reader, role.zip(buckets).zip(console))? else {
+    let Some(((role, settings), console)) = print_config(matches, reader, role.zip(api).zip(console))? else {
         return Ok(ExitCode::SUCCESS);
     };
     let Some((stop, listener, cloud)) = start("dispatcher", &role).await? else { return Ok(ExitCode::SUCCESS) };
-    let page = page(console, &role, &buckets);
-    ended(clipfleet_dispatcher::run(buckets, listener, page, cloud, stop).await, "run the dispatcher")
+    let ApiSettings { buckets, access, links, api } = settings;
+    let page = page(console, &role, &buckets.default);
+    let dispatch = Dispatch::new(cloud, access, Clock::system()).with_links(links);
+    ended(clipfleet_dispatcher::run(dispatch, api, listener, page, stop).await, "run the dispatcher")
 }
 
 async fn status(matches: &ArgMatches) -> Result<ExitCode, Failed> {
@@ -256,9 +263,11 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
     let encoder = reader.take(&ENCODER, required);
     let scratch = scratch(reader);
     let cache_mib = reader.take(&CACHE, number(16_u64, 65_536));
+    let access = access::worker(reader);
     let cost = price::cost(reader);
     let slots = slots?;
     let (prices, instance) = cost?;
+    let (access, links) = access?;
     Some(clipfleet_worker::Config {
         id: None,
         slots,
@@ -269,6 +278,8 @@ fn worker_config(reader: &mut Reader<'_>) -> Option<clipfleet_worker::Config> {
         scratch: scratch?,
         cache_mib: cache_mib?,
         price: SlotPrice::of(&instance, &prices, slots),
+        links,
+        access,
     })
 }
 

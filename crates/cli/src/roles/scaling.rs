@@ -271,7 +271,7 @@ pub(crate) async fn connect(settings: ScalerSettings, role: &RoleSettings) -> Re
         return Ok(Connected { config, backend, workers: None });
     }
     let (endpoints, telemetry) = (role.endpoints.clone(), role.telemetry.environment());
-    let spec = WorkerSpec { endpoints, slots: slots as usize, telemetry, scratch, logs: None };
+    let spec = WorkerSpec { endpoints, slots: slots as usize, environment: telemetry, scratch, logs: None };
     let (workers, failures) = WorkerSupervisor::start(0, spec);
     let backend = Arc::new(LocalPool(Arc::clone(&workers)));
     Ok(Connected { config, backend, workers: Some((workers, failures)) })

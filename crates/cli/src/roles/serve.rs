@@ -1,20 +1,23 @@
 //! Dispatcher, status service and scaler in one process: the control plane of a small fleet, and of one on this
 //! machine.
 
-use super::{console, console_arg, ended, page, print_config, start, status_config};
+use super::{
+    access::{self, ACCESS, API, ApiSettings},
+    console, console_arg, ended, page, print_config, start, status_config,
+};
 use crate::{
     exit::Failed,
     roles::{
         CONSOLE, LEGACY_MIRROR,
         cloud::{self, BUCKETS, ROLE},
         scaling::{self, POLICY, SCALER, until_workers_fail},
+        token::SharedToken,
     },
 };
 use axum::Router;
 use clap::{ArgMatches, Command};
 use clipfleet_cloud::Cloud;
-use clipfleet_dispatcher::Dispatch;
-use clipfleet_domain::batch::BucketPolicy;
+use clipfleet_dispatcher::{Api, Dispatch};
 use clipfleet_scaler::Backend;
 use clipfleet_service::{
     clock::Clock,
@@ -27,9 +30,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The roles that one process runs.
 pub(crate) struct ControlPlane {
-    pub(crate) buckets: BucketPolicy,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) api: Api,
     /// Routes beside the dispatcher's, such as the web console.
     pub(crate) page: Router,
+    /// What every request must contain, if it is not checked otherwise.
+    pub(crate) token: Option<SharedToken>,
     pub(crate) status: clipfleet_status::Config,
     pub(crate) scaler: Option<(clipfleet_scaler::Config, Arc<dyn Backend>)>,
 }
@@ -37,11 +43,15 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Runs until told to stop, or until a role ends with an error.
     pub(crate) async fn run(self, listener: TcpListener, cloud: Cloud, stop: CancellationToken) -> io::Result<()> {
-        let Self { buckets, page, status, scaler } = self;
+        let Self { dispatch, api, page, token, status, scaler } = self;
         let address = listener.local_addr()?;
         tracing::info!(listen = %address, scaler = scaler.is_some(), "dispatcher and status service listen");
-        let dispatch = Arc::new(Dispatch::new(cloud.clone(), buckets, Clock::system()));
-        let routes = clipfleet_dispatcher::routes(Arc::clone(&dispatch)).merge(page);
+        let dispatch = Arc::new(dispatch);
+        let routes = clipfleet_dispatcher::routes(Arc::clone(&dispatch), api).merge(page);
+        let routes = match token {
+            Some(token) => token.protect(routes),
+            None => routes,
+        };
         let dispatching = {
             let dispatch = Arc::clone(&dispatch);
             move |readiness, stop| clipfleet_dispatcher::run_background(dispatch, readiness, stop)
@@ -70,7 +80,7 @@ pub(super) fn command(role: impl Fn(&'static str, &'static str, &'static str) ->
         "Run dispatcher, status service and scaler in one process: the control plane of a small fleet. Without a pool \
          to scale (--scaler-pool), it runs no scaler",
     );
-    console_arg(declare(command, &[ROLE, BUCKETS, &[CONSOLE, LEGACY_MIRROR], SCALER, POLICY])).after_help(
+    console_arg(declare(command, &[ROLE, BUCKETS, ACCESS, API, &[CONSOLE, LEGACY_MIRROR], SCALER, POLICY])).after_help(
         "Example:\n  clipfleet serve --project P --default-bucket P-clips --port 8080 \\\n    \
          --scaler-pool projects/P/locations/europe-west4/workerPools/clipfleet-worker-gpu",
     )
@@ -78,15 +88,17 @@ pub(super) fn command(role: impl Fn(&'static str, &'static str, &'static str) ->
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     let mut reader = Reader::new(matches);
-    let (role, buckets) = (cloud::role(&mut reader), cloud::buckets(&mut reader));
+    let (role, api) = (cloud::role(&mut reader), access::api(&mut reader));
     let (console, status) = (console(&mut reader), status_config(&mut reader));
     let scaler = scaling::optional_settings(&mut reader);
-    let built = role.zip(buckets).zip(console.zip(status)).zip(scaler);
-    let Some((((role, buckets), (console, status)), scaler)) = print_config(matches, reader, built)? else {
+    let built = role.zip(api).zip(console.zip(status)).zip(scaler);
+    let Some((((role, settings), (console, status)), scaler)) = print_config(matches, reader, built)? else {
         return Ok(ExitCode::SUCCESS);
     };
     let Some((stop, listener, cloud)) = start("serve", &role).await? else { return Ok(ExitCode::SUCCESS) };
-    let page = page(console, &role, &buckets);
+    let ApiSettings { buckets, access, links, api } = settings;
+    let page = page(console, &role, &buckets.default);
+    let dispatch = Dispatch::new(cloud.clone(), access, Clock::system()).with_links(links);
     let (scaler, workers) = match scaler {
         Some(settings) => {
             let scaler = scaling::connect(settings, &role).await?;
@@ -97,7 +109,7 @@ pub(super) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
             (None, None)
         }
     };
-    let control_plane = ControlPlane { buckets, page, status, scaler };
+    let control_plane = ControlPlane { dispatch, api, page, token: None, status, scaler };
     let running = async { ended(control_plane.run(listener, cloud, stop).await, "run the control plane") };
     until_workers_fail(workers, running).await
 }
