@@ -9,6 +9,7 @@ use super::{
     glob::Glob,
     list::Listing,
     unsupported::{check_bucket_message, check_read_mask, reject},
+    update,
 };
 use crate::grpc::{unary, unimplemented};
 use axum::{extract::Request, response::Response};
@@ -44,6 +45,7 @@ pub(crate) async fn storage(service: Arc<Storage>, method: &str, call: Request) 
     match method {
         "GetObject" => unary(call, |get| async move { get_object(&service, get).await }).await,
         "ListObjects" => unary(call, |list| async move { list_objects(&service, list).await }).await,
+        "UpdateObject" => unary(call, |update| async move { update_object(&service, update).await }).await,
         "DeleteObject" => unary(call, |delete| async move { delete_object(&service, delete).await }).await,
         "CreateBucket" => unary(call, |create| async move { create_bucket(&service, create).await }).await,
         "GetBucket" => {
@@ -80,6 +82,18 @@ async fn get_object(service: &Storage, get: gcs::GetObjectRequest) -> Result<gcs
     check_keys(get.common_object_request_params.as_ref())?;
     let bucket = bucket_id(&get.bucket)?;
     Ok(service.get_object(bucket, &get.object, generation(get.generation), object_conditions!(get)).await?)
+}
+
+async fn update_object(service: &Storage, request: gcs::UpdateObjectRequest) -> Result<gcs::Object, Status> {
+    reject(!request.predefined_acl.is_empty(), "field", "predefined_acl", &request.predefined_acl)?;
+    reject(request.override_unlocked_retention, "field", "override_unlocked_retention", &true)?;
+    check_keys(request.common_object_request_params.as_ref())?;
+    let conditions = object_conditions!(request);
+    let given = request.object.ok_or_else(|| ApiError::Invalid("The field 'object' is missing.".into()))?;
+    let mask = request.update_mask.unwrap_or_default().paths;
+    let (bucket, name, generation) = (bucket_id(&given.bucket)?.to_owned(), given.name.clone(), given.generation);
+    let change = move |object: &mut gcs::Object| update::apply(object, &given, &mask);
+    Ok(service.update_object(&bucket, &name, self::generation(generation), conditions, change).await?)
 }
 
 async fn delete_object(service: &Storage, delete: gcs::DeleteObjectRequest) -> Result<(), Status> {

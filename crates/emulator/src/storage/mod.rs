@@ -27,6 +27,7 @@ mod selection;
 mod signature;
 mod tables;
 mod unsupported;
+mod update;
 
 pub(crate) use grpc::storage;
 pub(crate) use rest::handle as rest;
