@@ -144,6 +144,8 @@ pub(crate) const CHANNEL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 1_024;
 /// Storage: largest object metadata, as JSON. Google allows 8 KiB of custom metadata.
 pub(crate) const MAX_OBJECT_METADATA_BYTES: usize = 64 << 10;
+/// Storage: most bytes of an object's custom metadata that download tokens may fill (documented: 8 KiB).
+pub(crate) const MAX_CUSTOM_METADATA_BYTES: usize = 8 << 10;
 /// Storage: size of the blocks in which uploads are buffered, hashed and written, and in which objects are read.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 /// Storage: most open resumable uploads. Each holds an open file, of which a process may have 1,024 by default.

@@ -202,7 +202,14 @@ async fn malformed_requests_are_rejected_and_stay_in_the_data_folder() {
     let long = "n".repeat(60_000);
     let traversals =
         ["..%2F..%2Fescape", "%2E%2E/%2E%2E/escape", "%2Fetc%2Fpasswd", "a%00b", "%FF%FE", ".", "%2e%2e", &long];
-    let routes = ["upload/storage/v1/b/clips/o?uploadType=media&name=", "storage/v1/b/clips/o/", "clips/", "", "v1/"];
+    let routes = [
+        "upload/storage/v1/b/clips/o?uploadType=media&name=",
+        "storage/v1/b/clips/o/",
+        "v0/b/clips/o/",
+        "clips/",
+        "",
+        "v1/",
+    ];
     for route in routes {
         for name in traversals {
             for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {

@@ -83,6 +83,18 @@ impl ApiError {
         self.with_range(json_response(status, &body))
     }
 
+    /// The error as a response of Firebase Storage's API.
+    pub(super) fn firebase_response(&self) -> Response {
+        let (status, _, message) = self.parts();
+        if status == StatusCode::NOT_MODIFIED {
+            return self.response();
+        }
+        // Firebase's clients recognize a missing object by this text.
+        let missing = if matches!(self, Self::NotFound(_)) { "Not Found.  Could not get object. " } else { "" };
+        let body = json!({"error": {"code": status.as_u16(), "message": format!("{missing}{message}")}});
+        self.with_range(json_response(status, &body))
+    }
+
     /// The error as a response of the XML API.
     pub(super) fn xml_response(&self) -> Response {
         let (status, _, message) = self.parts();

@@ -1,6 +1,6 @@
 //! Cloud Storage's resources in JSON.
 
-use super::{BUCKET_PREFIX, error::ApiError, gcs, list::Page, storage_class, unsupported};
+use super::{BUCKET_PREFIX, download_tokens, error::ApiError, gcs, list::Page, storage_class, unsupported};
 use crate::{
     json::{self, Object},
     url,
@@ -99,6 +99,34 @@ pub(super) fn object(object: &gcs::Object, base_url: &str) -> Value {
         .optional("temporaryHold", object.temporary_hold.then_some(true))
         .optional("eventBasedHold", object.event_based_hold)
         .labels("metadata", &object.metadata)
+        .build()
+}
+
+/// Writes an object as Firebase Storage does: without links, and with the download tokens apart from the other labels.
+pub(super) fn firebase_object(object: &gcs::Object) -> Value {
+    let checksums = object.checksums.clone().unwrap_or_default();
+    let mut labels = object.metadata.clone();
+    labels.remove(download_tokens::LABEL);
+    let encoding = Some(object.content_encoding.as_str()).filter(|encoding| !encoding.is_empty());
+    Object::new()
+        .set("name", object.name.as_str())
+        .set("bucket", object.bucket.trim_start_matches(BUCKET_PREFIX))
+        .set("generation", object.generation.to_string())
+        .set("metageneration", object.metageneration.to_string())
+        .text("contentType", &object.content_type)
+        .optional("timeCreated", object.create_time.map(|at| at.to_string()))
+        .optional("updated", object.update_time.map(|at| at.to_string()))
+        .text("storageClass", &object.storage_class)
+        .set("size", object.size.to_string())
+        .text("md5Hash", &json::encode_base64(&checksums.md5_hash))
+        .set("contentEncoding", encoding.unwrap_or("identity"))
+        .text("contentDisposition", &object.content_disposition)
+        .text("contentLanguage", &object.content_language)
+        .text("cacheControl", &object.cache_control)
+        .optional("crc32c", checksums.crc32c.map(crc32c_text))
+        .text("etag", &object.etag)
+        .set("downloadTokens", download_tokens::tokens(object).collect::<Vec<_>>().join(","))
+        .labels("metadata", &labels)
         .build()
 }
 

@@ -13,6 +13,7 @@ mod account;
 mod adopt;
 mod buckets;
 mod conditions;
+mod download_tokens;
 mod error;
 mod files;
 mod glob;
@@ -58,7 +59,7 @@ pub(crate) struct Storage {
     files: Files,
     sessions: Mutex<HashMap<String, Arc<UploadSession>>>,
     account: OnceCell<Account>,
-    /// The URL by which clients reach this server, for example `http://127.0.0.1:8085`. The `Host` header is not
+    /// The URL by which clients reach the port, for example `http://127.0.0.1:8085`. The `Host` header is not
     /// sufficient: the official Rust client sends it without the port.
     base_url: String,
 }
@@ -117,18 +118,18 @@ impl Storage {
         Ok(object)
     }
 
-    /// Opens an object's file. Blocks.
+    /// Opens the file of an object that passes a check. Blocks.
     fn open_object(
         &self,
         bucket: &str,
         name: &str,
         generation: Option<i64>,
-        conditions: &Conditions,
+        check: impl Fn(&gcs::Object) -> Result<(), ApiError>,
     ) -> Result<(gcs::Object, File), ApiError> {
         loop {
             let snapshot = self.store.snapshot()?;
             let object = find_object(&snapshot, bucket, name, generation).map_err(StoreError::from)??;
-            conditions.check_read(&object)?;
+            check(&object)?;
             match self.files.read(object.generation) {
                 Ok(file) => return Ok((object, file)),
                 // The object was overwritten or deleted since the snapshot, so the loop tries again. It ends, because

@@ -1,7 +1,8 @@
 //! Cloud Storage over HTTP: the JSON API is in this file, the XML API (`/BUCKET/OBJECT`), which signed URLs use, in
-//! [`xml`].
+//! [`xml`], and Firebase Storage's API (`/v0/b/BUCKET/o/OBJECT`) in [`firebase`].
 
 mod download;
+mod firebase;
 mod upload;
 mod xml;
 
@@ -32,6 +33,8 @@ pub(super) struct Query {
     parameters: HashMap<String, String>,
     etag_match: Option<Etags>,
     etag_not_match: Option<Etags>,
+    /// Where the links of the response begin.
+    base_url: String,
 }
 
 /// The parameters that [`Query::conditions`] reads.
@@ -39,13 +42,13 @@ const CONDITION_PARAMETERS: [&str; 4] =
     ["ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch"];
 
 impl Query {
-    fn parse(request: &Request) -> Self {
+    fn parse(request: &Request, base_url: String) -> Self {
         let mut parameters = HashMap::new();
         for (name, value) in url::query(request.uri().query().unwrap_or_default()) {
             parameters.entry(name).or_insert(value);
         }
         let etags = |name| Etags::from_headers(request.headers(), name);
-        Self { parameters, etag_match: etags(header::IF_MATCH), etag_not_match: etags(header::IF_NONE_MATCH) }
+        Self { parameters, etag_match: etags(header::IF_MATCH), etag_not_match: etags(header::IF_NONE_MATCH), base_url }
     }
 
     /// Rejects parameters that a call does not support. It supports those in `known` and in `conditions`.
@@ -90,18 +93,26 @@ impl Query {
     }
 }
 
-/// Answers a request whose path starts with `/storage/v1`, `/upload/storage/v1` or `/download/storage/v1`, or is
-/// `/BUCKET/OBJECT`.
+/// Answers a request whose path starts with `/storage/v1`, `/upload/storage/v1`, `/download/storage/v1` or `/v0/b`, or
+/// is `/BUCKET/OBJECT`.
 pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response {
+    let base_url = service.base_url.clone();
+    respond(service, base_url, request).await
+}
+
+async fn respond(service: Arc<Storage>, base_url: String, request: Request) -> Response {
+    let query = Query::parse(&request, base_url);
+    let path = request.uri().path().to_owned();
+    if let Some(path) = path.strip_prefix(firebase::PREFIX) {
+        return firebase::handle(service, path, &query, request).await;
+    }
     let (parts, body) = request.into_parts();
     if let Err(error) = check_signature(&service, &parts).await {
         return error.xml_response();
     }
     let request = Request::from_parts(parts, body);
-    let path = request.uri().path().to_owned();
-    let query = Query::parse(&request);
     let result = if path == account::PATH && request.method() == Method::GET {
-        service.account().await.map(|account| ok(&account.key_file(&service.base_url)))
+        service.account().await.map(|account| ok(&account.key_file(&query.base_url)))
     } else if let Some(path) = json_path(&path) {
         json_api(service, path, &query, request).await
     } else if let Some((bucket, object)) = path.trim_start_matches('/').split_once('/') {
@@ -220,7 +231,7 @@ const LIST_PARAMETERS: [&str; 10] = [
 ];
 
 async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Request) -> Result<Response, ApiError> {
-    let base_url = service.base_url.clone();
+    let base_url = &query.base_url;
     let method = request.method().clone();
     if path.is_empty() {
         return match method {
@@ -230,13 +241,13 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
                 let size = query.number("maxResults")?.unwrap_or(0);
                 let (prefix, token) = (query.text("prefix"), query.text("pageToken"));
                 let (buckets, next) = service.list_buckets(&prefix, size, &token).await?;
-                query.respond(&json::buckets(&buckets, &next, &base_url))
+                query.respond(&json::buckets(&buckets, &next, base_url))
             }
             Method::POST => {
                 query.check(&[], &[])?;
                 let new = json::bucket_from(&fields::parse(&metadata_body(request).await?)?)?;
                 let name = new.bucket_id.clone();
-                query.respond(&json::bucket(&service.create_bucket(&name, new).await?, &base_url))
+                query.respond(&json::bucket(&service.create_bucket(&name, new).await?, base_url))
             }
             _ => Err(unsupported(&request)),
         };
@@ -244,7 +255,7 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
     match (method, target(path)) {
         (Method::GET, Target::Bucket(bucket)) => {
             query.check(&[], &CONDITION_PARAMETERS[2..])?;
-            query.respond(&json::bucket(&service.get_bucket(&bucket, &query.conditions()?).await?, &base_url))
+            query.respond(&json::bucket(&service.get_bucket(&bucket, &query.conditions()?).await?, base_url))
         }
         (Method::DELETE, Target::Bucket(bucket)) => {
             query.check(&[], &CONDITION_PARAMETERS[2..])?;
@@ -267,7 +278,7 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
                 page_size: query.number("maxResults")?.unwrap_or(0),
                 page_token: query.text("pageToken"),
             };
-            query.respond(&json::page(&service.list_objects(&bucket, listing).await?, &base_url))
+            query.respond(&json::page(&service.list_objects(&bucket, listing).await?, base_url))
         }
         (Method::GET | Method::HEAD, Target::Object { bucket, object }) if query.text("alt") == "media" => {
             let media_request = json_media_request(query, &request)?;
@@ -277,7 +288,7 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
             query.check(&["generation"], &CONDITION_PARAMETERS)?;
             let conditions = query.conditions()?;
             let found = service.get_object(&bucket, &object, query.number("generation")?, conditions).await?;
-            query.respond(&json::object(&found, &base_url))
+            query.respond(&json::object(&found, base_url))
         }
         (Method::PATCH, Target::Object { bucket, object }) => {
             query.check(&["generation"], &CONDITION_PARAMETERS)?;
@@ -285,7 +296,7 @@ async fn resources(service: Arc<Storage>, path: &str, query: &Query, request: Re
             let patch = fields::parse(&metadata_body(request).await?)?;
             let change = move |object: &mut gcs::Object| json::patch(object, &patch);
             let updated = service.update_object(&bucket, &object, generation, conditions, change).await?;
-            query.respond(&json::object(&updated, &base_url))
+            query.respond(&json::object(&updated, base_url))
         }
         (Method::DELETE, Target::Object { bucket, object }) => {
             query.check(&["generation"], &CONDITION_PARAMETERS)?;

@@ -5,7 +5,7 @@ use crate::{
     limits,
     storage::{
         conditions::{Conditions, Etags},
-        gcs, json, range,
+        download_tokens, gcs, json, range,
     },
 };
 use axum::{
@@ -35,6 +35,8 @@ pub(super) struct MediaRequest {
     gzip: bool,
     /// The entity tag of the response is in quotes, as HTTP requires.
     quoted_etag: bool,
+    /// The object is sent only if this is one of its download tokens.
+    token: Option<String>,
 }
 
 impl MediaRequest {
@@ -49,12 +51,18 @@ impl MediaRequest {
             head: request.method() == Method::HEAD,
             gzip: accepts_gzip(headers),
             quoted_etag: true,
+            token: None,
         }
     }
 
     /// The same request with an entity tag without quotes, as in the resource.
     pub(super) fn with_unquoted_etag(self) -> Self {
         Self { quoted_etag: false, ..self }
+    }
+
+    /// The same request by a link with a download token.
+    pub(super) fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
     }
 }
 
@@ -89,9 +97,14 @@ pub(super) async fn media(
     request: MediaRequest,
 ) -> Result<Response, ApiError> {
     let generation = query.number("generation")?;
-    let MediaRequest { conditions, range: range_header, if_range, head, gzip, quoted_etag } = request;
+    let MediaRequest { conditions, range: range_header, if_range, head, gzip, quoted_etag, token } = request;
+    let by_token = token.is_some();
     let open = move || {
-        let (object, file) = service.open_object(&bucket, &name, generation, &conditions)?;
+        let (object, file) = service.open_object(&bucket, &name, generation, |object| {
+            // The token comes first: without it, a caller must not learn whether a condition holds.
+            token.as_ref().map_or(Ok(()), |token| download_tokens::check(object, token))?;
+            conditions.check_read(object)
+        })?;
         if !gzip && needs_decompression(&object, &file)? {
             // Ranges apply to the compressed bytes; the real service ignores them here, too.
             return Ok(Opened { object, file, decompress: true, range: None, first: Bytes::new() });
@@ -118,6 +131,11 @@ pub(super) async fn media(
     set_object_headers(&object, response.headers_mut());
     if !quoted_etag {
         set(response.headers_mut(), header::ETAG, &object.etag);
+    }
+    if by_token {
+        // The holder of one link must not learn the tokens of the others.
+        let label = format!("x-goog-meta-{}", download_tokens::LABEL.to_ascii_lowercase());
+        response.headers_mut().remove(label.as_str());
     }
     // A signed URL may set these headers of the download.
     set(response.headers_mut(), header::CONTENT_TYPE, &query.text("response-content-type"));

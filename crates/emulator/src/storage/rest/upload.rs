@@ -139,16 +139,17 @@ async fn begin(service: &Arc<Storage>, bucket: String, query: &Query, request: R
     if resource.content_type.is_empty() {
         resource.content_type = content_type;
     }
-    begin_resumable(service, new_object(bucket, query, resource)?, declared).await
+    begin_resumable(service, new_object(bucket, query, resource)?, query, declared).await
 }
 
 /// Begins an upload and returns the URL for its bytes.
 pub(super) async fn begin_resumable(
     service: &Arc<Storage>,
     new: NewObject,
+    query: &Query,
     declared: Option<u64>,
 ) -> Result<Response, ApiError> {
-    let path = format!("{}/upload/storage/v1/b/{}/o", service.base_url, url::encode(&new.bucket));
+    let path = format!("{}/upload/storage/v1/b/{}/o", query.base_url, url::encode(&new.bucket));
     let id = service.begin_upload(new, declared).await?;
     let location = format!("{path}?uploadType=resumable&upload_id={id}");
     let mut response = Response::new(Body::empty());
@@ -166,7 +167,7 @@ async fn resume(service: &Arc<Storage>, id: &str, query: &Query, request: Reques
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let content_range = ContentRange::parse(text("content-range"))?;
     match service.continue_upload(id, content_range, text("x-goog-hash"), body).await? {
-        Progress::Finished(object) => query.respond(&json::object(&object, &service.base_url)),
+        Progress::Finished(object) => query.respond(&json::object(&object, &query.base_url)),
         Progress::Stored(bytes) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -188,7 +189,7 @@ async fn finish(
     upload: Arc<Mutex<Upload>>,
 ) -> Result<Response, ApiError> {
     tracing::debug!(object = new.resource.name, bytes = upload.lock().size(), "object received");
-    query.respond(&json::object(&service.insert(new, upload).await?, &service.base_url))
+    query.respond(&json::object(&service.insert(new, upload).await?, &query.base_url))
 }
 
 /// The name and the encoding come from the query, otherwise from the metadata.

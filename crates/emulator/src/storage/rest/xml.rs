@@ -57,7 +57,8 @@ pub(super) async fn object(
             Ok(response)
         }
         Method::POST if header_text(&request, header::HeaderName::from_static("x-goog-resumable")) == "start" => {
-            let mut response = upload::begin_resumable(&service, new_object(bucket, name, &request)?, None).await?;
+            let new = new_object(bucket, name, &request)?;
+            let mut response = upload::begin_resumable(&service, new, query, None).await?;
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
