@@ -135,12 +135,24 @@ impl Emulator {
         self.storage.adopt(bucket, name, file).await
     }
 
+    /// The routes of Cloud Storage, for a server that has another origin: `/storage/v1/...`, `/upload/storage/v1/...`,
+    /// `/download/storage/v1/...` (JSON API) and `/v0/b/...` (Firebase's downloads). They answer as the port does, with
+    /// two differences: links in responses, such as the `Location` of a resumable upload, are relative to the host that
+    /// the caller requested, and fault rules do not apply. They check neither credentials nor the `Origin`, which is
+    /// the task of the server that merges them into its own routes. Stop that server before [`stop`](Self::stop); later
+    /// requests get 503.
+    pub fn storage_routes(&self) -> axum::Router {
+        server::storage_routes(Arc::clone(&self.storage), self.abort.clone())
+    }
+
     /// Ends streams with `UNAVAILABLE`, gives requests in progress 3 s to finish, and closes the data folder.
     pub async fn stop(self) {
         self.stop.cancel();
         let mut serving = self.serving;
-        if tokio::time::timeout(limits::STOP_GRACE_PERIOD, &mut serving).await.is_err() {
-            self.abort.cancel();
+        let ended = tokio::time::timeout(limits::STOP_GRACE_PERIOD, &mut serving).await.is_ok();
+        // This also ends requests in progress that arrived through `storage_routes`.
+        self.abort.cancel();
+        if !ended {
             serving.abort();
         }
         let store = self.store;

@@ -49,6 +49,37 @@ pub(crate) fn router(services: Services) -> Router {
         .with_state(services)
 }
 
+/// The routes of Cloud Storage, for another server. Fault rules do not apply there: they break connections, which that
+/// server owns.
+pub(crate) fn storage_routes(storage: Arc<Storage>, abort: CancellationToken) -> Router {
+    // With their version: without it, they would also be paths of a bucket named `storage`, `upload` or `download`.
+    let paths = ["/storage/v1/{*path}", "/upload/storage/v1/{*path}", "/download/storage/v1/{*path}", "/v0/b/{*path}"];
+    let routes = paths.into_iter().fold(Router::new(), |routes, path| routes.route(path, any(mounted_storage)));
+    routes
+        .route_layer(middleware::from_fn_with_state(abort, end_on_abort))
+        .route_layer(middleware::from_fn(unread::drain_request))
+        .with_state(storage)
+}
+
+async fn mounted_storage(State(storage): State<Arc<Storage>>, request: Request) -> Response {
+    storage::mounted_rest(storage, request).await
+}
+
+/// Ends a request of another server when this one stops.
+async fn end_on_abort(State(abort): State<CancellationToken>, request: Request, next: Next) -> Response {
+    run_until_abort(&abort, request, next).await
+}
+
+async fn run_until_abort(abort: &CancellationToken, request: Request, next: Next) -> Response {
+    tokio::select! {
+        response = next.run(request) => response,
+        () = abort.cancelled() => {
+            let status = stopping();
+            json_response(http_code(status.code()).0, &error_body(&status))
+        }
+    }
+}
+
 /// Applies the fault rules to a request and its response.
 async fn inject_faults(
     State(services): State<Services>,
@@ -92,17 +123,8 @@ async fn guard(State(services): State<Services>, request: Request, next: Next) -
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
     let requested_headers = request.headers().get("access-control-request-headers").cloned();
-    let mut response = if preflight {
-        Response::new(Body::empty())
-    } else {
-        tokio::select! {
-            response = next.run(request) => response,
-            () = services.abort.cancelled() => {
-                let status = stopping();
-                json_response(http_code(status.code()).0, &error_body(&status))
-            }
-        }
-    };
+    let mut response =
+        if preflight { Response::new(Body::empty()) } else { run_until_abort(&services.abort, request, next).await };
     if let Some(origin) = origin {
         allow_origin(response.headers_mut(), origin, requested_headers);
     }

@@ -31,7 +31,7 @@ mod unsupported;
 mod update;
 
 pub(crate) use grpc::storage;
-pub(crate) use rest::handle as rest;
+pub(crate) use rest::{handle as rest, handle_mounted as mounted_rest};
 
 use crate::{
     clock::{self, Ticker},

@@ -100,6 +100,12 @@ pub(crate) async fn handle(service: Arc<Storage>, request: Request) -> Response 
     respond(service, base_url, request).await
 }
 
+/// The same behind another server. The links of the response have no host, because only the caller knows the scheme,
+/// the host and the port by which it reached that server: proxies may have changed all three.
+pub(crate) async fn handle_mounted(service: Arc<Storage>, request: Request) -> Response {
+    respond(service, String::new(), request).await
+}
+
 async fn respond(service: Arc<Storage>, base_url: String, request: Request) -> Response {
     let query = Query::parse(&request, base_url);
     let path = request.uri().path().to_owned();
