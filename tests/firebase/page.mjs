@@ -3,6 +3,7 @@
 import { initializeApp } from 'firebase/app';
 import * as full from 'firebase/firestore';
 import * as lite from 'firebase/firestore/lite';
+import { connectStorageEmulator, getDownloadURL, getMetadata, getStorage, ref } from 'firebase/storage';
 
 const clients = [];
 const watches = [];
@@ -56,6 +57,45 @@ window.api = {
     const db = sdk.initializeFirestore(app, settings);
     sdk.connectFirestoreEmulator(db, host, port);
     return clients.push({ sdk, db }) - 1;
+  },
+
+  /** Connects a client of Storage, as a developer does. */
+  connectStorage({ project, host, port }) {
+    const app = initializeApp({ projectId: project, apiKey: 'none' }, `client-${clients.length}`);
+    const storage = getStorage(app);
+    connectStorageEmulator(storage, host, port);
+    return clients.push({ storage }) - 1;
+  },
+
+  downloadUrl: (client, uri) => outcome(getDownloadURL(ref(clients[client].storage, uri))),
+  objectMetadata: (client, uri) =>
+    outcome(getMetadata(ref(clients[client].storage, uri)).then(({ ref: _, ...metadata }) => metadata)),
+
+  /** Fetches a link, as a page does without the SDK. */
+  async fetchLink(url, range) {
+    const response = await fetch(url, range ? { headers: { range } } : {});
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    return { status: response.status, range: response.headers.get('content-range'), bytes: Array.from(bytes) };
+  },
+
+  /** Plays a link from its middle until it moves on; returns what the browser knows of the video. */
+  async play(url) {
+    const video = document.createElement('video');
+    video.muted = true;
+    video.src = url;
+    const event = (name) =>
+      new Promise((resolve, reject) => {
+        video.addEventListener(name, resolve, { once: true });
+        video.addEventListener('error', () => reject(new Error(video.error.message)), { once: true });
+      });
+    await event('loadedmetadata');
+    const seeked = event('seeked');
+    video.currentTime = video.duration / 2;
+    await seeked;
+    const moved = event('ended');
+    await video.play();
+    await moved;
+    return { width: video.videoWidth, height: video.videoHeight, duration: video.duration };
   },
 
   /** Listens and records snapshots. `window.received`, if the test provides it, is called with each one. */

@@ -85,7 +85,7 @@ async function start(name, args, port) {
 /** Serves the page, and the SDK from npm. */
 async function startSite() {
   const files = { '/': ['page.html', 'text/html'], '/page.mjs': ['page.mjs', 'text/javascript'] };
-  for (const name of ['firebase-app.js', 'firebase-firestore.js', 'firebase-firestore-lite.js']) {
+  for (const name of ['app', 'firestore', 'firestore-lite', 'storage'].map((part) => `firebase-${part}.js`)) {
     files[`/firebase/${name}`] = [`node_modules/firebase/${name}`, 'text/javascript'];
   }
   const site = createServer((request, response) => {
