@@ -11,7 +11,8 @@
  * @property {number} progress whole percents; never falls, except that a retry begins anew
  * @property {string} phase queued, fetching, encoding, verifying, uploading or done
  * @property {number|null} etaSeconds
- * @property {string|null} outputUrl where the finished clip can be played and downloaded; may expire
+ * @property {string|null} outputUrl where the finished clip can be played and downloaded; null in a fleet whose documents
+ *   hold no links: ask {@link clipLinks}
  * @property {{code: string, message: string, retryable: boolean}|null} error
  * @property {number} generation 0, and one more with each retry
  * @property {number} attempt
@@ -19,7 +20,7 @@
  * @property {string|null} encoder
  * @property {string|null} decoder
  * @property {string|null} fallbackReason why it is not made in the best way there is
- * @property {string|null} coverUrl a picture of the clip
+ * @property {string|null} coverUrl a picture of the clip; null as outputUrl is
  * @property {string|null} outputUri
  * @property {number|null} outputSizeBytes
  * @property {number|null} durationMs
@@ -37,6 +38,29 @@
  * @property {string|null} ownerUid
  * @property {string|null} createdAt
  * @property {string|null} sourceUri gs://bucket/object; only the dispatcher's API tells it
+ */
+
+/**
+ * Where a completed clip is read.
+ * @typedef {object} ClipLinks
+ * @property {string} batchId
+ * @property {string} clipId
+ * @property {string} outputUrl the video
+ * @property {string|null} coverUrl null without a cover
+ * @property {string|null} expireTime RFC 3339, when both stop working; null if they do not
+ */
+
+/**
+ * How requests to the dispatcher are sent; a part of the options of every function that sends some.
+ * @typedef {object} RequestOptions
+ * @property {string} [api] address of the dispatcher; this page's own when left out
+ * @property {(refresh: boolean) => string|Promise<string>} [token] an ID token, sent as `Authorization: Bearer`. Asked for
+ *   before each request, with `true` after the dispatcher refused the one before: Firebase's `user.getIdToken` fits
+ * @property {object|(() => object|Promise<object>)} [headers] further headers
+ * @property {(signal?: AbortSignal) => Promise<void>} [signIn] called after a 401; the request is sent once more when it
+ *   resolves, however long that takes
+ * @property {AbortSignal} [signal]
+ * @property {number} [timeoutMs] how long a failure that may pass is retried, 30,000 when left out
  */
 
 /** A request that was refused or not answered. `retryable` says whether the same may succeed later. */
@@ -65,7 +89,31 @@ const pause = (ms, signal) => new Promise((resolve, reject) => {
   signal?.addEventListener('abort', stop, { once: true });
 });
 
-async function once(method, path, { api = '', headers, signal, fetch = globalThis.fetch }, body) {
+/** One request. After a 401 it is sent once more, if there is a way to be somebody else by then. */
+async function once(method, path, options, body) {
+  try {
+    return await send(method, path, options, body, false);
+  } catch (error) {
+    if (error.status !== 401 || !(options.token || options.signIn)) {
+      throw error;
+    }
+    await options.signIn?.(options.signal);
+    return send(method, path, options, body, true);
+  }
+}
+
+/** The headers of a request. A token that was refused is asked for anew. */
+async function headersOf({ headers, token }, body, refused) {
+  const bearer = token && `Bearer ${await token(refused)}`;
+  return {
+    ...(body && { 'content-type': 'application/json' }),
+    ...(bearer && { authorization: bearer }),
+    ...(typeof headers === 'function' ? await headers() : headers),
+  };
+}
+
+async function send(method, path, options, body, refused) {
+  const { api = '', signal, fetch = globalThis.fetch } = options;
   signal?.throwIfAborted();
   const late = AbortSignal.timeout(ANSWER_MS);
   const either = new AbortController();
@@ -74,9 +122,9 @@ async function once(method, path, { api = '', headers, signal, fetch = globalThi
     source?.addEventListener('abort', forward, { once: true });
   }
   try {
-    const given = typeof headers === 'function' ? await headers() : headers;
-    const all = { ...(body && { 'content-type': 'application/json' }), ...given };
-    const response = await fetch(api + path, { method, headers: all, body: body && JSON.stringify(body), signal: either.signal });
+    const headers = await headersOf(options, body, refused);
+    const request = { method, headers, body: body && JSON.stringify(body), signal: either.signal };
+    const response = await fetch(api + path, request);
     const text = await response.text();
     let answer = null;
     try {
@@ -122,7 +170,7 @@ async function call(method, path, options, body) {
  *
  * @param {{ownerUid?: string, projectId?: string, status?: string, pageSize?: number, pageToken?: string}} [filter]
  *   `pageToken` is the `nextPageToken` of the page before
- * @param {object} [options] api, headers, signal, timeoutMs
+ * @param {RequestOptions} [options]
  * @returns {Promise<{batches: object[], nextPageToken: string}>} `nextPageToken` is empty on the last page
  */
 export function listBatches(filter = {}, options = {}) {
@@ -136,6 +184,35 @@ export const downloadUrl = (batchId, { api = '' } = {}) => `${api}${pathOf(batch
 
 const pathOf = (batchId, clipId) =>
   `/v1/batches/${encodeURIComponent(batchId)}` + (clipId === undefined || clipId === null ? '' : `/clips/${encodeURIComponent(clipId)}`);
+
+/**
+ * Where a completed clip's video and cover can be read now. For fleets whose documents hold no links, since they are
+ * signed when they are read; others answer with the links of the document. Ask when the clip is played or downloaded
+ * rather than before: a signed link works for an hour.
+ *
+ * Rejects with a {@link ClipfleetError}: `clip_not_completed` (409), `links_disabled` (409: this fleet gives none),
+ * 404 for a clip that does not exist or belongs to another owner.
+ *
+ * @param {string} batchId
+ * @param {string} clipId
+ * @param {RequestOptions & {transport?: Transport}} [options] `transport` is asked if it has `links`, as {@link restPolling}
+ *   has, and those for Firestore with `getLinks`; without one, the dispatcher is asked with the other options
+ * @returns {Promise<ClipLinks>}
+ */
+export async function clipLinks(batchId, clipId, { transport, ...options } = {}) {
+  if (transport && !transport.links) {
+    throw new TypeError('clipLinks: the transport has no links: give firestoreListener or firestorePolling getLinks');
+  }
+  const ask = transport?.links ?? restLinks({});
+  const { outputUrl, coverUrl = null, expireTime = null } = await ask(batchId, clipId, options);
+  return { batchId, clipId, outputUrl, coverUrl, expireTime };
+}
+
+const restLinks = (general) => (batchId, clipId, options) =>
+  call('GET', `${pathOf(batchId, clipId)}:links`, { ...general, ...options });
+
+/** The callable function of a product in place of the dispatcher; `undefined` without one. */
+const linksBy = (getLinks) => getLinks && ((batchId, clipId) => getLinks({ batchId, clipId }));
 
 /* ---------- Export All ---------- */
 
@@ -172,8 +249,7 @@ function blamed(error) {
  * @param {string} options.projectId
  * @param {object} [options.output] quality, aspect, fps, prefix
  * @param {string} [options.batchId] makes it idempotent; made up when left out
- * @param {string} [options.api] address of the dispatcher; this page's own when left out
- * @param {object|(() => object|Promise<object>)} [options.headers] for example `authorization`
+ * @param {string} [options.api] see {@link RequestOptions}, whose other members are taken, too
  * @param {(request: object) => Promise<object>} [options.submit] sends the request in another way, such as a callable function
  * @param {Storage|null} [options.storage] where batches are remembered; `localStorage` when left out, `null` for nowhere
  * @param {object} [options.note] kept with the remembered batch, for example a title
@@ -378,6 +454,7 @@ export function watchBatch(batchId, callback, { transport = restPolling(), clipI
  * what went wrong on the way, until stopped.
  * @typedef {(batchId: string, observer: {next: (news: {batch: object|null, clips: object[]}) => void, error: (reason: Error) => void})
  *   => {stop: () => void, refresh?: () => void}} Transport
+ * It may have a function `links(batchId, clipId, options)`, for {@link clipLinks}.
  */
 
 /** How long an unknown batch is taken for one on its way, milliseconds; after that it is an error. */
@@ -389,7 +466,7 @@ const UNKNOWN_MS = 30_000;
  * is final.
  */
 export function restPolling({ everyMs = 1_000, unknownMs = UNKNOWN_MS, ...options } = {}) {
-  return polling(everyMs, async (batchId, signal, sinceMs) => {
+  const transport = polling(everyMs, async (batchId, signal, sinceMs) => {
     try {
       const { clips, ...batch } = await once('GET', pathOf(batchId), { ...options, signal });
       return { batch, clips };
@@ -400,27 +477,31 @@ export function restPolling({ everyMs = 1_000, unknownMs = UNKNOWN_MS, ...option
       throw error;
     }
   });
+  return Object.assign(transport, { links: restLinks(options) });
 }
 
 /**
  * Polls Firestore with the functions of `firebase/firestore/lite` (or the whole SDK): `doc`, `getDoc`, `collection`, `getDocs`. Rules
- * that let owners alone read their batches need `ownerUid`, and with it `query` and `where`.
+ * that let owners alone read their batches need `ownerUid`, and with it `query` and `where`. `getLinks({batchId, clipId})`
+ * resolves to {@link ClipLinks}, for example by a callable function.
  */
-export function firestorePolling({ db, doc, getDoc, collection, getDocs, query, where, ownerUid, everyMs = 2_000 }) {
+export function firestorePolling(options) {
+  const { db, doc, getDoc, collection, getDocs, query, where, ownerUid, getLinks, everyMs = 2_000 } = options;
   const clipsOf = clipsQuery({ db, collection, query, where, ownerUid });
-  return polling(everyMs, async (batchId) => {
+  const transport = polling(everyMs, async (batchId) => {
     const [batch, clips] = await Promise.all([getDoc(doc(db, 'exportBatches', batchId)), getDocs(clipsOf(batchId))]);
     return { batch: batch.exists() ? batch.data() : null, clips: clips.docs.map((clip) => ({ clipId: clip.id, ...clip.data() })) };
   });
+  return Object.assign(transport, { links: linksBy(getLinks) });
 }
 
 /**
  * Listens to Firestore with the functions of `firebase/firestore`: `doc`, `collection`, `onSnapshot`. See {@link firestorePolling} for
- * `ownerUid`. A listener that ended by an error is started again after a while.
+ * `ownerUid` and `getLinks`. A listener that ended by an error is started again after a while.
  */
-export function firestoreListener({ db, doc, collection, onSnapshot, query, where, ownerUid }) {
+export function firestoreListener({ db, doc, collection, onSnapshot, query, where, ownerUid, getLinks }) {
   const clipsOf = clipsQuery({ db, collection, query, where, ownerUid });
-  return (batchId, { next, error }) => {
+  const transport = (batchId, { next, error }) => {
     const seen = { batch: undefined, clips: undefined };
     const news = (part) => {
       Object.assign(seen, part);
@@ -440,6 +521,7 @@ export function firestoreListener({ db, doc, collection, onSnapshot, query, wher
     ];
     return { stop: () => ends.forEach((end) => end()) };
   };
+  return Object.assign(transport, { links: linksBy(getLinks) });
 }
 
 function clipsQuery({ db, collection, query, where, ownerUid }) {
