@@ -107,6 +107,8 @@ files! {
     "fleet.js": SCRIPT,
     "framing.js": SCRIPT,
     "launch.js": SCRIPT,
+    "links.js": SCRIPT,
+    "session.js": SCRIPT,
     "source.js": SCRIPT,
     "timeline.js": SCRIPT,
     "ui.js": SCRIPT,

@@ -3,9 +3,11 @@
 import { cancel, downloadUrl, isOver, retry } from './clipfleet.js';
 import { createCard } from './card.js';
 import { createConnection, skeletons } from './connection.js';
+import { Links } from './links.js';
 import { createPlayer } from './player.js';
 import { createPosters } from './posters.js';
 import { ASPECTS, outputSize } from './reframe.js';
+import { SESSION } from './session.js';
 import { learnSource, progressLine, remembered, summarize, titleOf } from './summary.js';
 import { announce, button, copyButton, count, h, icon, moment, sentence, write } from './ui.js';
 import { reason } from './words.js';
@@ -19,12 +21,15 @@ const FEW = 5;
 /** The view. `onRestarted(batchId)` is called when clips of a batch that may have been over run again. */
 export function createBatchView({ settings, feed, notifications, onRestarted }) {
   const player = createPlayer();
+  const links = new Links(settings);
   const element = h('div', { class: 'batch-view' });
   let page = null;
 
   function show(batchId) {
     hide();
-    page = createPage(batchId, { settings, feed, notifications, player, onRestarted: () => onRestarted(batchId) });
+    page = createPage(batchId, {
+      settings, links, feed, notifications, player, onRestarted: () => onRestarted(batchId),
+    });
     element.replaceChildren(page.element);
   }
   function hide() {
@@ -35,7 +40,8 @@ export function createBatchView({ settings, feed, notifications, onRestarted }) 
   return { element, show, hide };
 }
 
-function createPage(batchId, { settings, feed, notifications, player, onRestarted }) {
+function createPage(batchId, { settings, links, feed, notifications, player, onRestarted }) {
+  const left = new AbortController();
   const note = remembered(batchId);
   const cards = new Map();
   const heading = h('h1', {}, titleOf(batchId));
@@ -99,7 +105,8 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     for (const clipId of ids) {
       if (!cards.has(clipId)) {
         const card = createCard({
-          batchId, clipId, range: note.windows?.[clipId], title: heading.textContent, settings, player, onRestarted,
+          batchId, clipId, range: note.windows?.[clipId], title: heading.textContent,
+          settings, links, signal: left.signal, player, onRestarted,
           onCover: (cover) => { grid.dataset.aspect = note.aspect ?? aspectOf(cover); },
         });
         cards.set(clipId, card);
@@ -146,13 +153,13 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
     write(problem, requestProblem);
   }
   function stopAll() {
-    return request('Cancelling', () => cancel(batchId));
+    return request('Cancelling', () => cancel(batchId, null, SESSION));
   }
   function startAgain() {
     const { failed, cancelled } = restartable(shown.exports);
     return request('Retrying', async () => {
       // The request for a whole batch would restart cancelled clips, too, and those that cannot succeed.
-      await Promise.all((failed.length > 0 ? failed : cancelled).map((clipId) => retry(batchId, clipId)));
+      await Promise.all((failed.length > 0 ? failed : cancelled).map((clipId) => retry(batchId, clipId, SESSION)));
       onRestarted();
     });
   }
@@ -168,6 +175,7 @@ function createPage(batchId, { settings, feed, notifications, player, onRestarte
   const end = () => {
     unfollow();
     posters.end();
+    left.abort(new Error('the page of the batch was left'));
   };
   return { element, end };
 }

@@ -3,7 +3,7 @@
 import { ACCEPTED, hasFilePicker, parseUri, pickFile } from './source.js';
 import { thumbnail } from './thumbnail.js';
 import { toast } from './toast.js';
-import { button, count, h, moment, write } from './ui.js';
+import { button, count, h, moment, sentence, write } from './ui.js';
 
 /** `onFile(file, handle)`, `onUri(found)` and `onDraft(id)` open a video; `drafts` is the store of drafts. */
 export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
@@ -65,6 +65,9 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
     h('button', { type: 'submit', class: 'plain' }, 'Open'),
   );
 
+  // The page of a team's fleet comes from another machine, and the video goes there.
+  const isHere = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
+  const stays = isHere ? 'it never leaves this machine' : 'it goes to this fleet and nowhere else';
   const heading = h('h1', {}, 'Turn one video into all its shorts');
   const drop =
     settings.storage &&
@@ -72,8 +75,8 @@ export function createEntrance({ settings, drafts, onFile, onUri, onDraft }) {
       'div',
       { class: 'drop' },
       heading,
-      h('p', { class: 'with-mouse' }, 'Drop it here, it never leaves this machine.'),
-      h('p', { class: 'with-touch' }, 'It never leaves this machine.'),
+      h('p', { class: 'with-mouse' }, `Drop it here, ${stays}.`),
+      h('p', { class: 'with-touch' }, sentence(stays)),
       h('button', { type: 'button', class: 'primary', onclick: () => picker.click() }, 'Choose a video'),
     );
   const recent = h('ul', { class: 'recent' });

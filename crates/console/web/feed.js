@@ -1,6 +1,7 @@
 // Batches that parts of the page follow: one watch for each batch, however many parts show it.
 
 import { rememberedBatches, restPolling, watchBatch } from './clipfleet.js';
+import { SESSION } from './session.js';
 
 /** How often bars move, milliseconds. A document changes at most once a second. */
 const EVERY_MS = 700;
@@ -49,7 +50,7 @@ export class Feed {
       entry.listeners.forEach((listener) => listener(entry.known));
     };
     // The watch reports changes only, and that the fleet answers again is one here.
-    const poll = restPolling({ everyMs: EVERY_MS, unknownMs: startedLately(batchId) ? ACCEPTANCE_MS : 0 });
+    const poll = restPolling({ ...SESSION, everyMs: EVERY_MS, unknownMs: startedLately(batchId) ? ACCEPTANCE_MS : 0 });
     const transport = (id, { next, error }) => poll(id, {
       error,
       next: (answer) => {

@@ -1,6 +1,7 @@
 // The fleet, for its operators: what it does, what waits, what the queue gave up, and pause.
 
 import { createConnection, skeletons } from './connection.js';
+import { withSession } from './session.js';
 import { announce, button, count, countdown, h, moment, sentence, shorten, write } from './ui.js';
 import { PHASES, encoderName, reason } from './words.js';
 
@@ -11,16 +12,20 @@ const EVERY_MS = 3_000;
 async function request(method, path) {
   let response;
   try {
-    response = await fetch(path, { method, signal: AbortSignal.timeout(15_000) });
+    response = await withSession(() => fetch(path, { method, signal: AbortSignal.timeout(15_000) }));
   } catch (error) {
     throw Object.assign(new Error('the fleet cannot be reached', { cause: error }), { code: 'unreachable' });
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok || answer === null) {
-    throw new Error(answer?.error?.message ?? `the fleet answered ${response.status}`);
+    const error = new Error(answer?.error?.message ?? `the fleet answered ${response.status}`);
+    throw Object.assign(error, { status: response.status, code: answer?.error?.code });
   }
   return answer;
 }
+
+/** Whether the fleet is not for this caller: an owner has no right to it, or this address does not serve it. */
+const isRefused = ({ status, code }) => status === 403 || code === 'no_such_route';
 
 function figure(name) {
   const [value, note] = [h('dd', { class: 'value' }, '–'), h('dd', { class: 'soft' })];
@@ -56,7 +61,10 @@ function table(caption, columns, blank) {
 const link = (batchId) => h('a', { href: `#/batch/${encodeURIComponent(batchId)}` }, shorten(batchId, 26));
 const percent = (progress) => `${progress ?? 0} %`;
 
-export function createFleet({ settings, onPaused }) {
+/**
+ * The view. `onPaused(paused)` is called with each answer, and `onRefused()` if this caller may see nothing of it.
+ */
+export function createFleet({ settings, onPaused, onRefused }) {
   const [slots, waiting, open, dead] = ['Busy slots', 'Clips waiting', 'Active batches', 'Dead letters'].map(figure);
   const work = table('Working', ['Clip', 'Batch', 'Phase', 'Progress', 'Encoder', 'Worker'], 'Idle.');
   const batches = table('Active batches', ['Batch', 'Owner', 'Clips', 'Progress', 'Left'], 'No active batches.');
@@ -69,9 +77,22 @@ export function createFleet({ settings, onPaused }) {
     h('dl', { class: 'figures' }, [slots, waiting, open, dead].map((it) => it.element)),
     h('div', { class: 'stack' }, work.element, batches.element, letters.element));
   const connection = createConnection({ stale: content, onRetry: () => look() });
+  const refused = h('p', { class: 'blank', hidden: true },
+    'Only the operators of this fleet see what it does. Your exports are in the ',
+    h('a', { href: '#/history' }, 'history'), '.');
   const element = h('div', {},
     h('div', { class: 'head' }, h('h1', {}, 'Fleet'), state, since, h('span', { class: 'grow' }), toggle),
-    connection.element, problem, content);
+    connection.element, problem, refused, content);
+
+  /** Operators alone have a right to any of it, so that one refusal is final for all. */
+  let isForbidden = false;
+  function forbid() {
+    isForbidden = true;
+    [state, since, toggle, problem, content].forEach((part) => { part.hidden = true; });
+    refused.hidden = false;
+    connection.show(null, null);
+    onRefused();
+  }
 
   let [paused, asOf] = [false, null];
   function showPaused(answer) {
@@ -145,6 +166,10 @@ export function createFleet({ settings, onPaused }) {
       asOf = Date.now();
       connection.show(null, asOf);
     } catch (failure) {
+      if (isRefused(failure)) {
+        forbid();
+        return;
+      }
       // Whether it runs or is paused is not known now, and neither can be changed.
       state.hidden = true;
       toggle.disabled = true;
@@ -155,12 +180,15 @@ export function createFleet({ settings, onPaused }) {
   let timer = null;
   const show = () => {
     hide();
+    if (isForbidden) {
+      return;
+    }
     const again = async () => {
       const mine = timer;
       if (!document.hidden) {
         await look();
       }
-      if (mine === timer) {
+      if (mine === timer && !isForbidden) {
         timer = setTimeout(again, EVERY_MS);
       }
     };
@@ -170,5 +198,16 @@ export function createFleet({ settings, onPaused }) {
     clearTimeout(timer);
     timer = null;
   };
-  return { element, show, hide, glance: async () => onPaused((await request('GET', '/v1/fleet')).paused) };
+
+  /** What every view shows of the fleet, before this one was opened. */
+  async function glance() {
+    try {
+      onPaused((await request('GET', '/v1/fleet')).paused);
+    } catch (failure) {
+      if (isRefused(failure)) {
+        forbid();
+      }
+    }
+  }
+  return { element, show, hide, glance };
 }

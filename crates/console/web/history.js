@@ -2,6 +2,7 @@
 
 import { isOver, listBatches } from './clipfleet.js';
 import { createConnection, skeletons } from './connection.js';
+import { SESSION } from './session.js';
 import { learnSource, titleOf } from './summary.js';
 import { count, countdown, h, moment, write } from './ui.js';
 import { STATES } from './words.js';
@@ -59,7 +60,7 @@ export function createHistory() {
   /** Reads the first page, and everything that runs: an old batch that runs is shown, too. */
   async function look() {
     const asked = filter.value;
-    const read = (status) => listBatches({ status, pageSize: PAGE_SIZE }, { timeoutMs: 0 });
+    const read = (status) => listBatches({ status, pageSize: PAGE_SIZE }, { ...SESSION, timeoutMs: 0 });
     try {
       const [first, ...running] = await Promise.all([asked, ...(asked ? [] : RUNNING)].map(read));
       if (asked !== filter.value) {
@@ -91,7 +92,8 @@ export function createHistory() {
     more.disabled = true;
     const from = list.childElementCount;
     try {
-      const page = await listBatches({ status: filter.value, pageSize: PAGE_SIZE, pageToken: nextPageToken });
+      const wanted = { status: filter.value, pageSize: PAGE_SIZE, pageToken: nextPageToken };
+      const page = await listBatches(wanted, SESSION);
       keep(page);
       [nextPageToken, pages] = [page.nextPageToken, pages + 1];
       connection.show(null, asOf);

@@ -2,6 +2,7 @@
 // when the page is loaded again or an answer is lost in between.
 
 import { exportAll, newBatchId } from './clipfleet.js';
+import { SESSION } from './session.js';
 import { announce, count } from './ui.js';
 
 /** Whose and which project's the exports of this page are. */
@@ -113,7 +114,7 @@ export class Launch extends EventTarget {
   }
 
   async #submit({ batchId, request: { clips, ...options } }) {
-    const { results } = await exportAll(clips, { ...OWNER, ...options, batchId });
+    const { results } = await exportAll(clips, { ...SESSION, ...OWNER, ...options, batchId });
     keep(null);
     const refused = results.filter((result) => result.status === 'rejected');
     const started = results.length - refused.length;

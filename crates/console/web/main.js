@@ -6,11 +6,13 @@ import { createFleet } from './fleet.js';
 import { createHistory } from './history.js';
 import { createNotifications } from './notifications.js';
 import { createRunning } from './running.js';
+import { takeToken, withSession } from './session.js';
 import { progressLine, titleOf } from './summary.js';
 import { announce, write } from './ui.js';
 import { createWorkplace } from './workplace.js';
 
-const settings = await fetch('settings.json').then((response) => response.json());
+await takeToken();
+const settings = await withSession(() => fetch('settings.json')).then((response) => response.json());
 const part = (id) => document.getElementById(id);
 const hashOf = (batchId) => `#/batch/${encodeURIComponent(batchId)}`;
 
@@ -41,6 +43,7 @@ const history = createHistory();
 const fleet = createFleet({
   settings,
   onPaused: (paused) => write(part('fleet-state'), paused ? 'Fleet paused' : ''),
+  onRefused: () => { document.querySelector('nav a[href="#/fleet"]').hidden = true; },
 });
 const batch = createBatchView({ settings, feed, notifications, onRestarted: () => running.refresh() });
 
@@ -90,6 +93,7 @@ function route() {
   showTitle();
 }
 addEventListener('hashchange', () => {
+  takeToken();
   route();
   part('main').focus({ preventScroll: true });
   scrollTo(0, 0);
@@ -99,5 +103,5 @@ addEventListener('storage', () => running.refresh());
 
 running.refresh();
 route();
-fleet.glance().catch(() => {});
+fleet.glance();
 document.documentElement.dataset.ready = 'true';

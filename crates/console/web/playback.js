@@ -1,5 +1,6 @@
 // The video and its controls: position, speed, volume, single frames, and clips in a loop.
 
+import { onSignedIn } from './session.js';
 import { storedUrl } from './source.js';
 import { button, clock, h, icon, write } from './ui.js';
 
@@ -314,6 +315,16 @@ export function createPlayback({ draft, settings, onTime, onPicture, onUnplayabl
   video.addEventListener('durationchange', learnLength);
   video.addEventListener('resize', learnSize);
   video.addEventListener('error', () => video.getAttribute('src') && onUnplayable());
+  // What is stored behind a session that had ended was refused.
+  onSignedIn(() => {
+    const url = video.error && !objectUrl && video.getAttribute('src');
+    if (url) {
+      const at = video.currentTime;
+      video.src = url;
+      video.currentTime = at;
+      onPicture(url);
+    }
+  });
   ['timeupdate', 'seeked', 'loadeddata', 'seeking'].forEach((kind) => video.addEventListener(kind, tick));
 
   function tick() {

@@ -82,12 +82,18 @@ export function createProgress({ draft, settings, uploads }) {
     curtain.hidden = hidden === '';
   }
 
+  /** Counts calls: an answer about what did not play a while ago says nothing about what plays now. */
+  let calls = 0;
+
   /** Whether the browser plays the source. What it does not play may not be there at all. */
   async function playable(yes) {
     const { source } = draft;
-    isGone = !yes && Boolean(uploads) && !uploads.file && (await uploads.find(source).catch(() => undefined)) === null;
-    if (draft.source?.uri === source?.uri && source) {
-      isPlayable = yes;
+    calls += 1;
+    const mine = calls;
+    const mayBeGone = !yes && Boolean(uploads) && !uploads.file;
+    const gone = mayBeGone && (await uploads.find(source).catch(() => undefined)) === null;
+    if (mine === calls && source && draft.source?.uri === source.uri) {
+      [isPlayable, isGone] = [yes, gone];
       show();
     }
   }

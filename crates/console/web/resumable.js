@@ -1,6 +1,8 @@
 // Google's resumable uploads (JSON API, `uploadType=resumable`): a session takes chunks and says how far it got, so
 // that an upload continues after a lost connection or a reload.
 
+import { readableUrl } from './source.js';
+
 /** Bytes of a request; a multiple of 256 KiB, as the protocol demands. What a broken connection costs at most. */
 export const CHUNK_BYTES = 8 * 1_024 * 1_024;
 
@@ -8,11 +10,15 @@ export const CHUNK_BYTES = 8 * 1_024 * 1_024;
 const MAX_FAILURES = 5;
 const FIRST_WAIT_MS = 500;
 
-/** An upload that failed; `retryable` says whether the session may still take bytes. */
+/**
+ * A request that failed: `status` is the storage's answer, 0 without one. After a `retryable` one the session may still
+ * take bytes.
+ */
 class UploadError extends Error {
-  constructor(message, retryable = false) {
+  constructor(status, message = `the storage answered ${status}`) {
     super(message);
-    this.retryable = retryable;
+    this.status = status;
+    this.retryable = status === 0 || status === 429 || status >= 500;
   }
 }
 
@@ -44,17 +50,17 @@ async function begin({ storage, object, file, signal }) {
   });
   const uri = response.headers.get('location');
   if (!response.ok || !uri) {
-    throw new UploadError(`the storage answered ${response.status}`, response.status >= 500);
+    throw new UploadError(response.status);
   }
   return uri;
 }
 
 /** One PUT to the session. Resolves to the number of stored bytes, `null` if the session is gone. */
-function put(session, { range, body, size, signal, onProgress = () => {} }) {
+function put(session, { storage, range, body, size, signal, onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const abort = () => request.abort();
-    request.open('PUT', session);
+    request.open('PUT', readableUrl(storage, session));
     request.setRequestHeader('content-range', range);
     request.upload.onprogress = ({ loaded }) => onProgress(loaded);
     request.onload = () => {
@@ -66,11 +72,10 @@ function put(session, { range, body, size, signal, onProgress = () => {} }) {
       } else if (request.status === 404 || request.status === 410) {
         resolve(null);
       } else {
-        const retryable = request.status >= 500 || request.status === 429;
-        reject(new UploadError(`the storage answered ${request.status}`, retryable));
+        reject(new UploadError(request.status));
       }
     };
-    request.onerror = () => reject(new UploadError('the connection to the storage broke', true));
+    request.onerror = () => reject(new UploadError(0, 'the connection to the storage broke'));
     request.onabort = () => reject(signal.reason);
     request.onloadend = () => signal.removeEventListener('abort', abort);
     signal.addEventListener('abort', abort);
@@ -80,9 +85,10 @@ function put(session, { range, body, size, signal, onProgress = () => {} }) {
 
 /**
  * Stores `file`, from where `session` is if there is one. `onStored` is given the session's URI and the number of
- * stored bytes after each request, and `onProgress` the number of bytes that are stored or on their way.
+ * stored bytes after each request, and `onProgress` the number of bytes that are stored or on their way. `signIn` is
+ * waited for where the storage demands that somebody signs in, and the upload goes on.
  */
-export async function upload({ storage, object, file, session, signal, onStored, onProgress }) {
+export async function upload({ storage, object, file, session, signal, signIn, onStored, onProgress }) {
   const { size } = file;
   let [uri, stored, failures] = [session ?? null, session ? undefined : 0, 0];
   while (stored !== size) {
@@ -91,12 +97,13 @@ export async function upload({ storage, object, file, session, signal, onStored,
         uri = await begin({ storage, object, file, signal });
         stored = 0;
       } else if (stored === undefined) {
-        stored = await put(uri, { range: `bytes */${size}`, body: null, size, signal });
+        stored = await put(uri, { storage, range: `bytes */${size}`, body: null, size, signal });
       } else {
         const end = Math.min(stored + CHUNK_BYTES, size);
         const from = stored;
         const body = file.slice(from, end);
         stored = await put(uri, {
+          storage,
           range: `bytes ${from}-${end - 1}/${size}`,
           body,
           size,
@@ -109,12 +116,16 @@ export async function upload({ storage, object, file, session, signal, onStored,
       onProgress(stored ?? 0);
       await onStored(uri, stored ?? 0);
     } catch (error) {
-      failures += 1;
-      const broken = error.retryable || error instanceof TypeError;
-      if (signal.aborted || !broken || failures > MAX_FAILURES) {
-        throw error instanceof TypeError ? new UploadError('the storage cannot be reached') : error;
+      if (!signal.aborted && error.status === 401) {
+        await signIn(signal);
+      } else {
+        failures += 1;
+        const broken = error.retryable || error instanceof TypeError;
+        if (signal.aborted || !broken || failures > MAX_FAILURES) {
+          throw error instanceof TypeError ? new UploadError(0, 'the storage cannot be reached') : error;
+        }
+        await pause(FIRST_WAIT_MS * 2 ** (failures - 1), signal);
       }
-      await pause(FIRST_WAIT_MS * 2 ** (failures - 1), signal);
       // How much of the broken request arrived only the session knows.
       stored = uri ? undefined : stored;
     }

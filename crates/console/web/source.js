@@ -19,6 +19,15 @@ export function parseUri(text) {
   return uri ? { uri, bucket, object, name: object.split('/').at(-1) } : null;
 }
 
+/**
+ * A link of the storage as this page uses it: a fleet that serves its storage at the page's own origin (`storage.url` is
+ * empty) still names it by `storage.origin`, which only its own machine reaches.
+ */
+export function readableUrl(storage, url) {
+  const { origin, url: own } = storage ?? {};
+  return origin && url.startsWith(`${origin}/`) ? `${own}${url.slice(origin.length)}` : url;
+}
+
 /** Where the preview of a stored source is read from; null where this page cannot read it. */
 export function storedUrl(storage, uri) {
   const found = parseUri(uri ?? '');

@@ -155,10 +155,17 @@ export async function copyText(text) {
 /** How long a copy button says that it copied, milliseconds. */
 const COPIED_MS = 2_000;
 
-/** A button that copies what `text()` returns, and says so for a moment. `options` as of {@link button}. */
+/**
+ * A button that copies what `text()` returns or resolves to, unless that is undefined, and says so for a moment.
+ * `options` as of {@link button}.
+ */
 export function copyButton(label, text, options) {
   const made = button('copy', label, async () => {
-    const copied = await copyText(text());
+    const given = await text();
+    if (given === undefined) {
+      return;
+    }
+    const copied = await copyText(given);
     const said = copied ? 'Copied' : 'Copying is not allowed here';
     made.classList.toggle('copied', copied);
     write(made.querySelector('span'), said);

@@ -4,6 +4,7 @@
 import { deleteRecord, getRecord, putRecord } from './database.js';
 import { draftId } from './drafts.js';
 import { upload } from './resumable.js';
+import { signIn, withSession } from './session.js';
 import { parseUri } from './source.js';
 
 /** The file's name in the bucket: the same file again is found there. */
@@ -150,7 +151,8 @@ export class Uploads extends EventTarget {
   async find({ uri }, signal) {
     const { bucket, object } = parseUri(uri);
     const query = new URLSearchParams({ prefix: object });
-    const response = await fetch(`${this.#storage.url}/storage/v1/b/${bucket}/o?${query}`, { signal });
+    const url = `${this.#storage.url}/storage/v1/b/${bucket}/o?${query}`;
+    const response = await withSession(() => fetch(url, { signal }), signal);
     if (!response.ok && response.status !== 404) {
       throw new Error(`the storage answered ${response.status}`);
     }
@@ -178,6 +180,7 @@ export class Uploads extends EventTarget {
           file,
           session,
           signal,
+          signIn,
           onStored: (uri, stored) => putRecord('uploads', id, { ...record, session: uri, share: stored / file.size }),
           onProgress: (bytes) => current(() => this.#become({ share: Math.min(bytes / file.size, 0.999) })),
         });
