@@ -29,7 +29,8 @@ const SIGNED_MS = 3_600_000;
  * - `links`: `document` as the fleet has them, `signed`, or `none`
  * - `operator`: false for a caller who has no right to the operations
  *
- * They can be changed while it runs, as members of what it returns.
+ * They can be changed while it runs, as members of what it returns; `onRequest` is called with each request before it
+ * is answered.
  */
 export async function startGate(fleet, settings = {}) {
   const gate = { token: null, ownStorage: false, links: 'document', operator: true, ...settings };
@@ -121,6 +122,7 @@ export async function startGate(fleet, settings = {}) {
   const server = createServer(async (request, response) => {
     const path = request.url.split('?')[0];
     requests.push(`${request.method} ${path}`);
+    gate.onRequest?.(request);
     try {
       if (path.startsWith('/signed/')) {
         const { url, status } = signed.get(path.slice('/signed/'.length));

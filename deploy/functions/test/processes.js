@@ -43,17 +43,18 @@ function start(name, program, args, env, ready) {
   });
 }
 
-/** Starts a fleet of one worker on `data`. */
-export async function startFleet(data, slots = 1) {
+/** Starts a fleet of one worker on `data`; `more` are further arguments. One with a `token` is asked with it. */
+export async function startFleet(data, slots = 1, { more = [], token } = {}) {
   const program = join(process.env.CLIPFLEET_PROGRAMS, 'clipfleet');
-  const args = ['up', '-v', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`];
+  const args = ['up', '-v', '--data', data, '--listen', '127.0.0.1:0', '--emulator', '127.0.0.1:0', '--workers', '1', '--slots', `${slots}`, ...more];
   let api;
   const fleet = await start('the fleet', program, args, process.env, (line) => {
     api ??= line.match(/^\s*API\s+(http:\S+)\/v1$/)?.[1];
     return api ? true : undefined;
   });
-  const { storage } = await (await fetch(`${api}/console/settings.json`)).json();
-  const emulator = new URL(storage.url).host;
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const { storage } = await (await fetch(`${api}/console/settings.json`, { headers })).json();
+  const emulator = new URL(storage.origin ?? storage.url).host;
   return { api, emulator, output: fleet.output, stop: fleet.stop };
 }
 
