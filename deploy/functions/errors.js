@@ -5,7 +5,12 @@ import { HttpsError } from 'firebase-functions/https';
 import { logger } from 'firebase-functions';
 
 /** The fleet's error codes whose HTTP status does not say enough. */
-const CODES = { clip_not_retryable: 'failed-precondition', clip_not_dead_lettered: 'failed-precondition' };
+const CODES = {
+  clip_not_retryable: 'failed-precondition',
+  clip_not_dead_lettered: 'failed-precondition',
+  clip_not_completed: 'failed-precondition',
+  links_disabled: 'failed-precondition',
+};
 
 /** HTTP statuses of the dispatcher that are about the request. */
 const STATUSES = { 400: 'invalid-argument', 404: 'not-found', 409: 'already-exists', 413: 'invalid-argument', 429: 'resource-exhausted' };

@@ -4,6 +4,7 @@
 //   exportAllClips         project document -> batch -> topic `export-requests`
 //   exportAllClipsDirect   the same over the dispatcher's HTTP API, which names wrong fields at once
 //   cancelExport, retryClip
+//   getClipLinks           where a completed clip can be read now, in a fleet whose documents hold no links
 
 import { Firestore } from '@google-cloud/firestore';
 import { PubSub } from '@google-cloud/pubsub';
@@ -148,4 +149,9 @@ export const cancelExport = onCall(async (request) => {
 export const retryClip = onCall(async (request) => {
   const target = await owned(request, ['batchId', 'clipId']);
   return fleet().dispatcher.call('POST', `${target}:retry`);
+});
+
+export const getClipLinks = onCall(async (request) => {
+  const target = await owned(request, ['batchId', 'clipId']);
+  return fleet().dispatcher.call('GET', `${target}:links`);
 });

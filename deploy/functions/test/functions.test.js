@@ -65,6 +65,7 @@ before(async () => {
   functions.exportAllClipsDirect = await started(startFunction('exportAllClipsDirect', environments.guarded));
   functions.cancelExport = await started(startFunction('cancelExport', environments.local));
   functions.retryClip = await started(startFunction('retryClip', environments.guarded));
+  functions.getClipLinks = await started(startFunction('getClipLinks', environments.guarded));
 
   process.env.FIRESTORE_EMULATOR_HOST = fleet.emulator;
   db = new Firestore({ projectId: PROJECT });
@@ -217,6 +218,33 @@ test('the dispatcher is called with an OIDC token, and its answers are passed on
   assertRefused(await call({ requestId: 'r2', clipIds: ['one'] }), 'INVALID_ARGUMENT', 'source_not_found', ['source.uri']);
 });
 
+test('the links of a completed clip lead to its file and its cover', async () => {
+  await keep('links', { clips: [{ clipId: 'one', startMs: 0, endMs: 1000, coverAtMs: 500 }] });
+  const { result } = await functions.exportAllClips.call({ projectId: 'links' }, user);
+  const ids = { batchId: result.batchId, clipId: 'one' };
+  await watch(result.clips[0].document, ({ status }) => status === 'processing' || status === 'completed');
+  const early = await functions.getClipLinks.call(ids, user);
+  const clip = (await become(result.clips[0].document, 'completed')).at(-1);
+  // On a quiet machine the clip may have been done before the question arrived.
+  if (early.error) {
+    assertRefused(early, 'FAILED_PRECONDITION', 'clip_not_completed');
+  }
+
+  const { result: links, error } = await functions.getClipLinks.call(ids, user);
+  assert.deepEqual({ batchId: links?.batchId, clipId: links?.clipId }, ids, JSON.stringify(error));
+  const found = await fetch(links.outputUrl);
+  assert.equal((await found.arrayBuffer()).byteLength, clip.outputSizeBytes);
+  assert.ok((await fetch(links.coverUrl)).ok, links.coverUrl);
+  assert.ok(links.expireTime === null || new Date(links.expireTime) > new Date(), links.expireTime);
+
+  const stranger = userToken('u2', PROJECT);
+  assertRefused(await functions.getClipLinks.call(ids), 'UNAUTHENTICATED');
+  assertRefused(await functions.getClipLinks.call(ids, stranger), 'PERMISSION_DENIED');
+  assertRefused(await functions.getClipLinks.call({ ...ids, batchId: 'none' }, user), 'NOT_FOUND', 'batch_not_found');
+  assertRefused(await functions.getClipLinks.call({ ...ids, clipId: 'none' }, user), 'NOT_FOUND', 'clip_not_found');
+  assertRefused(await functions.getClipLinks.call({ batchId: ids.batchId }, user), 'INVALID_ARGUMENT', 'invalid_request', ['clipId']);
+});
+
 test('a batch is cancelled, waiting or at work; one of its clips is retried and completes', async () => {
   // Half a minute of work for the one slot, so that what comes behind it waits for as long as this looks at it.
   await keep('heavy', { output: { quality: '2160p', fps: 60 }, clips: [{ clipId: 'whole', startMs: 0, endMs: 5900 }] });
@@ -343,7 +371,7 @@ test('a service that does not answer is unavailable, one that refuses the functi
   await setFaults();
 });
 
-test('the Firebase CLI finds four callable functions and the settings to ask for', () => {
+test('the Firebase CLI finds five callable functions and the settings to ask for', () => {
   const found = join(folder, 'manifest.json');
   const cli = join(import.meta.dirname, '../node_modules/.bin/firebase-functions');
   execFileSync(process.execPath, [cli, '.'], {
@@ -351,7 +379,7 @@ test('the Firebase CLI finds four callable functions and the settings to ask for
     env: { ...process.env, FUNCTIONS_MANIFEST_OUTPUT_PATH: found, GCLOUD_PROJECT: PROJECT },
   });
   const { endpoints, params } = JSON.parse(readFileSync(found));
-  assert.deepEqual(Object.keys(endpoints).sort(), ['cancelExport', 'exportAllClips', 'exportAllClipsDirect', 'retryClip']);
+  assert.deepEqual(Object.keys(endpoints).sort(), ['cancelExport', 'exportAllClips', 'exportAllClipsDirect', 'getClipLinks', 'retryClip']);
   assert.ok(Object.values(endpoints).every(({ platform, callableTrigger }) => platform === 'gcfv2' && callableTrigger));
   assert.deepEqual(
     params.filter(({ default: value }) => value === undefined).map(({ name }) => name),
