@@ -1,6 +1,6 @@
-// A server before a fleet that answers as the fleet does with other settings than the fleet has: with a token, with its
-// storage at the page's own origin, with links that are signed when they are read, for a caller who is no operator. What
-// only a test can do is here, too: sessions end and links expire when it says so.
+// A server in front of a fleet that answers as the fleet would with other settings: with a token, with its storage at
+// the page's own origin, with links that are signed when they are read, for a caller who is no operator. A test decides
+// when sessions end and when links stop working.
 
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

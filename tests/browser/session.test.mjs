@@ -103,7 +103,8 @@ for (const [name, options] of Object.entries({ desktop: { viewport: DESKTOP }, p
     await page.reload();
     await ready(page);
     assert.equal(await page.locator('.sign-in').count(), 0);
-    const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+    const kept = await page.evaluate(() =>
+      JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
     assert.ok(!kept.includes(TOKEN), 'the token is kept nowhere');
   });
 }
@@ -207,7 +208,7 @@ test('an upload, marks and a pressed export survive the end of the session', LIM
   await page.getByRole('button', { name: 'Cancel', exact: true }).click();
 });
 
-test('a session that ends while a batch is shown: the page goes on, with storage at its own origin', LIMIT, async (t) => {
+test('a session that ends while a batch is shown begins anew, with storage at its own origin', LIMIT, async (t) => {
   const { page, gate } = await open(t, {}, { path: `/console/#token=${encodeURIComponent(TOKEN)}` });
   await ready(page);
   await openFile(page, place.source);
@@ -272,7 +273,8 @@ test('a caller without a right to the operations sees none, and they are not ask
   await ready(page);
   const text = page.getByText('Only the operators of this fleet see what it does.');
   await text.waitFor();
-  await until('the link is away', async () => (await page.getByRole('link', { name: 'Fleet', exact: true }).count()) === 0);
+  const link = page.getByRole('link', { name: 'Fleet', exact: true });
+  await until('the link is away', async () => (await link.count()) === 0);
   assert.equal(await page.locator('.banner:visible').count(), 0);
   assert.equal(await page.getByRole('button', { name: 'Pause' }).count(), 0);
   await assertAccessible(page, 'no operator');

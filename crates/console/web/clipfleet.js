@@ -11,8 +11,8 @@
  * @property {number} progress whole percents; never falls, except that a retry begins anew
  * @property {string} phase queued, fetching, encoding, verifying, uploading or done
  * @property {number|null} etaSeconds
- * @property {string|null} outputUrl where the finished clip can be played and downloaded; null in a fleet whose documents
- *   hold no links: ask {@link clipLinks}
+ * @property {string|null} outputUrl where the finished clip can be played and downloaded; null in a fleet whose
+ *   documents hold no links: ask {@link clipLinks}
  * @property {{code: string, message: string, retryable: boolean}|null} error
  * @property {number} generation 0, and one more with each retry
  * @property {number} attempt
@@ -54,11 +54,11 @@
  * How requests to the dispatcher are sent; a part of the options of every function that sends some.
  * @typedef {object} RequestOptions
  * @property {string} [api] address of the dispatcher; this page's own when left out
- * @property {(refresh: boolean) => string|Promise<string>} [token] an ID token, sent as `Authorization: Bearer`. Asked for
- *   before each request, with `true` after the dispatcher refused the one before: Firebase's `user.getIdToken` fits
+ * @property {(refresh: boolean) => string|Promise<string>} [token] an ID token, sent as `Authorization: Bearer`. Asked
+ *   for before each request, with `true` after a 401: `(refresh) => user.getIdToken(refresh)` with Firebase
  * @property {object|(() => object|Promise<object>)} [headers] further headers
- * @property {(signal?: AbortSignal) => Promise<void>} [signIn] called after a 401; the request is sent once more when it
- *   resolves, however long that takes
+ * @property {(signal?: AbortSignal) => Promise<void>} [signIn] called after a 401; the request is sent once more when
+ *   it resolves, however long that takes
  * @property {AbortSignal} [signal]
  * @property {number} [timeoutMs] how long a failure that may pass is retried, 30,000 when left out
  */
@@ -89,7 +89,7 @@ const pause = (ms, signal) => new Promise((resolve, reject) => {
   signal?.addEventListener('abort', stop, { once: true });
 });
 
-/** One request. After a 401 it is sent once more, if there is a way to be somebody else by then. */
+/** One request. After a 401 it is sent once more with a new token, or after signing in. */
 async function once(method, path, options, body) {
   try {
     return await send(method, path, options, body, false);
@@ -195,8 +195,8 @@ const pathOf = (batchId, clipId) =>
  *
  * @param {string} batchId
  * @param {string} clipId
- * @param {RequestOptions & {transport?: Transport}} [options] `transport` is asked if it has `links`, as {@link restPolling}
- *   has, and those for Firestore with `getLinks`; without one, the dispatcher is asked with the other options
+ * @param {RequestOptions & {transport?: Transport}} [options] `transport` is {@link restPolling}, or one for Firestore
+ *   that was given `getLinks`; without a transport, the dispatcher is asked with the other options
  * @returns {Promise<ClipLinks>}
  */
 export async function clipLinks(batchId, clipId, { transport, ...options } = {}) {
@@ -482,8 +482,8 @@ export function restPolling({ everyMs = 1_000, unknownMs = UNKNOWN_MS, ...option
 
 /**
  * Polls Firestore with the functions of `firebase/firestore/lite` (or the whole SDK): `doc`, `getDoc`, `collection`, `getDocs`. Rules
- * that let owners alone read their batches need `ownerUid`, and with it `query` and `where`. `getLinks({batchId, clipId})`
- * resolves to {@link ClipLinks}, for example by a callable function.
+ * that let owners alone read their batches need `ownerUid`, and with it `query` and `where`. `getLinks`, for example a
+ * callable function, is given `{batchId, clipId}` and resolves to {@link ClipLinks}.
  */
 export function firestorePolling(options) {
   const { db, doc, getDoc, collection, getDocs, query, where, ownerUid, getLinks, everyMs = 2_000 } = options;

@@ -189,7 +189,7 @@ function problemOf(status) {
 
 /**
  * The status of what is behind a link, which media elements do not tell; null if the page may not read it. Asked by
- * GET, since links are signed for this method only. Behind the page's own origin is the fleet, which asks for a session.
+ * GET, since links are signed for this method only. What is at the page's own origin may ask for a session.
  */
 async function statusOf(url) {
   const request = () =>

@@ -27,7 +27,8 @@ const isSignedIn = async () => (await sent(PROBE)).status !== 401;
 async function begin(token) {
   try {
     const body = JSON.stringify({ token });
-    const response = await sent('/v1/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const headers = { 'content-type': 'application/json' };
+    const response = await sent('/v1/session', { method: 'POST', headers, body });
     if (!response.ok) {
       const { error } = await response.json().catch(() => ({}));
       return PROBLEMS[response.status] ?? sentence(error?.message ?? `the fleet answered ${response.status}`);
@@ -117,7 +118,7 @@ function createView({ hidden = false } = {}) {
   const dialog = h('dialog', { class: 'dialog sign-in', 'aria-labelledby': 'sign-in-title' },
     h('form', { onsubmit: submit },
       h('h2', { id: 'sign-in-title' }, 'Sign in to this fleet'),
-      h('p', { class: 'soft' }, 'This fleet was started with a token, which its operator has.'),
+      h('p', { class: 'soft' }, 'Ask the operator of this fleet for its token.'),
       // Password managers keep what they are given under a name.
       h('input', { type: 'text', autocomplete: 'username', value: 'clipfleet', readOnly: true, hidden: true }),
       h('label', { for: 'token' }, 'Access token'), token, problem, go));

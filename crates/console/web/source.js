@@ -20,8 +20,8 @@ export function parseUri(text) {
 }
 
 /**
- * A link of the storage as this page uses it: a fleet that serves its storage at the page's own origin (`storage.url` is
- * empty) still names it by `storage.origin`, which only its own machine reaches.
+ * A link of the storage as this page uses it: a fleet that serves its storage at the page's own origin (`storage.url`
+ * is empty) still names it by `storage.origin`, which only its own machine reaches.
  */
 export function readableUrl(storage, url) {
   const { origin, url: own } = storage ?? {};

@@ -67,7 +67,8 @@ test('a request for links that was not answered is sent again, until its signal 
 });
 
 test('transports for Firestore ask the function that they are given, and nothing without one', async () => {
-  const sdk = { db: {}, doc: () => {}, collection: () => {}, onSnapshot: () => {}, getDoc: () => {}, getDocs: () => {} };
+  const unused = () => {};
+  const sdk = { db: {}, doc: unused, collection: unused, onSnapshot: unused, getDoc: unused, getDocs: unused };
   for (const make of [firestoreListener, firestorePolling]) {
     const asked = [];
     const getLinks = async (ids) => {
@@ -75,7 +76,8 @@ test('transports for Firestore ask the function that they are given, and nothing
       return { outputUrl: SIGNED.outputUrl };
     };
     const links = await clipLinks('b1', 'a', { transport: make({ ...sdk, getLinks }) });
-    assert.deepEqual(links, { batchId: 'b1', clipId: 'a', outputUrl: SIGNED.outputUrl, coverUrl: null, expireTime: null });
+    const { outputUrl } = SIGNED;
+    assert.deepEqual(links, { batchId: 'b1', clipId: 'a', outputUrl, coverUrl: null, expireTime: null });
     assert.deepEqual(asked, [{ batchId: 'b1', clipId: 'a' }]);
     await assert.rejects(clipLinks('b1', 'a', { transport: make(sdk) }), /has no links.*getLinks/);
   }
