@@ -152,7 +152,7 @@ test('a dead link is said to be one, and Retry asks anew', LIMIT, async (t) => {
 test('a dead link of a document is replaced by what the fleet says now', LIMIT, async (t) => {
   const { page, gate } = await open(t, { links: 'document' });
   let status = 403;
-  await page.route('**/storage/v1/b/**', (route) => (status === 200 ? route.continue() : route.fulfill({ status })));
+  await page.route(/\/(storage\/v1|v0)\/b\//, (route) => (status === 200 ? route.continue() : route.fulfill({ status })));
   await press(page, 'Play clip-5');
   const player = page.locator('dialog.player');
   await player.getByText(DEAD).waitFor();
