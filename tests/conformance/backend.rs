@@ -42,6 +42,7 @@ impl Backend {
             pubsub: address.clone(),
             firestore: address.clone(),
             storage: address,
+            database: None,
         };
         let cloud = google::connect(&endpoints).await.unwrap();
         Self::new(cloud, Service::Emulator { endpoints, server: Box::new(server), _data: data })
@@ -54,6 +55,7 @@ impl Backend {
             pubsub: address("PUBSUB_EMULATOR_HOST"),
             firestore: address("FIRESTORE_EMULATOR_HOST"),
             storage: address("STORAGE_EMULATOR_HOST"),
+            database: None,
         };
         Self::new(google::connect(&endpoints).await.unwrap(), Service::External(endpoints))
     }
@@ -97,6 +99,15 @@ impl Backend {
         let bucket = format!("clipfleet-{}", self.scope);
         self.cloud.objects.ensure_bucket(&bucket).await.unwrap();
         ObjectName::new(bucket, object)
+    }
+
+    /// The same services, with another database.
+    pub(crate) async fn with_database(&self, id: &str) -> Cloud {
+        let (Service::Emulator { endpoints, .. } | Service::External(endpoints)) = &self.service else {
+            unreachable!("memory has one database")
+        };
+        let endpoints = Endpoints { database: Some(id.to_owned()), ..endpoints.clone() };
+        google::connect(&endpoints).await.unwrap()
     }
 
     /// Receives one delivery in another process, which dies without settling it. Returns the id of the message.

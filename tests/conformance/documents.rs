@@ -300,3 +300,14 @@ pub(crate) async fn an_amendment_changes_its_fields_and_no_other(backend: &Backe
     assert_eq!(get(backend, &path("fresh")).await, None);
     assert_eq!(get(backend, &path("missing")).await, None);
 }
+
+pub(crate) async fn databases_are_separate(backend: &Backend) {
+    let other = backend.with_database("clipfleet-2").await;
+    let path = format!("{}/d1", backend.name("databases"));
+    put(backend, &path, number(1)).await;
+    assert_eq!(other.documents.get(std::slice::from_ref(&path)).await.unwrap(), [None]);
+    other.documents.commit(vec![write(&path, number(2), Precondition::Absent)]).await.unwrap();
+    assert_eq!(get(backend, &path).await.unwrap().fields, number(1));
+    let collection = path.rsplit_once('/').unwrap().0;
+    assert_eq!(other.documents.list(collection).await.unwrap()[0].fields, number(2));
+}

@@ -88,7 +88,8 @@ suite! {
             a_large_object_round_trips_from_memory,
             a_large_object_round_trips_from_a_file,
             a_large_object_round_trips_from_an_open_file,
-            names_can_be_any_text;
+            names_can_be_any_text,
+            metadata_is_replaced_only_if_it_is_unchanged;
         documents:
             every_value_reads_back,
             documents_arrive_in_the_requested_order,
@@ -107,6 +108,10 @@ suite! {
             an_amendment_changes_its_fields_and_no_other;
     }
     on the wire {
-        objects: download_url_works_by_plain_http_get;
+        objects:
+            signed_url_works_by_plain_http_get,
+            links_of_every_kind_work_by_plain_http_get,
+            a_changed_token_revokes_a_link;
+        documents: databases_are_separate;
     }
 }

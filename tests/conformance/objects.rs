@@ -2,7 +2,7 @@
 
 use crate::Backend;
 use bytes::Bytes;
-use clipfleet_cloud::{Body, CloudError, ErrorKind, NewObject, ObjectInfo, ObjectName};
+use clipfleet_cloud::{Body, CloudError, ErrorKind, LinkKind, Links, NewObject, ObjectInfo, ObjectName};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Larger than the size from which clients upload in chunks, and not a multiple of a chunk.
@@ -37,7 +37,7 @@ pub(crate) async fn a_created_object_reads_back(backend: &Backend) {
     let bytes = noise(100_000);
     let made = create(backend, &name, bytes.clone()).await.unwrap();
     let NewObject { content_type, metadata } = video();
-    let expected = ObjectInfo { size: 100_000, generation: made.generation, content_type, metadata };
+    let expected = ObjectInfo { size: 100_000, generation: made.generation, metageneration: 1, content_type, metadata };
     assert_eq!(made, expected);
     assert_eq!(objects.stat(&name, None).await.unwrap(), expected);
     assert_eq!(objects.stat(&name, Some(made.generation)).await.unwrap(), expected);
@@ -172,11 +172,64 @@ pub(crate) async fn names_can_be_any_text(backend: &Backend) {
     }
 }
 
-pub(crate) async fn download_url_works_by_plain_http_get(backend: &Backend) {
+pub(crate) async fn metadata_is_replaced_only_if_it_is_unchanged(backend: &Backend) {
+    let objects = &backend.cloud.objects;
+    let name = backend.object("clips/c1.mp4").await;
+    let made = create(backend, &name, noise(1_000)).await.unwrap();
+    let other = |value: &str| BTreeMap::from([("note".to_owned(), value.to_owned())]);
+    let changed = objects.set_metadata(&name, &made, other("first")).await.unwrap();
+    let expected = ObjectInfo { metageneration: 2, metadata: other("first"), ..made.clone() };
+    assert_eq!((&changed, &objects.stat(&name, None).await.unwrap()), (&expected, &expected));
+    let error = objects.set_metadata(&name, &made, other("second")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(objects.stat(&name, None).await.unwrap(), expected);
+    let emptied = objects.set_metadata(&name, &changed, BTreeMap::new()).await.unwrap();
+    assert_eq!((emptied.metageneration, emptied.metadata.len()), (3, 0));
+    objects.delete(&name).await.unwrap();
+    let error = objects.set_metadata(&name, &emptied, other("third")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+pub(crate) async fn links_of_every_kind_work_by_plain_http_get(backend: &Backend) {
+    let bytes = noise(5_000);
+    for kind in [LinkKind::Firebase, LinkKind::Public, LinkKind::Signed] {
+        let links = Links::new(backend.cloud.objects.clone(), Some(kind));
+        let name = backend.object(&format!("processed-clips/u 1/é#?{kind:?}.mp4")).await;
+        let mut new = video();
+        new.metadata.extend(links.new_metadata(&name.bucket));
+        let made = backend.cloud.objects.create(&name, new, Body::Bytes(bytes.clone())).await.unwrap();
+        let link = links.current(&name).await.unwrap().unwrap().url.unwrap();
+        if kind != LinkKind::Signed {
+            assert_eq!(links.permanent(&name, &made.metadata), Some(link.clone()));
+        }
+        let whole = reqwest::get(&link).await.unwrap();
+        assert_eq!((whole.status().as_u16(), &whole.headers()["content-type"]), (200, &"video/mp4".parse().unwrap()));
+        assert!(whole.bytes().await.unwrap() == bytes, "{kind:?}");
+        let part = reqwest::Client::new().get(&link).header("range", "bytes=10-19").send().await.unwrap();
+        assert_eq!(part.status(), 206, "{kind:?}");
+        assert!(part.bytes().await.unwrap() == bytes[10..20]);
+    }
+}
+
+pub(crate) async fn a_changed_token_revokes_a_link(backend: &Backend) {
+    let objects = &backend.cloud.objects;
+    let links = Links::new(objects.clone(), Some(LinkKind::Firebase));
+    let name = backend.object("clips/c1.mp4").await;
+    let found = create(backend, &name, noise(1_000)).await.unwrap();
+    let old = links.ensure_permanent(&name, &found).await.unwrap().unwrap();
+    assert_eq!(reqwest::get(&old).await.unwrap().status(), 200);
+    let found = objects.stat(&name, None).await.unwrap();
+    objects.set_metadata(&name, &found, links.new_metadata(&name.bucket)).await.unwrap();
+    let new = links.current(&name).await.unwrap().unwrap().url.unwrap();
+    assert_eq!(reqwest::get(&old).await.unwrap().status(), 403);
+    assert_eq!(reqwest::get(&new).await.unwrap().status(), 200);
+}
+
+pub(crate) async fn signed_url_works_by_plain_http_get(backend: &Backend) {
     let name = backend.object("processed-clips/u 1/é#?.mp4").await;
     let bytes = noise(50_000);
     create(backend, &name, bytes.clone()).await.unwrap();
-    let url = backend.cloud.objects.download_url(&name, Duration::from_secs(3600)).await.unwrap();
+    let url = backend.cloud.objects.signed_url(&name, Duration::from_secs(3600)).await.unwrap();
     let answer = reqwest::get(&url).await.unwrap();
     assert_eq!(answer.status(), 200, "{url}");
     assert_eq!(answer.headers()["content-type"], "video/mp4");

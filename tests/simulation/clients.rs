@@ -186,9 +186,13 @@ pub(crate) async fn call<T, F: Future<Output = Result<T, Refusal>>>(
         None => "no answer".to_owned(),
         Some(Ok(_)) => "accepted".to_owned(),
         Some(Err(Refusal::Unavailable(error))) => format!("unavailable: {error}"),
-        Some(Err(Refusal::Invalid(failure) | Refusal::Conflict(failure) | Refusal::NotFound(failure))) => {
-            format!("refused: {}", failure.code)
-        }
+        Some(Err(
+            Refusal::Invalid(failure)
+            | Refusal::Conflict(failure)
+            | Refusal::NotFound(failure)
+            | Refusal::Unauthenticated(failure)
+            | Refusal::Forbidden(failure),
+        )) => format!("refused: {}", failure.code),
     };
     world.trace(who, format_args!("{verb}: {result}"));
     answer

@@ -349,7 +349,13 @@ async fn emulator_of(http: &reqwest::Client, api: &str) -> String {
 
 fn endpoints(emulator: &str) -> Endpoints {
     let host = Some(emulator.to_owned());
-    Endpoints { project: "clipfleet-local".into(), pubsub: host.clone(), firestore: host.clone(), storage: host, ..Endpoints::default() }
+    Endpoints {
+        project: "clipfleet-local".into(),
+        pubsub: host.clone(),
+        firestore: host.clone(),
+        storage: host,
+        ..Endpoints::default()
+    }
 }
 
 /// Waits for the end of a process.

@@ -75,7 +75,7 @@ impl FromStr for Place {
             return invalid("must name places whose path has no empty part, and {ownerUid} as a whole part");
         }
         // The rules for URIs hold for buckets and names here, too.
-        if let Err(bad) = ObjectUri::parse(&format!("{}object", text.replace(OWNER, "owner"))) {
+        if let Err(bad) = ObjectUri::parse(&format!("gs://{bucket}/{}object", path.replace(OWNER, "owner"))) {
             return Err(bad.to_string());
         }
         Ok(Self { bucket: bucket.to_owned(), parts })

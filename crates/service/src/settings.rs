@@ -78,11 +78,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The same for a secret, which is not printed.
-    pub fn take_secret<T>(
-        &mut self,
-        setting: &Setting,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn take_secret<T>(&mut self, setting: &Setting, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let parsed = self.take(setting, parse);
         if let Some((_, value)) = self.effective.last_mut().filter(|(_, value)| !value.is_empty()) {
             "***".clone_into(value);

@@ -147,8 +147,7 @@ mod tests {
         let request = r#"{"batchId":"b1","ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
                           "clips":[{"clipId":"c1","startMs":0,"endMs":1000}]}"#;
         let request = clipfleet_contract::batch::from_json(request.as_bytes()).unwrap();
-        let policy =
-            clipfleet_domain::access::AccessPolicy::of_buckets("media", &[]);
+        let policy = clipfleet_domain::access::AccessPolicy::of_buckets("media", &[]);
         let batch = clipfleet_contract::batch::check(&request, &policy, "").unwrap();
         let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
         let job = Job::new(&batch, batch.plan(1).unwrap().remove(0), source, 2, 0);

@@ -1,12 +1,14 @@
 //! The worker on a cloud in memory, with media that fail in every possible way, and the real status service to count
 //! failures.
 
+mod links;
+
 use crate::{Dependencies, Media, MediaResult, Progress, SourceReader, make_clips};
 use async_trait::async_trait;
 use bytes::Bytes;
 use clipfleet_cloud::{
-    Body, Cloud, CloudError, DOWNLOAD_TOKENS, Document, Fields, Hosts, LinkKind, Message, NewObject, ObjectInfo,
-    ObjectName, Objects, Precondition, SubscriptionSpec, Value, Write,
+    Body, Cloud, CloudError, Document, ErrorKind, Fields, Hosts, LinkKind, Message, NewObject, ObjectInfo, ObjectName,
+    Objects, Precondition, SubscriptionSpec, Value, Write,
     memory::{Call, Fault, Link, Memory},
 };
 use clipfleet_contract::{

@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn settings_that_do_not_fit_together_are_named_with_the_remedy() {
         for (arguments, named) in [
-            (&["--sources=gs://a/"][..], "CLIPFLEET_OUTPUTS (--outputs) must be set, because CLIPFLEET_SOURCES is"),
+            (&["--sources=gs://abc/"][..], "CLIPFLEET_OUTPUTS (--outputs) must be set, because CLIPFLEET_SOURCES is"),
             (&["--outputs=gs://abc/{ownerUid}/"], "together with CLIPFLEET_SOURCES"),
             (&["--sources=gs://abc", "--outputs=gs://abc/{ownerUid}/"], "CLIPFLEET_SOURCES (--sources) must be places"),
             (&["--operators=a@b"], "CLIPFLEET_AUDIENCE (--audience) must be set"),

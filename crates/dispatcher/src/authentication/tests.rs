@@ -381,7 +381,7 @@ async fn tokens_that_prove_nothing_are_refused_with_the_reason() {
         (header(json!({"alg": "RS256"})), "names no key"),
         (header(json!({"alg": "RS256", "kid": "firebase-0"})), "names a key"),
         (STRANGER.token(&owner_claims("u1")), "invalid signature"),
-        (none, "not a JSON Web Token"),
+        (none, "no known issuer"),
         (symmetric, "RS256"),
         (sha512, "RS256"),
         // As Cloud Run passes on a token that it has verified itself.
@@ -444,7 +444,7 @@ async fn links_are_made_when_asked_for_and_for_an_hour() {
     let answer = server.send("GET", "/v1/batches/b1/clips/c1:links", &owner("u1"), None).await;
     assert_eq!(answer.headers["cache-control"], "no-store");
     assert_eq!(answer.body["outputUrl"], "memory://results/u1/c1.mp4?lifetime=3600");
-    assert!(answer.body["expireTime"].as_str().unwrap().ends_with('Z') && answer.body["coverUrl"].is_null());
+    assert!(answer.body["expireTime"].as_str().unwrap().contains('T') && answer.body["coverUrl"].is_null());
     let action = server.send("GET", "/v1/batches/b1/clips/c1", &owner("u1"), None).await;
     assert_eq!((action.status, &action.body["error"]["code"]), (404, &json!("no_such_route")));
     server.cloud.objects.delete(&ObjectName::new("results", "u1/c1.mp4")).await.unwrap();

@@ -180,6 +180,8 @@ impl Stage {
             scratch: directory.path().join("scratch"),
             cache_mib: 16,
             price: SlotPrice::default(),
+            links: None,
+            access: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
