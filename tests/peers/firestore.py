@@ -5,7 +5,7 @@
 Hand-written checks are in `firestore_checks.py` and `firestore_listen.py`, generated ones, from a seed, in
 `firestore_generated.py`. A difference fails unless `firestore_differences.py` lists it with its reason, and a listed
 difference that no longer differs fails, too.
-Without --theirs, Google's emulator is started. It is also started again with the rules of `infra/global/firestore.rules`.
+Without --theirs, Google's emulator is started.
 """
 
 import argparse
@@ -24,7 +24,6 @@ try:
     import firestore_differences
     import firestore_generated
     import firestore_listen
-    import firestore_rules
     from firestore_peer import Peer, Refused, comparable
 except ModuleNotFoundError as missing:
     if missing.name not in ("grpc", "google", "google.cloud") or pathlib.Path(sys.executable) == CLIENTS:
@@ -101,9 +100,6 @@ def main():
     with contextlib.ExitStack() as started:
         theirs = arguments.theirs or started.enter_context(emulators.emulator("firestore")).address
         passed, failed = compare(checks, Peer(arguments.ours, "none"), Peer(theirs, "none"))
-    if arguments.only in "rules":
-        more_passed, more_failed = firestore_rules.check()
-        passed, failed = passed + more_passed, failed + more_failed
     listed = len(firestore_differences.LISTED) + len(firestore_differences.UNSTABLE)
     print(f"seed {arguments.seed}, {listed} listed differences, {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

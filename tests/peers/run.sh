@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares our emulator with Google's emulators: the same calls to both, our conformance suite on theirs, and a fleet on
-# theirs. See README.md in this folder. Uses programs that are already built, from CLIPFLEET_PROGRAMS or target/debug.
+# theirs. Also tests the security rules in theirs. See README.md in this folder. Uses programs that are already built,
+# from CLIPFLEET_PROGRAMS or target/debug.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -64,6 +65,10 @@ compare() {
 
 compare pubsub PUBSUB_EMULATOR_HOST
 compare firestore FIRESTORE_EMULATOR_HOST
+
+# The security rules, which Google's emulator evaluates and ours does not. Says so where they are skipped.
+echo "== the security rules in Google's emulator"
+timeout --kill-after=10 900 "$python" firestore_rules.py || failed+=(rules)
 
 # Conformance checks that Google's emulator fails. Our emulator and the service pass them.
 skipped_checks=(
