@@ -26,9 +26,9 @@ export class Dispatcher {
       this.#client ??= await new GoogleAuth().getIdTokenClient(this.#audience);
       return this.#client.getRequestHeaders();
     });
+    // Twice: Cloud Run checks the second one where it is there, and leaves the first one whole for the dispatcher. Of a lone
+    // first one it removes the signature.
     const authorization = headers.get('authorization');
-    // Cloud Run removes the signature of the token that it checks itself, and the dispatcher checks one that is whole. Of
-    // both headers Cloud Run checks only the second.
     return { authorization, 'x-serverless-authorization': authorization };
   }
 

@@ -48,9 +48,12 @@ function fleet() {
 }
 
 function connect() {
-  const { dispatcher, sourcePrefix } = readSettings();
+  const { dispatcher, sourcePrefix, database } = readSettings();
   const exportRequests = new PubSub().topic('export-requests', PUBLISHING);
-  return { firestore: new Firestore(), exportRequests, dispatcher: new Dispatcher(dispatcher), sourcePrefix };
+  // The product's documents are in its own database; the fleet's are in another one.
+  const product = new Firestore();
+  const batches = database === '(default)' ? product : new Firestore({ databaseId: database });
+  return { product, batches, exportRequests, dispatcher: new Dispatcher(dispatcher), sourcePrefix };
 }
 
 /** The caller's uid, from the ID token that firebase-functions verified. */
@@ -61,9 +64,8 @@ function signedIn({ auth }) {
   return auth.uid;
 }
 
-/** A document's data, or nothing. */
-async function read(path) {
-  const { firestore } = fleet();
+/** The data of a document of the product, or of a batch, or nothing. */
+async function read(firestore, path) {
   const document = await asking('Firestore', REQUEST_TIMEOUT_MS, () => firestore.doc(path).get());
   return document.data();
 }
@@ -77,7 +79,7 @@ async function requested(request) {
     throw invalid(bad);
   }
   const { projectId, requestId, clipIds, output } = call;
-  const project = await read(`wizardProjects/${projectId}`);
+  const project = await read(fleet().product, `wizardProjects/${projectId}`);
   if (!project) {
     throw new HttpsError('not-found', `there is no project ${JSON.stringify(projectId)}`);
   }
@@ -134,7 +136,7 @@ async function owned(request, wanted) {
   }
   const path = `/v1/batches/${call.batchId}`;
   // There is no document in a batch's first moments; the dispatcher knows it already, or says that it does not.
-  const batch = (await read(`exportBatches/${call.batchId}`)) ?? (await fleet().dispatcher.call('GET', path));
+  const batch = (await read(fleet().batches, `exportBatches/${call.batchId}`)) ?? (await fleet().dispatcher.call('GET', path));
   if (batch.ownerUid !== uid) {
     throw new HttpsError('permission-denied', 'the batch belongs to somebody else');
   }

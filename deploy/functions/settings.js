@@ -13,6 +13,10 @@ const DISPATCHER_AUDIENCE = defineString('CLIPFLEET_DISPATCHER_AUDIENCE', {
 const SOURCE_PREFIX = defineString('CLIPFLEET_SOURCE_PREFIX', {
   description: 'where a user may export from, for example gs://BUCKET/uploads/{uid}/',
 });
+const DATABASE = defineString('CLIPFLEET_DATABASE', {
+  default: 'clipfleet',
+  description: "Firestore database of the fleet, as in infra/; the product's own documents are in (default)",
+});
 
 // Read when the functions are deployed: where they run, and as whom. The default account of a project may do nearly everything in it.
 export const SERVICE_ACCOUNT = defineString('CLIPFLEET_SERVICE_ACCOUNT', {
@@ -42,6 +46,13 @@ function sourcePrefix(text) {
   return (uid) => text.replace('{uid}', () => uid);
 }
 
+function database(text) {
+  if (text !== '(default)' && !/^[a-z][a-z0-9-]{2,61}[a-z0-9]$/.test(text)) {
+    throw `CLIPFLEET_DATABASE must be (default), or 4 to 63 lower-case letters, digits and '-', got ${JSON.stringify(text)}`;
+  }
+  return text;
+}
+
 /** Reads what the functions need while they run. All bad settings are reported together. */
 export function readSettings() {
   const bad = [];
@@ -55,6 +66,7 @@ export function readSettings() {
   const settings = {
     dispatcher: take(dispatcher, DISPATCHER_URL.value(), DISPATCHER_AUDIENCE.value()),
     sourcePrefix: take(sourcePrefix, SOURCE_PREFIX.value()),
+    database: take(database, DATABASE.value()),
   };
   if (bad.length > 0) {
     throw new Error(bad.join('; '));

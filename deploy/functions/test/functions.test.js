@@ -20,7 +20,7 @@ const PATIENCE_MS = 120_000;
 const folder = mkdtempSync(join(tmpdir(), 'clipfleet-functions-'));
 const user = userToken('u1', PROJECT);
 const stops = [];
-let fleet, db, storage, environments;
+let fleet, guard, db, storage, environments;
 const functions = {};
 
 /** Registers how to end what was started, in case the rest fails to start. */
@@ -33,12 +33,13 @@ async function started(starting) {
 before(async () => {
   fleet = await started(startFleet(join(folder, 'data')));
   const metadata = await started(startMetadataServer());
-  const guard = await started(startGuard(fleet.api, metadata.publicKey, AUDIENCE));
+  guard = await started(startGuard(fleet.api, metadata.publicKey, AUDIENCE));
   const base = {
     PUBSUB_EMULATOR_HOST: fleet.emulator,
     FIRESTORE_EMULATOR_HOST: fleet.emulator,
     GOOGLE_CLOUD_PROJECT: PROJECT,
     CLIPFLEET_SOURCE_PREFIX: 'gs://clipfleet-local/uploads/{uid}/',
+    CLIPFLEET_DATABASE: '(default)',
     // Credentials of whoever runs the tests must not matter.
     HOME: folder,
   };
@@ -59,7 +60,13 @@ before(async () => {
     withoutToken: { ...debug, CLIPFLEET_DISPATCHER_URL: guard.url },
     // The discard port: nothing listens there.
     withoutDispatcher: { ...debug, CLIPFLEET_DISPATCHER_URL: 'http://127.0.0.1:9' },
-    misconfigured: { ...debug, CLIPFLEET_DISPATCHER_URL: 'http://dispatcher.example.test', CLIPFLEET_SOURCE_PREFIX: 'gs://bucket/' },
+    namedDatabase: { ...debug, CLIPFLEET_DISPATCHER_URL: fleet.api, CLIPFLEET_DATABASE: 'clipfleet' },
+    misconfigured: {
+      ...debug,
+      CLIPFLEET_DISPATCHER_URL: 'http://dispatcher.example.test',
+      CLIPFLEET_SOURCE_PREFIX: 'gs://bucket/',
+      CLIPFLEET_DATABASE: 'Fleet',
+    },
   };
   functions.exportAllClips = await started(startFunction('exportAllClips', environments.local));
   functions.exportAllClipsDirect = await started(startFunction('exportAllClipsDirect', environments.guarded));
@@ -211,6 +218,8 @@ test('the dispatcher is called with an OIDC token, and its answers are passed on
   const accepted = await call({ clipIds: ['one'] });
   assert.equal(accepted.http, 200, JSON.stringify(accepted.error));
   assert.deepEqual(accepted.result.clips, [{ clipId: 'one', document: `${accepted.result.document}/clips/one` }]);
+  // It reaches the dispatcher with its signature, so that the dispatcher can check it, too.
+  assert.match(guard.passed.at(-1), /^Bearer [^.]+\.[^.]+\.[^.]{300,}$/);
   assertRefused(await call({ clipIds: ['one'], output: { quality: '1080p' } }), 'ALREADY_EXISTS', 'batch_id_conflict', ['batchId']);
   await become(accepted.result.document, 'completed');
 
@@ -307,6 +316,26 @@ test('only who owns a project or a batch may act on it', async () => {
   }
 });
 
+test('batches are in the database of the fleet, projects in that of the product', async () => {
+  const named = new Firestore({ projectId: PROJECT, databaseId: 'clipfleet' });
+  const cancel = await started(startFunction('cancelExport', environments.namedDatabase));
+  const exportAll = await started(startFunction('exportAllClips', environments.namedDatabase));
+  try {
+    await named.doc('exportBatches/named').set({ ownerUid: 'u2' });
+    await db.doc('exportBatches/default').set({ ownerUid: 'u2' });
+    await named.doc('wizardProjects/moved').set(project());
+    await keep('stays', { ownerUid: 'u2' });
+    assertRefused(await cancel.call({ batchId: 'named' }, user), 'PERMISSION_DENIED');
+    assertRefused(await functions.cancelExport.call({ batchId: 'default' }, user), 'PERMISSION_DENIED');
+    // Not in the other one's database, and the dispatcher, which is asked then, reads that one, too.
+    assertRefused(await functions.cancelExport.call({ batchId: 'named' }, user), 'NOT_FOUND', 'batch_not_found');
+    assertRefused(await exportAll.call({ projectId: 'moved' }, user), 'NOT_FOUND');
+    assertRefused(await exportAll.call({ projectId: 'stays' }, user), 'PERMISSION_DENIED');
+  } finally {
+    await named.terminate();
+  }
+});
+
 test('without debug mode a token that Firebase did not sign is refused', async () => {
   await keep('mine');
   const verifying = await started(startFunction('exportAllClips', environments.verified));
@@ -393,4 +422,5 @@ test('bad settings are all named in the log and answered as no fault of the call
   const output = misconfigured.output.join('\n');
   assert.match(output, /CLIPFLEET_DISPATCHER_URL must begin with https/);
   assert.match(output, /CLIPFLEET_SOURCE_PREFIX must have the form/);
+  assert.match(output, /CLIPFLEET_DATABASE must be \(default\), or/);
 });

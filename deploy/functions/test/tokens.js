@@ -36,10 +36,9 @@ export async function startMetadataServer() {
   return { host: `127.0.0.1:${server.address().port}`, publicKey, audiences, stop: () => server.close() };
 }
 
-/** Whether a request carries a token that Cloud Run would let pass. Of two it checks the one that is meant for it. */
-function mayPass({ headers }, publicKey, audience) {
-  const token = headers['x-serverless-authorization'] ?? headers.authorization;
-  const [, header, claims, signature] = token?.match(/^Bearer ([^.]+)\.([^.]+)\.([^.]+)$/) ?? [];
+/** Whether a token is one that Cloud Run would let pass. */
+function mayPass(authorization, publicKey, audience) {
+  const [, header, claims, signature] = authorization?.match(/^Bearer ([^.]+)\.([^.]+)\.([^.]+)$/) ?? [];
   if (!signature || decoded(header).alg !== 'RS256') {
     return false;
   }
@@ -48,31 +47,14 @@ function mayPass({ headers }, publicKey, audience) {
 }
 
 /**
- * What a dispatcher that has no `:links` yet would answer: the links of the document, without an end. Nothing for any
- * other request, and for a dispatcher that knows them.
+ * Stands before the dispatcher as Cloud Run's front end does: without a good token nothing gets through. It checks
+ * X-Serverless-Authorization if that is there, and then hands Authorization on as it is.
  */
-async function linksInstead(api, path, answered) {
-  const [, batch, clipId] = path.match(/^(\/v1\/batches\/[^/]+)\/clips\/([^/:]+):links$/) ?? [];
-  if (!batch || JSON.parse(answered).error?.code !== 'no_such_route') {
-    return undefined;
-  }
-  const { batchId, clips = [] } = await (await fetch(api + batch)).json();
-  const clip = clips.find((it) => it.clipId === clipId);
-  const error = (status, code) => ({ status, body: { error: { code, message: code, details: [] } } });
-  if (!clip) {
-    return error(404, 'clip_not_found');
-  }
-  if (clip.status !== 'completed') {
-    return error(409, 'clip_not_completed');
-  }
-  const { outputUrl, coverUrl = null } = clip;
-  return { status: 200, body: { batchId, clipId, outputUrl, coverUrl, expireTime: null } };
-}
-
-/** Stands before the dispatcher as Cloud Run's front end does: without a good token nothing gets through. */
 export async function startGuard(api, publicKey, audience) {
+  const passed = [];
   const server = createServer(async (request, response) => {
-    if (!mayPass(request, publicKey, audience)) {
+    const { authorization, 'x-serverless-authorization': serverless } = request.headers;
+    if (!mayPass(serverless ?? authorization, publicKey, audience)) {
       return response.writeHead(403, { 'content-type': 'text/html' }).end('<html><h1>Error: Forbidden</h1></html>');
     }
     const pieces = [];
@@ -80,12 +62,10 @@ export async function startGuard(api, publicKey, audience) {
       pieces.push(piece);
     }
     const body = pieces.length > 0 ? Buffer.concat(pieces) : undefined;
+    passed.push(serverless ? authorization : authorization.replace(/[^.]+$/, 'SIGNATURE_REMOVED_BY_GOOGLE'));
     const answer = await fetch(api + request.url, { method: request.method, body });
-    const text = await answer.text();
-    const links = await linksInstead(api, request.url, text);
-    const { status, body: sent } = links ? { ...links, body: JSON.stringify(links.body) } : { status: answer.status, body: text };
-    response.writeHead(status, { 'content-type': 'application/json' }).end(sent);
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') }).end(await answer.text());
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${server.address().port}`, stop: () => server.close() };
+  return { url: `http://127.0.0.1:${server.address().port}`, passed, stop: () => server.close() };
 }
