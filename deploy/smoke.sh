@@ -8,8 +8,9 @@
 # long.
 #
 # Read from Terraform's outputs unless set: CLIPFLEET_SERVER (the dispatcher), GOOGLE_CLOUD_PROJECT,
-# CLIPFLEET_DEFAULT_BUCKET.
-# CLIPFLEET_TOKEN: read from gcloud unless set; empty for a server that needs none.
+# CLIPFLEET_DEFAULT_BUCKET, CLIPFLEET_DATABASE.
+# CLIPFLEET_TOKEN: read from gcloud unless set; empty for a server that needs none. If the dispatcher checks tokens
+# (`audience`), set it: deploy/runbook.md, "A token is refused".
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,9 +37,10 @@ output() {
 }
 CLIPFLEET_SERVER=${CLIPFLEET_SERVER:-$(output region dispatcher_url)}
 CLIPFLEET_DEFAULT_BUCKET=${CLIPFLEET_DEFAULT_BUCKET:-$(output global results_bucket)}
+CLIPFLEET_DATABASE=${CLIPFLEET_DATABASE:-$(output global database)}
 GOOGLE_CLOUD_PROJECT=${GOOGLE_CLOUD_PROJECT:-$(output global project)}
 CLIPFLEET_TOKEN=${CLIPFLEET_TOKEN-$(gcloud auth print-identity-token)}
-export CLIPFLEET_SERVER CLIPFLEET_DEFAULT_BUCKET GOOGLE_CLOUD_PROJECT CLIPFLEET_TOKEN
+export CLIPFLEET_SERVER CLIPFLEET_DEFAULT_BUCKET CLIPFLEET_DATABASE GOOGLE_CLOUD_PROJECT CLIPFLEET_TOKEN
 [[ -n $CLIPFLEET_TOKEN ]] || unset CLIPFLEET_TOKEN
 
 "$program" doctor --cloud ||

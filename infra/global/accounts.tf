@@ -55,7 +55,7 @@ resource "google_project_iam_member" "database" {
   condition {
     title       = "clipfleet-database"
     description = "Only the database of the status documents."
-    expression  = "resource.name == \"projects/${var.project}/databases/(default)\""
+    expression  = "resource.name == \"projects/${var.project}/databases/${var.database}\""
   }
 }
 
@@ -95,11 +95,14 @@ resource "google_project_iam_member" "build_reads_source" {
   }
 }
 
-# Workers have no key files: they sign URLs by calling IAM as their own account.
-resource "google_service_account_iam_member" "worker_signs" {
-  service_account_id = local.worker_account
+# Where links are signed, the API signs them when they are read, by calling IAM as its own account: there are no key
+# files. No other account may sign, least of all that of the workers, which read users' files.
+resource "google_service_account_iam_member" "api_signs" {
+  for_each = toset(local.links_are_signed ? local.accounts_of["dispatcher"] : [])
+
+  service_account_id = "projects/${var.project}/serviceAccounts/${google_service_account.role[each.key].email}"
   role               = "roles/iam.serviceAccountTokenCreator"
-  member             = local.account["worker"]
+  member             = local.account[each.key]
 }
 
 # What the scaler may do to a pool. `roles/run.developer` would also let it delete the pool and change who may use it.

@@ -1,9 +1,17 @@
 # Firestore: the database of the status documents and its security rules. Its indexes are in indexes.tf.
+#
+# By default it is a database of our own. Workers then read nothing of the product, and a release of the product's rules
+# does not replace ours: rules are released for one database.
+
+locals {
+  # A database has one ruleset. That of `(default)` may be the product's.
+  releases_rules = coalesce(var.release_firestore_rules, var.database != "(default)")
+}
 
 resource "google_firestore_database" "this" {
   count = var.create_database ? 1 : 0
 
-  name                              = "(default)"
+  name                              = var.database
   location_id                       = coalesce(var.firestore_location, var.region)
   type                              = "FIRESTORE_NATIVE"
   concurrency_mode                  = "OPTIMISTIC" # our writes carry preconditions and hold no locks
@@ -15,7 +23,7 @@ resource "google_firestore_database" "this" {
 }
 
 resource "google_firebaserules_ruleset" "firestore" {
-  count = var.release_firestore_rules ? 1 : 0
+  count = local.releases_rules ? 1 : 0
 
   source {
     files {
@@ -33,9 +41,9 @@ resource "google_firebaserules_ruleset" "firestore" {
 }
 
 resource "google_firebaserules_release" "firestore" {
-  count = var.release_firestore_rules ? 1 : 0
+  count = local.releases_rules ? 1 : 0
 
-  name         = "cloud.firestore"
+  name         = var.database == "(default)" ? "cloud.firestore" : "cloud.firestore/${var.database}"
   ruleset_name = google_firebaserules_ruleset.firestore[0].name
 
   lifecycle {

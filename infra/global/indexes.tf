@@ -7,7 +7,7 @@
 # indexes, since all of them have the same order. The second one serves pages that list the batches of a project; the
 # security rules require that every query of a page filters by its owner.
 resource "google_firestore_index" "batches_of_owner" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
 
   fields {
@@ -23,7 +23,7 @@ resource "google_firestore_index" "batches_of_owner" {
 }
 
 resource "google_firestore_index" "batches_of_owner_project" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
 
   fields {
@@ -43,7 +43,7 @@ resource "google_firestore_index" "batches_of_owner_project" {
 }
 
 resource "google_firestore_index" "batches_of_project" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
 
   fields {
@@ -59,7 +59,7 @@ resource "google_firestore_index" "batches_of_project" {
 }
 
 resource "google_firestore_index" "batches_of_status" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
 
   fields {
@@ -78,7 +78,7 @@ resource "google_firestore_index" "batches_of_status" {
 # price of one delete each. TTL needs no index, and an index on an increasing time would be a hot spot.
 
 resource "google_firestore_field" "batches_expires_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
   field      = "expiresAt"
 
@@ -89,7 +89,7 @@ resource "google_firestore_field" "batches_expires_at" {
 }
 
 resource "google_firestore_field" "clips_expires_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "expiresAt"
 
@@ -100,7 +100,7 @@ resource "google_firestore_field" "clips_expires_at" {
 }
 
 resource "google_firestore_field" "requests_expires_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "expiresAt"
 
@@ -115,7 +115,7 @@ resource "google_firestore_field" "requests_expires_at" {
 # maps count towards the limit of 40,000 index entries per document.
 
 resource "google_firestore_field" "batches_updated_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
   field      = "updatedAt"
 
@@ -125,7 +125,7 @@ resource "google_firestore_field" "batches_updated_at" {
 }
 
 resource "google_firestore_field" "batches_eta_seconds" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
   field      = "etaSeconds"
 
@@ -135,7 +135,7 @@ resource "google_firestore_field" "batches_eta_seconds" {
 }
 
 resource "google_firestore_field" "batches_progress" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
   field      = "progress"
 
@@ -145,7 +145,7 @@ resource "google_firestore_field" "batches_progress" {
 }
 
 resource "google_firestore_field" "batches_conflict" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportBatches"
   field      = "conflict"
 
@@ -155,7 +155,7 @@ resource "google_firestore_field" "batches_conflict" {
 }
 
 resource "google_firestore_field" "clips_updated_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "updatedAt"
 
@@ -165,7 +165,7 @@ resource "google_firestore_field" "clips_updated_at" {
 }
 
 resource "google_firestore_field" "clips_eta_seconds" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "etaSeconds"
 
@@ -175,7 +175,7 @@ resource "google_firestore_field" "clips_eta_seconds" {
 }
 
 resource "google_firestore_field" "clips_progress" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "progress"
 
@@ -185,7 +185,7 @@ resource "google_firestore_field" "clips_progress" {
 }
 
 resource "google_firestore_field" "clips_attempt_started_at" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "attemptStartedAt"
 
@@ -195,7 +195,7 @@ resource "google_firestore_field" "clips_attempt_started_at" {
 }
 
 resource "google_firestore_field" "clips_fold" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "fold"
 
@@ -205,7 +205,7 @@ resource "google_firestore_field" "clips_fold" {
 }
 
 resource "google_firestore_field" "clips_history" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "history"
 
@@ -215,7 +215,7 @@ resource "google_firestore_field" "clips_history" {
 }
 
 resource "google_firestore_field" "clips_failure_codes" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "failureCodes"
 
@@ -225,7 +225,7 @@ resource "google_firestore_field" "clips_failure_codes" {
 }
 
 resource "google_firestore_field" "clips_timings" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "timings"
 
@@ -235,7 +235,7 @@ resource "google_firestore_field" "clips_timings" {
 }
 
 resource "google_firestore_field" "clips_usage" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "usage"
 
@@ -245,7 +245,7 @@ resource "google_firestore_field" "clips_usage" {
 }
 
 resource "google_firestore_field" "clips_output_url" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "outputUrl"
 
@@ -255,7 +255,7 @@ resource "google_firestore_field" "clips_output_url" {
 }
 
 resource "google_firestore_field" "clips_cover_url" {
-  database   = "(default)"
+  database   = var.database
   collection = "clips"
   field      = "coverUrl"
 
@@ -265,7 +265,7 @@ resource "google_firestore_field" "clips_cover_url" {
 }
 
 resource "google_firestore_field" "requests_request" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "request"
 
@@ -275,7 +275,7 @@ resource "google_firestore_field" "requests_request" {
 }
 
 resource "google_firestore_field" "requests_source_uri" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "sourceUri"
 
@@ -285,7 +285,7 @@ resource "google_firestore_field" "requests_source_uri" {
 }
 
 resource "google_firestore_field" "requests_accepted_at_ms" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "acceptedAtMs"
 
@@ -295,7 +295,7 @@ resource "google_firestore_field" "requests_accepted_at_ms" {
 }
 
 resource "google_firestore_field" "requests_repaired_at_ms" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "repairedAtMs"
 
@@ -305,7 +305,7 @@ resource "google_firestore_field" "requests_repaired_at_ms" {
 }
 
 resource "google_firestore_field" "requests_retried" {
-  database   = "(default)"
+  database   = var.database
   collection = "exportRequests"
   field      = "retried"
 

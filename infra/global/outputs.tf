@@ -5,7 +5,7 @@ output "image_repository" {
 
 output "results_bucket" {
   description = "Bucket of results."
-  value       = google_storage_bucket.results.name
+  value       = local.results_bucket
 }
 
 output "request_topic" {
@@ -26,4 +26,9 @@ output "build_account" {
 output "project" {
   description = "Id of the project."
   value       = var.project
+}
+
+output "database" {
+  description = "Firestore database of the status documents."
+  value       = var.database
 }

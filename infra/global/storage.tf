@@ -2,13 +2,23 @@
 
 locals {
   results_bucket = coalesce(var.results_bucket, "${var.project}-clips")
+
+  # As the programs decide it: `auto` is `firebase` for the buckets of Firebase, which have these names.
+  links_are_signed = var.output_links == "signed" || var.output_links == "auto" && !can(regex("[.](appspot[.]com|firebasestorage[.]app)$", local.results_bucket))
+}
+
+moved {
+  from = google_storage_bucket.results
+  to   = google_storage_bucket.results[0]
 }
 
 resource "google_storage_bucket" "results" {
+  count = var.create_results_bucket ? 1 : 0
+
   name                        = local.results_bucket
   location                    = coalesce(var.results_location, var.region)
   uniform_bucket_level_access = true
-  public_access_prevention    = "enforced"
+  public_access_prevention    = var.output_links == "public" ? "inherited" : "enforced"
   force_destroy               = !var.deletion_protection
 
   # A clip is written once and never overwritten, so an object becomes noncurrent only when it is deleted. It is kept
@@ -58,7 +68,7 @@ resource "google_storage_bucket" "results" {
     }
   }
 
-  # Pages play results by signed URL, and players request ranges.
+  # Pages play results by their links, and players request ranges.
   dynamic "cors" {
     for_each = length(var.browser_origins) == 0 ? [] : [var.browser_origins]
     content {
@@ -75,18 +85,34 @@ resource "google_storage_bucket" "results" {
 # The worker creates clips, checks whether they exist, and deletes the objects of its own failed attempts.
 # `objectCreator` would not suffice: it cannot read.
 resource "google_storage_bucket_iam_member" "worker_results" {
-  bucket = google_storage_bucket.results.name
+  bucket = local.results_bucket
   role   = "roles/storage.objectUser"
   member = local.account["worker"]
+
+  depends_on = [google_storage_bucket.results]
+}
+
+# Everybody who knows the name of a result reads it; this role lists nothing. Only where that was asked for.
+resource "google_storage_bucket_iam_member" "public" {
+  # checkov:skip=CKV_GCP_28: off unless output_links is "public", which means exactly this.
+  count = var.output_links == "public" ? 1 : 0
+
+  bucket = local.results_bucket
+  role   = "roles/storage.legacyObjectReader"
+  member = "allUsers"
+
+  depends_on = [google_storage_bucket.results]
 }
 
 # The bucket of results may also hold sources: the result of one export can be the source of the next.
 resource "google_storage_bucket_iam_member" "dispatcher_results" {
   for_each = toset(local.accounts_of["dispatcher"])
 
-  bucket = google_storage_bucket.results.name
+  bucket = local.results_bucket
   role   = "roles/storage.objectViewer"
   member = local.account[each.key]
+
+  depends_on = [google_storage_bucket.results]
 }
 
 resource "google_storage_bucket_iam_member" "source" {

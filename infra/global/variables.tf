@@ -36,16 +36,28 @@ variable "firestore_location" {
   default     = null
 }
 
+variable "database" {
+  description = "Firestore database of the status documents: one of their own, or `(default)`, which may be the product's. A fleet that has documents keeps its database: what another one holds would be lost to it. The same in ../region."
+  type        = string
+  default     = "clipfleet"
+  nullable    = false
+
+  validation {
+    condition     = var.database == "(default)" || can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.database))
+    error_message = "database is `(default)`, or 4 to 63 lower-case letters, digits and hyphens that start with a letter."
+  }
+}
+
 variable "create_database" {
-  description = "Whether to create the (default) database. Set to false if the product already has one: then only indexes and TTL are added to it."
+  description = "Whether to create the database. Set to false if it exists, as the (default) database of a product may: then only indexes and TTL are added to it."
   type        = bool
   default     = true
 }
 
 variable "release_firestore_rules" {
-  description = "Whether to release firestore.rules as the rules of the database. A database has one ruleset: if the product has its own, merge the file into it by hand and leave this false."
+  description = "Whether to release firestore.rules as the rules of the database. A database has one ruleset: if the product has its own for `(default)`, merge the file into it by hand. Null: true for a named database, false for `(default)`."
   type        = bool
-  default     = false
+  default     = null
 }
 
 variable "source_buckets" {
@@ -60,15 +72,45 @@ variable "source_buckets" {
 }
 
 variable "results_bucket" {
-  description = "Name of the bucket of results, which is created here. Null: PROJECT-clips."
+  description = "Name of the bucket of results. Null: PROJECT-clips. The same in ../region."
   type        = string
   default     = null
+}
+
+variable "create_results_bucket" {
+  description = "Whether to create the bucket of results. Set to false if it exists, as the bucket of Firebase Storage does: then only rights on it are granted, and its CORS, retention and versions are yours."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  # Only Google creates buckets of these names.
+  validation {
+    condition     = !var.create_results_bucket || !can(regex("[.](appspot[.]com|firebasestorage[.]app)$", var.results_bucket))
+    error_message = "results_bucket names a bucket of Firebase, which exists already: set create_results_bucket = false."
+  }
+}
+
+variable "output_links" {
+  description = "How users reach results: `firebase` (lasting links that can be revoked, for a bucket of Firebase Storage), `signed` (for an hour, when they are asked for), `public` (the bucket is readable by everybody who knows a name) or `none`. `auto` is firebase where the bucket's name ends in .appspot.com or .firebasestorage.app, and signed elsewhere. The same in ../region."
+  type        = string
+  default     = "auto"
+  nullable    = false
+
+  validation {
+    condition     = contains(["auto", "firebase", "public", "signed", "none"], var.output_links)
+    error_message = "output_links is auto, firebase, public, signed or none."
+  }
 }
 
 variable "results_retention_days" {
   description = "Days after which results are deleted. Null: never."
   type        = number
   default     = null
+
+  validation {
+    condition     = var.results_retention_days == null || var.create_results_bucket
+    error_message = "results_retention_days applies to a bucket that is created here: set the lifecycle of an existing one yourself, or create_results_bucket = true."
+  }
 
   # A status document is kept for 30 days and names its result.
   validation {

@@ -5,10 +5,11 @@
 locals {
   # Settings of each role besides those of every role.
   settings = {
-    dispatcher = {
+    dispatcher = merge(local.places_environment, local.callers_environment, {
       CLIPFLEET_DEFAULT_BUCKET  = local.results_bucket
       CLIPFLEET_ALLOWED_BUCKETS = join(",", sort(var.source_buckets))
-    }
+      CLIPFLEET_SURFACE         = var.surface == "all" ? "" : var.surface
+    })
     status = {
       CLIPFLEET_LEGACY_MIRROR = tostring(var.legacy_mirror)
     }
@@ -74,6 +75,37 @@ locals {
   services_memory_gib = sum(concat([0], [for role in var.services : local.services[role].max_instances * tonumber(trimsuffix(local.services[role].memory, "Mi")) / 1024]))
 
   invokers = local.api_service == null ? [] : setunion(var.requesters, var.operators)
+
+  # The e-mail address in the token of a service account. Tokens name no groups, and gcloud makes a user's only for
+  # Google's own audiences, so that groups and users act as a service account (deploy/runbook.md, A token is refused).
+  token_emails = {
+    for right, members in { requesters = var.requesters, operators = var.operators } : right => sort([
+      for member in members : trimprefix(member, "serviceAccount:") if startswith(member, "serviceAccount:")
+    ])
+  }
+
+  # Who may call the API, as the dispatcher checks it by itself. Without these settings, IAM is the only check.
+  callers_environment = {
+    CLIPFLEET_FIREBASE_PROJECT = var.firebase_project == null ? "" : var.firebase_project
+    CLIPFLEET_AUDIENCE         = var.audience == null ? "" : var.audience
+    CLIPFLEET_REQUESTERS       = var.audience == null ? "" : join(",", local.token_emails["requesters"])
+    CLIPFLEET_OPERATORS        = var.audience == null ? "" : join(",", local.token_emails["operators"])
+  }
+}
+
+# Warnings of a plan: these settings are valid, and shut somebody out.
+check "service_accounts_may_call" {
+  assert {
+    condition     = var.firebase_project == null || var.audience != null || length(flatten(values(local.token_emails))) == 0
+    error_message = "firebase_project without audience: the API refuses the service accounts among requesters and operators, which may only publish to the topic. Set audience to let them call."
+  }
+}
+
+check "operators_may_call" {
+  assert {
+    condition     = var.firebase_project == null && var.audience == null || length(local.callers_environment["CLIPFLEET_OPERATORS"]) > 0
+    error_message = "No caller may pause the fleet or redrive dead letters: with firebase_project or audience, that takes the token of a service account in operators, and an audience."
+  }
 }
 
 resource "google_cloud_run_v2_service" "role" {
@@ -87,6 +119,10 @@ resource "google_cloud_run_v2_service" "role" {
   deletion_protection = var.deletion_protection
   # IAM authenticates callers. Cloud Functions call the API from outside the network; no client calls status.
   ingress = each.key == local.api_service ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  # A browser has no identity that IAM knows: then the dispatcher's own check is the only one.
+  invoker_iam_disabled = each.key == local.api_service && var.public_api ? true : null
+  # The same token serves IAM and the dispatcher.
+  custom_audiences = each.key == local.api_service && var.audience != null ? [var.audience] : null
 
   template {
     service_account                  = local.email[each.key]

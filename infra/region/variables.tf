@@ -62,6 +62,18 @@ variable "worker_image" {
   }
 }
 
+variable "database" {
+  description = "Firestore database of the status documents, as in ../global."
+  type        = string
+  default     = "clipfleet"
+  nullable    = false
+
+  validation {
+    condition     = var.database == "(default)" || can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.database))
+    error_message = "database is `(default)`, or 4 to 63 lower-case letters, digits and hyphens that start with a letter."
+  }
+}
+
 variable "source_buckets" {
   description = "Buckets that the dispatcher accepts sources from: the same as in ../global, which grants the access."
   type        = set(string)
@@ -79,10 +91,112 @@ variable "results_bucket" {
   default     = null
 }
 
-variable "legacy_mirror" {
-  description = "Whether the documents of the previous product (wizardProcessingJobs, clipProcessing of wizardProjects) are also kept up to date."
+variable "sources" {
+  description = "Places that sources may be read from, such as `gs://uploads/{ownerUid}/`, where `{ownerUid}` stands for the owner of a batch. Dispatcher and workers check them. Empty: everything in source_buckets and in the bucket of results, for every owner."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for place in var.sources : can(regex("^gs://[^/{},]+/(([^/{},]+|[{]ownerUid[}])/)*$", place))])
+    error_message = "A place is gs://BUCKET/, or gs://BUCKET/PREFIX/ with a slash at the end; {ownerUid} stands for a whole part of the prefix."
+  }
+
+  validation {
+    condition     = alltrue([for place in var.sources : contains(setunion(var.source_buckets, [local.results_bucket]), try(split("/", place)[2], ""))])
+    error_message = "Nobody may read other buckets: each place in sources is in one of source_buckets, or in the bucket of results (${local.results_bucket})."
+  }
+}
+
+variable "outputs" {
+  description = "Places that results may be written to, such as `gs://PROJECT-clips/processed-clips/{ownerUid}/`. Dispatcher and workers check them. Empty: everything in the bucket of results, for every owner."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for place in var.outputs : can(regex("^gs://[^/{},]+/(([^/{},]+|[{]ownerUid[}])/)*$", place))])
+    error_message = "A place is gs://BUCKET/, or gs://BUCKET/PREFIX/ with a slash at the end; {ownerUid} stands for a whole part of the prefix."
+  }
+
+  validation {
+    condition     = alltrue([for place in var.outputs : try(split("/", place)[2], "") == local.results_bucket])
+    error_message = "Workers may write only to the bucket of results: each place in outputs begins with gs://${local.results_bucket}/."
+  }
+}
+
+variable "output_links" {
+  description = "How users reach results, as in ../global: auto, firebase, public, signed or none."
+  type        = string
+  default     = "auto"
+  nullable    = false
+
+  validation {
+    condition     = contains(["auto", "firebase", "public", "signed", "none"], var.output_links)
+    error_message = "output_links is auto, firebase, public, signed or none."
+  }
+}
+
+variable "firebase_project" {
+  description = "Firebase project whose users may call the API with their ID tokens, each for their own batches only. Null: none may. Browsers also need public_api."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.firebase_project == null || can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.firebase_project))
+    error_message = "firebase_project is a project ID: 6 to 30 lower-case letters, digits and hyphens, starting with a letter."
+  }
+}
+
+variable "audience" {
+  description = "Audience of the OIDC tokens with which the service accounts among requesters and operators call, such as `https://api.example.com`: then the dispatcher also checks them itself, and only operators pause the fleet and redrive dead letters. It becomes an audience of the service, too. Null: without firebase_project, IAM is the only check, and every caller may do everything."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.audience == null || can(regex("^[!-+.-~-]{1,250}$", var.audience))
+    error_message = "audience is 1 to 250 printable characters without spaces and commas, for example https://api.example.com."
+  }
+
+  validation {
+    condition     = var.audience == null || anytrue([for member in setunion(var.requesters, var.operators) : startswith(member, "serviceAccount:")])
+    error_message = "audience lets service accounts in, and there are none: name one in requesters or operators (serviceAccount:...), or set audience = null."
+  }
+}
+
+variable "public_api" {
+  description = "Whether Cloud Run lets every caller through to the API, as browsers need it. The dispatcher then refuses those without a token that firebase_project or audience accept."
   type        = bool
   default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.public_api || var.firebase_project != null || var.audience != null
+    error_message = "With public_api alone everybody could do everything: set firebase_project, or audience, or public_api = false."
+  }
+}
+
+variable "surface" {
+  description = "Which routes the API serves: `all`, `requests` (batches, clips, links) or `operations` (the fleet, dead letters)."
+  type        = string
+  default     = "all"
+  nullable    = false
+
+  validation {
+    condition     = contains(["all", "requests", "operations"], var.surface)
+    error_message = "surface is all, requests or operations."
+  }
+}
+
+variable "legacy_mirror" {
+  description = "Whether the documents of the previous product (wizardProcessingJobs, clipProcessing of wizardProjects) are also kept up to date. They are in the fleet's own database."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.legacy_mirror || var.database == "(default)"
+    error_message = "legacy_mirror writes to the fleet's own database, and the product reads its documents in (default): set database = \"(default)\" in both roots, or legacy_mirror = false."
+  }
 }
 
 variable "requesters" {

@@ -66,14 +66,15 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
       }
 
       dynamic "env" {
-        for_each = merge(local.role_environment, each.value.environment, var.prices == null ? {} : { CLIPFLEET_PRICES = var.prices }, {
+        for_each = { for name, value in merge(local.role_environment, local.places_environment, each.value.environment, {
+          CLIPFLEET_PRICES = var.prices == null ? "" : var.prices
           # Cloud Run sets no PORT in a pool. The probes below use this one.
           CLIPFLEET_LISTEN    = "0.0.0.0:8080"
           CLIPFLEET_SLOTS     = tostring(each.value.shape.slots)
           CLIPFLEET_CACHE_MIB = tostring(each.value.shape.cache_mib)
           # The estimated cost of a clip is its share of this instance.
           CLIPFLEET_MACHINE = "vcpu=${each.value.shape.cpu},gib=${each.value.shape.memory_gib},gpu=${each.value.gpus}"
-        })
+        }) : name => value if value != "" }
         content {
           name  = env.key
           value = env.value
