@@ -57,16 +57,19 @@ def init(deployment, _options):
 
 def release(deployment, options):
     rollout, terraform, settings = deployment.rollout, deployment.terraform, deployment.settings
-    version, revision = images.commit()
+    version, revision = (options.images, "") if options.images else images.commit()
     rollout.refuse_during_canary("a release", version if options.canary else None)
     if options.canary:
         # Before minutes are spent on a build.
         shares = canary_shares(rollout, version, options.canary)
     terraform.init(GLOBAL)
     repository = terraform.output(GLOBAL, "image_repository")
-    account = terraform.output(GLOBAL, "build_account") if options.builder == "cloud" else ""
-    build = images.Build(settings, repository, version, revision, account)
-    names = images.push(deployment.api, build, log)
+    if options.images:
+        names = images.published(deployment.api, repository, version)
+    else:
+        account = terraform.output(GLOBAL, "build_account") if options.builder == "cloud" else ""
+        build = images.Build(settings, repository, version, revision, account)
+        names = images.push(deployment.api, build, log)
     new = Release(version, names["worker"], names["services"])
 
     missing = rollout.missing(settings.services)
@@ -242,6 +245,9 @@ def parser():
     releasing = verb("release", release, "builds, pushes and rolls out this commit: workers first, then the services")
     releasing.add_argument("--canary", type=percentage, metavar="PERCENT", help="try it on some workers first")
     releasing.add_argument("--builder", choices=("local", "cloud"), default="local", help="where images are built")
+    releasing.add_argument(
+        "--images", metavar="VERSION", help="releases this version from the registry, such as a rebuild's; builds nothing"
+    )
     releasing.add_argument(
         "--watch", choices=("yes", "no"), default="yes", help="wait for the verdict on the canary, and act on it"
     )

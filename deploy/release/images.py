@@ -48,6 +48,20 @@ def push(api, build, log):
     return names
 
 
+def published(api, repository, version):
+    """{image: its name by digest} of a version that the registry has; builds nothing."""
+    names = {}
+    for image in IMAGES:
+        found = digest(api, repository, image, version)
+        if not found:
+            raise Failure(
+                f"{repository}/{image}:{version} is not in the registry",
+                f"gcloud artifacts docker tags list {repository}/{image}",
+            )
+        names[image] = f"{repository}/{image}@{found}"
+    return names
+
+
 def push_from_here(build, images):
     run("gcloud", "auth", "configure-docker", "--quiet", build.repository.split("/")[0])
     environment = {

@@ -31,8 +31,8 @@ locals {
   requests       = "${local.of_api} AND metric.type=\"run.googleapis.com/request_count\""
   least_requests = { filter = local.requests, threshold = 20 }
 
-  # All conditions of an alert must hold.
-  fleet_alerts = merge(local.scaler_alerts, {
+  # All conditions of an alert must hold, unless its combiner is OR.
+  fleet_alerts = merge(local.scaler_alerts, local.rebuild_alerts, {
     requests-wait = {
       title      = "Requests wait"
       severity   = "CRITICAL"
@@ -79,7 +79,7 @@ locals {
     urls-are-not-signed = {
       title      = "URLs are not signed"
       severity   = "CRITICAL"
-      conditions = [{ filter = local.of_workers["urls_not_signed"], window = 900, threshold = 3 }]
+      conditions = [{ filter = local.of_roles["urls_not_signed"], window = 900, threshold = 3 }]
     }
     gpus-are-not-used = {
       title    = "GPUs are not used"
@@ -195,6 +195,23 @@ locals {
     } if name == "progress-events-scaler"
   ]...)
 
+  # A filter can name one type of resource only, so that there are two.
+  rebuild_filters = {
+    for part, metric in google_logging_metric.rebuilds_failed : part =>
+    "resource.type=\"${ { build = "build", start = "cloud_scheduler_job" }[part]}\" AND metric.type=\"logging.googleapis.com/user/${metric.name}\""
+  }
+
+  rebuild_alerts = merge([
+    for name in keys(local.rebuilds) : {
+      rebuilds-fail = {
+        title      = "Rebuilds fail"
+        severity   = "WARNING"
+        combiner   = "OR"
+        conditions = [for filter in values(local.rebuild_filters) : { filter = filter, window = 3600 }]
+      }
+    }
+  ]...)
+
   alerts = merge(
     { for name, alert in local.fleet_alerts : name => merge({ anchor = name, suffix = "" }, alert) },
     local.slo_alerts,
@@ -219,16 +236,16 @@ resource "google_monitoring_notification_channel" "email" {
 resource "time_sleep" "metrics_appear" {
   create_duration = "10m"
 
-  triggers = { for name, metric in local.metric : name => metric }
+  triggers = merge(local.metric, { for name, metric in google_logging_metric.rebuilds_failed : "rebuilds_failed_${name}" => metric.name })
 
-  depends_on = [google_logging_metric.counted, google_logging_metric.clip_milliseconds]
+  depends_on = [google_logging_metric.counted, google_logging_metric.clip_milliseconds, google_logging_metric.rebuilds_failed]
 }
 
 resource "google_monitoring_alert_policy" "this" {
   for_each = local.alerts
 
   display_name          = "Clipfleet: ${each.value.title}${each.value.suffix}"
-  combiner              = "AND"
+  combiner              = lookup(each.value, "combiner", "AND")
   severity              = each.value.severity
   notification_channels = local.channels
 

@@ -4,7 +4,7 @@ locals {
   in_pools = "resource.type=\"cloud_run_worker_pool\" AND resource.labels.worker_pool_name=starts_with(\"clipfleet-worker-\")"
 
   # The lines of a tile: legend, filter, aligner, reducer, fields to group by.
-  tiles = [
+  tiles = concat([
     {
       title = "Age of the oldest message, by subscription (s)"
       lines = [for name, age in local.age_of : [name, age, "ALIGN_MAX", "REDUCE_MAX", []]]
@@ -57,7 +57,12 @@ locals {
       title = "Memory in use, 95th percentile of shares"
       lines = [["", "${local.in_pools} AND metric.type=\"run.googleapis.com/container/memory/utilizations\"", "ALIGN_DELTA", "REDUCE_PERCENTILE_95", ["resource.label.worker_pool_name"]]]
     },
-  ]
+    ], [
+    for name in keys(local.rebuilds) : {
+      title = "Rebuilds of the images that failed"
+      lines = [for part, filter in local.rebuild_filters : [part, filter, "ALIGN_DELTA", "REDUCE_SUM", []]]
+    }
+  ])
 }
 
 resource "google_monitoring_dashboard" "this" {

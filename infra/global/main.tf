@@ -5,7 +5,7 @@ locals {
   # project refuses whose Resource Manager API is off.
   project_number = regex("^service-([0-9]+)@", google_project_service_identity.pubsub.email)[0]
 
-  apis = toset([
+  apis = toset(concat(var.rebuild == null ? [] : ["cloudscheduler.googleapis.com"], [
     "artifactregistry.googleapis.com",
     "billingbudgets.googleapis.com",
     "cloudbuild.googleapis.com", # deploy.sh --builder cloud
@@ -21,7 +21,7 @@ locals {
     "run.googleapis.com",
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ]))
 }
 
 resource "google_project_service" "api" {

@@ -103,9 +103,9 @@ locals {
       labels      = {}
     }
     urls_not_signed = {
-      description = "Attempts whose result exists, but whose URL could not be signed"
-      filter      = "${local.from_workers} AND jsonPayload.message=~\"sign a url for \" AND jsonPayload.code=~\"^output_\""
-      labels      = { code = "jsonPayload.code" }
+      description = "Requests for links that failed because a URL could not be signed"
+      filter      = "${local.from_roles} AND jsonPayload.message=\"request failed\" AND jsonPayload.error=~\"^sign a url for \""
+      labels      = {}
     }
     instances_out_of_memory = {
       description = "Instances that Cloud Run stopped because they exceeded their memory"

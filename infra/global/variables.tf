@@ -158,6 +158,37 @@ variable "scaler_enabled" {
   default     = true
 }
 
+variable "rebuild" {
+  description = "Weekly rebuild of the images from a repository that is connected to Cloud Build (2nd generation), by its full name. `branch` is what is built, `kind` the kind of repository as Cloud Build names it, `schedule` a cron expression in UTC. Null: no rebuild."
+  type = object({
+    repository = string
+    branch     = optional(string, "main")
+    kind       = optional(string, "GITHUB")
+    schedule   = optional(string, "0 3 * * 1")
+  })
+  default = null
+
+  validation {
+    condition     = var.rebuild == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.rebuild.repository))
+    error_message = "rebuild.repository is projects/PROJECT/locations/REGION/connections/CONNECTION/repositories/REPOSITORY, as `gcloud builds repositories list` shows it."
+  }
+
+  validation {
+    condition     = var.rebuild == null || can(regex("^[A-Za-z0-9._/-]+$", var.rebuild.branch))
+    error_message = "rebuild.branch is the name of a branch, without refs/heads/."
+  }
+
+  validation {
+    condition     = var.rebuild == null || contains(["GITHUB", "BITBUCKET_SERVER", "UNKNOWN"], try(var.rebuild.kind, ""))
+    error_message = "rebuild.kind is GITHUB, BITBUCKET_SERVER or, for others, UNKNOWN."
+  }
+
+  validation {
+    condition     = var.rebuild == null || can(regex("^[^ ]+ [^ ]+ [^ ]+ [^ ]+ [^ ]+$", var.rebuild.schedule))
+    error_message = "rebuild.schedule is a cron expression of five fields in UTC, such as 0 3 * * 1 for Mondays at three."
+  }
+}
+
 variable "notification_emails" {
   description = "Recipients of alerts and budget notifications."
   type        = set(string)

@@ -62,5 +62,10 @@ BUILDER=buildah deploy/images.sh build "${arguments[@]}" >"$log" 2>&1 || {
   fail "the images could not be built" "see $log"
 }
 grep -a '^closure:' "$log" || true
+# What the weekly rebuild asks before it pushes.
+BUILDER=buildah deploy/images.sh smoke "${arguments[@]}" >>"$log" 2>&1 || {
+  tail -n 30 "$log" >&2
+  fail "the smoke test of the images failed" "see $log"
+}
 
 PYTHONDONTWRITEBYTECODE=1 exec "$python" "$here/stack.py"
