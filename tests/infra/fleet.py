@@ -17,10 +17,13 @@ def roots():
     return {root: Workspace(folder.name, root) for root in ("global", "region")}
 
 
+REPOSITORY = f"projects/{PROJECT}/locations/europe-west1/connections/github/repositories/clipfleet"
+
+
 @cache
 def planned():
-    """Both root modules, by their examples."""
-    return merged(must(roots()["global"].plan()), must(roots()["region"].plan(**IMAGES)))
+    """Both root modules, by their examples, and the weekly rebuild, which needs a repository."""
+    return merged(must(roots()["global"].plan(rebuild={"repository": REPOSITORY})), must(roots()["region"].plan(**IMAGES)))
 
 
 THREE = ["dispatcher", "status", "scaler"]  # instead of the one service that is the default
@@ -34,11 +37,14 @@ def separate():
 
 @cache
 def unscaled():
-    """Without the scaler, with a service for each role, and with everything that is off by default."""
-    whole = must(roots()["global"].plan(scaler_enabled=False, release_firestore_rules=True, results_retention_days=90))
+    """Without the scaler, with a service for each role, and with everything that is off by default. Its documents are
+    those of the product's database."""
+    whole = must(roots()["global"].plan(
+        scaler_enabled=False, database="(default)", release_firestore_rules=True, results_retention_days=90, output_links="none",
+    ))
     services = ["dispatcher", "status"]
     traces = {"endpoint": "http://collector:4317"}
-    regional = must(roots()["region"].plan(**IMAGES, services=services, legacy_mirror=True, traces=traces))
+    regional = must(roots()["region"].plan(**IMAGES, services=services, database="(default)", output_links="none", legacy_mirror=True, traces=traces))
     return merged(whole, regional)
 
 

@@ -104,7 +104,7 @@ class Files(unittest.TestCase):
         self.accepted(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
 
     def test_cloud_build_knows_every_key(self):
-        self.accepted(BIN / "check-jsonschema", "--builtin-schema", "vendor.cloudbuild", "deploy/cloudbuild.yaml")
+        self.accepted(BIN / "check-jsonschema", "--builtin-schema", "vendor.cloudbuild", "deploy/cloudbuild.yaml", "deploy/rebuild.yaml")
 
     def test_shellcheck_finds_nothing(self):
         told = run("git", "ls-files", "*.sh")
@@ -351,6 +351,48 @@ class Scripts(unittest.TestCase):
         self.assertEqual(told.returncode, 1)
         self.assertIn("403 Permission denied", told.stderr)
         self.assertFalse([call for call in called if "--push" in call], called)
+
+    def test_what_is_pushed_by_a_rebuild_was_built_anew_and_tested(self):
+        told, called = self.call("images", "rebuild", REPOSITORY=REPOSITORY, REVISION="c0ffee" + "0" * 34)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        version = re.search(r"^rebuilt: (rebuild-[0-9]{8}-[0-9]{4}-c0ffee000000)$", told.stdout, re.M)[1]
+        order = [
+            r"^docker buildx rm --force clipfleet-rebuild$",
+            r"^docker buildx imagetools inspect .*ubuntu:26.04$",
+            r"^docker buildx inspect clipfleet-rebuild$",
+            rf"^docker buildx build --builder clipfleet-rebuild .*MEDIA_BASE=\S+@{DIGEST} .*--target smoke ",
+            rf"^docker buildx build --builder clipfleet-rebuild --push .*--target worker --tag {REPOSITORY}/worker:{version} ",
+            rf"^docker buildx build --builder clipfleet-rebuild --push .*--target services --tag {REPOSITORY}/services:{version} ",
+        ]
+        places = [self.place(called, pattern) for pattern in order]
+        self.assertEqual(places, sorted(places))
+        self.assertIn(f"VERSION={version} --build-arg REVISION=c0ffee", called[places[-1]])
+
+    def test_images_that_do_not_work_are_not_pushed(self):
+        docker = self.bin / "docker"
+        docker.write_text(DOCKER + "\nsys.exit('smoke' in arguments)\n")
+        told, called = self.call("images", "rebuild", REPOSITORY=REPOSITORY)
+        self.assertEqual(told.returncode, 1)
+        self.assertIn("images: the images do not work", told.stderr)
+        self.assertFalse([call for call in called if "--push" in call], called)
+
+    def test_a_rebuild_is_released_by_its_version(self):
+        self.pinned()
+        self.done("release")
+        rebuilt = {image: "sha256:" + digit * 64 for image, digit in (("worker", "1"), ("services", "2"))}
+        for image, digest in rebuilt.items():
+            self.cloud.tags[image, "rebuild-20261130-0300-c0ffee"] = digest
+        # Also from a checkout with changes, since nothing is built from it.
+        (self.tree / "deploy" / "new.txt").write_text("x")
+        self.git("add", "--all")
+        _, called = self.done("release", "--images", "rebuild-20261130-0300-c0ffee")
+        self.assertFalse([call for call in called if "--push" in call or "builds submit" in call], called)
+        self.assertEqual(self.cloud.running_images(GPU), {f"{REPOSITORY}/worker@{rebuilt['worker']}": 100})
+        told, _ = self.call("deploy", "status")
+        self.assertIn("rebuild-20261130-0300-c0ffee is released", told.stdout)
+        told, _ = self.call("deploy", "release", "--images", "rebuild-1", STATE_BUCKET="states")
+        self.assertEqual(told.returncode, 1)
+        self.assertIn("worker:rebuild-1 is not in the registry", told.stderr)
 
     def test_cloud_build_runs_as_its_own_account(self):
         self.pinned()

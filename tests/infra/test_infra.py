@@ -263,11 +263,11 @@ class Configuration(unittest.TestCase):
         on = {it["service"].removesuffix(".googleapis.com") for it in resources(planned, "google_project_service").values()}
         # Of each kind of resource, and what belongs to no resource: signing, scanning, Cloud Build, the provider's quota.
         api = {
-            "artifact": "artifactregistry", "billing": "billingbudgets", "cloud": "run", "firebaserules": "firebaserules", "firestore": "firestore",
+            "artifact": "artifactregistry", "billing": "billingbudgets", "cloud": "run", "cloudbuild": "cloudbuild", "scheduler": "cloudscheduler", "firebaserules": "firebaserules", "firestore": "firestore",
             "logging": "logging", "monitoring": "monitoring", "project": "cloudresourcemanager", "pubsub": "pubsub", "service": "iam", "storage": "storage",
         }
         kinds = {it["type"] for plan in (planned, unscaled) for it in plan["planned_values"]["root_module"]["resources"]}
-        needed = {api[kind.split("_")[1]] for kind in kinds if kind.startswith("google_")}
+        needed = {api[kind.replace("cloud_scheduler", "scheduler").split("_")[1]] for kind in kinds if kind.startswith("google_")}
         self.assertEqual(on, needed | {"iamcredentials", "containerscanning", "cloudbuild", "serviceusage"})
 
     def test_every_root_takes_the_versions_that_were_checked(self):
@@ -320,6 +320,9 @@ class Configuration(unittest.TestCase):
                 "queue_age_alert_minutes": 1,
                 "billing_account": "mine",
                 "monthly_budget": 0,
+                "database": "Fleet",
+                "output_links": "forever",
+                "rebuild": {"repository": "github.com/example/clipfleet", "branch": "refs heads", "kind": "SVN", "schedule": "weekly"},
             },
             "region": shared
             | {
@@ -329,6 +332,10 @@ class Configuration(unittest.TestCase):
                 "l4_quota": 1.5,
                 "cpu_quota": 0,
                 "memory_quota_gib": 0,
+                "database": "abc",
+                "output_links": "forever",
+                "firebase_project": "Web",
+                "surface": "none",
                 "cpu_worker": {"memory_gib": 8, "slots": 2},
             },
         }
@@ -596,7 +603,6 @@ class Rights(unittest.TestCase):
         ("worker", "roles/datastore.viewer", "project"),
         ("worker", "roles/storage.objectUser", f"{PROJECT}-clips"),
         ("worker", "roles/storage.objectViewer", "example-uploads"),
-        ("worker", "roles/iam.serviceAccountTokenCreator", f"clipfleet-worker@{PROJECT}.iam.gserviceaccount.com"),
         ("status", "roles/pubsub.subscriber", "progress-events-status"),
         ("status", "roles/pubsub.subscriber", "clip-jobs-dead-letter-status"),
         ("status", "roles/datastore.user", "project"),
@@ -608,6 +614,12 @@ class Rights(unittest.TestCase):
         ("control", "roles/datastore.user", "project"),
         ("control", "roles/storage.objectViewer", f"{PROJECT}-clips"),
         ("control", "roles/storage.objectViewer", "example-uploads"),
+    }
+    # Where links are signed: who signs them, each as itself.
+    SIGNING = {(role, "roles/iam.serviceAccountTokenCreator", f"clipfleet-{role}@{PROJECT}.iam.gserviceaccount.com") for role in ("dispatcher", "control")}
+    REBUILD = {
+        ("rebuild", f"projects/{PROJECT}/roles/clipfleetRebuild", "project"),
+        ("rebuild", "roles/iam.serviceAccountUser", f"clipfleet-build@{PROJECT}.iam.gserviceaccount.com"),
     }
     BUILD = {
         ("build", "roles/artifactregistry.writer", "clipfleet"),
@@ -629,8 +641,9 @@ class Rights(unittest.TestCase):
         return {(account, f"projects/{PROJECT}/roles/clipfleetPoolSize", f"clipfleet-worker-{name}") for name in ("gpu", "cpu")}
 
     def test_each_role_may_do_this_and_no_more(self):
-        self.assertEqual(set(of_role(planned)), self.EXPECTED | self.BUILD | self.SCALER | self.of_pools("control"))
-        self.assertEqual(set(of_role(separate)), self.EXPECTED | self.BUILD | self.SCALER | self.of_pools("scaler"))
+        of_all = self.EXPECTED | self.SIGNING | self.BUILD | self.SCALER
+        self.assertEqual(set(of_role(planned)), of_all | self.REBUILD | self.of_pools("control"))
+        self.assertEqual(set(of_role(separate)), of_all | self.of_pools("scaler"))
         self.assertEqual(set(of_role(unscaled)), self.EXPECTED | self.BUILD)
 
     def test_one_process_may_do_what_its_three_roles_may(self):
@@ -641,23 +654,63 @@ class Rights(unittest.TestCase):
                     of.setdefault(role, set()).add((right, on))
             self.assertEqual(of["control"], of["dispatcher"] | of["status"] | of.get("scaler", set()))
 
+    def test_links_are_signed_by_who_serves_the_api_and_only_where_they_are(self):
+        for links, bucket, signed in [
+            ("auto", None, True),
+            ("auto", "example-project.firebasestorage.app", False),
+            ("auto", "example-project.appspot.com", False),
+            ("auto", "appspot.com-clips", True),
+            ("signed", "example-project.appspot.com", True),
+            ("firebase", None, False),
+            ("public", None, False),
+        ]:
+            with self.subTest(links=links, bucket=bucket):
+                existing = bucket is not None and bucket.startswith("example-project.")
+                plan = must(roots["global"].plan(output_links=links, results_bucket=bucket, create_results_bucket=not existing))
+                found = {it for it in of_role(plan) if it[1] == "roles/iam.serviceAccountTokenCreator"}
+                self.assertEqual(found, self.SIGNING if signed else set())
+
+    def test_results_are_public_only_where_that_is_asked_for(self):
+        public = [it for it in rights(must(roots["global"].plan(output_links="public"))) if it.get("member") == "allUsers"]
+        # The right to get an object, without that to list them.
+        self.assertEqual([(it["bucket"], it["role"]) for it in public], [(f"{PROJECT}-clips", "roles/storage.legacyObjectReader")])
+        for links, prevention in [("public", "inherited"), ("signed", "enforced")]:
+            bucket = resources(must(roots["global"].plan(output_links=links)), "google_storage_bucket")[0]
+            self.assertEqual(bucket["public_access_prevention"], prevention)
+
+    def test_a_bucket_that_exists_gets_rights_only(self):
+        plan = must(roots["global"].plan(results_bucket="example-project.firebasestorage.app", create_results_bucket=False))
+        self.assertEqual(resources(plan, "google_storage_bucket"), {})
+        granted = {(role, right) for role, right, on in of_role(plan) if on == "example-project.firebasestorage.app"}
+        self.assertEqual(granted, {("worker", "roles/storage.objectUser"), *((role, "roles/storage.objectViewer") for role in ("dispatcher", "control"))})
+        for variables, reason in [
+            ({"results_bucket": "example-project.firebasestorage.app"}, "set create_results_bucket = false"),
+            ({"create_results_bucket": False, "results_retention_days": 90}, "applies to a bucket that is created here"),
+        ]:
+            plan, complaint = roots["global"].plan(**variables)
+            self.assertIsNone(plan)
+            self.assertIn(reason, unframed(complaint))
+
     def test_what_is_granted_on_the_project_has_a_condition(self):
-        for it in rights(planned):
-            # Of these, one reads operations and one writes logs: neither reads data.
-            harmless = {"roles/logging.logWriter", f"projects/{PROJECT}/roles/clipfleetOperations"}
-            if it["kind"] == "google_project_iam_member" and it["role"] not in harmless:
-                conditions = {
-                    "roles/datastore.user": "/databases/(default)",
-                    "roles/datastore.viewer": "/databases/(default)",
-                    "roles/storage.objectViewer": f"/buckets/{PROJECT}_cloudbuild/",
-                }
-                self.assertIn(conditions[it["role"]], it["condition"][0]["expression"])
+        for plan, database in [(planned, "clipfleet"), (unscaled, "(default)")]:
+            for it in rights(plan):
+                # One reads operations, one writes logs, one starts builds: none reads data.
+                harmless = {"roles/logging.logWriter", *(f"projects/{PROJECT}/roles/clipfleet{name}" for name in ("Operations", "Rebuild"))}
+                if it["kind"] == "google_project_iam_member" and it["role"] not in harmless:
+                    of_database = f'resource.name == "projects/{PROJECT}/databases/{database}"'
+                    conditions = {
+                        "roles/datastore.user": of_database,
+                        "roles/datastore.viewer": of_database,
+                        "roles/storage.objectViewer": f'resource.name.startsWith("projects/_/buckets/{PROJECT}_cloudbuild/")',
+                    }
+                    self.assertEqual(conditions[it["role"]], it["condition"][0]["expression"])
 
     def test_our_own_roles_have_what_they_need_and_no_more(self):
         roles = {it["role_id"]: set(it["permissions"]) for it in resources(planned, "google_project_iam_custom_role").values()}
         pool = {"run.workerpools.get", "run.workerpools.update"}
         service = {"run.services.get", "run.services.update", "run.revisions.get", "run.revisions.list"}
-        self.assertEqual(roles, {"clipfleetPoolSize": pool, "clipfleetOperator": pool | service, "clipfleetOperations": {"run.operations.get"}})
+        ours = {"clipfleetPoolSize": pool, "clipfleetOperator": pool | service, "clipfleetOperations": {"run.operations.get"}}
+        self.assertEqual(roles, ours | {"clipfleetRebuild": {"cloudbuild.builds.create"}})
         bound = {it["role"] for it in rights(planned) if it["role"].startswith("projects/")}
         self.assertEqual(bound, {f"projects/{PROJECT}/roles/{name}" for name in roles})
 
@@ -674,6 +727,179 @@ class Rights(unittest.TestCase):
         for it in rights(planned):
             self.assertNotIn(it.get("member"), {"allUsers", "allAuthenticatedUsers"})
             self.assertNotIn(it["role"], {"roles/owner", "roles/editor", "roles/run.admin", "roles/run.developer"})
+
+
+class Database(unittest.TestCase):
+    """Its own by default, and `(default)` where that was chosen."""
+
+    def test_everything_is_in_one_database(self):
+        for plan, name in [(planned, "clipfleet"), (unscaled, "(default)")]:
+            with self.subTest(name):
+                self.assertEqual([it["name"] for it in resources(plan, "google_firestore_database").values()], [name])
+                changes = [*resources(plan, "google_firestore_index").values(), *resources(plan, "google_firestore_field").values()]
+                self.assertGreater(len(changes), 20)
+                self.assertEqual({it["database"] for it in changes}, {name})
+                kinds = ("google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool")
+                told = [environment(it)["CLIPFLEET_DATABASE"] for kind in kinds for it in resources(plan, kind).values()]
+                self.assertGreaterEqual(len(told), 3)
+                self.assertEqual(set(told), {name})
+
+    def test_rules_are_released_for_our_own_database_and_for_the_products_only_if_asked(self):
+        for variables, released in [
+            ({}, ["cloud.firestore/clipfleet"]),
+            ({"database": "fleet-2"}, ["cloud.firestore/fleet-2"]),
+            ({"release_firestore_rules": False}, []),
+            ({"database": "(default)"}, []),
+            ({"database": "(default)", "release_firestore_rules": True}, ["cloud.firestore"]),
+        ]:
+            with self.subTest(variables):
+                plan = must(roots["global"].plan(**variables))
+                self.assertEqual([it["name"] for it in resources(plan, "google_firebaserules_release").values()], released)
+                self.assertEqual(len(resources(plan, "google_firebaserules_ruleset")), len(released))
+
+    def test_a_database_that_exists_is_not_created(self):
+        plan = must(roots["global"].plan(create_database=False))
+        self.assertEqual(resources(plan, "google_firestore_database"), {})
+        self.assertEqual({it["database"] for it in resources(plan, "google_firestore_index").values()}, {"clipfleet"})
+
+    def test_the_mirror_is_written_where_the_product_reads(self):
+        plan, complaint = roots["region"].plan(**IMAGES, legacy_mirror=True)
+        self.assertIsNone(plan)
+        self.assertIn("the product reads its documents in (default)", unframed(complaint))
+
+
+class Callers(unittest.TestCase):
+    """Who may call, and where sources and results may be: as the variables say it, and as the programs are told."""
+
+    OF_OPERATORS = ["group:clipfleet-operators@example.com", "serviceAccount:ops@example-project.iam.gserviceaccount.com"]
+    OF_DISPATCHER = {"CLIPFLEET_FIREBASE_PROJECT", "CLIPFLEET_AUDIENCE", "CLIPFLEET_REQUESTERS", "CLIPFLEET_OPERATORS", "CLIPFLEET_SURFACE"}
+    OF_PLACES = {"CLIPFLEET_SOURCES", "CLIPFLEET_OUTPUTS"}
+
+    def told(self, plan):
+        """{name of a service or pool: its environment}"""
+        kinds = ("google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool")
+        return {it["name"]: environment(it) for kind in kinds for it in resources(plan, kind).values()}
+
+    def failed_checks(self, plan):
+        return {it["address"]["to_display"] for it in plan["checks"] if it["status"] == "fail"}
+
+    def test_without_them_everything_is_as_before(self):
+        plan = must(roots["region"].plan(**IMAGES, sources=[], outputs=[]))
+        for name, environment_of in self.told(plan).items():
+            self.assertEqual(set(environment_of) & (self.OF_DISPATCHER | self.OF_PLACES), set(), name)
+        for name, it in resources(plan, "google_cloud_run_v2_service").items():
+            self.assertEqual((it["invoker_iam_disabled"], it["custom_audiences"]), (None, None), name)
+        self.assertEqual(self.failed_checks(plan), set())
+
+    def test_callers_are_checked_by_the_service_that_they_call(self):
+        audience = "https://api.example.com"
+        variables = {
+            "firebase_project": "example-web", "audience": audience, "operators": self.OF_OPERATORS, "public_api": True, "surface": "requests",
+        }
+        for services, api in [(["control"], "clipfleet-control"), (fleet.THREE, "clipfleet-dispatcher")]:
+            plan = must(roots["region"].plan(**IMAGES, services=services, **variables))
+            self.assertEqual(self.failed_checks(plan), set())
+            for name, given in self.told(plan).items():
+                found = {key: given[key] for key in self.OF_DISPATCHER & set(given)}
+                self.assertEqual(found, {} if name != api else {
+                    "CLIPFLEET_FIREBASE_PROJECT": "example-web",
+                    "CLIPFLEET_AUDIENCE": audience,
+                    # No token names a group.
+                    "CLIPFLEET_REQUESTERS": f"web@{PROJECT}.iam.gserviceaccount.com",
+                    "CLIPFLEET_OPERATORS": f"ops@{PROJECT}.iam.gserviceaccount.com",
+                    "CLIPFLEET_SURFACE": "requests",
+                }, name)
+            for it in resources(plan, "google_cloud_run_v2_service").values():
+                expected = (True, [audience]) if it["name"] == api else (None, None)
+                self.assertEqual((it["invoker_iam_disabled"], it["custom_audiences"]), expected, it["name"])
+
+    def test_a_plan_warns_of_callers_that_are_shut_out(self):
+        for variables, failed in [
+            ({"firebase_project": "example-web"}, {"check.service_accounts_may_call", "check.operators_may_call"}),
+            ({"firebase_project": "example-web", "requesters": []}, {"check.operators_may_call"}),
+            ({"audience": "clipfleet"}, {"check.operators_may_call"}),
+            ({"audience": "clipfleet", "operators": self.OF_OPERATORS}, set()),
+        ]:
+            with self.subTest(variables):
+                self.assertEqual(self.failed_checks(must(roots["region"].plan(**IMAGES, **variables))), failed)
+
+    def test_dispatcher_and_workers_check_the_same_places(self):
+        sources, outputs = ["gs://example-uploads/{ownerUid}/", "gs://example-uploads/shared/"], [f"gs://{PROJECT}-clips/{{ownerUid}}/"]
+        for services in (["control"], fleet.THREE):
+            plan = must(roots["region"].plan(**IMAGES, services=services, sources=sources, outputs=outputs, output_links="signed"))
+            expected = {"CLIPFLEET_SOURCES": ",".join(sources), "CLIPFLEET_OUTPUTS": outputs[0], "CLIPFLEET_OUTPUT_LINKS": "signed"}
+            for name, given in self.told(plan).items():
+                found = {key: given[key] for key in (self.OF_PLACES | {"CLIPFLEET_OUTPUT_LINKS"}) & set(given)}
+                self.assertEqual(found, {} if name in ("clipfleet-status", "clipfleet-scaler") else expected, name)
+
+    def test_places_that_cannot_work_are_refused(self):
+        form = "{ownerUid} stands for a whole part of the prefix"
+        for variable, place, reason in [
+            *(("sources", place, form) for place in ["example-uploads/", "gs://example-uploads", "gs://example-uploads/a", "gs://example-uploads/{uid}/"]),
+            *(("sources", place, form) for place in ["gs://example-uploads/u-{ownerUid}/", "gs://example-uploads//", "gs://{ownerUid}/", "gs://example-uploads/a,b/"]),
+            ("sources", "gs://elsewhere/{ownerUid}/", "in one of source_buckets, or in the bucket of results"),
+            ("outputs", "gs://example-project-clips/clips", form),
+            ("outputs", "gs://example-uploads/{ownerUid}/", "each place in outputs begins with gs://example-project-clips/"),
+        ]:
+            with self.subTest(place):
+                plan, complaint = roots["region"].plan(**IMAGES, **{variable: [place]})
+                self.assertIsNone(plan)
+                self.assertIn(reason, unframed(complaint))
+                self.assertIn(place, complaint)
+
+    def test_an_api_is_public_only_with_tokens_that_it_checks(self):
+        plan, complaint = roots["region"].plan(**IMAGES, public_api=True)
+        self.assertIsNone(plan)
+        self.assertIn("With public_api alone everybody could do everything", unframed(complaint))
+        plan, complaint = roots["region"].plan(**IMAGES, audience="clipfleet", requesters=["group:all@example.com"], operators=[])
+        self.assertIsNone(plan)
+        self.assertIn("audience lets service accounts in, and there are none", unframed(complaint))
+        plan, complaint = roots["region"].plan(**IMAGES, audience="a, b")
+        self.assertIn("printable characters without spaces and commas", unframed(complaint))
+
+
+class Rebuild(unittest.TestCase):
+    def test_it_is_off_without_a_repository(self):
+        kinds = {"google_cloudbuild_trigger", "google_cloud_scheduler_job"}
+        self.assertEqual({it["type"] for it in separate["planned_values"]["root_module"]["resources"]} & kinds, set())
+        names = {it["name"] for it in resources(separate, "google_logging_metric").values()}
+        self.assertEqual([name for name in names if "rebuild" in name], [])
+
+    def test_a_job_starts_the_trigger_that_builds(self):
+        trigger = resources(planned, "google_cloudbuild_trigger")["weekly"]
+        # A trigger must be where the connection is.
+        self.assertEqual(trigger["location"], "europe-west1")
+        for part, revision in [("source_to_build", "ref"), ("git_file_source", "revision")]:
+            source = trigger[part][0]
+            self.assertEqual((source["repository"], source[revision]), (fleet.REPOSITORY, "refs/heads/main"))
+        build = ROOT / trigger["git_file_source"][0]["path"]
+        named = set(re.findall(r"^  (_\w+):", build.read_text(), re.M))
+        self.assertEqual(set(trigger["substitutions"]), named)
+        self.assertEqual(trigger["substitutions"]["_REPOSITORY"], f"europe-west4-docker.pkg.dev/{PROJECT}/clipfleet")
+        self.assertEqual(last(trigger["service_account"]), f"clipfleet-build@{PROJECT}.iam.gserviceaccount.com")
+        events = ("github", "trigger_template", "pubsub_config", "webhook_config", "repository_event_config")
+        self.assertEqual([event for event in events if trigger.get(event)], [], "it starts by itself")
+        job = resources(planned, "google_cloud_scheduler_job")["weekly"]
+        target = job["http_target"][0]
+        self.assertEqual((job["schedule"], job["time_zone"], target["http_method"]), ("0 3 * * 1", "Etc/UTC", "POST"))
+        self.assertEqual(target["oauth_token"][0]["service_account_email"], f"clipfleet-rebuild@{PROJECT}.iam.gserviceaccount.com")
+
+    def test_a_failure_is_counted(self):
+        metrics = {it["name"]: it for it in resources(planned, "google_logging_metric").values()}
+        job = resources(planned, "google_cloud_scheduler_job")["weekly"]["name"]
+        text = metrics["clipfleet/rebuilds_failed_start"]["filter"]
+        self.assertIn(f'resource.labels.job_id="{job}"', text)
+        # The other one names the trigger by the id that Google gives it.
+        address = "google_logging_metric.rebuilds_failed"
+        found = planned["configuration"]["root_module"]["resources"]
+        metric = next(it for it in found if it["address"] == address)
+        self.assertIn("google_cloudbuild_trigger.rebuild", " ".join(metric["for_each_expression"]["references"]))
+        alert = resources(planned, "google_monitoring_alert_policy")["rebuilds-fail"]
+        self.assertEqual(alert["combiner"], "OR")
+        counted = {re.search(r'user/([^"]+)"', it["condition_threshold"][0]["filter"])[1] for it in alert["conditions"]}
+        self.assertEqual(counted, {name for name in metrics if "rebuilds_failed" in name})
+        others = resources(planned, "google_monitoring_alert_policy")
+        self.assertEqual({it["combiner"] for name, it in others.items() if name != "rebuilds-fail"}, {"AND"})
 
 
 class Documents(unittest.TestCase):
@@ -740,8 +966,8 @@ class Documents(unittest.TestCase):
     def allows(self, verb, path, asker, owner):
         """What the rules say of a request. `asker` is a uid or None; `owner` is the document's ownerUid, or None where there is none.
 
-        No evaluator of rules is to be had without Google's emulator, so this one knows the four conditions that the rules have, by
-        their texts, and fails at any other.
+        Google's emulator evaluates the rules in tests/peers/firestore_rules.py. Where it is not installed, this one is all there
+        is: it knows the four conditions that the rules have, by their texts, and fails at any other.
         """
         means = {
             "false": False,
