@@ -20,7 +20,7 @@ help:
 	@echo "make test-package    the package, installed, used and removed in a bare Debian root (root; after make package)"
 	@echo "make test-firebase   the unmodified Firebase web SDK in Chromium, against the emulator and a fleet"
 	@echo "make test-browser    the console in Chromium and its client, against a fleet"
-	@echo "make test-peers      our emulator compared with Google's, call by call, and a fleet on Google's"
+	@echo "make test-peers      our emulator compared with Google's, call by call, a fleet and the security rules on Google's"
 	@echo "make test-witness    recordings of Chromium, and how it plays them, compared with what a fleet exports"
 	@echo "make screenshot      the pictures of README.md, made anew"
 	@echo "make soak            tests that take an hour: damaged files, very long and large clips, more kinds of sources"

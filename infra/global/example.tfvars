@@ -13,6 +13,9 @@ browser_origins = ["https://studio.example.com"]
 requesters      = ["serviceAccount:web@example-project.iam.gserviceaccount.com"]
 operators       = ["group:clipfleet-operators@example.com"]
 
+# Weekly, from a repository that is connected to Cloud Build.
+# rebuild = { repository = "projects/example-project/locations/europe-west1/connections/github/repositories/clipfleet" }
+
 notification_emails     = ["oncall@example.com"]
 queue_age_alert_minutes = 30
 idle_workers            = 1 # the scaler's min_schedule, in ../region/example.tfvars

@@ -8,6 +8,13 @@ source_buckets = ["example-uploads"]
 requesters     = ["serviceAccount:web@example-project.iam.gserviceaccount.com"]
 operators      = ["group:clipfleet-operators@example.com"]
 
+# Tenants, where paths have the owner's id, and who may call besides IAM's check: deploy/README.md, Who may call.
+# sources          = ["gs://example-uploads/uploads/{ownerUid}/"]
+# outputs          = ["gs://example-project-clips/processed-clips/{ownerUid}/"]
+# audience         = "https://api.example.com"
+# firebase_project = "example-project"
+# public_api       = true
+
 # What the region grants to the project. These are what new projects were seen with; `clipfleet doctor` shows yours.
 l4_quota         = 3
 cpu_quota        = 20

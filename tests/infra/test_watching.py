@@ -57,7 +57,7 @@ class Watching(unittest.TestCase):
                     self.assertTrue(said, f"{name}: {message!r} has no field {field}")
 
     def test_what_cloud_run_itself_logs_is_counted(self):
-        metrics = {it["name"].removeprefix("clipfleet/"): it["filter"] for it in resources(planned, "google_logging_metric").values()}
+        metrics = {it["name"].removeprefix("clipfleet/"): it.get("filter") for it in resources(planned, "google_logging_metric").values()}
         kinds = [
             {"type": "cloud_run_worker_pool", "labels": {"worker_pool_name": "clipfleet-worker-gpu"}},
             {"type": "cloud_run_revision", "labels": {"service_name": "clipfleet-status"}},
@@ -236,7 +236,8 @@ class Watching(unittest.TestCase):
         shares = 0
         for name, alert in resources(planned, "google_monitoring_alert_policy").items():
             conditions = thresholds(alert)
-            self.assertEqual(alert["combiner"], "AND", name)
+            # Builds are counted, and have no share.
+            self.assertEqual(alert["combiner"], "OR" if name == "rebuilds-fail" else "AND", name)
             for share in [it for it in conditions if it["denominator_filter"]]:
                 shares += 1
                 window = share["aggregations"][0]["alignment_period"]
@@ -286,7 +287,7 @@ class Watching(unittest.TestCase):
         }
         self.assertLessEqual(missed, alerts)
         without = set(resources(unscaled, "google_monitoring_alert_policy"))
-        self.assertEqual(alerts - without, {"scaling-stopped", "pool-sizes-are-refused", "pool-sizes-are-not-set"})
+        self.assertEqual(alerts - without, {"scaling-stopped", "pool-sizes-are-refused", "pool-sizes-are-not-set", "rebuilds-fail"})
 
     def test_the_dashboard_is_one(self):
         text = resources(planned, "google_monitoring_dashboard")["this"]["dashboard_json"]
