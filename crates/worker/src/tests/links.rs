@@ -7,9 +7,12 @@ use clipfleet_domain::ids::BatchId;
 /// The document of a clip that was made with links of a kind.
 async fn made_with(links: Option<LinkKind>) -> (Stage, Document) {
     let stage = Stage { links, ..Stage::new(|_| Action::Finish(1)).await };
-    let _worker = stage.worker();
+    let (_link, stop, worker) = stage.worker();
     let document = stage.ended().await;
     assert_eq!(document.field("status").as_text(), Some("completed"));
+    // The next clip is another worker's.
+    stop.cancel();
+    worker.await.unwrap().unwrap();
     (stage, document)
 }
 
