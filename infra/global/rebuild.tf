@@ -112,7 +112,7 @@ resource "google_cloud_scheduler_job" "rebuild" {
 resource "google_logging_metric" "rebuilds_failed" {
   for_each = var.rebuild == null ? {} : {
     build = "resource.type=\"build\" AND resource.labels.build_trigger_id=\"${google_cloudbuild_trigger.rebuild["weekly"].trigger_id}\" AND textPayload=~\"^ERROR\""
-    start = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=\"clipfleet-rebuild\" AND severity=ERROR"
+    start = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=\"clipfleet-rebuild\" AND severity=\"ERROR\""
   }
 
   name        = "clipfleet/rebuilds_failed_${each.key}"
