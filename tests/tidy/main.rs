@@ -92,7 +92,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// Sources with their text, without files of tests and modules of tests.
 fn shipped(sources: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
-    let is_test = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().ends_with("tests");
+    let is_test = |path: &PathBuf| {
+        let in_tests = path.parent().is_some_and(|folder| folder.ends_with("tests"));
+        in_tests || path.file_stem().unwrap().to_str().unwrap().ends_with("tests")
+    };
     let shipped = sources.into_iter().filter(|path| !is_test(path));
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();

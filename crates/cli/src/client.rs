@@ -116,7 +116,8 @@ impl Client {
 
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.token {
-            Some(token) => request.bearer_auth(token),
+            // Cloud Run checks the second header if it is there, and then passes the first on with its signature.
+            Some(token) => request.bearer_auth(token).header("x-serverless-authorization", format!("Bearer {token}")),
             None => request,
         }
     }

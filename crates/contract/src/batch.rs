@@ -71,7 +71,8 @@ pub fn check(request: &v1::ExportBatch, policy: &AccessPolicy, generated_id: &st
 }
 
 /// The batch of a request that was accepted and recorded. Its places were allowed then and are not checked again, so
-/// that an accepted batch can be shown and cancelled after the policy has changed. Workers check them before each attempt.
+/// that an accepted batch can be shown and cancelled after the policy has changed. Workers check them before each
+/// attempt.
 pub fn recorded(request: &v1::ExportBatch) -> Result<Batch, Malformed> {
     parse(request, &request.batch_id, None).map_err(|violations| violations.malformed())
 }

@@ -7,15 +7,15 @@ use crate::{
 };
 use clipfleet_cloud::{ErrorKind, Link, ObjectName};
 use clipfleet_contract::{
-    documents::clip::{completed_file, cover_file},
-    names, rfc3339,
+    documents::clip::{completed_file, cover_file, links_json},
+    names,
 };
 use clipfleet_domain::{
     failure::{Code, Failure},
     ids::{BatchId, ClipId},
     source::ObjectUri,
 };
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 impl Dispatch {
     /// Links to a clip and its cover, as JSON. A revoked link is null, as is that of a clip without a cover.
@@ -34,17 +34,9 @@ impl Dispatch {
             },
             None => None,
         };
-        let expire_time = output.lifetime.map(|lifetime| {
-            let lifetime_ms = i64::try_from(lifetime.as_millis()).unwrap_or(0);
-            rfc3339(self.clock.now_ms() + lifetime_ms)
-        });
-        Ok(json!({
-            "batchId": batch.as_str(),
-            "clipId": clip.as_str(),
-            "outputUrl": output.url,
-            "coverUrl": cover.and_then(|cover| cover.url),
-            "expireTime": expire_time,
-        }))
+        let lifetime_ms = output.lifetime.and_then(|lifetime| i64::try_from(lifetime.as_millis()).ok());
+        let expire_at_ms = lifetime_ms.map(|lifetime_ms| self.clock.now_ms() + lifetime_ms);
+        Ok(links_json(batch, clip, [output.url, cover.and_then(|cover| cover.url)], expire_at_ms))
     }
 
     async fn link(&self, name: &ObjectName) -> Result<Option<Link>, Refusal> {

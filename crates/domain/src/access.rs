@@ -122,9 +122,9 @@ impl AccessPolicy {
         Self { sources: buckets().collect(), outputs: [results].into_iter().chain(buckets()).collect() }
     }
 
-    /// Checks that an owner's clips may be made from an object. What lies where results are written is no source, unless
-    /// a place of sources says so as specifically: results of any owner could otherwise be read through a wider place.
-    /// The error reads after the field's name.
+    /// Checks that an owner's clips may be made from an object. What lies where results are written is no source,
+    /// unless a place of sources says so as specifically: results of any owner could otherwise be read through a wider
+    /// place. The error reads after the field's name.
     pub fn check_source(&self, owner: &OwnerUid, uri: &ObjectUri) -> Result<(), String> {
         let Some(allowed) = deepest(&self.sources, uri, Some(owner)) else {
             return Err(format!("must lie in {}, got {uri}", places(&self.sources, owner)));

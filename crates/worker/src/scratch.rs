@@ -59,8 +59,8 @@ pub(crate) fn empty(directory: &Path) -> io::Result<()> {
 }
 
 /// Opens a file that a media process left in its directory. A source that took over that process chose what lies
-/// there, and the worker may read files that the process may not. So nothing is followed, and the file must be what it claims: a
-/// regular file with no other name, of at most `max_bytes`. From here on the handle counts, and not the name.
+/// there, and the worker may read files that the process may not. So nothing is followed, and the file must be what it
+/// claims: a regular file with no other name, of at most `max_bytes`. From here on the handle counts, and not the name.
 pub(crate) fn open_left(directory: &Path, name: &str, max_bytes: u64) -> Result<File, Failure> {
     let bad = |what: String| Failure::new(Code::PipelineCrashed, format!("the media process left {name} as {what}"));
     let directory =

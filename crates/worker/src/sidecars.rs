@@ -14,8 +14,8 @@ const COVER: &str = "clipfleet-cover";
 const MANIFEST_SUFFIX: &str = "manifest.json";
 const COVER_SUFFIX: &str = "jpg";
 
-/// Stores the sidecars of a clip before it becomes visible; the cover with `link`, the metadata of its link. Returns the
-/// metadata that names them.
+/// Stores the sidecars of a clip before it becomes visible; the cover with `link`, the metadata of its link. Returns
+/// the metadata that names them.
 pub(crate) async fn store(
     worker: &Worker,
     clip: &ObjectName,

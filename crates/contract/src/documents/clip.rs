@@ -4,7 +4,7 @@ use super::{
     ERROR, FOLD, GENERATION, STATUS, as_failure, as_generation_end, expires_at_ms, failure_value, generation_end_value,
     known_json, selected_json,
 };
-use crate::names;
+use crate::{names, rfc3339};
 use clipfleet_document::{Document, Fields, Value, fields_of};
 use clipfleet_domain::{
     attempt::Attempt,
@@ -338,6 +338,23 @@ pub fn dead_letter_json(document: &Document) -> Map<String, Json> {
 pub fn completed_file(document: &Document) -> Option<&str> {
     let is_completed = document.field(STATUS).as_text() == Some(State::Completed.name());
     is_completed.then(|| document.field(OUTPUT_URI).as_text()).flatten()
+}
+
+/// Links to a clip as the API shows them: the URLs of the clip and its cover, and when they expire (Unix time,
+/// milliseconds).
+pub fn links_json(
+    batch: &BatchId,
+    clip: &ClipId,
+    [output, cover]: [Option<String>; 2],
+    expire_at_ms: Option<i64>,
+) -> Json {
+    json!({
+        BATCH_ID: batch.as_str(),
+        CLIP_ID: clip.as_str(),
+        OUTPUT_URL: output,
+        COVER_URL: cover,
+        "expireTime": expire_at_ms.map(rfc3339),
+    })
 }
 
 /// The URI of a clip's cover; `None` if the clip has none.

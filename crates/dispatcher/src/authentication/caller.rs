@@ -37,21 +37,22 @@ impl Caller {
         if request.owner_uid.is_empty() {
             owner.as_str().clone_into(&mut request.owner_uid);
         }
-        self.check_owner("ownerUid", &request.owner_uid)
+        self.check_owner(&request.owner_uid)
     }
 
     /// Limits a list to what the caller may see.
     pub(crate) fn limit(&self, page: &mut PageRequest) -> Result<(), Refusal> {
         let Self::Owner(owner) = self else { return Ok(()) };
         let asked = page.filter.owner.get_or_insert_with(|| owner.clone());
-        self.check_owner("ownerUid", asked.as_str())
+        self.check_owner(asked.as_str())
     }
 
-    fn check_owner(&self, field: &str, named: &str) -> Result<(), Refusal> {
+    fn check_owner(&self, named: &str) -> Result<(), Refusal> {
         match self {
-            Self::Owner(owner) if owner.as_str() != named => {
-                Err(forbidden(format!("{field} must be the caller's own, {:?}, got {named:?}", owner.as_str())))
-            }
+            Self::Owner(owner) if owner.as_str() != named => Err(forbidden(format!(
+                "the caller may only act for themselves, {:?}, got owner {named:?}",
+                owner.as_str()
+            ))),
             _ => Ok(()),
         }
     }

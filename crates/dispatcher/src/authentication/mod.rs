@@ -45,8 +45,8 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    /// Authentication of these callers; `None` if no settings name any. The error is about the audience, and reads after
-    /// its name.
+    /// Authentication of these callers; `None` if no settings name any. The error is about the audience, and reads
+    /// after its name.
     pub fn new(callers: &Callers) -> Result<Option<Self>, String> {
         Self::with_keys(callers, FIREBASE_KEYS, GOOGLE_KEYS)
     }

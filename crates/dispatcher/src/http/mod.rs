@@ -17,8 +17,8 @@
 //! POST /v1/fleet:pause|resume                200
 //! ```
 //!
-//! Where callers are authenticated, every route answers 401 to a caller without a valid token. An owner's batches do not
-//! exist for other owners (404), and operations are for operators (403).
+//! Where callers are authenticated, every route answers 401 to a caller without a valid token. An owner's batches do
+//! not exist for other owners (404), and operations are for operators (403).
 
 mod operations;
 mod requests;
