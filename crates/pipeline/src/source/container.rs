@@ -15,6 +15,9 @@ pub enum Container {
 }
 
 impl Container {
+    /// Every container.
+    pub const ALL: [Self; 3] = [Self::IsoMedia, Self::IsoFragments, Self::Matroska];
+
     /// The element that demuxes it.
     pub fn demuxer(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ pub mod colours;
 pub mod container;
 pub mod edits;
 pub mod ends;
+pub mod file;
 pub mod header;
 pub mod probe;
 pub mod rotation;

@@ -2,16 +2,17 @@
 //! unknown.
 //!
 //! ```text
-//! filesrc ── qtdemux ─┬─ queue ── [decode] ── fakesink           Tap::record_packets, or Tap::observe_video
-//!                     └─ queue ── decode ── convert ── fakesink  Tap::observe_audio
+//! RangeSource ── demux ─┬─ queue ── [decode] ── fakesink           Tap::record_packets, or Tap::observe_video
+//!                       └─ queue ── decode ── convert ── fakesink  Tap::observe_audio
 //! ```
 
 use super::tap::{Observed, Tap};
 use crate::{
+    elements::RangeSource,
     failure,
     graph::bus::{self, Event, StallDetector},
     plan::{SAMPLE_RATE, catalog::Kind, installed::Installed},
-    source::tracks::kind_of,
+    source::{container::Container, file, tracks::kind_of},
 };
 use clipfleet_domain::failure::Failure;
 use gst::prelude::*;
@@ -36,9 +37,9 @@ pub fn decode(
     mut report: impl FnMut(u64),
 ) -> Result<Observed, Failure> {
     let pipeline = bus::PipelineGuard::new(gst::Pipeline::with_name("verification"));
-    let (file, demuxer) = (bus::make("filesrc")?, bus::make("qtdemux")?);
-    bus::set(&file, "location", &path.to_string_lossy())?;
-    bus::add_linked(&pipeline, &[file, demuxer.clone()])?;
+    let file = file::open(path).map_err(|error| failure::verify_failed(format!("it cannot be opened: {error}")))?;
+    let demuxer = bus::make(Container::IsoMedia.demuxer())?;
+    bus::add_linked(&pipeline, &[RangeSource::new(file).upcast(), demuxer.clone()])?;
     let tap = Arc::new(Tap::with_loudness());
     let first_failure: Arc<Mutex<Option<Failure>>> = Arc::default();
     let (weak, installed, shared, failed) =
