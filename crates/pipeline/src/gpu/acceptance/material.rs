@@ -2,8 +2,15 @@
 
 use crate::{
     failure,
-    graph::bus::{Event, PipelineGuard, StallDetector},
-    plan::installed::Installed,
+    graph::{
+        build::{Grids, chain},
+        bus::{self, Event, PipelineGuard, StallDetector},
+    },
+    plan::{
+        Step,
+        installed::Installed,
+        step::{element, with},
+    },
     source::{
         blocks::{Ranges, ReadError, Source, Ticket},
         probe,
@@ -100,20 +107,19 @@ pub(super) fn make(
     seconds: u32,
     min_fps: f64,
 ) -> Result<Material, Failure> {
-    let path = directory.join(format!("{name}.mp4"));
-    let pictures = seconds * 30;
-    let description = format!(
-        "videotestsrc pattern=smpte horizontal-speed=6 num-buffers={pictures} ! \
-         video/x-raw,format=I420,width={width},height={height},framerate=30/1,colorimetry=bt709 ! \
-         x264enc speed-preset=superfast pass=qual quantizer=18 key-int-max=60 ! video/x-h264,profile=high ! \
-         mp4mux ! filesink name=file"
-    );
-    let pipeline = gst::parse::launch(&description).map_err(failure::internal)?;
-    let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| failure::internal("no pipeline"))?;
-    let file = pipeline.by_name("file").ok_or_else(|| failure::internal("no file"))?;
-    file.set_property("location", path.to_string_lossy().as_ref());
-    finish(&PipelineGuard::new(pipeline))?;
-    read(&path, name.to_owned(), i64::from(seconds) * 1_000, min_fps)
+    let (file, pictures) = (format!("{name}.mp4"), (seconds * 30).to_string());
+    let steps = [
+        with("videotestsrc", &[("pattern", "smpte"), ("horizontal-speed", "6"), ("num-buffers", &pictures)]),
+        Step::Caps(format!("video/x-raw,format=I420,width={width},height={height},framerate=30/1,colorimetry=bt709")),
+        with("x264enc", &[("speed-preset", "superfast"), ("pass", "qual"), ("quantizer", "18"), ("key-int-max", "60")]),
+        Step::Caps("video/x-h264,profile=high".into()),
+        element("mp4mux"),
+        with("filesink", &[("location", &file)]),
+    ];
+    let pipeline = PipelineGuard::new(gst::Pipeline::with_name("material"));
+    bus::add_linked(&pipeline, &chain(&steps, directory, &mut Grids::default())?)?;
+    finish(&pipeline)?;
+    read(&directory.join(&file), name.to_owned(), i64::from(seconds) * 1_000, min_fps)
 }
 
 /// Runs a pipeline to its end.
@@ -126,6 +132,6 @@ pub(super) fn finish(pipeline: &PipelineGuard) -> Result<(), Failure> {
             Some(Event::Failed(error)) => return Err(failure::encode_failed(error)),
             None => stall.check(pipeline.query_position::<gst::ClockTime>().map_or(0, gst::ClockTime::nseconds))?,
         }
-        std::thread::sleep(crate::graph::bus::POLL_INTERVAL);
+        std::thread::sleep(bus::POLL_INTERVAL);
     }
 }

@@ -86,13 +86,13 @@ fn kbps(encoder: &Encoder, lacking: &[&str], pattern: &str, changes: &[(&str, &s
     let steps = selftest::steps(pattern, TEST_SECONDS * rendition.fps, rendition.fps, encoder, lacking, false);
     let elements = chain(&steps, Path::new(""), &mut Grids::default())?;
     bus::add_linked(&pipeline, &elements)?;
-    let named = |name: &str| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a trial without {name}")));
+    let part = |name: &str| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a trial without {name}")));
     for (name, value) in changes {
-        bus::set(&named("video-encoder")?, name, value)?;
+        bus::set(&part("video-encoder")?, name, value)?;
     }
     let bytes = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&bytes);
-    bus::pad(&named("verification-in")?, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    bus::pad(&part("verification-in")?, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         counted.fetch_add(info.buffer().map_or(0, |buffer| buffer.size() as u64), Ordering::Relaxed);
         gst::PadProbeReturn::Ok
     });
