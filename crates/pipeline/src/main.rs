@@ -65,13 +65,14 @@ fn main() -> ExitCode {
 }
 
 fn report() -> ExitCode {
-    if let Err(error) = gstreamer::init() {
-        println!(
-            "{}",
-            serde_json::json!({ "usable": false, "missing": [format!("GStreamer does not start: {error}")] })
-        );
-        return ExitCode::FAILURE;
-    }
+    let installed = match Installed::start() {
+        Ok(installed) => installed,
+        Err(error) => {
+            let reason = format!("GStreamer does not start: {error}");
+            println!("{}", serde_json::json!({ "usable": false, "missing": [reason] }));
+            return ExitCode::FAILURE;
+        }
+    };
     let mode = match Mode::from_environment() {
         Ok(mode) => mode,
         Err(reason) => {
@@ -79,7 +80,7 @@ fn report() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let report = check::check(&Installed::detect());
+    let report = check::check(&installed);
     let mut json = serde_json::to_value(&report).unwrap_or_default();
     json["sandbox"] = serde_json::to_value(sandbox_check::run(mode)).unwrap_or_default();
     println!("{json:#}");

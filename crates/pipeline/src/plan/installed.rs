@@ -1,7 +1,8 @@
 //! Which decoders and encoders of the catalog are installed. This is detected once per process.
 
-use super::catalog::{
-    AAC_ENCODER, DECODERS, Decoder, ENCODERS, Encoder, GPU_DECODERS, GPU_SCALER, VERIFICATION_DECODER, common_name,
+use super::{
+    catalog::{DECODERS, Decoder, ENCODERS, Encoder, GPU_DECODERS, GPU_SCALER, common_name},
+    registry,
 };
 use crate::gpu::{driver, driver_log};
 use clipfleet_domain::rendition::Rendition;
@@ -13,18 +14,6 @@ pub const GPU_ENABLED: &str = "GPU_ENABLED";
 
 /// The first version of GStreamer whose elements crop in the GPU's memory without copying.
 const MIN_GPU_CROP_VERSION: (u32, u32) = (1, 28);
-
-/// Elements of every plan, or nearly every plan.
-const COMMON_ELEMENTS: [&str; 8] = [
-    AAC_ENCODER,
-    VERIFICATION_DECODER,
-    "qtdemux",
-    "matroskademux",
-    "mp4mux",
-    "videocrop",
-    "videoconvertscale",
-    "audioresample",
-];
 
 /// The rows of the catalog that are installed here, and the GPU.
 #[derive(Debug, Default)]
@@ -42,13 +31,12 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Starts GStreamer and detects what is installed.
+    /// Starts GStreamer with the elements of our tables alone, and detects which of them are installed.
     pub fn start() -> Result<Self, gst::glib::Error> {
-        gst::init().map(|()| Self::detect())
+        registry::start().map(|()| Self::detect())
     }
 
-    /// Detects what is installed. Call after `gst::init`.
-    pub fn detect() -> Self {
+    fn detect() -> Self {
         driver_log::install();
         // The plugin registers its elements only if it finds a GPU and its driver.
         let gpu = exists("cudaupload") && std::env::var(GPU_ENABLED).as_deref() != Ok("false");
@@ -114,12 +102,9 @@ impl Installed {
         }
     }
 
-    /// Loads the libraries of all elements that a clip may need, before an order arrives.
+    /// Loads the GPU's libraries, if there is a GPU, before an order arrives. All others are loaded at the start.
     pub fn preload(&self) {
-        let rows = self.decoders.iter().chain(&self.gpu_decoders);
-        let decoders = rows.flat_map(|row| [Some(row.element), row.parser, row.fallback_parser]).flatten();
-        let encoders = self.encoders.iter().map(|row| row.name);
-        for name in decoders.chain(encoders).chain(COMMON_ELEMENTS) {
+        for name in self.gpu_decoders.iter().map(|row| row.element).chain(self.gpu.then_some(GPU_SCALER)) {
             // An element that cannot be loaded reports that when it is created.
             let _ = gst::ElementFactory::find(name).map(|factory| factory.load());
         }

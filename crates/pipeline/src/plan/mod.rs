@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod geometry;
 pub mod installed;
 pub(crate) mod reframe;
+pub mod registry;
 pub mod route;
 pub mod step;
 pub(crate) mod video;

@@ -104,12 +104,12 @@ impl Tap {
     /// Observes a pipeline. `entries` are the pads at which the demuxer's streams arrive: video, and audio if there is
     /// any.
     pub fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline, entries: &[gst::Pad]) -> Result<(), Failure> {
-        let element = |name| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")));
+        let part = |name| pipeline.by_name(name).ok_or_else(|| failure::internal(format!("a plan without {name}")));
         if let Some(pictures) = entries.first() {
             self.packets(pictures);
         }
-        self.pictures(&bus::pad(&element("video-decoder")?, "src")?);
-        self.frames(&bus::pad(&element("video-encoder")?, "sink")?);
+        self.pictures(&bus::pad(&part("video-decoder")?, "src")?);
+        self.frames(&bus::pad(&part("video-encoder")?, "sink")?);
         if let Some(audio) = entries.get(1) {
             self.audio_packets(audio);
             self.samples(&decoded(audio).ok_or_else(|| failure::internal("sound that is not converted"))?);
