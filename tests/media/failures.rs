@@ -3,7 +3,7 @@
 use clipfleet_contract::v1::Error;
 use clipfleet_tests::{
     audio::DecodedAudio,
-    fixtures::{H264_LARGE, Recipe, directory},
+    fixtures::{H264_LARGE, Recipe, declare_h266, directory},
     picture::first_picture_ms,
     pipeline_process::{Order, Transcript, start, transcode},
 };
@@ -59,6 +59,18 @@ fn a_codec_that_nothing_decodes_is_named() {
     let transcript = transcode(&Order::of(0, 500), &recipe.make(directory.path(), "source"));
     assert_eq!(transcript.code(), "source_codec_unsupported");
     assert_message(&transcript, &["FFV1", "convert it"]);
+}
+
+#[test]
+fn h266_is_refused_by_its_name_in_every_container() {
+    let directory = directory();
+    for recipe in [Recipe::default(), Recipe::matroska()] {
+        let source = Recipe { pictures: 30, ..recipe }.make(directory.path(), "source");
+        declare_h266(&source);
+        let transcript = transcode(&Order::of(0, 500), &source);
+        assert_eq!(transcript.code(), "source_codec_unsupported", "{}", source.display());
+        assert_message(&transcript, &["H.266 (VVC)", "convert it"]);
+    }
 }
 
 fn kinds() -> [(&'static str, Recipe); 4] {

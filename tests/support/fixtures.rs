@@ -293,6 +293,23 @@ pub fn turn(path: &Path, degrees: u32) {
     std::fs::rename(turned, path).expect("renaming");
 }
 
+/// Declares the H.264 of an MP4 or Matroska file as H.266. What follows is no valid H.266, as in a hostile file.
+pub fn declare_h266(path: &Path) {
+    const NAMES: [(&[u8], &[u8]); 3] =
+        [(b"avc1", b"vvc1"), (b"avcC", b"vvcC"), (b"V_MPEG4/ISO/AVC", b"V_MPEGI/ISO/VVC")];
+    let mut bytes = std::fs::read(path).expect("the source");
+    let mut renamed = 0;
+    for (old, new) in NAMES {
+        let places: Vec<usize> = (0..bytes.len() - old.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+        for at in places {
+            bytes[at..at + new.len()].copy_from_slice(new);
+            renamed += 1;
+        }
+    }
+    assert!(renamed > 0, "{} has no H.264", path.display());
+    std::fs::write(path, bytes).expect("writing");
+}
+
 /// A directory for the sources of one test run, deleted when dropped.
 pub fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("clipfleet-media-").tempdir().expect("a temporary directory")

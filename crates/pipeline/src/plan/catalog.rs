@@ -266,10 +266,12 @@ fn openh264(rendition: &Rendition) -> Vec<Property> {
     ]
 }
 
-/// Codecs that are not decoded, by the name of their caps or by their four-character code in MP4.
+/// Codecs that are not decoded, by the name of their caps, by their four-character code in MP4, or by their id in
+/// Matroska.
 const UNSUPPORTED_CODECS: &[(&str, &str)] = &[
     ("AVdh", "DNxHR or DNxHD"),
     ("AVdn", "DNxHD"),
+    ("V_MPEGI/ISO/VVC", VVC),
     ("audio/x-dts", "DTS"),
     ("audio/x-true-hd", "Dolby TrueHD"),
     ("audio/x-wma", "Windows Media Audio"),
@@ -283,19 +285,27 @@ const UNSUPPORTED_CODECS: &[(&str, &str)] = &[
     ("video/x-ffv", "FFV1"),
     ("video/x-flash-video", "Sorenson Spark"),
     ("video/x-h263", "H.263"),
-    ("video/x-h266", "VVC"),
+    ("video/x-h266", VVC),
     ("video/x-huffyuv", "HuffYUV"),
     ("video/x-indeo", "Indeo"),
     ("video/x-msmpeg", "Microsoft MPEG-4"),
     ("video/x-svq", "Sorenson Video"),
     ("video/x-theora", "Theora"),
     ("video/x-wmv", "Windows Media Video"),
+    ("vvc1", VVC),
+    ("vvi1", VVC),
 ];
+
+const VVC: &str = "H.266 (VVC)";
 
 /// The common name of a codec that is not decoded.
 pub(super) fn common_name(caps: &gst::CapsRef) -> String {
-    let name = caps.structure(0).map_or("unknown", |structure| structure.name().as_str());
+    let structure = caps.structure(0);
+    let name = structure.map_or("unknown", |structure| structure.name().as_str());
     let fourcc = name.rsplit_once("x-gst-fourcc-").map(|(_, fourcc)| fourcc);
-    let known = UNSUPPORTED_CODECS.iter().find(|(known, _)| *known == fourcc.unwrap_or(name));
-    known.map_or_else(|| fourcc.unwrap_or(name).to_owned(), |(_, common)| (*common).to_owned())
+    // Matroska's demuxer names what it does not know by the id in the file.
+    let id = structure.and_then(|structure| structure.get::<&str>("codec-id").ok());
+    let name = fourcc.or(id).unwrap_or(name);
+    let known = UNSUPPORTED_CODECS.iter().find(|(known, _)| *known == name);
+    known.map_or_else(|| name.to_owned(), |(_, common)| (*common).to_owned())
 }
