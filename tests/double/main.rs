@@ -12,6 +12,7 @@ mod faults;
 mod geometry;
 mod gpu;
 mod pattern;
+mod registry;
 mod routes;
 mod source;
 mod worker;

@@ -3,13 +3,17 @@
 //!
 //! `hostile-pipeline MODE ATTEMPT DIRECTORY TARGET` prints one line: the parts of the sandbox that are in force, those
 //! that are not, and the result of the attempt (`done` or an error number), with tabs between them. `MODE` is
-//! `sandboxed`, `gpu` (as a process that uses a GPU) or `free`.
+//! `sandboxed`, `gpu` (as a process that uses a GPU), `registry` (only GStreamer's registry is restricted) or `free`.
 //!
 //! Each attempt is a call that does no harm where it is not refused. Its arguments are such that the kernel would
 //! answer something else than a refusal, so that a refusal can be told from any other failure.
 #![allow(unsafe_code, reason = "it makes system calls that no safe wrapper offers")]
 
-use clipfleet_pipeline::sandbox::{Bounds, enter};
+use clipfleet_pipeline::{
+    graph::bus,
+    plan::{installed::Installed, registry},
+    sandbox::{Bounds, enter},
+};
 use libc::{c_int, c_long};
 use std::{
     ffi::CString,
@@ -24,23 +28,41 @@ use std::{
 /// Milliseconds of the clip whose bounds apply: files of at most 80 MiB.
 const CLIP_MS: i64 = 1_000;
 
+/// What precedes the name of an element in an attempt to create it.
+const ELEMENT: &str = "element-";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [mode, attempt, directory, target] = arguments.as_slice() else {
         panic!("usage: hostile-pipeline MODE ATTEMPT DIRECTORY TARGET");
     };
     let bounds = Bounds::of_clip(Path::new(directory), CLIP_MS, mode == "gpu");
-    let report = (mode != "free").then(|| enter(&bounds));
-    let parts: Vec<&str> =
+    // As in the real process: the registry, then the plugins, then the sandbox.
+    let element = attempt.strip_prefix(ELEMENT);
+    match (element, mode.as_str()) {
+        (Some(_), "free") => registry::start_whole().expect("GStreamer"),
+        (Some(_), _) => Installed::start().expect("GStreamer").preload(),
+        (None, _) => {}
+    }
+    let report = matches!(mode.as_str(), "sandboxed" | "gpu").then(|| enter(&bounds));
+    let mut parts: Vec<&str> =
         report.iter().flat_map(|report| &report.parts).filter(|part| part.in_force).map(|part| part.name).collect();
+    if element.is_some() && mode != "free" {
+        parts.push("registry");
+    }
     let missing = report.map(|report| report.missing()).unwrap_or_default();
     // Before the attempt, which may end this process.
     print!("{}\t{missing}\t", parts.join(","));
     io::stdout().flush().expect("standard output");
-    match run(attempt, directory, target) {
+    match element.map_or_else(|| run(attempt, directory, target), create) {
         Ok(()) => println!("done"),
         Err(error) => println!("{}", error.raw_os_error().unwrap_or(-1)),
     }
+}
+
+/// Creates an element of GStreamer.
+fn create(element: &str) -> io::Result<()> {
+    bus::make(element).map(drop).map_err(|_| io::Error::from_raw_os_error(libc::EACCES))
 }
 
 fn run(attempt: &str, directory: &str, target: &str) -> io::Result<()> {
