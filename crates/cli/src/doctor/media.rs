@@ -1,9 +1,10 @@
 //! Checks of the media program: what can be decoded and encoded here.
 
-use super::finding::Finding;
+use super::{finding::Finding, packages, vulnerabilities};
 use crate::roles;
 use clipfleet_worker::{GpuMode, Program};
 use serde_json::Value;
+use std::path::Path;
 
 /// The findings of the media program.
 pub(super) async fn check(gpu: GpuMode) -> Vec<Finding> {
@@ -21,7 +22,11 @@ pub(super) async fn check(gpu: GpuMode) -> Vec<Finding> {
         let _ = std::fs::remove_dir_all(&directory);
     }
     match checked {
-        Ok(report) => media_findings(&report),
+        Ok(report) => {
+            let mut findings = media_findings(&report);
+            findings.extend(vulnerabilities::check(&report["modules"], &packages::installed(Path::new("/"))));
+            findings
+        }
         Err(error) => {
             vec![Finding::problem(
                 format!("media program: {error}"),

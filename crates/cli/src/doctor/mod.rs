@@ -1,10 +1,13 @@
 //! `clipfleet doctor`: checks this machine or a deployment, and suggests fixes.
 
+mod advisories;
 mod finding;
 mod host;
 mod media;
+mod packages;
 mod quotas;
 mod services;
+mod vulnerabilities;
 
 use crate::{
     exit::{Failed, Status},

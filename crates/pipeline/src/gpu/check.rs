@@ -6,10 +6,13 @@ use crate::{
     plan::{
         catalog::{AAC_ENCODER, DECODERS, ENCODERS, Encoder, GPU_DECODERS, GPU_SCALER, Kind, VERIFICATION_DECODER},
         installed::{GPU_ENABLED, Installed, exists},
+        registry,
     },
 };
+use gst::prelude::*;
 use gstreamer as gst;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The report of `clipfleet-pipeline --check`.
 #[derive(Debug, Serialize)]
@@ -20,12 +23,25 @@ pub struct Report {
     pub usable: bool,
     /// What to install. The lines about what makes the installation unusable come first.
     pub missing: Vec<String>,
+    /// The modules of GStreamer from which the elements of this program come.
+    pub modules: Vec<Module>,
     /// Every decoder of the catalog.
     pub decoders: Vec<DecoderState>,
     /// Every encoder of the catalog.
     pub encoders: Vec<EncoderState>,
     /// The GPU.
     pub gpu: Gpu,
+}
+
+/// One module of GStreamer.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Module {
+    /// Its name, for example `gst-plugins-good`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its elements that this program may use. Others cannot be created.
+    pub elements: Vec<&'static str>,
 }
 
 /// One decoder.
@@ -129,7 +145,18 @@ pub fn check(installed: &Installed) -> Report {
         usable = false;
         missing.insert(0, format!("{GPU_ENABLED}=true asks for a GPU: {}", gpu.note));
     }
-    Report { gstreamer: version(), usable, missing, decoders, encoders, gpu }
+    Report { gstreamer: version(), usable, missing, modules: modules(), decoders, encoders, gpu }
+}
+
+fn modules() -> Vec<Module> {
+    let mut modules = BTreeMap::<_, Vec<_>>::new();
+    for name in registry::elements() {
+        let plugin = gst::ElementFactory::find(name).and_then(|factory| factory.plugin());
+        if let Some(plugin) = plugin {
+            modules.entry((plugin.source().to_string(), plugin.version().to_string())).or_default().push(name);
+        }
+    }
+    modules.into_iter().map(|((name, version), elements)| Module { name, version, elements }).collect()
 }
 
 fn missing(installed: &Installed) -> (bool, Vec<String>) {
