@@ -32,9 +32,6 @@ const MIN_DETAIL_RATIO: f32 = 1.4;
 /// JPEG quality: no visible artefacts at the size of a phone, and 200 to 500 kB for 1080x1920.
 const JPEG_QUALITY: u8 = 88;
 
-/// Maximum time to convert one picture.
-const CONVERSION_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(10);
-
 /// The choice of the cover.
 #[derive(Debug, Default)]
 struct Choice {
@@ -131,13 +128,20 @@ impl Cover {
     /// Writes the chosen picture.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         let sample = self.state.lock().1.take().ok_or_else(|| unwritten("no picture passed"))?;
-        let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb).build();
-        let converted = gst_video::convert_sample(&sample, &caps, Some(CONVERSION_TIMEOUT)).map_err(unwritten)?;
-        let (Some(caps), Some(buffer)) = (converted.caps(), converted.buffer()) else {
+        let (Some(caps), Some(picture)) = (sample.caps(), sample.buffer()) else {
             return Err(unwritten("it has no colours"));
         };
-        let info = gst_video::VideoInfo::from_caps(caps).map_err(unwritten)?;
-        let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(unwritten)?;
+        let decoded = gst_video::VideoInfo::from_caps(caps).map_err(unwritten)?;
+        let picture = gst_video::VideoFrameRef::from_buffer_ref_readable(picture, &decoded).map_err(unwritten)?;
+        let (width, height) = (decoded.width(), decoded.height());
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, width, height);
+        let info = info.fps(decoded.fps()).par(decoded.par()).build().map_err(unwritten)?;
+        // Not by a pipeline, as `gst_video::convert_sample` does it: that would need elements that nothing else needs.
+        let converter = gst_video::VideoConverter::new(&decoded, &info, None).map_err(unwritten)?;
+        let mut converted = gst::Buffer::with_size(info.size()).map_err(unwritten)?;
+        let pixels = converted.get_mut().ok_or_else(|| unwritten("its buffer is shared"))?;
+        let mut frame = gst_video::VideoFrameRef::from_buffer_ref_writable(pixels, &info).map_err(unwritten)?;
+        converter.frame_ref(&picture, &mut frame);
         let (width, height) = (info.width() as usize, info.height() as usize);
         let stride = usize::try_from(frame.plane_stride()[0]).map_err(unwritten)?;
         let rows = frame.plane_data(0).map_err(unwritten)?.chunks(stride.max(1)).take(height);
