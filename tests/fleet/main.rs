@@ -21,5 +21,6 @@ mod quotas;
 mod refusals;
 mod scaling;
 mod serve;
+mod sharing;
 mod traces;
 mod usage;

@@ -65,14 +65,22 @@ pub(crate) fn export(directory: &Path, server: &str) {
 async fn one_process_dispatches_and_reports_what_a_worker_makes() {
     let directory = fixtures::directory();
     let (_emulator, emulator) = emulator(directory.path()).await;
-    let (mut control_plane, address) = serve(&emulator, &[]).await;
+    // In a database of its own, as infra/ sets it up.
+    let database = ["--database", "clipfleet"];
+    let (mut control_plane, address) = serve(&emulator, &database).await;
     let scratch = directory.path().join("scratch").display().to_string();
-    let _worker = role(&emulator, &["worker", "--slots", "1", "--listen", "127.0.0.1:0", "--scratch", &scratch]);
+    let worker = ["worker", "--slots", "1", "--listen", "127.0.0.1:0", "--scratch", &scratch];
+    let _worker = role(&emulator, &[&worker[..], &database].concat());
     let ready = until_ready(&address, |answer| answer["ready"] == true).await;
     let roles: Vec<&String> = ready["details"].as_object().unwrap().keys().collect();
     assert_eq!(roles, ["dispatcher", "status"], "without a pool there is no scaler: {ready}");
     export(directory.path(), &address);
 
+    for (database, batches) in [("clipfleet", 1), ("(default)", 0)] {
+        let root = format!("http://{emulator}/v1/projects/clipfleet-local/databases/{database}/documents");
+        let listed = reqwest::get(format!("{root}/exportBatches")).await.unwrap().json::<Value>().await.unwrap();
+        assert_eq!(listed["documents"].as_array().map_or(0, Vec::len), batches, "{database}: {listed}");
+    }
     let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     for metric in ["clipfleet_clips_dispatched_total 1", "clipfleet_events_folded_total"] {
         assert!(metrics.contains(metric), "{metric}: {metrics}");

@@ -344,7 +344,9 @@ impl Drop for Fleet {
 async fn emulator_of(http: &reqwest::Client, api: &str) -> String {
     let answer = http.get(format!("{api}/console/settings.json")).send().await.expect("the page's settings");
     let settings: serde_json::Value = answer.json().await.expect("JSON");
-    settings["storage"]["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an emulator").to_owned()
+    // A fleet with a token serves the storage at its own address, and names the emulator's as that of links.
+    let url = [&settings["storage"]["url"], &settings["storage"]["origin"]].into_iter().filter_map(|url| url.as_str());
+    url.filter_map(|url| url.strip_prefix("http://")).next().expect("an emulator").to_owned()
 }
 
 fn endpoints(emulator: &str) -> Endpoints {

@@ -2,6 +2,7 @@
 
 use crate::exit::{Failed, Status, root_cause};
 use clipfleet_contract::v1::{BatchAccepted, BatchStatus, ExportBatch};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -33,8 +34,12 @@ pub(crate) struct ConsoleSettings {
 /// A Storage server without credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Storage {
+    /// Its address; empty if it is reached through the fleet's own.
     pub(crate) url: String,
     pub(crate) bucket: String,
+    /// If it is reached through the fleet's own address: the one in links.
+    #[serde(default)]
+    pub(crate) origin: String,
 }
 
 impl Client {
@@ -100,7 +105,53 @@ impl Client {
 
     /// Starts a download from a URL that a status names.
     pub(crate) async fn download(&self, url: &str) -> Result<Response, reqwest::Error> {
-        self.http.get(url).send().await?.error_for_status()
+        let request = match self.through_the_fleet(url).await {
+            Some(url) => self.authorized(self.http.get(url)),
+            // The token is nobody else's business.
+            None => self.http.get(url),
+        };
+        request.send().await?.error_for_status()
+    }
+
+    /// The URL of a link at the fleet's own address, if its storage is reached through it.
+    async fn through_the_fleet(&self, link: &str) -> Option<String> {
+        // Only fleets with a token serve their storage so.
+        self.token.as_ref()?;
+        let storage = self.console_settings().await.ok()?.storage.filter(|storage| storage.url.is_empty())?;
+        let path = link.strip_prefix(&storage.origin).filter(|path| path.starts_with('/'))?;
+        Some(format!("{}{path}", self.base))
+    }
+
+    /// The link to a completed clip, made when it is asked for.
+    pub(crate) async fn link(&self, batch: &str, clip: &str) -> Result<String, Failed> {
+        let links = self.get(&format!("/batches/{batch}/clips/{clip}:links")).await?;
+        let url = links["outputUrl"].as_str().map(str::to_owned);
+        url.ok_or_else(|| Failed::new(Status::Refused, format!("the link of clip {clip} was revoked")))
+    }
+
+    /// Whether the storage that is reached through the fleet's address has an object.
+    pub(crate) async fn has_object(&self, bucket: &str, object: &str) -> Result<bool, Failed> {
+        let url = format!("{}/storage/v1/b/{bucket}/o/{}", self.base, percent_encoded(object));
+        let response = self.authorized(self.http.get(url).timeout(REQUEST_TIMEOUT)).send().await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            status if status.is_success() => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            status => Err(self.refused(status, response).await),
+        }
+    }
+
+    /// Uploads a new object to that storage.
+    pub(crate) async fn upload(&self, bucket: &str, object: &str, file: tokio::fs::File) -> Result<(), Failed> {
+        let query = [("uploadType", "media"), ("name", object), ("ifGenerationMatch", "0")];
+        let request = self.http.post(format!("{}/upload/storage/v1/b/{bucket}/o", self.base)).query(&query);
+        let request = request.header("content-type", "application/octet-stream").body(file);
+        let response = self.authorized(request).send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            // Somebody else was faster, with the same file.
+            status if status.is_success() || status == StatusCode::PRECONDITION_FAILED => Ok(()),
+            status => Err(self.refused(status, response).await),
+        }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failed> {
@@ -162,6 +213,11 @@ impl Client {
         let kind = if status.is_client_error() { Status::Refused } else { Status::Unreachable };
         Failed::new(kind, text)
     }
+}
+
+/// An object's name as one segment of a path.
+fn percent_encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

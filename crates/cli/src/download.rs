@@ -18,9 +18,14 @@ const CHUNK_BYTES: u64 = 8 << 20;
 
 /// Downloads a clip by its URL, or if that fails, from storage.
 pub(crate) async fn clip(client: &Client, cloud: Option<&Cloud>, clip: &ClipStatus, to: &Path) -> Result<(), Failed> {
-    let by_url = match clip.output_url.as_str() {
-        "" => Err("it has no download URL".to_owned()),
-        url => from_url(client, url, to).await,
+    let url = match clip.output_url.as_str() {
+        // Links that do not live as long as documents are made when they are asked for.
+        "" => client.link(&clip.batch_id, &clip.clip_id).await.map_err(|failed| failed.text().to_owned()),
+        url => Ok(url.to_owned()),
+    };
+    let by_url = match url {
+        Ok(url) => from_url(client, &url, to).await,
+        Err(reason) => Err(reason),
     };
     match (by_url, cloud) {
         (Ok(()), _) => Ok(()),

@@ -15,7 +15,8 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A storage, and the bucket for sources.
 pub(crate) struct Storage {
-    pub(crate) cloud: Cloud,
+    /// `None` if it is reached through the fleet's own address, with the fleet's token.
+    pub(crate) cloud: Option<Cloud>,
     pub(crate) bucket: String,
 }
 
@@ -29,7 +30,11 @@ pub(crate) async fn of(client: &Client) -> Result<Storage, Failed> {
     let bucket = variable("CLIPFLEET_DEFAULT_BUCKET").or_else(|| named.as_ref().map(|storage| storage.bucket.clone()));
     let bucket = bucket.unwrap_or_else(|| names::LOCAL_BUCKET.to_owned());
     let project = variable("GOOGLE_CLOUD_PROJECT").unwrap_or_else(|| names::LOCAL_PROJECT.to_owned());
-    let endpoints = match given.or_else(|| named.map(|storage| storage.url)) {
+    let url = given.or_else(|| named.map(|storage| storage.url));
+    if url.as_ref().is_some_and(String::is_empty) {
+        return Ok(Storage { cloud: None, bucket });
+    }
+    let endpoints = match url {
         // Only its storage is used. With all three given, no credentials are looked for.
         Some(host) => cloud::all_at(host, &project),
         None if has_google_credentials().await => Endpoints { project, ..Endpoints::default() },
@@ -40,7 +45,7 @@ pub(crate) async fn of(client: &Client) -> Result<Storage, Failed> {
             ));
         }
     };
-    Ok(Storage { cloud: cloud::connect(&endpoints).await?, bucket })
+    Ok(Storage { cloud: Some(cloud::connect(&endpoints).await?), bucket })
 }
 
 fn variable(name: &str) -> Option<String> {

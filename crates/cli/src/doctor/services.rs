@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// The longest wait for a response of a server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// An object that nobody has.
+const ABSENT: &str = "doctor";
+
 /// Checks that the configured servers respond and have what the fleet needs. If `needed`, servers must be configured.
 pub(super) async fn endpoints(settings: &RoleSettings, bucket: &str, needed: bool) -> Vec<Finding> {
     let endpoints = &settings.endpoints;
@@ -53,7 +56,7 @@ pub(super) fn uses_google(endpoints: &Endpoints) -> bool {
 
 /// Looks up an object; a missing one is a valid response.
 async fn look_up(cloud: &Cloud, bucket: &str) -> Result<(), CloudError> {
-    match cloud.objects.stat(&ObjectName::new(bucket, "doctor"), None).await {
+    match cloud.objects.stat(&ObjectName::new(bucket, ABSENT), None).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -105,7 +108,17 @@ async fn uploads(client: &Client) -> Finding {
             return Finding::problem(format!("uploads: {}", failed.text()), remedy);
         }
     };
-    let looked_up = timeout(REQUEST_TIMEOUT, look_up(&storage.cloud, &storage.bucket)).await;
+    let looked_up = timeout(REQUEST_TIMEOUT, async {
+        match &storage.cloud {
+            Some(cloud) => look_up(cloud, &storage.bucket).await,
+            None => client
+                .has_object(&storage.bucket, ABSENT)
+                .await
+                .map(drop)
+                .map_err(|failed| CloudError::new(ErrorKind::Denied, failed.text().to_owned())),
+        }
+    })
+    .await;
     let address = format!("gs://{}", storage.bucket);
     finding("uploads", &address, "roles/storage.objectUser on the bucket", looked_up)
 }

@@ -227,9 +227,9 @@ async fn on_server(
         let mut cloud = None;
         if let Some(source) = export.plan.source.clone() {
             let storage = storage::of(&client).await?;
-            let uri = source.upload(&storage.cloud, &storage.bucket, &mut export.progress).await?;
+            let uri = source.upload(&client, &storage, &mut export.progress).await?;
             export.plan.request.source.get_or_insert_default().uri = uri;
-            cloud = Some(storage.cloud);
+            cloud = storage.cloud;
         }
         export.submit(&client, false).await?;
         export.follow(&client, cloud.as_ref()).await

@@ -1,9 +1,11 @@
 //! The source of an export: checked before anything is done, and brought into storage without a copy where possible.
 
 use crate::{
+    client::Client,
     exit::Failed,
     local::data,
     output::{progress::Progress, text},
+    storage::Storage,
 };
 use clipfleet_cloud::{Body, Cloud, CloudError, ErrorKind, NewObject, ObjectName};
 use clipfleet_domain::{
@@ -119,11 +121,26 @@ impl SourceFile {
     }
 
     /// Uploads the file to a bucket, unless it is there already. Returns the URI.
-    pub(crate) async fn upload(&self, cloud: &Cloud, bucket: &str, progress: &mut Progress) -> Result<String, Failed> {
-        let object = ObjectName::new(bucket, self.object.as_str());
+    pub(crate) async fn upload(
+        &self,
+        client: &Client,
+        storage: &Storage,
+        progress: &mut Progress,
+    ) -> Result<String, Failed> {
+        let object = ObjectName::new(&storage.bucket, self.object.as_str());
         progress.phase("looking for the source in storage", None);
-        if !is_stored(cloud, &object).await? {
-            let mut uploading = std::pin::pin!(self.create(cloud, &object));
+        let is_known = match &storage.cloud {
+            Some(cloud) => is_stored(cloud, &object).await?,
+            None => client.has_object(&object.bucket, &object.object).await?,
+        };
+        if !is_known {
+            let uploading = async {
+                match &storage.cloud {
+                    Some(cloud) => self.create(cloud, &object).await,
+                    None => self.send(client, &object).await,
+                }
+            };
+            let mut uploading = std::pin::pin!(uploading);
             loop {
                 progress.phase(&self.copying(), position(&self.path).map(|position| (position, self.bytes)));
                 tokio::select! {
@@ -133,6 +150,12 @@ impl SourceFile {
             }
         }
         Ok(object.to_string())
+    }
+
+    async fn send(&self, client: &Client, object: &ObjectName) -> Result<(), Failed> {
+        let file = tokio::fs::File::open(&self.path).await;
+        let file = file.map_err(|error| Failed::because(format!("read {}", self.name), error))?;
+        client.upload(&object.bucket, &object.object, file).await
     }
 
     async fn create(&self, cloud: &Cloud, object: &ObjectName) -> Result<(), Failed> {

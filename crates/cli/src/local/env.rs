@@ -64,7 +64,8 @@ async fn of_server(server: &str, token: Option<String>) -> Result<Vec<(&'static 
     let storage = settings.storage.filter(|_| settings.runs_on_one_machine).ok_or_else(|| {
         Failed::usage(format!("the fleet at {} does not run on an emulator, so it needs no variables", client.base()))
     })?;
-    let host = storage.url.split("://").last().unwrap_or_default().to_owned();
+    let url = if storage.url.is_empty() { storage.origin } else { storage.url };
+    let host = url.split("://").last().unwrap_or_default().to_owned();
     let endpoints = cloud::all_at(host, names::LOCAL_PROJECT);
     let mut variables = cloud::environment(&endpoints);
     variables.push(("CLIPFLEET_SERVER", client.base().to_owned()));

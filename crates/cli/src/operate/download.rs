@@ -51,8 +51,9 @@ pub(super) async fn run(
         if let Err(failed) = download::clip(client, cloud.as_ref(), clip, path).await {
             // Its URL may have expired. An account with access to the storage needs none.
             let Ok(storage) = storage::of(client).await else { return Err(failed) };
-            download::clip(client, Some(&storage.cloud), clip, path).await?;
-            cloud = Some(storage.cloud);
+            let Some(found) = storage.cloud else { return Err(failed) };
+            download::clip(client, Some(&found), clip, path).await?;
+            cloud = Some(found);
         }
         let bytes = u64::try_from(clip.output_size_bytes).unwrap_or(0);
         rows.push([clip.clip_id.clone(), text::size(bytes), path.display().to_string()]);
