@@ -47,7 +47,7 @@ async fn a_bad_request_is_refused_with_field_and_value() {
         (with("/clips/0/clipId", json!("a/b")), "clips[0].clipId", "\"a/b\""),
         (with("/output/quality", json!("8k")), "output.quality", "\"8k\""),
         (with("/ownerUid", json!("")), "ownerUid", "empty"),
-        (with("/source/uri", json!("gs://elsewhere/a.mp4")), "source.uri", "\"elsewhere\""),
+        (with("/source/uri", json!("gs://elsewhere/a.mp4")), "source.uri", "got gs://elsewhere/a.mp4"),
         (with("/source/uri", json!("https://example.com/a.mp4")), "source.uri", "https://example.com/a.mp4"),
         (with("/source/uri", json!("gs://clipfleet-local/missing.mp4")), "source.uri", "missing.mp4"),
         (with("/source/uri", json!(empty)), "source.uri", "0 bytes"),

@@ -6,11 +6,22 @@ use crate::{
     v1,
 };
 use clipfleet_domain::{
-    ids::{BatchId, ClipId, OwnerUid, ProjectId},
+    clip::Clip,
+    ids::{BatchId, ClipId, OwnerUid, ProjectId, shorten},
     job::{BatchContext, Job, PinnedSource},
+    reframe::Reframe,
     source::ObjectUri,
 };
 use prost::Message as _;
+
+/// What a worker must be able to do for a clip, beyond what the first version could. A new setting is a new row. The
+/// settings hash would tell as much, but not which setting a worker lacks.
+const FEATURES: [(&str, fn(&Clip) -> bool); 4] = [
+    ("audio.normalizeLoudness", |clip| clip.audio.normalize_loudness.is_some()),
+    ("coverAtMs", |clip| clip.cover_at_ms.is_some()),
+    ("reframe.crop_path", |clip| matches!(clip.reframe, Reframe::CropPath(_))),
+    ("reframe.fit_blur", |clip| matches!(clip.reframe, Reframe::FitBlur)),
+];
 
 /// Encodes a job as a message.
 pub fn encode(job: &Job) -> Vec<u8> {
@@ -28,6 +39,7 @@ pub fn encode(job: &Job) -> Vec<u8> {
         output_uri: job.output.to_string(),
         settings_hash: job.settings_hash.clone(),
         queued_at_ms: job.queued_at_ms,
+        features: FEATURES.iter().filter(|(_, needs)| needs(&job.clip)).map(|(name, _)| (*name).to_owned()).collect(),
     };
     message.encode_to_vec()
 }
@@ -35,6 +47,10 @@ pub fn encode(job: &Job) -> Vec<u8> {
 /// Decodes the job of a message.
 pub fn decode(bytes: &[u8]) -> Result<Job, Malformed> {
     let message = v1::ClipJob::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let unknown = |name: &&String| !FEATURES.iter().any(|(known, _)| known == *name);
+    if let Some(name) = message.features.iter().find(unknown) {
+        return Err(Malformed(format!("the job needs {}, which this version cannot do", shorten(name))));
+    }
     let (clip, rendition) = trusted(message.clip.as_ref(), message.output.as_ref())?;
     let source = message.source.unwrap_or_default();
     Ok(Job {
@@ -91,10 +107,9 @@ mod tests {
     use super::*;
     use clipfleet_domain::{
         audio::{Audio, NormalizeLoudness},
-        clip::{Clip, Window},
+        clip::Window,
         crop_path::{CropPath, Keyframe},
         percent::MilliPercent,
-        reframe::Reframe,
         rendition::{Aspect, Quality, Rendition},
     };
 
@@ -135,6 +150,26 @@ mod tests {
             let job = Job { clip: Clip { reframe, audio, ..job.clip.clone() }, ..job.clone() };
             assert_eq!(decode(&encode(&job)).unwrap(), job);
         }
+    }
+
+    #[test]
+    fn a_job_names_what_it_needs_and_a_worker_that_lacks_it_refuses() {
+        let request = r#"{"ownerUid":"u1","projectId":"p1","source":{"uri":"gs://media/a.mp4"},
+            "clips":[{"clipId":"c1","startMs":0,"endMs":1000,"coverAtMs":5,"audio":{"normalizeLoudness":{}}},
+                     {"clipId":"c2","startMs":0,"endMs":1000,"reframe":{"mode":"fit_blur"}},
+                     {"clipId":"c3","startMs":0,"endMs":1000}]}"#;
+        let access = clipfleet_domain::access::AccessPolicy::of_buckets("media", &[]);
+        let batch = crate::batch::from_json(request.as_bytes()).unwrap();
+        let batch = crate::batch::check(&batch, &access, "b1").unwrap();
+        let source = PinnedSource { uri: batch.source.uri.clone(), generation: 1, size_bytes: 5 };
+        let jobs = batch.plan(1).unwrap().into_iter().map(|planned| Job::new(&batch, planned, source.clone(), 0, 0));
+        let messages: Vec<_> = jobs.map(|job| v1::ClipJob::decode(&encode(&job)[..]).unwrap()).collect();
+        let needs: Vec<Vec<String>> = messages.iter().map(|message| message.features.clone()).collect();
+        assert_eq!(needs, [vec!["audio.normalizeLoudness", "coverAtMs"], vec!["reframe.fit_blur"], vec![]]);
+        let later = v1::ClipJob { features: vec!["coverAtMs".into(), "captions".into()], ..messages[0].clone() };
+        let refused = decode(&later.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.0, "the job needs captions, which this version cannot do");
+        assert!(decode_header(&later.encode_to_vec()).is_ok(), "it can still be reported as a dead letter");
     }
 
     #[test]

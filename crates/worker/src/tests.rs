@@ -559,12 +559,14 @@ async fn a_job_of_another_version_is_handed_back_and_made_by_nobody() {
     let later_setting: Change = |job| job.settings_hash = "0123456789abcdef0123".into();
     let later_word: Change = |job| job.clip.as_mut().unwrap().reframe.as_mut().unwrap().mode = "follow".into();
     let later_quality: Change = |job| job.output.as_mut().unwrap().quality = "4320p".into();
+    let later_feature: Change = |job| job.features.push("captions".into());
     let earlier_version: Change = |job| job.settings_hash = String::new();
     for (name, change) in [
         ("a setting that is lost in decoding", later_setting),
         ("an unknown word", later_word),
         ("an unknown quality", later_quality),
         ("no hash", earlier_version),
+        ("a feature of a later version", later_feature),
     ] {
         let stage = Stage::empty(|_| Action::Finish(3)).await;
         stage.enqueue_bytes(job_of_another_version(&stage.job(), change)).await;
