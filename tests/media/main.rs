@@ -17,8 +17,11 @@ mod reframe;
 mod sources;
 
 use bytes::Bytes;
-use clipfleet_pipeline::source::blocks::{Ranges, Ticket};
-use std::process::Command;
+use clipfleet_pipeline::{
+    plan::{installed::Installed, registry},
+    source::blocks::{Ranges, Ticket},
+};
+use std::{process::Command, sync::Arc};
 
 /// A source in memory, for tests that run the pipeline's code in the test process.
 struct SourceBytes(Bytes);
@@ -33,6 +36,13 @@ impl Ranges for SourceBytes {
         ticket.settle(Ok(self.0.slice(offset as usize..(offset + length) as usize)));
         ticket
     }
+}
+
+/// What is installed, for tests that run the pipeline's code in the test process. They change plans, and use an element
+/// for it that the program does not have.
+fn installed() -> Arc<Installed> {
+    registry::start_with(&["capssetter"]).expect("GStreamer");
+    Arc::new(Installed::start().expect("GStreamer"))
 }
 
 /// Runs FFmpeg.

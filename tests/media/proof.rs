@@ -15,7 +15,6 @@ use clipfleet_domain::{
     rendition::{Aspect, Quality, Rendition},
 };
 use clipfleet_pipeline::{
-    plan::installed::Installed,
     progress::Progress,
     source::blocks::Source,
     transcode::{Transcoded, transcode},
@@ -65,11 +64,7 @@ fn clip(directory: &Path, source: &Path, (start_ms, end_ms): (i64, i64), fps: u3
         gpu_disabled_reason: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
-    transcode(&order, &Arc::new(Source::new(Arc::new(SourceBytes(bytes)))), &installed(), &Progress::default())
-}
-
-fn installed() -> Arc<Installed> {
-    Arc::new(Installed::start().expect("GStreamer"))
+    transcode(&order, &Arc::new(Source::new(Arc::new(SourceBytes(bytes)))), &crate::installed(), &Progress::default())
 }
 
 fn good(pictures: &str, audio: Option<&str>, fps: u32) -> Transcoded {
@@ -197,10 +192,12 @@ fn every_kind_of_damage_is_found() {
     let source = source(directory.path(), MOVING, Some(TALKING));
     let made = clip(directory.path(), &source, (1_000, 3_500), 30).expect("a clip");
     let file = directory.path().join("clip.mp4");
-    let verify_file = |path: &Path| verify(path, &made.expected, &made.observations, &installed(), |_| {}).map(|_| ());
+    let verify_file =
+        |path: &Path| verify(path, &made.expected, &made.observations, &crate::installed(), |_| {}).map(|_| ());
     let verify_content_of =
-        |path: &Path| verify_content(path, &made.expected, &made.observations, &installed(), |_| {}).map(|_| ());
-    let (_, report) = verify(&file, &made.expected, &made.observations, &installed(), |_| {}).expect("the clip itself");
+        |path: &Path| verify_content(path, &made.expected, &made.observations, &crate::installed(), |_| {}).map(|_| ());
+    let (_, report) =
+        verify(&file, &made.expected, &made.observations, &crate::installed(), |_| {}).expect("the clip itself");
     assert!(!report.decoded_again, "its pictures are known");
     let name = |path: &Path| path.to_str().expect("a name").to_owned();
     let mut wrong = Vec::new();

@@ -16,7 +16,7 @@ use clipfleet_domain::{
     rendition::{Aspect, Quality, Rendition},
 };
 use clipfleet_pipeline::{
-    plan::{Plan, Step, installed::Installed},
+    plan::{Plan, Step},
     progress::Progress,
     source::blocks::Source,
     transcode::{Transcoded, transcode_planned},
@@ -83,7 +83,7 @@ fn clip(source: &Path, spec: &ClipSpec, change: &dyn Fn(&mut Plan)) -> Result<Tr
         gpu_disabled_reason: None,
     };
     let bytes = std::fs::read(source).expect("the source").into();
-    let installed = Arc::new(Installed::start().expect("GStreamer"));
+    let installed = crate::installed();
     let source = Arc::new(Source::new(Arc::new(SourceBytes(bytes))));
     transcode_planned(&order, &source, &installed, &Progress::default(), change)
 }

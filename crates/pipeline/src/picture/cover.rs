@@ -136,7 +136,7 @@ impl Cover {
         let (width, height) = (decoded.width(), decoded.height());
         let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, width, height);
         let info = info.fps(decoded.fps()).par(decoded.par()).build().map_err(unwritten)?;
-        // Not by a pipeline, as `gst_video::convert_sample` does it: that would need elements that nothing else needs.
+        // Not by a pipeline of its own, as a helper of GStreamer does it: nothing else needs its elements.
         let converter = gst_video::VideoConverter::new(&decoded, &info, None).map_err(unwritten)?;
         let mut converted = gst::Buffer::with_size(info.size()).map_err(unwritten)?;
         let pixels = converted.get_mut().ok_or_else(|| unwritten("its buffer is shared"))?;
