@@ -52,7 +52,32 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<ExitCode, Failed> {
     if !work.is_null() {
         output::line(load(&work));
     }
+    control["pools"].as_array().into_iter().flatten().for_each(|shown| output::line(pool(shown)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// "pool clipfleet-worker-gpu: 2 workers (backlog); at most 2 are granted".
+fn pool(pool: &Value) -> String {
+    let workers = pool["workers"].as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+    let reason = pool["reason"].as_str().filter(|reason| !reason.is_empty());
+    let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    let limit = pool["limit"].as_u64().map_or(String::new(), |limit| format!("; at most {limit} are granted"));
+    let name = pool["pool"].as_str().unwrap_or("?");
+    format!("pool {name}: {}{reason}{limit}", text::plural(workers, "worker"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pool_is_shown_with_what_the_platform_refuses() {
+        let shown = json!({"pool": "clipfleet-worker-gpu", "workers": 2, "reason": "backlog", "limit": 2});
+        assert_eq!(pool(&shown), "pool clipfleet-worker-gpu: 2 workers (backlog); at most 2 are granted");
+        let idle = json!({"pool": "local", "workers": 1, "reason": "", "limit": null});
+        assert_eq!(pool(&idle), "pool local: 1 worker");
+    }
 }
 
 fn state(control: &Value) -> String {
