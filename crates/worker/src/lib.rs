@@ -107,6 +107,7 @@ async fn start(
     let program = Program::new(pipeline, gpu, directory.path()).with_sandbox(sandbox);
     let (capabilities, gpu) = gpu::detect(&program).await?;
     let program = sandbox::decide(program, &capabilities)?;
+    metrics::record_versions(&capabilities);
     let gpu = Arc::new(gpu);
     tracing::info!(worker = %id, slots, %listen, encoder, "worker ready");
     let leasing = readiness.condition(names::CLIP_JOBS_WORKER);

@@ -5,6 +5,7 @@ use clipfleet_domain::{
     lifecycle::{Encoding, Output},
 };
 use clipfleet_service::telemetry::Metric;
+use serde_json::Value;
 
 pub(crate) const METRICS: &[Metric] = &[
     Metric::counter_by(
@@ -57,6 +58,7 @@ pub(crate) const METRICS: &[Metric] = &[
         "outcome",
         &["intact", "same"],
     ),
+    Metric::gauge("clipfleet_worker_info", "1, with the versions of GStreamer and of the GPU driver of this instance."),
     Metric::gauge("clipfleet_worker_paused", "1 while the fleet is paused."),
     Metric::gauge("clipfleet_worker_cooldown", "1 while no jobs are leased because this instance fails its clips."),
     Metric::gauge("clipfleet_worker_sandboxed", "1 if the media processes of this instance run in a complete sandbox."),
@@ -69,6 +71,13 @@ pub(crate) const METRICS: &[Metric] = &[
 /// The time from the acceptance of a clip, or of its retry, to its end that the service level objective allows, beside
 /// the length of the clip.
 const TIME_OBJECTIVE_MS: i64 = 60_000;
+
+/// Records what this instance works with, so that outcomes can be compared by it.
+pub(crate) fn record_versions(capabilities: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    let (gstreamer, driver) = (text(&capabilities["gstreamer"]), text(&capabilities["gpu"]["driver"]));
+    metrics::gauge!("clipfleet_worker_info", "gstreamer" => gstreamer, "gpu_driver" => driver).set(1);
+}
 
 /// Records that a clip ends now. Returns whether that is on time.
 pub(crate) fn record_end(job: &Job, now_ms: i64) -> bool {
