@@ -14,9 +14,12 @@ use clipfleet_domain::{
 };
 use prost::Message as _;
 
+/// Whether a clip needs a feature.
+type Needs = fn(&Clip) -> bool;
+
 /// What a worker must be able to do for a clip, beyond what the first version could. A new setting is a new row. The
 /// settings hash would tell as much, but not which setting a worker lacks.
-const FEATURES: [(&str, fn(&Clip) -> bool); 4] = [
+const FEATURES: [(&str, Needs); 4] = [
     ("audio.normalizeLoudness", |clip| clip.audio.normalize_loudness.is_some()),
     ("coverAtMs", |clip| clip.cover_at_ms.is_some()),
     ("reframe.crop_path", |clip| matches!(clip.reframe, Reframe::CropPath(_))),

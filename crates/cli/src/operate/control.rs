@@ -66,20 +66,6 @@ fn pool(pool: &Value) -> String {
     format!("pool {name}: {}{reason}{limit}", text::plural(workers, "worker"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_pool_is_shown_with_what_the_platform_refuses() {
-        let shown = json!({"pool": "clipfleet-worker-gpu", "workers": 2, "reason": "backlog", "limit": 2});
-        assert_eq!(pool(&shown), "pool clipfleet-worker-gpu: 2 workers (backlog); at most 2 are granted");
-        let idle = json!({"pool": "local", "workers": 1, "reason": "", "limit": null});
-        assert_eq!(pool(&idle), "pool local: 1 worker");
-    }
-}
-
 fn state(control: &Value) -> String {
     let since = control["since"].as_str().map_or(String::new(), |since| format!(" since {since}"));
     match control["paused"] == true {
@@ -100,4 +86,18 @@ fn load(work: &Value) -> String {
         count => format!(" on {}", text::plural(count, "worker")),
     };
     format!("{} in progress{on}, {queued} queued", text::plural(running, "clip"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pool_is_shown_with_what_the_platform_refuses() {
+        let shown = json!({"pool": "clipfleet-worker-gpu", "workers": 2, "reason": "backlog", "limit": 2});
+        assert_eq!(pool(&shown), "pool clipfleet-worker-gpu: 2 workers (backlog); at most 2 are granted");
+        let idle = json!({"pool": "local", "workers": 1, "reason": "", "limit": null});
+        assert_eq!(pool(&idle), "pool local: 1 worker");
+    }
 }

@@ -3,9 +3,10 @@
 use super::keys::Keys;
 use clipfleet_cloud::CloudError;
 use clipfleet_domain::ids::OwnerUid;
-use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode, decode, decode_header, errors::ErrorKind};
+use jsonwebtoken::{
+    Algorithm, Validation, dangerous::insecure_decode, decode, decode_header, errors::ErrorKind, get_current_timestamp,
+};
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How far the clocks of issuers may differ from this one, seconds.
 const MAX_CLOCK_SKEW: u64 = 10;
@@ -72,7 +73,8 @@ impl Issuer {
         let key = key.ok_or_else(|| invalid("names a key that its issuer does not have; get a new token"))?;
         let claims = decode::<Value>(token, &key, &self.validation()).map_err(|error| invalid(reason(error.kind())))?;
         let claims = claims.claims;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // The clock by which the other times were checked.
+        let now = get_current_timestamp();
         let is_past = |name: &str| claims[name].as_u64().is_some_and(|at| at <= now + MAX_CLOCK_SKEW);
         if !is_past("iat") {
             return Err(invalid("was issued in the future"));

@@ -29,7 +29,7 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
@@ -77,7 +77,7 @@ impl Signer {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    jsonwebtoken::get_current_timestamp()
 }
 
 fn owner_claims(uid: &str) -> JsonValue {
