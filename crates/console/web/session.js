@@ -130,6 +130,8 @@ function createView({ hidden = false } = {}) {
     channel.onmessage = () => end();
   }
   // Escape closes a dialog, and behind this one nothing would work.
+  dialog.addEventListener('keydown', (event) => event.key === 'Escape' && event.preventDefault());
+  // Other ways to close it, such as a gesture, can be refused only once in a row: then it opens again.
   dialog.addEventListener('cancel', (event) => event.preventDefault());
   dialog.addEventListener('close', () => dialog.isConnected && dialog.showModal());
 
