@@ -29,6 +29,17 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
+    /// The name of a kind, as [`parse`](Self::parse) takes it.
+    pub fn name(kind: Option<Self>) -> &'static str {
+        match kind {
+            None => "auto",
+            Some(Self::Firebase) => "firebase",
+            Some(Self::Public) => "public",
+            Some(Self::Signed) => "signed",
+            Some(Self::Disabled) => "none",
+        }
+    }
+
     /// Parses the name of a kind; `None` is `auto`. The error reads after the setting's name.
     pub fn parse(text: &str) -> Result<Option<Self>, String> {
         match text {
@@ -201,6 +212,9 @@ mod tests {
     fn a_kind_has_a_name_and_auto_depends_on_the_bucket() {
         assert_eq!(LinkKind::parse("auto"), Ok(None));
         assert_eq!(LinkKind::parse("none"), Ok(Some(LinkKind::Disabled)));
+        for name in ["auto", "firebase", "public", "signed", "none"] {
+            assert_eq!(LinkKind::name(LinkKind::parse(name).unwrap()), name);
+        }
         assert!(LinkKind::parse("forever").unwrap_err().contains("\"forever\""));
         let auto = links(None);
         assert_eq!(auto.kind("p.appspot.com"), LinkKind::Firebase);

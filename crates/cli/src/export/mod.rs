@@ -137,7 +137,7 @@ async fn on_own_fleet(args: &ExportArgs, mut export: Export, stop: &Cancellation
         times: (0.0, 0.0),
         status: clipfleet_status::Config::default(),
         telemetry: Vec::new(),
-        links: (None, "auto".to_owned()),
+        links: None,
         token: None,
         verbose: args.verbose,
     };

@@ -53,8 +53,8 @@ pub(crate) struct FleetSpec {
     pub(crate) status: clipfleet_status::Config,
     /// Environment variables of workers for the destination of traces.
     pub(crate) telemetry: Vec<(&'static str, String)>,
-    /// The kind of links to results, and its name.
-    pub(crate) links: (Option<LinkKind>, String),
+    /// The kind of links to results; `None` chooses by bucket.
+    pub(crate) links: Option<LinkKind>,
     /// What every request must contain, if anything.
     pub(crate) token: Option<SharedToken>,
     /// Whether workers log to the standard error of this process instead of files in the data directory.
@@ -100,13 +100,12 @@ impl Fleet {
         if spec.token.is_some() {
             page = page.merge(emulator.storage_routes());
         }
-        let (links, links_name) = spec.links;
         let access = AccessPolicy::of_buckets(&bucket, &[]);
-        let dispatch = Dispatch::new(cloud.clone(), access, Clock::system()).with_links(links);
+        let dispatch = Dispatch::new(cloud.clone(), access, Clock::system()).with_links(spec.links);
         let worker_spec = WorkerSpec {
             endpoints: endpoints.clone(),
             slots: spec.slots,
-            environment: spec.telemetry.into_iter().chain(of_this_fleet(links_name)).collect(),
+            environment: spec.telemetry.into_iter().chain(of_this_fleet(spec.links)).collect(),
             scratch: spec.data.join("scratch"),
             logs: (!spec.verbose).then(|| data::logs(&spec.data)),
         };
@@ -158,9 +157,14 @@ impl Fleet {
 }
 
 /// Environment variables of workers, which must not inherit those of another deployment.
-fn of_this_fleet(links: String) -> [(&'static str, String); 4] {
+fn of_this_fleet(links: Option<LinkKind>) -> [(&'static str, String); 4] {
     let database = (cloud::DATABASE.env, cloud::DATABASE.default.to_owned());
-    [(OUTPUT_LINKS.env, links), (SOURCES.env, String::new()), (OUTPUTS.env, String::new()), database]
+    [
+        (OUTPUT_LINKS.env, LinkKind::name(links).to_owned()),
+        (SOURCES.env, String::new()),
+        (OUTPUTS.env, String::new()),
+        database,
+    ]
 }
 
 /// Starts the emulator on a data directory.

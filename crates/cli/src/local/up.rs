@@ -83,7 +83,6 @@ fn read(matches: &ArgMatches) -> Result<Option<(FleetSpec, Telemetry)>, Failed> 
     let times = scaling::local_times(&mut reader);
     let status = roles::status_config(&mut reader);
     let links = access::links(&mut reader);
-    let links_name = matches.get_one::<String>(OUTPUT_LINKS.flag).cloned().unwrap_or_default();
     let token = reader.take_secret(&TOKEN, SharedToken::parse);
     let telemetry = cloud::telemetry(&mut reader);
     let built = (|| {
@@ -97,7 +96,7 @@ fn read(matches: &ArgMatches) -> Result<Option<(FleetSpec, Telemetry)>, Failed> 
             times: times?,
             status: status?,
             telemetry: telemetry.environment(),
-            links: (links?, links_name),
+            links: links?,
             token: token?,
             verbose: matches.get_flag("verbose"),
         };
