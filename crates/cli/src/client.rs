@@ -6,7 +6,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 /// The longest wait for one response. Accepting a thousand clips takes about a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,6 +21,8 @@ pub(crate) struct Client {
     base: String,
     token: Option<String>,
     http: reqwest::Client,
+    /// The storage that is reached through the fleet's address, if any; asked for once.
+    own_storage: Arc<OnceCell<Option<Storage>>>,
 }
 
 /// What a server says about itself to the web page.
@@ -53,7 +56,7 @@ impl Client {
         }
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| Failed::because("prepare the HTTP client", error))?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http, own_storage: Arc::default() })
     }
 
     /// The address of the server.
@@ -117,7 +120,11 @@ impl Client {
     async fn through_the_fleet(&self, link: &str) -> Option<String> {
         // Only fleets with a token serve their storage so.
         self.token.as_ref()?;
-        let storage = self.console_settings().await.ok()?.storage.filter(|storage| storage.url.is_empty())?;
+        let asked = self.own_storage.get_or_try_init(|| async {
+            let settings = self.console_settings().await?;
+            Ok::<_, Failed>(settings.storage.filter(|storage| storage.url.is_empty()))
+        });
+        let storage = asked.await.ok()?.as_ref()?;
         let path = link.strip_prefix(&storage.origin).filter(|path| path.starts_with('/'))?;
         Some(format!("{}{path}", self.base))
     }
